@@ -1,0 +1,86 @@
+//! What came of a question: the API's answer, or the reason why there is none.
+
+#![forbid(unsafe_code)]
+
+use std::fmt;
+
+/// What the API said. Only an answer is ever cached.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Answer {
+    Allow,
+    Deny,
+}
+
+/// Why the API gave no answer. A failure is neither a yes nor a no: [`crate::policy`] alone says
+/// what follows from it, and nothing ever stores one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Failure {
+    /// The host's name has no address.
+    UnknownHost,
+    /// The host is there, but nothing listens on the port.
+    Refused,
+    /// No route leads to the host, or it did not take the connection in time.
+    Unreachable,
+    /// Connected, but the answer was not complete in time.
+    TimedOut,
+    /// The connection ended before the answer was complete.
+    ConnectionLost,
+    /// The TLS handshake failed, by what it says.
+    Tls(String),
+    /// A status by which the API itself says that it cannot answer (RFC 9110, section 15).
+    Status(u16),
+    /// What came is not HTTP, or breaks off.
+    BrokenAnswer(String),
+    /// More questions wait than the queue holds.
+    Overloaded,
+    /// The plugin is being unloaded.
+    Stopping,
+    /// A defect in the plugin.
+    Internal,
+}
+
+impl Failure {
+    /// A name for the kind of failure, the same for all of its details.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::UnknownHost => "unknown host",
+            Self::Refused => "connection refused",
+            Self::Unreachable => "unreachable",
+            Self::TimedOut => "timed out",
+            Self::ConnectionLost => "connection lost",
+            Self::Tls(_) => "TLS failed",
+            Self::Status(_) => "failure status",
+            Self::BrokenAnswer(_) => "broken answer",
+            Self::Overloaded => "overloaded",
+            Self::Stopping => "stopping",
+            Self::Internal => "internal error",
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Status(status) => write!(f, "status {status}"),
+            Self::Tls(detail) | Self::BrokenAnswer(detail) => {
+                write!(f, "{} ({})", self.name(), detail.escape_debug())
+            }
+            _ => f.write_str(self.name()),
+        }
+    }
+}
+
+/// What asking came to.
+pub type Outcome = Result<Answer, Failure>;
+
+/// What the plugin tells the broker.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Decision {
+    Allow,
+    Deny,
+    /// Leave it to the broker's other means.
+    Defer,
+    /// Nobody can tell now. Not a denial: a login may be tried again.
+    Unavailable,
+}

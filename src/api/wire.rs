@@ -1,0 +1,188 @@
+//! What goes over the wire: the body of a request, and what a status means.
+
+#![forbid(unsafe_code)]
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
+use crate::answer::{Answer, Failure, Outcome};
+use crate::field::{Field, Value};
+use crate::question::{About, Access, Kind, Question};
+use crate::secret::Secret;
+
+/// A question that owns what it needs, ready to be sent from another thread.
+pub struct Request {
+    pub kind: Kind,
+    /// The JSON object. Secret, since a login's holds the password.
+    pub body: Secret,
+    /// What it asks, for log lines; without the password.
+    pub about: String,
+}
+
+impl Request {
+    #[must_use]
+    pub fn new(question: &Question<'_>, fields: &[Field]) -> Self {
+        Self { kind: question.kind(), body: body(question, fields), about: about(question) }
+    }
+}
+
+/// One JSON object (RFC 8259) with these fields, in this order.
+fn body(question: &Question<'_>, fields: &[Field]) -> Secret {
+    // Writing into memory and from types that have a JSON form cannot fail; if it did, the API
+    // would refuse an empty body.
+    let mut json = Vec::with_capacity(1024);
+    if serde_json::to_writer(&mut json, &Object { question, fields }).is_err() {
+        json.clear();
+    }
+    Secret::new(json)
+}
+
+struct Object<'a> {
+    question: &'a Question<'a>,
+    fields: &'a [Field],
+}
+
+impl Serialize for Object<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.fields.len()))?;
+        for field in self.fields {
+            let name = field.name();
+            match field.value(self.question) {
+                Value::Text(text) => map.serialize_entry(name, text.as_ref())?,
+                Value::Base64(bytes) => map.serialize_entry(name, &BASE64.encode(bytes))?,
+                Value::Number(number) => map.serialize_entry(name, &number)?,
+                Value::Flag(flag) => map.serialize_entry(name, &flag)?,
+                Value::Absent => map.serialize_entry(name, &())?,
+            }
+        }
+        map.end()
+    }
+}
+
+fn about(question: &Question<'_>) -> String {
+    let (id, username) = (question.client.id(), question.username);
+    match question.about {
+        About::Login { .. } => format!("the login of {username:?} (client {id:?})"),
+        About::Superuser => format!("whether {username:?} is a superuser"),
+        About::Access(action) => {
+            let verb = match action.access {
+                Access::Read => "receive from",
+                Access::Write => "publish to",
+                Access::Subscribe => "subscribe to",
+                Access::Unsubscribe => "unsubscribe from",
+            };
+            format!("{username:?} (client {id:?}) to {verb} {:?}", action.topic)
+        }
+    }
+}
+
+/// What a status means, by itself: 200 allows; a status by which a server says that it could not
+/// answer is a failure (RFC 9110: 408, 425, 429 and 5xx); every other one denies.
+pub fn judge(status: u16) -> Outcome {
+    match status {
+        200 => Ok(Answer::Allow),
+        408 | 425 | 429 | 500..=599 => Err(Failure::Status(status)),
+        _ => Ok(Answer::Deny),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::fake::FakeClient;
+    use crate::field::FieldLists;
+    use crate::question::{Action, Password};
+
+    fn sent(about: About<'_>, lists: &FieldLists, client: &FakeClient) -> String {
+        let question = Question { client, username: "alice", about };
+        let body = body(&question, lists.of(question.kind()));
+        String::from_utf8(body.expose().to_vec()).unwrap()
+    }
+
+    fn login(password: &str) -> About<'_> {
+        About::Login { password: Password::Text(password) }
+    }
+
+    const PUBLISH: Action<'_> =
+        Action { access: Access::Write, topic: "a/b", qos: 1, retain: true };
+
+    #[test]
+    fn the_bodies_are_those_of_the_contract() {
+        let (lists, client) = (FieldLists::with_extra(&[], &[]), FakeClient::default());
+        let sent = |about| sent(about, &lists, &client);
+        assert_eq!(sent(login("open sesame")), r#"{"username":"alice","password":"open sesame"}"#);
+        assert_eq!(sent(About::Superuser), r#"{"username":"alice"}"#);
+        assert_eq!(
+            sent(About::Access(PUBLISH)),
+            r#"{"username":"alice","clientid":"client-1","topic":"a/b","acc":2}"#
+        );
+    }
+
+    #[test]
+    fn added_fields_follow_and_what_is_not_known_is_null() {
+        let lists = FieldLists::with_extra(Field::FOR_LOGIN, Field::FOR_ACCESS);
+        let mut client = FakeClient::default();
+        let parse = |text: String| serde_json::from_str::<serde_json::Value>(&text).unwrap();
+        assert_eq!(
+            parse(sent(login("x"), &lists, &client)),
+            json!({"username": "alice", "password": "x", "clientid": "client-1",
+                   "peerhost": "192.0.2.7", "protocol": "mqtt", "protocol_version": 5,
+                   "keepalive": 60, "clean_session": true,
+                   "cert_common_name": null, "cert_subject": null})
+        );
+        client.address = None;
+        client.certificate = Some(("sensor".into(), "CN=sensor,O=Plant".into()));
+        assert_eq!(
+            parse(sent(About::Access(PUBLISH), &lists, &client)),
+            json!({"username": "alice", "clientid": "client-1", "topic": "a/b", "acc": 2,
+                   "peerhost": null, "protocol": "mqtt", "protocol_version": 5,
+                   "keepalive": 60, "clean_session": true, "cert_common_name": "sensor",
+                   "cert_subject": "CN=sensor,O=Plant", "qos": 1, "retain": true})
+        );
+    }
+
+    #[test]
+    fn any_bytes_travel_as_base64() {
+        let about = About::Login { password: Password::Base64(b"\xff\x00\xfe") };
+        let body = sent(about, &FieldLists::with_extra(&[], &[]), &FakeClient::default());
+        assert_eq!(body, r#"{"username":"alice","password":"/wD+"}"#);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_client_is_called_the_api_reads_it_back(
+            username in any::<String>(), password in any::<String>()
+        ) {
+            let client = FakeClient::default();
+            let about = login(&password);
+            let question = Question { client: &client, username: &username, about };
+            let body = body(&question, &[Field::Username, Field::Password]);
+            let read: serde_json::Value = serde_json::from_slice(body.expose()).unwrap();
+            prop_assert_eq!(read, json!({"username": username, "password": password}));
+        }
+    }
+
+    #[test]
+    fn only_200_allows_and_only_a_servers_own_trouble_is_a_failure() {
+        for status in 100..=999 {
+            let expected = match status {
+                200 => Ok(Answer::Allow),
+                408 | 425 | 429 | 500..=599 => Err(Failure::Status(status)),
+                _ => Ok(Answer::Deny),
+            };
+            assert_eq!(judge(status), expected, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_log_line_about_a_login_does_not_hold_the_password() {
+        let client = FakeClient::default();
+        let question = Question { client: &client, username: "alice", about: login("hunter2") };
+        let about = about(&question);
+        assert!(about.contains("alice") && !about.contains("hunter2"), "{about}");
+    }
+}

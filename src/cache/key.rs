@@ -1,0 +1,249 @@
+//! Keys: what the answer depends on, encoded without ambiguity, under a keyed hash.
+//!
+//! The encoding is injective (a property test takes it apart again), and the hash is BLAKE3 in its
+//! keyed mode with a random key, so a key tells nothing about the password in the question and
+//! cannot be guessed into. 128 bits are kept: that two of a billion questions share a key has a
+//! chance of less than 1 in 10^20, and nobody can search for such a pair without the key.
+
+#![forbid(unsafe_code)]
+
+use zeroize::Zeroizing;
+
+use crate::field::{Field, Value};
+use crate::question::{Kind, Question};
+
+/// A question's place in the cache.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Key([u8; 16]);
+
+/// Makes keys. Each instance has its own, and with it a random hash key that never leaves it.
+pub struct Keyring(Zeroizing<[u8; 32]>);
+
+impl Keyring {
+    /// A keyring with a new random hash key.
+    ///
+    /// # Errors
+    /// The operating system gives no random bytes.
+    pub fn random() -> Result<Self, getrandom::Error> {
+        let mut hash_key = Zeroizing::new([0; 32]);
+        getrandom::fill(hash_key.as_mut_slice())?;
+        Ok(Self(hash_key))
+    }
+
+    /// The key of a question that is asked with these fields.
+    #[must_use]
+    pub fn key(&self, question: &Question<'_>, fields: &[Field]) -> Key {
+        let mut hasher = blake3::Hasher::new_keyed(&self.0);
+        encode(question, fields, &mut |bytes| {
+            hasher.update(bytes);
+        });
+        let mut key = [0; 16];
+        hasher.finalize_xof().fill(&mut key);
+        Key(key)
+    }
+}
+
+/// Writes a question so that no two write the same bytes: the kind, then each field's value with
+/// its type and, where it varies, its length. Which field comes where is fixed by the kind.
+fn encode(question: &Question<'_>, fields: &[Field], write: &mut impl FnMut(&[u8])) {
+    let kind = match question.kind() {
+        Kind::Login => 1,
+        Kind::Superuser => 2,
+        Kind::Access => 3,
+    };
+    write(&[kind]);
+    for field in fields {
+        match field.value(question) {
+            Value::Absent => write(&[0]),
+            Value::Text(text) => sized(1, text.as_bytes(), write),
+            Value::Base64(bytes) => sized(2, bytes, write),
+            Value::Number(number) => {
+                write(&[3]);
+                write(&number.to_le_bytes());
+            }
+            Value::Flag(flag) => write(&[4, flag.into()]),
+        }
+    }
+}
+
+fn sized(tag: u8, bytes: &[u8], write: &mut impl FnMut(&[u8])) {
+    write(&[tag]);
+    write(&(bytes.len() as u64).to_le_bytes());
+    write(bytes);
+}
+
+#[cfg(test)]
+impl Key {
+    pub fn from_number(number: u32) -> Self {
+        let mut key = [0; 16];
+        key[..4].copy_from_slice(&number.to_le_bytes());
+        Self(key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::fake::FakeClient;
+    use crate::field::FieldLists;
+    use crate::question::{About, Access, Action, Password};
+
+    /// A question's parts, as a property test makes them up.
+    #[derive(Clone, Debug, PartialEq)]
+    enum Parts {
+        Login { username: String, password: Vec<u8>, base64: bool, peer: Option<String> },
+        Superuser { username: String },
+        Access { username: String, id: String, topic: String, subscribe: bool, qos: u8 },
+    }
+
+    impl Parts {
+        fn with<T>(&self, use_question: impl FnOnce(&Question<'_>) -> T) -> T {
+            let mut client = FakeClient::default();
+            let (username, about) = match self {
+                Self::Login { username, password, base64, peer } => {
+                    client.address.clone_from(peer);
+                    let password = match std::str::from_utf8(password) {
+                        Ok(text) if !base64 => Password::Text(text),
+                        _ => Password::Base64(password),
+                    };
+                    (username, About::Login { password })
+                }
+                Self::Superuser { username } => (username, About::Superuser),
+                Self::Access { username, id, topic, subscribe, qos } => {
+                    client.id.clone_from(id);
+                    let access = if *subscribe { Access::Subscribe } else { Access::Write };
+                    (username, About::Access(Action { access, topic, qos: *qos, retain: false }))
+                }
+            };
+            use_question(&Question { client: &client, username, about })
+        }
+
+        fn encoded(&self) -> Vec<u8> {
+            let mut bytes = Vec::new();
+            self.with(|question| {
+                encode(question, lists().of(question.kind()), &mut |b| bytes.extend_from_slice(b));
+            });
+            bytes
+        }
+
+        /// The values that the API would see, which is what must not be confused.
+        fn seen(&self) -> String {
+            self.with(|question| {
+                let show = |value| match value {
+                    Value::Text(text) => format!("text {text:?}"),
+                    Value::Base64(bytes) => format!("base64 {bytes:?}"),
+                    Value::Number(number) => format!("number {number}"),
+                    Value::Flag(flag) => format!("flag {flag}"),
+                    Value::Absent => "absent".to_owned(),
+                };
+                let fields = lists().of(question.kind()).to_vec();
+                let values: Vec<_> = fields.iter().map(|f| show(f.value(question))).collect();
+                format!("{:?} {values:?}", question.kind())
+            })
+        }
+    }
+
+    fn lists() -> FieldLists {
+        FieldLists::with_extra(&[Field::PeerHost], &[Field::Qos])
+    }
+
+    fn name() -> impl Strategy<Value = String> {
+        prop_oneof!["[ab]{0,3}", ".{0,8}", Just("a\u{0}b".to_owned())]
+    }
+
+    fn parts() -> impl Strategy<Value = Parts> {
+        let password = proptest::collection::vec(any::<u8>(), 0..6);
+        prop_oneof![
+            (name(), password, any::<bool>(), proptest::option::of(name())).prop_map(
+                |(username, password, base64, peer)| Parts::Login {
+                    username,
+                    password,
+                    base64,
+                    peer
+                }
+            ),
+            name().prop_map(|username| Parts::Superuser { username }),
+            (name(), name(), name(), any::<bool>(), 0..3u8).prop_map(
+                |(username, id, topic, subscribe, qos)| Parts::Access {
+                    username,
+                    id,
+                    topic,
+                    subscribe,
+                    qos
+                }
+            ),
+        ]
+    }
+
+    /// Reads an encoding back into what was encoded; the proof that nothing is ambiguous.
+    fn decoded(mut bytes: &[u8]) -> String {
+        fn take<'a>(bytes: &mut &'a [u8], count: usize) -> &'a [u8] {
+            let (taken, rest) = bytes.split_at(count);
+            *bytes = rest;
+            taken
+        }
+        fn number(bytes: &mut &[u8]) -> u64 {
+            u64::from_le_bytes(take(bytes, 8).try_into().unwrap())
+        }
+        let kind = match take(&mut bytes, 1) {
+            [1] => Kind::Login,
+            [2] => Kind::Superuser,
+            [3] => Kind::Access,
+            other => panic!("no kind: {other:?}"),
+        };
+        let mut values = Vec::new();
+        while !bytes.is_empty() {
+            values.push(match take(&mut bytes, 1) {
+                [0] => "absent".to_owned(),
+                [1] => {
+                    let length = usize::try_from(number(&mut bytes)).unwrap();
+                    format!("text {:?}", std::str::from_utf8(take(&mut bytes, length)).unwrap())
+                }
+                [2] => {
+                    let length = usize::try_from(number(&mut bytes)).unwrap();
+                    format!("base64 {:?}", take(&mut bytes, length))
+                }
+                [3] => format!("number {}", number(&mut bytes)),
+                [4] => format!("flag {}", take(&mut bytes, 1) == [1]),
+                other => panic!("no tag: {other:?}"),
+            });
+        }
+        format!("{kind:?} {values:?}")
+    }
+
+    proptest! {
+        #[test]
+        fn the_encoding_is_injective(parts in parts()) {
+            prop_assert_eq!(decoded(&parts.encoded()), parts.seen());
+        }
+
+        #[test]
+        fn two_questions_share_a_key_only_if_the_api_sees_the_same(a in parts(), b in parts()) {
+            let keyring = Keyring::random().unwrap();
+            let lists = lists();
+            let key = |parts: &Parts| parts.with(|q| keyring.key(q, lists.of(q.kind())));
+            prop_assert_eq!(key(&a) == key(&b), a.seen() == b.seen());
+        }
+    }
+
+    #[test]
+    fn shifting_a_boundary_between_fields_changes_the_key() {
+        let login = |username: &str, password: &str| Parts::Login {
+            username: username.into(),
+            password: password.into(),
+            base64: false,
+            peer: None,
+        };
+        assert_ne!(login("ab", "c").encoded(), login("a", "bc").encoded());
+        assert_ne!(login("a\0b", "").encoded(), login("a", "\0b").encoded());
+    }
+
+    #[test]
+    fn each_process_has_its_own_keys() {
+        let parts = Parts::Superuser { username: "alice".into() };
+        let key = || parts.with(|q| Keyring::random().unwrap().key(q, &[Field::Username]));
+        assert_ne!(key(), key());
+    }
+}

@@ -1,0 +1,163 @@
+//! The plugin's configuration: what it is after every option was read, checked and defaulted.
+
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use log::LevelFilter;
+
+use crate::field::FieldLists;
+use crate::policy::OnError;
+use crate::question::Kind;
+use crate::secret::Secret;
+
+mod mistake;
+mod options;
+mod values;
+pub use mistake::Mistake;
+pub use options::{OPTIONS, Opt, markdown, read};
+
+/// Everything that the plugin was told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub endpoints: Vec<Endpoint>,
+    pub https: bool,
+    pub routes: Routes,
+    pub fields: FieldLists,
+    pub headers: Vec<Header>,
+    /// For a whole request, from connecting to the answer's last byte.
+    pub timeout: Duration,
+    /// For reaching the API: the TCP connection and the TLS handshake.
+    pub connect_timeout: Duration,
+    /// Requests in flight at once, and so workers.
+    pub connections: usize,
+    /// Trusted certificate authorities, as DER; empty unless `https`.
+    pub roots: Vec<Vec<u8>>,
+    pub cache: CacheConfig,
+    pub on_error: OnError,
+    pub anonymous_username: Option<String>,
+    pub password_encoding: PasswordEncoding,
+    pub local_users: Option<LocalUsersConfig>,
+    pub deny_special_chars: bool,
+    pub log_level: LevelFilter,
+}
+
+/// One host that answers.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Endpoint {
+    /// A name, an IPv4 address, or an IPv6 address without brackets.
+    pub host: String,
+    pub port: u16,
+}
+
+impl Endpoint {
+    /// The URL's beginning, up to where the route follows (RFC 3986, section 3.2). A default port
+    /// is left out, as RFC 9110 (section 7.2) wants it for the Host field.
+    #[must_use]
+    pub fn origin(&self, https: bool) -> String {
+        let (scheme, default_port) = if https { ("https", 443) } else { ("http", 80) };
+        let host =
+            if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        if self.port == default_port {
+            format!("{scheme}://{host}")
+        } else {
+            format!("{scheme}://{host}:{}", self.port)
+        }
+    }
+}
+
+/// The path and query of each kind of question; none: that kind is left to the broker.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct Routes {
+    pub login: Option<String>,
+    pub superuser: Option<String>,
+    pub access: Option<String>,
+}
+
+impl Routes {
+    #[must_use]
+    pub fn of(&self, kind: Kind) -> Option<&str> {
+        match kind {
+            Kind::Login => self.login.as_deref(),
+            Kind::Superuser => self.superuser.as_deref(),
+            Kind::Access => self.access.as_deref(),
+        }
+    }
+}
+
+/// A header on every request.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Header {
+    pub name: String,
+    pub value: Secret,
+}
+
+/// How long answers live, and how much room they have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CacheConfig {
+    pub login_ttl: Duration,
+    pub access_ttl: Duration,
+    pub deny_ttl: Duration,
+    pub max_bytes: u64,
+}
+
+/// How passwords are written into JSON.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PasswordEncoding {
+    /// As text; a password that is not UTF-8 is denied.
+    Utf8,
+    /// As base64 of its bytes.
+    Base64,
+}
+
+/// The users that are left to Mosquitto's own `password_file`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LocalUsersConfig {
+    pub file: PathBuf,
+    pub acl: LocalUsersAcl,
+}
+
+/// What follows for the ACL checks of local users.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LocalUsersAcl {
+    Allow,
+    /// To the broker's other means, such as `acl_file`.
+    Defer,
+}
+
+impl fmt::Display for Config {
+    /// The line that the plugin logs when it starts. Holds no secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let origins: Vec<_> = self.endpoints.iter().map(|e| e.origin(self.https)).collect();
+        write!(f, "asking {}", origins.join(", "))?;
+        for (what, kind) in
+            [("user", Kind::Login), ("superuser", Kind::Superuser), ("acl", Kind::Access)]
+        {
+            write!(f, ", {what} route {}", self.routes.of(kind).unwrap_or("unset"))?;
+        }
+        let seconds = |ttl: Duration| ttl.as_secs();
+        write!(
+            f,
+            ", answers live {} s (logins), {} s (ACLs), {} s (denials)",
+            seconds(self.cache.login_ttl),
+            seconds(self.cache.access_ttl),
+            seconds(self.cache.deny_ttl)
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_leaves_its_default_port_out() {
+        let origin = |host: &str, port, https| Endpoint { host: host.into(), port }.origin(https);
+        assert_eq!(origin("api", 80, false), "http://api");
+        assert_eq!(origin("api", 443, false), "http://api:443");
+        assert_eq!(origin("api", 443, true), "https://api");
+        assert_eq!(origin("::1", 8080, true), "https://[::1]:8080");
+    }
+}

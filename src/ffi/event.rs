@@ -1,0 +1,195 @@
+//! Events of the broker as borrowed Rust values, and decisions as its return codes.
+
+use std::ffi::{CStr, c_char, c_int, c_void};
+
+use super::bindings as mosquitto;
+use super::certificate::Certificate;
+use crate::answer::Decision;
+use crate::question::{Access, Action, CertificatePart, Client};
+
+/// What a login event holds.
+pub struct Login<'a> {
+    pub client: BrokerClient<'a>,
+    pub username: Option<&'a str>,
+    /// Up to the first NUL, where the broker's string ends; empty if there was none.
+    pub password: &'a [u8],
+}
+
+/// What an ACL event holds.
+pub struct AccessCheck<'a> {
+    pub client: BrokerClient<'a>,
+    pub username: Option<&'a str>,
+    pub action: Action<'a>,
+}
+
+/// A client as the broker holds it, for the length of one callback.
+pub struct BrokerClient<'a> {
+    raw: *const mosquitto::mosquitto,
+    id: &'a str,
+}
+
+impl Login<'_> {
+    /// Reads the event; none if a name in it is not what the broker promises.
+    ///
+    /// # Safety
+    /// `data` is what the broker handed to a basic-auth callback that has not returned yet, and
+    /// the value does not outlive that callback.
+    pub unsafe fn read(data: *mut c_void) -> Option<Self> {
+        // SAFETY: as the caller says; the layout is the same on every supported broker (shim.c).
+        unsafe {
+            let event = data.cast::<mosquitto::mosquitto_evt_basic_auth>().as_ref()?;
+            Some(Self {
+                client: BrokerClient::new(event.client)?,
+                username: text(event.username).ok()?,
+                password: bytes(event.password).unwrap_or_default(),
+            })
+        }
+    }
+}
+
+impl AccessCheck<'_> {
+    /// Reads the event; none if a name in it is not what the broker promises.
+    ///
+    /// # Safety
+    /// `data` is what the broker handed to an ACL callback that has not returned yet, and the
+    /// value does not outlive that callback.
+    pub unsafe fn read(data: *mut c_void) -> Option<Self> {
+        // SAFETY: as the caller says; the layout is the same on every supported broker (shim.c).
+        unsafe {
+            let event = data.cast::<mosquitto::mosquitto_evt_acl_check>().as_ref()?;
+            Some(Self {
+                client: BrokerClient::new(event.client)?,
+                username: text(mosquitto::mosquitto_client_username(event.client)).ok()?,
+                action: Action {
+                    access: access(event.access)?,
+                    topic: text(event.topic).ok()??,
+                    qos: event.qos,
+                    retain: event.retain,
+                },
+            })
+        }
+    }
+}
+
+fn access(number: c_int) -> Option<Access> {
+    match u32::try_from(number).ok()? {
+        mosquitto::MOSQ_ACL_READ => Some(Access::Read),
+        mosquitto::MOSQ_ACL_WRITE => Some(Access::Write),
+        mosquitto::MOSQ_ACL_SUBSCRIBE => Some(Access::Subscribe),
+        mosquitto::MOSQ_ACL_UNSUBSCRIBE => Some(Access::Unsubscribe),
+        _ => None,
+    }
+}
+
+/// A C string as text: none if it is null.
+///
+/// # Safety
+/// `start` is null or a C string that outlives the returned text.
+unsafe fn text<'a>(start: *const c_char) -> Result<Option<&'a str>, std::str::Utf8Error> {
+    // SAFETY: as the caller says.
+    unsafe { bytes(start) }.map(std::str::from_utf8).transpose()
+}
+
+/// # Safety
+/// `start` is null or a C string that outlives the returned bytes.
+unsafe fn bytes<'a>(start: *const c_char) -> Option<&'a [u8]> {
+    // SAFETY: as the caller says.
+    (!start.is_null()).then(|| unsafe { CStr::from_ptr(start) }.to_bytes())
+}
+
+impl BrokerClient<'_> {
+    /// # Safety
+    /// `raw` is a client that the broker handed to a callback that has not returned yet, and the
+    /// value does not outlive that callback.
+    unsafe fn new(raw: *const mosquitto::mosquitto) -> Option<Self> {
+        // SAFETY: the broker gives the identifier of a client that is alive, as the caller says.
+        let id = unsafe { text(mosquitto::mosquitto_client_id(raw)) }.ok()??;
+        Some(Self { raw, id })
+    }
+}
+
+/// Keeps each accessor's SAFETY comment in one place: all of them only read the client.
+macro_rules! ask_broker {
+    ($client:expr, $function:ident) => {{
+        // SAFETY: `BrokerClient::new` was promised a client that lives as long as this value.
+        unsafe { mosquitto::$function($client.raw) }
+    }};
+}
+
+impl Client for BrokerClient<'_> {
+    fn id(&self) -> &str {
+        self.id
+    }
+
+    fn address(&self) -> Option<&str> {
+        let address = ask_broker!(self, mosquitto_client_address);
+        // SAFETY: the address belongs to the client, and so lives as long as this value.
+        unsafe { text(address) }.ok()?
+    }
+
+    fn protocol(&self) -> &'static str {
+        let websockets = mosquitto::mp_websockets as c_int;
+        if ask_broker!(self, mosquitto_client_protocol) as c_int == websockets {
+            "websockets"
+        } else {
+            "mqtt"
+        }
+    }
+
+    fn protocol_version(&self) -> u64 {
+        u64::try_from(ask_broker!(self, mosquitto_client_protocol_version)).unwrap_or(0)
+    }
+
+    fn keepalive(&self) -> u64 {
+        u64::try_from(ask_broker!(self, mosquitto_client_keepalive)).unwrap_or(0)
+    }
+
+    fn clean_session(&self) -> bool {
+        ask_broker!(self, mosquitto_client_clean_session)
+    }
+
+    fn certificate(&self, part: CertificatePart) -> Option<String> {
+        let x509 = ask_broker!(self, mosquitto_client_certificate);
+        // SAFETY: the broker hands over a reference of its own for each call.
+        unsafe { Certificate::from_broker(x509) }?.part(part)
+    }
+}
+
+/// What a login callback returns. Every supported broker closes the connection without a CONNACK
+/// on `UNKNOWN`, which alone makes a client try again.
+pub fn login_code(decision: Decision) -> c_int {
+    (match decision {
+        Decision::Allow => mosquitto::MOSQ_ERR_SUCCESS,
+        Decision::Deny => mosquitto::MOSQ_ERR_AUTH,
+        Decision::Defer => mosquitto::MOSQ_ERR_PLUGIN_DEFER,
+        Decision::Unavailable => mosquitto::MOSQ_ERR_UNKNOWN,
+    }) as c_int
+}
+
+/// What an ACL callback returns: 0, 12 or 17 and nothing else, since any other code on a delivery
+/// makes the broker disconnect the publisher.
+pub fn access_code(decision: Decision) -> c_int {
+    (match decision {
+        Decision::Allow => mosquitto::MOSQ_ERR_SUCCESS,
+        Decision::Deny | Decision::Unavailable => mosquitto::MOSQ_ERR_ACL_DENIED,
+        Decision::Defer => mosquitto::MOSQ_ERR_PLUGIN_DEFER,
+    }) as c_int
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [Decision; 4] =
+        [Decision::Allow, Decision::Deny, Decision::Defer, Decision::Unavailable];
+
+    #[test]
+    fn logins_return_the_codes_that_the_brokers_understand() {
+        assert_eq!(ALL.map(login_code), [0, 11, 17, 13]);
+    }
+
+    #[test]
+    fn acl_checks_never_return_a_code_that_disconnects() {
+        assert_eq!(ALL.map(access_code), [0, 12, 17, 12]);
+    }
+}

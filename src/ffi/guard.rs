@@ -1,0 +1,66 @@
+//! Stops a panic at the border.
+//!
+//! A panic that leaves an `extern "C"` function aborts the broker, so every call from the broker
+//! passes through here. After a panic the answer is the refusal that the caller names: there is no
+//! default, since 0 means success to Mosquitto.
+
+use std::cell::RefCell;
+use std::io::{self, Write as _};
+use std::os::raw::c_int;
+use std::panic::{self, AssertUnwindSafe, catch_unwind};
+use std::sync::Once;
+
+thread_local! {
+    static PANICKED_AT: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Runs the body of a call from the broker. After a panic it tells `report` where that was and
+/// returns the refusal.
+pub fn contain(refusal: c_int, report: impl FnOnce(&str), body: impl FnOnce() -> c_int) -> c_int {
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|_| {
+        let place = PANICKED_AT.take().unwrap_or_else(|| "an unknown place".to_owned());
+        // Reporting may panic as well; nothing is left then but to refuse.
+        let _ = catch_unwind(AssertUnwindSafe(|| report(&place)));
+        refusal
+    })
+}
+
+/// Shows the place of a panic instead of its message, which may hold what a client sent (slicing
+/// a text shows the text) and with it a password.
+///
+/// The hook belongs to this library's own copy of Rust's runtime, not to the broker's process.
+pub fn hide_panic_messages() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        panic::set_hook(Box::new(|info| {
+            let place = info.location().map(ToString::to_string).unwrap_or_default();
+            let _ = writeln!(io::stderr(), "mosquitto-http-auth: internal error at {place}");
+            PANICKED_AT.set(Some(place));
+        }));
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REFUSAL: c_int = 11;
+
+    #[test]
+    fn what_the_body_returns_passes() {
+        assert_eq!(contain(REFUSAL, |_| panic!("nothing to report"), || 0), 0);
+    }
+
+    #[test]
+    fn after_a_panic_the_answer_is_the_refusal_and_it_is_reported() {
+        let mut reports = 0;
+        let returned = contain(REFUSAL, |_| reports += 1, || panic!("a defect, on purpose"));
+        assert_eq!((returned, reports), (REFUSAL, 1));
+    }
+
+    #[test]
+    fn a_report_that_panics_too_changes_nothing() {
+        let returned = contain(REFUSAL, |_| panic!("again"), || panic!("a defect, on purpose"));
+        assert_eq!(returned, REFUSAL);
+    }
+}

@@ -1,0 +1,72 @@
+//! The broker's side of what the plugin calls: its log, and what only newer brokers have.
+
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::marker::PhantomData;
+
+use log::Level;
+
+use super::bindings as mosquitto;
+use crate::broker::Broker;
+
+unsafe extern "C" {
+    /// Defined in `shim.c`.
+    fn mosquitto_http_auth_log(level: c_int, text: *const c_char);
+}
+
+/// The broker, on the thread that it calls the plugin on. It cannot leave that thread.
+pub struct Host(PhantomData<*const ()>);
+
+impl Host {
+    /// # Safety
+    /// To be called on the broker's main thread, while the broker runs the plugin.
+    pub unsafe fn on_its_own_thread() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl Broker for Host {
+    fn log(&self, level: Level, line: &str) {
+        let level = match level {
+            Level::Error => mosquitto::MOSQ_LOG_ERR,
+            Level::Warn => mosquitto::MOSQ_LOG_WARNING,
+            Level::Info => mosquitto::MOSQ_LOG_INFO,
+            Level::Debug | Level::Trace => mosquitto::MOSQ_LOG_DEBUG,
+        };
+        // Control characters were escaped on the way here, so there is no NUL to stop at.
+        let Ok(text) = CString::new(format!("mosquitto-http-auth: {line}")) else { return };
+        // SAFETY: the text ends in NUL and outlives the call; `Host` exists only on the broker's
+        // thread, the only one that may log.
+        unsafe { mosquitto_http_auth_log(level as c_int, text.as_ptr()) };
+    }
+}
+
+/// Whether the broker is 2.1 or later, told by a function that came with it.
+pub fn is_2_1() -> bool {
+    symbol(c"mosquitto_complete_basic_auth").is_some()
+}
+
+/// Tells a broker of 2.1 or later what the plugin is called, for its own log lines.
+pub fn introduce(identifier: *mut mosquitto::mosquitto_plugin_id_t) {
+    type SetInfo = unsafe extern "C" fn(
+        *mut mosquitto::mosquitto_plugin_id_t,
+        *const c_char,
+        *const c_char,
+    ) -> c_int;
+
+    let Some(address) = symbol(c"mosquitto_plugin_set_info") else { return };
+    let version = concat!(env!("CARGO_PKG_VERSION"), "\0");
+    // SAFETY: this is the function's signature in every broker that has it; the identifier is the
+    // one that the broker handed over, and both texts are static and end in NUL.
+    unsafe {
+        let set_info: SetInfo = std::mem::transmute(address);
+        set_info(identifier, c"mosquitto-http-auth".as_ptr(), version.as_ptr().cast());
+    }
+}
+
+/// A function that this process may or may not have. A plain reference would keep older brokers
+/// from loading the library at all.
+pub fn symbol(name: &CStr) -> Option<*mut c_void> {
+    // SAFETY: the name ends in NUL, and `RTLD_DEFAULT` looks only at what is loaded already.
+    let address = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
+    (!address.is_null()).then_some(address)
+}

@@ -1,0 +1,164 @@
+//! What the API is told: the fields of a request, each with its name and its value.
+//!
+//! The cache's key and the request's body are both made from the same list of fields. So a key
+//! holds exactly what the answer can depend on, and nothing else: it cannot go out of step.
+
+#![forbid(unsafe_code)]
+
+use std::borrow::Cow;
+
+use crate::question::{About, Action, CertificatePart, Kind, Password, Question};
+
+/// A field of a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Field {
+    Username,
+    Password,
+    ClientId,
+    Topic,
+    Acc,
+    PeerHost,
+    Protocol,
+    ProtocolVersion,
+    Keepalive,
+    CleanSession,
+    CertCommonName,
+    CertSubject,
+    Qos,
+    Retain,
+}
+
+/// What a field holds for one question.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Value<'a> {
+    Text(Cow<'a, str>),
+    Base64(&'a [u8]),
+    Number(u64),
+    Flag(bool),
+    /// JSON `null`: the broker does not know, for example the certificate of a client without one.
+    Absent,
+}
+
+impl Field {
+    /// Fields that `http_user_fields` may add.
+    pub const FOR_LOGIN: &'static [Self] = &[
+        Self::ClientId,
+        Self::PeerHost,
+        Self::Protocol,
+        Self::ProtocolVersion,
+        Self::Keepalive,
+        Self::CleanSession,
+        Self::CertCommonName,
+        Self::CertSubject,
+    ];
+
+    /// Fields that `http_acl_fields` may add.
+    pub const FOR_ACCESS: &'static [Self] = &[
+        Self::PeerHost,
+        Self::Protocol,
+        Self::ProtocolVersion,
+        Self::Keepalive,
+        Self::CleanSession,
+        Self::CertCommonName,
+        Self::CertSubject,
+        Self::Qos,
+        Self::Retain,
+    ];
+
+    /// The field's name on the wire and in the options.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Username => "username",
+            Self::Password => "password",
+            Self::ClientId => "clientid",
+            Self::Topic => "topic",
+            Self::Acc => "acc",
+            Self::PeerHost => "peerhost",
+            Self::Protocol => "protocol",
+            Self::ProtocolVersion => "protocol_version",
+            Self::Keepalive => "keepalive",
+            Self::CleanSession => "clean_session",
+            Self::CertCommonName => "cert_common_name",
+            Self::CertSubject => "cert_subject",
+            Self::Qos => "qos",
+            Self::Retain => "retain",
+        }
+    }
+
+    /// What the field holds for this question.
+    #[must_use]
+    pub fn value<'a>(self, question: &Question<'a>) -> Value<'a> {
+        let client = question.client;
+        match self {
+            Self::Username => question.username.into(),
+            Self::Password => match question.about {
+                About::Login { password: Password::Text(text) } => text.into(),
+                About::Login { password: Password::Base64(bytes) } => Value::Base64(bytes),
+                About::Superuser | About::Access(_) => Value::Absent,
+            },
+            Self::ClientId => client.id().into(),
+            Self::PeerHost => client.address().map_or(Value::Absent, Value::from),
+            Self::Protocol => client.protocol().into(),
+            Self::ProtocolVersion => Value::Number(client.protocol_version()),
+            Self::Keepalive => Value::Number(client.keepalive()),
+            Self::CleanSession => Value::Flag(client.clean_session()),
+            Self::CertCommonName => client.certificate(CertificatePart::CommonName).into(),
+            Self::CertSubject => client.certificate(CertificatePart::Subject).into(),
+            Self::Topic | Self::Acc | Self::Qos | Self::Retain => match question.about {
+                About::Access(action) => self.of_action(&action),
+                About::Login { .. } | About::Superuser => Value::Absent,
+            },
+        }
+    }
+
+    fn of_action<'a>(self, action: &Action<'a>) -> Value<'a> {
+        match self {
+            Self::Topic => action.topic.into(),
+            Self::Acc => Value::Number(action.access.acc()),
+            Self::Qos => Value::Number(action.qos.into()),
+            Self::Retain => Value::Flag(action.retain),
+            _ => Value::Absent,
+        }
+    }
+}
+
+impl<'a> From<&'a str> for Value<'a> {
+    fn from(text: &'a str) -> Self {
+        Self::Text(Cow::Borrowed(text))
+    }
+}
+
+impl From<Option<String>> for Value<'_> {
+    fn from(text: Option<String>) -> Self {
+        text.map_or(Self::Absent, |text| Self::Text(Cow::Owned(text)))
+    }
+}
+
+/// The fields of each kind of request, in the order of the wire.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FieldLists {
+    login: Vec<Field>,
+    access: Vec<Field>,
+}
+
+impl FieldLists {
+    /// The fields of the contract, and those that the options add.
+    #[must_use]
+    pub fn with_extra(login: &[Field], access: &[Field]) -> Self {
+        let list = |base: &[Field], extra: &[Field]| [base, extra].concat();
+        Self {
+            login: list(&[Field::Username, Field::Password], login),
+            access: list(&[Field::Username, Field::ClientId, Field::Topic, Field::Acc], access),
+        }
+    }
+
+    #[must_use]
+    pub fn of(&self, kind: Kind) -> &[Field] {
+        match kind {
+            Kind::Login => &self.login,
+            Kind::Superuser => &[Field::Username],
+            Kind::Access => &self.access,
+        }
+    }
+}

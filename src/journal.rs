@@ -1,0 +1,200 @@
+//! Log lines, kept until the broker's thread can write them.
+//!
+//! Only the broker's own thread may log (a worker that calls `mosquitto_log_printf` crashes a
+//! broker with `log_dest topic`). So every line goes here first, and [`Journal::drain`] hands them
+//! on. Each plugin instance has a journal of its own, with its own `log_level`. There is no global
+//! logger on purpose: the HTTP client's own trace holds request bodies, and so passwords.
+
+#![forbid(unsafe_code)]
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use log::{Level, LevelFilter, Log, Metadata, Record};
+
+use crate::clock::Clock;
+use crate::sync::lock;
+
+/// Lines that wait for the broker's thread; later ones are counted and dropped.
+const CAPACITY: usize = 1000;
+
+/// Mosquitto cuts a line at 1000 bytes with its time stamp; longer ones are cut here, visibly.
+const LINE_BYTES: usize = 900;
+
+/// How often the same kind of trouble may take a line.
+const SELDOM: Duration = Duration::from_secs(1);
+
+/// The lines of one plugin instance.
+pub struct Journal {
+    level: LevelFilter,
+    clock: Arc<dyn Clock>,
+    lines: Mutex<Lines>,
+    /// Whether `lines` holds any, readable without the lock: every callback asks.
+    waiting: AtomicBool,
+}
+
+#[derive(Default)]
+struct Lines {
+    queue: VecDeque<(Level, String)>,
+    dropped: usize,
+    seldom: HashMap<&'static str, Seldom>,
+}
+
+struct Seldom {
+    last: Instant,
+    suppressed: u64,
+}
+
+impl Journal {
+    #[must_use]
+    pub fn new(level: LevelFilter, clock: Arc<dyn Clock>) -> Arc<Self> {
+        // The `log` macros ask this process-wide switch before they ask a logger. It is this
+        // library's own copy of the switch; each journal filters by its own level.
+        log::set_max_level(LevelFilter::Trace);
+        Arc::new(Self { level, clock, lines: Mutex::default(), waiting: AtomicBool::new(false) })
+    }
+
+    /// Logs a line that could come thousands of times a second, once a second at most. `line` is
+    /// told how many of its `kind` were left out since the last one.
+    pub fn seldom(&self, level: Level, kind: &'static str, line: impl FnOnce() -> String) {
+        if level > self.level {
+            return;
+        }
+        let now = self.clock.now();
+        let mut lines = lock(&self.lines);
+        let suppressed = match lines.seldom.get_mut(kind) {
+            Some(seldom) if now.duration_since(seldom.last) < SELDOM => {
+                seldom.suppressed += 1;
+                return;
+            }
+            Some(seldom) => seldom.suppressed,
+            None => 0,
+        };
+        lines.seldom.insert(kind, Seldom { last: now, suppressed: 0 });
+        let mut text = line();
+        if suppressed > 0 {
+            let _ = write!(text, " ({suppressed} more like this since the last such line)");
+        }
+        self.push(&mut lines, level, &text);
+    }
+
+    /// Hands every waiting line to `write`, oldest first. For the broker's thread.
+    pub fn drain(&self, mut write: impl FnMut(Level, &str)) {
+        if !self.waiting.swap(false, Ordering::Acquire) {
+            return;
+        }
+        let (queue, dropped) = {
+            let mut lines = lock(&self.lines);
+            (std::mem::take(&mut lines.queue), std::mem::take(&mut lines.dropped))
+        };
+        for (level, line) in queue {
+            write(level, &line);
+        }
+        if dropped > 0 {
+            write(Level::Warn, &format!("{dropped} log lines were dropped"));
+        }
+    }
+
+    fn push(&self, lines: &mut Lines, level: Level, text: &str) {
+        if lines.queue.len() < CAPACITY {
+            lines.queue.push_back((level, one_line(text)));
+        } else {
+            lines.dropped += 1;
+        }
+        self.waiting.store(true, Ordering::Release);
+    }
+}
+
+impl Log for Journal {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.level() <= self.level
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if self.enabled(record.metadata()) {
+            let text = record.args().to_string();
+            self.push(&mut lock(&self.lines), record.level(), &text);
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// The text as one line that a client cannot forge: control characters escaped, length bounded.
+fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len().min(LINE_BYTES));
+    for character in text.chars() {
+        if line.len() >= LINE_BYTES {
+            line.push('…');
+            break;
+        }
+        if character.is_control() {
+            line.extend(character.escape_default());
+        } else {
+            line.push(character);
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+
+    fn drained(journal: &Journal) -> Vec<String> {
+        let mut lines = Vec::new();
+        journal.drain(|level, line| lines.push(format!("{level} {line}")));
+        lines
+    }
+
+    #[test]
+    fn lines_wait_in_order_and_below_the_level_none_is_kept() {
+        let journal = Journal::new(LevelFilter::Info, ManualClock::new());
+        log::info!(logger: *journal, "first");
+        log::debug!(logger: *journal, "too fine");
+        log::error!(logger: *journal, "second");
+        assert_eq!(drained(&journal), ["INFO first", "ERROR second"]);
+        assert!(drained(&journal).is_empty());
+    }
+
+    #[test]
+    fn a_client_cannot_forge_a_line() {
+        assert_eq!(
+            one_line("name\n1700000000: forged\x1b[0m"),
+            "name\\n1700000000: forged\\u{1b}[0m"
+        );
+        assert!(one_line(&"é".repeat(5000)).len() <= LINE_BYTES + 4);
+    }
+
+    #[test]
+    fn the_same_trouble_takes_one_line_a_second() {
+        let clock = ManualClock::new();
+        let journal = Journal::new(LevelFilter::Warn, clock.clone());
+        let trouble = || journal.seldom(Level::Warn, "down", || "the API is down".to_owned());
+        for _ in 0..50 {
+            trouble();
+        }
+        assert_eq!(drained(&journal), ["WARN the API is down"]);
+        clock.advance(SELDOM);
+        trouble();
+        assert_eq!(
+            drained(&journal),
+            ["WARN the API is down (49 more like this since the last such line)"]
+        );
+    }
+
+    #[test]
+    fn a_flood_is_counted_not_kept() {
+        let journal = Journal::new(LevelFilter::Info, ManualClock::new());
+        for number in 0..CAPACITY + 7 {
+            log::info!(logger: *journal, "line {number}");
+        }
+        let lines = drained(&journal);
+        assert_eq!(lines.len(), CAPACITY + 1);
+        assert_eq!(lines.last().unwrap(), "WARN 7 log lines were dropped");
+    }
+}

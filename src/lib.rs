@@ -1,0 +1,48 @@
+//! A Mosquitto plugin that asks an HTTP API who may connect, and who may publish, receive and
+//! subscribe to what.
+//!
+//! # The path of a question
+//!
+//! The broker calls the plugin on its one thread. [`ffi`] turns the C event into borrowed Rust
+//! values and hands them to [`plugin`], which decides what needs no asking: local users, names
+//! with wildcards, an unsubscribe. Everything else is a [`question`] for the [`engine`]: it looks
+//! into the [`cache`], and on a miss hands the question to the [`pool`], where one worker sends
+//! one request through [`api`], however many ask the same. What comes back is an
+//! [`answer::Answer`] or an [`answer::Failure`]; [`policy`] alone turns either into a decision,
+//! and [`ffi`] turns the decision into the broker's return code.
+//!
+//! # Layers
+//!
+//! Data and imports flow one way: `ffi` → `plugin` → `engine` → (`cache`, `pool`, `api`) → the
+//! vocabulary. Only `ffi` holds unsafe code and the broker's names; everything below it compiles
+//! and is tested without a broker. `tests/architecture.rs` holds this up.
+//!
+//! Begin with [`plugin`], then [`engine`].
+
+#[allow(unsafe_code, reason = "the border to C; every other module forbids it")]
+pub mod ffi;
+
+pub mod plugin;
+
+pub mod broker;
+pub mod engine;
+pub mod local_users;
+
+pub mod api;
+pub mod cache;
+pub mod pool;
+
+pub mod config;
+pub mod policy;
+
+pub mod answer;
+pub mod field;
+pub mod question;
+
+pub mod clock;
+pub mod journal;
+pub mod secret;
+mod sync;
+
+#[cfg(test)]
+mod fake;

@@ -1,0 +1,116 @@
+//! Who asks for what: the vocabulary of everything that the plugin may be asked.
+//!
+//! Questions borrow from the broker's event, so that one answered from the cache copies nothing.
+
+#![forbid(unsafe_code)]
+
+/// What a client wants to do with a topic, by the broker's access numbers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Access {
+    /// A message is about to be delivered to the client.
+    Read,
+    /// The client publishes, or its Will is about to be published.
+    Write,
+    /// The client subscribes to a topic filter.
+    Subscribe,
+    /// The client gives a subscription up. Always allowed, never sent to the API.
+    Unsubscribe,
+}
+
+impl Access {
+    /// The number that the API sees as `acc`.
+    #[must_use]
+    pub fn acc(self) -> u64 {
+        match self {
+            Self::Read => 1,
+            Self::Write => 2,
+            Self::Subscribe => 4,
+            Self::Unsubscribe => 8,
+        }
+    }
+}
+
+/// A part of the certificate that a client presented on a TLS listener.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CertificatePart {
+    /// The subject's common name.
+    CommonName,
+    /// The whole subject, written as RFC 2253 says.
+    Subject,
+}
+
+/// What the broker knows about a client, looked up only when it is needed.
+pub trait Client {
+    /// The client identifier.
+    fn id(&self) -> &str;
+    /// The address that the client connected from; none for a session that was restored from disk.
+    fn address(&self) -> Option<&str>;
+    /// `mqtt` or `websockets`.
+    fn protocol(&self) -> &'static str;
+    /// 3 for MQTT 3.1, 4 for 3.1.1, 5 for 5.0.
+    fn protocol_version(&self) -> u64;
+    /// The keep alive, in seconds.
+    fn keepalive(&self) -> u64;
+    /// Clean Session (3.1.1) or Clean Start (5.0).
+    fn clean_session(&self) -> bool;
+    /// A part of the client's certificate; none without one.
+    fn certificate(&self, part: CertificatePart) -> Option<String>;
+}
+
+/// A password as the API gets to see it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Password<'a> {
+    /// Sent as it is.
+    Text(&'a str),
+    /// Any bytes, sent as base64 (RFC 4648, section 4).
+    Base64(&'a [u8]),
+}
+
+/// What is done to which topic.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Action<'a> {
+    pub access: Access,
+    /// A topic name, or for [`Access::Subscribe`] a topic filter.
+    pub topic: &'a str,
+    /// The message's QoS, or the QoS that a subscription asks for.
+    pub qos: u8,
+    pub retain: bool,
+}
+
+/// The kinds of question; each has a route at the API.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    Login,
+    Superuser,
+    Access,
+}
+
+/// One question for the API.
+#[derive(Clone, Copy)]
+pub struct Question<'a> {
+    pub client: &'a dyn Client,
+    pub username: &'a str,
+    pub about: About<'a>,
+}
+
+/// What a [`Question`] is about.
+#[derive(Clone, Copy)]
+pub enum About<'a> {
+    /// May this user log in?
+    Login { password: Password<'a> },
+    /// Is this user a superuser?
+    Superuser,
+    /// May this user do this?
+    Access(Action<'a>),
+}
+
+impl Question<'_> {
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self.about {
+            About::Login { .. } => Kind::Login,
+            About::Superuser => Kind::Superuser,
+            About::Access(_) => Kind::Access,
+        }
+    }
+}
