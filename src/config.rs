@@ -13,11 +13,14 @@ use crate::policy::OnError;
 use crate::question::Kind;
 use crate::secret::Secret;
 
+mod draft;
 mod mistake;
 mod options;
+mod read;
 mod values;
 pub use mistake::Mistake;
-pub use options::{OPTIONS, Opt, markdown, read};
+pub use options::markdown;
+pub use read::read;
 
 /// Everything that the plugin was told.
 #[derive(Clone, Debug)]

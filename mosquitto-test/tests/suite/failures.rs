@@ -1,0 +1,230 @@
+//! Everything that can go wrong with the API: the login is closed without an answer, an ACL check is
+//! denied and its client stays, the log says what it was, and nothing of it is remembered.
+
+use std::time::Duration;
+
+use mosquitto_test::prelude::*;
+
+use crate::support::{
+    broker_on_port, broker_with, log_in, logged_in, may_publish, subscribe_refusal,
+};
+
+/// A pause between two bytes at which no answer is complete before its time is up.
+const DRIP: Duration = Duration::from_millis(150);
+
+/// For APIs that never finish; every question that is asked of them takes this long.
+const SHORT: &[(&str, &str)] = &[("http_timeout_ms", "700")];
+
+/// Logins and ACL checks while the API misbehaves, and the same ones when it is healthy again.
+fn expect_failures(broker: &Broker, fail: impl Fn(), heal: impl Fn(), line: &str) {
+    heal();
+    let clients = Protocol::BOTH.map(|protocol| {
+        let client = logged_in(broker, protocol, &format!("early-{protocol:?}"));
+        (protocol, client)
+    });
+    fail();
+    for (protocol, client) in &clients {
+        log_in(broker, *protocol, &format!("late-{protocol:?}")).expect_closed();
+        let refusal = client.subscribe("t").expect_refused();
+        assert_eq!(refusal, subscribe_refusal(*protocol));
+        assert!(client.is_connected());
+    }
+    assert!(!may_publish(&clients[1].1, "t"));
+    broker.wait_for_log(&format!(" failed: {line}"));
+    heal();
+    for (protocol, client) in &clients {
+        log_in(broker, *protocol, &format!("late-{protocol:?}")).expect_accepted();
+        client.subscribe("t").expect_granted();
+    }
+    assert!(may_publish(&clients[1].1, "t"));
+}
+
+/// The same for an API that answers every question in this way.
+fn expect_failure(version: Version, more: &[(&str, &str)], bad: fn() -> Reply, line: &str) {
+    let api = AuthServer::start();
+    let broker = broker_with(version, &api, more);
+    let fail = || api.set_handler(move |_| bad());
+    let heal = || api.set_handler(|_| Reply::status(200));
+    expect_failures(&broker, fail, heal, line);
+}
+
+fn head_of_200(rest: &str) -> Vec<u8> {
+    format!("HTTP/1.1 200 OK\r\n{rest}").into_bytes()
+}
+
+on_every_broker! {
+    fn a_refused_connection(version) {
+        let api = AuthServer::start();
+        let broker = broker_with(version, &api, &[]);
+        let clients = Protocol::BOTH.map(|protocol| logged_in(&broker, protocol, "ann"));
+        api.stop();
+        let port = api.port();
+        for protocol in Protocol::BOTH {
+            log_in(&broker, protocol, &format!("late-{protocol:?}")).expect_closed();
+        }
+        assert!(!may_publish(&clients[1], "t"));
+        broker.wait_for_log(&format!(
+            "the API at http://127.0.0.1:{port} failed: connection refused; asked for the login \
+             of \"late-V3_1_1\" (client \"late-V3_1_1\")"
+        ));
+    }
+
+    fn an_api_that_comes_up_late_is_found(version) {
+        let port = refused_port();
+        let broker = broker_on_port(version, port, &[]);
+        log_in(&broker, Protocol::V5, "ann").expect_closed();
+        let api = AuthServer::start_on(port);
+        log_in(&broker, Protocol::V5, "ann").expect_accepted();
+        assert_eq!(api.requests().len(), 1);
+    }
+
+    fn a_host_that_takes_no_connection_is_unreachable(version) {
+        let hole = Blackhole::open();
+        let broker = broker_on_port(version, hole.port(), &[("http_connect_timeout_ms", "200")]);
+        for protocol in Protocol::BOTH {
+            log_in(&broker, protocol, "ann").expect_closed();
+        }
+        broker.wait_for_log(" failed: unreachable; asked for the login of \"ann\"");
+    }
+
+    fn a_host_name_without_an_address(version) {
+        let broker = Broker::config(version)
+            .plugin([("http_host", "does-not-exist.invalid"), ("http_user_route", "/user")])
+            .start();
+        log_in(&broker, Protocol::V5, "ann").expect_closed();
+        broker.wait_for_log(
+            "the API at http://does-not-exist.invalid failed: unknown host; asked for the login",
+        );
+    }
+
+    fn an_api_that_never_answers(version) {
+        expect_failure(version, SHORT, Reply::never, "timed out");
+    }
+
+    fn an_answer_whose_head_drips(version) {
+        expect_failure(version, SHORT, || Reply::status(200).drip(DRIP), "timed out");
+    }
+
+    fn an_answer_whose_body_drips(version) {
+        let bad = || {
+            let size = "Content-Length: 1000\r\n\r\n";
+            Reply::raw([head_of_200(size), vec![b' '; 10]].concat())
+        };
+        expect_failure(version, SHORT, bad, "timed out");
+    }
+
+    fn a_connection_closed_without_an_answer(version) {
+        expect_failure(version, &[], Reply::close, "connection lost");
+    }
+
+    fn a_connection_reset_without_an_answer(version) {
+        expect_failure(version, &[], Reply::reset, "connection lost");
+    }
+
+    fn something_that_does_not_speak_http(version) {
+        let bad = || Reply::raw("220 mail.example ESMTP Postfix\r\n");
+        expect_failure(version, &[], bad, "broken answer (");
+    }
+
+    fn a_status_line_without_a_status(version) {
+        let bad = || Reply::raw("HTTP/1.1 twohundred OK\r\n\r\n");
+        expect_failure(version, &[], bad, "broken answer (");
+    }
+
+    fn a_body_that_breaks_off(version) {
+        let bad = || Reply::raw_then_close(head_of_200("Content-Length: 100\r\n\r\n{\"res"));
+        expect_failure(version, &[], bad, "broken answer (the body breaks off)");
+    }
+
+    fn a_chunked_body_that_breaks_off(version) {
+        let bad = || {
+            Reply::raw_then_close(head_of_200("Transfer-Encoding: chunked\r\n\r\n9\r\nhalf"))
+        };
+        expect_failure(version, &[], bad, "broken answer (");
+    }
+
+    fn a_chunk_size_that_is_no_number(version) {
+        let bad = || Reply::raw(head_of_200("Transfer-Encoding: chunked\r\n\r\nxyz\r\n"));
+        expect_failure(version, &[], bad, "broken answer (");
+    }
+
+    fn a_length_that_is_no_number(version) {
+        let bad = || Reply::raw_then_close(head_of_200("Content-Length: many\r\n\r\n"));
+        expect_failure(version, &[], bad, "broken answer (");
+    }
+
+    fn a_head_that_breaks_off(version) {
+        let bad = || Reply::raw_then_close(head_of_200("Content-Le"));
+        expect_failure(version, &[], bad, "connection lost");
+    }
+
+    fn a_header_block_of_a_megabyte(version) {
+        let bad = || Reply::status(200).header("X-Filler", &"x".repeat(1 << 20));
+        expect_failure(version, &[], bad, "broken answer (");
+    }
+
+    fn ten_thousand_headers(version) {
+        let bad = || Reply::raw(head_of_200(&("X-Filler: x\r\n".repeat(10_000) + "\r\n")));
+        expect_failure(version, &[], bad, "broken answer (");
+    }
+
+    fn a_failed_delivery_check_keeps_publisher_and_subscriber(version) {
+        for bad in [|| Reply::status(500), Reply::close] {
+            let api = AuthServer::start();
+            let broker = broker_with(version, &api, &[("cache_ttl", "0")]);
+            for protocol in Protocol::BOTH {
+                api.set_handler(|_| Reply::status(200));
+                let subscriber = logged_in(&broker, protocol, "sub");
+                subscriber.subscribe("t").expect_granted();
+                let publisher = logged_in(&broker, protocol, "pub");
+                api.set_handler(move |request| match request.json()["acc"].as_u64() {
+                    Some(1) => bad(),
+                    _ => Reply::status(200),
+                });
+                assert_eq!(publisher.publish("t", "lost"), 0);
+                publisher.publish_qos0("t", "lost as well");
+                assert_eq!(publisher.publish("t", "and this"), 0);
+                api.set_handler(|_| Reply::status(200));
+                assert_eq!(publisher.publish("t", "delivered"), 0);
+                assert_eq!(subscriber.expect_message(), ("t".into(), "delivered".into()));
+                assert!(publisher.is_connected());
+            }
+        }
+        }
+
+    fn an_outage_takes_one_log_line_a_second_that_counts_the_others(version) {
+        let broker = broker_on_port(version, refused_port(), &[]);
+        let started = std::time::Instant::now();
+        let mut failed = 0;
+        while !broker.log_contains("more like this since the last such line") {
+            log_in(&broker, Protocol::V5, "ann").expect_closed();
+            failed += 1;
+        }
+        broker.wait_until_idle();
+        let seconds = usize::try_from(started.elapsed().as_secs()).unwrap();
+        let log = broker.log();
+        let lines: Vec<_> = log.lines().filter(|line| line.contains(" failed: ")).collect();
+        assert!(lines.len() <= seconds + 1, "{} lines in {seconds} s", lines.len());
+        let counted = |line: &&str| -> Option<usize> {
+            line.split_once("\") (")?.1.split_once(" more like")?.0.parse().ok()
+        };
+        let left_out: usize = lines.iter().filter_map(counted).sum();
+        assert_eq!(lines.len() + left_out, failed);
+        assert!(left_out > 0);
+    }
+
+    fn another_kind_of_outage_has_a_line_of_its_own(version) {
+        let api = AuthServer::answering(|request| {
+            match request.json()["username"].as_str().unwrap() {
+                "closed" => Reply::close(),
+                _ => Reply::status(503),
+            }
+        });
+        let broker = broker_with(version, &api, &[]);
+        for user in ["closed", "ill", "closed", "ill"] {
+            log_in(&broker, Protocol::V5, user).expect_closed();
+        }
+        broker.wait_for_log(" failed: connection lost; asked for the login of \"closed\"");
+        broker.wait_for_log(" failed: status 503; asked for the login of \"ill\"");
+    }
+}

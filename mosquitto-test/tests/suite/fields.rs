@@ -1,0 +1,78 @@
+//! The API is told more about a client only where the options say so.
+
+use mosquitto_test::prelude::*;
+use serde_json::json;
+
+const ALL_LOGIN: &str = "clientid,peerhost,protocol,protocol_version,keepalive,clean_session,\
+                         cert_common_name,cert_subject";
+const ALL_ACCESS: &str = "peerhost,protocol,protocol_version,keepalive,clean_session,\
+                          cert_common_name,cert_subject,qos,retain";
+
+fn options(api: &AuthServer) -> Vec<(String, String)> {
+    api.options([
+        ("http_user_route", "/login"),
+        ("http_acl_route", "/acl"),
+        ("http_user_fields", ALL_LOGIN),
+        ("http_acl_fields", ALL_ACCESS),
+    ])
+}
+
+on_every_broker! {
+    fn a_login_tells_about_the_client(version) {
+        let api = AuthServer::start();
+        let broker = Broker::config(version).plugin(options(&api)).start();
+        for (protocol, protocol_version) in [(Protocol::V3_1_1, 4), (Protocol::V5, 5)] {
+            api.forget_requests();
+            let builder = broker.client("sensor-7").protocol(protocol).credentials("ann", "x");
+            builder.keep_alive(std::time::Duration::from_secs(77)).clean(false).connect().expect_accepted();
+            assert_eq!(
+                api.requests_to("/login")[0].json(),
+                json!({"username": "ann", "password": "x", "clientid": "sensor-7",
+                       "peerhost": "127.0.0.1", "protocol": "mqtt",
+                       "protocol_version": protocol_version, "keepalive": 77,
+                       "clean_session": false, "cert_common_name": null, "cert_subject": null})
+            );
+        }
+    }
+
+    fn a_check_tells_about_the_message(version) {
+        let api = AuthServer::start();
+        let broker = Broker::config(version).plugin(options(&api)).start();
+        let client = broker.client("c").credentials("ann", "x").connect().expect_accepted();
+        client.publish_message(Message::new("a/b", "hello").qos(1).retained());
+        let body = api.requests_to("/acl")[0].json();
+        assert_eq!((&body["qos"], &body["retain"]), (&json!(1), &json!(true)));
+        assert_eq!((&body["peerhost"], &body["protocol"]), (&json!("127.0.0.1"), &json!("mqtt")));
+    }
+
+    fn a_different_value_of_an_added_field_is_a_different_question(version) {
+        let api = AuthServer::start();
+        let broker = Broker::config(version).plugin(options(&api)).start();
+        for id in ["one", "two", "one"] {
+            broker.client(id).credentials("ann", "x").connect().expect_accepted();
+        }
+        assert_eq!(api.requests_to("/login").len(), 2, "asked once for each client identifier");
+    }
+
+    fn a_certificate_tells_its_common_name_and_subject(version) {
+        let api = AuthServer::start();
+        let certs = Certs::new();
+        let broker = Broker::config(version)
+            .plugin(options(&api))
+            .listener(|listener| listener.tls(certs.server()).require_certificate(certs.server()))
+            .start();
+        let (port, ca) = (broker.port().to_string(), certs.ca_file().display().to_string());
+        let identity = certs.client("sensor-7");
+        let (cert, key) = (identity.cert.display().to_string(), identity.key.display().to_string());
+        let published = broker.mosquitto_pub(&[
+            "-h", "localhost", "-p", &port, "--cafile", &ca, "--cert", &cert, "--key", &key,
+            "-u", "ann", "-P", "x", "-t", "a/b", "-m", "hello", "-q", "1",
+        ]);
+        assert!(published.status.success(), "{published:?}");
+        for path in ["/login", "/acl"] {
+            let body = api.requests_to(path)[0].json();
+            assert_eq!(body["cert_common_name"], "sensor-7", "{body}");
+            assert!(body["cert_subject"].as_str().unwrap().contains("CN=sensor-7"), "{body}");
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! However large an answer is, the question is answered at once by its status, and what is too much is
+//! never read: the connection is closed instead.
+
+use std::fs;
+
+use mosquitto_test::prelude::*;
+
+use crate::support::{broker_with, log_in, logged_in, may_publish};
+
+const MIB: u64 = 1 << 20;
+
+/// The most memory that the broker ever had, in bytes.
+fn peak_memory(broker: &Broker) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", broker.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() * 1024
+}
+
+/// Logins and ACL checks are allowed; the API finds each connection closed with most of the answer
+/// unsent.
+fn expect_allowed_unread(version: Version, reply: fn() -> Reply) {
+    let api = AuthServer::start();
+    let broker = broker_with(version, &api, &[]);
+    let client = logged_in(&broker, Protocol::V5, "ann");
+    let before = peak_memory(&broker);
+    api.set_handler(move |_| reply());
+    for protocol in Protocol::BOTH {
+        log_in(&broker, protocol, &format!("late-{protocol:?}")).expect_accepted();
+    }
+    assert!(may_publish(&client, "t"));
+    client.subscribe("t").expect_granted();
+    api.wait_for_open_connections(0);
+    assert_eq!(api.requests().len(), 1 + 4);
+    let grown = peak_memory(&broker) - before;
+    assert!(grown < 20 * MIB, "the broker took {grown} bytes more");
+}
+
+on_every_broker! {
+    fn a_body_of_100_mb(version) {
+        expect_allowed_unread(version, || Reply::huge(100_000_000));
+    }
+
+    fn a_chunked_body_without_end(version) {
+        expect_allowed_unread(version, Reply::endless);
+    }
+
+    fn a_body_of_no_length_without_end(version) {
+        expect_allowed_unread(version, Reply::endless_without_length);
+    }
+
+    fn a_length_beyond_all_numbers_is_a_broken_answer_or_a_large_one(version) {
+        let api = AuthServer::answering(|_| {
+            Reply::raw("HTTP/1.1 200 OK\r\nContent-Length: 18446744073709551615\r\n\r\nx")
+        });
+        let broker = broker_with(version, &api, &[]);
+        log_in(&broker, Protocol::V5, "ann").expect_accepted();
+    }
+
+    fn a_denial_with_a_large_body_is_a_denial(version) {
+        let head = "HTTP/1.1 403 Forbidden\r\nContent-Length: 10000000\r\n\r\n";
+        let api = AuthServer::answering(move |_| {
+            Reply::raw([head.as_bytes(), &vec![b' '; 10_000_000]].concat())
+        });
+        let broker = broker_with(version, &api, &[]);
+        for protocol in Protocol::BOTH {
+            log_in(&broker, protocol, "ann").expect_refused();
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! What several of the files beside this one need.
+
+use mosquitto_test::prelude::*;
+
+/// Both routes, so that a client can log in before its ACL checks are looked at.
+pub const ROUTES: [(&str, &str); 2] = [("http_user_route", "/user"), ("http_acl_route", "/acl")];
+
+/// The reason code of a denied publish in MQTT 5.
+pub const NOT_AUTHORIZED: u8 = 0x87;
+
+/// A broker that asks this API, with more options than where it is and its routes.
+pub fn broker_with(version: Version, api: &AuthServer, more: &[(&str, &str)]) -> Broker {
+    Broker::config(version).plugin(api.options([&ROUTES, more].concat())).start()
+}
+
+/// A broker that asks whatever is on this port.
+pub fn broker_on_port(version: Version, port: u16, more: &[(&str, &str)]) -> Broker {
+    let port = port.to_string();
+    let place = [("http_host", "127.0.0.1"), ("http_port", port.as_str())];
+    Broker::config(version).plugin([&place, &ROUTES[..], more].concat()).start()
+}
+
+/// Logs in; the client's identifier is the user's name.
+pub fn log_in(broker: &Broker, protocol: Protocol, user: &str) -> Login {
+    broker.client(user).protocol(protocol).credentials(user, "secret").connect()
+}
+
+/// A broker in which `user` is logged in by an API that is healthy then. Handlers set later decide
+/// about the ACL checks alone.
+pub fn logged_in(broker: &Broker, protocol: Protocol, user: &str) -> Client {
+    log_in(broker, protocol, user).expect_accepted()
+}
+
+/// Whether an MQTT 5 client's publish was allowed; 0x10 says that nobody has subscribed.
+pub fn may_publish(client: &Client, topic: &str) -> bool {
+    match client.publish(topic, "x") {
+        0 | 0x10 => true,
+        NOT_AUTHORIZED => false,
+        code => panic!("a publish was answered with {code:#x}"),
+    }
+}
+
+/// The SUBACK code of a denied subscription.
+pub fn subscribe_refusal(protocol: Protocol) -> u8 {
+    match protocol {
+        Protocol::V3_1_1 => 0x80,
+        Protocol::V5 => NOT_AUTHORIZED,
+    }
+}
+
+/// How often a text is in the log so far.
+pub fn count_in_log(broker: &Broker, needle: &str) -> usize {
+    broker.wait_until_idle();
+    broker.log().matches(needle).count()
+}

@@ -1,0 +1,98 @@
+//! The first stage: what each option says on its own, before it is known whether they go together.
+
+#![forbid(unsafe_code)]
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use log::LevelFilter;
+
+use super::values;
+use super::{
+    CacheConfig, Config, Endpoint, Header, LocalUsersAcl, LocalUsersConfig, Mistake,
+    PasswordEncoding, Routes,
+};
+use crate::field::{Field, FieldLists};
+use crate::policy::OnError;
+
+/// The options that were given, each checked; none where the default holds.
+#[derive(Default)]
+pub struct Draft {
+    pub hosts: Option<Vec<(String, Option<u16>)>>,
+    pub port: Option<u16>,
+    pub https: bool,
+    pub routes: Routes,
+    pub user_fields: Vec<Field>,
+    pub acl_fields: Vec<Field>,
+    pub headers: Vec<Header>,
+    pub timeout_ms: Option<u64>,
+    pub connect_timeout_ms: Option<u64>,
+    pub connections: Option<u64>,
+    pub ca_file: Option<Vec<Vec<u8>>>,
+    pub cache_ttl: Option<u64>,
+    pub cache_auth_ttl: Option<u64>,
+    pub cache_acl_ttl: Option<u64>,
+    pub cache_deny_ttl: Option<u64>,
+    pub cache_max_bytes: Option<u64>,
+    pub on_error: Option<OnError>,
+    pub anonymous_username: Option<String>,
+    pub password_encoding: Option<PasswordEncoding>,
+    pub local_users_file: Option<PathBuf>,
+    pub local_users_acl: Option<LocalUsersAcl>,
+    pub deny_special_chars: Option<bool>,
+    pub log_level: Option<LevelFilter>,
+}
+
+impl Draft {
+    /// The second stage: everything together, with its defaults.
+    pub fn into_config(self) -> Result<Config, Mistake> {
+        let default_port = self.port.unwrap_or(if self.https { 443 } else { 80 });
+        let endpoint = |(host, port): (String, Option<u16>)| Endpoint {
+            host,
+            port: port.unwrap_or(default_port),
+        };
+        let millis = |given: Option<u64>, default| Duration::from_millis(given.unwrap_or(default));
+        let timeout = millis(self.timeout_ms, 5000);
+        let cache = self.cache();
+        Ok(Config {
+            endpoints: self.hosts.unwrap_or_default().into_iter().map(endpoint).collect(),
+            https: self.https,
+            routes: self.routes,
+            fields: FieldLists::with_extra(&self.user_fields, &self.acl_fields),
+            headers: self.headers,
+            timeout,
+            connect_timeout: millis(self.connect_timeout_ms, 2000).min(timeout),
+            connections: usize::try_from(self.connections.unwrap_or(32)).unwrap_or(32),
+            roots: roots(self.https, self.ca_file)?,
+            cache,
+            on_error: self.on_error.unwrap_or(OnError::Deny),
+            anonymous_username: self.anonymous_username,
+            password_encoding: self.password_encoding.unwrap_or(PasswordEncoding::Utf8),
+            local_users: self.local_users_file.map(|file| LocalUsersConfig {
+                file,
+                acl: self.local_users_acl.unwrap_or(LocalUsersAcl::Allow),
+            }),
+            deny_special_chars: self.deny_special_chars.unwrap_or(true),
+            log_level: self.log_level.unwrap_or(LevelFilter::Info),
+        })
+    }
+
+    fn cache(&self) -> CacheConfig {
+        let ttl = self.cache_ttl.unwrap_or(30);
+        let seconds = |given: Option<u64>, default| Duration::from_secs(given.unwrap_or(default));
+        CacheConfig {
+            login_ttl: seconds(self.cache_auth_ttl, ttl),
+            access_ttl: seconds(self.cache_acl_ttl, ttl),
+            deny_ttl: seconds(self.cache_deny_ttl, ttl.min(5)),
+            max_bytes: self.cache_max_bytes.unwrap_or(64 << 20),
+        }
+    }
+}
+
+fn roots(https: bool, ca_file: Option<Vec<Vec<u8>>>) -> Result<Vec<Vec<u8>>, Mistake> {
+    match (https, ca_file) {
+        (false, _) => Ok(Vec::new()),
+        (true, Some(authorities)) => Ok(authorities),
+        (true, None) => values::system_roots().map_err(Mistake::overall),
+    }
+}

@@ -1,0 +1,112 @@
+//! The rules of the house: which layer may import which, and where C and unsafe code may stand.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The layers, from the border down. A module may import what stands in a later layer, never what
+/// stands in an earlier one or beside it.
+const LAYERS: &[&[&str]] = &[
+    &["ffi"],
+    &["plugin"],
+    &["engine", "local_users", "broker"],
+    &["cache", "pool", "api"],
+    &["config", "journal"],
+    &["policy", "field"],
+    &["answer", "question", "clock", "secret", "sync"],
+];
+
+/// Every source file, with the top-level module that it belongs to.
+fn sources() -> Vec<(PathBuf, String, String)> {
+    fn walk(folder: &Path, files: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, files);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                files.push(path);
+            }
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    walk(&root, &mut files);
+    files
+        .into_iter()
+        .map(|path| {
+            let first = path.strip_prefix(&root).unwrap().components().next().unwrap();
+            let module = first.as_os_str().to_str().unwrap().trim_end_matches(".rs").to_owned();
+            let text = fs::read_to_string(&path).unwrap();
+            (path, module, text)
+        })
+        .filter(|(_, module, _)| module != "lib" && module != "fake")
+        .collect()
+}
+
+/// The code of a file without its unit tests, which may look anywhere.
+fn without_tests(text: &str) -> &str {
+    text.split("#[cfg(test)]\nmod tests").next().unwrap()
+}
+
+fn layer(module: &str) -> usize {
+    LAYERS
+        .iter()
+        .position(|layer| layer.contains(&module))
+        .unwrap_or_else(|| panic!("give the module {module} a layer in this test"))
+}
+
+/// The modules that a file's code names after `crate::`; prose may point anywhere.
+fn imports(text: &str) -> Vec<String> {
+    let code: Vec<_> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+    code.join("\n")
+        .split("crate::")
+        .skip(1)
+        .map(|rest| rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap().into())
+        .collect()
+}
+
+#[test]
+fn imports_point_down() {
+    for (path, module, text) in sources() {
+        for imported in imports(without_tests(&text)) {
+            assert!(
+                imported == module || layer(&imported) > layer(&module),
+                "{}: {module} may not import {imported}",
+                path.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn unsafe_code_and_the_brokers_names_stay_at_the_border() {
+    for (path, module, text) in sources() {
+        if module == "ffi" {
+            continue;
+        }
+        let path = path.display();
+        assert!(text.contains("#![forbid(unsafe_code)]"), "{path} must forbid unsafe code");
+        // In prose a constant may be named, in code it may not.
+        let names = |line: &&str| line.contains("MOSQ_") && !line.trim_start().starts_with("//");
+        assert_eq!(text.lines().find(names), None, "{path} knows a name of the broker's");
+    }
+}
+
+#[test]
+fn files_stay_short_enough_to_read() {
+    let mut long = BTreeMap::new();
+    for (path, _, text) in sources() {
+        let lines = without_tests(&text).lines().count();
+        if lines > 400 {
+            long.insert(path, lines);
+        }
+    }
+    assert!(long.is_empty(), "over 400 lines without their tests: {long:?}");
+}
