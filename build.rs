@@ -25,8 +25,9 @@ fn check_headers(include: Option<&Path>) {
     compiler.file("wrapper.h").includes(include).warnings(false).cargo_metadata(false);
     if compiler.try_expand().is_err() {
         fail(
-            "Mosquitto's plugin headers are missing: install mosquitto-dev and libmosquitto-dev \
-             (Debian), or point MOSQUITTO_INCLUDE at a folder that holds them",
+            "Mosquitto's plugin headers, or headers that they include, are missing: install \
+             mosquitto-dev and libmosquitto-dev (Debian), or point MOSQUITTO_INCLUDE at a folder \
+             that holds them (with cJSON's for Mosquitto 2.1)",
         );
     }
 }

@@ -1,0 +1,187 @@
+#!/bin/bash
+# docker/test.sh [--pull] [SUITE]    builds both images and proves them with the compose check
+#
+# SUITE is the Debian that the images run on (bookworm, trixie, sid: Mosquitto 2.0.11, 2.0.21, 2.1); default: bookworm.
+# Needs root on Debian 12 and its package archive, nothing else: the Docker engine is Debian's, started for this run alone,
+# without bridge, firewall rules or forwarding. The base images are stand-ins made from Debian's packages and this
+# machine's Rust, under the names that the Dockerfile uses; --pull takes the real ones from their registry instead.
+# What was made is kept in DOCKER_TEST_CACHE (some 3 GB), so that the next run is quick.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+PULL=no
+if [ "${1:-}" = --pull ]; then PULL=yes; shift; fi
+SUITE=${1:-bookworm}
+BUILD_SUITE=bookworm # the oldest: what is built there runs on the newer ones
+CACHE=${DOCKER_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/mosquitto-http-auth-docker}
+
+step() { echo "[docker +${SECONDS}s] $*"; }
+die() { step "$*" >&2; exit 1; }
+
+# Another apt on this machine may hold the lock, or change the lists under ours.
+apt_get() {
+  local try
+  for try in 1 2 3; do
+    DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300 "$@" >"$CACHE/apt.log" 2>&1 && return
+    sleep "$try"
+  done
+  tail -n 20 "$CACHE/apt.log" >&2
+  return 1
+}
+
+install_tools() {
+  local missing=()
+  [ -x /usr/sbin/dockerd ] || missing+=(docker.io)
+  command -v mmdebstrap >/dev/null || missing+=(mmdebstrap)
+  ((${#missing[@]})) || return 0
+  apt_get update
+  apt_get install -y --no-install-recommends "${missing[@]}"
+  step "installed ${missing[*]}"
+}
+
+# The archive that this machine's own apt is set up to use.
+mirror() {
+  # shellcheck disable=SC2016 # apt's own placeholder
+  apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Label: Debian' | sed -n '1{s|/$||;p}'
+}
+
+# Debian 12 has the first docker-compose only, written in Python. Debian 13's is a Go program that runs here too: it is
+# taken out of its package, and nothing is installed.
+fetch_compose() {
+  [ ! -x "$COMPOSE" ] || return 0
+  local dir=$CACHE/apt
+  rm -rf "$dir" && mkdir -p "$dir/lists/partial" "$dir/cache/archives/partial"
+  echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $(mirror) trixie main" >"$dir/sources.list"
+  local options=(
+    -o "Dir::Etc::SourceList=$dir/sources.list" -o Dir::Etc::SourceParts=/dev/null
+    -o "Dir::State::Lists=$dir/lists" -o "Dir::Cache=$dir/cache"
+    -o APT::Sandbox::User=root -o Acquire::Languages=none
+  )
+  apt_get "${options[@]}" update
+  (cd "$dir" && apt_get "${options[@]}" download docker-compose)
+  dpkg-deb -x "$dir"/docker-compose_*.deb "$dir/root"
+  mv "$dir/root/usr/libexec/docker/cli-plugins/docker-compose" "$COMPOSE"
+  rm -rf "$dir"
+  step "unpacked docker-compose"
+}
+
+# A private engine: its own socket, state and, for what it mounts, its own mount namespace. Nothing of it outlives the run.
+start_engine() {
+  RUN=$(mktemp -d /tmp/docker-test.XXXXXX) # a short name: a socket's path ends at 107 bytes
+  export DOCKER_HOST=unix://$RUN/docker.sock DOCKER_CONFIG=$RUN DOCKER_BUILDKIT=1
+  trap stop_engine EXIT
+  trap 'exit 130' INT TERM
+  echo '{}' >"$RUN/daemon.json"
+  unshare --mount dockerd --config-file "$RUN/daemon.json" --host "$DOCKER_HOST" \
+    --data-root "$CACHE/data" --exec-root "$RUN/exec" --pidfile "$RUN/pid" \
+    --bridge none --iptables=false --ip6tables=false --ip-forward=false --ip-masq=false \
+    --storage-driver overlay2 --exec-opt native.cgroupdriver=cgroupfs --cgroup-parent "/$(basename "$RUN")" \
+    --default-ulimit nofile=1024:1024 \
+    >"$CACHE/dockerd.log" 2>&1 9>&- &
+  ENGINE=$!
+  local _
+  for _ in {1..120}; do
+    if docker info >/dev/null 2>&1; then step "engine is up"; return; fi
+    kill -0 "$ENGINE" 2>/dev/null || break
+    sleep 0.5
+  done
+  tail -n 10 "$CACHE/dockerd.log" >&2
+  die "the engine did not start"
+}
+
+stop_engine() {
+  kill "$ENGINE" 2>/dev/null || true
+  wait "$ENGINE" 2>/dev/null || true
+  find /sys/fs/cgroup -depth -type d -path "*/$(basename "$RUN")*" -exec rmdir {} + 2>/dev/null || true
+  rm -rf "$RUN"
+}
+
+# Debian's client has BuildKit built in; another one first in the PATH may need a plugin for it.
+docker() { /usr/bin/docker "$@"; }
+have_image() { docker image inspect "$1" >/dev/null 2>&1; }
+
+# debian:SUITE-slim: the essential packages and apt. A frozen archive's Release file may have run out; its signature counts.
+make_debian() {
+  mmdebstrap --quiet --variant=minbase --aptopt='Acquire::Check-Valid-Until "false"' \
+    --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/doc/*' \
+    --dpkgopt='path-exclude=/usr/share/locale/*' "$1" - "$(mirror)" 2>"$CACHE/mmdebstrap.log" \
+    | docker import --change 'CMD ["bash"]' --change "ENV PATH=$IMAGE_PATH" - "debian:$1-slim" >/dev/null \
+    || { tail -n 20 "$CACHE/mmdebstrap.log" >&2; die "cannot make debian:$1-slim"; }
+  step "made debian:$1-slim"
+}
+
+# rust:1-SUITE: Debian, a C compiler and this machine's Rust. This machine's own certificate authorities come along, for
+# cargo's downloads; the image is a build stage, so none of them ends up in what is built.
+make_rust() {
+  local certificates=/usr/local/share/ca-certificates sysroot
+  sysroot=$(rustc --print sysroot) || die "no rustc here to make rust:1-$1 from: try --pull"
+  docker rm --force make-rust >/dev/null 2>&1 || true
+  docker run --name make-rust --network host --volume "$sysroot:/rust:ro" --volume "$certificates:/certificates:ro" \
+    "debian:$1-slim" sh -ec '
+      apt-get -q update
+      DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends ca-certificates gcc libc6-dev
+      rm -rf /var/lib/apt/lists/*
+      find /certificates -name "*.crt" -exec cp {} /usr/local/share/ca-certificates/ ";"
+      update-ca-certificates
+      mkdir -p /usr/local/cargo
+      cp -a /rust/bin /usr/local/cargo/
+      cp -a /rust/lib /usr/local/cargo/' >"$CACHE/make-rust.log" 2>&1 \
+    || { tail -n 20 "$CACHE/make-rust.log" >&2; die "cannot make rust:1-$1"; }
+  docker commit --change 'CMD ["bash"]' --change 'ENV CARGO_HOME=/usr/local/cargo' \
+    --change "ENV PATH=/usr/local/cargo/bin:$IMAGE_PATH" make-rust "rust:1-$1" >/dev/null
+  docker rm make-rust >/dev/null
+  step "made rust:1-$1"
+}
+
+base_images() {
+  if [ "$PULL" = yes ]; then
+    docker pull --quiet "rust:1-$BUILD_SUITE"
+    docker pull --quiet "debian:$SUITE-slim"
+    step "pulled the base images"
+    return
+  fi
+  local suite
+  for suite in "$BUILD_SUITE" "$SUITE"; do
+    have_image "debian:$suite-slim" || make_debian "$suite"
+  done
+  have_image "rust:1-$BUILD_SUITE" || make_rust "$BUILD_SUITE"
+}
+
+compose() {
+  "$COMPOSE" --ansi never --file docker/compose.yaml --file docker/compose.ci.yaml --profile check "$@"
+}
+
+build() {
+  export BASE_IMAGE=debian:$SUITE-slim
+  compose --progress plain build broker api >"$CACHE/build.log" 2>&1 \
+    || { tail -n 60 "$CACHE/build.log" >&2; die "the build failed"; }
+  docker image prune --force >/dev/null
+  local image
+  for image in mosquitto-http-auth mosquitto-http-auth-example-api; do
+    step "built $image: $(docker image inspect --format '{{.Size}}' "$image" | numfmt --to=si)B"
+  done
+}
+
+check() {
+  local result=0
+  # sed drops the escape that is meant for a terminal's status line.
+  compose --progress quiet up --no-build --pull never --no-log-prefix --attach check --exit-code-from check \
+    | sed $'s/^\e\\[2K//' || result=$?
+  if [ "$result" -ne 0 ]; then compose logs --tail 200 api broker; fi
+  compose --progress quiet down --timeout 2 --volumes
+  return "$result"
+}
+
+COMPOSE=$CACHE/docker-compose
+IMAGE_PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+mkdir -p "$CACHE"
+exec 9>"$CACHE/lock"
+flock 9 # two engines cannot share the folder: the second run waits
+
+install_tools
+fetch_compose
+start_engine
+base_images
+build
+check || die "the check failed"
+step "the check passed on $SUITE"

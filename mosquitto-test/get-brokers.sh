@@ -1,0 +1,103 @@
+#!/bin/bash
+# Fetches the Mosquitto brokers that the tests run against, side by side, without installing anything:
+#
+#   mosquitto-test/get-brokers.sh [DIR]        (DIR: the repository's .brokers)
+#
+# fills DIR/2.0.11, DIR/2.0.21 and DIR/2.1.2 with the packages of Debian bookworm, bookworm-backports
+# and sid. DIR/VERSION/bin has mosquitto and its companions, each started with its release's own libc,
+# so that all three run on one Debian 12 (amd64). Needs no root; what is there already is left alone.
+set -euo pipefail
+shopt -s nullglob
+export LC_ALL=C
+
+keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+triplet=x86_64-linux-gnu
+brokers=${1:-$(dirname "$(readlink -f "$0")")/../.brokers}
+mkdir -p "$brokers"
+brokers=$(cd "$brokers" && pwd)
+trap 'rm -rf "$brokers"/.fetch-*' EXIT
+
+say() { echo "get-brokers: $*" >&2; }
+
+# The mirror that this machine's apt uses, whichever way its sources are written.
+find_mirror() {
+  apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
+    grep -v -e security -e '^file:' | sed 's|/$||' | head -n 1 || true
+}
+
+# An apt of its own in $1: private lists, and a dpkg status that says nothing is installed, so that
+# every package needed is fetched, the C library included. No hooks: containers' empty the cache.
+private_apt() {
+  local home=$1 tool=$2
+  shift 2
+  "$tool" -qq -c "$home/apt.conf" -o Dir::Etc::SourceList="$home/sources.list" -o Dir::Etc::SourceParts=/dev/null \
+    -o Dir::Etc::Preferences=/dev/null -o Dir::Etc::PreferencesParts=/dev/null \
+    -o Dir::State="$home/state" -o Dir::State::Status="$home/status" -o Dir::Cache="$home/cache" \
+    -o Dir::Log=/dev/null -o Acquire::Languages=none -o Acquire::Retries=3 -o Acquire::Check-Valid-Until=false \
+    -o APT::Sandbox::User= -o APT::Install-Recommends=false -o APT::Architecture=amd64 "$@"
+}
+
+# A mirror in the middle of its update fails once; a second try is enough or nothing is.
+twice() { "$@" || { say "trying again: ${*:3:3}"; "$@"; }; }
+
+# fetch NAME VERSION-PREFIX 'SUITE…' [PACKAGE…]
+fetch() {
+  local name=$1 prefix=$2 suites=$3 target=$brokers/$1 work version suite deb
+  shift 3
+  [[ -e $target/.ok ]] && { say "$name is there"; return; }
+  work=$(mktemp -d "$brokers/.fetch-$name.XXXXXX")
+  mkdir -p "$work"/apt/{state/lists,cache/archives}/partial "$work"/tree/{root,bin}
+  : > "$work/apt/status"
+  echo '#clear APT::Update::Post-Invoke; #clear DPkg::Post-Invoke;' > "$work/apt/apt.conf"
+  for suite in $suites; do
+    echo "deb [signed-by=$keyring] $mirror $suite main"
+  done > "$work/apt/sources.list"
+  twice private_apt "$work/apt" apt-get update
+  version=$(private_apt "$work/apt" apt-cache madison mosquitto |
+    awk -v prefix="$prefix" 'index($3, prefix) == 1 { print $3; exit }')
+  [[ -n $version ]] || { say "the mirror has no mosquitto $prefix* in $suites"; return 1; }
+  twice private_apt "$work/apt" apt-get -y --download-only install \
+    "mosquitto=$version" "mosquitto-clients=$version" "libmosquitto1=$version" "$@" >/dev/null
+  for deb in "$work"/apt/cache/archives/{mosquitto,lib,zlib1g}*.deb; do
+    dpkg-deb --fsys-tarfile "$deb" | tar -x --no-same-owner --keep-directory-symlink -C "$work/tree/root" \
+      --exclude='./usr/share/*'
+  done
+  wrap "$work/tree"
+  rm -rf "$target"
+  mv "$work/tree" "$target"
+  touch "$target/.ok"
+  say "$name: $version"
+}
+
+# Puts a starter into $1/bin for each of the programs in $1/root.
+wrap() {
+  local root=$1/root libraries program
+  # Some packages leave the links of their libraries' short names to ldconfig.
+  for libraries in "$root"/{usr/,}lib/$triplet; do
+    if [[ -d $libraries ]]; then /sbin/ldconfig -n "$libraries"; fi
+  done
+  for program in "$root"/usr/{sbin,bin}/mosquitto*; do
+    cat > "$1/bin/${program##*/}" <<END
+#!/bin/sh
+root=\$(dirname "\$(readlink -f "\$0")")/../root
+loader=\$root/lib64/ld-linux-x86-64.so.2
+[ -e "\$loader" ] || loader=\$root/usr/lib64/ld-linux-x86-64.so.2
+exec "\$loader" --library-path "\$root/usr/lib/$triplet:\$root/lib/$triplet" \\
+  --argv0 ${program##*/} "\$root${program#"$root"}" "\$@"
+END
+    chmod +x "$1/bin/${program##*/}"
+  done
+}
+
+[[ $(dpkg --print-architecture) == amd64 ]] || { say "only amd64 is supported"; exit 1; }
+mirror=$(find_mirror)
+if [[ -z $mirror ]]; then
+  twice apt-get -qq update || say "apt-get update failed (it needs root)"
+  mirror=$(find_mirror)
+fi
+[[ -n $mirror ]] || { say "apt on this machine names no Debian mirror"; exit 1; }
+
+fetch 2.0.11 2.0.11- 'bookworm'
+fetch 2.0.21 2.0.21- 'bookworm bookworm-backports'
+# Without a named provider apt picks systemd for the package's sysusers dependency.
+fetch 2.1.2 2.1.2- 'sid' systemd-standalone-sysusers

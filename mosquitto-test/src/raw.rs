@@ -1,0 +1,174 @@
+//! Hand-made MQTT packets, for what no client library would send: passwords with NUL in them, names
+//! that are not UTF-8, packets before the CONNACK, half a packet.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+
+use crate::mqtt::Protocol;
+use crate::watch::PATIENCE;
+
+/// A TCP connection that sends what it is given and reads packet by packet.
+pub struct RawClient {
+    stream: TcpStream,
+}
+
+impl RawClient {
+    pub fn connect_to(port: u16) -> RawClient {
+        let stream =
+            TcpStream::connect(("127.0.0.1", port)).expect("the broker accepts connections");
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        RawClient { stream }
+    }
+
+    /// Sends bytes; a broker that has closed already is found out by the next read.
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
+        let _ = self.stream.write_all(bytes.as_ref());
+        self
+    }
+
+    /// The next packet as its first byte and what follows the length; `None` once the broker closed.
+    pub fn read_packet(&mut self) -> Option<(u8, Vec<u8>)> {
+        let first = self.read_exactly(1)?[0];
+        let mut length = 0;
+        for shift in [0, 7, 14, 21] {
+            let byte = self.read_exactly(1)?[0];
+            length |= usize::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                break;
+            }
+        }
+        Some((first, self.read_exactly(length)?))
+    }
+
+    /// The code of the CONNACK that comes next; `None` if the broker closes without one.
+    pub fn read_connack(&mut self) -> Option<u8> {
+        let (first, rest) = self.read_packet()?;
+        assert_eq!(first, 0x20, "expected a CONNACK, got {first:#x} {rest:x?}");
+        Some(rest[1])
+    }
+
+    /// Waits until the broker closes and passes over what it still sends, but for the reason of an
+    /// MQTT 5 DISCONNECT (0x8e: taken over, 0x98: kicked).
+    pub fn wait_closed(&mut self) -> Option<u8> {
+        let mut reason = None;
+        while let Some((first, rest)) = self.read_packet() {
+            if first == 0xe0 {
+                reason = Some(rest.first().copied().unwrap_or(0));
+            }
+        }
+        reason
+    }
+
+    /// Ends the connection without an MQTT DISCONNECT.
+    pub fn close(self) {
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+
+    /// The port at this end, by which the broker's log names the connection.
+    pub fn local_port(&self) -> u16 {
+        self.stream.local_addr().unwrap().port()
+    }
+
+    fn read_exactly(&mut self, count: usize) -> Option<Vec<u8>> {
+        let mut bytes = vec![0; count];
+        match self.stream.read_exact(&mut bytes) {
+            Ok(()) => Some(bytes),
+            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                panic!("the broker sent nothing for {PATIENCE:?}")
+            }
+            Err(_) => None,
+        }
+    }
+}
+
+/// A packet: first byte, remaining length, body.
+pub fn packet(first: u8, body: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![first];
+    let mut left = body.len();
+    loop {
+        let low = (left % 128) as u8;
+        left /= 128;
+        bytes.push(if left > 0 { low | 0x80 } else { low });
+        if left == 0 {
+            break;
+        }
+    }
+    bytes.extend_from_slice(body);
+    bytes
+}
+
+/// CONNECT with arbitrary bytes for names and password, keep-alive 60 s.
+pub fn connect_packet(
+    protocol: Protocol,
+    id: impl AsRef<[u8]>,
+    username: Option<&[u8]>,
+    password: Option<&[u8]>,
+    clean: bool,
+) -> Vec<u8> {
+    let flags = u8::from(username.is_some()) << 7
+        | u8::from(password.is_some()) << 6
+        | u8::from(clean) << 1;
+    let mut body = field(b"MQTT");
+    body.extend([protocol.level(), flags, 0, 60]);
+    body.extend(properties(protocol));
+    body.extend(field(id.as_ref()));
+    for bytes in [username, password].into_iter().flatten() {
+        body.extend(field(bytes));
+    }
+    packet(0x10, &body)
+}
+
+/// PUBLISH with QoS 0, or with QoS 1 if it has a packet identifier.
+pub fn publish_packet(
+    protocol: Protocol,
+    topic: impl AsRef<[u8]>,
+    payload: &[u8],
+    packet_id: Option<u16>,
+) -> Vec<u8> {
+    let mut body = field(topic.as_ref());
+    if let Some(id) = packet_id {
+        body.extend(id.to_be_bytes());
+    }
+    body.extend(properties(protocol));
+    body.extend_from_slice(payload);
+    packet(if packet_id.is_some() { 0x32 } else { 0x30 }, &body)
+}
+
+/// SUBSCRIBE to these filters, each with QoS 1.
+pub fn subscribe_packet<F: AsRef<[u8]>>(
+    protocol: Protocol,
+    packet_id: u16,
+    filters: &[F],
+) -> Vec<u8> {
+    let mut body = packet_id.to_be_bytes().to_vec();
+    body.extend(properties(protocol));
+    for filter in filters {
+        body.extend(field(filter.as_ref()));
+        body.push(1);
+    }
+    packet(0x82, &body)
+}
+
+/// PINGREQ: its answer proves that the broker has handled all that was sent before.
+pub fn ping_packet() -> Vec<u8> {
+    packet(0xc0, &[])
+}
+
+/// DISCONNECT, the polite end.
+pub fn disconnect_packet() -> Vec<u8> {
+    packet(0xe0, &[])
+}
+
+fn field(bytes: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(bytes.len()).expect("MQTT fields have at most 65535 bytes");
+    [&length.to_be_bytes(), bytes].concat()
+}
+
+/// MQTT 5 has a property list in most packets; ours are empty.
+fn properties(protocol: Protocol) -> &'static [u8] {
+    match protocol {
+        Protocol::V3_1_1 => &[],
+        Protocol::V5 => &[0],
+    }
+}
