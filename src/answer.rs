@@ -11,6 +11,15 @@ pub enum Answer {
     Deny,
 }
 
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Allow => "allowed",
+            Self::Deny => "denied",
+        })
+    }
+}
+
 /// Why the API gave no answer. A failure is neither a yes nor a no: [`crate::policy`] alone says
 /// what follows from it, and nothing ever stores one.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -67,7 +67,12 @@ impl Api {
             let took = self.clock.now().duration_since(asked);
             match &outcome {
                 Ok(answer) => {
-                    log::debug!(logger: *self.journal, "{} {} said {answer:?} in {took:?}", url, request.about);
+                    log::debug!(
+                        logger: *self.journal,
+                        "{url}, about {}: {answer} in {:.1} ms",
+                        request.about,
+                        took.as_secs_f64() * 1000.0
+                    );
                     break;
                 }
                 Err(failure) => self.report(&target.origin, request, failure),
@@ -79,7 +84,7 @@ impl Api {
     /// An outage would fill the log: one line a second per kind of failure.
     fn report(&self, origin: &str, request: &Request, failure: &Failure) {
         self.journal.seldom(Level::Warn, failure.name(), || {
-            format!("the API at {} failed: {failure}; asked for {}", origin, request.about)
+            format!("the API at {origin} failed: {failure}; it was asked about {}", request.about)
         });
     }
 

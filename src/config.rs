@@ -47,6 +47,14 @@ pub struct Config {
     pub log_level: LevelFilter,
 }
 
+impl Config {
+    /// How long a question may be under way: each endpoint has the whole time limit.
+    #[must_use]
+    pub fn longest_request(&self) -> Duration {
+        self.timeout * u32::try_from(self.endpoints.len()).unwrap_or(u32::MAX)
+    }
+}
+
 /// One host that answers.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Endpoint {

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use crate::answer::{Answer, Outcome};
+use crate::answer::Outcome;
 use crate::api::{Api, Request};
 use crate::cache::{Cache, Key, Keyring, Lifetimes};
 use crate::clock::Clock;
@@ -85,14 +85,4 @@ fn ask_and_store(api: &Api, cache: &Cache, job: &Job) -> Outcome {
         cache.store(job.key, job.request.kind, answer);
     }
     outcome
-}
-
-impl Asked {
-    /// What came of it, after waiting for as long as that takes.
-    pub fn wait(self) -> Outcome {
-        match self {
-            Self::Now(answer) => Ok::<Answer, _>(answer),
-            Self::Later(ticket) => ticket.wait(),
-        }
-    }
 }

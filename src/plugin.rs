@@ -137,7 +137,8 @@ impl Plugin {
     }
 
     fn ask(&self, client: &dyn Client, username: &str, about: About<'_>) -> Outcome {
-        let outcome = self.engine.ask(&Question { client, username, about }).wait();
+        let asked = self.engine.ask(&Question { client, username, about });
+        let outcome = asked.wait(self.config.longest_request());
         // What the API itself did is reported where it was asked; these never got there.
         if let Err(failure @ (Failure::Overloaded | Failure::Stopping | Failure::Internal)) =
             &outcome

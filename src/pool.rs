@@ -12,6 +12,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crate::answer::{Answer, Failure, Outcome};
 use crate::sync::lock;
@@ -59,17 +60,15 @@ struct Flight {
 pub struct Ticket(Arc<Flight>);
 
 impl Ticket {
-    /// Waits until the flight has landed, which it does within the API client's time limits.
-    pub fn wait(self) -> Outcome {
-        let mut outcome = lock(&self.0.outcome);
-        loop {
-            match outcome.as_ref() {
-                Some(outcome) => return outcome.clone(),
-                None => {
-                    outcome = self.0.landed.wait(outcome).unwrap_or_else(PoisonError::into_inner);
-                }
-            }
-        }
+    /// Waits until the flight has landed, but no longer than `limit`.
+    ///
+    /// # Errors
+    /// The flight failed, or it is still under way. It then goes on, and its answer is stored.
+    pub fn wait(self, limit: Duration) -> Outcome {
+        let outcome = lock(&self.0.outcome);
+        let waited = self.0.landed.wait_timeout_while(outcome, limit, |outcome| outcome.is_none());
+        let (outcome, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        outcome.clone().unwrap_or(Err(Failure::TimedOut))
     }
 
     /// A ticket for a flight that never took off.
@@ -87,12 +86,25 @@ impl Flight {
     }
 }
 
-/// What [`Pool::ask`] found.
+/// What came of asking.
 pub enum Asked {
-    /// Answered since the asker last looked.
+    /// The answer is known.
     Now(Answer),
-    /// On its way.
+    /// The question is on its way.
     Later(Ticket),
+}
+
+impl Asked {
+    /// The outcome, after waiting for it no longer than `limit`.
+    ///
+    /// # Errors
+    /// As [`Ticket::wait`].
+    pub fn wait(self, limit: Duration) -> Outcome {
+        match self {
+            Self::Now(answer) => Ok(answer),
+            Self::Later(ticket) => ticket.wait(limit),
+        }
+    }
 }
 
 impl<K, J> Pool<K, J>
@@ -223,6 +235,9 @@ mod tests {
         thread::Builder::new().name(name).spawn(body)
     }
 
+    /// Far longer than anything here takes.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
     /// A pool whose jobs are the functions that do them.
     type Job = Box<dyn FnOnce() -> Outcome + Send>;
 
@@ -265,7 +280,7 @@ mod tests {
                     });
                     match pool.ask(&1, || *lock(&known), job) {
                         Asked::Now(answer) => Ok(answer),
-                        Asked::Later(ticket) => ticket.wait(),
+                        Asked::Later(ticket) => ticket.wait(PATIENCE),
                     }
                 };
                 thread::Builder::new().spawn(body).unwrap()
@@ -298,7 +313,7 @@ mod tests {
             release.send(()).unwrap();
         }
         for ticket in tickets {
-            assert_eq!(ticket.wait(), Ok(Answer::Deny));
+            assert_eq!(ticket.wait(PATIENCE), Ok(Answer::Deny));
         }
         pool.shut_down(|| {});
     }
@@ -306,9 +321,9 @@ mod tests {
     #[test]
     fn a_worker_that_panics_lands_its_flight_and_works_on() {
         let pool = pool(1);
-        let failed = ask(&pool, 1, || panic!("a defect, on purpose")).wait();
+        let failed = ask(&pool, 1, || panic!("a defect, on purpose")).wait(PATIENCE);
         assert_eq!(failed, Err(Failure::Internal));
-        assert_eq!(ask(&pool, 1, || Ok(Answer::Allow)).wait(), Ok(Answer::Allow));
+        assert_eq!(ask(&pool, 1, || Ok(Answer::Allow)).wait(PATIENCE), Ok(Answer::Allow));
         assert_eq!(workers(&pool), 1);
         pool.shut_down(|| {});
     }
@@ -326,9 +341,25 @@ mod tests {
         is_started.recv().unwrap();
         let queued = ask(&pool, 2, || Ok(Answer::Allow));
         pool.shut_down(move || interrupt.send(()).unwrap());
-        assert_eq!(under_way.wait(), Err(Failure::ConnectionLost));
-        assert_eq!(queued.wait(), Err(Failure::Stopping));
-        assert_eq!(ask(&pool, 3, || Ok(Answer::Allow)).wait(), Err(Failure::Stopping));
+        assert_eq!(under_way.wait(PATIENCE), Err(Failure::ConnectionLost));
+        assert_eq!(queued.wait(PATIENCE), Err(Failure::Stopping));
+        assert_eq!(ask(&pool, 3, || Ok(Answer::Allow)).wait(PATIENCE), Err(Failure::Stopping));
+    }
+
+    #[test]
+    fn whoever_waits_no_longer_leaves_the_flight_to_land() {
+        let pool = pool(1);
+        let (release, gate) = mpsc::channel::<()>();
+        let (landed, has_landed) = mpsc::channel();
+        let ticket = ask(&pool, 1, move || {
+            gate.recv().unwrap();
+            landed.send(()).unwrap();
+            Ok(Answer::Allow)
+        });
+        assert_eq!(ticket.wait(Duration::ZERO), Err(Failure::TimedOut));
+        release.send(()).unwrap();
+        has_landed.recv().unwrap();
+        pool.shut_down(|| {});
     }
 
     #[test]
@@ -346,7 +377,7 @@ mod tests {
         for key in 1..=waiting {
             let _ = ask(&pool, key, || Ok(Answer::Allow));
         }
-        let refused = ask(&pool, waiting + 1, || Ok(Answer::Allow)).wait();
+        let refused = ask(&pool, waiting + 1, || Ok(Answer::Allow)).wait(PATIENCE);
         assert_eq!(refused, Err(Failure::Overloaded));
         pool.shut_down(move || drop(interrupt));
     }
@@ -357,6 +388,6 @@ mod tests {
             Err(io::ErrorKind::WouldBlock.into())
         }
         let pool: Pool<u32, Job> = Pool::new(4, no_threads, Box::new(|job: Job| job()));
-        assert_eq!(ask(&pool, 1, || Ok(Answer::Allow)).wait(), Err(Failure::Internal));
+        assert_eq!(ask(&pool, 1, || Ok(Answer::Allow)).wait(PATIENCE), Err(Failure::Internal));
     }
 }
