@@ -40,6 +40,10 @@ pub enum Failure {
     Status(u16),
     /// What came is not HTTP, or breaks off.
     BrokenAnswer(String),
+    /// The answer is still on its way, and the broker cannot be held up any longer for it.
+    NotYet,
+    /// The API failed too often lately; it is not asked until it has recovered.
+    OutOfService,
     /// More questions wait than the queue holds.
     Overloaded,
     /// The plugin is being unloaded.
@@ -61,6 +65,8 @@ impl Failure {
             Self::Tls(_) => "TLS failed",
             Self::Status(_) => "failure status",
             Self::BrokenAnswer(_) => "broken answer",
+            Self::NotYet => "no answer yet",
+            Self::OutOfService => "out of service",
             Self::Overloaded => "overloaded",
             Self::Stopping => "stopping",
             Self::Internal => "internal error",
@@ -92,4 +98,6 @@ pub enum Decision {
     Defer,
     /// Nobody can tell now. Not a denial: a login may be tried again.
     Unavailable,
+    /// The same, and an MQTT 5 client may be told so.
+    UnavailableAloud,
 }

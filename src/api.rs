@@ -6,52 +6,47 @@ use std::sync::Arc;
 
 use log::Level;
 
-use crate::answer::{Failure, Outcome};
+use crate::answer::{Answer, Failure, Outcome};
 use crate::clock::Clock;
-use crate::config::{Config, Routes};
+use crate::config::Config;
 use crate::journal::Journal;
-use crate::question::Kind;
 
+mod breaker;
 mod client;
 mod dial;
+mod endpoint;
 mod wire;
 pub use wire::Request;
 
-use client::Client;
+use breaker::Change;
+use endpoint::Endpoint;
 
 /// Asks the configured endpoints in order, until one answers.
 pub struct Api {
-    client: Client,
-    targets: Vec<Target>,
+    endpoints: Vec<Endpoint>,
     journal: Arc<Journal>,
     clock: Arc<dyn Clock>,
-}
-
-/// One endpoint: where it answers which kind of question.
-struct Target {
-    origin: String,
-    urls: Routes,
 }
 
 impl Api {
     #[must_use]
     pub fn new(config: &Config, journal: Arc<Journal>, clock: Arc<dyn Clock>) -> Self {
-        let target = |origin: String| {
-            let url = |kind| config.routes.of(kind).map(|route| format!("{origin}{route}"));
-            let urls = Routes {
-                login: url(Kind::Login),
-                superuser: url(Kind::Superuser),
-                access: url(Kind::Access),
-            };
-            Target { origin, urls }
-        };
+        let endpoint = |origin| Endpoint::new(config, origin, &clock);
         let origins = config.endpoints.iter().map(|endpoint| endpoint.origin(config.https));
-        Self {
-            client: Client::new(config, Arc::clone(&clock)),
-            targets: origins.map(target).collect(),
-            journal,
-            clock,
-        }
+        Self { endpoints: origins.map(endpoint).collect(), journal, clock }
+    }
+
+    /// Whether any endpoint is worth asking.
+    #[must_use]
+    pub fn in_service(&self) -> bool {
+        self.endpoints.iter().any(|endpoint| endpoint.breaker.in_service())
+    }
+
+    /// Whether an endpoint that is out of service is due to be tried again.
+    #[must_use]
+    pub fn wants_probe(&self) -> bool {
+        let now = self.clock.now();
+        self.endpoints.iter().any(|endpoint| endpoint.breaker.wants_probe(now))
     }
 
     /// Asks; called on a worker, and takes as long as the time limits allow.
@@ -59,37 +54,62 @@ impl Api {
     /// # Errors
     /// No endpoint answered: why the last one did not.
     pub fn ask(&self, request: &Request) -> Outcome {
-        let mut outcome = Err(Failure::Internal);
-        for target in &self.targets {
-            let Some(url) = target.urls.of(request.kind) else { continue };
-            let asked = self.clock.now();
-            outcome = self.client.post(url, request.body.expose()).and_then(wire::judge);
-            let took = self.clock.now().duration_since(asked);
-            match &outcome {
-                Ok(answer) => {
-                    log::debug!(
-                        logger: *self.journal,
-                        "{url}, about {}: {answer} in {:.1} ms",
-                        request.about,
-                        took.as_secs_f64() * 1000.0
-                    );
-                    break;
-                }
-                Err(failure) => self.report(&target.origin, request, failure),
+        let mut outcome = Err(Failure::OutOfService);
+        for endpoint in self.endpoints.iter().filter(|endpoint| endpoint.breaker.in_service()) {
+            outcome = self.ask_one(endpoint, request);
+            if outcome.is_ok() {
+                break;
             }
         }
         outcome
     }
 
-    /// An outage would fill the log: one line a second per kind of failure.
-    fn report(&self, origin: &str, request: &Request, failure: &Failure) {
-        self.journal.seldom(Level::Warn, failure.name(), || {
-            format!("the API at {origin} failed: {failure}; it was asked about {}", request.about)
-        });
+    /// Tries every endpoint that is due to be tried again with this question, and returns the
+    /// answer of the last one that is back.
+    pub fn probe(&self, request: &Request) -> Option<Answer> {
+        let due = self.endpoints.iter().filter(|e| e.breaker.claim_probe(self.clock.now()));
+        due.filter_map(|endpoint| self.ask_one(endpoint, request).ok()).last()
+    }
+
+    fn ask_one(&self, endpoint: &Endpoint, request: &Request) -> Outcome {
+        let asked = self.clock.now();
+        let outcome = endpoint.ask(request);
+        let now = self.clock.now();
+        match &outcome {
+            Ok(answer) => log::debug!(
+                logger: *self.journal,
+                "{}, about {}: {answer} in {:.1} ms",
+                endpoint.origin,
+                request.about,
+                now.duration_since(asked).as_secs_f64() * 1000.0
+            ),
+            // An outage would fill the log: one line a second per kind of failure.
+            Err(failure) => self.journal.seldom(Level::Warn, failure.name(), || {
+                format!(
+                    "the API at {} failed: {failure}; it was asked about {}",
+                    endpoint.origin, request.about
+                )
+            }),
+        }
+        match endpoint.breaker.record(now, outcome.is_ok()) {
+            Some(Change::OutOfService) => {
+                endpoint.drop_connections();
+                log::warn!(
+                    logger: *self.journal,
+                    "the API at {} keeps failing and is out of service until it answers a probe",
+                    endpoint.origin
+                );
+            }
+            Some(Change::Back) => {
+                log::info!(logger: *self.journal, "the API at {} is back", endpoint.origin);
+            }
+            None => {}
+        }
+        outcome
     }
 
     /// Cuts short what is under way, and refuses what comes later.
     pub fn interrupt(&self) {
-        self.client.interrupt();
+        self.endpoints.iter().for_each(Endpoint::interrupt);
     }
 }

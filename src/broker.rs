@@ -9,4 +9,15 @@ use log::Level;
 pub trait Broker {
     /// Writes one line to the broker's log.
     fn log(&self, level: Level, line: &str);
+
+    /// Finishes a login that waits: lets the client in, or refuses it with a CONNACK. Does nothing
+    /// if no client waits under this identifier.
+    fn finish_login(&self, client_id: &str, let_in: bool);
+
+    /// Closes the connections of everyone whom the broker knows by this username, waiting ones
+    /// too, without a CONNACK.
+    fn close_by_username(&self, username: &str);
+
+    /// Disconnects a client.
+    fn disconnect(&self, client_id: &str);
 }

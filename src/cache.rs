@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::answer::Answer;
@@ -21,6 +22,10 @@ const ENTRY_BYTES: u32 = 200;
 /// together. Jitter only ever shortens: no answer is older than its lifetime.
 const JITTER: f64 = 0.10;
 
+/// How much of its lifetime an answer has behind it when it begins to be asked for again. Whoever
+/// asks at least twice in a lifetime never finds it expired.
+const REFRESH_FROM: f64 = 0.5;
+
 /// How long answers live.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Lifetimes {
@@ -30,6 +35,8 @@ pub struct Lifetimes {
     pub access: Duration,
     /// Denials of either kind.
     pub deny: Duration,
+    /// For how long past its life a permission may stand in for an answer that cannot be had.
+    pub stale: Duration,
 }
 
 impl Lifetimes {
@@ -42,41 +49,73 @@ impl Lifetimes {
     }
 
     fn longest(&self) -> Duration {
-        self.login.max(self.access).max(self.deny)
+        self.login.max(self.access).max(self.deny) + self.stale
     }
 }
 
 /// Answers by key. Holds neither questions nor credentials.
 pub struct Cache {
-    entries: moka::sync::Cache<Key, Entry>,
+    entries: moka::sync::Cache<Key, Arc<Entry>>,
     lifetimes: Lifetimes,
+    refresh_ahead: bool,
     clock: Arc<dyn Clock>,
 }
 
-#[derive(Clone, Copy)]
 struct Entry {
     answer: Answer,
-    /// Kept here rather than in moka, whose clock a test cannot move.
-    expires: Instant,
+    /// Times are kept here rather than in moka, whose clock a test cannot move.
+    stored: Instant,
+    life: Duration,
+    /// The age, in milliseconds, from which on the next use asks for the answer again.
+    refresh_at_ms: AtomicU64,
+}
+
+/// An answer that is alive.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Hit {
+    pub answer: Answer,
+    /// Whether it is time to ask for it again, ahead of its end. Said once, and again only when
+    /// half of the time that was left has passed.
+    pub refresh: bool,
 }
 
 impl Cache {
     #[must_use]
-    pub fn new(lifetimes: Lifetimes, max_bytes: u64, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(
+        lifetimes: Lifetimes,
+        refresh_ahead: bool,
+        max_bytes: u64,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         let entries = moka::sync::Cache::builder()
-            .weigher(|_: &Key, _: &Entry| ENTRY_BYTES)
+            .weigher(|_: &Key, _: &Arc<Entry>| ENTRY_BYTES)
             .max_capacity(max_bytes)
             // The backstop that lets go of the memory of what nobody asks for any more.
             .time_to_live(lifetimes.longest())
             .build();
-        Self { entries, lifetimes, clock }
+        Self { entries, lifetimes, refresh_ahead, clock }
     }
 
     /// The answer under this key, if it is still alive.
     #[must_use]
-    pub fn get(&self, key: &Key) -> Option<Answer> {
+    pub fn get(&self, key: &Key) -> Option<Hit> {
         let entry = self.entries.get(key)?;
-        (self.clock.now() < entry.expires).then_some(entry.answer)
+        let age = self.clock.now().duration_since(entry.stored);
+        let alive = age < entry.life;
+        alive
+            .then(|| Hit { answer: entry.answer, refresh: self.refresh_ahead && entry.is_due(age) })
+    }
+
+    /// A permission that has expired, but not for long. A denial is never prolonged.
+    #[must_use]
+    pub fn stale(&self, key: &Key) -> Option<Answer> {
+        if self.lifetimes.stale.is_zero() {
+            return None;
+        }
+        let entry = self.entries.get(key)?;
+        let age = self.clock.now().duration_since(entry.stored);
+        let serves = entry.answer == Answer::Allow && age < entry.life + self.lifetimes.stale;
+        serves.then_some(entry.answer)
     }
 
     /// Keeps an answer for its lifetime. One whose lifetime is 0 is not kept, and takes away what
@@ -87,9 +126,29 @@ impl Cache {
             self.entries.invalidate(&key);
             return;
         }
-        let lived = lifetime.mul_f64(1.0 - JITTER * fastrand::f64());
-        self.entries.insert(key, Entry { answer, expires: self.clock.now() + lived });
+        let life = lifetime.mul_f64(1.0 - JITTER * fastrand::f64());
+        let refresh_at_ms = AtomicU64::new(millis(life.mul_f64(REFRESH_FROM)));
+        let stored = self.clock.now();
+        self.entries.insert(key, Arc::new(Entry { answer, stored, life, refresh_at_ms }));
     }
+}
+
+impl Entry {
+    /// A denial is never due: it ends with its lifetime, and is asked about anew.
+    fn is_due(&self, age: Duration) -> bool {
+        let age_ms = millis(age);
+        let due =
+            self.answer == Answer::Allow && age_ms >= self.refresh_at_ms.load(Ordering::Relaxed);
+        if due {
+            let left = millis(self.life).saturating_sub(age_ms);
+            self.refresh_at_ms.store(age_ms + left.div_ceil(2).max(1), Ordering::Relaxed);
+        }
+        due
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -101,11 +160,12 @@ mod tests {
         login: Duration::from_secs(30),
         access: Duration::from_secs(20),
         deny: Duration::from_secs(5),
+        stale: Duration::ZERO,
     };
 
     fn cache(lifetimes: Lifetimes) -> (Cache, Arc<ManualClock>) {
         let clock = ManualClock::new();
-        (Cache::new(lifetimes, 1 << 20, clock.clone()), clock)
+        (Cache::new(lifetimes, true, 1 << 20, clock.clone()), clock)
     }
 
     #[track_caller]
@@ -114,7 +174,7 @@ mod tests {
         let key = Key::from_number(1);
         cache.store(key, kind, answer);
         clock.advance(lifetime.mul_f64(1.0 - JITTER) - Duration::from_millis(1));
-        assert_eq!(cache.get(&key), Some(answer), "gone too early");
+        assert_eq!(cache.get(&key).map(|hit| hit.answer), Some(answer), "gone too early");
         clock.advance(lifetime.mul_f64(JITTER) + Duration::from_millis(2));
         assert_eq!(cache.get(&key), None, "older than its lifetime");
     }
@@ -150,9 +210,57 @@ mod tests {
     }
 
     #[test]
+    fn a_permission_in_use_is_due_ahead_of_its_end_and_not_at_every_use() {
+        let (cache, clock) = cache(LIFETIMES);
+        let key = Key::from_number(1);
+        cache.store(key, Kind::Login, Answer::Allow);
+        let mut due = 0;
+        let mut first = None;
+        let step = Duration::from_millis(10);
+        let mut age = Duration::ZERO;
+        while let Some(hit) = cache.get(&key) {
+            due += u32::from(hit.refresh);
+            if hit.refresh {
+                first.get_or_insert(age);
+            }
+            clock.advance(step);
+            age += step;
+        }
+        let half = LIFETIMES.login.mul_f64(REFRESH_FROM);
+        let first = first.unwrap();
+        assert!(first >= half.mul_f64(1.0 - JITTER) && first <= half + step, "{first:?}");
+        assert!((2..=14).contains(&due), "due {due} times");
+    }
+
+    #[test]
+    fn a_denial_is_never_due() {
+        let (cache, clock) = cache(LIFETIMES);
+        let key = Key::from_number(1);
+        cache.store(key, Kind::Login, Answer::Deny);
+        while let Some(hit) = cache.get(&key) {
+            assert!(!hit.refresh);
+            clock.advance(Duration::from_millis(50));
+        }
+    }
+
+    #[test]
+    fn a_permission_may_serve_past_its_end_and_a_denial_may_not() {
+        let (cache, clock) = cache(Lifetimes { stale: Duration::from_secs(60), ..LIFETIMES });
+        let (allowed, denied) = (Key::from_number(1), Key::from_number(2));
+        cache.store(allowed, Kind::Login, Answer::Allow);
+        cache.store(denied, Kind::Login, Answer::Deny);
+        clock.advance(LIFETIMES.login + Duration::from_secs(1));
+        assert_eq!((cache.get(&allowed), cache.get(&denied)), (None, None));
+        assert_eq!(cache.stale(&allowed), Some(Answer::Allow));
+        assert_eq!(cache.stale(&denied), None);
+        clock.advance(Duration::from_secs(60));
+        assert_eq!(cache.stale(&allowed), None);
+    }
+
+    #[test]
     fn the_size_is_bounded() {
         let clock = ManualClock::new();
-        let cache = Cache::new(LIFETIMES, 100 * u64::from(ENTRY_BYTES), clock);
+        let cache = Cache::new(LIFETIMES, true, 100 * u64::from(ENTRY_BYTES), clock);
         for number in 0..10_000 {
             cache.store(Key::from_number(number), Kind::Login, Answer::Allow);
         }

@@ -39,20 +39,20 @@ pub struct Config {
     /// Trusted certificate authorities, as DER; empty unless `https`.
     pub roots: Vec<Vec<u8>>,
     pub cache: CacheConfig,
+    pub breaker: BreakerConfig,
+    /// The longest that one question may hold up the broker.
+    pub max_block: Duration,
+    /// The share of the time that all waits together may take, in percent.
+    pub max_block_percent: u8,
     pub on_error: OnError,
     pub anonymous_username: Option<String>,
     pub password_encoding: PasswordEncoding,
     pub local_users: Option<LocalUsersConfig>,
     pub deny_special_chars: bool,
+    /// Whether logins may be answered later, where the broker can do that.
+    pub delayed_login: bool,
+    pub unavailable_reply: UnavailableReply,
     pub log_level: LevelFilter,
-}
-
-impl Config {
-    /// How long a question may be under way: each endpoint has the whole time limit.
-    #[must_use]
-    pub fn longest_request(&self) -> Duration {
-        self.timeout * u32::try_from(self.endpoints.len()).unwrap_or(u32::MAX)
-    }
 }
 
 /// One host that answers.
@@ -112,6 +112,19 @@ pub struct CacheConfig {
     pub access_ttl: Duration,
     pub deny_ttl: Duration,
     pub max_bytes: u64,
+    /// Whether an answer in use is asked for again before it expires.
+    pub refresh_ahead: bool,
+    /// For how long past its life a permission may serve while the API fails.
+    pub stale_if_error: Duration,
+}
+
+/// When an endpoint is given up for a while.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BreakerConfig {
+    /// Consecutive failures.
+    pub failures: u64,
+    /// How long before it is tried again.
+    pub rest: Duration,
 }
 
 /// How passwords are written into JSON.
@@ -121,6 +134,15 @@ pub enum PasswordEncoding {
     Utf8,
     /// As base64 of its bytes.
     Base64,
+}
+
+/// What a client sees of a login that nobody could decide.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum UnavailableReply {
+    /// The connection is closed without a CONNACK; every client library tries again.
+    Close,
+    /// A CONNACK with reason code 0x88 (MQTT 5.0, section 3.2.2.2), where the broker can send it.
+    Reason,
 }
 
 /// The users that are left to Mosquitto's own `password_file`.

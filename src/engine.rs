@@ -7,14 +7,14 @@
 
 use std::sync::Arc;
 
-use crate::answer::Outcome;
+use crate::answer::Failure;
 use crate::api::{Api, Request};
 use crate::cache::{Cache, Key, Keyring, Lifetimes};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::field::FieldLists;
 use crate::journal::Journal;
-use crate::pool::{Asked, Pool, Spawn};
+use crate::pool::{Asked, Landing, Pool, Spawn, Ticket};
 use crate::question::Question;
 
 /// Answers questions.
@@ -45,11 +45,19 @@ impl Engine {
             login: config.cache.login_ttl,
             access: config.cache.access_ttl,
             deny: config.cache.deny_ttl,
+            stale: config.cache.stale_if_error,
         };
-        let cache = Arc::new(Cache::new(lifetimes, config.cache.max_bytes, Arc::clone(&clock)));
+        let cache = Arc::new(Cache::new(
+            lifetimes,
+            config.cache.refresh_ahead,
+            config.cache.max_bytes,
+            Arc::clone(&clock),
+        ));
         let api = Arc::new(Api::new(config, journal, clock));
         let (worker_cache, worker_api) = (Arc::clone(&cache), Arc::clone(&api));
-        let work = move |job: Job| ask_and_store(&worker_api, &worker_cache, &job);
+        let work = move |job: Job, landing: Landing<'_>| {
+            fly(&worker_api, &worker_cache, &job, landing);
+        };
         Ok(Self {
             keyring: Keyring::random()?,
             fields: config.fields.clone(),
@@ -59,16 +67,49 @@ impl Engine {
         })
     }
 
-    /// Asks.
+    /// The key of a question, under which its answer is kept.
     #[must_use]
-    pub fn ask(&self, question: &Question<'_>) -> Asked {
-        let fields = self.fields.of(question.kind());
-        let key = self.keyring.key(question, fields);
-        if let Some(answer) = self.cache.get(&key) {
-            return Asked::Now(answer);
+    pub fn key(&self, question: &Question<'_>) -> Key {
+        self.keyring.key(question, self.fields.of(question.kind()))
+    }
+
+    /// Asks the question that has this key.
+    #[must_use]
+    pub fn ask(&self, key: Key, question: &Question<'_>) -> Asked {
+        let job = || self.job(key, question);
+        if let Some(hit) = self.cache.get(&key) {
+            if hit.refresh {
+                // The answer at hand is good; if there is no room, the next use tries again.
+                let _ = self.pool.ask_quietly(&key, job);
+            }
+            return Asked::Now(Ok(hit.answer));
         }
-        let known = || self.cache.get(&key);
-        self.pool.ask(&key, known, Job { key, request: Request::new(question, fields) })
+        let stale = self.cache.stale(&key);
+        if !self.api.in_service() {
+            if self.api.wants_probe() {
+                let _ = self.pool.ask_quietly(&key, job);
+            }
+            return Asked::Now(stale.ok_or(Failure::OutOfService));
+        }
+        let known = || self.cache.get(&key).map(|hit| hit.answer);
+        match self.pool.ask(&key, known, job) {
+            Asked::Later(ticket) => Asked::Later(ticket.or(stale)),
+            Asked::Now(outcome) => Asked::Now(outcome.or_else(|failure| stale.ok_or(failure))),
+        }
+    }
+
+    /// Has the question that has this key asked again in the background, unless its answer is
+    /// still good. None: there is nothing to wait for.
+    #[must_use]
+    pub fn ask_again(&self, key: Key, question: &Question<'_>) -> Option<Ticket> {
+        if self.cache.get(&key).is_some() {
+            return None;
+        }
+        self.pool.ask_quietly(&key, || self.job(key, question)).ok()
+    }
+
+    fn job(&self, key: Key, question: &Question<'_>) -> Job {
+        Job { key, request: Request::new(question, self.fields.of(question.kind())) }
     }
 
     /// Ends every request and joins every thread.
@@ -78,11 +119,15 @@ impl Engine {
 }
 
 /// A worker's job. The answer is in the cache before anyone who waits for it hears of it, so that
-/// whoever asks from then on finds it there.
-fn ask_and_store(api: &Api, cache: &Cache, job: &Job) -> Outcome {
+/// whoever asks from then on finds it there. When nobody waits any more, the same question serves
+/// to see whether an endpoint that was out of service is back.
+fn fly(api: &Api, cache: &Cache, job: &Job, landing: Landing<'_>) {
     let outcome = api.ask(&job.request);
     if let Ok(answer) = outcome {
         cache.store(job.key, job.request.kind, answer);
     }
-    outcome
+    landing.land(outcome);
+    if let Some(answer) = api.probe(&job.request) {
+        cache.store(job.key, job.request.kind, answer);
+    }
 }

@@ -10,11 +10,17 @@ pub struct FakeClient {
     pub id: String,
     pub address: Option<String>,
     pub certificate: Option<(String, String)>,
+    pub username_at_broker: std::cell::RefCell<Option<String>>,
 }
 
 impl Default for FakeClient {
     fn default() -> Self {
-        Self { id: "client-1".into(), address: Some("192.0.2.7".into()), certificate: None }
+        Self {
+            id: "client-1".into(),
+            address: Some("192.0.2.7".into()),
+            certificate: None,
+            username_at_broker: None.into(),
+        }
     }
 }
 
@@ -43,5 +49,12 @@ impl Client for FakeClient {
             CertificatePart::CommonName => common_name,
             CertificatePart::Subject => subject,
         })
+    }
+    fn handle(&self) -> usize {
+        std::ptr::from_ref(self) as usize
+    }
+    fn set_username(&self, username: &str) -> bool {
+        *self.username_at_broker.borrow_mut() = Some(username.to_owned());
+        true
     }
 }

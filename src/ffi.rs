@@ -3,6 +3,7 @@
 //! [`entry`] holds what the broker calls. Each call passes the [`guard`], [`event`] turns its data
 //! into borrowed Rust values, and what the plugin decides goes back as a return code.
 
+mod bell;
 mod bindings;
 mod certificate;
 mod entry;

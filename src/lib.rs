@@ -27,6 +27,9 @@ pub mod plugin;
 pub mod broker;
 pub mod engine;
 pub mod local_users;
+pub mod login;
+pub mod patience;
+pub mod sessions;
 
 pub mod api;
 pub mod cache;

@@ -1,4 +1,5 @@
-//! The plugin itself: what it decides without asking, what it asks, and its life from start to end.
+//! The plugin itself: its life from start to end. What it decides about logins is in
+//! `plugin/entrance.rs`, what it decides about topics in `plugin/access.rs`.
 
 #![forbid(unsafe_code)]
 
@@ -6,23 +7,53 @@ use std::sync::Arc;
 
 use log::Level;
 
-use crate::answer::{Answer, Decision, Failure, Outcome};
+use crate::answer::{Failure, Outcome};
 use crate::broker::Broker;
+use crate::cache::Key;
 use crate::clock::Clock;
-use crate::config::{Config, LocalUsersAcl, Mistake, PasswordEncoding};
+use crate::config::{Config, Mistake};
 use crate::engine::Engine;
 use crate::journal::Journal;
 use crate::local_users::LocalUsers;
-use crate::policy::{self, OnError};
+use crate::login::{Arrivals, Logins, Ring};
+use crate::patience::Patience;
+use crate::policy::OnError;
 use crate::pool::Spawn;
-use crate::question::{About, Access, Action, Client, Kind, Password, Question};
+use crate::question::{Kind, Question};
+use crate::sessions::{Session, Sessions};
+
+mod access;
+mod entrance;
+mod pulse;
+pub use entrance::{Attempt, Reply};
+
+use pulse::Pulse;
 
 /// One instance of the plugin; a broker may hold several, and they share nothing.
 pub struct Plugin {
     config: Config,
     journal: Arc<Journal>,
     engine: Engine,
+    patience: Patience,
     local_users: Option<LocalUsers>,
+    logins: Logins,
+    sessions: Sessions,
+    /// Sessions that a check in the background found denied.
+    revoked: Arc<Arrivals<Session>>,
+    pulse: Pulse,
+    abilities: Abilities,
+}
+
+/// What the broker, and the process that it runs in, can do for the plugin.
+pub struct Abilities {
+    /// Whether a login may be answered later.
+    pub delays_logins: bool,
+    /// Whether a client can be told that nobody can decide its login.
+    pub tells_reasons: bool,
+    /// Starts a thread.
+    pub spawn: Spawn,
+    /// Calls the broker's thread.
+    pub ring: Ring,
 }
 
 impl Plugin {
@@ -33,7 +64,7 @@ impl Plugin {
     pub fn start(
         config: Config,
         clock: Arc<dyn Clock>,
-        spawn: Spawn,
+        abilities: Abilities,
     ) -> Result<Self, Vec<Mistake>> {
         let journal = Journal::new(config.log_level, Arc::clone(&clock));
         let local_users = config.local_users.as_ref().map(|local| {
@@ -42,18 +73,29 @@ impl Plugin {
                 Mistake::value("local_users_file", &path, &format!("a readable file ({error})"))
             })
         });
-        let engine = Engine::new(&config, Arc::clone(&journal), clock, spawn)
-            .map_err(|error| Mistake::overall(format!("no random bytes to be had: {error}")));
-        match (engine, local_users.transpose()) {
-            (Ok(engine), Ok(local_users)) => {
-                let plugin = Self { config, journal, engine, local_users };
-                plugin.announce();
-                Ok(plugin)
-            }
+        let engine =
+            Engine::new(&config, Arc::clone(&journal), Arc::clone(&clock), abilities.spawn)
+                .map_err(|error| Mistake::overall(format!("no random bytes to be had: {error}")));
+        let (engine, local_users) = match (engine, local_users.transpose()) {
+            (Ok(engine), Ok(local_users)) => (engine, local_users),
             (engine, local_users) => {
-                Err(engine.err().into_iter().chain(local_users.err()).collect())
+                return Err(engine.err().into_iter().chain(local_users.err()).collect());
             }
-        }
+        };
+        let plugin = Self {
+            patience: Patience::new(config.max_block, config.max_block_percent, clock.clone()),
+            logins: Logins::new(Arc::clone(&abilities.ring)),
+            sessions: Sessions::default(),
+            revoked: Arrivals::new(Arc::clone(&abilities.ring)),
+            pulse: Pulse::new(clock),
+            config,
+            journal,
+            engine,
+            local_users,
+            abilities,
+        };
+        plugin.announce();
+        Ok(plugin)
     }
 
     fn announce(&self) {
@@ -67,87 +109,24 @@ impl Plugin {
         }
     }
 
-    /// May this client log in? `username` is none where the client gave none, or an empty one.
-    pub fn login(&self, client: &dyn Client, username: Option<&str>, password: &[u8]) -> Decision {
-        let Some(username) = username.or(self.config.anonymous_username.as_deref()) else {
-            return Decision::Defer;
-        };
-        if self.config.routes.login.is_none() || self.is_local(username) {
-            return Decision::Defer;
-        }
-        let Some(password) = self.encoded(password) else {
-            log::info!(
-                logger: *self.journal,
-                "denied the login of {username:?}: the password is not UTF-8, and \
-                 password_encoding is utf8"
-            );
-            return Decision::Deny;
-        };
-        let outcome = self.ask(client, username, About::Login { password });
-        self.log_denial(client, username, &outcome);
-        policy::decide(&outcome, self.config.on_error)
-    }
-
-    /// May this client do this?
-    pub fn access(
-        &self,
-        client: &dyn Client,
-        username: Option<&str>,
-        action: Action<'_>,
-    ) -> Decision {
-        if action.access == Access::Unsubscribe {
-            return Decision::Allow;
-        }
-        if self.config.deny_special_chars && is_special(client.id(), username) {
-            return Decision::Deny;
-        }
-        let Some(username) = username.or(self.config.anonymous_username.as_deref()) else {
-            return Decision::Defer;
-        };
-        match &self.config.local_users {
-            Some(local) if self.is_local(username) => match local.acl {
-                LocalUsersAcl::Allow => Decision::Allow,
-                LocalUsersAcl::Defer => Decision::Defer,
-            },
-            _ => self.ask_access(client, username, action),
-        }
-    }
-
-    /// A superuser may do everything; of anyone else the ACL route is asked. A yes of either is
-    /// final. Without one, a superuser route that failed is a failure: it might have said yes.
-    fn ask_access(&self, client: &dyn Client, username: &str, action: Action<'_>) -> Decision {
-        let superuser = match self.has_route(Kind::Superuser) {
-            true => self.ask(client, username, About::Superuser),
-            false => Ok(Answer::Deny),
-        };
-        if superuser == Ok(Answer::Allow) {
-            return Decision::Allow;
-        }
-        if !self.has_route(Kind::Access) {
-            return match superuser {
-                Ok(_) => Decision::Defer,
-                Err(_) => policy::decide(&superuser, self.config.on_error),
-            };
-        }
-        let outcome = match (self.ask(client, username, About::Access(action)), superuser) {
-            (Ok(Answer::Deny), Err(failure)) => Err(failure),
-            (outcome, _) => outcome,
-        };
-        policy::decide(&outcome, self.config.on_error)
-    }
-
-    fn ask(&self, client: &dyn Client, username: &str, about: About<'_>) -> Outcome {
-        let asked = self.engine.ask(&Question { client, username, about });
-        let outcome = asked.wait(self.config.longest_request());
-        // What the API itself did is reported where it was asked; these never got there.
-        if let Err(failure @ (Failure::Overloaded | Failure::Stopping | Failure::Internal)) =
-            &outcome
-        {
-            self.journal.seldom(Level::Error, failure.name(), || {
-                format!("a question was not asked: {failure}")
-            });
+    /// Asks, and waits for the answer for as long as the broker may be held up.
+    fn ask(&self, key: Key, question: &Question<'_>) -> Outcome {
+        let outcome = self.patience.wait(self.engine.ask(key, question));
+        if let Err(failure) = &outcome {
+            self.report(failure);
         }
         outcome
+    }
+
+    /// What the API itself did is reported where it was asked; this is about the rest.
+    fn report(&self, failure: &Failure) {
+        let what = match failure {
+            Failure::NotYet => "the API took longer than the broker may be held up",
+            Failure::Overloaded => "more questions wait for the API than the queue holds",
+            Failure::Internal => "a question was not asked because of an internal error",
+            _ => return,
+        };
+        self.journal.seldom(Level::Warn, failure.name(), || what.to_owned());
     }
 
     fn has_route(&self, kind: Kind) -> bool {
@@ -158,25 +137,38 @@ impl Plugin {
         self.local_users.as_ref().is_some_and(|users| users.contains(username))
     }
 
-    fn encoded<'a>(&self, password: &'a [u8]) -> Option<Password<'a>> {
-        match self.config.password_encoding {
-            PasswordEncoding::Utf8 => std::str::from_utf8(password).ok().map(Password::Text),
-            PasswordEncoding::Base64 => Some(Password::Base64(password)),
+    /// The broker looks up, as it does at least ten times a second: finishes the logins whose
+    /// verdict has come, and disconnects whom a check in the background found denied.
+    pub fn tick(&self, broker: &dyn Broker) {
+        self.pulse.beat();
+        self.catch_up(broker);
+    }
+
+    /// Does a tick's work in another callback, if the broker does not tick: 2.0.11 never does with
+    /// `per_listener_settings`, and 2.1 does not while the wall clock is behind.
+    pub fn tick_if_overdue(&self, broker: &dyn Broker) {
+        if !self.pulse.is_regular() {
+            self.catch_up(broker);
         }
     }
 
-    fn log_denial(&self, client: &dyn Client, username: &str, outcome: &Outcome) {
-        if *outcome == Ok(Answer::Deny) {
-            let (id, address) = (client.id(), client.address().unwrap_or("unknown"));
-            log::info!(
-                logger: *self.journal,
-                "denied the login of {username:?} (client {id:?}, address {address})"
-            );
+    fn catch_up(&self, broker: &dyn Broker) {
+        for (waiting, outcome) in self.logins.arrived() {
+            self.finish_login(broker, waiting, &outcome);
+        }
+        for session in self.revoked.take() {
+            if self.sessions.holds(&session) {
+                let id = &session.client_id;
+                log::info!(logger: *self.journal, "disconnected {id:?}: the API now denies its login");
+                broker.disconnect(id);
+            }
         }
     }
 
-    /// SIGHUP: reads the local users' file again. Cached answers stay; each has its lifetime.
+    /// SIGHUP: reads the local users' file again. Cached answers stay; each has its lifetime. The
+    /// broker goes on to ask about every session anew.
     pub fn reload(&self) {
+        self.pulse.reload();
         let Some(users) = &self.local_users else { return };
         let path = users.path().display();
         match users.reload() {
@@ -187,6 +179,11 @@ impl Plugin {
                  held before stay"
             ),
         }
+    }
+
+    /// The client of this handle has left, or its session has gone offline.
+    pub fn left(&self, handle: usize) {
+        self.sessions.end(handle);
     }
 
     /// Notes a panic that was contained in a callback.
@@ -203,10 +200,4 @@ impl Plugin {
     pub fn shut_down(&self) {
         self.engine.shut_down();
     }
-}
-
-/// A name with a wildcard in it could pass for a topic filter where the API builds one from it.
-fn is_special(id: &str, username: Option<&str>) -> bool {
-    let special = |name: &str| name.contains(['+', '#']);
-    special(id) || username.is_some_and(special)
 }

@@ -2,7 +2,8 @@
 
 #![forbid(unsafe_code)]
 
-use crate::answer::{Answer, Decision, Outcome};
+use crate::answer::{Answer, Decision, Failure, Outcome};
+use crate::question::Kind;
 
 /// The option `on_error`: what follows when the API fails and nothing is cached.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -13,34 +14,53 @@ pub enum OnError {
 }
 
 /// Turns what the API said, or that it failed, into what the broker is told.
+///
+/// A login whose answer is merely late is never let in or passed on by `on_error`: the client
+/// tries again, and the answer is there by then. A check cannot be tried again.
 #[must_use]
-pub fn decide(outcome: &Outcome, on_error: OnError) -> Decision {
-    match (outcome, on_error) {
-        (Ok(Answer::Allow), _) | (Err(_), OnError::Allow) => Decision::Allow,
-        (Ok(Answer::Deny), _) => Decision::Deny,
-        (Err(_), OnError::Defer) => Decision::Defer,
-        (Err(_), OnError::Deny) => Decision::Unavailable,
+pub fn decide(kind: Kind, outcome: &Outcome, on_error: OnError) -> Decision {
+    match (outcome, kind, on_error) {
+        (Ok(Answer::Allow), _, _) => Decision::Allow,
+        (Ok(Answer::Deny), _, _) => Decision::Deny,
+        (Err(Failure::NotYet), Kind::Login, _) => Decision::Unavailable,
+        (Err(_), _, OnError::Allow) => Decision::Allow,
+        (Err(_), _, OnError::Defer) => Decision::Defer,
+        (Err(_), _, OnError::Deny) => Decision::Unavailable,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::answer::Failure;
+
+    const ON_ERROR: [OnError; 3] = [OnError::Deny, OnError::Defer, OnError::Allow];
 
     #[test]
     fn an_answer_is_final_whatever_on_error_says() {
-        for on_error in [OnError::Deny, OnError::Defer, OnError::Allow] {
-            assert_eq!(decide(&Ok(Answer::Allow), on_error), Decision::Allow);
-            assert_eq!(decide(&Ok(Answer::Deny), on_error), Decision::Deny);
+        for kind in [Kind::Login, Kind::Access] {
+            for on_error in ON_ERROR {
+                assert_eq!(decide(kind, &Ok(Answer::Allow), on_error), Decision::Allow);
+                assert_eq!(decide(kind, &Ok(Answer::Deny), on_error), Decision::Deny);
+            }
         }
     }
 
     #[test]
     fn a_failure_is_never_a_denial() {
-        let failed = Err(Failure::Refused);
-        assert_eq!(decide(&failed, OnError::Deny), Decision::Unavailable);
-        assert_eq!(decide(&failed, OnError::Defer), Decision::Defer);
-        assert_eq!(decide(&failed, OnError::Allow), Decision::Allow);
+        for kind in [Kind::Login, Kind::Access] {
+            assert_eq!(
+                ON_ERROR.map(|on_error| decide(kind, &Err(Failure::Refused), on_error)),
+                [Decision::Unavailable, Decision::Defer, Decision::Allow]
+            );
+        }
+    }
+
+    #[test]
+    fn a_late_answer_lets_no_login_in_and_counts_as_a_failure_for_a_check() {
+        let late = Err(Failure::NotYet);
+        for on_error in ON_ERROR {
+            assert_eq!(decide(Kind::Login, &late, on_error), Decision::Unavailable);
+        }
+        assert_eq!(decide(Kind::Access, &late, OnError::Allow), Decision::Allow);
     }
 }

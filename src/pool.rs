@@ -1,8 +1,11 @@
-//! Worker threads, a bounded queue, and one flight per key.
+//! Worker threads, two bounded queues, and one flight per key.
 //!
 //! A *flight* is a question on its way to the API. Whoever asks the same question meanwhile gets a
 //! [`Ticket`] for the flight that is already under way. Every flight lands: a worker that panics
 //! lands its own as [`Failure::Internal`], and [`Pool::shut_down`] lands what still waits.
+//!
+//! Questions that somebody waits for go before those that nobody waits for (a cached answer asked
+//! for again, a session checked again), and those never occupy more than half of the workers.
 
 #![forbid(unsafe_code)]
 
@@ -17,92 +20,154 @@ use std::time::Duration;
 use crate::answer::{Answer, Failure, Outcome};
 use crate::sync::lock;
 
-/// Questions that may wait for a worker. One callback at a time asks, so this is ample.
-const QUEUE: usize = 1024;
+/// Questions with somebody waiting that may queue for a worker. More of them could not be answered
+/// before their askers give up.
+const URGENT: usize = 4096;
+
+/// Questions without anybody waiting that may queue; each is as large as its request.
+const QUIET: usize = 65_536;
 
 /// Starts a named thread. The broker's process wants its signals on its own thread, so the real
 /// one starts them with all signals blocked.
 pub type Spawn = fn(name: String, body: Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>>;
 
 /// Asks the API; called on a worker.
-type Work<J> = dyn Fn(J) -> Outcome + Send + Sync;
+type Work<J> = dyn Fn(J, Landing<'_>) + Send + Sync;
 
 /// A bounded number of workers, started as they are needed.
 pub struct Pool<K, J> {
     shared: Arc<Shared<K, J>>,
-    max_workers: usize,
     spawn: Spawn,
 }
 
 struct Shared<K, J> {
     work: Box<Work<J>>,
+    max_workers: usize,
     state: Mutex<State<K, J>>,
     /// Rung when a job is queued, and when the pool closes.
     bell: Condvar,
 }
 
 struct State<K, J> {
-    queue: VecDeque<(K, J)>,
-    flights: HashMap<K, Arc<Flight>>,
+    urgent: VecDeque<K>,
+    quiet: VecDeque<K>,
+    flights: HashMap<K, (Arc<Flight>, Stage<J>)>,
     workers: Vec<JoinHandle<()>>,
     idle: usize,
+    /// Workers that are at a quiet job.
+    quiet_workers: usize,
     closed: bool,
+}
+
+/// How far a flight has come. A quiet one that somebody has come to wait for stands in both
+/// queues; whoever takes its job first flies it, and its other entry is passed over.
+enum Stage<J> {
+    Queued { job: J, urgent: bool },
+    Flying,
 }
 
 /// A question on its way.
 #[derive(Default)]
 struct Flight {
-    outcome: Mutex<Option<Outcome>>,
+    state: Mutex<Progress>,
     landed: Condvar,
 }
 
+#[derive(Default)]
+struct Progress {
+    outcome: Option<Outcome>,
+    watchers: Vec<Box<dyn FnOnce(Outcome) + Send>>,
+}
+
 /// The right to a flight's outcome.
-pub struct Ticket(Arc<Flight>);
+pub struct Ticket {
+    flight: Arc<Flight>,
+    fallback: Option<Answer>,
+}
 
 impl Ticket {
+    fn new(flight: Arc<Flight>) -> Self {
+        Self { flight, fallback: None }
+    }
+
+    /// Has this answer stand in where the flight fails, or does not land in time.
+    #[must_use]
+    pub fn or(self, fallback: Option<Answer>) -> Self {
+        Self { fallback, ..self }
+    }
+
     /// Waits until the flight has landed, but no longer than `limit`.
     ///
     /// # Errors
     /// The flight failed, or it is still under way. It then goes on, and its answer is stored.
     pub fn wait(self, limit: Duration) -> Outcome {
-        let outcome = lock(&self.0.outcome);
-        let waited = self.0.landed.wait_timeout_while(outcome, limit, |outcome| outcome.is_none());
-        let (outcome, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        outcome.clone().unwrap_or(Err(Failure::TimedOut))
+        let state = lock(&self.flight.state);
+        let flying = |state: &mut Progress| state.outcome.is_none();
+        let waited = self.flight.landed.wait_timeout_while(state, limit, flying);
+        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let outcome = state.outcome.clone().unwrap_or(Err(Failure::NotYet));
+        or(outcome, self.fallback)
     }
 
-    /// A ticket for a flight that never took off.
-    fn failed(failure: Failure) -> Self {
-        let flight = Flight::default();
-        flight.land(Err(failure));
-        Self(Arc::new(flight))
+    /// Has `watcher` called with the outcome: at once if the flight has landed, and otherwise on
+    /// the worker that lands it.
+    pub fn watch(self, watcher: impl FnOnce(Outcome) + Send + 'static) {
+        let fallback = self.fallback;
+        let watcher = move |outcome| watcher(or(outcome, fallback));
+        let mut state = lock(&self.flight.state);
+        match state.outcome.clone() {
+            None => state.watchers.push(Box::new(watcher)),
+            Some(outcome) => {
+                drop(state);
+                watcher(outcome);
+            }
+        }
     }
+}
+
+fn or(outcome: Outcome, fallback: Option<Answer>) -> Outcome {
+    outcome.or_else(|failure| fallback.ok_or(failure))
 }
 
 impl Flight {
     fn land(&self, outcome: Outcome) {
-        *lock(&self.outcome) = Some(outcome);
+        let watchers = {
+            let mut state = lock(&self.state);
+            state.outcome = Some(outcome.clone());
+            std::mem::take(&mut state.watchers)
+        };
         self.landed.notify_all();
+        for watcher in watchers {
+            watcher(outcome.clone());
+        }
     }
 }
 
 /// What came of asking.
 pub enum Asked {
-    /// The answer is known.
-    Now(Answer),
+    /// It is known, or known to have failed.
+    Now(Outcome),
     /// The question is on its way.
     Later(Ticket),
 }
 
-impl Asked {
-    /// The outcome, after waiting for it no longer than `limit`.
-    ///
-    /// # Errors
-    /// As [`Ticket::wait`].
-    pub fn wait(self, limit: Duration) -> Outcome {
-        match self {
-            Self::Now(answer) => Ok(answer),
-            Self::Later(ticket) => ticket.wait(limit),
+/// A worker's duty to land the flight that it is at. Dropped without a word, as after a panic, it
+/// lands it as a failure.
+pub struct Landing<'a>(Option<Box<dyn FnOnce(Outcome) + 'a>>);
+
+impl Landing<'_> {
+    /// Tells everyone who waits. What the worker does afterwards, nobody waits for.
+    pub fn land(mut self, outcome: Outcome) {
+        if let Some(land) = self.0.take() {
+            land(outcome);
+        }
+    }
+}
+
+impl Drop for Landing<'_> {
+    fn drop(&mut self) {
+        if let Some(land) = self.0.take() {
+            land(Err(Failure::Internal));
         }
     }
 }
@@ -112,43 +177,75 @@ where
     K: Clone + Eq + Hash + Send + 'static,
     J: Send + 'static,
 {
-    /// A pool without threads yet: `mosquitto -d` forks after plugins are loaded on some systems,
-    /// and threads do not survive a fork.
+    /// A pool without threads yet: they do not survive a fork, and `mosquitto -d` forks.
     pub fn new(max_workers: usize, spawn: Spawn, work: Box<Work<J>>) -> Self {
         let state = State {
-            queue: VecDeque::new(),
+            urgent: VecDeque::new(),
+            quiet: VecDeque::new(),
             flights: HashMap::new(),
             workers: Vec::new(),
             idle: 0,
+            quiet_workers: 0,
             closed: false,
         };
-        let shared = Shared { work, state: Mutex::new(state), bell: Condvar::new() };
-        Self { shared: Arc::new(shared), max_workers, spawn }
+        let shared = Shared { work, max_workers, state: Mutex::new(state), bell: Condvar::new() };
+        Self { shared: Arc::new(shared), spawn }
     }
 
     /// Joins the flight under this key, or starts one.
     ///
     /// `known` is asked once more while nobody can land: an answer that arrived between the
     /// asker's look into the cache and this call is found there, and not asked for again.
-    pub fn ask(&self, key: &K, known: impl FnOnce() -> Option<Answer>, job: J) -> Asked {
+    pub fn ask(
+        &self,
+        key: &K,
+        known: impl FnOnce() -> Option<Answer>,
+        job: impl FnOnce() -> J,
+    ) -> Asked {
         let mut state = lock(&self.shared.state);
-        if let Some(flight) = state.flights.get(key) {
-            return Asked::Later(Ticket(Arc::clone(flight)));
+        if let Some(flight) = state.hurry(key) {
+            self.shared.bell.notify_one();
+            return Asked::Later(Ticket::new(flight));
         }
         if let Some(answer) = known() {
-            return Asked::Now(answer);
+            return Asked::Now(Ok(answer));
         }
-        Asked::Later(self.take_off(&mut state, key, job).unwrap_or_else(Ticket::failed))
+        match self.take_off(&mut state, key, job(), true) {
+            Ok(flight) => Asked::Later(Ticket::new(flight)),
+            Err(failure) => Asked::Now(Err(failure)),
+        }
     }
 
-    fn take_off(&self, state: &mut State<K, J>, key: &K, job: J) -> Result<Ticket, Failure> {
+    /// Joins the flight under this key, or starts one, that nobody waits for.
+    ///
+    /// # Errors
+    /// The pool is closed, its queue is full, or it has no thread.
+    pub fn ask_quietly(&self, key: &K, job: impl FnOnce() -> J) -> Result<Ticket, Failure> {
+        let mut state = lock(&self.shared.state);
+        let flight = match state.flights.get(key) {
+            Some((flight, _)) => Arc::clone(flight),
+            None => self.take_off(&mut state, key, job(), false)?,
+        };
+        Ok(Ticket::new(flight))
+    }
+
+    fn take_off(
+        &self,
+        state: &mut State<K, J>,
+        key: &K,
+        job: J,
+        urgent: bool,
+    ) -> Result<Arc<Flight>, Failure> {
         if state.closed {
             return Err(Failure::Stopping);
         }
-        if state.queue.len() >= QUEUE {
+        let (queue, capacity) =
+            if urgent { (&state.urgent, URGENT) } else { (&state.quiet, QUIET) };
+        if queue.len() >= capacity {
             return Err(Failure::Overloaded);
         }
-        if state.idle <= state.queue.len() && state.workers.len() < self.max_workers {
+        let waiting = state.urgent.len() + state.quiet.len();
+        if state.idle <= waiting && state.workers.len() < self.shared.max_workers {
             match self.start_worker(state.workers.len()) {
                 Ok(worker) => state.workers.push(worker),
                 // With other workers the job only waits longer.
@@ -157,10 +254,11 @@ where
             }
         }
         let flight = Arc::new(Flight::default());
-        state.flights.insert(key.clone(), Arc::clone(&flight));
-        state.queue.push_back((key.clone(), job));
+        state.flights.insert(key.clone(), (Arc::clone(&flight), Stage::Queued { job, urgent }));
+        let queue = if urgent { &mut state.urgent } else { &mut state.quiet };
+        queue.push_back(key.clone());
         self.shared.bell.notify_one();
-        Ok(Ticket(flight))
+        Ok(flight)
     }
 
     fn start_worker(&self, number: usize) -> io::Result<JoinHandle<()>> {
@@ -176,12 +274,19 @@ where
         let (waiting, workers) = {
             let mut state = lock(&self.shared.state);
             state.closed = true;
-            let waiting: Vec<_> = state.queue.drain(..).map(|(key, _)| key).collect();
+            let mut waiting = Vec::new();
+            state.flights.retain(|_, (flight, stage)| {
+                let queued = matches!(stage, Stage::Queued { .. });
+                if queued {
+                    waiting.push(Arc::clone(flight));
+                }
+                !queued
+            });
             (waiting, std::mem::take(&mut state.workers))
         };
         self.shared.bell.notify_all();
-        for key in waiting {
-            self.shared.land(&key, Err(Failure::Stopping));
+        for flight in waiting {
+            flight.land(Err(Failure::Stopping));
         }
         interrupt();
         for worker in workers {
@@ -191,23 +296,57 @@ where
     }
 }
 
-impl<K: Eq + Hash, J> Shared<K, J> {
+impl<K: Clone + Eq + Hash, J> State<K, J> {
+    /// The flight under this key, which from now on somebody waits for.
+    fn hurry(&mut self, key: &K) -> Option<Arc<Flight>> {
+        let (flight, stage) = self.flights.get_mut(key)?;
+        if let Stage::Queued { urgent: urgent @ false, .. } = stage {
+            *urgent = true;
+            self.urgent.push_back(key.clone());
+        }
+        Some(Arc::clone(flight))
+    }
+
+    /// The next job, and whether it is a quiet one.
+    fn next(&mut self, max_quiet: usize) -> Option<(K, J, bool)> {
+        loop {
+            let may_be_quiet = self.quiet_workers < max_quiet;
+            let key = match self.urgent.pop_front() {
+                Some(key) => key,
+                None if may_be_quiet => self.quiet.pop_front()?,
+                None => return None,
+            };
+            let Some((_, stage)) = self.flights.get_mut(&key) else { continue };
+            if let Stage::Queued { job, urgent } = std::mem::replace(stage, Stage::Flying) {
+                return Some((key, job, !urgent));
+            }
+        }
+    }
+}
+
+impl<K: Clone + Eq + Hash, J> Shared<K, J> {
     /// A worker's life.
     fn serve(&self) {
-        while let Some((key, job)) = self.next() {
-            let outcome = catch_unwind(AssertUnwindSafe(|| (self.work)(job)));
-            self.land(&key, outcome.unwrap_or(Err(Failure::Internal)));
+        while let Some((key, job, quiet)) = self.next() {
+            let landing = Landing(Some(Box::new(|outcome| self.land(&key, outcome))));
+            // A panic drops the landing, which lands the flight as a failure.
+            let _ = catch_unwind(AssertUnwindSafe(|| (self.work)(job, landing)));
+            if quiet {
+                lock(&self.state).quiet_workers -= 1;
+                self.bell.notify_one();
+            }
         }
     }
 
-    fn next(&self) -> Option<(K, J)> {
+    fn next(&self) -> Option<(K, J, bool)> {
         let mut state = lock(&self.state);
         loop {
-            if let Some(next) = state.queue.pop_front() {
-                return Some(next);
-            }
             if state.closed {
                 return None;
+            }
+            if let Some(next) = state.next(self.max_workers.div_ceil(2)) {
+                state.quiet_workers += usize::from(next.2);
+                return Some(next);
             }
             state.idle += 1;
             state = self.bell.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -217,9 +356,18 @@ impl<K: Eq + Hash, J> Shared<K, J> {
 
     fn land(&self, key: &K, outcome: Outcome) {
         let flight = lock(&self.state).flights.remove(key);
-        if let Some(flight) = flight {
+        if let Some((flight, _)) = flight {
             flight.land(outcome);
         }
+    }
+}
+
+#[cfg(test)]
+impl Ticket {
+    /// A ticket, and the way to land its flight.
+    pub fn for_test() -> (Self, impl FnOnce(Outcome)) {
+        let flight = Arc::new(Flight::default());
+        (Self::new(Arc::clone(&flight)), move |outcome| flight.land(outcome))
     }
 }
 
@@ -242,7 +390,11 @@ mod tests {
     type Job = Box<dyn FnOnce() -> Outcome + Send>;
 
     fn pool(max_workers: usize) -> Pool<u32, Job> {
-        Pool::new(max_workers, spawn, Box::new(|job: Job| job()))
+        Pool::new(
+            max_workers,
+            spawn,
+            Box::new(|job: Job, landing: Landing<'_>| landing.land(job())),
+        )
     }
 
     fn ask(
@@ -250,9 +402,9 @@ mod tests {
         key: u32,
         job: impl FnOnce() -> Outcome + Send + 'static,
     ) -> Ticket {
-        match pool.ask(&key, || None, Box::new(job)) {
+        match pool.ask(&key, || None, || Box::new(job)) {
             Asked::Later(ticket) => ticket,
-            Asked::Now(_) => panic!("nothing is known"),
+            Asked::Now(outcome) => panic!("{outcome:?} at once"),
         }
     }
 
@@ -278,8 +430,8 @@ mod tests {
                         *lock(&answers) = Some(Answer::Allow);
                         Ok(Answer::Allow)
                     });
-                    match pool.ask(&1, || *lock(&known), job) {
-                        Asked::Now(answer) => Ok(answer),
+                    match pool.ask(&1, || *lock(&known), || job) {
+                        Asked::Now(outcome) => outcome,
                         Asked::Later(ticket) => ticket.wait(PATIENCE),
                     }
                 };
@@ -343,7 +495,8 @@ mod tests {
         pool.shut_down(move || interrupt.send(()).unwrap());
         assert_eq!(under_way.wait(PATIENCE), Err(Failure::ConnectionLost));
         assert_eq!(queued.wait(PATIENCE), Err(Failure::Stopping));
-        assert_eq!(ask(&pool, 3, || Ok(Answer::Allow)).wait(PATIENCE), Err(Failure::Stopping));
+        let late = pool.ask(&3, || None, || Box::new(|| Ok(Answer::Allow)));
+        assert!(matches!(late, Asked::Now(Err(Failure::Stopping))));
     }
 
     #[test]
@@ -356,30 +509,106 @@ mod tests {
             landed.send(()).unwrap();
             Ok(Answer::Allow)
         });
-        assert_eq!(ticket.wait(Duration::ZERO), Err(Failure::TimedOut));
+        assert_eq!(ticket.wait(Duration::ZERO), Err(Failure::NotYet));
         release.send(()).unwrap();
         has_landed.recv().unwrap();
+        pool.shut_down(|| {});
+    }
+
+    /// Keeps the only worker busy until the returned gate is dropped.
+    fn busy(pool: &Pool<u32, Job>) -> mpsc::Sender<()> {
+        let (release, gate) = mpsc::channel::<()>();
+        let (started, is_started) = mpsc::channel();
+        let _ = ask(pool, u32::MAX, move || {
+            started.send(()).unwrap();
+            let _ = gate.recv();
+            Ok(Answer::Allow)
+        });
+        is_started.recv().unwrap();
+        release
+    }
+
+    #[test]
+    fn what_somebody_waits_for_goes_first() {
+        let pool = pool(1);
+        let release = busy(&pool);
+        let (tell, told) = mpsc::channel();
+        let job = |name: &'static str| {
+            let tell = tell.clone();
+            move || -> Job {
+                Box::new(move || {
+                    tell.send(name).unwrap();
+                    Ok(Answer::Allow)
+                })
+            }
+        };
+        for (key, name) in [(1, "quiet"), (2, "hurried"), (3, "last")] {
+            let _ = pool.ask_quietly(&key, job(name)).unwrap();
+        }
+        let _ = pool.ask_quietly(&1, job("not twice")).unwrap();
+        let urgent = pool.ask(&4, || None, job("urgent"));
+        let hurried = pool.ask(&2, || None, job("not needed"));
+        drop(release);
+        for asked in [urgent, hurried] {
+            let Asked::Later(ticket) = asked else { panic!("nothing is known") };
+            assert_eq!(ticket.wait(PATIENCE), Ok(Answer::Allow));
+        }
+        let order: Vec<_> = told.iter().take(4).collect();
+        assert_eq!(order, ["urgent", "hurried", "quiet", "last"]);
+        pool.shut_down(|| {});
+        drop(tell);
+        assert!(told.recv().is_err(), "nothing ran twice");
+    }
+
+    #[test]
+    fn quiet_jobs_leave_half_of_the_workers_free() {
+        let pool = pool(2);
+        let (release, gate) = mpsc::channel::<()>();
+        let gate = Arc::new(Mutex::new(gate));
+        for key in 0..5 {
+            let gate = gate.clone();
+            let job = || -> Job {
+                Box::new(move || {
+                    let _ = lock(&gate).recv();
+                    Ok(Answer::Allow)
+                })
+            };
+            let _ = pool.ask_quietly(&key, job).unwrap();
+        }
+        assert_eq!(ask(&pool, 9, || Ok(Answer::Deny)).wait(PATIENCE), Ok(Answer::Deny));
+        pool.shut_down(move || drop(release));
+    }
+
+    #[test]
+    fn a_watcher_hears_of_a_landing_before_and_after_it() {
+        let pool = pool(1);
+        let release = busy(&pool);
+        let (tell, told) = mpsc::channel();
+        let watcher = |name: &'static str| {
+            let tell = tell.clone();
+            move |outcome| tell.send((name, outcome)).unwrap()
+        };
+        let first = ask(&pool, 1, || Ok(Answer::Deny));
+        let second = ask(&pool, 1, || Ok(Answer::Allow));
+        first.watch(watcher("waiting"));
+        drop(release);
+        assert_eq!(told.recv().unwrap(), ("waiting", Ok(Answer::Deny)));
+        second.watch(watcher("late"));
+        assert_eq!(told.recv().unwrap(), ("late", Ok(Answer::Deny)));
         pool.shut_down(|| {});
     }
 
     #[test]
     fn the_queue_is_bounded() {
         let pool = pool(1);
-        let (interrupt, interrupted) = mpsc::channel::<()>();
-        let (started, is_started) = mpsc::channel();
-        let _blocker = ask(&pool, 0, move || {
-            started.send(()).unwrap();
-            let _ = interrupted.recv();
-            Ok(Answer::Allow)
-        });
-        is_started.recv().unwrap();
-        let waiting = u32::try_from(QUEUE).unwrap();
+        let release = busy(&pool);
+        let waiting = u32::try_from(URGENT).unwrap();
         for key in 1..=waiting {
             let _ = ask(&pool, key, || Ok(Answer::Allow));
         }
-        let refused = ask(&pool, waiting + 1, || Ok(Answer::Allow)).wait(PATIENCE);
-        assert_eq!(refused, Err(Failure::Overloaded));
-        pool.shut_down(move || drop(interrupt));
+        let refused = pool.ask(&(waiting + 1), || None, || Box::new(|| Ok(Answer::Allow)));
+        assert!(matches!(refused, Asked::Now(Err(Failure::Overloaded))));
+        pool.shut_down(move || drop(release));
     }
 
     #[test]
@@ -387,7 +616,12 @@ mod tests {
         fn no_threads(_: String, _: Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>> {
             Err(io::ErrorKind::WouldBlock.into())
         }
-        let pool: Pool<u32, Job> = Pool::new(4, no_threads, Box::new(|job: Job| job()));
-        assert_eq!(ask(&pool, 1, || Ok(Answer::Allow)).wait(PATIENCE), Err(Failure::Internal));
+        let pool: Pool<u32, Job> = Pool::new(
+            4,
+            no_threads,
+            Box::new(|job: Job, landing: Landing<'_>| landing.land(job())),
+        );
+        let asked = pool.ask(&1, || None, || Box::new(|| Ok(Answer::Allow)));
+        assert!(matches!(asked, Asked::Now(Err(Failure::Internal))));
     }
 }

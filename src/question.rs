@@ -55,6 +55,10 @@ pub trait Client {
     fn clean_session(&self) -> bool;
     /// A part of the client's certificate; none without one.
     fn certificate(&self, part: CertificatePart) -> Option<String>;
+    /// A number that is this client's own for as long as it is connected.
+    fn handle(&self) -> usize;
+    /// Has the broker know the client by this username from now on; whether it does.
+    fn set_username(&self, username: &str) -> bool;
 }
 
 /// A password as the API gets to see it.

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["ffi"],
     &["plugin"],
-    &["engine", "local_users", "broker"],
+    &["engine", "login", "patience", "sessions", "local_users", "broker"],
     &["cache", "pool", "api"],
     &["config", "journal"],
     &["policy", "field"],

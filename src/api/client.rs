@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::io::{self, Read};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ureq::http::{HeaderName, HeaderValue, Response};
@@ -15,6 +15,7 @@ use super::dial::{self, Dial, Unresolved};
 use crate::answer::Failure;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::sync::lock;
 
 /// How much of an answer's body is read. An answer is small; a connection whose body is larger is
 /// closed rather than read to its end.
@@ -25,10 +26,11 @@ const IDLE: Duration = Duration::from_secs(60);
 
 /// Sends requests.
 pub struct Client {
-    /// Keeps connections alive.
-    agent: Agent,
+    /// Keeps connections alive; replaced to let go of them. None once the plugin ends.
+    agent: Mutex<Option<Agent>>,
     /// Keeps none: every request opens a connection. For the one repeat that is allowed.
     fresh: Agent,
+    config: ureq::config::Config,
     headers: Vec<(HeaderName, HeaderValue)>,
     timeout: Duration,
     clock: Arc<dyn Clock>,
@@ -36,9 +38,11 @@ pub struct Client {
 
 impl Client {
     pub fn new(config: &Config, clock: Arc<dyn Clock>) -> Self {
+        let kept_alive = settings(config, config.connections);
         Self {
-            agent: agent(config, config.connections),
-            fresh: agent(config, 0),
+            agent: Mutex::new(Some(agent(&kept_alive))),
+            fresh: agent(&settings(config, 0)),
+            config: kept_alive,
             headers: headers(config),
             timeout: config.timeout,
             clock,
@@ -52,7 +56,8 @@ impl Client {
     pub fn post(&self, url: &str, body: &[u8]) -> Result<u16, Failure> {
         let started = self.clock.now();
         let dialled = dial::dialled();
-        let response = match self.send(&self.agent, url, body, self.timeout) {
+        let agent = lock(&self.agent).clone().ok_or(Failure::Stopping)?;
+        let response = match self.send(&agent, url, body, self.timeout) {
             Err(Failure::ConnectionLost) if dial::dialled() == dialled => {
                 let left = self.timeout.saturating_sub(self.clock.now().duration_since(started));
                 if left.is_zero() {
@@ -84,19 +89,32 @@ impl Client {
         request.send(body).map_err(failure)
     }
 
+    /// Lets go of idle connections. Requests under way go on.
+    pub fn drop_connections(&self) {
+        if let Some(current) = lock(&self.agent).as_mut() {
+            *current = agent(&self.config);
+        }
+    }
+
     /// Ends what is under way; it fails, and so does everything later.
     pub fn interrupt(&self) {
-        self.agent.clone().shutdown();
+        if let Some(agent) = lock(&self.agent).take() {
+            agent.shutdown();
+        }
         self.fresh.clone().shutdown();
     }
 }
 
-/// An agent with every default that matters said out loud.
-fn agent(config: &Config, idle_connections: usize) -> Agent {
+fn agent(config: &ureq::config::Config) -> Agent {
+    Agent::with_parts(config.clone(), Dial.chain(RustlsConnector::default()), Unresolved)
+}
+
+/// An agent's settings, with every default that matters said out loud.
+fn settings(config: &Config, idle_connections: usize) -> ureq::config::Config {
     let roots: Vec<_> =
         config.roots.iter().map(|der| Certificate::from_der(der).to_owned()).collect();
     let tls = TlsConfig::builder().root_certs(RootCerts::new_with_certs(&roots)).build();
-    let config = Agent::config_builder()
+    Agent::config_builder()
         // The environment is the broker's; a proxy in it was not meant for us.
         .proxy(None)
         .max_redirects(0)
@@ -110,8 +128,7 @@ fn agent(config: &Config, idle_connections: usize) -> Agent {
         .no_delay(true)
         .user_agent(concat!("mosquitto-http-auth/", env!("CARGO_PKG_VERSION")))
         .tls_config(tls)
-        .build();
-    Agent::with_parts(config, Dial.chain(RustlsConnector::default()), Unresolved)
+        .build()
 }
 
 /// The configured headers; the options' reader has checked that each is well-formed.

@@ -9,8 +9,8 @@ use log::LevelFilter;
 
 use super::values;
 use super::{
-    CacheConfig, Config, Endpoint, Header, LocalUsersAcl, LocalUsersConfig, Mistake,
-    PasswordEncoding, Routes,
+    BreakerConfig, CacheConfig, Config, Endpoint, Header, LocalUsersAcl, LocalUsersConfig, Mistake,
+    PasswordEncoding, Routes, UnavailableReply,
 };
 use crate::field::{Field, FieldLists};
 use crate::policy::OnError;
@@ -34,12 +34,20 @@ pub struct Draft {
     pub cache_acl_ttl: Option<u64>,
     pub cache_deny_ttl: Option<u64>,
     pub cache_max_bytes: Option<u64>,
+    pub cache_refresh_ahead: Option<bool>,
+    pub cache_stale_if_error: Option<u64>,
+    pub max_block_ms: Option<u64>,
+    pub max_block_percent: Option<u8>,
+    pub breaker_failures: Option<u64>,
+    pub breaker_open_ms: Option<u64>,
     pub on_error: Option<OnError>,
     pub anonymous_username: Option<String>,
     pub password_encoding: Option<PasswordEncoding>,
     pub local_users_file: Option<PathBuf>,
     pub local_users_acl: Option<LocalUsersAcl>,
     pub deny_special_chars: Option<bool>,
+    pub delayed_login: Option<bool>,
+    pub unavailable_reply: Option<UnavailableReply>,
     pub log_level: Option<LevelFilter>,
 }
 
@@ -65,6 +73,12 @@ impl Draft {
             connections: usize::try_from(self.connections.unwrap_or(32)).unwrap_or(32),
             roots: roots(self.https, self.ca_file)?,
             cache,
+            breaker: BreakerConfig {
+                failures: self.breaker_failures.unwrap_or(5),
+                rest: millis(self.breaker_open_ms, 5000),
+            },
+            max_block: millis(self.max_block_ms, 1000),
+            max_block_percent: self.max_block_percent.unwrap_or(50),
             on_error: self.on_error.unwrap_or(OnError::Deny),
             anonymous_username: self.anonymous_username,
             password_encoding: self.password_encoding.unwrap_or(PasswordEncoding::Utf8),
@@ -73,6 +87,8 @@ impl Draft {
                 acl: self.local_users_acl.unwrap_or(LocalUsersAcl::Allow),
             }),
             deny_special_chars: self.deny_special_chars.unwrap_or(true),
+            delayed_login: self.delayed_login.unwrap_or(true),
+            unavailable_reply: self.unavailable_reply.unwrap_or(UnavailableReply::Close),
             log_level: self.log_level.unwrap_or(LevelFilter::Info),
         })
     }
@@ -85,6 +101,8 @@ impl Draft {
             access_ttl: seconds(self.cache_acl_ttl, ttl),
             deny_ttl: seconds(self.cache_deny_ttl, ttl.min(5)),
             max_bytes: self.cache_max_bytes.unwrap_or(64 << 20),
+            refresh_ahead: self.cache_refresh_ahead.unwrap_or(true),
+            stale_if_error: seconds(self.cache_stale_if_error, 0),
         }
     }
 }

@@ -9,7 +9,7 @@ use log::LevelFilter;
 
 use super::draft::Draft;
 use super::values::{self, choice, flag, number};
-use super::{LocalUsersAcl, PasswordEncoding};
+use super::{LocalUsersAcl, PasswordEncoding, UnavailableReply};
 use crate::field::Field;
 use crate::policy::OnError;
 
@@ -163,12 +163,53 @@ pub static OPTIONS: &[Opt] = &[
         |draft, text| draft.cache_max_bytes = Some(values::bytes(text, &(1 << 16..=1 << 40))?)
     ),
     opt!(
+        "cache_refresh_ahead",
+        "`true`",
+        "Ask again in the background for a permission that is in use, from half of its lifetime \
+         on, so that a client in traffic never waits.",
+        |draft, text| draft.cache_refresh_ahead = Some(flag(text)?)
+    ),
+    opt!(
+        "cache_stale_if_error",
+        "0",
+        "Seconds past its life that a permission may still serve while the API fails.",
+        |draft, text| draft.cache_stale_if_error = Some(number(text, &LIFETIME_S, "seconds")?)
+    ),
+    opt!(
+        "max_block_ms",
+        "1000",
+        "The longest that one question may hold up the broker, in milliseconds, where Mosquitto \
+         offers no way to answer later. Past it a login is closed without an answer (the client \
+         tries again, and the answer is cached by then), and a check gets `on_error`. 0: never.",
+        |draft, text| draft.max_block_ms = Some(number(text, &(0..=60_000), "milliseconds")?)
+    ),
+    opt!(
+        "max_block_percent",
+        "50",
+        "The share of the time that all such waits together may take; past it a miss is handled \
+         as if `max_block_ms` had passed.",
+        |draft, text| draft.max_block_percent = Some(percent(text)?)
+    ),
+    opt!(
         "on_error",
         "`deny`",
         "What follows when the API fails and nothing is cached: `deny` (a login is closed without \
          an answer, so that the client tries again), `defer` (to the broker's other means), or \
          `allow` (warns at every start).",
         |draft, text| draft.on_error = Some(choice(text, ON_ERROR)?)
+    ),
+    opt!(
+        "breaker_failures",
+        "5",
+        "Consecutive failures after which a host is out of service: it is not asked, and if no \
+         other is left, questions are answered by `on_error` at once.",
+        |draft, text| draft.breaker_failures = Some(number(text, &(1..=1_000_000), "failures")?)
+    ),
+    opt!(
+        "breaker_open_ms",
+        "5000",
+        "Milliseconds before a host that is out of service is tried again, in the background.",
+        |draft, text| draft.breaker_open_ms = Some(number(text, &TIMEOUT_MS, "milliseconds")?)
     ),
     opt!(
         "local_users_file",
@@ -189,6 +230,22 @@ pub static OPTIONS: &[Opt] = &[
         "`true`",
         "Deny every ACL check, unasked, of a username or client identifier with `+` or `#` in it.",
         |draft, text| draft.deny_special_chars = Some(flag(text)?)
+    ),
+    opt!(
+        "delayed_login",
+        "`true`",
+        "On Mosquitto 2.1, answer logins later instead of holding up the broker; `false` for \
+         clients that send packets before they have their CONNACK. Has no effect with `on_error \
+         defer`, since the broker's other means can only be asked at once.",
+        |draft, text| draft.delayed_login = Some(flag(text)?)
+    ),
+    opt!(
+        "unavailable_reply",
+        "`close`",
+        "What a login sees that nobody could decide: `close` (closed without an answer, so that \
+         every client tries again), or `reason` (MQTT 5 clients of Mosquitto 2.1 get reason code \
+         0x88; their logins are not answered later, since the broker can say it only at once).",
+        |draft, text| draft.unavailable_reply = Some(choice(text, UNAVAILABLE_REPLY)?)
     ),
     opt!(
         "anonymous_username",
@@ -215,6 +272,9 @@ pub static OPTIONS: &[Opt] = &[
 const ON_ERROR: &[(&str, OnError)] =
     &[("deny", OnError::Deny), ("defer", OnError::Defer), ("allow", OnError::Allow)];
 
+const UNAVAILABLE_REPLY: &[(&str, UnavailableReply)] =
+    &[("close", UnavailableReply::Close), ("reason", UnavailableReply::Reason)];
+
 const LOCAL_USERS_ACL: &[(&str, LocalUsersAcl)] =
     &[("allow", LocalUsersAcl::Allow), ("defer", LocalUsersAcl::Defer)];
 
@@ -232,6 +292,11 @@ const LOG_LEVEL: &[(&str, LevelFilter)] = &[
 fn port(text: &str) -> Result<u16, String> {
     let port = number(text, &(1..=65535), "a TCP port");
     port.ok().and_then(|port| port.try_into().ok()).ok_or("a port from 1 to 65535".to_owned())
+}
+
+fn percent(text: &str) -> Result<u8, String> {
+    let percent = number(text, &(0..=100), "percent")?;
+    percent.try_into().map_err(|_| "0 to 100".to_owned())
 }
 
 fn path(text: &str) -> Result<PathBuf, String> {

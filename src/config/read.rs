@@ -96,7 +96,7 @@ mod tests {
     use log::LevelFilter;
 
     use super::*;
-    use crate::config::{CacheConfig, Endpoint, PasswordEncoding};
+    use crate::config::{BreakerConfig, CacheConfig, Endpoint, PasswordEncoding};
     use crate::field::Field;
     use crate::policy::OnError;
 
@@ -130,8 +130,13 @@ mod tests {
                 access_ttl: Duration::from_secs(30),
                 deny_ttl: Duration::from_secs(5),
                 max_bytes: 64 << 20,
+                refresh_ahead: true,
+                stale_if_error: Duration::ZERO,
             }
         );
+        let breaker = BreakerConfig { failures: 5, rest: Duration::from_secs(5) };
+        assert_eq!(config.breaker, breaker);
+        assert_eq!((config.max_block, config.max_block_percent), (Duration::from_secs(1), 50));
         assert_eq!(config.on_error, OnError::Deny);
         assert_eq!(config.password_encoding, PasswordEncoding::Utf8);
         assert_eq!((config.local_users, config.anonymous_username), (None, None));
@@ -193,7 +198,7 @@ mod tests {
 
     #[test]
     fn options_of_later_versions_are_unknown_until_they_do_something() {
-        for name in ["max_block_ms", "delayed_login", "breaker_failures", "tls_verify", "compat"] {
+        for name in ["tls_verify", "tls_cert_file", "cache_revalidate", "http_method", "compat"] {
             assert!(mistakes(&[(name, "1")])[0].contains("is not known"), "{name}");
         }
     }

@@ -7,8 +7,9 @@ use std::thread::{self, ThreadId};
 
 use log::Level;
 
+use super::bell::Bell;
 use super::bindings as mosquitto;
-use super::event::{AccessCheck, Login, access_code, login_code};
+use super::event::{AccessCheck, Login, access_code, client_and_username, handle, login_code};
 use super::guard::{contain, hide_panic_messages};
 use super::host::{self, Host};
 use super::thread::spawn;
@@ -16,7 +17,7 @@ use crate::answer::Decision;
 use crate::broker::Broker as _;
 use crate::clock::SystemClock;
 use crate::config;
-use crate::plugin::Plugin;
+use crate::plugin::{Abilities, Attempt, Plugin, Reply};
 
 /// The version of the plugin interface that this library speaks; all supported brokers offer it.
 const INTERFACE: c_int = 5;
@@ -29,17 +30,36 @@ struct Instance {
     /// What a RELOAD callback has to return: 2.1 ends the broker on anything but success, and 2.0
     /// asks no further plugin after anything but a deferral.
     reloaded: c_int,
+    /// Wakes the broker; none where it can do nothing that would be worth waking it for.
+    bell: Option<Arc<Bell>>,
 }
 
-type Event = mosquitto::mosquitto_plugin_event;
+impl Instance {
+    fn is_on_broker_thread(&self) -> bool {
+        thread::current().id() == self.main
+    }
+}
+
 type Callback = unsafe extern "C" fn(c_int, *mut c_void, *mut c_void) -> c_int;
 
-static CALLBACKS: [(Event, Callback); 4] = [
-    (mosquitto::MOSQ_EVT_BASIC_AUTH, basic_auth),
-    (mosquitto::MOSQ_EVT_ACL_CHECK, acl_check),
-    (mosquitto::MOSQ_EVT_RELOAD, reload),
-    (mosquitto::MOSQ_EVT_TICK, tick),
+/// Events of 2.1, which the headers of 2.0 lack.
+const CONNECT: c_int = 11;
+const CLIENT_OFFLINE: c_int = 28;
+
+static CALLBACKS: [(c_int, Callback); 7] = [
+    (mosquitto::MOSQ_EVT_BASIC_AUTH as c_int, basic_auth),
+    (mosquitto::MOSQ_EVT_ACL_CHECK as c_int, acl_check),
+    (mosquitto::MOSQ_EVT_RELOAD as c_int, reload),
+    (mosquitto::MOSQ_EVT_TICK as c_int, tick),
+    (mosquitto::MOSQ_EVT_DISCONNECT as c_int, disconnect),
+    (CONNECT, connect),
+    (CLIENT_OFFLINE, disconnect),
 ];
+
+/// Those of the callbacks that the broker knows.
+fn callbacks() -> &'static [(c_int, Callback)] {
+    if host::is_2_1() { &CALLBACKS } else { &CALLBACKS[..5] }
+}
 
 const SUCCESS: c_int = mosquitto::MOSQ_ERR_SUCCESS as c_int;
 const INVALID: c_int = mosquitto::MOSQ_ERR_INVAL as c_int;
@@ -84,8 +104,9 @@ pub unsafe extern "C" fn mosquitto_plugin_init(
         hide_panic_messages();
         // SAFETY: the broker hands over its options.
         let options = unsafe { read_options(options, count) };
+        let bell = host::is_2_1().then(Bell::for_this_thread).flatten().map(Arc::new);
         let started = config::read(&options)
-            .and_then(|config| Plugin::start(config, Arc::new(SystemClock), spawn));
+            .and_then(|config| Plugin::start(config, Arc::new(SystemClock), abilities(&bell)));
         let plugin = match started {
             Ok(plugin) => plugin,
             Err(mistakes) => {
@@ -97,8 +118,8 @@ pub unsafe extern "C" fn mosquitto_plugin_init(
         let reloaded =
             if host::is_2_1() { SUCCESS } else { mosquitto::MOSQ_ERR_PLUGIN_DEFER as c_int };
         host::introduce(identifier);
-        let instance =
-            Box::into_raw(Box::new(Instance { plugin, main: thread::current().id(), reloaded }));
+        let main = thread::current().id();
+        let instance = Box::into_raw(Box::new(Instance { plugin, main, reloaded, bell }));
         // SAFETY: the instance is alive, and lives until the broker calls the cleanup.
         let code = unsafe { register(identifier, instance, &host) };
         if code == SUCCESS {
@@ -133,9 +154,24 @@ pub unsafe extern "C" fn mosquitto_plugin_cleanup(
         // SAFETY: this is the pointer that init made, handed back for the last time.
         let instance = unsafe { Box::from_raw(userdata.cast::<Instance>()) };
         instance.plugin.shut_down();
+        // Last: what the workers leave behind still rings.
+        if let Some(bell) = &instance.bell {
+            bell.close();
+        }
         instance.plugin.write_log(&host);
         SUCCESS
     })
+}
+
+/// What the plugin can count on.
+fn abilities(bell: &Option<Arc<Bell>>) -> Abilities {
+    let bell = bell.clone();
+    Abilities {
+        delays_logins: host::is_2_1(),
+        tells_reasons: host::is_2_1(),
+        spawn,
+        ring: Arc::new(move || bell.iter().for_each(|bell| bell.ring())),
+    }
 }
 
 /// Registers all callbacks, or none.
@@ -147,12 +183,12 @@ unsafe fn register(
     instance: *mut Instance,
     host: &Host,
 ) -> c_int {
-    for (position, (event, callback)) in CALLBACKS.iter().enumerate() {
+    for (position, (event, callback)) in callbacks().iter().enumerate() {
         // SAFETY: the identifier is the broker's own, and the instance outlives the registration.
         let code = unsafe {
             mosquitto::mosquitto_callback_register(
                 identifier,
-                *event as c_int,
+                *event,
                 Some(*callback),
                 std::ptr::null(),
                 instance.cast(),
@@ -169,12 +205,12 @@ unsafe fn register(
                  per_listener_settings"
             ),
         );
-        for (event, callback) in &CALLBACKS[..position] {
+        for (event, callback) in &callbacks()[..position] {
             // SAFETY: this one was registered a moment ago.
             unsafe {
                 mosquitto::mosquitto_callback_unregister(
                     identifier,
-                    *event as c_int,
+                    *event,
                     Some(*callback),
                     std::ptr::null(),
                 )
@@ -227,7 +263,7 @@ unsafe fn called(
         code,
         |_| {},
         || {
-            if thread::current().id() == instance.main {
+            if instance.is_on_broker_thread() {
                 // SAFETY: this is the broker's main thread, inside a callback.
                 instance.plugin.write_log(&unsafe { Host::on_its_own_thread() });
             }
@@ -237,12 +273,21 @@ unsafe fn called(
 }
 
 unsafe extern "C" fn basic_auth(_: c_int, data: *mut c_void, userdata: *mut c_void) -> c_int {
-    let refusal = login_code(Decision::Deny);
+    let refusal = login_code(Reply::Now(Decision::Deny));
     // SAFETY: the broker calls with the registered instance and a login event.
     unsafe {
         called(userdata, refusal, |instance| {
             let Some(login) = Login::read(data) else { return refusal };
-            login_code(instance.plugin.login(&login.client, login.username, login.password))
+            let on_broker_thread = instance.is_on_broker_thread();
+            if on_broker_thread {
+                instance.plugin.tick_if_overdue(&Host::on_its_own_thread());
+            }
+            login_code(instance.plugin.login(&Attempt {
+                client: &login.client,
+                username: login.username.as_deref(),
+                password: login.password,
+                on_broker_thread,
+            }))
         })
     }
 }
@@ -272,7 +317,40 @@ unsafe extern "C" fn reload(_: c_int, _: *mut c_void, userdata: *mut c_void) -> 
 }
 
 unsafe extern "C" fn tick(_: c_int, _: *mut c_void, userdata: *mut c_void) -> c_int {
-    // SAFETY: the broker calls with the registered instance; the lines that wait are written on
-    // the way out.
-    unsafe { called(userdata, SUCCESS, |_| SUCCESS) }
+    // SAFETY: the broker calls with the registered instance, on its own thread.
+    unsafe {
+        called(userdata, SUCCESS, |instance| {
+            if let Some(bell) = &instance.bell {
+                bell.answer();
+            }
+            instance.plugin.tick(&Host::on_its_own_thread());
+            SUCCESS
+        })
+    }
+}
+
+/// A client is connected (2.1).
+unsafe extern "C" fn connect(_: c_int, data: *mut c_void, userdata: *mut c_void) -> c_int {
+    // SAFETY: the broker calls with the registered instance and a CONNECT event.
+    unsafe {
+        called(userdata, SUCCESS, |instance| {
+            if let Some((client, Some(username))) = client_and_username(data) {
+                instance.plugin.connected(&client, &username);
+            }
+            SUCCESS
+        })
+    }
+}
+
+/// A client has left, or (2.1) its session has gone offline.
+unsafe extern "C" fn disconnect(_: c_int, data: *mut c_void, userdata: *mut c_void) -> c_int {
+    // SAFETY: the broker calls with the registered instance and one of these two events.
+    unsafe {
+        called(userdata, SUCCESS, |instance| {
+            if let Some(handle) = handle(data) {
+                instance.plugin.left(handle);
+            }
+            SUCCESS
+        })
+    }
 }

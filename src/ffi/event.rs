@@ -1,16 +1,18 @@
 //! Events of the broker as borrowed Rust values, and decisions as its return codes.
 
-use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 
 use super::bindings as mosquitto;
 use super::certificate::Certificate;
 use crate::answer::Decision;
+use crate::plugin::Reply;
 use crate::question::{Access, Action, CertificatePart, Client};
 
 /// What a login event holds.
 pub struct Login<'a> {
     pub client: BrokerClient<'a>,
-    pub username: Option<&'a str>,
+    /// A copy: the plugin may rename the client, and the broker then frees its own.
+    pub username: Option<String>,
     /// Up to the first NUL, where the broker's string ends; empty if there was none.
     pub password: &'a [u8],
 }
@@ -40,7 +42,7 @@ impl Login<'_> {
             let event = data.cast::<mosquitto::mosquitto_evt_basic_auth>().as_ref()?;
             Some(Self {
                 client: BrokerClient::new(event.client)?,
-                username: text(event.username).ok()?,
+                username: text(event.username).ok()?.map(str::to_owned),
                 password: bytes(event.password).unwrap_or_default(),
             })
         }
@@ -69,6 +71,34 @@ impl AccessCheck<'_> {
             })
         }
     }
+}
+
+/// Reads the client of a DISCONNECT event, and of the events of 2.1 that begin alike; its username
+/// is a copy.
+///
+/// # Safety
+/// `data` is what the broker handed to a callback of one of these events that has not returned
+/// yet, and the value does not outlive that callback.
+pub unsafe fn client_and_username<'a>(
+    data: *mut c_void,
+) -> Option<(BrokerClient<'a>, Option<String>)> {
+    // SAFETY: as the caller says; all of these events begin with a pointer and the client.
+    unsafe {
+        let event = data.cast::<mosquitto::mosquitto_evt_disconnect>().as_ref()?;
+        let client = BrokerClient::new(event.client)?;
+        let username = text(mosquitto::mosquitto_client_username(event.client)).ok()?;
+        Some((client, username.map(str::to_owned)))
+    }
+}
+
+/// The address of the client that has left; it may not be looked into, as it may be half gone.
+///
+/// # Safety
+/// As [`client_and_username`].
+pub unsafe fn handle(data: *mut c_void) -> Option<usize> {
+    // SAFETY: as the caller says.
+    let event = unsafe { data.cast::<mosquitto::mosquitto_evt_disconnect>().as_ref()? };
+    Some(event.client as usize)
 }
 
 fn access(number: c_int) -> Option<Access> {
@@ -153,17 +183,35 @@ impl Client for BrokerClient<'_> {
         // SAFETY: the broker hands over a reference of its own for each call.
         unsafe { Certificate::from_broker(x509) }?.part(part)
     }
+
+    fn handle(&self) -> usize {
+        self.raw as usize
+    }
+
+    fn set_username(&self, username: &str) -> bool {
+        let Ok(name) = CString::new(username) else { return false };
+        // SAFETY: the client is alive; nothing here borrows the name that the broker now frees.
+        let code = unsafe { mosquitto::mosquitto_set_username(self.raw.cast_mut(), name.as_ptr()) };
+        code as c_int == mosquitto::MOSQ_ERR_SUCCESS as c_int
+    }
 }
+
+/// `MOSQ_ERR_AUTH_DELAYED` and `MOSQ_ERR_SERVER_UNAVAILABLE`, which the headers of 2.0 lack. They
+/// are returned only to brokers of 2.1, where they mean what they say.
+const AUTH_DELAYED: c_int = -5;
+const SERVER_UNAVAILABLE: c_int = 136;
 
 /// What a login callback returns. Every supported broker closes the connection without a CONNACK
 /// on `UNKNOWN`, which alone makes a client try again.
-pub fn login_code(decision: Decision) -> c_int {
-    (match decision {
-        Decision::Allow => mosquitto::MOSQ_ERR_SUCCESS,
-        Decision::Deny => mosquitto::MOSQ_ERR_AUTH,
-        Decision::Defer => mosquitto::MOSQ_ERR_PLUGIN_DEFER,
-        Decision::Unavailable => mosquitto::MOSQ_ERR_UNKNOWN,
-    }) as c_int
+pub fn login_code(reply: Reply) -> c_int {
+    match reply {
+        Reply::Now(Decision::Allow) => mosquitto::MOSQ_ERR_SUCCESS as c_int,
+        Reply::Now(Decision::Deny) => mosquitto::MOSQ_ERR_AUTH as c_int,
+        Reply::Now(Decision::Defer) => mosquitto::MOSQ_ERR_PLUGIN_DEFER as c_int,
+        Reply::Now(Decision::Unavailable) => mosquitto::MOSQ_ERR_UNKNOWN as c_int,
+        Reply::Now(Decision::UnavailableAloud) => SERVER_UNAVAILABLE,
+        Reply::Later => AUTH_DELAYED,
+    }
 }
 
 /// What an ACL callback returns: 0, 12 or 17 and nothing else, since any other code on a delivery
@@ -171,7 +219,9 @@ pub fn login_code(decision: Decision) -> c_int {
 pub fn access_code(decision: Decision) -> c_int {
     (match decision {
         Decision::Allow => mosquitto::MOSQ_ERR_SUCCESS,
-        Decision::Deny | Decision::Unavailable => mosquitto::MOSQ_ERR_ACL_DENIED,
+        Decision::Deny | Decision::Unavailable | Decision::UnavailableAloud => {
+            mosquitto::MOSQ_ERR_ACL_DENIED
+        }
         Decision::Defer => mosquitto::MOSQ_ERR_PLUGIN_DEFER,
     }) as c_int
 }
@@ -180,16 +230,22 @@ pub fn access_code(decision: Decision) -> c_int {
 mod tests {
     use super::*;
 
-    const ALL: [Decision; 4] =
-        [Decision::Allow, Decision::Deny, Decision::Defer, Decision::Unavailable];
+    const ALL: [Decision; 5] = [
+        Decision::Allow,
+        Decision::Deny,
+        Decision::Defer,
+        Decision::Unavailable,
+        Decision::UnavailableAloud,
+    ];
 
     #[test]
     fn logins_return_the_codes_that_the_brokers_understand() {
-        assert_eq!(ALL.map(login_code), [0, 11, 17, 13]);
+        assert_eq!(ALL.map(|decision| login_code(Reply::Now(decision))), [0, 11, 17, 13, 136]);
+        assert_eq!(login_code(Reply::Later), -5);
     }
 
     #[test]
     fn acl_checks_never_return_a_code_that_disconnects() {
-        assert_eq!(ALL.map(access_code), [0, 12, 17, 12]);
+        assert_eq!(ALL.map(access_code), [0, 12, 17, 12, 12]);
     }
 }

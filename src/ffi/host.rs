@@ -4,6 +4,7 @@ use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::marker::PhantomData;
 
 use log::Level;
+use once_cell::sync::Lazy;
 
 use super::bindings as mosquitto;
 use crate::broker::Broker;
@@ -38,11 +39,39 @@ impl Broker for Host {
         // thread, the only one that may log.
         unsafe { mosquitto_http_auth_log(level as c_int, text.as_ptr()) };
     }
+
+    fn finish_login(&self, client_id: &str, let_in: bool) {
+        let verdict = if let_in { mosquitto::MOSQ_ERR_SUCCESS } else { mosquitto::MOSQ_ERR_AUTH };
+        let (Some(complete), Ok(id)) = (*COMPLETE, CString::new(client_id)) else { return };
+        // SAFETY: the identifier ends in NUL and outlives the call; `Host` exists only on the
+        // broker's thread, as the function demands.
+        unsafe { complete(id.as_ptr(), verdict as c_int) };
+    }
+
+    fn close_by_username(&self, username: &str) {
+        let Ok(name) = CString::new(username) else { return };
+        // SAFETY: as above. A null name would mean every client without one; this one is not null.
+        unsafe { mosquitto::mosquitto_kick_client_by_username(name.as_ptr(), false) };
+    }
+
+    fn disconnect(&self, client_id: &str) {
+        let Ok(id) = CString::new(client_id) else { return };
+        // SAFETY: as above. A null identifier would mean every client; this one is not null.
+        unsafe { mosquitto::mosquitto_kick_client_by_clientid(id.as_ptr(), false) };
+    }
 }
+
+/// `mosquitto_complete_basic_auth`, where the broker has it.
+type Complete = unsafe extern "C" fn(*const c_char, c_int);
+static COMPLETE: Lazy<Option<Complete>> = Lazy::new(|| {
+    let address = symbol(c"mosquitto_complete_basic_auth")?;
+    // SAFETY: this is the function's signature in every broker that has it.
+    Some(unsafe { std::mem::transmute::<*mut c_void, Complete>(address) })
+});
 
 /// Whether the broker is 2.1 or later, told by a function that came with it.
 pub fn is_2_1() -> bool {
-    symbol(c"mosquitto_complete_basic_auth").is_some()
+    COMPLETE.is_some()
 }
 
 /// Tells a broker of 2.1 or later what the plugin is called, for its own log lines.

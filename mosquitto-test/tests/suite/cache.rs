@@ -90,7 +90,7 @@ on_every_broker! {
 
     fn an_answer_ends_with_its_lifetime(version) {
         let api = AuthServer::start();
-        let broker = broker(version, &api, &[("cache_auth_ttl", "1"), ("cache_acl_ttl", "600")]);
+        let broker = broker(version, &api, &[("cache_auth_ttl", "1"), ("cache_acl_ttl", "600"), ("cache_refresh_ahead", "false")]);
         let client = broker.client("c").credentials("ann", "x").connect().expect_accepted();
         client.publish("a", "hello");
         // The event is the second request; without an expiry this ends at the test's patience.

@@ -26,7 +26,7 @@ fn expect_failover(version: Version, first: u16, more: &[(&str, &str)], line: &s
     assert!(may_publish(&client, "t") && !may_publish(&client, "secret"));
     client.subscribe("t").expect_granted();
     assert_eq!(second.requests().len(), 6);
-    broker.wait_for_log(&format!("the API at http://127.0.0.1:{first} failed: {line}; asked for"));
+    broker.wait_for_log(&format!("the API at http://127.0.0.1:{first} failed: {line}; "));
     broker.wait_until_idle();
     assert!(!broker.log_contains(&format!("the API at http://127.0.0.1:{} failed", second.port())));
 }

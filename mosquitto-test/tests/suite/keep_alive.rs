@@ -1,9 +1,10 @@
-//! Questions share kept-alive connections, and a connection that the API closed meanwhile is replaced
-//! without anybody noticing: the one question that it lost is asked once more, on a new connection.
+//! Questions share kept-alive connections, and a connection that the API closed meanwhile is
+//! replaced without anybody noticing: the one question that it lost is asked once more, on a new
+//! connection.
 
 use mosquitto_test::prelude::*;
 
-use crate::support::{broker_with, log_in, logged_in, may_publish};
+use crate::support::{broker_with, log_in, logged_in, may_publish, wait_for_failure};
 
 /// The names in the requests, in their order.
 fn askers(api: &AuthServer) -> Vec<String> {
@@ -128,7 +129,7 @@ on_every_broker! {
         log_in(&broker, Protocol::V5, "second").expect_closed();
         assert_eq!(askers(&api), ["first", "second"]);
         assert_eq!(api.connections(), 2);
-        broker.wait_for_log("failed: connection lost; asked for the login of \"second\"");
+        wait_for_failure(&broker, "connection lost", "the login of \"second\"");
     }
 
     fn a_question_lost_on_a_new_connection_is_not_asked_again(version) {

@@ -1,5 +1,5 @@
-//! However large an answer is, the question is answered at once by its status, and what is too much is
-//! never read: the connection is closed instead.
+//! However large an answer is, the question is answered at once by its status, and what is too much
+//! is never read: the connection is closed instead.
 
 use std::fs;
 
@@ -48,7 +48,7 @@ on_every_broker! {
         expect_allowed_unread(version, Reply::endless_without_length);
     }
 
-    fn a_length_beyond_all_numbers_is_a_broken_answer_or_a_large_one(version) {
+    fn the_largest_length_that_there_is(version) {
         let api = AuthServer::answering(|_| {
             Reply::raw("HTTP/1.1 200 OK\r\nContent-Length: 18446744073709551615\r\n\r\nx")
         });

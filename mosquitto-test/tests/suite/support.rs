@@ -1,6 +1,9 @@
 //! What several of the files beside this one need.
 
+use std::time::Instant;
+
 use mosquitto_test::prelude::*;
+use mosquitto_test::watch::PATIENCE;
 
 /// Both routes, so that a client can log in before its ACL checks are looked at.
 pub const ROUTES: [(&str, &str); 2] = [("http_user_route", "/user"), ("http_acl_route", "/acl")];
@@ -48,8 +51,16 @@ pub fn subscribe_refusal(protocol: Protocol) -> u8 {
     }
 }
 
-/// How often a text is in the log so far.
-pub fn count_in_log(broker: &Broker, needle: &str) -> usize {
-    broker.wait_until_idle();
-    broker.log().matches(needle).count()
+/// Waits for the line about a question that the API failed to answer.
+pub fn wait_for_failure(broker: &Broker, why: &str, about: &str) {
+    broker.wait_for_log(&format!(" failed: {why}; it was asked about {about}"));
+}
+
+/// Tries again until it works: a question that is still on its way when the API recovers fails all
+/// those who ask it meanwhile.
+pub fn eventually(what: &str, mut works: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !works() {
+        assert!(started.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
+    }
 }

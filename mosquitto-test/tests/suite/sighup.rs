@@ -1,0 +1,87 @@
+//! SIGHUP, on which the broker asks about every session again, disconnects nobody whom the API
+//! does not really deny.
+
+use mosquitto_test::prelude::*;
+
+fn broker(version: Version, api: &AuthServer, more: &[(&'static str, &'static str)]) -> Broker {
+    let options = [("http_user_route", "/login"), ("cache_ttl", "0")];
+    let options = options.into_iter().chain(more.iter().copied());
+    Broker::config(version).acl_file("pattern readwrite #\n").plugin(api.options(options)).start()
+}
+
+/// So many users, each with a client that has logged in.
+fn clients(broker: &Broker, count: usize) -> Vec<Client> {
+    let client = |number| {
+        let name = format!("user-{number}");
+        broker.client(&name).credentials(&name, "x").connect().expect_accepted()
+    };
+    (0..count).map(client).collect()
+}
+
+const COUNT: usize = 30;
+
+on_every_broker! {
+    fn nobody_is_disconnected_while_the_api_is_slow_or_down(version) {
+        let api = AuthServer::start();
+        let broker = broker(version, &api, &[]);
+        let clients = clients(&broker, COUNT);
+        let gate = Gate::new();
+        let held = gate.clone();
+        api.set_handler(move |_| Reply::status(403).after(&held));
+        broker.reload();
+        for client in &clients {
+            assert_eq!(client.publish("a/b", "still here"), 0);
+        }
+        api.set_handler(|_| Reply::status(500));
+        gate.open();
+        api.stop();
+        broker.reload();
+        broker.reload();
+    }
+
+    fn everyone_is_checked_again_in_the_background_and_only_the_denied_go(version) {
+        let api = AuthServer::start();
+        let broker = broker(version, &api, &[]);
+        let clients = clients(&broker, COUNT);
+        api.forget_requests();
+        api.set_handler(|request| {
+            let denied = request.json()["username"] == "user-7";
+            Reply::status(if denied { 403 } else { 200 })
+        });
+        broker.reload();
+        clients[7].wait_disconnected();
+        broker.wait_for_log("disconnected \"user-7\": the API now denies its login");
+        api.wait_for_requests(COUNT);
+        for (number, client) in clients.iter().enumerate().filter(|(number, _)| *number != 7) {
+            assert_eq!(client.publish("a/b", "still here"), 0, "{number}");
+        }
+    }
+
+    fn an_answer_that_is_still_good_is_not_asked_for(version) {
+        let api = AuthServer::start();
+        let broker = broker(version, &api, &[("cache_auth_ttl", "600")]);
+        let clients = clients(&broker, COUNT);
+        broker.reload();
+        for client in &clients {
+            assert_eq!(client.publish("a/b", "still here"), 0);
+        }
+        assert_eq!(api.requests().len(), COUNT);
+    }
+
+    fn a_session_that_is_offline_is_not_asked_about_and_survives(version) {
+        let api = AuthServer::start();
+        let broker = broker(version, &api, &[]);
+        let builder = broker.client("sleeper").credentials("sleeper", "x").clean(false);
+        let sleeper = builder.connect().expect_accepted();
+        sleeper.subscribe("a/#").expect_granted();
+        sleeper.disconnect();
+        broker.wait_until_idle();
+        api.forget_requests();
+        broker.reload();
+        let other = broker.client("other").credentials("other", "x").connect().expect_accepted();
+        other.publish("a/b", "kept");
+        assert_eq!(api.requests().len(), 1, "only the new login was asked about");
+        let sleeper = builder.connect().expect_accepted();
+        assert_eq!(sleeper.expect_message(), ("a/b".into(), "kept".into()));
+    }
+}

@@ -1,0 +1,184 @@
+//! Wakes the broker's thread the moment there is something for it.
+//!
+//! An idle broker looks up every 100 ms. A signal interrupts its sleep at once; one that arrives
+//! between its look and its sleep is lost, so the signal is repeated until the broker answers. An
+//! instance that never rings has no thread and costs nothing.
+
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, Once, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use once_cell::sync::OnceCell;
+
+use super::thread::spawn;
+use crate::sync::lock;
+
+/// How long until the signal is first repeated. Later repeats come at twice the distance each, so
+/// that a broker that is busy is not showered.
+const FIRST_REPEAT: Duration = Duration::from_micros(500);
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+
+/// One instance's bell.
+pub struct Bell {
+    broker: libc::pthread_t,
+    signal: libc::c_int,
+    shared: Arc<Shared>,
+    ringer: OnceCell<Mutex<Option<JoinHandle<()>>>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    rung: bool,
+    closed: bool,
+}
+
+impl Bell {
+    /// A bell for the thread that calls this; none if no signal is free.
+    pub fn for_this_thread() -> Option<Self> {
+        let signal = free_signal()?;
+        // SAFETY: the call has no preconditions.
+        let broker = unsafe { libc::pthread_self() };
+        Some(Self { broker, signal, shared: Arc::default(), ringer: OnceCell::new() })
+    }
+
+    /// Wakes the broker's thread; from any thread.
+    pub fn ring(&self) {
+        {
+            let mut state = lock(&self.shared.state);
+            if state.rung || state.closed {
+                return;
+            }
+            state.rung = true;
+        }
+        signal(self.broker, self.signal);
+        self.shared.changed.notify_all();
+        // Without the thread the first signal nearly always does, and the next tick always.
+        let _ = self.ringer.get_or_try_init(|| self.start_ringer());
+    }
+
+    /// The broker's thread has heard.
+    pub fn answer(&self) {
+        let mut state = lock(&self.shared.state);
+        if state.rung {
+            state.rung = false;
+            self.shared.changed.notify_all();
+        }
+    }
+
+    /// Stops ringing for good, and joins the thread.
+    pub fn close(&self) {
+        lock(&self.shared.state).closed = true;
+        self.shared.changed.notify_all();
+        if let Some(ringer) = self.ringer.get().and_then(|ringer| lock(ringer).take()) {
+            let _ = ringer.join();
+        }
+    }
+
+    fn start_ringer(&self) -> io::Result<Mutex<Option<JoinHandle<()>>>> {
+        let (shared, broker, number) = (Arc::clone(&self.shared), self.broker, self.signal);
+        let body = move || shared.repeat(|| signal(broker, number));
+        spawn("http-auth-bell".to_owned(), Box::new(body)).map(|thread| Mutex::new(Some(thread)))
+    }
+}
+
+impl Shared {
+    /// Repeats the signal, ever more slowly, for as long as nobody answers.
+    fn repeat(&self, signal: impl Fn()) {
+        let mut state = lock(&self.state);
+        let mut pause = FIRST_REPEAT;
+        while !state.closed {
+            if !state.rung {
+                pause = FIRST_REPEAT;
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            let unanswered = |state: &mut State| state.rung && !state.closed;
+            let waited = self.changed.wait_timeout_while(state, pause, unanswered);
+            let (locked, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+            state = locked;
+            if timeout.timed_out() && state.rung && !state.closed {
+                signal();
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+    }
+}
+
+fn signal(thread: libc::pthread_t, signal: libc::c_int) {
+    // SAFETY: the thread is the broker's main thread, which outlives every instance.
+    unsafe { libc::pthread_kill(thread, signal) };
+}
+
+/// Does nothing: that the signal arrives is what interrupts a sleep.
+extern "C" fn interrupted(_: libc::c_int) {}
+
+/// A real-time signal that nobody else handles, with a handler that does nothing. All instances
+/// share it: a handler belongs to the process. Mosquitto 2.1 uses the first real-time signal
+/// itself, so the search begins behind it.
+fn free_signal() -> Option<libc::c_int> {
+    static SEARCH: Once = Once::new();
+    static FOUND: Mutex<Option<libc::c_int>> = Mutex::new(None);
+
+    SEARCH
+        .call_once(|| *lock(&FOUND) = (libc::SIGRTMIN() + 3..libc::SIGRTMAX()).find(|s| take(*s)));
+    *lock(&FOUND)
+}
+
+/// Installs the handler, if the signal has none.
+fn take(number: libc::c_int) -> bool {
+    // SAFETY: both structures are plain data for which all zeroes are valid; the handler does
+    // nothing, which is safe in a signal handler.
+    unsafe {
+        let mut before: libc::sigaction = std::mem::zeroed();
+        if libc::sigaction(number, std::ptr::null(), &raw mut before) != 0
+            || before.sa_sigaction != libc::SIG_DFL
+        {
+            return false;
+        }
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = interrupted as *const () as usize;
+        // Sleeping in epoll_wait is interrupted all the same; other calls go on.
+        action.sa_flags = libc::SA_RESTART;
+        libc::sigemptyset(&raw mut action.sa_mask);
+        libc::sigaction(number, &raw const action, std::ptr::null_mut()) == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sleeps like the broker does: until an event, or for 10 s. Whether it was interrupted.
+    fn sleep_is_interrupted() -> bool {
+        // SAFETY: no descriptors are watched; the call only sleeps.
+        unsafe { libc::poll(std::ptr::null_mut(), 0, 10_000) == -1 }
+    }
+
+    #[test]
+    fn ringing_interrupts_a_sleep_even_if_the_first_signal_comes_too_early() {
+        let bell = Bell::for_this_thread().unwrap();
+        for _ in 0..20 {
+            // Heard by nobody: this thread does not sleep yet. The repeat finds it asleep.
+            bell.ring();
+            assert!(sleep_is_interrupted());
+            bell.answer();
+        }
+        bell.close();
+    }
+
+    #[test]
+    fn a_closed_bell_is_silent() {
+        let bell = Bell::for_this_thread().unwrap();
+        bell.close();
+        bell.ring();
+        assert!(!lock(&bell.shared.state).rung);
+        assert!(bell.ringer.get().is_none());
+    }
+}

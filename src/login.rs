@@ -1,0 +1,219 @@
+//! Logins that wait for their answer, and the rule that none is ever given another's.
+//!
+//! Mosquitto 2.1 lets a login wait and finishes it later, by client identifier alone, and it does
+//! not tell when a waiting client has left. So a late yes could admit whoever waits under the same
+//! identifier by then. Every attempt therefore has a *generation*: a new attempt under an
+//! identifier proves that the one before has gone (while one waits, the broker does not even ask
+//! about another), and a verdict counts only for the attempt that is the newest.
+//!
+//! A waiting client bears a *placeholder* for its username, since the broker can close a waiting
+//! connection without an answer only by username. Whoever is let in gets the real name back.
+
+#![forbid(unsafe_code)]
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use crate::answer::Outcome;
+use crate::cache::Key;
+use crate::pool::Ticket;
+use crate::sync::lock;
+
+/// Calls the broker's thread; from a worker.
+pub type Ring = Arc<dyn Fn() + Send + Sync>;
+
+/// An attempt to log in that waits.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Waiting {
+    pub client_id: String,
+    pub username: String,
+    pub placeholder: String,
+    /// The question's key, by which the session is known later.
+    pub key: Key,
+}
+
+/// What workers have brought for the broker's thread.
+pub struct Arrivals<T> {
+    items: Mutex<Vec<T>>,
+    /// Whether there are any, readable without the lock: every tick asks.
+    any: AtomicBool,
+    ring: Ring,
+}
+
+impl<T> Arrivals<T> {
+    #[must_use]
+    pub fn new(ring: Ring) -> Arc<Self> {
+        Arc::new(Self { items: Mutex::default(), any: AtomicBool::new(false), ring })
+    }
+
+    /// Leaves an item and calls the broker's thread.
+    pub fn bring(&self, item: T) {
+        lock(&self.items).push(item);
+        self.any.store(true, Ordering::Release);
+        (self.ring)();
+    }
+
+    #[must_use]
+    pub fn take(&self) -> Vec<T> {
+        if !self.any.swap(false, Ordering::Acquire) {
+            return Vec::new();
+        }
+        std::mem::take(&mut *lock(&self.items))
+    }
+}
+
+/// All logins that wait.
+pub struct Logins {
+    state: Mutex<State>,
+    arrivals: Arc<Arrivals<(String, u64, Outcome)>>,
+    /// How this instance's placeholders end, and no name that a client may think of.
+    mark: String,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: HashMap<String, (u64, Waiting)>,
+    generation: u64,
+    /// The attempt that is being let in right now: the broker already checks its queued messages,
+    /// and still knows it by its placeholder.
+    entering: Option<Waiting>,
+}
+
+impl Logins {
+    #[must_use]
+    pub fn new(ring: Ring) -> Self {
+        let mark = format!(", {:08x})", fastrand::u32(..));
+        Self { state: Mutex::default(), arrivals: Arrivals::new(ring), mark }
+    }
+
+    /// A name for the next attempt that no client bears.
+    #[must_use]
+    pub fn placeholder(&self, username: &str) -> String {
+        let next = lock(&self.state).generation + 1;
+        format!("{username} (login {next}{}", self.mark)
+    }
+
+    /// Lets an attempt wait for this ticket. An older one of the same client has left.
+    pub fn wait(&self, attempt: Waiting, ticket: Ticket) {
+        let client_id = attempt.client_id.clone();
+        let generation = {
+            let mut state = lock(&self.state);
+            state.generation += 1;
+            let generation = state.generation;
+            state.waiting.insert(client_id.clone(), (generation, attempt));
+            generation
+        };
+        let arrivals = Arc::clone(&self.arrivals);
+        ticket.watch(move |outcome| arrivals.bring((client_id, generation, outcome)));
+    }
+
+    /// The broker asks about this client anew: whoever waited under its identifier has left.
+    pub fn forget(&self, client_id: &str) {
+        lock(&self.state).waiting.remove(client_id);
+    }
+
+    /// The attempts whose verdict has come, those that left excepted.
+    #[must_use]
+    pub fn arrived(&self) -> Vec<(Waiting, Outcome)> {
+        let arrived = self.arrivals.take();
+        if arrived.is_empty() {
+            return Vec::new();
+        }
+        let mut state = lock(&self.state);
+        let verdict = |(client_id, generation, outcome): (String, u64, Outcome)| {
+            let newest = state.waiting.get(&client_id).is_some_and(|(g, _)| *g == generation);
+            let (_, waiting) = newest.then(|| state.waiting.remove(&client_id)).flatten()?;
+            Some((waiting, outcome))
+        };
+        arrived.into_iter().filter_map(verdict).collect()
+    }
+
+    /// Marks the attempt that the broker is about to let in; none when it has.
+    pub fn set_entering(&self, attempt: Option<Waiting>) {
+        lock(&self.state).entering = attempt;
+    }
+
+    /// Whether the broker knows somebody by this name who waits, or has waited.
+    #[must_use]
+    pub fn is_placeholder(&self, username: &str) -> bool {
+        username.ends_with(&self.mark)
+    }
+
+    /// The attempt that is being let in, if the broker knows it by this name.
+    #[must_use]
+    pub fn entering(&self, placeholder: &str) -> Option<Waiting> {
+        lock(&self.state).entering.as_ref().filter(|w| w.placeholder == placeholder).cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::answer::Answer;
+
+    fn logins() -> Logins {
+        Logins::new(Arc::new(|| {}))
+    }
+
+    fn attempt(logins: &Logins, username: &str) -> Waiting {
+        Waiting {
+            client_id: "c".into(),
+            username: username.into(),
+            placeholder: logins.placeholder(username),
+            key: Key::from_number(1),
+        }
+    }
+
+    fn names(arrived: Vec<(Waiting, Outcome)>) -> Vec<String> {
+        arrived.into_iter().map(|(waiting, _)| waiting.username).collect()
+    }
+
+    #[test]
+    fn a_verdict_counts_for_its_own_attempt_only() {
+        let logins = logins();
+        let (first, land_first) = Ticket::for_test();
+        let (second, land_second) = Ticket::for_test();
+        logins.wait(attempt(&logins, "good"), first);
+        logins.wait(attempt(&logins, "bad"), second);
+        land_first(Ok(Answer::Allow));
+        assert!(logins.arrived().is_empty(), "the first attempt has left");
+        land_second(Ok(Answer::Deny));
+        assert_eq!(names(logins.arrived()), ["bad"]);
+        assert!(logins.arrived().is_empty());
+    }
+
+    #[test]
+    fn a_client_that_is_asked_about_anew_waits_no_longer() {
+        let logins = logins();
+        let (ticket, land) = Ticket::for_test();
+        logins.wait(attempt(&logins, "good"), ticket);
+        logins.forget("c");
+        land(Ok(Answer::Allow));
+        assert!(logins.arrived().is_empty());
+    }
+
+    #[test]
+    fn an_answer_that_is_there_already_arrives_too() {
+        let logins = logins();
+        let (ticket, land) = Ticket::for_test();
+        land(Ok(Answer::Allow));
+        logins.wait(attempt(&logins, "good"), ticket);
+        assert_eq!(names(logins.arrived()), ["good"]);
+    }
+
+    #[test]
+    fn placeholders_differ_and_lead_back_only_while_entering() {
+        let logins = logins();
+        let (one, (ticket, _land)) = (attempt(&logins, "ann"), Ticket::for_test());
+        logins.wait(one.clone(), ticket);
+        let two = attempt(&logins, "ann");
+        assert_ne!(one.placeholder, two.placeholder);
+        assert_eq!(logins.entering(&one.placeholder), None);
+        logins.set_entering(Some(one.clone()));
+        assert_eq!(logins.entering(&one.placeholder), Some(one.clone()));
+        assert_eq!(logins.entering(&two.placeholder), None);
+        assert!(logins.is_placeholder(&one.placeholder) && !logins.is_placeholder("ann"));
+        logins.set_entering(None);
+    }
+}

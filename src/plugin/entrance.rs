@@ -1,0 +1,175 @@
+//! Who may log in: now, later, or not at all.
+
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+
+use super::Plugin;
+use crate::answer::{Answer, Decision, Outcome};
+use crate::broker::Broker;
+use crate::config::{PasswordEncoding, UnavailableReply};
+use crate::login::Waiting;
+use crate::policy::{self, OnError};
+use crate::pool::Asked;
+use crate::question::{About, Client, Kind, Password, Question};
+use crate::sessions::Session;
+
+/// A client's attempt to log in, or the broker's question whether a session may stay.
+pub struct Attempt<'a> {
+    pub client: &'a dyn Client,
+    /// None where the client gave none, or an empty one.
+    pub username: Option<&'a str>,
+    pub password: &'a [u8],
+    /// Whether the broker asks on its own thread; 2.1 asks about its HTTP API on another.
+    pub on_broker_thread: bool,
+}
+
+/// What the broker is told about a login.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reply {
+    Now(Decision),
+    /// The client waits; [`Plugin::tick`] finishes its login.
+    Later,
+}
+
+impl Plugin {
+    /// May this client log in?
+    pub fn login(&self, attempt: &Attempt<'_>) -> Reply {
+        let username = attempt.username.or(self.config.anonymous_username.as_deref());
+        let asked_about =
+            username.filter(|username| self.has_route(Kind::Login) && !self.is_local(username));
+        let Some(username) = asked_about else {
+            self.logins.forget(attempt.client.id());
+            return Reply::Now(Decision::Defer);
+        };
+        let Some(password) = self.encoded(attempt.password) else {
+            self.logins.forget(attempt.client.id());
+            log::info!(
+                logger: *self.journal,
+                "denied the login of {username:?}: the password is not UTF-8, and \
+                 password_encoding is utf8"
+            );
+            return Reply::Now(Decision::Deny);
+        };
+        let about = About::Login { password };
+        self.ask_login(attempt, &Question { client: attempt.client, username, about })
+    }
+
+    fn ask_login(&self, attempt: &Attempt<'_>, question: &Question<'_>) -> Reply {
+        let (client, key) = (attempt.client, self.engine.key(question));
+        if !attempt.on_broker_thread {
+            let outcome = self.ask(key, question);
+            return Reply::Now(self.decide_login(client, question.username, &outcome));
+        }
+        let session = Session { handle: client.handle(), client_id: client.id().to_owned(), key };
+        if self.pulse.may_be_about_a_session() && self.sessions.holds(&session) {
+            self.check_again(session, question);
+            return Reply::Now(Decision::Allow);
+        }
+        if self.pulse.is_about_a_session() {
+            // A session that the API did not let in, or that is offline: the broker keeps its
+            // state, and whoever comes back for it is asked about then.
+            return Reply::Now(Decision::Unavailable);
+        }
+        self.logins.forget(client.id());
+        let outcome = match self.engine.ask(key, question) {
+            Asked::Later(ticket) if self.may_delay(client) => {
+                let placeholder = self.logins.placeholder(question.username);
+                if client.set_username(&placeholder) {
+                    let (client_id, username) = (session.client_id, question.username.to_owned());
+                    self.logins.wait(Waiting { client_id, username, placeholder, key }, ticket);
+                    return Reply::Later;
+                }
+                self.patience.wait(Asked::Later(ticket))
+            }
+            asked => self.patience.wait(asked),
+        };
+        if let Err(failure) = &outcome {
+            self.report(failure);
+        }
+        let decision = self.decide_login(client, question.username, &outcome);
+        if decision == Decision::Allow {
+            self.sessions.begin(session);
+        }
+        Reply::Now(decision)
+    }
+
+    /// Whether this client can wait for its answer: the broker must be able to let it, must look
+    /// up regularly to finish it, and must be able to say later whatever there may be to say.
+    fn may_delay(&self, client: &dyn Client) -> bool {
+        self.config.delayed_login
+            && self.abilities.delays_logins
+            && self.config.on_error != OnError::Defer
+            && !self.gets_a_reason(client)
+            && self.pulse.is_regular()
+    }
+
+    fn gets_a_reason(&self, client: &dyn Client) -> bool {
+        self.config.unavailable_reply == UnavailableReply::Reason
+            && self.abilities.tells_reasons
+            && client.protocol_version() == 5
+    }
+
+    fn decide_login(&self, client: &dyn Client, username: &str, outcome: &Outcome) -> Decision {
+        if *outcome == Ok(Answer::Deny) {
+            let address = client.address().unwrap_or("unknown");
+            self.log_denial(username, client.id(), Some(address));
+        }
+        match policy::decide(Kind::Login, outcome, self.config.on_error) {
+            Decision::Unavailable if self.gets_a_reason(client) => Decision::UnavailableAloud,
+            decision => decision,
+        }
+    }
+
+    fn log_denial(&self, username: &str, id: &str, address: Option<&str>) {
+        let address = address.map(|address| format!(", address {address}")).unwrap_or_default();
+        log::info!(logger: *self.journal, "denied the login of {username:?} (client {id:?}{address})");
+    }
+
+    fn encoded<'a>(&self, password: &'a [u8]) -> Option<Password<'a>> {
+        match self.config.password_encoding {
+            PasswordEncoding::Utf8 => std::str::from_utf8(password).ok().map(Password::Text),
+            PasswordEncoding::Base64 => Some(Password::Base64(password)),
+        }
+    }
+
+    /// Finishes a login that waited. The client may have left meanwhile; then nobody hears it.
+    pub(super) fn finish_login(&self, broker: &dyn Broker, waiting: Waiting, outcome: &Outcome) {
+        match policy::decide(Kind::Login, outcome, self.config.on_error) {
+            Decision::Allow => {
+                let client_id = waiting.client_id.clone();
+                self.logins.set_entering(Some(waiting));
+                // The broker comes back with questions, and with `connected`, before this returns.
+                broker.finish_login(&client_id, true);
+                self.logins.set_entering(None);
+            }
+            Decision::Deny => {
+                self.log_denial(&waiting.username, &waiting.client_id, None);
+                broker.finish_login(&waiting.client_id, false);
+            }
+            Decision::Unavailable | Decision::UnavailableAloud | Decision::Defer => {
+                broker.close_by_username(&waiting.placeholder);
+            }
+        }
+    }
+
+    /// A client is connected. If it waited, it gets its own name back.
+    pub fn connected(&self, client: &dyn Client, username: &str) {
+        if let Some(waited) = self.logins.entering(username) {
+            client.set_username(&waited.username);
+            let Waiting { client_id, key, .. } = waited;
+            self.sessions.begin(Session { handle: client.handle(), client_id, key });
+        }
+    }
+
+    /// Asks about a live session in the background. Only a plain denial ends it.
+    fn check_again(&self, session: Session, question: &Question<'_>) {
+        let Some(ticket) = self.engine.ask_again(session.key, question) else { return };
+        let revoked = Arc::clone(&self.revoked);
+        ticket.watch(move |outcome| {
+            if outcome == Ok(Answer::Deny) {
+                revoked.bring(session);
+            }
+        });
+    }
+}
