@@ -3,24 +3,26 @@
 //!
 //! # The path of a question
 //!
-//! The broker calls the plugin on its one thread. [`ffi`] turns the C event into borrowed Rust
+//! The broker calls the plugin on its one thread. `ffi` turns the C event into borrowed Rust
 //! values and hands them to [`plugin`], which decides what needs no asking: local users, names
 //! with wildcards, an unsubscribe. Everything else is a [`question`] for the [`engine`]: it looks
 //! into the [`cache`], and on a miss hands the question to the [`pool`], where one worker sends
-//! one request through [`api`], however many ask the same. What comes back is an
-//! [`answer::Answer`] or an [`answer::Failure`]; [`policy`] alone turns either into a decision,
-//! and [`ffi`] turns the decision into the broker's return code.
+//! one request through [`api`], however many ask the same. The asker gets a ticket. A [`login`] on
+//! Mosquitto 2.1 leaves it there and is finished by a later tick; everything else waits for as
+//! long as its [`patience`] lasts. What comes back is an [`answer::Answer`] or an
+//! [`answer::Failure`]; [`policy`] alone turns either into a decision, and `ffi` turns the
+//! decision into the broker's return code.
 //!
 //! # Layers
 //!
-//! Data and imports flow one way: `ffi` → `plugin` → `engine` → (`cache`, `pool`, `api`) → the
-//! vocabulary. Only `ffi` holds unsafe code and the broker's names; everything below it compiles
+//! Data and imports flow one way: `ffi` → `plugin` → `engine` and its neighbours → (`cache`,
+//! `pool`, `api`) → the vocabulary. Only `ffi` holds unsafe code and the broker's names; everything below it compiles
 //! and is tested without a broker. `tests/architecture.rs` holds this up.
 //!
 //! Begin with [`plugin`], then [`engine`].
 
 #[allow(unsafe_code, reason = "the border to C; every other module forbids it")]
-pub mod ffi;
+mod ffi;
 
 pub mod plugin;
 

@@ -1,0 +1,41 @@
+#!/bin/bash
+# Installs what building and testing need on a Debian 12 that has Rust and nothing else. Only what is
+# missing is installed; where nothing is, this says nothing and needs no root.
+set -euo pipefail
+
+# bindgen reads Mosquitto's headers with libclang, and cc compiles the shim; get-brokers.sh checks
+# what it fetches against the archive's keyring.
+packages=(clang libclang-dev gcc libc6-dev mosquitto-dev libmosquitto-dev ca-certificates debian-archive-keyring)
+
+say() { echo "install: $*" >&2; }
+
+if ! command -v cargo >/dev/null; then
+  say "cargo is missing: install Rust 1.85 or newer first"
+  exit 1
+fi
+if ! command -v apt-get >/dev/null; then
+  say "this is no Debian: install the likes of ${packages[*]} yourself"
+  exit 1
+fi
+
+missing=()
+for package in "${packages[@]}"; do
+  status=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
+  [[ $status == installed ]] || missing+=("$package")
+done
+[[ ${#missing[@]} -gt 0 ]] || exit 0
+
+as_root=()
+if [[ $(id -u) -ne 0 ]]; then
+  if ! command -v sudo >/dev/null; then
+    say "as root, run: apt-get install ${missing[*]}"
+    exit 1
+  fi
+  as_root=(sudo)
+fi
+
+apt() { "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 "$@" >/dev/null; }
+
+say "installing ${missing[*]}"
+apt update
+apt install -y --no-install-recommends "${missing[@]}"
