@@ -4,8 +4,8 @@
 set -euo pipefail
 
 # bindgen reads Mosquitto's headers with libclang, and cc compiles the shim; get-brokers.sh checks
-# what it fetches against the archive's keyring.
-packages=(clang libclang-dev gcc libc6-dev mosquitto-dev libmosquitto-dev ca-certificates debian-archive-keyring)
+# what it fetches against the archive's keyring, and a test turns a broker's clock back.
+packages=(clang libclang-dev gcc libc6-dev mosquitto-dev libmosquitto-dev ca-certificates debian-archive-keyring libfaketime)
 
 say() { echo "install: $*" >&2; }
 

@@ -307,3 +307,123 @@ fn a_login_over_tls_waits_too() {
         assert!(published.join().unwrap().status.success());
     });
 }
+
+#[test]
+fn the_brokers_own_http_interface_is_answered_at_once_from_its_own_thread() {
+    use std::io::{Read, Write};
+
+    let gate = Gate::new();
+    let api = api(&gate);
+    let broker = Broker::config(VERSION)
+        .plugin(api.options(ROUTES))
+        .listener(|listener| listener)
+        .listener(|listener| listener.line("protocol http_api"))
+        .start();
+    let get = |credentials: &str| {
+        let mut stream = std::net::TcpStream::connect(("127.0.0.1", broker.port_of(1))).unwrap();
+        let head = "GET /api/v1/version HTTP/1.1\r\nHost: x\r\nConnection: close\r\n";
+        write!(stream, "{head}Authorization: Basic {credentials}\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer.split(' ').nth(1).unwrap().to_owned()
+    };
+    // quick:right, quick:wrong
+    assert_eq!(get("cXVpY2s6cmlnaHQ="), "200");
+    assert_eq!(get("cXVpY2s6d3Jvbmc="), "401");
+    expect_service(&broker);
+    gate.open();
+}
+
+#[test]
+fn a_websockets_login_waits_too() {
+    let gate = Gate::new();
+    let api = api(&gate);
+    let broker = Broker::config(VERSION)
+        .plugin(api.options(ROUTES))
+        .listener(|listener| listener)
+        .listener(|listener| listener.websockets())
+        .start();
+    let mut stream = websocket(broker.port_of(1));
+    let connect = raw::connect_packet(Protocol::V3_1_1, "c", Some(b"slow"), Some(b"right"), true);
+    stream.send(&connect);
+    gate.wait_until_waiting(1);
+    expect_service(&broker);
+    gate.open();
+    assert_eq!(stream.receive(), [0x20, 2, 0, 0], "CONNACK: accepted");
+    let asked = api.requests_to("/login");
+    assert!(asked.iter().any(|request| request.json()["username"] == "slow"));
+}
+
+/// The least of a websocket (RFC 6455) that carries MQTT.
+struct Websocket(std::net::TcpStream);
+
+fn websocket(port: u16) -> Websocket {
+    use std::io::{BufRead, BufReader, Write};
+
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let head = "GET /mqtt HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n";
+    let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n";
+    write!(stream, "{head}{key}Sec-WebSocket-Protocol: mqtt\r\n\r\n").unwrap();
+    let mut answer = BufReader::with_capacity(1, stream.try_clone().unwrap()).lines();
+    assert!(answer.next().unwrap().unwrap().contains(" 101 "));
+    while !answer.next().unwrap().unwrap().is_empty() {}
+    Websocket(stream)
+}
+
+impl Websocket {
+    /// One binary frame, masked with zeroes as a client's frame must be masked.
+    fn send(&mut self, payload: &[u8]) {
+        use std::io::Write;
+
+        let length = u8::try_from(payload.len()).unwrap();
+        assert!(length < 126, "one length byte is enough here");
+        let head = [0x82, 0x80 | length, 0, 0, 0, 0];
+        self.0.write_all(&[&head, payload].concat()).unwrap();
+    }
+
+    /// The payload of the next frame.
+    fn receive(&mut self) -> Vec<u8> {
+        use std::io::Read;
+
+        let mut head = [0; 2];
+        self.0.read_exact(&mut head).unwrap();
+        let mut payload = vec![0; usize::from(head[1])];
+        self.0.read_exact(&mut payload).unwrap();
+        payload
+    }
+}
+
+#[test]
+fn a_wall_clock_that_steps_back_keeps_nobody_out() {
+    // While the clock is behind, Mosquitto 2.1 does not tick, and nobody finishes what waits.
+    let library = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
+    assert!(std::path::Path::new(library).exists(), "install.sh installs libfaketime");
+    let gate = Gate::new();
+    gate.open();
+    let api = api(&gate);
+    let config = Broker::config(VERSION);
+    let clock = config.file("clock", "+0");
+    let broker = config
+        .plugin(api.options(ROUTES.into_iter().chain([("cache_ttl", "0")])))
+        .env("LD_PRELOAD", library)
+        .env("FAKETIME_TIMESTAMP_FILE", clock.to_str().unwrap())
+        .env("FAKETIME_NO_CACHE", "1")
+        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+        .start();
+    broker.client("before").credentials("quick", "right").connect().expect_accepted();
+    std::fs::write(&clock, "-1h").unwrap();
+    let login = |n: usize| broker.client(&format!("c{n}")).credentials("quick", "right");
+    // Who asks right after the step may wait; as soon as the missing ticks are noticed, everybody
+    // is answered at once, and with them those who waited.
+    let first = login(0).start_connecting();
+    let mut later = Vec::new();
+    while first.is_pending() {
+        let attempt = login(later.len() + 1).start_connecting();
+        api.wait_for_requests(later.len() + 2);
+        later.push(attempt);
+    }
+    first.outcome().expect_accepted();
+    for attempt in later {
+        attempt.outcome().expect_accepted();
+    }
+}

@@ -3,14 +3,14 @@
 
 use mosquitto_test::prelude::*;
 
-use crate::support::{ROUTES, log_in, logged_in, may_publish};
+use crate::support::{EVERY_QUESTION, ROUTES, log_in, logged_in, may_publish};
 
 /// A broker whose plugin asks these ports, in this order.
 fn broker(version: Version, ports: &[u16], more: &[(&str, &str)]) -> Broker {
     let hosts: Vec<_> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
     let hosts = hosts.join(",");
     let place = [("http_host", hosts.as_str())];
-    Broker::config(version).plugin([&place, &ROUTES[..], more].concat()).start()
+    Broker::config(version).plugin([&place, &ROUTES[..], &EVERY_QUESTION, more].concat()).start()
 }
 
 /// With `first` in front of a healthy API, logins and ACL checks are answered.

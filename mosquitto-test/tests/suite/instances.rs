@@ -32,8 +32,9 @@ on_every_broker! {
         }
         assert_eq!((one.requests().len(), two.requests().len()), (2, 2));
         // Each has a log level of its own: one tells of its requests, the other does not.
-        broker.wait_for_log(&format!("http://127.0.0.1:{}/login", one.port()));
-        assert!(!broker.log_contains(&format!("http://127.0.0.1:{}/login", two.port())));
+        let asked = |api: &AuthServer| format!("http://127.0.0.1:{}, about the login", api.port());
+        broker.wait_for_log(&asked(&one));
+        assert!(!broker.log_contains(&asked(&two)));
     }
 
     fn a_listener_without_the_plugin_is_left_alone(version) {

@@ -18,8 +18,9 @@ on_every_broker! {
             let name = format!("user-{number}");
             broker.client(&name).credentials(&name, "x").connect().expect_accepted();
         }
-        // One question at a time needs one worker and one connection.
-        assert_eq!(broker.threads(), before + 1);
+        // One question at a time needs one worker and one connection; on 2.1 one more thread
+        // repeats the signal that wakes the broker for a login that has waited.
+        assert_eq!(broker.threads(), before + 1 + usize::from(version.is_2_1()));
         assert_eq!(api.connections(), 1);
     }
 

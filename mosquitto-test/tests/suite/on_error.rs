@@ -3,7 +3,9 @@
 
 use mosquitto_test::prelude::*;
 
-use crate::support::{ROUTES, broker_on_port, broker_with, log_in, logged_in, may_publish};
+use crate::support::{
+    EVERY_QUESTION, ROUTES, broker_on_port, broker_with, log_in, logged_in, may_publish,
+};
 
 const DEFER: (&str, &str) = ("on_error", "defer");
 const ALLOW: (&str, &str) = ("on_error", "allow");
@@ -14,7 +16,7 @@ fn deferring(version: Version, api: &AuthServer) -> Broker {
     Broker::config(version)
         .password_file(&[("ann", "secret"), ("bob", "another")])
         .acl_file("user ann\ntopic readwrite hers/#\n")
-        .plugin(api.options([ROUTES[0], ROUTES[1], DEFER]))
+        .plugin(api.options([&ROUTES, &EVERY_QUESTION[..], &[DEFER]].concat()))
         .start()
 }
 

@@ -85,3 +85,28 @@ on_every_broker! {
         assert_eq!(sleeper.expect_message(), ("a/b".into(), "kept".into()));
     }
 }
+
+#[test]
+fn a_broker_that_never_ticks_disconnects_the_denied_at_the_next_login() {
+    // 2.0.11 with per_listener_settings has no ticks to leave work for.
+    let api = AuthServer::start();
+    let options = [("http_user_route", "/login"), ("http_acl_route", "/acl"), ("cache_ttl", "0")];
+    let broker = Broker::config(Version::V2_0_11)
+        .per_listener_settings()
+        .listener(|listener| listener.plugin(api.options(options)))
+        .start();
+    let clients = clients(&broker, 3);
+    api.set_handler(|request| {
+        let denied = request.json()["username"] == "user-1";
+        Reply::status(if denied { 403 } else { 200 })
+    });
+    api.forget_requests();
+    broker.reload();
+    api.wait_for_requests(3);
+    while clients[1].is_connected() {
+        broker.client("other").credentials("other", "x").connect().expect_accepted();
+    }
+    for client in [&clients[0], &clients[2]] {
+        assert_eq!(client.publish("a/b", "still here"), 0);
+    }
+}

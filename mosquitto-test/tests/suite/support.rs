@@ -8,19 +8,26 @@ use mosquitto_test::watch::PATIENCE;
 /// Both routes, so that a client can log in before its ACL checks are looked at.
 pub const ROUTES: [(&str, &str); 2] = [("http_user_route", "/user"), ("http_acl_route", "/acl")];
 
+/// Has every question asked and waited for, so that each failure is seen as what it is: bounded
+/// waits and the breaker have tests of their own.
+pub const EVERY_QUESTION: [(&str, &str); 3] =
+    [("max_block_ms", "60000"), ("max_block_percent", "100"), ("breaker_failures", "1000000")];
+
 /// The reason code of a denied publish in MQTT 5.
 pub const NOT_AUTHORIZED: u8 = 0x87;
 
 /// A broker that asks this API, with more options than where it is and its routes.
 pub fn broker_with(version: Version, api: &AuthServer, more: &[(&str, &str)]) -> Broker {
-    Broker::config(version).plugin(api.options([&ROUTES, more].concat())).start()
+    Broker::config(version)
+        .plugin(api.options([&ROUTES, &EVERY_QUESTION[..], more].concat()))
+        .start()
 }
 
 /// A broker that asks whatever is on this port.
 pub fn broker_on_port(version: Version, port: u16, more: &[(&str, &str)]) -> Broker {
     let port = port.to_string();
     let place = [("http_host", "127.0.0.1"), ("http_port", port.as_str())];
-    Broker::config(version).plugin([&place, &ROUTES[..], more].concat()).start()
+    Broker::config(version).plugin([&place, &ROUTES[..], &EVERY_QUESTION, more].concat()).start()
 }
 
 /// Logs in; the client's identifier is the user's name.
