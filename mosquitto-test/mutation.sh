@@ -13,9 +13,9 @@ cp -r Cargo.toml Cargo.lock build.rs wrapper.h src "$mutant/source"
 # A workspace of its own, without the members that stay behind.
 sed -i '/^members = /d; /^default-members = /d' "$mutant/source/Cargo.toml"
 policy=$mutant/source/src/policy.rs
-sed -i 's/Ok(Answer::Allow), _) |/Ok(Answer::Deny), _) |/; s/(Ok(Answer::Deny), _) =>/(Ok(Answer::Allow), _) =>/' "$policy"
-if cmp -s src/policy.rs "$policy"; then
-  echo "mutation.sh: src/policy.rs has changed, and nothing was inverted" >&2
+sed -i 's/\(Ok(Answer::Allow), .* => \)Decision::Allow/\1Decision::Deny/; s/\(Ok(Answer::Deny), .* => \)Decision::Deny/\1Decision::Allow/' "$policy"
+if [[ $(diff src/policy.rs "$policy" | grep -c '^>') -ne 2 ]]; then
+  echo "mutation.sh: src/policy.rs no longer has the two lines that are inverted here" >&2
   exit 1
 fi
 CARGO_TARGET_DIR=$mutant/target cargo build --quiet --lib --manifest-path "$mutant/source/Cargo.toml"

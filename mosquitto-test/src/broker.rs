@@ -111,6 +111,8 @@ impl Broker {
             "mosquitto {} did not come up",
             broker.version().name()
         );
+        // It says so before its loop runs, and a SIGTERM that comes between is lost.
+        broker.wait_until_idle();
         broker
     }
 

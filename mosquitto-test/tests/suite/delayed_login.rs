@@ -412,7 +412,11 @@ fn a_wall_clock_that_steps_back_keeps_nobody_out() {
         .start();
     broker.client("before").credentials("quick", "right").connect().expect_accepted();
     std::fs::write(&clock, "-1h").unwrap();
-    let login = |n: usize| broker.client(&format!("c{n}")).credentials("quick", "right");
+    // Equal questions under way would make one request; each of these is another user's.
+    let login = |n: usize| {
+        let name = format!("user-{n}");
+        broker.client(&name).credentials(&name, "right")
+    };
     // Who asks right after the step may wait; as soon as the missing ticks are noticed, everybody
     // is answered at once, and with them those who waited.
     let first = login(0).start_connecting();
