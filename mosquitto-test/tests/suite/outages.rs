@@ -99,4 +99,29 @@ on_every_broker! {
             log_in(&broker, 1).expect_accepted();
         }
     }
+
+    fn more_questions_than_the_queue_holds_fail_at_once_and_the_rest_are_asked(version) {
+        let gate = Gate::new();
+        let held = gate.clone();
+        let api = AuthServer::answering(move |_| Reply::status(200).after(&held));
+        // One worker that is held, and callbacks that never wait: every login stays in the queue.
+        let more = [("http_connections", "1"), ("max_block_ms", "0"), ("delayed_login", "false")];
+        let broker = broker(version, &api, &more);
+        let log_in = |number: usize| {
+            let name = format!("user-{number}");
+            let mut raw = broker.raw();
+            raw.send(raw::connect_packet(Protocol::V3_1_1, &name, Some(name.as_bytes()), None, true));
+            raw.read_connack()
+        };
+        let mut asked = 0;
+        while !broker.log_contains("more questions wait for the API than the queue holds") {
+            assert!(asked < 10_000, "the queue has no bound");
+            assert_eq!(log_in(asked), None, "nobody can tell, so it is closed");
+            asked += 1;
+        }
+        gate.open();
+        // Those that found room were asked after all: the first of them is known by now.
+        while log_in(0) != Some(0) {}
+        assert_eq!(api.requests()[0].json()["username"], "user-0");
+    }
 }
