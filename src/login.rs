@@ -28,6 +28,8 @@ pub type Ring = Arc<dyn Fn() + Send + Sync>;
 pub struct Waiting {
     pub client_id: String,
     pub username: String,
+    /// Where the client connected from, for the log line if it is denied.
+    pub address: Option<String>,
     pub placeholder: String,
     /// The question's key, by which the session is known later.
     pub key: Key,
@@ -160,6 +162,7 @@ mod tests {
         Waiting {
             client_id: "c".into(),
             username: username.into(),
+            address: None,
             placeholder: logins.placeholder(username),
             key: Key::from_number(1),
         }

@@ -76,8 +76,14 @@ impl Plugin {
             Asked::Later(ticket) if self.may_delay(client) => {
                 let placeholder = self.logins.placeholder(question.username);
                 if client.set_username(&placeholder) {
-                    let (client_id, username) = (session.client_id, question.username.to_owned());
-                    self.logins.wait(Waiting { client_id, username, placeholder, key }, ticket);
+                    let waiting = Waiting {
+                        client_id: session.client_id,
+                        username: question.username.to_owned(),
+                        address: client.address().map(str::to_owned),
+                        placeholder,
+                        key,
+                    };
+                    self.logins.wait(waiting, ticket);
                     return Reply::Later;
                 }
                 self.patience.wait(Asked::Later(ticket))
@@ -112,8 +118,7 @@ impl Plugin {
 
     fn decide_login(&self, client: &dyn Client, username: &str, outcome: &Outcome) -> Decision {
         if *outcome == Ok(Answer::Deny) {
-            let address = client.address().unwrap_or("unknown");
-            self.log_denial(username, client.id(), Some(address));
+            self.log_denial(username, client.id(), client.address());
         }
         match policy::decide(Kind::Login, outcome, self.config.on_error) {
             Decision::Unavailable if self.gets_a_reason(client) => Decision::UnavailableAloud,
@@ -122,8 +127,11 @@ impl Plugin {
     }
 
     fn log_denial(&self, username: &str, id: &str, address: Option<&str>) {
-        let address = address.map(|address| format!(", address {address}")).unwrap_or_default();
-        log::info!(logger: *self.journal, "denied the login of {username:?} (client {id:?}{address})");
+        let address = address.unwrap_or("unknown");
+        log::info!(
+            logger: *self.journal,
+            "denied the login of {username:?} (client {id:?}, address {address})"
+        );
     }
 
     fn encoded<'a>(&self, password: &'a [u8]) -> Option<Password<'a>> {
@@ -135,6 +143,9 @@ impl Plugin {
 
     /// Finishes a login that waited. The client may have left meanwhile; then nobody hears it.
     pub(super) fn finish_login(&self, broker: &dyn Broker, waiting: Waiting, outcome: &Outcome) {
+        if let Err(failure) = outcome {
+            self.report(failure);
+        }
         match policy::decide(Kind::Login, outcome, self.config.on_error) {
             Decision::Allow => {
                 let client_id = waiting.client_id.clone();
@@ -144,7 +155,7 @@ impl Plugin {
                 self.logins.set_entering(None);
             }
             Decision::Deny => {
-                self.log_denial(&waiting.username, &waiting.client_id, None);
+                self.log_denial(&waiting.username, &waiting.client_id, waiting.address.as_deref());
                 broker.finish_login(&waiting.client_id, false);
             }
             Decision::Unavailable | Decision::UnavailableAloud | Decision::Defer => {

@@ -59,7 +59,7 @@ fn a_denial_that_comes_later_is_refused_in_the_words_of_the_protocol() {
         gate.wait_until_waiting(1);
         gate.open();
         assert_eq!(attempt.outcome().expect_refused(), protocol.refusal());
-        broker.wait_for_log("denied the login of \"slow\" (client \"c\")");
+        broker.wait_for_log("denied the login of \"slow\" (client \"c\", address 127.0.0.1)");
     }
 }
 
