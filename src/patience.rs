@@ -1,10 +1,10 @@
 //! How long the broker may be held up, where Mosquitto offers no way to answer later.
 //!
 //! One question holds it for `max_block_ms` at most. All of them together may take
-//! `max_block_percent` of the time: waits draw on an allowance that grows by that share of every
-//! second, up to one second's worth. A wait may begin while anything is left, and overdraw; then
-//! nothing waits until the allowance has grown past zero again. So the longest single pause is
-//! `max_block_ms`, and the share holds over any longer time.
+//! `max_block_percent` of any second: waits draw on an allowance of that share of a second, which
+//! only the time between them restores. So the longest pause, of one wait or of many in a row, is
+//! `max_block_ms` or that share of a second, whichever is longer; and over any longer time the
+//! broker has the rest of it for everybody else.
 
 #![forbid(unsafe_code)]
 
@@ -26,9 +26,10 @@ pub struct Patience {
 }
 
 struct Allowance {
-    /// Seconds that may still be waited; negative after an overdraft.
+    /// Seconds that may still be waited; negative after one long wait has overdrawn it.
     left: f64,
-    counted_at: Instant,
+    /// Until when the time between waits has been counted.
+    counted_until: Instant,
 }
 
 impl Patience {
@@ -36,7 +37,7 @@ impl Patience {
     #[must_use]
     pub fn new(longest: Duration, percent: u8, clock: Arc<dyn Clock>) -> Self {
         let share = f64::from(percent) / 100.0;
-        let allowance = Mutex::new(Allowance { left: share, counted_at: clock.now() });
+        let allowance = Mutex::new(Allowance { left: share, counted_until: clock.now() });
         Self { longest, share, allowance, clock }
     }
 
@@ -48,24 +49,36 @@ impl Patience {
                 let began = self.clock.now();
                 let limit = self.limit(began);
                 let outcome = ticket.wait(limit);
-                if !limit.is_zero() {
-                    self.spend(self.clock.now().duration_since(began));
-                }
+                self.spend(began, self.clock.now());
                 outcome
             }
         }
     }
 
+    /// How long a wait that begins now may be.
     fn limit(&self, now: Instant) -> Duration {
+        if self.share >= 1.0 {
+            return self.longest;
+        }
         let mut allowance = lock(&self.allowance);
-        let grown = now.duration_since(allowance.counted_at).as_secs_f64() * self.share;
-        allowance.left = (allowance.left + grown).min(self.share);
-        allowance.counted_at = now;
-        if allowance.left > 0.0 { self.longest } else { Duration::ZERO }
+        let between = now.duration_since(allowance.counted_until).as_secs_f64();
+        let restored = between * self.share / (1.0 - self.share);
+        allowance.left = (allowance.left + restored).min(self.share);
+        allowance.counted_until = now;
+        if allowance.left <= 0.0 {
+            return Duration::ZERO;
+        }
+        // What was waited lately counts against this one too, so that many in a row are no longer
+        // than one alone could be.
+        let lately = Duration::from_secs_f64(self.share - allowance.left);
+        let left = Duration::from_secs_f64(allowance.left);
+        self.longest.saturating_sub(lately).max(left).min(self.longest)
     }
 
-    fn spend(&self, waited: Duration) {
-        lock(&self.allowance).left -= waited.as_secs_f64();
+    fn spend(&self, began: Instant, ended: Instant) {
+        let mut allowance = lock(&self.allowance);
+        allowance.left -= ended.duration_since(began).as_secs_f64();
+        allowance.counted_until = ended;
     }
 }
 
@@ -83,19 +96,53 @@ mod tests {
 
     /// Waits as long as it may, but no longer than the answer takes; how long that was.
     fn wait(patience: &Patience, clock: &ManualClock, answer_takes: Duration) -> Duration {
-        let waited = patience.limit(clock.now()).min(answer_takes);
+        let began = clock.now();
+        let waited = patience.limit(began).min(answer_takes);
         clock.advance(waited);
-        patience.spend(waited);
+        patience.spend(began, clock.now());
         waited
     }
 
     #[test]
-    fn one_wait_is_as_long_as_it_may_be_and_the_next_pays_for_it() {
+    fn one_wait_may_be_long_and_others_pay_for_it() {
         let (patience, clock) = patience(50);
         assert_eq!(wait(&patience, &clock, Duration::MAX), LONGEST);
         assert_eq!(wait(&patience, &clock, Duration::MAX), Duration::ZERO);
-        clock.advance(Duration::from_millis(1));
+        clock.advance(LONGEST / 2);
+        assert_eq!(wait(&patience, &clock, Duration::MAX), Duration::ZERO, "half is paid back");
+        clock.advance(LONGEST / 2);
         assert_eq!(wait(&patience, &clock, Duration::MAX), LONGEST);
+    }
+
+    #[test]
+    fn many_waits_in_a_row_make_no_longer_pause_than_one_or_their_share() {
+        for (percent, longest_pause) in [(10, 1000), (50, 1000), (90, 1000)] {
+            for answer_ms in [1, 50, 333, 499, 501, 999] {
+                let (patience, clock) = patience(percent);
+                let mut pause = Duration::ZERO;
+                loop {
+                    let waited = wait(&patience, &clock, Duration::from_millis(answer_ms));
+                    if waited.is_zero() {
+                        break;
+                    }
+                    pause += waited;
+                }
+                let bound = Duration::from_millis(longest_pause + 1);
+                assert!(pause <= bound, "{percent} %, {answer_ms} ms: {pause:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn short_waits_take_their_share_of_a_second_in_a_row() {
+        let clock = ManualClock::new();
+        let patience = Patience::new(Duration::from_millis(200), 50, clock.clone());
+        let mut pause = Duration::ZERO;
+        for _ in 0..100 {
+            pause += wait(&patience, &clock, Duration::MAX);
+        }
+        let half_a_second = Duration::from_millis(500);
+        assert!(pause >= half_a_second && pause <= half_a_second * 2, "{pause:?}");
     }
 
     #[test]
@@ -115,7 +162,11 @@ mod tests {
     }
 
     #[test]
-    fn a_share_of_nothing_never_waits() {
+    fn the_whole_time_is_no_bound_and_none_of_it_no_wait() {
+        let (patience_of_all, clock) = patience(100);
+        for _ in 0..10 {
+            assert_eq!(wait(&patience_of_all, &clock, Duration::MAX), LONGEST);
+        }
         let (patience, clock) = patience(0);
         clock.advance(Duration::from_secs(100));
         assert_eq!(wait(&patience, &clock, Duration::MAX), Duration::ZERO);

@@ -186,7 +186,7 @@ pub static OPTIONS: &[Opt] = &[
     opt!(
         "max_block_percent",
         "50",
-        "The share of the time that all such waits together may take; past it a miss is handled \
+        "The share of any second that all such waits together may take; past it a miss is handled \
          as if `max_block_ms` had passed.",
         |draft, text| draft.max_block_percent = Some(percent(text)?)
     ),
