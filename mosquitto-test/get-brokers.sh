@@ -21,6 +21,7 @@ say() { echo "get-brokers: $*" >&2; }
 
 # The mirror that this machine's apt uses, whichever way its sources are written.
 find_mirror() {
+  # shellcheck disable=SC2016 # apt's own placeholder
   apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
     grep -v -e security -e '^file:' | sed 's|/$||' | head -n 1 || true
 }
