@@ -26,6 +26,9 @@ const JITTER: f64 = 0.10;
 /// asks at least twice in a lifetime never finds it expired.
 const REFRESH_FROM: f64 = 0.5;
 
+/// When a refresh that failed may be tried again, so that an outage uses up nobody's chances.
+const REFRESH_RETRY: Duration = Duration::from_secs(1);
+
 /// How long answers live.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Lifetimes {
@@ -104,6 +107,14 @@ impl Cache {
         let alive = age < entry.life;
         alive
             .then(|| Hit { answer: entry.answer, refresh: self.refresh_ahead && entry.is_due(age) })
+    }
+
+    /// The answer under this key was asked for again, in vain: a use in a second may try anew.
+    pub fn refresh_failed(&self, key: &Key) {
+        if let Some(entry) = self.entries.get(key) {
+            let age = self.clock.now().duration_since(entry.stored);
+            entry.refresh_at_ms.store(millis(age + REFRESH_RETRY), Ordering::Relaxed);
+        }
     }
 
     /// A permission that has expired, but not for long. A denial is never prolonged.
@@ -230,6 +241,20 @@ mod tests {
         let first = first.unwrap();
         assert!(first >= half.mul_f64(1.0 - JITTER) && first <= half + step, "{first:?}");
         assert!((2..=14).contains(&due), "due {due} times");
+    }
+
+    #[test]
+    fn a_refresh_that_failed_is_due_again_before_long() {
+        let (cache, clock) = cache(LIFETIMES);
+        let key = Key::from_number(1);
+        cache.store(key, Kind::Login, Answer::Allow);
+        clock.advance(LIFETIMES.login.mul_f64(REFRESH_FROM));
+        for _ in 0..5 {
+            assert!(cache.get(&key).unwrap().refresh);
+            assert!(!cache.get(&key).unwrap().refresh, "not at every use");
+            cache.refresh_failed(&key);
+            clock.advance(REFRESH_RETRY);
+        }
     }
 
     #[test]

@@ -123,8 +123,9 @@ impl Engine {
 /// to see whether an endpoint that was out of service is back.
 fn fly(api: &Api, cache: &Cache, job: &Job, landing: Landing<'_>) {
     let outcome = api.ask(&job.request);
-    if let Ok(answer) = outcome {
-        cache.store(job.key, job.request.kind, answer);
+    match outcome {
+        Ok(answer) => cache.store(job.key, job.request.kind, answer),
+        Err(_) => cache.refresh_failed(&job.key),
     }
     landing.land(outcome);
     if let Some(answer) = api.probe(&job.request) {

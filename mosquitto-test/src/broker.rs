@@ -177,10 +177,13 @@ impl Broker {
     pub fn wait_until_idle(&self) {
         let plain = (0..self.ports.len()).find(|listener| !self.config.is_websockets(*listener));
         let port = self.port_of(plain.unwrap_or(0));
+        // From here on: an older connection may have had the same port on our side.
+        let mark = self.log_mark();
         let stream =
             TcpStream::connect(("127.0.0.1", port)).expect("the broker accepts connections");
         let ours = stream.local_addr().unwrap().port();
-        self.wait_for_log(&format!("New connection from 127.0.0.1:{ours} on port {port}."));
+        let line = format!("New connection from 127.0.0.1:{ours} on port {port}.");
+        self.wait_for_log_after(mark, &line);
     }
 
     /// Everything that the broker has printed since it was last started.

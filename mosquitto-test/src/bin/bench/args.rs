@@ -1,0 +1,126 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use mosquitto_test::broker::Version;
+
+const USAGE: &str = "usage: bench [stall|storm|outage|idle|sighup|all]... \
+                     [--broker VERSION]... [--quick] [--seconds N] [--api-ms N] \
+                     [--out DIR]";
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Scenario {
+    Stall,
+    Storm,
+    Outage,
+    Idle,
+    Sighup,
+}
+
+impl Scenario {
+    const ALL: [Scenario; 5] =
+        [Scenario::Stall, Scenario::Storm, Scenario::Outage, Scenario::Idle, Scenario::Sighup];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Scenario::Stall => "stall",
+            Scenario::Storm => "storm",
+            Scenario::Outage => "outage",
+            Scenario::Idle => "idle",
+            Scenario::Sighup => "sighup",
+        }
+    }
+}
+
+pub struct Args {
+    pub scenarios: Vec<Scenario>,
+    pub out: PathBuf,
+    pub versions: Vec<Version>,
+    /// Everything smaller: shows that the benchmark works, and nothing else.
+    pub quick: bool,
+    /// How long `idle` watches.
+    seconds: Option<u64>,
+    /// How long the API takes in `stall`; without the mode that would then take forever.
+    pub api_ms: Option<u64>,
+}
+
+impl Args {
+    pub fn parse(mut given: impl Iterator<Item = String>) -> Result<Args, String> {
+        let mut args = Args {
+            scenarios: Vec::new(),
+            out: PathBuf::from("target/bench"),
+            versions: Vec::new(),
+            quick: false,
+            seconds: None,
+            api_ms: None,
+        };
+        while let Some(arg) = given.next() {
+            let mut value = || given.next().ok_or_else(|| format!("{arg} needs a value; {USAGE}"));
+            match arg.as_str() {
+                "--out" => args.out = value()?.into(),
+                "--quick" => args.quick = true,
+                "--broker" => args.versions.push(version(&value()?)?),
+                "--seconds" => args.seconds = Some(number(&value()?)?),
+                "--api-ms" => args.api_ms = Some(number(&value()?)?),
+                "all" => args.scenarios.extend(Scenario::ALL),
+                name => args.scenarios.push(scenario(name)?),
+            }
+        }
+        if args.scenarios.is_empty() {
+            args.scenarios.extend(Scenario::ALL);
+        }
+        if args.versions.is_empty() {
+            args.versions.extend([Version::V2_1_2, Version::V2_0_21]);
+        }
+        Ok(args)
+    }
+
+    /// One of two sizes.
+    pub fn size<T>(&self, full: T, quick: T) -> T {
+        if self.quick { quick } else { full }
+    }
+
+    pub fn idle_time(&self) -> Duration {
+        Duration::from_secs(self.seconds.unwrap_or_else(|| self.size(60, 2)))
+    }
+
+    pub fn api_takes(&self, usual_ms: u64) -> Duration {
+        Duration::from_millis(self.api_ms.unwrap_or(usual_ms))
+    }
+
+    /// What to type for this scenario, on this broker, once more.
+    pub fn command(&self, scenario: Scenario) -> String {
+        let mut command =
+            format!("cargo run --release -p mosquitto-test --bin bench -- {}", scenario.name());
+        for version in &self.versions {
+            command.push_str(&format!(" --broker {}", version.name()));
+        }
+        if self.quick {
+            command.push_str(" --quick");
+        }
+        if let (Scenario::Idle, Some(seconds)) = (scenario, self.seconds) {
+            command.push_str(&format!(" --seconds {seconds}"));
+        }
+        if let (Scenario::Stall, Some(api_ms)) = (scenario, self.api_ms) {
+            command.push_str(&format!(" --api-ms {api_ms}"));
+        }
+        command
+    }
+}
+
+fn number(text: &str) -> Result<u64, String> {
+    let number = text.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| format!("{text:?} is not a number above 0; {USAGE}"))
+}
+
+fn version(name: &str) -> Result<Version, String> {
+    let known = Version::ALL.map(Version::name).join(", ");
+    let found = Version::ALL.into_iter().find(|version| version.name() == name);
+    found.ok_or_else(|| format!("--broker {name} is none of {known}"))
+}
+
+fn scenario(name: &str) -> Result<Scenario, String> {
+    let found = Scenario::ALL.into_iter().find(|scenario| scenario.name() == name);
+    found.ok_or_else(|| format!("{name:?} is unknown; {USAGE}"))
+}

@@ -1,0 +1,47 @@
+//! What the numbers were taken on.
+
+use std::fs;
+use std::thread;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Lets this process, and the brokers that it starts, open as many files as they may: every client
+/// is one file here and one there.
+pub fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if setrlimit(Resource::Nofile, raised).is_err() {
+        eprintln!("bench: the limit of open files stays at {:?}", limit.current);
+    }
+}
+
+/// One line of Markdown.
+pub fn describe() -> String {
+    let cores = thread::available_parallelism().map_or(0, usize::from);
+    let model = field("/proc/cpuinfo", "model name").unwrap_or("an unknown CPU".to_owned());
+    let memory = field("/proc/meminfo", "MemTotal").unwrap_or_default();
+    let kib: u64 = memory.trim_end_matches(" kB").parse().unwrap_or(0);
+    let kernel = read("/proc/sys/kernel/osrelease");
+    format!(
+        "{cores} cores ({model}), {:.1} GiB of memory, Linux {}; API, clients and broker share \
+         them. Load average at the start: {}.",
+        kib as f64 / 1024.0 / 1024.0,
+        kernel.trim(),
+        load()
+    )
+}
+
+/// How busy the machine was in the last minute.
+pub fn load() -> String {
+    read("/proc/loadavg").split(' ').next().unwrap_or("unknown").to_owned()
+}
+
+fn field(file: &str, name: &str) -> Option<String> {
+    let text = read(file);
+    let line = text.lines().find(|line| line.starts_with(name))?;
+    Some(line.split_once(':')?.1.trim().to_owned())
+}
+
+fn read(file: &str) -> String {
+    fs::read_to_string(file).unwrap_or_default()
+}
