@@ -18,7 +18,7 @@ use crate::local_users::LocalUsers;
 use crate::login::{Arrivals, Logins, Ring};
 use crate::patience::Patience;
 use crate::policy::OnError;
-use crate::pool::Spawn;
+use crate::pool::{Asked, Spawn};
 use crate::question::{Kind, Question};
 use crate::sessions::{Session, Sessions};
 
@@ -111,7 +111,11 @@ impl Plugin {
 
     /// Asks, and waits for the answer for as long as the broker may be held up.
     fn ask(&self, key: Key, question: &Question<'_>) -> Outcome {
-        let outcome = self.patience.wait(self.engine.ask(key, question));
+        self.wait(self.engine.ask(key, question))
+    }
+
+    fn wait(&self, asked: Asked) -> Outcome {
+        let outcome = self.patience.wait(asked);
         if let Err(failure) = &outcome {
             self.report(failure);
         }

@@ -10,7 +10,7 @@ use crate::broker::Broker;
 use crate::config::{PasswordEncoding, UnavailableReply};
 use crate::login::Waiting;
 use crate::policy::{self, OnError};
-use crate::pool::Asked;
+use crate::pool::{Asked, Ticket};
 use crate::question::{About, Client, Kind, Password, Question};
 use crate::sessions::Session;
 
@@ -35,15 +35,17 @@ pub enum Reply {
 impl Plugin {
     /// May this client log in?
     pub fn login(&self, attempt: &Attempt<'_>) -> Reply {
+        // Asked about a new connection: whoever waited under its identifier has left.
+        if attempt.on_broker_thread && !self.pulse.is_about_a_session() {
+            self.logins.forget(attempt.client.id());
+        }
         let username = attempt.username.or(self.config.anonymous_username.as_deref());
         let asked_about =
             username.filter(|username| self.has_route(Kind::Login) && !self.is_local(username));
         let Some(username) = asked_about else {
-            self.logins.forget(attempt.client.id());
             return Reply::Now(Decision::Defer);
         };
         let Some(password) = self.encoded(attempt.password) else {
-            self.logins.forget(attempt.client.id());
             log::info!(
                 logger: *self.journal,
                 "denied the login of {username:?}: the password is not UTF-8, and \
@@ -71,33 +73,44 @@ impl Plugin {
             // state, and whoever comes back for it is asked about then.
             return Reply::Now(Decision::Unavailable);
         }
-        self.logins.forget(client.id());
-        let outcome = match self.engine.ask(key, question) {
+        let asked = match self.engine.ask(key, question) {
             Asked::Later(ticket) if self.may_delay(client) => {
-                let placeholder = self.logins.placeholder(question.username);
-                if client.set_username(&placeholder) {
-                    let waiting = Waiting {
-                        client_id: session.client_id,
-                        username: question.username.to_owned(),
-                        address: client.address().map(str::to_owned),
-                        placeholder,
-                        key,
-                    };
-                    self.logins.wait(waiting, ticket);
-                    return Reply::Later;
+                match self.delay(&session, question, ticket) {
+                    Ok(()) => return Reply::Later,
+                    Err(ticket) => Asked::Later(ticket),
                 }
-                self.patience.wait(Asked::Later(ticket))
             }
-            asked => self.patience.wait(asked),
+            asked => asked,
         };
-        if let Err(failure) = &outcome {
-            self.report(failure);
-        }
+        let outcome = self.wait(asked);
         let decision = self.decide_login(client, question.username, &outcome);
         if decision == Decision::Allow {
             self.sessions.begin(session);
         }
         Reply::Now(decision)
+    }
+
+    /// Lets the client wait for its ticket; gives it back if the broker does not take the name that
+    /// a waiting client bears.
+    fn delay(
+        &self,
+        session: &Session,
+        question: &Question<'_>,
+        ticket: Ticket,
+    ) -> Result<(), Ticket> {
+        let placeholder = self.logins.placeholder(question.username);
+        if !question.client.set_username(&placeholder) {
+            return Err(ticket);
+        }
+        let waiting = Waiting {
+            client_id: session.client_id.clone(),
+            username: question.username.to_owned(),
+            address: question.client.address().map(str::to_owned),
+            placeholder,
+            key: session.key,
+        };
+        self.logins.wait(waiting, ticket);
+        Ok(())
     }
 
     /// Whether this client can wait for its answer: the broker must be able to let it, must look

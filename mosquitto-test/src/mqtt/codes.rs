@@ -64,33 +64,30 @@ pub(super) fn unsubscribe(code: &UnsubAckReason) -> u8 {
     }
 }
 
-pub(super) fn puback(code: PubAckReason) -> u8 {
-    use PubAckReason as Code;
-    match code {
-        Code::Success => 0,
-        Code::NoMatchingSubscribers => 0x10,
-        Code::UnspecifiedError => 0x80,
-        Code::ImplementationSpecificError => 0x83,
-        Code::NotAuthorized => 0x87,
-        Code::TopicNameInvalid => 0x90,
-        Code::PacketIdentifierInUse => 0x91,
-        Code::QuotaExceeded => 0x97,
-        Code::PayloadFormatInvalid => 0x99,
-    }
+/// PUBACK and PUBREC have the same codes (MQTT 5.0, sections 3.4.2.1 and 3.5.2.1), and the client
+/// library a type for each.
+macro_rules! acknowledgement {
+    ($reason:ident, $code:expr) => {{
+        use $reason as Code;
+        match $code {
+            Code::Success => 0,
+            Code::NoMatchingSubscribers => 0x10,
+            Code::UnspecifiedError => 0x80,
+            Code::ImplementationSpecificError => 0x83,
+            Code::NotAuthorized => 0x87,
+            Code::TopicNameInvalid => 0x90,
+            Code::PacketIdentifierInUse => 0x91,
+            Code::QuotaExceeded => 0x97,
+            Code::PayloadFormatInvalid => 0x99,
+        }
+    }};
 }
 
-/// PUBREC's codes; a QoS 2 handshake goes on after the first two.
+pub(super) fn puback(code: PubAckReason) -> u8 {
+    acknowledgement!(PubAckReason, code)
+}
+
+/// A QoS 2 handshake goes on after the first two codes.
 pub(super) fn pubrec(code: PubRecReason) -> u8 {
-    use PubRecReason as Code;
-    match code {
-        Code::Success => 0,
-        Code::NoMatchingSubscribers => 0x10,
-        Code::UnspecifiedError => 0x80,
-        Code::ImplementationSpecificError => 0x83,
-        Code::NotAuthorized => 0x87,
-        Code::TopicNameInvalid => 0x90,
-        Code::PacketIdentifierInUse => 0x91,
-        Code::QuotaExceeded => 0x97,
-        Code::PayloadFormatInvalid => 0x99,
-    }
+    acknowledgement!(PubRecReason, code)
 }
