@@ -6,6 +6,7 @@
 mod bell;
 mod bindings;
 mod certificate;
+mod descriptors;
 mod entry;
 mod event;
 mod guard;

@@ -9,6 +9,7 @@ use log::Level;
 
 use super::bell::Bell;
 use super::bindings as mosquitto;
+use super::descriptors;
 use super::event::{AccessCheck, Login, access_code, client_and_username, handle, login_code};
 use super::guard::{contain, hide_panic_messages};
 use super::host::{self, Host};
@@ -102,6 +103,7 @@ pub unsafe extern "C" fn mosquitto_plugin_init(
     let report = |place: &str| host.log(Level::Error, &format!("internal error at {place}"));
     contain(INVALID, report, || {
         hide_panic_messages();
+        descriptors::make_room();
         // SAFETY: the broker hands over its options.
         let options = unsafe { read_options(options, count) };
         let bell = host::is_2_1().then(Bell::for_this_thread).flatten().map(Arc::new);
