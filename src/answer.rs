@@ -3,19 +3,63 @@
 #![forbid(unsafe_code)]
 
 use std::fmt;
+use std::sync::Arc;
+
+use crate::rules::Rules;
 
 /// What the API said. Only an answer is ever cached.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Answer {
+    pub verdict: Verdict,
+    /// What a yes to a login says beyond it.
+    pub terms: Option<Arc<Terms>>,
+}
+
+/// The answer's word.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Answer {
+pub enum Verdict {
     Allow,
     Deny,
+    /// The API leaves the question to the broker's other means.
+    Ignore,
+}
+
+/// What a yes to a login grants, for as long as the session lasts or until it is asked again.
+#[derive(PartialEq, Eq, Debug)]
+pub struct Terms {
+    /// Whether the user may do everything; none: the answer does not say.
+    pub is_superuser: Option<bool>,
+    /// What the client may do with which topics; none: the answer does not say.
+    pub rules: Option<Rules>,
+    /// When the client must be asked about again, in seconds of Unix time.
+    pub expire_at: Option<u64>,
+}
+
+impl Answer {
+    pub const ALLOW: Self = Self::new(Verdict::Allow);
+    pub const DENY: Self = Self::new(Verdict::Deny);
+    pub const IGNORE: Self = Self::new(Verdict::Ignore);
+
+    /// An answer that says no more than this.
+    #[must_use]
+    pub const fn new(verdict: Verdict) -> Self {
+        Self { verdict, terms: None }
+    }
+
+    /// About how much memory it takes beyond its own size, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let rules = |terms: &Arc<Terms>| terms.rules.as_ref().map_or(0, Rules::bytes);
+        self.terms.as_ref().map_or(0, |terms| size_of::<Terms>() + rules(terms))
+    }
 }
 
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Allow => "allowed",
-            Self::Deny => "denied",
+        f.write_str(match self.verdict {
+            Verdict::Allow => "allowed",
+            Verdict::Deny => "denied",
+            Verdict::Ignore => "left to the broker",
         })
     }
 }
@@ -38,7 +82,7 @@ pub enum Failure {
     Tls(String),
     /// A status by which the API itself says that it cannot answer (RFC 9110, section 15).
     Status(u16),
-    /// What came is not HTTP, or breaks off.
+    /// What came is not HTTP, breaks off, or does not say what it has to say as it must.
     BrokenAnswer(String),
     /// The answer is still on its way, and the broker cannot be held up any longer for it.
     NotYet,

@@ -3,10 +3,11 @@
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use log::Level;
 
-use crate::answer::{Answer, Failure, Outcome};
+use crate::answer::Failure;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::journal::Journal;
@@ -15,7 +16,10 @@ mod breaker;
 mod client;
 mod dial;
 mod endpoint;
+mod reply;
+mod statement;
 mod wire;
+pub use reply::Reply;
 pub use wire::Request;
 
 use breaker::Change;
@@ -49,14 +53,15 @@ impl Api {
         self.endpoints.iter().any(|endpoint| endpoint.breaker.wants_probe(now))
     }
 
-    /// Asks; called on a worker, and takes as long as the time limits allow.
+    /// Asks these questions, which one request can hold; called on a worker, and takes as long as
+    /// the time limits allow.
     ///
     /// # Errors
     /// No endpoint answered: why the last one did not.
-    pub fn ask(&self, request: &Request) -> Outcome {
+    pub fn ask(&self, requests: &[&Request]) -> Result<Vec<Reply>, Failure> {
         let mut outcome = Err(Failure::OutOfService);
         for endpoint in self.endpoints.iter().filter(|endpoint| endpoint.breaker.in_service()) {
-            outcome = self.ask_one(endpoint, request);
+            outcome = self.ask_one(endpoint, requests);
             if outcome.is_ok() {
                 break;
             }
@@ -66,28 +71,23 @@ impl Api {
 
     /// Tries every endpoint that is due to be tried again with this question, and returns the
     /// answer of the last one that is back.
-    pub fn probe(&self, request: &Request) -> Option<Answer> {
+    pub fn probe(&self, request: &Request) -> Option<Reply> {
         let due = self.endpoints.iter().filter(|e| e.breaker.claim_probe(self.clock.now()));
-        due.filter_map(|endpoint| self.ask_one(endpoint, request).ok()).last()
+        due.filter_map(|endpoint| self.ask_one(endpoint, &[request]).ok()?.pop()).last()
     }
 
-    fn ask_one(&self, endpoint: &Endpoint, request: &Request) -> Outcome {
+    fn ask_one(&self, endpoint: &Endpoint, requests: &[&Request]) -> Result<Vec<Reply>, Failure> {
         let asked = self.clock.now();
-        let outcome = endpoint.ask(request);
+        let outcome = endpoint.ask(requests, self.clock.unix_time());
         let now = self.clock.now();
         match &outcome {
-            Ok(answer) => log::debug!(
-                logger: *self.journal,
-                "{}, about {}: {answer} in {:.1} ms",
-                endpoint.origin,
-                request.about,
-                now.duration_since(asked).as_secs_f64() * 1000.0
-            ),
+            Ok(replies) => self.note(endpoint, requests, replies, now.duration_since(asked)),
             // An outage would fill the log: one line a second per kind of failure.
             Err(failure) => self.journal.seldom(Level::Warn, failure.name(), || {
+                let about = requests.first().map_or("nothing", |request| &request.about);
                 format!(
-                    "the API at {} failed: {failure}; it was asked about {}",
-                    endpoint.origin, request.about
+                    "the API at {} failed: {failure}; it was asked about {about}",
+                    endpoint.origin
                 )
             }),
         }
@@ -106,6 +106,18 @@ impl Api {
             None => {}
         }
         outcome
+    }
+
+    fn note(&self, endpoint: &Endpoint, requests: &[&Request], replies: &[Reply], took: Duration) {
+        let ms = took.as_secs_f64() * 1000.0;
+        for (request, Reply { answer, .. }) in requests.iter().zip(replies) {
+            log::debug!(
+                logger: *self.journal,
+                "{}, about {}: {answer} in {ms:.1} ms",
+                endpoint.origin,
+                request.about
+            );
+        }
     }
 
     /// Cuts short what is under way, and refuses what comes later.

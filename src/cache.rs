@@ -5,10 +5,10 @@
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::answer::Answer;
+use crate::answer::{Answer, Verdict};
 use crate::clock::Clock;
 use crate::question::Kind;
 
@@ -43,16 +43,12 @@ pub struct Lifetimes {
 }
 
 impl Lifetimes {
-    fn of(&self, kind: Kind, answer: Answer) -> Duration {
-        match (answer, kind) {
-            (Answer::Deny, _) => self.deny,
-            (Answer::Allow, Kind::Login) => self.login,
-            (Answer::Allow, Kind::Superuser | Kind::Access) => self.access,
+    fn of(&self, kind: Kind, verdict: Verdict) -> Duration {
+        match (verdict, kind) {
+            (Verdict::Deny, _) => self.deny,
+            (_, Kind::Login) => self.login,
+            (_, Kind::Superuser | Kind::Access) => self.access,
         }
-    }
-
-    fn longest(&self) -> Duration {
-        self.login.max(self.access).max(self.deny) + self.stale
     }
 }
 
@@ -61,6 +57,8 @@ pub struct Cache {
     entries: moka::sync::Cache<Key, Arc<Entry>>,
     lifetimes: Lifetimes,
     refresh_ahead: bool,
+    /// Whether the last answer about a topic could be kept.
+    keeps_access: AtomicBool,
     clock: Arc<dyn Clock>,
 }
 
@@ -73,8 +71,29 @@ struct Entry {
     refresh_at_ms: AtomicU64,
 }
 
+/// Lets go of the memory of what nobody asks for any more.
+struct Backstop {
+    stale: Duration,
+}
+
+impl moka::Expiry<Key, Arc<Entry>> for Backstop {
+    fn expire_after_create(&self, _: &Key, entry: &Arc<Entry>, _: Instant) -> Option<Duration> {
+        Some(entry.life + self.stale)
+    }
+
+    fn expire_after_update(
+        &self,
+        key: &Key,
+        entry: &Arc<Entry>,
+        now: Instant,
+        _: Option<Duration>,
+    ) -> Option<Duration> {
+        self.expire_after_create(key, entry, now)
+    }
+}
+
 /// An answer that is alive.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Hit {
     pub answer: Answer,
     /// Whether it is time to ask for it again, ahead of its end. Said once, and again only when
@@ -91,12 +110,20 @@ impl Cache {
         clock: Arc<dyn Clock>,
     ) -> Self {
         let entries = moka::sync::Cache::builder()
-            .weigher(|_: &Key, _: &Arc<Entry>| ENTRY_BYTES)
+            .weigher(|_: &Key, entry: &Arc<Entry>| {
+                u32::try_from(entry.answer.bytes()).unwrap_or(u32::MAX).saturating_add(ENTRY_BYTES)
+            })
             .max_capacity(max_bytes)
-            // The backstop that lets go of the memory of what nobody asks for any more.
-            .time_to_live(lifetimes.longest())
+            .expire_after(Backstop { stale: lifetimes.stale })
             .build();
-        Self { entries, lifetimes, refresh_ahead, clock }
+        let keeps_access = AtomicBool::new(!lifetimes.access.is_zero());
+        Self { entries, lifetimes, refresh_ahead, keeps_access, clock }
+    }
+
+    /// Whether answers about topics are kept at all, as far as can be told.
+    #[must_use]
+    pub fn keeps_access_answers(&self) -> bool {
+        self.keeps_access.load(Ordering::Relaxed)
     }
 
     /// The answer under this key, if it is still alive.
@@ -105,8 +132,8 @@ impl Cache {
         let entry = self.entries.get(key)?;
         let age = self.clock.now().duration_since(entry.stored);
         let alive = age < entry.life;
-        alive
-            .then(|| Hit { answer: entry.answer, refresh: self.refresh_ahead && entry.is_due(age) })
+        let refresh = || self.refresh_ahead && entry.is_due(age);
+        alive.then(|| Hit { answer: entry.answer.clone(), refresh: refresh() })
     }
 
     /// The answer under this key was asked for again, in vain: a use in a second may try anew.
@@ -125,14 +152,26 @@ impl Cache {
         }
         let entry = self.entries.get(key)?;
         let age = self.clock.now().duration_since(entry.stored);
-        let serves = entry.answer == Answer::Allow && age < entry.life + self.lifetimes.stale;
-        serves.then_some(entry.answer)
+        let expired = entry.answer.terms.as_ref().is_some_and(|terms| {
+            terms.expire_at.is_some_and(|end| end <= self.clock.unix_time().as_secs())
+        });
+        let serves = entry.is_permission() && !expired && age < entry.life + self.lifetimes.stale;
+        serves.then(|| entry.answer.clone())
     }
 
-    /// Keeps an answer for its lifetime. One whose lifetime is 0 is not kept, and takes away what
-    /// an older answer left.
-    pub fn store(&self, key: Key, kind: Kind, answer: Answer) {
-        let lifetime = self.lifetimes.of(kind, answer);
+    /// Keeps an answer for its lifetime: `lifetime`, or what is configured, but never past the
+    /// time at which its terms expire. One whose lifetime is 0 is not kept, and takes away what an
+    /// older answer left.
+    pub fn store(&self, key: Key, kind: Kind, answer: Answer, lifetime: Option<Duration>) {
+        let lifetime = lifetime.unwrap_or_else(|| self.lifetimes.of(kind, answer.verdict));
+        let expire_at = answer.terms.as_ref().and_then(|terms| terms.expire_at);
+        let lifetime = expire_at.map_or(lifetime, |expire_at| {
+            let left = Duration::from_secs(expire_at).saturating_sub(self.clock.unix_time());
+            lifetime.min(left)
+        });
+        if kind == Kind::Access {
+            self.keeps_access.store(!lifetime.is_zero(), Ordering::Relaxed);
+        }
         if lifetime.is_zero() {
             self.entries.invalidate(&key);
             return;
@@ -145,11 +184,14 @@ impl Cache {
 }
 
 impl Entry {
+    fn is_permission(&self) -> bool {
+        self.answer.verdict == Verdict::Allow
+    }
+
     /// A denial is never due: it ends with its lifetime, and is asked about anew.
     fn is_due(&self, age: Duration) -> bool {
         let age_ms = millis(age);
-        let due =
-            self.answer == Answer::Allow && age_ms >= self.refresh_at_ms.load(Ordering::Relaxed);
+        let due = self.is_permission() && age_ms >= self.refresh_at_ms.load(Ordering::Relaxed);
         if due {
             let left = millis(self.life).saturating_sub(age_ms);
             self.refresh_at_ms.store(age_ms + left.div_ceil(2).max(1), Ordering::Relaxed);
@@ -183,7 +225,7 @@ mod tests {
     fn lives(kind: Kind, answer: Answer, lifetime: Duration) {
         let (cache, clock) = cache(LIFETIMES);
         let key = Key::from_number(1);
-        cache.store(key, kind, answer);
+        cache.store(key, kind, answer.clone(), None);
         clock.advance(lifetime.mul_f64(1.0 - JITTER) - Duration::from_millis(1));
         assert_eq!(cache.get(&key).map(|hit| hit.answer), Some(answer), "gone too early");
         clock.advance(lifetime.mul_f64(JITTER) + Duration::from_millis(2));
@@ -192,11 +234,11 @@ mod tests {
 
     #[test]
     fn each_kind_of_answer_has_its_own_lifetime() {
-        lives(Kind::Login, Answer::Allow, LIFETIMES.login);
-        lives(Kind::Access, Answer::Allow, LIFETIMES.access);
-        lives(Kind::Superuser, Answer::Allow, LIFETIMES.access);
+        lives(Kind::Login, Answer::ALLOW, LIFETIMES.login);
+        lives(Kind::Access, Answer::ALLOW, LIFETIMES.access);
+        lives(Kind::Superuser, Answer::ALLOW, LIFETIMES.access);
         for kind in [Kind::Login, Kind::Superuser, Kind::Access] {
-            lives(kind, Answer::Deny, LIFETIMES.deny);
+            lives(kind, Answer::DENY, LIFETIMES.deny);
         }
     }
 
@@ -204,7 +246,7 @@ mod tests {
     fn entries_stored_together_do_not_expire_together() {
         let (cache, clock) = cache(LIFETIMES);
         for number in 0..1000 {
-            cache.store(Key::from_number(number), Kind::Login, Answer::Allow);
+            cache.store(Key::from_number(number), Kind::Login, Answer::ALLOW, None);
         }
         clock.advance(LIFETIMES.login.mul_f64(1.0 - JITTER / 2.0));
         let alive = (0..1000).filter(|n| cache.get(&Key::from_number(*n)).is_some()).count();
@@ -215,8 +257,8 @@ mod tests {
     fn a_lifetime_of_zero_keeps_nothing_and_forgets_what_was_kept() {
         let (cache, _) = cache(Lifetimes { deny: Duration::ZERO, ..LIFETIMES });
         let key = Key::from_number(1);
-        cache.store(key, Kind::Login, Answer::Allow);
-        cache.store(key, Kind::Login, Answer::Deny);
+        cache.store(key, Kind::Login, Answer::ALLOW, None);
+        cache.store(key, Kind::Login, Answer::DENY, None);
         assert_eq!(cache.get(&key), None);
     }
 
@@ -224,7 +266,7 @@ mod tests {
     fn a_permission_in_use_is_due_ahead_of_its_end_and_not_at_every_use() {
         let (cache, clock) = cache(LIFETIMES);
         let key = Key::from_number(1);
-        cache.store(key, Kind::Login, Answer::Allow);
+        cache.store(key, Kind::Login, Answer::ALLOW, None);
         let mut due = 0;
         let mut first = None;
         let step = Duration::from_millis(10);
@@ -247,7 +289,7 @@ mod tests {
     fn a_refresh_that_failed_is_due_again_before_long() {
         let (cache, clock) = cache(LIFETIMES);
         let key = Key::from_number(1);
-        cache.store(key, Kind::Login, Answer::Allow);
+        cache.store(key, Kind::Login, Answer::ALLOW, None);
         clock.advance(LIFETIMES.login.mul_f64(REFRESH_FROM));
         for _ in 0..5 {
             assert!(cache.get(&key).unwrap().refresh);
@@ -261,7 +303,7 @@ mod tests {
     fn a_denial_is_never_due() {
         let (cache, clock) = cache(LIFETIMES);
         let key = Key::from_number(1);
-        cache.store(key, Kind::Login, Answer::Deny);
+        cache.store(key, Kind::Login, Answer::DENY, None);
         while let Some(hit) = cache.get(&key) {
             assert!(!hit.refresh);
             clock.advance(Duration::from_millis(50));
@@ -272,11 +314,11 @@ mod tests {
     fn a_permission_may_serve_past_its_end_and_a_denial_may_not() {
         let (cache, clock) = cache(Lifetimes { stale: Duration::from_secs(60), ..LIFETIMES });
         let (allowed, denied) = (Key::from_number(1), Key::from_number(2));
-        cache.store(allowed, Kind::Login, Answer::Allow);
-        cache.store(denied, Kind::Login, Answer::Deny);
+        cache.store(allowed, Kind::Login, Answer::ALLOW, None);
+        cache.store(denied, Kind::Login, Answer::DENY, None);
         clock.advance(LIFETIMES.login + Duration::from_secs(1));
         assert_eq!((cache.get(&allowed), cache.get(&denied)), (None, None));
-        assert_eq!(cache.stale(&allowed), Some(Answer::Allow));
+        assert_eq!(cache.stale(&allowed), Some(Answer::ALLOW));
         assert_eq!(cache.stale(&denied), None);
         clock.advance(Duration::from_secs(60));
         assert_eq!(cache.stale(&allowed), None);
@@ -287,7 +329,7 @@ mod tests {
         let clock = ManualClock::new();
         let cache = Cache::new(LIFETIMES, true, 100 * u64::from(ENTRY_BYTES), clock);
         for number in 0..10_000 {
-            cache.store(Key::from_number(number), Kind::Login, Answer::Allow);
+            cache.store(Key::from_number(number), Kind::Login, Answer::ALLOW, None);
         }
         cache.entries.run_pending_tasks();
         assert!(cache.entries.entry_count() <= 100);

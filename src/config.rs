@@ -85,6 +85,8 @@ pub struct Routes {
     pub login: Option<String>,
     pub superuser: Option<String>,
     pub access: Option<String>,
+    /// Where many questions of the kind `access` are asked in one request.
+    pub batch: Option<String>,
 }
 
 impl Routes {
@@ -116,6 +118,8 @@ pub struct CacheConfig {
     pub refresh_ahead: bool,
     /// For how long past its life a permission may serve while the API fails.
     pub stale_if_error: Duration,
+    /// How often clients that are in are asked about again; zero: never.
+    pub revalidate: Duration,
 }
 
 /// When an endpoint is given up for a while.

@@ -7,19 +7,25 @@
 
 use std::sync::Arc;
 
-use crate::answer::Failure;
-use crate::api::{Api, Request};
+use crate::answer::{Answer, Failure};
+use crate::api::{Api, Reply, Request};
 use crate::cache::{Cache, Key, Keyring, Lifetimes};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::field::FieldLists;
 use crate::journal::Journal;
-use crate::pool::{Asked, Landing, Pool, Spawn, Ticket};
-use crate::question::Question;
+use crate::pool::{Asked, Batching, Landing, Pool, Spawn, Ticket};
+use crate::question::{Kind, Question};
+use crate::vault::{SealedQuestion, Vault};
+
+/// How many questions may go in one request. An API that reads bodies of 100 kB, as is usual, can
+/// take as many of ordinary length.
+const BATCH: usize = 500;
 
 /// Answers questions.
 pub struct Engine {
     keyring: Keyring,
+    vault: Vault,
     fields: FieldLists,
     cache: Arc<Cache>,
     api: Arc<Api>,
@@ -55,15 +61,18 @@ impl Engine {
         ));
         let api = Arc::new(Api::new(config, journal, clock));
         let (worker_cache, worker_api) = (Arc::clone(&cache), Arc::clone(&api));
-        let work = move |job: Job, landing: Landing<'_>| {
-            fly(&worker_api, &worker_cache, &job, landing);
+        let work = move |jobs: Vec<(Job, Landing<'_>)>| fly(&worker_api, &worker_cache, jobs);
+        let batching = Batching {
+            most: if config.routes.batch.is_some() { BATCH } else { 1 },
+            joins: |job: &Job| job.request.kind == Kind::Access,
         };
         Ok(Self {
             keyring: Keyring::random()?,
+            vault: Vault::random()?,
             fields: config.fields.clone(),
             cache,
             api,
-            pool: Pool::new(config.connections, spawn, Box::new(work)),
+            pool: Pool::new(config.connections, batching, spawn, Box::new(work)),
         })
     }
 
@@ -108,8 +117,52 @@ impl Engine {
         self.pool.ask_quietly(&key, || self.job(key, question)).ok()
     }
 
+    /// Has the questions among these whose answers are not known asked at once: somebody is about
+    /// to ask for them, one after another. Does nothing while the API is out of service.
+    pub fn ask_ahead<'a>(&self, questions: impl Iterator<Item = Question<'a>>) {
+        if !self.api.in_service() {
+            return;
+        }
+        self.pool.ask_ahead(questions.filter_map(|question| {
+            let key = self.key(&question);
+            let unknown = self.cache.get(&key).is_none();
+            unknown.then(|| (key, self.job(key, &question)))
+        }));
+    }
+
+    /// Whether answers about topics are kept, so that it is worth asking for them ahead.
+    #[must_use]
+    pub fn keeps_access_answers(&self) -> bool {
+        self.cache.keeps_access_answers()
+    }
+
+    /// Whether the answer is known, or on its way.
+    #[must_use]
+    pub fn is_settled(&self, key: &Key) -> bool {
+        self.cache.get(key).is_some() || self.pool.is_under_way(key)
+    }
+
+    /// The question, for asking it again by [`Engine::ask_sealed`].
+    #[must_use]
+    pub fn seal(&self, question: &Question<'_>) -> Option<SealedQuestion> {
+        let Request { kind, body, about } = self.request(question);
+        Some(SealedQuestion { kind, body: self.vault.seal(&body)?, about })
+    }
+
+    /// Has a login asked again in the background, whatever is known of it. None: it cannot be.
+    #[must_use]
+    pub fn ask_sealed(&self, key: Key, question: &SealedQuestion) -> Option<Ticket> {
+        let SealedQuestion { kind, body, about } = question;
+        let request = Request { kind: *kind, body: self.vault.open(body)?, about: about.clone() };
+        self.pool.ask_quietly(&key, || Job { key, request }).ok()
+    }
+
     fn job(&self, key: Key, question: &Question<'_>) -> Job {
-        Job { key, request: Request::new(question, self.fields.of(question.kind())) }
+        Job { key, request: self.request(question) }
+    }
+
+    fn request(&self, question: &Question<'_>) -> Request {
+        Request::new(question, self.fields.of(question.kind()))
     }
 
     /// Ends every request and joins every thread.
@@ -118,17 +171,34 @@ impl Engine {
     }
 }
 
-/// A worker's job. The answer is in the cache before anyone who waits for it hears of it, so that
-/// whoever asks from then on finds it there. When nobody waits any more, the same question serves
-/// to see whether an endpoint that was out of service is back.
-fn fly(api: &Api, cache: &Cache, job: &Job, landing: Landing<'_>) {
-    let outcome = api.ask(&job.request);
-    match outcome {
-        Ok(answer) => cache.store(job.key, job.request.kind, answer),
-        Err(_) => cache.refresh_failed(&job.key),
+/// A worker's job, or several in one request. Each answer is in the cache before anyone who waits
+/// for it hears of it, so that whoever asks from then on finds it there. When nobody waits any
+/// more, the same question serves to see whether an endpoint that was out of service is back.
+fn fly(api: &Api, cache: &Cache, jobs: Vec<(Job, Landing<'_>)>) {
+    let (jobs, landings): (Vec<_>, Vec<_>) = jobs.into_iter().unzip();
+    let requests: Vec<_> = jobs.iter().map(|job| &job.request).collect();
+    match api.ask(&requests) {
+        Ok(replies) => {
+            for ((job, landing), reply) in jobs.iter().zip(landings).zip(replies) {
+                landing.land(Ok(keep(cache, job, reply)));
+            }
+        }
+        Err(failure) => {
+            for (job, landing) in jobs.iter().zip(landings) {
+                cache.refresh_failed(&job.key);
+                landing.land(Err(failure.clone()));
+            }
+        }
     }
-    landing.land(outcome);
-    if let Some(answer) = api.probe(&job.request) {
-        cache.store(job.key, job.request.kind, answer);
+    if let Some(job) = jobs.first() {
+        if let Some(reply) = api.probe(&job.request) {
+            keep(cache, job, reply);
+        }
     }
+}
+
+fn keep(cache: &Cache, job: &Job, reply: Reply) -> Answer {
+    let Reply { answer, lifetime } = reply;
+    cache.store(job.key, job.request.kind, answer.clone(), lifetime);
+    answer
 }

@@ -32,10 +32,12 @@ pub mod local_users;
 pub mod login;
 pub mod patience;
 pub mod sessions;
+pub mod subscriptions;
 
 pub mod api;
 pub mod cache;
 pub mod pool;
+pub mod vault;
 
 pub mod config;
 pub mod policy;
@@ -43,6 +45,7 @@ pub mod policy;
 pub mod answer;
 pub mod field;
 pub mod question;
+pub mod rules;
 
 pub mod clock;
 pub mod journal;

@@ -11,14 +11,18 @@
 
 #![forbid(unsafe_code)]
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use crate::answer::Outcome;
+use crate::answer::{Outcome, Terms};
 use crate::cache::Key;
 use crate::pool::Ticket;
 use crate::sync::lock;
+use crate::vault::SealedQuestion;
+
+/// How many questions are remembered that are not to wait.
+const NOT_TO_WAIT: usize = 10_000;
 
 /// Calls the broker's thread; from a worker.
 pub type Ring = Arc<dyn Fn() + Send + Sync>;
@@ -33,6 +37,10 @@ pub struct Waiting {
     pub placeholder: String,
     /// The question's key, by which the session is known later.
     pub key: Key,
+    /// The question itself, for asking it again.
+    pub question: Option<SealedQuestion>,
+    /// What the API granted, once it has.
+    pub terms: Option<Arc<Terms>>,
 }
 
 /// What workers have brought for the broker's thread.
@@ -77,6 +85,8 @@ pub struct Logins {
 struct State {
     waiting: HashMap<String, (u64, Waiting)>,
     generation: u64,
+    /// Questions that are left to the broker, which it can only be told at once.
+    not_to_wait: HashSet<Key>,
     /// The attempt that is being let in right now: the broker already checks its queued messages,
     /// and still knows it by its placeholder.
     entering: Option<Waiting>,
@@ -131,6 +141,21 @@ impl Logins {
         arrived.into_iter().filter_map(verdict).collect()
     }
 
+    /// Whoever comes with this question next is not to wait for its answer.
+    pub fn hurry_next(&self, key: Key) {
+        let mut state = lock(&self.state);
+        if state.not_to_wait.len() >= NOT_TO_WAIT {
+            state.not_to_wait.clear();
+        }
+        state.not_to_wait.insert(key);
+    }
+
+    /// Whether whoever comes with this question may wait for its answer.
+    #[must_use]
+    pub fn may_wait(&self, key: &Key) -> bool {
+        !lock(&self.state).not_to_wait.remove(key)
+    }
+
     /// Marks the attempt that the broker is about to let in; none when it has.
     pub fn set_entering(&self, attempt: Option<Waiting>) {
         lock(&self.state).entering = attempt;
@@ -140,6 +165,12 @@ impl Logins {
     #[must_use]
     pub fn is_placeholder(&self, username: &str) -> bool {
         username.ends_with(&self.mark)
+    }
+
+    /// Whether this client is being let in.
+    #[must_use]
+    pub fn is_entering(&self, client_id: &str) -> bool {
+        lock(&self.state).entering.as_ref().is_some_and(|waiting| waiting.client_id == client_id)
     }
 
     /// The attempt that is being let in, if the broker knows it by this name.
@@ -165,6 +196,8 @@ mod tests {
             address: None,
             placeholder: logins.placeholder(username),
             key: Key::from_number(1),
+            question: None,
+            terms: None,
         }
     }
 
@@ -179,9 +212,9 @@ mod tests {
         let (second, land_second) = Ticket::for_test();
         logins.wait(attempt(&logins, "good"), first);
         logins.wait(attempt(&logins, "bad"), second);
-        land_first(Ok(Answer::Allow));
+        land_first(Ok(Answer::ALLOW));
         assert!(logins.arrived().is_empty(), "the first attempt has left");
-        land_second(Ok(Answer::Deny));
+        land_second(Ok(Answer::DENY));
         assert_eq!(names(logins.arrived()), ["bad"]);
         assert!(logins.arrived().is_empty());
     }
@@ -192,7 +225,7 @@ mod tests {
         let (ticket, land) = Ticket::for_test();
         logins.wait(attempt(&logins, "good"), ticket);
         logins.forget("c");
-        land(Ok(Answer::Allow));
+        land(Ok(Answer::ALLOW));
         assert!(logins.arrived().is_empty());
     }
 
@@ -200,7 +233,7 @@ mod tests {
     fn an_answer_that_is_there_already_arrives_too() {
         let logins = logins();
         let (ticket, land) = Ticket::for_test();
-        land(Ok(Answer::Allow));
+        land(Ok(Answer::ALLOW));
         logins.wait(attempt(&logins, "good"), ticket);
         assert_eq!(names(logins.arrived()), ["good"]);
     }

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use log::Level;
 
@@ -20,14 +21,19 @@ use crate::patience::Patience;
 use crate::policy::OnError;
 use crate::pool::{Asked, Spawn};
 use crate::question::{Kind, Question};
-use crate::sessions::{Session, Sessions};
+use crate::sessions::Sessions;
+use crate::subscriptions::Subscriptions;
 
 mod access;
 mod entrance;
+mod fan_out;
 mod pulse;
+mod vigil;
 pub use entrance::{Attempt, Reply};
 
+use fan_out::LastFanOut;
 use pulse::Pulse;
+use vigil::Finding;
 
 /// One instance of the plugin; a broker may hold several, and they share nothing.
 pub struct Plugin {
@@ -38,10 +44,15 @@ pub struct Plugin {
     local_users: Option<LocalUsers>,
     logins: Logins,
     sessions: Sessions,
-    /// Sessions that a check in the background found denied.
-    revoked: Arc<Arrivals<Session>>,
+    /// What asking again about clients that are in came to.
+    findings: Arc<Arrivals<Finding>>,
+    /// How many of them are being asked about because their time has come.
+    checks_under_way: Arc<AtomicUsize>,
+    subscriptions: Subscriptions,
+    last_fan_out: LastFanOut,
     pulse: Pulse,
     abilities: Abilities,
+    clock: Arc<dyn Clock>,
 }
 
 /// What the broker, and the process that it runs in, can do for the plugin.
@@ -86,8 +97,12 @@ impl Plugin {
             patience: Patience::new(config.max_block, config.max_block_percent, clock.clone()),
             logins: Logins::new(Arc::clone(&abilities.ring)),
             sessions: Sessions::default(),
-            revoked: Arrivals::new(Arc::clone(&abilities.ring)),
-            pulse: Pulse::new(clock),
+            findings: Arrivals::new(Arc::clone(&abilities.ring)),
+            checks_under_way: Arc::default(),
+            subscriptions: Subscriptions::default(),
+            last_fan_out: LastFanOut::default(),
+            pulse: Pulse::new(Arc::clone(&clock)),
+            clock,
             config,
             journal,
             engine,
@@ -142,7 +157,8 @@ impl Plugin {
     }
 
     /// The broker looks up, as it does at least ten times a second: finishes the logins whose
-    /// verdict has come, and disconnects whom a check in the background found denied.
+    /// verdict has come, disconnects whom the API no longer lets in, and has those asked about whose
+    /// time has come.
     pub fn tick(&self, broker: &dyn Broker) {
         self.pulse.beat();
         self.catch_up(broker);
@@ -160,13 +176,10 @@ impl Plugin {
         for (waiting, outcome) in self.logins.arrived() {
             self.finish_login(broker, waiting, &outcome);
         }
-        for session in self.revoked.take() {
-            if self.sessions.holds(&session) {
-                let id = &session.client_id;
-                log::info!(logger: *self.journal, "disconnected {id:?}: the API now denies its login");
-                broker.disconnect(id);
-            }
+        for finding in self.findings.take() {
+            self.act_on(broker, finding);
         }
+        self.check_due();
     }
 
     /// SIGHUP: reads the local users' file again. Cached answers stay; each has its lifetime. The
@@ -188,6 +201,7 @@ impl Plugin {
     /// The client of this handle has left, or its session has gone offline.
     pub fn left(&self, handle: usize) {
         self.sessions.end(handle);
+        self.subscriptions.end(handle);
     }
 
     /// Notes a panic that was contained in a callback.

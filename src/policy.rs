@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::answer::{Answer, Decision, Failure, Outcome};
+use crate::answer::{Decision, Failure, Outcome, Verdict};
 use crate::question::Kind;
 
 /// The option `on_error`: what follows when the API fails and nothing is cached.
@@ -20,8 +20,11 @@ pub enum OnError {
 #[must_use]
 pub fn decide(kind: Kind, outcome: &Outcome, on_error: OnError) -> Decision {
     match (outcome, kind, on_error) {
-        (Ok(Answer::Allow), _, _) => Decision::Allow,
-        (Ok(Answer::Deny), _, _) => Decision::Deny,
+        (Ok(answer), _, _) => match answer.verdict {
+            Verdict::Allow => Decision::Allow,
+            Verdict::Deny => Decision::Deny,
+            Verdict::Ignore => Decision::Defer,
+        },
         (Err(Failure::NotYet), Kind::Login, _) => Decision::Unavailable,
         (Err(_), _, OnError::Allow) => Decision::Allow,
         (Err(_), _, OnError::Defer) => Decision::Defer,
@@ -32,6 +35,7 @@ pub fn decide(kind: Kind, outcome: &Outcome, on_error: OnError) -> Decision {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::answer::Answer;
 
     const ON_ERROR: [OnError; 3] = [OnError::Deny, OnError::Defer, OnError::Allow];
 
@@ -39,8 +43,9 @@ mod tests {
     fn an_answer_is_final_whatever_on_error_says() {
         for kind in [Kind::Login, Kind::Access] {
             for on_error in ON_ERROR {
-                assert_eq!(decide(kind, &Ok(Answer::Allow), on_error), Decision::Allow);
-                assert_eq!(decide(kind, &Ok(Answer::Deny), on_error), Decision::Deny);
+                assert_eq!(decide(kind, &Ok(Answer::ALLOW), on_error), Decision::Allow);
+                assert_eq!(decide(kind, &Ok(Answer::DENY), on_error), Decision::Deny);
+                assert_eq!(decide(kind, &Ok(Answer::IGNORE), on_error), Decision::Defer);
             }
         }
     }

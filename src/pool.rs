@@ -9,39 +9,45 @@
 
 #![forbid(unsafe_code)]
 
-use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use crate::answer::{Answer, Failure, Outcome};
 use crate::sync::lock;
 
-/// Questions with somebody waiting that may queue for a worker. More of them could not be answered
-/// before their askers give up.
-const URGENT: usize = 4096;
+mod flight;
+mod queue;
+pub use flight::{Landing, Ticket};
 
-/// Questions without anybody waiting that may queue; each is as large as its request.
-const QUIET: usize = 65_536;
+use flight::Flight;
+use queue::Queue;
 
 /// Starts a named thread. The broker's process wants its signals on its own thread, so the real
 /// one starts them with all signals blocked.
 pub type Spawn = fn(name: String, body: Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>>;
 
-/// Asks the API; called on a worker.
-type Work<J> = dyn Fn(J, Landing<'_>) + Send + Sync;
+/// Asks the API; called on a worker, with the jobs that it takes at once.
+type Work<J> = dyn Fn(Vec<(J, Landing<'_>)>) + Send + Sync;
+
+/// Which jobs a worker may take at once, and how many. What waits in the queue then goes together:
+/// under load, that is most of it.
+pub struct Batching<J> {
+    pub most: usize,
+    pub joins: fn(&J) -> bool,
+}
 
 /// A bounded number of workers, started as they are needed.
 pub struct Pool<K, J> {
     shared: Arc<Shared<K, J>>,
-    spawn: Spawn,
 }
 
 struct Shared<K, J> {
     work: Box<Work<J>>,
+    batching: Batching<J>,
+    spawn: Spawn,
     max_workers: usize,
     state: Mutex<State<K, J>>,
     /// Rung when a job is queued, and when the pool closes.
@@ -49,98 +55,16 @@ struct Shared<K, J> {
 }
 
 struct State<K, J> {
-    urgent: VecDeque<K>,
-    quiet: VecDeque<K>,
-    flights: HashMap<K, (Arc<Flight>, Stage<J>)>,
+    queue: Queue<K, J>,
     workers: Vec<JoinHandle<()>>,
+    /// Workers that were ever started; all of them live until the pool closes.
+    started: usize,
+    /// Whether one of them is not at work yet.
+    starting: bool,
     idle: usize,
     /// Workers that are at a quiet job.
     quiet_workers: usize,
     closed: bool,
-}
-
-/// How far a flight has come. A quiet one that somebody has come to wait for stands in both
-/// queues; whoever takes its job first flies it, and its other entry is passed over.
-enum Stage<J> {
-    Queued { job: J, urgent: bool },
-    Flying,
-}
-
-/// A question on its way.
-#[derive(Default)]
-struct Flight {
-    state: Mutex<Progress>,
-    landed: Condvar,
-}
-
-#[derive(Default)]
-struct Progress {
-    outcome: Option<Outcome>,
-    watchers: Vec<Box<dyn FnOnce(Outcome) + Send>>,
-}
-
-/// The right to a flight's outcome.
-pub struct Ticket {
-    flight: Arc<Flight>,
-    fallback: Option<Answer>,
-}
-
-impl Ticket {
-    fn new(flight: Arc<Flight>) -> Self {
-        Self { flight, fallback: None }
-    }
-
-    /// Has this answer stand in where the flight fails, or does not land in time.
-    #[must_use]
-    pub fn or(self, fallback: Option<Answer>) -> Self {
-        Self { fallback, ..self }
-    }
-
-    /// Waits until the flight has landed, but no longer than `limit`.
-    ///
-    /// # Errors
-    /// The flight failed, or it is still under way. It then goes on, and its answer is stored.
-    pub fn wait(self, limit: Duration) -> Outcome {
-        let state = lock(&self.flight.state);
-        let flying = |state: &mut Progress| state.outcome.is_none();
-        let waited = self.flight.landed.wait_timeout_while(state, limit, flying);
-        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        let outcome = state.outcome.clone().unwrap_or(Err(Failure::NotYet));
-        or(outcome, self.fallback)
-    }
-
-    /// Has `watcher` called with the outcome: at once if the flight has landed, and otherwise on
-    /// the worker that lands it.
-    pub fn watch(self, watcher: impl FnOnce(Outcome) + Send + 'static) {
-        let fallback = self.fallback;
-        let watcher = move |outcome| watcher(or(outcome, fallback));
-        let mut state = lock(&self.flight.state);
-        match state.outcome.clone() {
-            None => state.watchers.push(Box::new(watcher)),
-            Some(outcome) => {
-                drop(state);
-                watcher(outcome);
-            }
-        }
-    }
-}
-
-fn or(outcome: Outcome, fallback: Option<Answer>) -> Outcome {
-    outcome.or_else(|failure| fallback.ok_or(failure))
-}
-
-impl Flight {
-    fn land(&self, outcome: Outcome) {
-        let watchers = {
-            let mut state = lock(&self.state);
-            state.outcome = Some(outcome.clone());
-            std::mem::take(&mut state.watchers)
-        };
-        self.landed.notify_all();
-        for watcher in watchers {
-            watcher(outcome.clone());
-        }
-    }
 }
 
 /// What came of asking.
@@ -151,45 +75,30 @@ pub enum Asked {
     Later(Ticket),
 }
 
-/// A worker's duty to land the flight that it is at. Dropped without a word, as after a panic, it
-/// lands it as a failure.
-pub struct Landing<'a>(Option<Box<dyn FnOnce(Outcome) + 'a>>);
-
-impl Landing<'_> {
-    /// Tells everyone who waits. What the worker does afterwards, nobody waits for.
-    pub fn land(mut self, outcome: Outcome) {
-        if let Some(land) = self.0.take() {
-            land(outcome);
-        }
-    }
-}
-
-impl Drop for Landing<'_> {
-    fn drop(&mut self) {
-        if let Some(land) = self.0.take() {
-            land(Err(Failure::Internal));
-        }
-    }
-}
-
 impl<K, J> Pool<K, J>
 where
     K: Clone + Eq + Hash + Send + 'static,
     J: Send + 'static,
 {
     /// A pool without threads yet: they do not survive a fork, and `mosquitto -d` forks.
-    pub fn new(max_workers: usize, spawn: Spawn, work: Box<Work<J>>) -> Self {
+    pub fn new(
+        max_workers: usize,
+        batching: Batching<J>,
+        spawn: Spawn,
+        work: Box<Work<J>>,
+    ) -> Self {
         let state = State {
-            urgent: VecDeque::new(),
-            quiet: VecDeque::new(),
-            flights: HashMap::new(),
+            queue: Queue::default(),
             workers: Vec::new(),
+            started: 0,
+            starting: false,
             idle: 0,
             quiet_workers: 0,
             closed: false,
         };
-        let shared = Shared { work, max_workers, state: Mutex::new(state), bell: Condvar::new() };
-        Self { shared: Arc::new(shared), spawn }
+        let (state, bell) = (Mutex::new(state), Condvar::new());
+        let shared = Shared { work, batching, spawn, max_workers, state, bell };
+        Self { shared: Arc::new(shared) }
     }
 
     /// Joins the flight under this key, or starts one.
@@ -203,14 +112,14 @@ where
         job: impl FnOnce() -> J,
     ) -> Asked {
         let mut state = lock(&self.shared.state);
-        if let Some(flight) = state.hurry(key) {
+        if let Some(flight) = state.queue.hurry(key) {
             self.shared.bell.notify_one();
             return Asked::Later(Ticket::new(flight));
         }
         if let Some(answer) = known() {
             return Asked::Now(Ok(answer));
         }
-        match self.take_off(&mut state, key, job(), true) {
+        match self.take_off(state, key, job(), true) {
             Ok(flight) => Asked::Later(Ticket::new(flight)),
             Err(failure) => Asked::Now(Err(failure)),
         }
@@ -219,19 +128,41 @@ where
     /// Joins the flight under this key, or starts one, that nobody waits for.
     ///
     /// # Errors
-    /// The pool is closed, its queue is full, or it has no thread.
+    /// The pool is closed, or its queue is full.
     pub fn ask_quietly(&self, key: &K, job: impl FnOnce() -> J) -> Result<Ticket, Failure> {
-        let mut state = lock(&self.shared.state);
-        let flight = match state.flights.get(key) {
-            Some((flight, _)) => Arc::clone(flight),
-            None => self.take_off(&mut state, key, job(), false)?,
+        let state = lock(&self.shared.state);
+        let joined = state.queue.flight(key).cloned();
+        let flight = match joined {
+            Some(flight) => flight,
+            None => self.take_off(state, key, job(), false)?,
         };
         Ok(Ticket::new(flight))
     }
 
+    /// Whether a question is on its way.
+    #[must_use]
+    pub fn is_under_way(&self, key: &K) -> bool {
+        lock(&self.shared.state).queue.flight(key).is_some()
+    }
+
+    /// Starts a flight for each of these questions that is not on its way yet: somebody is about
+    /// to wait for them. As many as leave half of the queue free go before what nobody waits for.
+    pub fn ask_ahead(&self, questions: impl Iterator<Item = (K, J)>) {
+        let mut state = lock(&self.shared.state);
+        if state.closed {
+            return;
+        }
+        for (key, job) in questions {
+            state.queue.push_ahead(&key, job);
+        }
+        drop(state);
+        self.shared.bell.notify_all();
+        self.shared.grow();
+    }
+
     fn take_off(
         &self,
-        state: &mut State<K, J>,
+        mut state: MutexGuard<'_, State<K, J>>,
         key: &K,
         job: J,
         urgent: bool,
@@ -239,32 +170,11 @@ where
         if state.closed {
             return Err(Failure::Stopping);
         }
-        let (queue, capacity) =
-            if urgent { (&state.urgent, URGENT) } else { (&state.quiet, QUIET) };
-        if queue.len() >= capacity {
-            return Err(Failure::Overloaded);
-        }
-        let waiting = state.urgent.len() + state.quiet.len();
-        if state.idle <= waiting && state.workers.len() < self.shared.max_workers {
-            match self.start_worker(state.workers.len()) {
-                Ok(worker) => state.workers.push(worker),
-                // With other workers the job only waits longer.
-                Err(_) if state.workers.is_empty() => return Err(Failure::Internal),
-                Err(_) => {}
-            }
-        }
-        let flight = Arc::new(Flight::default());
-        state.flights.insert(key.clone(), (Arc::clone(&flight), Stage::Queued { job, urgent }));
-        let queue = if urgent { &mut state.urgent } else { &mut state.quiet };
-        queue.push_back(key.clone());
+        let flight = state.queue.push(key, job, urgent)?;
+        drop(state);
         self.shared.bell.notify_one();
+        self.shared.grow();
         Ok(flight)
-    }
-
-    fn start_worker(&self, number: usize) -> io::Result<JoinHandle<()>> {
-        let shared = Arc::clone(&self.shared);
-        // Linux shows 15 bytes of a thread's name.
-        (self.spawn)(format!("http-auth-{number}"), Box::new(move || shared.serve()))
     }
 
     /// Lands every flight that still waits, lets the workers finish the ones they are at, and
@@ -274,15 +184,7 @@ where
         let (waiting, workers) = {
             let mut state = lock(&self.shared.state);
             state.closed = true;
-            let mut waiting = Vec::new();
-            state.flights.retain(|_, (flight, stage)| {
-                let queued = matches!(stage, Stage::Queued { .. });
-                if queued {
-                    waiting.push(Arc::clone(flight));
-                }
-                !queued
-            });
-            (waiting, std::mem::take(&mut state.workers))
+            (state.queue.recall(), std::mem::take(&mut state.workers))
         };
         self.shared.bell.notify_all();
         for flight in waiting {
@@ -297,40 +199,63 @@ where
 }
 
 impl<K: Clone + Eq + Hash, J> State<K, J> {
-    /// The flight under this key, which from now on somebody waits for.
-    fn hurry(&mut self, key: &K) -> Option<Arc<Flight>> {
-        let (flight, stage) = self.flights.get_mut(key)?;
-        if let Stage::Queued { urgent: urgent @ false, .. } = stage {
-            *urgent = true;
-            self.urgent.push_back(key.clone());
-        }
-        Some(Arc::clone(flight))
-    }
-
-    /// The next job, and whether it is a quiet one.
-    fn next(&mut self, max_quiet: usize) -> Option<(K, J, bool)> {
-        loop {
-            let may_be_quiet = self.quiet_workers < max_quiet;
-            let key = match self.urgent.pop_front() {
-                Some(key) => key,
-                None if may_be_quiet => self.quiet.pop_front()?,
-                None => return None,
-            };
-            let Some((_, stage)) = self.flights.get_mut(&key) else { continue };
-            if let Stage::Queued { job, urgent } = std::mem::replace(stage, Stage::Flying) {
-                return Some((key, job, !urgent));
-            }
-        }
+    /// Whether another worker would have something to do.
+    fn needs_a_worker(&self, max_workers: usize) -> bool {
+        let has_work = self.idle < self.queue.len();
+        has_work && !self.closed && !self.starting && self.started < max_workers
     }
 }
 
-impl<K: Clone + Eq + Hash, J> Shared<K, J> {
+impl<K, J> Shared<K, J>
+where
+    K: Clone + Eq + Hash + Send + 'static,
+    J: Send + 'static,
+{
+    /// Starts a worker if one is needed. A new worker that leaves something to do starts the next
+    /// one: whoever asks pays for one thread at most, though many ask within one pass of the
+    /// broker's loop.
+    fn grow(self: &Arc<Self>) {
+        let number = {
+            let mut state = lock(&self.state);
+            if !state.needs_a_worker(self.max_workers) {
+                return;
+            }
+            state.starting = true;
+            state.started += 1;
+            state.started
+        };
+        let shared = Arc::clone(self);
+        // Linux shows 15 bytes of a thread's name.
+        let body = Box::new(move || shared.serve());
+        let worker = (self.spawn)(format!("http-auth-{number}"), body);
+        let mut state = lock(&self.state);
+        match worker {
+            // Closed meanwhile: whoever closes joins this thread, and it that one.
+            Ok(worker) if state.closed => {
+                drop(state);
+                let _ = worker.join();
+            }
+            Ok(worker) => state.workers.push(worker),
+            Err(_) => {
+                state.starting = false;
+                state.started -= 1;
+                // With other workers the jobs only wait longer.
+                let stranded = if state.started == 0 { state.queue.recall() } else { Vec::new() };
+                drop(state);
+                stranded.iter().for_each(|flight| flight.land(Err(Failure::Internal)));
+            }
+        }
+    }
+
     /// A worker's life.
-    fn serve(&self) {
-        while let Some((key, job, quiet)) = self.next() {
-            let landing = Landing(Some(Box::new(|outcome| self.land(&key, outcome))));
-            // A panic drops the landing, which lands the flight as a failure.
-            let _ = catch_unwind(AssertUnwindSafe(|| (self.work)(job, landing)));
+    fn serve(self: &Arc<Self>) {
+        lock(&self.state).starting = false;
+        while let Some((jobs, quiet)) = self.next() {
+            self.grow();
+            let landing = |key| Landing::new(move |outcome| self.land(&key, outcome));
+            let jobs = jobs.into_iter().map(|(key, job)| (job, landing(key))).collect();
+            // A panic drops the landings, which lands the flights as failures.
+            let _ = catch_unwind(AssertUnwindSafe(|| (self.work)(jobs)));
             if quiet {
                 lock(&self.state).quiet_workers -= 1;
                 self.bell.notify_one();
@@ -338,14 +263,15 @@ impl<K: Clone + Eq + Hash, J> Shared<K, J> {
         }
     }
 
-    fn next(&self) -> Option<(K, J, bool)> {
+    fn next(&self) -> Option<(Vec<(K, J)>, bool)> {
         let mut state = lock(&self.state);
         loop {
             if state.closed {
                 return None;
             }
-            if let Some(next) = state.next(self.max_workers.div_ceil(2)) {
-                state.quiet_workers += usize::from(next.2);
+            let may_be_quiet = state.quiet_workers < self.max_workers.div_ceil(2);
+            if let Some(next) = state.queue.next(may_be_quiet, &self.batching) {
+                state.quiet_workers += usize::from(next.1);
                 return Some(next);
             }
             state.idle += 1;
@@ -355,19 +281,10 @@ impl<K: Clone + Eq + Hash, J> Shared<K, J> {
     }
 
     fn land(&self, key: &K, outcome: Outcome) {
-        let flight = lock(&self.state).flights.remove(key);
-        if let Some((flight, _)) = flight {
+        let flight = lock(&self.state).queue.remove(key);
+        if let Some(flight) = flight {
             flight.land(outcome);
         }
-    }
-}
-
-#[cfg(test)]
-impl Ticket {
-    /// A ticket, and the way to land its flight.
-    pub fn for_test() -> (Self, impl FnOnce(Outcome)) {
-        let flight = Arc::new(Flight::default());
-        (Self::new(Arc::clone(&flight)), move |outcome| flight.land(outcome))
     }
 }
 
@@ -377,6 +294,9 @@ mod tests {
     use std::sync::{Barrier, mpsc};
     use std::thread;
 
+    use std::time::Duration;
+
+    use super::queue::URGENT;
     use super::*;
 
     fn spawn(name: String, body: Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>> {
@@ -390,11 +310,13 @@ mod tests {
     type Job = Box<dyn FnOnce() -> Outcome + Send>;
 
     fn pool(max_workers: usize) -> Pool<u32, Job> {
-        Pool::new(
-            max_workers,
-            spawn,
-            Box::new(|job: Job, landing: Landing<'_>| landing.land(job())),
-        )
+        Pool::new(max_workers, Batching { most: 1, joins: |_| false }, spawn, Box::new(work))
+    }
+
+    fn work(jobs: Vec<(Job, Landing<'_>)>) {
+        for (job, landing) in jobs {
+            landing.land(job());
+        }
     }
 
     fn ask(
@@ -427,10 +349,10 @@ mod tests {
                     let answers = known.clone();
                     let job: Job = Box::new(move || {
                         requests.fetch_add(1, Ordering::SeqCst);
-                        *lock(&answers) = Some(Answer::Allow);
-                        Ok(Answer::Allow)
+                        *lock(&answers) = Some(Answer::ALLOW);
+                        Ok(Answer::ALLOW)
                     });
-                    match pool.ask(&1, || *lock(&known), || job) {
+                    match pool.ask(&1, || lock(&known).clone(), || job) {
                         Asked::Now(outcome) => outcome,
                         Asked::Later(ticket) => ticket.wait(PATIENCE),
                     }
@@ -439,7 +361,7 @@ mod tests {
             })
             .collect();
         for asker in askers {
-            assert_eq!(asker.join().unwrap(), Ok(Answer::Allow));
+            assert_eq!(asker.join().unwrap(), Ok(Answer::ALLOW));
         }
         assert_eq!(requests.load(Ordering::SeqCst), 1);
         pool.shut_down(|| {});
@@ -456,17 +378,20 @@ mod tests {
                 let gate = gate.clone();
                 ask(&pool, key, move || {
                     lock(&gate).recv().unwrap();
-                    Ok(Answer::Deny)
+                    Ok(Answer::DENY)
                 })
             })
             .collect();
-        assert_eq!(workers(&pool), 3);
+        while workers(&pool) < 3 {
+            thread::yield_now();
+        }
         for _ in 0..10 {
             release.send(()).unwrap();
         }
         for ticket in tickets {
-            assert_eq!(ticket.wait(PATIENCE), Ok(Answer::Deny));
+            assert_eq!(ticket.wait(PATIENCE), Ok(Answer::DENY));
         }
+        assert_eq!(workers(&pool), 3);
         pool.shut_down(|| {});
     }
 
@@ -475,7 +400,7 @@ mod tests {
         let pool = pool(1);
         let failed = ask(&pool, 1, || panic!("a defect, on purpose")).wait(PATIENCE);
         assert_eq!(failed, Err(Failure::Internal));
-        assert_eq!(ask(&pool, 1, || Ok(Answer::Allow)).wait(PATIENCE), Ok(Answer::Allow));
+        assert_eq!(ask(&pool, 1, || Ok(Answer::ALLOW)).wait(PATIENCE), Ok(Answer::ALLOW));
         assert_eq!(workers(&pool), 1);
         pool.shut_down(|| {});
     }
@@ -491,11 +416,11 @@ mod tests {
             Err(Failure::ConnectionLost)
         });
         is_started.recv().unwrap();
-        let queued = ask(&pool, 2, || Ok(Answer::Allow));
+        let queued = ask(&pool, 2, || Ok(Answer::ALLOW));
         pool.shut_down(move || interrupt.send(()).unwrap());
         assert_eq!(under_way.wait(PATIENCE), Err(Failure::ConnectionLost));
         assert_eq!(queued.wait(PATIENCE), Err(Failure::Stopping));
-        let late = pool.ask(&3, || None, || Box::new(|| Ok(Answer::Allow)));
+        let late = pool.ask(&3, || None, || Box::new(|| Ok(Answer::ALLOW)));
         assert!(matches!(late, Asked::Now(Err(Failure::Stopping))));
     }
 
@@ -507,7 +432,7 @@ mod tests {
         let ticket = ask(&pool, 1, move || {
             gate.recv().unwrap();
             landed.send(()).unwrap();
-            Ok(Answer::Allow)
+            Ok(Answer::ALLOW)
         });
         assert_eq!(ticket.wait(Duration::ZERO), Err(Failure::NotYet));
         release.send(()).unwrap();
@@ -522,7 +447,7 @@ mod tests {
         let _ = ask(pool, u32::MAX, move || {
             started.send(()).unwrap();
             let _ = gate.recv();
-            Ok(Answer::Allow)
+            Ok(Answer::ALLOW)
         });
         is_started.recv().unwrap();
         release
@@ -538,7 +463,7 @@ mod tests {
             move || -> Job {
                 Box::new(move || {
                     tell.send(name).unwrap();
-                    Ok(Answer::Allow)
+                    Ok(Answer::ALLOW)
                 })
             }
         };
@@ -551,7 +476,7 @@ mod tests {
         drop(release);
         for asked in [urgent, hurried] {
             let Asked::Later(ticket) = asked else { panic!("nothing is known") };
-            assert_eq!(ticket.wait(PATIENCE), Ok(Answer::Allow));
+            assert_eq!(ticket.wait(PATIENCE), Ok(Answer::ALLOW));
         }
         let order: Vec<_> = told.iter().take(4).collect();
         assert_eq!(order, ["urgent", "hurried", "quiet", "last"]);
@@ -570,12 +495,12 @@ mod tests {
             let job = || -> Job {
                 Box::new(move || {
                     let _ = lock(&gate).recv();
-                    Ok(Answer::Allow)
+                    Ok(Answer::ALLOW)
                 })
             };
             let _ = pool.ask_quietly(&key, job).unwrap();
         }
-        assert_eq!(ask(&pool, 9, || Ok(Answer::Deny)).wait(PATIENCE), Ok(Answer::Deny));
+        assert_eq!(ask(&pool, 9, || Ok(Answer::DENY)).wait(PATIENCE), Ok(Answer::DENY));
         pool.shut_down(move || drop(release));
     }
 
@@ -588,13 +513,43 @@ mod tests {
             let tell = tell.clone();
             move |outcome| tell.send((name, outcome)).unwrap()
         };
-        let first = ask(&pool, 1, || Ok(Answer::Deny));
-        let second = ask(&pool, 1, || Ok(Answer::Allow));
+        let first = ask(&pool, 1, || Ok(Answer::DENY));
+        let second = ask(&pool, 1, || Ok(Answer::ALLOW));
         first.watch(watcher("waiting"));
         drop(release);
-        assert_eq!(told.recv().unwrap(), ("waiting", Ok(Answer::Deny)));
+        assert_eq!(told.recv().unwrap(), ("waiting", Ok(Answer::DENY)));
         second.watch(watcher("late"));
-        assert_eq!(told.recv().unwrap(), ("late", Ok(Answer::Deny)));
+        assert_eq!(told.recv().unwrap(), ("late", Ok(Answer::DENY)));
+        pool.shut_down(|| {});
+    }
+
+    #[test]
+    fn what_waits_goes_together_as_far_as_it_joins() {
+        let (tell, told) = mpsc::channel();
+        let (release, gate) = mpsc::channel::<()>();
+        let (tell, gate) = (Mutex::new(tell), Mutex::new(gate));
+        let batching = Batching { most: 3, joins: |number: &u32| *number < 100 };
+        let pool = Pool::new(
+            1,
+            batching,
+            spawn,
+            Box::new(move |jobs: Vec<(u32, Landing<'_>)>| {
+                let numbers: Vec<_> = jobs.iter().map(|(number, _)| *number).collect();
+                lock(&tell).send(numbers).unwrap();
+                let _ = lock(&gate).recv();
+                jobs.into_iter().for_each(|(_, landing)| landing.land(Ok(Answer::ALLOW)));
+            }),
+        );
+        let first = pool.ask_quietly(&200, || 200).unwrap();
+        assert_eq!(told.recv().unwrap(), [200]);
+        pool.ask_ahead([1, 2, 3, 4, 5, 100, 6].map(|number| (number, number)).into_iter());
+        let joined = pool.ask_quietly(&2, || 2).unwrap();
+        drop(release);
+        for together in [vec![1, 2, 3], vec![4, 5], vec![100], vec![6]] {
+            assert_eq!(told.recv().unwrap(), together);
+        }
+        assert_eq!(joined.wait(PATIENCE), Ok(Answer::ALLOW));
+        assert_eq!(first.wait(PATIENCE), Ok(Answer::ALLOW));
         pool.shut_down(|| {});
     }
 
@@ -604,24 +559,21 @@ mod tests {
         let release = busy(&pool);
         let waiting = u32::try_from(URGENT).unwrap();
         for key in 1..=waiting {
-            let _ = ask(&pool, key, || Ok(Answer::Allow));
+            let _ = ask(&pool, key, || Ok(Answer::ALLOW));
         }
-        let refused = pool.ask(&(waiting + 1), || None, || Box::new(|| Ok(Answer::Allow)));
+        let refused = pool.ask(&(waiting + 1), || None, || Box::new(|| Ok(Answer::ALLOW)));
         assert!(matches!(refused, Asked::Now(Err(Failure::Overloaded))));
         pool.shut_down(move || drop(release));
     }
 
     #[test]
-    fn without_a_single_thread_the_question_fails_at_once() {
+    fn without_a_single_thread_the_question_fails() {
         fn no_threads(_: String, _: Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>> {
             Err(io::ErrorKind::WouldBlock.into())
         }
-        let pool: Pool<u32, Job> = Pool::new(
-            4,
-            no_threads,
-            Box::new(|job: Job, landing: Landing<'_>| landing.land(job())),
-        );
-        let asked = pool.ask(&1, || None, || Box::new(|| Ok(Answer::Allow)));
-        assert!(matches!(asked, Asked::Now(Err(Failure::Internal))));
+        let batching = Batching { most: 1, joins: |_: &Job| false };
+        let pool: Pool<u32, Job> = Pool::new(4, batching, no_threads, Box::new(work));
+        let asked = ask(&pool, 1, || Ok(Answer::ALLOW));
+        assert_eq!(asked.wait(PATIENCE), Err(Failure::Internal));
     }
 }

@@ -1,74 +1,387 @@
-//! The clients that the API let in and that are still connected.
+//! What is known of the clients that are connected, and of those that just left.
 //!
-//! On SIGHUP the broker asks about every session again and disconnects each for which the answer
-//! is not a plain yes. That pass is answered from here: a client that is connected with the
-//! credentials that the API accepted stays, and is checked again in the background.
+//! A session lives as long as the broker's client does: it begins when the client is let in and
+//! ends with the broker's event. Two things come after that event: the check of the client's Will,
+//! and for a session that the broker keeps, checks of the messages that it queues. So what the
+//! client may do is remembered for a while longer, in bounded space.
 
 #![forbid(unsafe_code)]
 
-use std::collections::HashMap;
-use std::sync::Mutex;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
+use crate::answer::Terms;
 use crate::cache::Key;
 use crate::sync::lock;
+use crate::vault::SealedQuestion;
+
+/// How much memory may go to clients that have left, in bytes.
+const DEPARTED_BYTES: u64 = 16 << 20;
+
+/// What one of them takes beside its rules: names, the entry, and moka's bookkeeping for it.
+const DEPARTED_ENTRY_BYTES: usize = 400;
 
 /// Live clients by the broker's handle, which is a client's own for as long as it is connected.
-#[derive(Default)]
-pub struct Sessions(Mutex<HashMap<usize, Session>>);
+pub struct Sessions {
+    state: Mutex<State>,
+    departed: moka::sync::Cache<usize, Arc<Departed>>,
+}
 
-/// What is known of a live client.
+#[derive(Default)]
+struct State {
+    live: HashMap<usize, Session>,
+    /// The sessions that must be asked about again, by when.
+    due: BTreeSet<(Instant, usize)>,
+}
+
+/// Whom a session belongs to.
+#[derive(Clone, Copy)]
+pub struct Holder<'a> {
+    pub handle: usize,
+    pub client_id: &'a str,
+    pub username: &'a str,
+}
+
+/// A session, and the login by which it was let in: as long as both agree, what is said of the one
+/// holds for the other.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Session {
+pub struct Admission {
     pub handle: usize,
     pub client_id: String,
     /// The login question that the API answered with yes.
     pub key: Key,
 }
 
+/// What may be done by whoever a session belongs to.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct Standing {
+    /// What the API said when it let the client in.
+    pub terms: Option<Arc<Terms>>,
+    /// Whether the user is a superuser, once that is known.
+    pub is_superuser: Option<bool>,
+}
+
+struct Session {
+    client_id: String,
+    username: String,
+    /// None: it was not the API that let the client in.
+    key: Option<Key>,
+    standing: Standing,
+    /// The login question, for asking again.
+    question: Option<Arc<SealedQuestion>>,
+    due: Option<Instant>,
+}
+
+struct Departed {
+    client_id: String,
+    username: String,
+    standing: Standing,
+}
+
+impl Default for Sessions {
+    fn default() -> Self {
+        let bytes = |departed: &Departed| {
+            let terms = departed.standing.terms.as_ref();
+            let rules = terms.and_then(|terms| terms.rules.as_ref()).map_or(0, |r| r.bytes());
+            u32::try_from(DEPARTED_ENTRY_BYTES + rules).unwrap_or(u32::MAX)
+        };
+        let departed = moka::sync::Cache::builder()
+            .weigher(move |_: &usize, departed: &Arc<Departed>| bytes(departed))
+            .max_capacity(DEPARTED_BYTES)
+            .build();
+        Self { state: Mutex::default(), departed }
+    }
+}
+
 impl Sessions {
-    /// A client was let in. What was known of its handle belonged to another.
-    pub fn begin(&self, session: Session) {
-        lock(&self.0).insert(session.handle, session);
+    /// The API let this client in. What was known of its handle belonged to another.
+    pub fn begin(
+        &self,
+        admission: Admission,
+        username: &str,
+        terms: Option<Arc<Terms>>,
+        question: Option<SealedQuestion>,
+        due: Option<Instant>,
+    ) {
+        let Admission { handle, client_id, key } = admission;
+        let is_superuser = terms.as_ref().and_then(|terms| terms.is_superuser);
+        let session = Session {
+            client_id,
+            username: username.to_owned(),
+            key: Some(key),
+            standing: Standing { terms, is_superuser },
+            question: question.map(Arc::new),
+            due: None,
+        };
+        self.departed.invalidate(&handle);
+        let mut state = lock(&self.state);
+        state.remove(handle);
+        state.live.insert(handle, session);
+        state.schedule(handle, due);
     }
 
-    /// A client left.
+    /// A client left. What it may do stays known for its Will and for what is queued for it.
     pub fn end(&self, handle: usize) {
-        lock(&self.0).remove(&handle);
+        let Some(session) = lock(&self.state).remove(handle) else { return };
+        let Session { client_id, username, standing, .. } = session;
+        if standing != Standing::default() {
+            let departed = Departed { client_id, username, standing };
+            self.departed.insert(handle, Arc::new(departed));
+        }
     }
 
-    /// Whether this very client is still connected, let in with this very question.
+    /// Whether this very client is still connected, let in by this very question.
     #[must_use]
-    pub fn holds(&self, session: &Session) -> bool {
-        lock(&self.0).get(&session.handle) == Some(session)
+    pub fn holds(&self, admission: &Admission) -> bool {
+        lock(&self.state).get(admission).is_some()
+    }
+
+    /// What this client may do, as far as it is known.
+    #[must_use]
+    pub fn standing(&self, holder: Holder<'_>) -> Option<Standing> {
+        {
+            let state = lock(&self.state);
+            if let Some(session) = state.live.get(&holder.handle) {
+                return session.belongs_to(holder).then(|| session.standing.clone());
+            }
+        }
+        let departed = self.departed.get(&holder.handle)?;
+        let same = departed.client_id == holder.client_id && departed.username == holder.username;
+        same.then(|| departed.standing.clone())
+    }
+
+    /// It became known whether this client's user is a superuser. That holds for as long as the
+    /// client is connected, whoever let it in.
+    pub fn set_superuser(&self, holder: Holder<'_>, is_superuser: bool) {
+        let mut state = lock(&self.state);
+        let known = state.live.get_mut(&holder.handle).filter(|known| known.belongs_to(holder));
+        match known {
+            Some(session) => session.standing.is_superuser = Some(is_superuser),
+            None => {
+                let session = Session {
+                    client_id: holder.client_id.to_owned(),
+                    username: holder.username.to_owned(),
+                    key: None,
+                    standing: Standing { terms: None, is_superuser: Some(is_superuser) },
+                    question: None,
+                    due: None,
+                };
+                state.remove(holder.handle);
+                state.live.insert(holder.handle, session);
+            }
+        }
+    }
+
+    /// The API let a client in again that is in already.
+    pub fn renew(&self, admission: &Admission, terms: Option<Arc<Terms>>, due: Option<Instant>) {
+        let mut state = lock(&self.state);
+        let Some(session) = state.get_mut(admission) else { return };
+        let is_superuser = terms.as_ref().and_then(|terms| terms.is_superuser);
+        session.standing = Standing { terms, is_superuser };
+        state.schedule(admission.handle, due);
+    }
+
+    /// A client is to be asked about again at this time.
+    pub fn postpone(&self, admission: &Admission, due: Instant) {
+        let mut state = lock(&self.state);
+        if state.get(admission).is_some() {
+            state.schedule(admission.handle, Some(due));
+        }
+    }
+
+    /// Takes up to `most` sessions whose time has come, with the questions that let them in.
+    #[must_use]
+    pub fn take_due(&self, now: Instant, most: usize) -> Vec<(Admission, Arc<SealedQuestion>)> {
+        let mut state = lock(&self.state);
+        let mut taken = Vec::new();
+        while taken.len() < most {
+            let Some(&(due, handle)) = state.due.first() else { break };
+            if due > now {
+                break;
+            }
+            state.schedule(handle, None);
+            let Some(session) = state.live.get(&handle) else { continue };
+            if let (Some(key), Some(question)) = (session.key, &session.question) {
+                let client_id = session.client_id.clone();
+                taken.push((Admission { handle, client_id, key }, Arc::clone(question)));
+            }
+        }
+        taken
+    }
+
+    /// How many clients are known to be connected.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        lock(&self.state).live.len()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl State {
+    fn get(&self, admission: &Admission) -> Option<&Session> {
+        let session = self.live.get(&admission.handle)?;
+        session.was_admitted_by(admission).then_some(session)
+    }
+
+    fn get_mut(&mut self, admission: &Admission) -> Option<&mut Session> {
+        let session = self.live.get_mut(&admission.handle)?;
+        session.was_admitted_by(admission).then_some(session)
+    }
+
+    fn remove(&mut self, handle: usize) -> Option<Session> {
+        self.schedule(handle, None);
+        self.live.remove(&handle)
+    }
+
+    fn schedule(&mut self, handle: usize, due: Option<Instant>) {
+        let Some(session) = self.live.get_mut(&handle) else { return };
+        if let Some(before) = std::mem::replace(&mut session.due, due) {
+            self.due.remove(&(before, handle));
+        }
+        if let Some(due) = due {
+            self.due.insert((due, handle));
+        }
+    }
+}
+
+impl Session {
+    fn was_admitted_by(&self, admission: &Admission) -> bool {
+        self.key == Some(admission.key) && self.client_id == admission.client_id
+    }
+
+    fn belongs_to(&self, holder: Holder<'_>) -> bool {
+        self.client_id == holder.client_id && self.username == holder.username
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::time::Duration;
 
-    fn session(handle: usize, client_id: &str, key: u32) -> Session {
-        Session { handle, client_id: client_id.into(), key: Key::from_number(key) }
+    use super::*;
+    use crate::clock::{Clock, SystemClock};
+    use crate::question::Kind;
+    use crate::secret::Secret;
+    use crate::vault::Vault;
+
+    fn admission(handle: usize, client_id: &str, key: u32) -> Admission {
+        Admission { handle, client_id: client_id.into(), key: Key::from_number(key) }
+    }
+
+    fn terms(is_superuser: bool) -> Option<Arc<Terms>> {
+        let is_superuser = Some(is_superuser);
+        Some(Arc::new(Terms { is_superuser, rules: None, expire_at: None }))
+    }
+
+    fn holder<'a>(handle: usize, client_id: &'a str, username: &'a str) -> Holder<'a> {
+        Holder { handle, client_id, username }
+    }
+
+    fn begin(sessions: &Sessions, handle: usize, client_id: &str, key: u32) {
+        sessions.begin(admission(handle, client_id, key), "ann", terms(false), None, None);
     }
 
     #[test]
     fn a_session_is_known_by_handle_identifier_and_credentials_until_it_ends() {
         let sessions = Sessions::default();
-        sessions.begin(session(1, "c", 7));
-        assert!(sessions.holds(&session(1, "c", 7)));
-        assert!(!sessions.holds(&session(2, "c", 7)), "another connection");
-        assert!(!sessions.holds(&session(1, "d", 7)), "another client on the same handle");
-        assert!(!sessions.holds(&session(1, "c", 8)), "other credentials");
+        begin(&sessions, 1, "c", 7);
+        assert!(sessions.holds(&admission(1, "c", 7)));
+        assert!(!sessions.holds(&admission(2, "c", 7)), "another connection");
+        assert!(!sessions.holds(&admission(1, "d", 7)), "another client on the same handle");
+        assert!(!sessions.holds(&admission(1, "c", 8)), "other credentials");
         sessions.end(1);
-        assert!(!sessions.holds(&session(1, "c", 7)));
+        assert!(!sessions.holds(&admission(1, "c", 7)));
+        assert!(sessions.is_empty());
     }
 
     #[test]
     fn a_handle_that_is_used_again_belongs_to_the_new_client() {
         let sessions = Sessions::default();
-        sessions.begin(session(1, "c", 7));
-        sessions.begin(session(1, "d", 8));
-        assert!(!sessions.holds(&session(1, "c", 7)));
-        assert!(sessions.holds(&session(1, "d", 8)));
+        begin(&sessions, 1, "c", 7);
+        begin(&sessions, 1, "d", 8);
+        assert!(!sessions.holds(&admission(1, "c", 7)));
+        assert!(sessions.holds(&admission(1, "d", 8)));
+        assert_eq!(sessions.standing(holder(1, "c", "ann")), None);
+    }
+
+    #[test]
+    fn what_a_client_may_do_is_its_own_and_outlives_it() {
+        let sessions = Sessions::default();
+        begin(&sessions, 1, "c", 7);
+        let standing = sessions.standing(holder(1, "c", "ann")).unwrap();
+        assert_eq!(standing.is_superuser, Some(false));
+        sessions.end(1);
+        assert_eq!(sessions.standing(holder(1, "c", "ann")), Some(standing));
+        assert_eq!(sessions.standing(holder(1, "c", "ben")), None, "another user");
+        assert_eq!(sessions.standing(holder(1, "d", "ann")), None, "another client");
+        begin(&sessions, 1, "d", 8);
+        assert_eq!(sessions.standing(holder(1, "c", "ann")), None, "the handle is another's now");
+    }
+
+    #[test]
+    fn nothing_is_kept_of_a_client_of_which_nothing_was_known() {
+        let sessions = Sessions::default();
+        sessions.begin(admission(1, "c", 7), "ann", None, None, None);
+        sessions.end(1);
+        assert_eq!(sessions.standing(holder(1, "c", "ann")), None);
+    }
+
+    #[test]
+    fn a_superuser_is_one_until_it_leaves_or_is_let_in_again() {
+        let sessions = Sessions::default();
+        sessions.set_superuser(holder(1, "c", "ann"), true);
+        let is_superuser =
+            |client_id| sessions.standing(holder(1, client_id, "ann")).and_then(|s| s.is_superuser);
+        assert_eq!(is_superuser("c"), Some(true));
+        sessions.set_superuser(holder(1, "d", "ann"), false);
+        assert_eq!((is_superuser("c"), is_superuser("d")), (None, Some(false)));
+        begin(&sessions, 1, "c", 7);
+        sessions.set_superuser(holder(1, "c", "ann"), true);
+        sessions.renew(&admission(1, "c", 7), None, None);
+        assert_eq!(is_superuser("c"), None);
+    }
+
+    #[test]
+    fn a_session_comes_due_once_and_not_after_its_end() {
+        let (sessions, now) = (Sessions::default(), SystemClock.now());
+        let vault = Vault::random().unwrap();
+        let second = Duration::from_secs(1);
+        for (handle, due) in [(1, now + second), (2, now), (3, now), (4, now)] {
+            let body = vault.seal(&Secret::new(vec![1])).unwrap();
+            let question = SealedQuestion { kind: Kind::Login, body, about: String::new() };
+            let question = Some(question);
+            let admission = admission(handle, "c", 7);
+            sessions.begin(admission, "ann", None, question, Some(due));
+        }
+        sessions.end(4);
+        let taken = |now, most| -> Vec<usize> {
+            let taken = sessions.take_due(now, most);
+            taken.into_iter().map(|(admission, _)| admission.handle).collect()
+        };
+        assert_eq!(taken(now, 1), [2]);
+        assert_eq!(taken(now, 9), [3]);
+        assert!(taken(now, 9).is_empty());
+        sessions.postpone(&admission(2, "c", 7), now + second);
+        assert_eq!(taken(now + second, 9), [1, 2]);
+        assert!(lock(&sessions.state).due.is_empty());
+    }
+
+    #[test]
+    fn a_million_clients_leave_nothing_behind() {
+        let sessions = Sessions::default();
+        for number in 0..1_000_000_usize {
+            let handle = number % 5000;
+            let due = Some(SystemClock.now());
+            sessions.begin(admission(handle, "c", 7), "ann", None, None, due);
+            sessions.end(handle);
+        }
+        let state = lock(&sessions.state);
+        assert!(state.live.is_empty() && state.due.is_empty());
+        assert_eq!(sessions.departed.entry_count(), 0);
     }
 }

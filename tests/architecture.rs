@@ -16,11 +16,13 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["ffi"],
     &["plugin"],
-    &["engine", "login", "patience", "sessions", "local_users", "broker"],
-    &["cache", "pool", "api"],
+    &["engine", "login", "patience", "sessions", "subscriptions", "local_users", "broker"],
+    &["cache", "pool", "api", "vault"],
     &["config", "journal"],
     &["policy", "field"],
-    &["answer", "question", "clock", "secret", "sync"],
+    &["answer"],
+    &["rules"],
+    &["question", "clock", "secret", "sync"],
 ];
 
 /// Every source file, with the top-level module that it belongs to.

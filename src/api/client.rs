@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ureq::http::{HeaderName, HeaderValue, Response};
+use ureq::http::{self, HeaderMap, HeaderName, HeaderValue, header};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::unversioned::transport::{Connector, RustlsConnector};
 use ureq::{Agent, Body, Timeout};
@@ -17,12 +17,32 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::sync::lock;
 
-/// How much of an answer's body is read. An answer is small; a connection whose body is larger is
-/// closed rather than read to its end.
+/// How much is read of a body that says nothing, so that its connection can be used again; one
+/// whose body is larger is closed rather than read to its end.
 const BODY_BYTES: usize = 64 * 1024;
+
+/// How long a body may be that says something: ten thousand rules fit in.
+const JSON_BYTES: usize = 4 * 1024 * 1024;
+
+/// How long a header section may be: a connection's buffers must hold it, and every worker that
+/// opens a connection pays for them, so they are far smaller than the library's own.
+const HEADER_BYTES: usize = 16 * 1024;
+const BUFFER_BYTES: usize = 2 * HEADER_BYTES;
 
 /// Idle connections are dropped after this, so that one to a host that moved away does not stay.
 const IDLE: Duration = Duration::from_secs(60);
+
+/// What of a response matters.
+#[derive(Default)]
+pub struct Response {
+    pub status: u16,
+    /// The body of a 200 that is JSON by its `Content-Type`.
+    pub json: Option<Vec<u8>>,
+    /// All `Cache-Control` lines, joined (RFC 9110, section 5.2).
+    pub cache_control: Option<String>,
+    /// Seconds since the response was made, if it comes out of a cache (RFC 9111, section 5.1).
+    pub age: u64,
+}
 
 /// Sends requests.
 pub struct Client {
@@ -49,11 +69,11 @@ impl Client {
         }
     }
 
-    /// Posts a JSON object and returns the answer's status once the answer is complete.
+    /// Posts a JSON object and returns the response once it is complete.
     ///
     /// A request that a kept-alive connection lost is sent once more on a new connection: the
     /// server closed it while nobody looked, and never saw the request. Nothing else is repeated.
-    pub fn post(&self, url: &str, body: &[u8]) -> Result<u16, Failure> {
+    pub fn post(&self, url: &str, body: &[u8]) -> Result<Response, Failure> {
         let started = self.clock.now();
         let dialled = dial::dialled();
         let agent = lock(&self.agent).clone().ok_or(Failure::Stopping)?;
@@ -67,9 +87,7 @@ impl Client {
             }
             sent => sent,
         }?;
-        let status = response.status().as_u16();
-        read_to_end(response.into_body())?;
-        Ok(status)
+        read(response)
     }
 
     fn send(
@@ -78,7 +96,7 @@ impl Client {
         url: &str,
         body: &[u8],
         timeout: Duration,
-    ) -> Result<Response<Body>, Failure> {
+    ) -> Result<http::Response<Body>, Failure> {
         let mut request = agent.post(url).content_type("application/json");
         for (name, value) in &self.headers {
             request = request.header(name, value);
@@ -126,6 +144,9 @@ fn settings(config: &Config, idle_connections: usize) -> ureq::config::Config {
         .max_idle_connections_per_host(idle_connections)
         .max_idle_age(IDLE)
         .no_delay(true)
+        .max_response_header_size(HEADER_BYTES)
+        .input_buffer_size(BUFFER_BYTES)
+        .output_buffer_size(BUFFER_BYTES)
         .user_agent(concat!("mosquitto-http-auth/", env!("CARGO_PKG_VERSION")))
         .tls_config(tls)
         .build()
@@ -142,31 +163,61 @@ fn headers(config: &Config) -> Vec<(HeaderName, HeaderValue)> {
     config.headers.iter().filter_map(header).collect()
 }
 
+fn read(response: http::Response<Body>) -> Result<Response, Failure> {
+    let (head, body) = response.into_parts();
+    let status = head.status.as_u16();
+    let line = |name| head.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let lines = head.headers.get_all(header::CACHE_CONTROL).iter();
+    let cache_control: Vec<_> = lines.filter_map(|value| value.to_str().ok()).collect();
+    let json = if status == 200 && is_json(&head.headers) {
+        Some(read_json(body)?)
+    } else {
+        read_away(body)?;
+        None
+    };
+    Ok(Response {
+        status,
+        json,
+        cache_control: (!cache_control.is_empty()).then(|| cache_control.join(",")),
+        age: line(header::AGE).and_then(|age| age.trim().parse().ok()).unwrap_or(0),
+    })
+}
+
+/// Whether the body is JSON: `application/json`, or anything that ends in `+json` (RFC 6839).
+fn is_json(headers: &HeaderMap) -> bool {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let essence = value.and_then(|value| value.split(';').next()).unwrap_or_default();
+    let essence = essence.trim().to_ascii_lowercase();
+    essence == "application/json" || essence.ends_with("+json")
+}
+
+fn read_json(body: Body) -> Result<Vec<u8>, Failure> {
+    let mut json = Vec::new();
+    // One byte more than allowed tells that there is more.
+    let limit = JSON_BYTES as u64 + 1;
+    body.into_reader().take(limit).read_to_end(&mut json).map_err(broken_off)?;
+    if json.len() > JSON_BYTES {
+        return Err(Failure::BrokenAnswer(format!("its JSON is longer than {JSON_BYTES} bytes")));
+    }
+    Ok(json)
+}
+
 /// Reads the body away, so that the connection can be used again and a broken answer is noticed.
 /// The rest of one that is too large is left: the connection is closed with it.
-fn read_to_end(body: Body) -> Result<(), Failure> {
+fn read_away(body: Body) -> Result<(), Failure> {
     if body.content_length().is_some_and(|length| length > BODY_BYTES as u64) {
         return Ok(());
     }
-    let mut reader = body.into_reader();
-    let mut buffer = [0; 4096];
-    let mut total = 0;
-    while total <= BODY_BYTES {
-        match reader.read(&mut buffer) {
-            Ok(0) => return Ok(()),
-            Ok(count) => total += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => {
-                return Err(match failure(error.into()) {
-                    Failure::ConnectionLost => {
-                        Failure::BrokenAnswer("the body breaks off".to_owned())
-                    }
-                    failure => failure,
-                });
-            }
-        }
-    }
+    let mut reader = body.into_reader().take(BODY_BYTES as u64 + 1);
+    io::copy(&mut reader, &mut io::sink()).map_err(broken_off)?;
     Ok(())
+}
+
+fn broken_off(error: io::Error) -> Failure {
+    match failure(error.into()) {
+        Failure::ConnectionLost => Failure::BrokenAnswer("the body breaks off".to_owned()),
+        failure => failure,
+    }
 }
 
 fn failure(error: ureq::Error) -> Failure {

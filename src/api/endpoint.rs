@@ -3,11 +3,13 @@
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::breaker::Breaker;
 use super::client::Client;
+use super::reply::{self, Reply};
 use super::wire::{self, Request};
-use crate::answer::{Failure, Outcome};
+use crate::answer::Failure;
 use crate::clock::Clock;
 use crate::config::{Config, Routes};
 use crate::question::Kind;
@@ -28,6 +30,7 @@ impl Endpoint {
             login: url(Kind::Login),
             superuser: url(Kind::Superuser),
             access: url(Kind::Access),
+            batch: config.routes.batch.as_ref().map(|route| format!("{origin}{route}")),
         };
         Self {
             urls,
@@ -37,12 +40,21 @@ impl Endpoint {
         }
     }
 
+    /// Asks these questions, in one request if there are several: then all are answered, or none.
+    /// `unix_time` is now.
+    ///
     /// # Errors
     /// This endpoint did not answer.
-    pub fn ask(&self, request: &Request) -> Outcome {
+    pub fn ask(&self, requests: &[&Request], unix_time: Duration) -> Result<Vec<Reply>, Failure> {
         // A question is only asked where its kind has a route.
-        let url = self.urls.of(request.kind).ok_or(Failure::Internal)?;
-        self.client.post(url, request.body.expose()).and_then(wire::judge)
+        if let [request] = requests {
+            let url = self.urls.of(request.kind).ok_or(Failure::Internal)?;
+            let response = self.client.post(url, request.body.expose())?;
+            return Ok(vec![reply::read(request.kind, &response, unix_time)?]);
+        }
+        let url = self.urls.batch.as_deref().ok_or(Failure::Internal)?;
+        let response = self.client.post(url, wire::batch(requests).expose())?;
+        reply::read_batch(&response, requests.len())
     }
 
     /// Lets go of connections that may lead to a host that is gone.

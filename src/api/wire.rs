@@ -1,4 +1,4 @@
-//! What goes over the wire: the body of a request, and what a status means.
+//! What goes over the wire: the body of a request.
 
 #![forbid(unsafe_code)]
 
@@ -6,7 +6,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use crate::answer::{Answer, Failure, Outcome};
 use crate::field::{Field, Value};
 use crate::question::{About, Access, Kind, Question};
 use crate::secret::Secret;
@@ -77,14 +76,10 @@ fn about(question: &Question<'_>) -> String {
     }
 }
 
-/// What a status means, by itself: 200 allows; a status by which a server says that it could not
-/// answer is a failure (RFC 9110: 408, 425, 429 and 5xx); every other one denies.
-pub fn judge(status: u16) -> Outcome {
-    match status {
-        200 => Ok(Answer::Allow),
-        408 | 425 | 429 | 500..=599 => Err(Failure::Status(status)),
-        _ => Ok(Answer::Deny),
-    }
+/// The body of a batch: these questions' own bodies, in order.
+pub fn batch(requests: &[&Request]) -> Secret {
+    let bodies: Vec<_> = requests.iter().map(|request| request.body.expose()).collect();
+    Secret::new([b"{\"checks\":[", &*bodies.join(&b','), b"]}"].concat())
 }
 
 #[cfg(test)]
@@ -167,14 +162,15 @@ mod tests {
     }
 
     #[test]
-    fn only_200_allows_and_only_a_servers_own_trouble_is_a_failure() {
-        let statuses = |wanted: fn(&Outcome) -> bool| -> Vec<u16> {
-            (100..=999).filter(|status| wanted(&judge(*status))).collect()
+    fn a_batch_holds_the_bodies_in_order() {
+        let client = FakeClient::default();
+        let request = |username| {
+            let question = Question { client: &client, username, about: About::Superuser };
+            Request::new(&question, &[Field::Username])
         };
-        assert_eq!(statuses(|outcome| *outcome == Ok(Answer::Allow)), [200]);
-        let failures: Vec<_> = [408, 425, 429].into_iter().chain(500..=599).collect();
-        assert_eq!(statuses(Result::is_err), failures);
-        assert_eq!(judge(503), Err(Failure::Status(503)));
+        let (ann, ben) = (request("ann"), request("ben"));
+        let body = batch(&[&ann, &ben]);
+        assert_eq!(body.expose(), br#"{"checks":[{"username":"ann"},{"username":"ben"}]}"#);
     }
 
     #[test]

@@ -36,6 +36,7 @@ pub struct Draft {
     pub cache_max_bytes: Option<u64>,
     pub cache_refresh_ahead: Option<bool>,
     pub cache_stale_if_error: Option<u64>,
+    pub cache_revalidate: Option<u64>,
     pub max_block_ms: Option<u64>,
     pub max_block_percent: Option<u8>,
     pub breaker_failures: Option<u64>,
@@ -103,6 +104,7 @@ impl Draft {
             max_bytes: self.cache_max_bytes.unwrap_or(64 << 20),
             refresh_ahead: self.cache_refresh_ahead.unwrap_or(true),
             stale_if_error: seconds(self.cache_stale_if_error, 0),
+            revalidate: seconds(self.cache_revalidate, 0),
         }
     }
 }

@@ -82,8 +82,16 @@ pub static OPTIONS: &[Opt] = &[
         "http_acl_route",
         "unset",
         "The path that answers whether a user may publish to, receive from or subscribe to a \
-         topic. Unset: ACL checks are left to the broker's other means.",
+         topic. Unset: what the rules in a login's answer do not allow is denied, and without \
+         rules ACL checks are left to the broker's other means.",
         |draft, text| draft.routes.access = Some(values::route(text)?)
+    ),
+    opt!(
+        "http_acl_batch_route",
+        "unset",
+        "The path that answers many ACL questions in one request, used when several wait. Needs \
+         `http_acl_route`. Unset: each question is a request.",
+        |draft, text| draft.routes.batch = Some(values::route(text)?)
     ),
     opt!(
         "http_user_fields",
@@ -174,6 +182,14 @@ pub static OPTIONS: &[Opt] = &[
         "0",
         "Seconds past its life that a permission may still serve while the API fails.",
         |draft, text| draft.cache_stale_if_error = Some(number(text, &LIFETIME_S, "seconds")?)
+    ),
+    opt!(
+        "cache_revalidate",
+        "0",
+        "Seconds after which a client that is connected is asked about again in the background, \
+         with the login question that let it in; one that the API now denies is disconnected. 0: \
+         never.",
+        |draft, text| draft.cache_revalidate = Some(number(text, &LIFETIME_S, "seconds")?)
     ),
     opt!(
         "max_block_ms",

@@ -28,6 +28,9 @@ pub fn read(given: &[(String, String)]) -> Result<Config, Vec<Mistake>> {
             "at least one of the options http_user_route and http_acl_route is required",
         ));
     }
+    if draft.routes.batch.is_some() && draft.routes.access.is_none() {
+        mistakes.push(Mistake::overall("option http_acl_batch_route needs http_acl_route"));
+    }
     if draft.ca_file.is_some() && !draft.https {
         mistakes.push(Mistake::overall("option tls_ca_file needs http_protocol https"));
     }
@@ -132,6 +135,7 @@ mod tests {
                 max_bytes: 64 << 20,
                 refresh_ahead: true,
                 stale_if_error: Duration::ZERO,
+                revalidate: Duration::ZERO,
             }
         );
         let breaker = BreakerConfig { failures: 5, rest: Duration::from_secs(5) };
@@ -198,7 +202,7 @@ mod tests {
 
     #[test]
     fn options_of_later_versions_are_unknown_until_they_do_something() {
-        for name in ["tls_verify", "tls_cert_file", "cache_revalidate", "http_method", "compat"] {
+        for name in ["tls_verify", "tls_cert_file", "http_method", "compat"] {
             assert!(mistakes(&[(name, "1")])[0].contains("is not known"), "{name}");
         }
     }

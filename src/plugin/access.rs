@@ -3,10 +3,20 @@
 #![forbid(unsafe_code)]
 
 use super::Plugin;
-use crate::answer::{Answer, Decision, Outcome};
+use crate::answer::{Answer, Decision, Failure, Outcome, Verdict};
 use crate::config::LocalUsersAcl;
 use crate::policy;
 use crate::question::{About, Access, Action, Client, Kind, Question};
+use crate::rules::{Names, Permission};
+use crate::sessions::{Holder, Standing};
+
+/// Who wants to do something, and what is known of it without asking.
+#[derive(Clone, Copy)]
+pub(super) struct Who<'a> {
+    pub client: &'a dyn Client,
+    pub username: &'a str,
+    pub standing: &'a Standing,
+}
 
 impl Plugin {
     /// May this client do this? `username` is none where the client has none.
@@ -17,6 +27,7 @@ impl Plugin {
         action: Action<'_>,
     ) -> Decision {
         if action.access == Access::Unsubscribe {
+            self.subscriptions.remove(client.handle(), action.topic);
             return Decision::Allow;
         }
         if action.access == Access::Write && is_will_of_nobody(client, username) {
@@ -24,18 +35,24 @@ impl Plugin {
         }
         match username {
             Some(name) if self.logins.is_placeholder(name) => match self.logins.entering(name) {
-                Some(entering) => self.access_of(client, Some(&entering.username), action),
+                Some(entering) => {
+                    let is_superuser = entering.terms.as_ref().and_then(|terms| terms.is_superuser);
+                    let standing = Standing { terms: entering.terms, is_superuser };
+                    self.access_of(client, Some(&entering.username), Some(standing), action)
+                }
                 // It waits, or waited in vain; either way nobody has let it in.
                 None => Decision::Deny,
             },
-            _ => self.access_of(client, username, action),
+            _ => self.access_of(client, username, None, action),
         }
     }
 
+    /// `standing` is none where it is to be looked up.
     fn access_of(
         &self,
         client: &dyn Client,
         username: Option<&str>,
+        standing: Option<Standing>,
         action: Action<'_>,
     ) -> Decision {
         if self.config.deny_special_chars && is_special(client.id(), username) {
@@ -44,39 +61,106 @@ impl Plugin {
         let Some(username) = username.or(self.config.anonymous_username.as_deref()) else {
             return Decision::Defer;
         };
+        let standing = standing.or_else(|| self.sessions.standing(holder(client, username)));
+        let standing = &standing.unwrap_or_default();
+        let who = Who { client, username, standing };
         match &self.config.local_users {
             Some(local) if self.is_local(username) => match local.acl {
                 LocalUsersAcl::Allow => Decision::Allow,
                 LocalUsersAcl::Defer => Decision::Defer,
             },
-            _ => self.ask_access(client, username, action),
+            _ => self.access_by_rules(who, action).unwrap_or_else(|| self.ask_access(who, action)),
         }
     }
 
-    /// A superuser may do everything; of anyone else the ACL route is asked. A yes of either is
-    /// final. Without one, a superuser route that failed is a failure: it might have said yes.
-    fn ask_access(&self, client: &dyn Client, username: &str, action: Action<'_>) -> Decision {
-        let ask = |about| -> Outcome {
-            let question = Question { client, username, about };
-            self.ask(self.engine.key(&question), &question)
+    /// What is known without asking: a superuser may do everything, and so may anyone what a rule
+    /// allows. A rule that denies is final only if the user is known to be no superuser.
+    pub(super) fn access_by_rules(&self, who: Who<'_>, action: Action<'_>) -> Option<Decision> {
+        let is_superuser = match who.standing.is_superuser {
+            None if !self.has_route(Kind::Superuser) => Some(false),
+            known => known,
         };
-        let superuser =
-            if self.has_route(Kind::Superuser) { ask(About::Superuser) } else { Ok(Answer::Deny) };
-        if superuser == Ok(Answer::Allow) {
+        if is_superuser == Some(true) {
+            return Some(Decision::Allow);
+        }
+        match (ruling(who, action)?, is_superuser) {
+            (Permission::Allow, _) => Some(Decision::Allow),
+            (Permission::Deny, Some(_)) => Some(Decision::Deny),
+            (Permission::Deny, None) => None,
+        }
+    }
+
+    /// Asks what is not known: first whether the user is a superuser, then the ACL route, unless a
+    /// rule denies. A yes of either is final. Without one, a superuser route that failed is a
+    /// failure: it might have said yes.
+    fn ask_access(&self, who: Who<'_>, action: Action<'_>) -> Decision {
+        let is_superuser = self.ask_superuser(who);
+        if is_superuser == Ok(true) {
             return Decision::Allow;
         }
-        if !self.has_route(Kind::Access) {
-            return match superuser {
-                Ok(_) => Decision::Defer,
-                Err(_) => policy::decide(Kind::Superuser, &superuser, self.config.on_error),
-            };
-        }
-        let outcome = match (ask(About::Access(action)), superuser) {
-            (Ok(Answer::Deny), Err(failure)) => Err(failure),
+        let has_rules = who.standing.terms.as_ref().is_some_and(|terms| terms.rules.is_some());
+        let outcome = if ruling(who, action) == Some(Permission::Deny) {
+            Ok(Answer::DENY)
+        } else if self.has_route(Kind::Access) {
+            self.ask_access_route(who, action)
+        } else if has_rules {
+            Ok(Answer::DENY)
+        } else if is_queued_for_later(who.client, action) {
+            Ok(Answer::ALLOW)
+        } else {
+            Ok(Answer::IGNORE)
+        };
+        let outcome = match (outcome, is_superuser) {
+            (Ok(answer), Err(failure)) if answer.verdict != Verdict::Allow => Err(failure),
             (outcome, _) => outcome,
         };
         policy::decide(Kind::Access, &outcome, self.config.on_error)
     }
+
+    /// Whether the user is a superuser. Once that is known, it holds for as long as the client is
+    /// connected.
+    fn ask_superuser(&self, who: Who<'_>) -> Result<bool, Failure> {
+        if let Some(known) = who.standing.is_superuser {
+            return Ok(known);
+        }
+        if !self.has_route(Kind::Superuser) {
+            return Ok(false);
+        }
+        let Who { client, username, .. } = who;
+        let question = Question { client, username, about: About::Superuser };
+        let answer = self.ask(self.engine.key(&question), &question)?;
+        let is_superuser = answer.verdict == Verdict::Allow;
+        if is_connected(client) && !self.logins.is_entering(client.id()) {
+            self.sessions.set_superuser(holder(client, username), is_superuser);
+        }
+        Ok(is_superuser)
+    }
+
+    fn ask_access_route(&self, who: Who<'_>, action: Action<'_>) -> Outcome {
+        let Who { client, username, .. } = who;
+        let question = Question { client, username, about: About::Access(action) };
+        let key = self.engine.key(&question);
+        if action.access == Access::Read {
+            self.ask_for_other_subscribers(&key, action);
+        }
+        let outcome = self.ask(key, &question);
+        let is_allowed = outcome.as_ref().is_ok_and(|answer| answer.verdict == Verdict::Allow);
+        if action.access == Access::Subscribe && is_allowed {
+            self.note_subscription(who, action.topic);
+        }
+        outcome
+    }
+}
+
+pub(super) fn holder<'a>(client: &'a dyn Client, username: &'a str) -> Holder<'a> {
+    Holder { handle: client.handle(), client_id: client.id(), username }
+}
+
+/// What the client's own rules say.
+fn ruling(who: Who<'_>, action: Action<'_>) -> Option<Permission> {
+    let rules = who.standing.terms.as_ref()?.rules.as_ref()?;
+    let names = Names { username: who.username, client_id: who.client.id() };
+    Some(rules.judge(&action, names)?.permission)
 }
 
 /// A name with a wildcard in it could pass for a topic filter where the API builds one from it.
@@ -85,9 +169,20 @@ fn is_special(id: &str, username: Option<&str>) -> bool {
     special(id) || username.is_some_and(special)
 }
 
+/// Whether the broker will tell when this client leaves. (Version 0 is a stand-in: the broker's own
+/// for whoever published a retained message, or 2.1's for its HTTP API.)
+fn is_connected(client: &dyn Client) -> bool {
+    client.address().is_some() && client.protocol_version() != 0
+}
+
 /// Whether this is the Will of a client that left while its login still waited: the broker
-/// publishes it all the same, of a client without a name and an address. (Version 0 is the broker's
-/// own stand-in for whoever published a retained message.)
+/// publishes it all the same, of a client without a name and an address.
 fn is_will_of_nobody(client: &dyn Client, username: Option<&str>) -> bool {
     username.is_none() && client.address().is_none() && client.protocol_version() != 0
+}
+
+/// Whether a message is about to be queued for a session that the broker restored from disk. When
+/// its client comes back and is let in, the broker asks about every queued message again.
+fn is_queued_for_later(client: &dyn Client, action: Action<'_>) -> bool {
+    action.access == Access::Read && client.address().is_none() && client.protocol_version() != 0
 }

@@ -5,14 +5,15 @@
 use std::sync::Arc;
 
 use super::Plugin;
-use crate::answer::{Answer, Decision, Outcome};
+use crate::answer::{Answer, Decision, Outcome, Terms};
 use crate::broker::Broker;
 use crate::config::{PasswordEncoding, UnavailableReply};
 use crate::login::Waiting;
 use crate::policy::{self, OnError};
 use crate::pool::{Asked, Ticket};
 use crate::question::{About, Client, Kind, Password, Question};
-use crate::sessions::Session;
+use crate::sessions::Admission;
+use crate::vault::SealedQuestion;
 
 /// A client's attempt to log in, or the broker's question whether a session may stay.
 pub struct Attempt<'a> {
@@ -63,9 +64,10 @@ impl Plugin {
             let outcome = self.ask(key, question);
             return Reply::Now(self.decide_login(client, question.username, &outcome));
         }
-        let session = Session { handle: client.handle(), client_id: client.id().to_owned(), key };
-        if self.pulse.may_be_about_a_session() && self.sessions.holds(&session) {
-            self.check_again(session, question);
+        let admission =
+            Admission { handle: client.handle(), client_id: client.id().to_owned(), key };
+        if self.pulse.may_be_about_a_session() && self.sessions.holds(&admission) {
+            self.check_again(admission, question);
             return Reply::Now(Decision::Allow);
         }
         if self.pulse.is_about_a_session() {
@@ -74,8 +76,8 @@ impl Plugin {
             return Reply::Now(Decision::Unavailable);
         }
         let asked = match self.engine.ask(key, question) {
-            Asked::Later(ticket) if self.may_delay(client) => {
-                match self.delay(&session, question, ticket) {
+            Asked::Later(ticket) if self.may_delay(client) && self.logins.may_wait(&key) => {
+                match self.delay(&admission, question, ticket) {
                     Ok(()) => return Reply::Later,
                     Err(ticket) => Asked::Later(ticket),
                 }
@@ -85,16 +87,30 @@ impl Plugin {
         let outcome = self.wait(asked);
         let decision = self.decide_login(client, question.username, &outcome);
         if decision == Decision::Allow {
-            self.sessions.begin(session);
+            let terms = outcome.ok().and_then(|answer| answer.terms);
+            let again = self.is_asked_again(terms.as_ref());
+            let question_again = again.then(|| self.engine.seal(question)).flatten();
+            self.begin(admission, question.username, terms, question_again);
         }
         Reply::Now(decision)
+    }
+
+    fn begin(
+        &self,
+        admission: Admission,
+        username: &str,
+        terms: Option<Arc<Terms>>,
+        question: Option<SealedQuestion>,
+    ) {
+        let due = self.next_check(terms.as_ref());
+        self.sessions.begin(admission, username, terms, question, due);
     }
 
     /// Lets the client wait for its ticket; gives it back if the broker does not take the name that
     /// a waiting client bears.
     fn delay(
         &self,
-        session: &Session,
+        admission: &Admission,
         question: &Question<'_>,
         ticket: Ticket,
     ) -> Result<(), Ticket> {
@@ -103,11 +119,13 @@ impl Plugin {
             return Err(ticket);
         }
         let waiting = Waiting {
-            client_id: session.client_id.clone(),
+            client_id: admission.client_id.clone(),
             username: question.username.to_owned(),
             address: question.client.address().map(str::to_owned),
             placeholder,
-            key: session.key,
+            key: admission.key,
+            question: self.engine.seal(question),
+            terms: None,
         };
         self.logins.wait(waiting, ticket);
         Ok(())
@@ -130,7 +148,7 @@ impl Plugin {
     }
 
     fn decide_login(&self, client: &dyn Client, username: &str, outcome: &Outcome) -> Decision {
-        if *outcome == Ok(Answer::Deny) {
+        if *outcome == Ok(Answer::DENY) {
             self.log_denial(username, client.id(), client.address());
         }
         match policy::decide(Kind::Login, outcome, self.config.on_error) {
@@ -162,7 +180,8 @@ impl Plugin {
         match policy::decide(Kind::Login, outcome, self.config.on_error) {
             Decision::Allow => {
                 let client_id = waiting.client_id.clone();
-                self.logins.set_entering(Some(waiting));
+                let terms = outcome.as_ref().ok().and_then(|answer| answer.terms.clone());
+                self.logins.set_entering(Some(Waiting { terms, ..waiting }));
                 // The broker comes back with questions, and with `connected`, before this returns.
                 broker.finish_login(&client_id, true);
                 self.logins.set_entering(None);
@@ -171,7 +190,12 @@ impl Plugin {
                 self.log_denial(&waiting.username, &waiting.client_id, waiting.address.as_deref());
                 broker.finish_login(&waiting.client_id, false);
             }
-            Decision::Unavailable | Decision::UnavailableAloud | Decision::Defer => {
+            Decision::Defer => {
+                // The broker's other means can only be asked at once, so the client tries again.
+                self.logins.hurry_next(waiting.key);
+                broker.close_by_username(&waiting.placeholder);
+            }
+            Decision::Unavailable | Decision::UnavailableAloud => {
                 broker.close_by_username(&waiting.placeholder);
             }
         }
@@ -179,21 +203,11 @@ impl Plugin {
 
     /// A client is connected. If it waited, it gets its own name back.
     pub fn connected(&self, client: &dyn Client, username: &str) {
-        if let Some(waited) = self.logins.entering(username) {
-            client.set_username(&waited.username);
-            let Waiting { client_id, key, .. } = waited;
-            self.sessions.begin(Session { handle: client.handle(), client_id, key });
-        }
-    }
-
-    /// Asks about a live session in the background. Only a plain denial ends it.
-    fn check_again(&self, session: Session, question: &Question<'_>) {
-        let Some(ticket) = self.engine.ask_again(session.key, question) else { return };
-        let revoked = Arc::clone(&self.revoked);
-        ticket.watch(move |outcome| {
-            if outcome == Ok(Answer::Deny) {
-                revoked.bring(session);
-            }
-        });
+        let Some(waited) = self.logins.entering(username) else { return };
+        client.set_username(&waited.username);
+        let Waiting { client_id, key, username, terms, question, .. } = waited;
+        let question = question.filter(|_| self.is_asked_again(terms.as_ref()));
+        let admission = Admission { handle: client.handle(), client_id, key };
+        self.begin(admission, &username, terms, question);
     }
 }

@@ -1,0 +1,209 @@
+//! What a response means: its status, its headers, and what its body says.
+
+#![forbid(unsafe_code)]
+
+use std::time::Duration;
+
+use super::client::Response;
+use super::statement::Statement;
+use crate::answer::{Answer, Failure, Verdict};
+use crate::question::Kind;
+
+/// The longest that an answer may be kept, whatever the API says.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// An answer, and for how long the API lets it be kept.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Reply {
+    pub answer: Answer,
+    /// None: as long as the configuration says.
+    pub lifetime: Option<Duration>,
+}
+
+/// Reads a response to one question. `unix_time` is now.
+///
+/// # Errors
+/// The response is no answer: its status says that the server failed, or its body is not what the
+/// contract asks for.
+pub fn read(kind: Kind, response: &Response, unix_time: Duration) -> Result<Reply, Failure> {
+    let verdict = verdict(response.status)?;
+    let lifetime = lifetime(response);
+    let reply = Reply { answer: Answer::new(verdict), lifetime };
+    if verdict != Verdict::Allow {
+        return Ok(reply);
+    }
+    match &response.json {
+        None => Ok(reply),
+        Some(json) => with_statement(reply, kind, json, unix_time),
+    }
+}
+
+/// Reads a response of the batch route: one reply for each of `count` questions, in their order.
+///
+/// # Errors
+/// As [`read`]; and any status but 200, which would be the answer to no question in particular.
+pub fn read_batch(response: &Response, count: usize) -> Result<Vec<Reply>, Failure> {
+    if response.status != 200 {
+        return Err(Failure::Status(response.status));
+    }
+    let json = response.json.as_deref().unwrap_or_default();
+    let verdicts = super::statement::batch(json, count).map_err(Failure::BrokenAnswer)?;
+    let lifetime = lifetime(response);
+    let reply = |verdict| Reply { answer: Answer::new(verdict), lifetime };
+    Ok(verdicts.into_iter().map(reply).collect())
+}
+
+/// What a status means, by itself: 200 allows; a status by which a server says that it could not
+/// answer is a failure (RFC 9110: 408, 425, 429 and 5xx); every other one denies.
+fn verdict(status: u16) -> Result<Verdict, Failure> {
+    match status {
+        200 => Ok(Verdict::Allow),
+        408 | 425 | 429 | 500..=599 => Err(Failure::Status(status)),
+        _ => Ok(Verdict::Deny),
+    }
+}
+
+/// What the body adds to a 200; for a login also the terms of the session.
+fn with_statement(
+    reply: Reply,
+    kind: Kind,
+    json: &[u8],
+    unix_time: Duration,
+) -> Result<Reply, Failure> {
+    let statement = Statement::read(json, kind == Kind::Login).map_err(Failure::BrokenAnswer)?;
+    let has_expired = statement.terms.as_ref().is_some_and(|terms| {
+        terms.expire_at.is_some_and(|expire_at| expire_at <= unix_time.as_secs())
+    });
+    let answer = match statement.verdict {
+        // A yes until a time that is over.
+        Some(Verdict::Allow) | None if has_expired => Answer::DENY,
+        Some(Verdict::Allow) | None => {
+            Answer { terms: statement.terms.map(Into::into), ..reply.answer }
+        }
+        Some(verdict) => Answer::new(verdict),
+    };
+    let lifetime = statement.ttl.map(|ttl| ttl.min(LONGEST)).or(reply.lifetime);
+    Ok(Reply { answer, lifetime })
+}
+
+/// The freshness lifetime that `Cache-Control` gives (RFC 9111, sections 4.2.1 and 5.2.2), less
+/// the `Age` that the response already has; none without a directive that says anything about it.
+fn lifetime(response: &Response) -> Option<Duration> {
+    let mut lifetime = None;
+    for directive in response.cache_control.as_deref()?.split(',') {
+        let (name, value) = directive.split_once('=').unwrap_or((directive, ""));
+        let name = name.trim();
+        if name.eq_ignore_ascii_case("no-store") || name.eq_ignore_ascii_case("no-cache") {
+            return Some(Duration::ZERO);
+        }
+        if name.eq_ignore_ascii_case("max-age") {
+            // Invalid freshness information makes a response stale.
+            let seconds = value.trim().trim_matches('"').parse().unwrap_or(0);
+            lifetime = Some(Duration::from_secs(seconds).min(LONGEST));
+        }
+    }
+    lifetime.map(|lifetime| lifetime.saturating_sub(Duration::from_secs(response.age)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Duration = Duration::from_secs(1_700_000_000);
+
+    fn response(status: u16, body: &str) -> Response {
+        Response { status, json: Some(body.as_bytes().to_vec()), ..Response::default() }
+    }
+
+    fn login(body: &str) -> Result<Reply, Failure> {
+        read(Kind::Login, &response(200, body), NOW)
+    }
+
+    #[test]
+    fn only_200_allows_and_only_a_servers_own_trouble_is_a_failure() {
+        let statuses = |wanted: fn(&Result<Verdict, Failure>) -> bool| -> Vec<u16> {
+            (100..=999).filter(|status| wanted(&verdict(*status))).collect()
+        };
+        assert_eq!(statuses(|verdict| *verdict == Ok(Verdict::Allow)), [200]);
+        let failures: Vec<_> = [408, 425, 429].into_iter().chain(500..=599).collect();
+        assert_eq!(statuses(Result::is_err), failures);
+        assert_eq!(verdict(503), Err(Failure::Status(503)));
+    }
+
+    #[test]
+    fn the_body_of_a_200_may_take_it_back() {
+        assert_eq!(login(r#"{"result":"allow"}"#).unwrap().answer, Answer::ALLOW);
+        assert_eq!(login(r#"{"result":"deny"}"#).unwrap().answer, Answer::DENY);
+        assert_eq!(login(r#"{"result":"ignore"}"#).unwrap().answer, Answer::IGNORE);
+    }
+
+    #[test]
+    fn the_body_of_any_other_status_changes_nothing() {
+        let denied = read(Kind::Login, &response(403, r#"{"result":"allow"}"#), NOW).unwrap();
+        assert_eq!(denied.answer, Answer::DENY);
+        let failed = read(Kind::Login, &response(503, r#"{"result":"allow"}"#), NOW);
+        assert_eq!(failed, Err(Failure::Status(503)));
+    }
+
+    #[test]
+    fn a_yes_until_a_time_that_is_over_is_a_no() {
+        let until = |expire_at: u64| {
+            login(&format!(r#"{{"result":"allow","expire_at":{expire_at}}}"#)).unwrap().answer
+        };
+        assert_eq!(until(NOW.as_secs()).verdict, Verdict::Deny);
+        assert_eq!(until(NOW.as_secs() + 1).verdict, Verdict::Allow);
+    }
+
+    #[test]
+    fn terms_are_for_logins_only() {
+        let body = r#"{"is_superuser":true,"acl":"broken","ttl":7}"#;
+        assert!(login(body).is_err());
+        let reply = read(Kind::Access, &response(200, body), NOW).unwrap();
+        assert_eq!(reply.answer, Answer::ALLOW);
+        assert_eq!(reply.lifetime, Some(Duration::from_secs(7)));
+    }
+
+    #[track_caller]
+    fn keeps(cache_control: &str, age: u64, seconds: Option<u64>) {
+        let cache_control = Some(cache_control.to_owned());
+        let response = Response { status: 200, cache_control, age, ..Response::default() };
+        assert_eq!(lifetime(&response), seconds.map(Duration::from_secs));
+    }
+
+    #[test]
+    fn cache_control_says_how_long_an_answer_may_be_kept() {
+        keeps("max-age=60", 0, Some(60));
+        keeps("private, Max-Age=\"60\" ", 0, Some(60));
+        keeps("max-age=60", 20, Some(40));
+        keeps("max-age=60", 80, Some(0));
+        keeps("max-age=60, no-store", 0, Some(0));
+        keeps("No-Cache", 0, Some(0));
+        keeps("max-age=soon", 0, Some(0));
+        keeps("max-age=99999999999", 0, Some(LONGEST.as_secs()));
+        keeps("private", 0, None);
+        keeps("", 0, None);
+    }
+
+    #[test]
+    fn the_body_goes_before_the_header() {
+        let mut response = response(200, r#"{"ttl":300}"#);
+        response.cache_control = Some("no-store".to_owned());
+        let reply = read(Kind::Access, &response, NOW).unwrap();
+        assert_eq!(reply.lifetime, Some(Duration::from_secs(300)));
+    }
+
+    #[test]
+    fn a_batch_is_answered_as_a_whole_or_not_at_all() {
+        let verdicts = |status, body: &str| {
+            read_batch(&response(status, body), 2)
+                .map(|replies| replies.into_iter().map(|reply| reply.answer.verdict).collect())
+        };
+        let both: Vec<_> = verdicts(200, r#"{"results":["allow","deny"]}"#).unwrap();
+        assert_eq!(both, [Verdict::Allow, Verdict::Deny]);
+        for body in ["", "[]", r#"{"results":["allow"]}"#, r#"{"results":["allow","yes"]}"#] {
+            assert!(matches!(verdicts(200, body), Err(Failure::BrokenAnswer(_))), "{body}");
+        }
+        let no = verdicts(403, r#"{"results":["allow","deny"]}"#);
+        assert_eq!(no, Err(Failure::Status(403)));
+    }
+}

@@ -1,0 +1,94 @@
+//! A message to many subscribers, decided by an API that is asked about each.
+//!
+//! The broker asks about one subscriber after another and delivers nothing else meanwhile. So when
+//! the first answer is not known, all the others are asked for at the same time.
+
+#![forbid(unsafe_code)]
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use super::Plugin;
+use super::access::{Who, holder};
+use crate::cache::Key;
+use crate::clock::Clock;
+use crate::field::Field;
+use crate::question::{About, Action, Kind, Question};
+use crate::subscriptions::Portrait;
+use crate::sync::lock;
+
+/// About how many subscribers of one message is asked ahead.
+const MOST: usize = 10_000;
+
+/// For how long the subscribers of a topic are not looked up again: whoever is asked about
+/// meanwhile and was not among them would have them looked up each time.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// The topic whose subscribers were asked about last, and when.
+#[derive(Default)]
+pub struct LastFanOut(Mutex<Option<(String, Instant)>>);
+
+impl LastFanOut {
+    /// Whether this topic's turn has come; it then is the last one.
+    fn begins(&self, topic: &str, clock: &dyn Clock) -> bool {
+        let (mut last, now) = (lock(&self.0), clock.now());
+        let is_same = last
+            .as_ref()
+            .is_some_and(|(before, at)| before == topic && now.duration_since(*at) < PAUSE);
+        if !is_same {
+            *last = Some((topic.to_owned(), now));
+        }
+        !is_same
+    }
+}
+
+impl Plugin {
+    /// Notes that deliveries for this filter to this client will be asked of the API.
+    pub(super) fn note_subscription(&self, who: Who<'_>, filter: &str) {
+        let fields = self.config.fields.of(Kind::Access);
+        let with_certificate =
+            fields.iter().any(|field| matches!(field, Field::CertCommonName | Field::CertSubject));
+        self.subscriptions.add(who.client.handle(), filter, || {
+            Portrait::of(who.client, who.username, with_certificate)
+        });
+    }
+
+    /// A delivery whose answer is not known is the first of many: the same message goes to others
+    /// as well. Without answers that can be kept, asking ahead would be in vain.
+    pub(super) fn ask_for_other_subscribers(&self, key: &Key, action: Action<'_>) {
+        if !self.engine.keeps_access_answers() || self.engine.is_settled(key) {
+            return;
+        }
+        if !self.last_fan_out.begins(action.topic, &*self.clock) {
+            return;
+        }
+        let subscribers = self.subscriptions.of(action.topic, MOST);
+        let unknown = subscribers.iter().filter(|portrait| {
+            let portrait: &Portrait = portrait;
+            let standing = self.sessions.standing(holder(portrait, &portrait.username));
+            let standing = &standing.unwrap_or_default();
+            let who = Who { client: portrait, username: &portrait.username, standing };
+            self.access_by_rules(who, action).is_none()
+        });
+        self.engine.ask_ahead(unknown.map(|portrait| Question {
+            client: &**portrait,
+            username: &portrait.username,
+            about: About::Access(action),
+        }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+
+    #[test]
+    fn the_same_topic_is_looked_up_once_in_a_while() {
+        let (last, clock) = (LastFanOut::default(), ManualClock::new());
+        assert!(last.begins("a", &*clock) && !last.begins("a", &*clock));
+        assert!(last.begins("b", &*clock) && last.begins("a", &*clock));
+        clock.advance(PAUSE);
+        assert!(last.begins("a", &*clock));
+    }
+}

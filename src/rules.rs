@@ -1,0 +1,829 @@
+//! The rules that the API gave for one login, compiled once and judged in memory from then on.
+//!
+//! The first rule that matches decides. Rules are not bound to a client: the names that their
+//! placeholders stand for are passed in, so that many clients can share one set.
+
+#![forbid(unsafe_code)]
+
+use std::fmt;
+
+use crate::question::{Access, Action};
+
+mod filter;
+mod placeholder;
+mod situation;
+mod tree;
+
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod properties;
+
+pub use placeholder::Names;
+use situation::{QosSet, Situations};
+use tree::{Asked, Meaning, Tree};
+
+/// How much text rules may have together, so that every number in a [`Tree`] fits 32 bits.
+const MAX_TEXT: usize = 256 * 1024 * 1024;
+
+/// What an allocator takes for itself and for alignment, about.
+const ALLOCATOR_BYTES: usize = 16;
+
+/// What a rule says of what it matches.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Permission {
+    Allow,
+    Deny,
+}
+
+/// What a rule is about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verb {
+    Publish,
+    /// To subscribe, and to be sent what was subscribed to.
+    Subscribe,
+    /// To be sent messages.
+    Read,
+    All,
+}
+
+/// A rule as the API wrote it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Rule {
+    pub permission: Permission,
+    pub verb: Verb,
+    /// A topic filter that may have placeholders, or `eq ` and one whose wildcards are plain text.
+    pub topic: String,
+    /// Only for these levels of quality of service, each 0, 1 or 2.
+    pub qos: Option<Vec<u8>>,
+    /// Only for messages that are, or are not, retained.
+    pub retain: Option<bool>,
+}
+
+/// What the rules say to an action.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ruling {
+    pub permission: Permission,
+    /// Which rule it is, counted from 0.
+    pub position: usize,
+}
+
+/// A rule that cannot be understood.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BadRule {
+    /// Which rule it is, counted from 0.
+    pub position: usize,
+    pub problem: String,
+}
+
+impl fmt::Display for BadRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "rule {}: {}", self.position + 1, self.problem)
+    }
+}
+
+impl std::error::Error for BadRule {}
+
+/// What is kept of a rule beside the tree.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Kept {
+    /// Where its topic begins; it ends where the next one begins.
+    topic: u32,
+    permission: Permission,
+    verb: Verb,
+    qos: QosSet,
+    retain: Option<bool>,
+}
+
+/// Rules in their order.
+pub struct Rules {
+    kept: Vec<Kept>,
+    tree: Tree,
+}
+
+impl Rules {
+    /// # Errors
+    /// A topic is no topic filter or has an unknown placeholder, or a level of quality of service
+    /// is none. One bad rule spoils them all, since the rest may mean something else without it.
+    pub fn compile(rules: Vec<Rule>) -> Result<Self, BadRule> {
+        let mut compiled = Self { kept: Vec::with_capacity(rules.len()), tree: Tree::new() };
+        for (position, rule) in rules.into_iter().enumerate() {
+            compiled.add(&rule).map_err(|problem| BadRule { position, problem })?;
+        }
+        compiled.tree.shrink();
+        Ok(compiled)
+    }
+
+    fn add(&mut self, rule: &Rule) -> Result<(), String> {
+        check(rule)?;
+        if self.tree.text().len() + rule.topic.len() > MAX_TEXT {
+            return Err("the rules are too long altogether".into());
+        }
+        let position = self.kept.len() as u32;
+        let topic = self.tree.add_text(&rule.topic);
+        let qos = rule.qos.as_deref().map_or(QosSet::ANY, QosSet::of);
+        let Rule { permission, verb, retain, .. } = *rule;
+        let kept = Kept { topic, permission, verb, qos, retain };
+        self.kept.push(kept);
+        let (_, filter) = reading(&rule.topic);
+        let begin = topic + (rule.topic.len() - filter.len()) as u32;
+        for meaning in [Meaning::Filter, Meaning::Literal] {
+            let situations = kept.situations(&rule.topic, meaning);
+            if situations != Situations::NONE {
+                self.tree.insert(meaning, filter, begin, position, situations);
+            }
+        }
+        Ok(())
+    }
+
+    /// What the first rule that matches says; none when no rule does, or when the action is none
+    /// for rules to judge.
+    #[must_use]
+    pub fn judge(&self, action: &Action<'_>, names: Names<'_>) -> Option<Ruling> {
+        let situation = Situations::of(action)?;
+        let is_filter = action.access == Access::Subscribe;
+        let topic = if is_filter { filter::asked(action.topic)? } else { action.topic };
+        if topic.is_empty() {
+            return None;
+        }
+        let position = self.tree.first(&Asked { topic, is_filter, situation, names })? as usize;
+        let permission = self.kept.get(position)?.permission;
+        Some(Ruling { permission, position })
+    }
+
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.kept.len()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.kept.is_empty()
+    }
+
+    /// About how much memory it takes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let kept = self.kept.capacity() * size_of::<Kept>() + ALLOCATOR_BYTES;
+        size_of::<Self>() + kept + self.tree.heap_bytes()
+    }
+
+    /// A rule in an operator's words, such as `rule 2 (allow publish devices/${clientid}/up/#)`,
+    /// counted from 1.
+    #[must_use]
+    pub fn describe(&self, position: usize) -> Option<String> {
+        let kept = self.kept.get(position)?;
+        let permission = match kept.permission {
+            Permission::Allow => "allow",
+            Permission::Deny => "deny",
+        };
+        let verb = match kept.verb {
+            Verb::Publish => "publish",
+            Verb::Subscribe => "subscribe",
+            Verb::Read => "read",
+            Verb::All => "all",
+        };
+        let topic = shown(self.topic(position)?);
+        let mut text = format!("rule {} ({permission} {verb} {topic}", position + 1);
+        if kept.qos != QosSet::ANY {
+            let levels = (0..=2).filter(|qos| kept.qos.contains(*qos));
+            let levels: Vec<_> = levels.map(|qos| qos.to_string()).collect();
+            text = format!("{text}, qos {}", levels.join(" or "));
+        }
+        if let Some(retain) = kept.retain {
+            text = format!("{text}, retain {retain}");
+        }
+        Some(text + ")")
+    }
+
+    fn topic(&self, position: usize) -> Option<&str> {
+        let begin = self.kept.get(position)?.topic as usize;
+        let next = self.kept.get(position + 1).map(|next| next.topic as usize);
+        self.tree.text().get(begin..next.unwrap_or(self.tree.text().len()))
+    }
+}
+
+/// Rules that were written alike are alike.
+impl PartialEq for Rules {
+    fn eq(&self, other: &Self) -> bool {
+        self.kept == other.kept && self.tree.text() == other.tree.text()
+    }
+}
+
+impl Eq for Rules {}
+
+impl fmt::Debug for Rules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries((0..self.len()).filter_map(|at| self.describe(at))).finish()
+    }
+}
+
+impl Kept {
+    /// Where the rule has a say when its topic is taken in this meaning.
+    fn situations(self, topic: &str, meaning: Meaning) -> Situations {
+        let (written, _) = reading(topic);
+        let publishes = matches!(self.verb, Verb::Publish | Verb::All);
+        let subscribes = matches!(self.verb, Verb::Subscribe | Verb::All);
+        let mut situations = Situations::NONE;
+        if meaning == written && publishes {
+            situations = Situations::narrowed(Access::Write, self.qos, self.retain);
+        }
+        if meaning == written && subscribes {
+            situations = situations.or(Situations::narrowed(Access::Subscribe, self.qos, None));
+        }
+        if meaning == written && self.verb == Verb::Read {
+            situations = Situations::narrowed(Access::Read, self.qos, self.retain);
+        }
+        // Who may subscribe to literally `a/#` must be sent what arrives there. Who may not can
+        // have other subscriptions, whose messages that denial is not about.
+        let delivered = match self.permission {
+            Permission::Allow => Meaning::Filter,
+            Permission::Deny => written,
+        };
+        if meaning == delivered && subscribes {
+            situations = situations.or(Situations::any(Access::Read));
+        }
+        situations
+    }
+}
+
+/// What a rule's topic means, and the filter in it.
+fn reading(topic: &str) -> (Meaning, &str) {
+    match topic.strip_prefix("eq ") {
+        Some(filter) => (Meaning::Literal, filter),
+        None => (Meaning::Filter, topic),
+    }
+}
+
+fn check(rule: &Rule) -> Result<(), String> {
+    let topic = shown(&rule.topic);
+    if let Some(unknown) = placeholder::unknown(&rule.topic) {
+        let unknown = shown(unknown);
+        let problem = "is unknown: there are ${username} and ${clientid}";
+        return Err(format!("the topic \"{topic}\" has a placeholder, and {unknown} {problem}"));
+    }
+    if let Some(problem) = filter::problem(reading(&rule.topic).1) {
+        return Err(format!("the topic \"{topic}\" is not a topic filter: {problem}"));
+    }
+    if let Some(qos) = &rule.qos {
+        if qos.is_empty() {
+            return Err("its list of qos is empty, so that it could not match".into());
+        }
+        if let Some(wrong) = qos.iter().find(|level| **level > 2) {
+            return Err(format!("qos {wrong} is none of 0, 1 and 2"));
+        }
+    }
+    Ok(())
+}
+
+/// A text that is safe to put on one line, and not too long for it.
+fn shown(text: &str) -> String {
+    const MAX_CHARS: usize = 200;
+    let cut = text.char_indices().nth(MAX_CHARS).map(|(at, _)| at);
+    let shown = text[..cut.unwrap_or(text.len())].escape_debug().to_string();
+    if cut.is_some() { shown + "…" } else { shown }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAMES: Names<'_> = Names { username: "ann", client_id: "c1" };
+
+    /// A rule from `deny publish a/#`.
+    pub(super) fn rule(text: &str) -> Rule {
+        let mut words = text.splitn(3, ' ');
+        let permission = match words.next().unwrap() {
+            "allow" => Permission::Allow,
+            "deny" => Permission::Deny,
+            other => panic!("{other}"),
+        };
+        let verb = match words.next().unwrap() {
+            "publish" => Verb::Publish,
+            "subscribe" => Verb::Subscribe,
+            "read" => Verb::Read,
+            "all" => Verb::All,
+            other => panic!("{other}"),
+        };
+        let topic = words.next().unwrap().into();
+        Rule { permission, verb, topic, qos: None, retain: None }
+    }
+
+    fn rules(texts: &[&str]) -> Rules {
+        Rules::compile(texts.iter().map(|text| rule(text)).collect()).unwrap()
+    }
+
+    /// An action from `write a/b`.
+    fn action(text: &str) -> Action<'_> {
+        let (access, topic) = text.split_once(' ').unwrap();
+        let access = match access {
+            "write" => Access::Write,
+            "read" => Access::Read,
+            "subscribe" => Access::Subscribe,
+            "unsubscribe" => Access::Unsubscribe,
+            other => panic!("{other}"),
+        };
+        Action { access, topic, qos: 0, retain: false }
+    }
+
+    #[track_caller]
+    fn check(rows: &[(&str, &str, bool)]) {
+        for (rule, action_text, expected) in rows {
+            let found = rules(&[rule]).judge(&action(action_text), NAMES);
+            assert_eq!(found.is_some(), *expected, "{rule}: {action_text}");
+        }
+    }
+
+    #[test]
+    fn names_match_filters() {
+        let rows = [
+            ("a", "a", true),
+            ("a", "b", false),
+            ("a", "A", false),
+            ("a", "a/", false),
+            ("a", "/a", false),
+            ("a", "aa", false),
+            ("a/b", "a/b", true),
+            ("a/b", "a", false),
+            ("a/b", "a/b/c", false),
+            ("/a", "/a", true),
+            ("/a", "a", false),
+            ("/", "/", true),
+            ("/", "//", false),
+            ("+", "a", true),
+            ("+", "/", false),
+            ("+", "a/b", false),
+            ("+/+", "/", true),
+            ("+/+", "/a", true),
+            ("+/+", "a", false),
+            ("/+", "/a", true),
+            ("/+", "a", false),
+            ("+/a", "b/a", true),
+            ("+/a", "/a", true),
+            ("a/+", "a/b", true),
+            ("a/+", "a/", true),
+            ("a/+", "a", false),
+            ("a/+", "a/b/c", false),
+            ("a/+/c", "a/b/c", true),
+            ("a/+/c", "a//c", true),
+            ("a/+/c", "a/b/d", false),
+            ("#", "a", true),
+            ("#", "/", true),
+            ("#", "a/b/c", true),
+            ("a/#", "a", true),
+            ("a/#", "a/", true),
+            ("a/#", "a/b/c", true),
+            ("a/#", "b", false),
+            ("a/#", "aa", false),
+            ("/#", "/", true),
+            ("/#", "/a/b", true),
+            ("/#", "a", false),
+            ("+/#", "a", true),
+            ("+/#", "/", true),
+            ("a/+/#", "a", false),
+            ("a/+/#", "a/b", true),
+            ("a/+/#", "a/b/c/d", true),
+            ("é/+", "é/ü", true),
+            ("a b/%d", "a b/%d", true),
+        ];
+        for (filter, name, expected) in rows {
+            for access in ["write", "read"] {
+                check(&[(&format!("allow all {filter}"), &format!("{access} {name}"), expected)]);
+            }
+        }
+    }
+
+    #[test]
+    fn a_leading_wildcard_keeps_away_from_topics_of_the_broker() {
+        check(&[
+            ("deny all #", "write $SYS/a", false),
+            ("deny all #", "write $", false),
+            ("deny all +", "write $a", false),
+            ("deny all +/a", "write $SYS/a", false),
+            ("deny all +/#", "write $SYS", false),
+            ("deny all $SYS/#", "write $SYS", true),
+            ("deny all $SYS/#", "write $SYS/a/b", true),
+            ("deny all $SYS/+", "write $SYS/a", true),
+            ("deny all #", "write a/$b", true),
+            ("deny all a/+", "write a/$b", true),
+            ("deny all #", "write /$b", true),
+            ("deny all #", "subscribe $SYS/#", false),
+            ("deny all #", "subscribe $SYS", false),
+            ("deny all +/a", "subscribe $SYS/a", false),
+            ("deny all $SYS/#", "subscribe $SYS/#", true),
+            ("deny all $SYS/#", "subscribe $SYS/+/a", true),
+            ("deny all $SYS/#", "subscribe +/a", false),
+            ("deny all #", "subscribe a/$b/#", true),
+        ]);
+    }
+
+    #[test]
+    fn wildcards_in_a_topic_name_are_text() {
+        check(&[
+            ("allow all +", "write +", true),
+            ("allow all +", "write #", true),
+            ("allow all a/+", "write a/#", true),
+            ("allow all a/b", "write a/+", false),
+            ("allow all a/b", "read a/#", false),
+            ("allow all a/#", "write a/#/b", true),
+            ("allow all +/#", "write #", true),
+            ("allow all a/b", "write #", false),
+        ]);
+    }
+
+    #[test]
+    fn a_subscription_matches_when_all_of_it_is_covered() {
+        let rows = [
+            ("a", "a", true),
+            ("a", "b", false),
+            ("a", "+", false),
+            ("a", "#", false),
+            ("a", "a/#", false),
+            ("+", "a", true),
+            ("+", "+", true),
+            ("+", "#", false),
+            ("+", "+/#", false),
+            ("#", "#", true),
+            ("#", "a/+/b/#", true),
+            ("+/#", "#", true),
+            ("+/#", "+/#", true),
+            ("#", "+/#", true),
+            ("+/+/#", "#", false),
+            ("+/+/#", "+/#", false),
+            ("/#", "#", false),
+            ("/#", "/#", true),
+            ("/+/#", "/#", true),
+            ("/+/+/#", "/#", false),
+            ("//+/#", "//#", false),
+            ("a/#", "a", true),
+            ("a/#", "a/+", true),
+            ("a/#", "a/#", true),
+            ("a/#", "a/b/+/#", true),
+            ("a/#", "#", false),
+            ("a/#", "+/b", false),
+            ("a/+", "a/b", true),
+            ("a/+", "a/", true),
+            ("a/+", "a/+", true),
+            ("a/+", "a/#", false),
+            ("a/+", "a/+/#", false),
+            ("a/+/#", "a/#", false),
+            ("a/+/#", "a/+/#", true),
+            ("a/+/#", "a/b/#", true),
+            ("a/+/#", "a/b", true),
+            ("+/b", "+/b", true),
+            ("+/b", "+/+", false),
+            ("+/+/c", "a/+/c", true),
+            ("a/b/c", "a/+/c", false),
+        ];
+        for (filter, asked, expected) in rows {
+            for permission in ["allow", "deny"] {
+                check(&[(
+                    &format!("{permission} subscribe {filter}"),
+                    &format!("subscribe {asked}"),
+                    expected,
+                )]);
+            }
+        }
+    }
+
+    #[test]
+    fn a_shared_subscription_is_judged_by_what_it_shares() {
+        check(&[
+            ("allow subscribe a/#", "subscribe $share/g/a/+", true),
+            ("allow subscribe a/#", "subscribe $share/g/b", false),
+            ("allow subscribe #", "subscribe $share/g/$SYS/a", false),
+            ("allow subscribe $share/g/a", "subscribe $share/g/a", false),
+            ("allow subscribe eq a/#", "subscribe $share/g/a/#", true),
+            ("allow subscribe #", "subscribe $share/g", false),
+            ("allow subscribe #", "subscribe $share/g/", false),
+            ("allow subscribe #", "subscribe $share/g/a#", false),
+            ("allow publish $share/g/a", "write $share/g/a", true),
+        ]);
+    }
+
+    #[test]
+    fn what_is_no_topic_matches_nothing() {
+        check(&[
+            ("allow all #", "write ", false),
+            ("allow all #", "read ", false),
+            ("allow all +", "subscribe ", false),
+            ("allow all #", "subscribe a/#/b", false),
+            ("allow all #", "subscribe a+", false),
+            ("allow all eq a", "write ", false),
+        ]);
+    }
+
+    #[test]
+    fn a_verb_has_its_accesses() {
+        for (verb, writes, reads, subscribes) in [
+            ("publish", true, false, false),
+            ("read", false, true, false),
+            ("subscribe", false, true, true),
+            ("all", true, true, true),
+        ] {
+            for permission in ["allow", "deny"] {
+                for topic in ["a/+", "eq a/+"] {
+                    let rule = format!("{permission} {verb} {topic}");
+                    check(&[
+                        (&rule, "write a/+", writes),
+                        (&rule, "read a/+", reads),
+                        (&rule, "subscribe a/+", subscribes),
+                        (&rule, "unsubscribe a/+", false),
+                    ]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_literal_topic_has_no_wildcards() {
+        check(&[
+            ("deny all eq a/b", "write a/b", true),
+            ("deny all eq a/+", "write a/+", true),
+            ("deny all eq a/+", "write a/b", false),
+            ("deny all eq #", "write #", true),
+            ("deny all eq #", "write a", false),
+            ("deny all eq #", "subscribe #", true),
+            ("deny all eq #", "subscribe +/#", false),
+            ("deny all eq #", "subscribe a", false),
+            ("deny all eq a/#", "subscribe a/#", true),
+            ("deny all eq a/#", "subscribe a", false),
+            ("deny all eq a/#", "subscribe a/+", false),
+            ("deny all eq a/+/#", "subscribe a/b/#", false),
+            ("deny all eq  a", "write  a", true),
+            ("deny all eq  a", "write a", false),
+            ("deny all EQ a", "write EQ a", true),
+            ("deny all eq", "write eq", true),
+            ("deny all eq/ a", "write eq/ a", true),
+            ("deny all eq eq a", "write eq a", true),
+        ]);
+    }
+
+    #[test]
+    fn a_literal_subscription_is_sent_what_it_brings_and_denied_no_more_than_itself() {
+        check(&[
+            ("allow subscribe eq a/#", "read a/b", true),
+            ("allow all eq a/#", "read a", true),
+            ("allow all eq a/#", "read b", false),
+            ("allow all eq #", "read $SYS/a", false),
+            ("allow all eq ${clientid}/+", "read c1/a", true),
+            ("allow all eq ${clientid}/+", "read c2/a", false),
+            ("allow read eq a/#", "read a/b", false),
+            ("allow read eq a/#", "read a/#", true),
+            ("allow publish eq a/#", "read a/b", false),
+            ("allow all eq a/#", "write a/b", false),
+            ("allow all eq a/#", "subscribe a/b", false),
+            ("deny subscribe eq #", "read a", false),
+            ("deny all eq #", "read a", false),
+            ("deny all eq #", "read #", true),
+            ("deny read eq a/#", "read a/b", false),
+        ]);
+    }
+
+    #[test]
+    fn placeholders_stand_for_the_client() {
+        check(&[
+            ("allow all ${clientid}/up", "write c1/up", true),
+            ("allow all ${clientid}/up", "write c2/up", false),
+            ("allow all ${clientid}/up", "write ${clientid}/up", false),
+            ("allow all %u/%c/#", "write ann/c1", true),
+            ("allow all %u/%c/#", "subscribe ann/c1/+", true),
+            ("allow all %u/%c/#", "subscribe ann/+/x", false),
+            ("allow all dev-${clientid}/${username}", "write dev-c1/ann", true),
+            ("allow all dev-${clientid}/${username}", "write dev-/ann", false),
+            ("allow all dev-${clientid}", "subscribe +", false),
+            ("allow all eq ${username}/#", "subscribe ann/#", true),
+            ("allow all eq ${username}/#", "subscribe bob/#", false),
+            ("allow all %d/%", "write %d/%", true),
+        ]);
+    }
+
+    #[test]
+    fn a_name_with_wildcards_or_levels_matches_nothing() {
+        for name in ["", "+", "#", "a/b", "x+"] {
+            let names = Names { username: name, client_id: "c1" };
+            let rules = rules(&["allow all u/%u", "allow all eq u/%u", "allow all u/%c"]);
+            let topic = format!("u/{name}");
+            for access in [Access::Write, Access::Read, Access::Subscribe] {
+                let action = Action { access, topic: &topic, qos: 0, retain: false };
+                assert_eq!(rules.judge(&action, names), None, "{action:?}");
+            }
+            let found = rules.judge(&action("write u/c1"), names);
+            assert_eq!(found.map(|ruling| ruling.position), Some(2));
+        }
+    }
+
+    #[test]
+    fn the_first_rule_that_matches_decides() {
+        let rules = rules(&[
+            "deny publish a/secret",
+            "allow publish a/+",
+            "deny subscribe eq #",
+            "allow all ${username}/#",
+            "deny all a/#",
+            "allow publish a/+",
+            "allow read #",
+        ]);
+        for (action_text, expected) in [
+            ("write a/secret", Some((Permission::Deny, 0))),
+            ("write a/b", Some((Permission::Allow, 1))),
+            ("write a/b/c", Some((Permission::Deny, 4))),
+            ("read a/b", Some((Permission::Deny, 4))),
+            ("read b", Some((Permission::Allow, 6))),
+            ("write b", None),
+            ("write ann/a", Some((Permission::Allow, 3))),
+            ("subscribe #", Some((Permission::Deny, 2))),
+            ("subscribe +", None),
+            ("subscribe ann/#", Some((Permission::Allow, 3))),
+        ] {
+            let found = rules.judge(&action(action_text), NAMES);
+            let expected = expected.map(|(permission, position)| Ruling { permission, position });
+            assert_eq!(found, expected, "{action_text}");
+        }
+    }
+
+    #[test]
+    fn qos_and_retain_narrow_what_they_are_about() {
+        let narrow = |verb: &str| {
+            let rule = rule(&format!("allow {verb} a"));
+            Rules::compile(vec![Rule { qos: Some(vec![0, 2]), retain: Some(true), ..rule }])
+        };
+        for (verb, access, qos_counts, retain_counts) in [
+            ("publish", Access::Write, true, true),
+            ("all", Access::Write, true, true),
+            ("all", Access::Subscribe, true, false),
+            ("subscribe", Access::Subscribe, true, false),
+            ("subscribe", Access::Read, false, false),
+            ("all", Access::Read, false, false),
+            ("read", Access::Read, true, true),
+        ] {
+            let rules = narrow(verb).unwrap();
+            for qos in 0..=2 {
+                for retain in [false, true] {
+                    let action = Action { access, topic: "a", qos, retain };
+                    let expected = (!qos_counts || qos != 1) && (!retain_counts || retain);
+                    let found = rules.judge(&action, NAMES).is_some();
+                    assert_eq!(found, expected, "{verb} {action:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn equal_topics_that_are_narrowed_take_turns() {
+        let narrowed = |permission, qos: &[u8], retain| Rule {
+            qos: Some(qos.into()),
+            retain,
+            ..rule(&format!("{permission} publish a/+"))
+        };
+        let rules = Rules::compile(vec![
+            narrowed("allow", &[0], None),
+            narrowed("deny", &[0, 1], Some(true)),
+            narrowed("allow", &[1, 2], Some(false)),
+            rule("deny publish a/+"),
+            rule("allow publish a/b"),
+        ])
+        .unwrap();
+        for (qos, retain, expected) in
+            [(0, false, 0), (0, true, 0), (1, true, 1), (1, false, 2), (2, false, 2), (2, true, 3)]
+        {
+            let action = Action { access: Access::Write, topic: "a/b", qos, retain };
+            assert_eq!(rules.judge(&action, NAMES).unwrap().position, expected, "{action:?}");
+        }
+    }
+
+    #[test]
+    fn a_bad_rule_is_named_with_its_problem() {
+        let rows = [
+            ("", "the topic \"\" is not a topic filter: it is empty"),
+            ("eq ", "the topic \"eq \" is not a topic filter: it is empty"),
+            ("a/#/b", "the topic \"a/#/b\" is not a topic filter: # must be the last level"),
+            ("eq #/b", "the topic \"eq #/b\" is not a topic filter: # must be the last level"),
+            ("a+", "the topic \"a+\" is not a topic filter: + must be alone in its level"),
+            (
+                "${clientid}#",
+                "the topic \"${clientid}#\" is not a topic filter: # must be alone in its level",
+            ),
+            ("a\0\nb", "the topic \"a\\0\\nb\" is not a topic filter: it contains a NUL"),
+            (
+                "a/${tenant}",
+                "the topic \"a/${tenant}\" has a placeholder, and ${tenant} is unknown: \
+                 there are ${username} and ${clientid}",
+            ),
+        ];
+        for (topic, expected) in rows {
+            let bad = Rule { topic: topic.into(), ..rule("allow all a") };
+            let error = Rules::compile(vec![rule("allow all a"), rule("deny all #"), bad]);
+            let error = error.unwrap_err();
+            assert_eq!(error.position, 2);
+            assert_eq!(error.to_string(), format!("rule 3: {expected}"));
+        }
+        for (qos, expected) in [
+            (vec![], "rule 1: its list of qos is empty, so that it could not match"),
+            (vec![0, 3], "rule 1: qos 3 is none of 0, 1 and 2"),
+        ] {
+            let bad = Rule { qos: Some(qos), ..rule("allow all a") };
+            assert_eq!(Rules::compile(vec![bad]).unwrap_err().to_string(), expected);
+        }
+        let long = Rule { topic: "x".repeat(70_000), ..rule("allow all a") };
+        assert!(Rules::compile(vec![long]).unwrap_err().to_string().len() < 300);
+    }
+
+    #[test]
+    fn rules_are_described_for_an_operator() {
+        let narrowed = Rule {
+            qos: Some(vec![1, 0, 1]),
+            retain: Some(false),
+            ..rule("deny all eq ${clientid}/#")
+        };
+        let odd = Rule { topic: "a\nb\u{7}".into(), ..rule("allow read a") };
+        let long = Rule { topic: "é".repeat(5000), ..rule("deny subscribe a") };
+        let first = rule("allow publish devices/${clientid}/up/#");
+        let rules = Rules::compile(vec![first, narrowed, odd, long]).unwrap();
+        for (position, expected) in [
+            (0, "rule 1 (allow publish devices/${clientid}/up/#)"),
+            (1, "rule 2 (deny all eq ${clientid}/#, qos 0 or 1, retain false)"),
+            (2, "rule 3 (allow read a\\nb\\u{7})"),
+            (3, &format!("rule 4 (deny subscribe {}…)", "é".repeat(200))),
+        ] {
+            assert_eq!(rules.describe(position).as_deref(), Some(expected));
+        }
+        assert_eq!(rules.describe(4), None);
+        assert!(format!("{rules:?}").contains("rule 1 (allow publish devices"));
+    }
+
+    #[test]
+    fn rules_are_equal_when_they_were_written_alike() {
+        let texts = ["allow publish a/+", "deny all eq b/${clientid}"];
+        assert_eq!(rules(&texts), rules(&texts));
+        assert_ne!(rules(&texts), rules(&texts[..1]));
+        for other in ["allow publish a/#", "deny publish a/+", "allow all a/+"] {
+            assert_ne!(rules(&["allow publish a/+"]), rules(&[other]), "{other}");
+        }
+        for (qos, retain) in [(Some(vec![1]), None), (None, Some(true))] {
+            let narrowed = Rule { qos, retain, ..rule("allow publish a/+") };
+            assert_ne!(rules(&["allow publish a/+"]), Rules::compile(vec![narrowed]).unwrap());
+        }
+        assert_ne!(
+            rules(&["allow all a", "allow all bc"]),
+            rules(&["allow all ab", "allow all c"])
+        );
+    }
+
+    #[test]
+    fn no_rules_say_nothing() {
+        let rules = Rules::compile(Vec::new()).unwrap();
+        assert!(rules.is_empty() && rules.bytes() < 500);
+        for text in ["write a", "read a", "subscribe a", "subscribe #"] {
+            assert_eq!(rules.judge(&action(text), NAMES), None);
+        }
+    }
+
+    #[test]
+    fn many_rules_are_told_apart_and_take_little_memory() {
+        let texts: Vec<_> = (0..10_000).map(|n| format!("allow publish d/dev-{n}/up/#")).collect();
+        let texts: Vec<_> = texts.iter().map(String::as_str).collect();
+        let rules = rules(&texts);
+        assert_eq!(rules.len(), 10_000);
+        for n in (0..10_000).step_by(7) {
+            let action_text = format!("write d/dev-{n}/up/x");
+            let found = rules.judge(&action(&action_text), NAMES);
+            assert_eq!(found.map(|ruling| ruling.position), Some(n));
+        }
+        assert_eq!(rules.judge(&action("write d/dev-10000/up/x"), NAMES), None);
+        assert_eq!(rules.judge(&action("write d/dev-1/down/x"), NAMES), None);
+        let each = rules.bytes() / rules.len();
+        assert!((60..180).contains(&each), "{each} bytes for each rule");
+    }
+
+    #[test]
+    fn the_deepest_topic_and_the_bushiest_rules_are_judged() {
+        let deep = "a/".repeat(32_767) + "a";
+        let allowed = rules(&[&format!("allow all {deep}"), &format!("allow all +{}", &deep[1..])]);
+        let found = allowed.judge(&action(&format!("write {deep}")), NAMES);
+        assert_eq!(found.map(|ruling| ruling.position), Some(0));
+        assert_eq!(allowed.judge(&action(&format!("write {}/b", &deep[..65_000])), NAMES), None);
+
+        // Every way to write ten levels as `a` or `+`, of which all match; and those with
+        // placeholders beside each other in one level.
+        let ways = (0..1024).map(|way| {
+            let levels = (0..10).map(|bit| if way >> bit & 1 == 0 { "+" } else { "a" });
+            levels.collect::<Vec<_>>().join("/") + if way == 0 { "" } else { "/b" }
+        });
+        let ways: Vec<_> = ways.map(|way| format!("allow all {way}")).collect();
+        let mut texts: Vec<_> = ways.iter().rev().map(String::as_str).collect();
+        let beside: Vec<_> = (0..40).map(|n| format!("deny all {}%c", "x".repeat(n))).collect();
+        texts.extend(beside.iter().map(String::as_str));
+        let rules = rules(&texts);
+        for (topic, expected) in [("a/a/a/a/a/a/a/a/a/a", Some(1023)), ("xxxc1", Some(1027))] {
+            let found = rules.judge(&action(&format!("subscribe {topic}")), NAMES);
+            assert_eq!(found.map(|ruling| ruling.position), expected, "{topic}");
+        }
+    }
+
+    #[test]
+    fn threads_may_share_rules() {
+        fn shared<T: Send + Sync>(_: &T) {}
+        shared(&rules(&["allow all #"]));
+    }
+}

@@ -1,0 +1,164 @@
+//! Placeholders in a rule's text: the names of the client that is judged.
+
+#![forbid(unsafe_code)]
+
+/// What the placeholders stand for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Names<'a> {
+    pub username: &'a str,
+    pub client_id: &'a str,
+}
+
+#[derive(Clone, Copy)]
+enum Piece<'a> {
+    /// A text that is never empty and has a `$` or `%` only where it begins.
+    Text(&'a str),
+    Username,
+    ClientId,
+}
+
+const PLACEHOLDERS: [(&str, Piece<'static>); 4] = [
+    ("${username}", Piece::Username),
+    ("%u", Piece::Username),
+    ("${clientid}", Piece::ClientId),
+    ("%c", Piece::ClientId),
+];
+
+/// A text, taken apart from the left.
+struct Pieces<'a>(&'a str);
+
+impl<'a> Iterator for Pieces<'a> {
+    type Item = Piece<'a>;
+
+    fn next(&mut self) -> Option<Piece<'a>> {
+        let begin = self.0.chars().next()?;
+        if begin == '$' || begin == '%' {
+            for (text, piece) in PLACEHOLDERS {
+                if let Some(rest) = self.0.strip_prefix(text) {
+                    self.0 = rest;
+                    return Some(piece);
+                }
+            }
+        }
+        let after = begin.len_utf8();
+        let end = self.0[after..].find(['$', '%']).map_or(self.0.len(), |found| after + found);
+        let (text, rest) = self.0.split_at(end);
+        self.0 = rest;
+        Some(Piece::Text(text))
+    }
+}
+
+/// Whether a text has any placeholder.
+#[must_use]
+pub fn stands_in(text: &str) -> bool {
+    Pieces(text).any(|piece| !matches!(piece, Piece::Text(_)))
+}
+
+/// The first `${…}` that stands for nothing here. It is a mistake rather than plain text, since
+/// whoever wrote it meant something by it.
+#[must_use]
+pub fn unknown(text: &str) -> Option<&str> {
+    text.match_indices("${").find_map(|(at, _)| {
+        let rest = &text[at..];
+        let known = PLACEHOLDERS.iter().any(|(placeholder, _)| rest.starts_with(placeholder));
+        (!known).then(|| rest.split_inclusive('}').next().unwrap_or(rest))
+    })
+}
+
+/// Whether a topic's level is what this text stands for.
+///
+/// A name that is empty or has a wildcard or a `/` in it stands for nothing at all: in a rule's
+/// place it would mean more than one level of one client.
+#[must_use]
+pub fn matches(text: &str, level: &str, names: Names<'_>) -> bool {
+    let mut rest = level;
+    let mut used = [None; 2];
+    for piece in Pieces(text) {
+        let part = match piece {
+            Piece::Text(part) => part,
+            Piece::Username => *used[0].insert(names.username),
+            Piece::ClientId => *used[1].insert(names.client_id),
+        };
+        match rest.strip_prefix(part) {
+            Some(after) => rest = after,
+            None => return false,
+        }
+    }
+    rest.is_empty() && used.into_iter().flatten().all(is_plain)
+}
+
+fn is_plain(name: &str) -> bool {
+    !name.is_empty() && !name.bytes().any(|byte| matches!(byte, b'+' | b'#' | b'/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAMES: Names<'_> = Names { username: "ann", client_id: "c1" };
+
+    #[test]
+    fn a_text_stands_for_one_level() {
+        for (text, level) in [
+            ("${username}", "ann"),
+            ("%u", "ann"),
+            ("${clientid}", "c1"),
+            ("%c", "c1"),
+            ("dev-${clientid}", "dev-c1"),
+            ("${clientid}-dev", "c1-dev"),
+            ("${username}${clientid}", "annc1"),
+            ("%u-%c-%u", "ann-c1-ann"),
+            ("$${username}", "$ann"),
+            ("%%c", "%c1"),
+            ("100%é%c", "100%éc1"),
+            ("%cc", "c1c"),
+        ] {
+            assert!(stands_in(text), "{text}");
+            assert_eq!(unknown(text), None, "{text}");
+            assert!(matches(text, level, NAMES), "{text}");
+            for other in ["", "x", text, &level[1..], &format!("{level}x"), &format!("x{level}")] {
+                assert!(!matches(text, other, NAMES), "{text} is not {other}");
+            }
+        }
+    }
+
+    #[test]
+    fn text_that_resembles_a_placeholder_is_text() {
+        for text in ["", "a", "%", "%d", "%C", "%U", "$", "$username", "{username}", "$ {clientid}"]
+        {
+            assert!(!stands_in(text), "{text}");
+            assert_eq!(unknown(text), None, "{text}");
+            assert!(matches(text, text, NAMES), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_placeholder_is_found() {
+        for (text, expected) in [
+            ("${tenant}", "${tenant}"),
+            ("a/${clientid}/${tenant}/b", "${tenant}"),
+            ("${Username}", "${Username}"),
+            ("${ username}", "${ username}"),
+            ("${}", "${}"),
+            ("${clientid", "${clientid"),
+            ("${a/b}", "${a/b}"),
+            ("$${x}", "${x}"),
+            ("${${username}}", "${${username}"),
+        ] {
+            assert_eq!(unknown(text), Some(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_means_more_than_itself_stands_for_nothing() {
+        for name in ["", "+", "#", "a+", "#a", "a/b", "/"] {
+            let names = Names { username: name, client_id: name };
+            for text in ["%u", "${username}", "%c", "${clientid}", "x%ux", "%u%c"] {
+                let level = text.replace("%u", name).replace("%c", name);
+                let level = level.replace("${username}", name).replace("${clientid}", name);
+                assert!(!matches(text, &level, names), "{text} for {name}");
+            }
+            assert!(matches("%u", "ann", Names { username: "ann", client_id: name }));
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! Who subscribed to what, among the clients whose deliveries the API decides one by one.
+//!
+//! A message to a thousand subscribers is a thousand questions in a row. At the first of them this
+//! tells whom the others will be about, so that they can be asked at the same time.
+
+#![forbid(unsafe_code)]
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex};
+
+use crate::question::{CertificatePart, Client};
+use crate::sync::lock;
+
+/// Subscriptions by topic filter, and by the client that holds them.
+#[derive(Default)]
+pub struct Subscriptions(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    root: Node,
+    subscribers: HashMap<usize, Subscriber>,
+}
+
+/// The subscribers of the filters that begin with the same levels.
+#[derive(Default)]
+struct Node {
+    children: HashMap<Box<str>, Node>,
+    subscribers: HashSet<usize>,
+}
+
+struct Subscriber {
+    portrait: Arc<Portrait>,
+    filters: HashSet<Box<str>>,
+}
+
+/// A client as it was when it subscribed, for questions that are asked ahead of the broker.
+pub struct Portrait {
+    pub username: String,
+    id: String,
+    address: Option<String>,
+    protocol: &'static str,
+    protocol_version: u64,
+    keepalive: u64,
+    clean_session: bool,
+    certificate: Option<[Option<String>; 2]>,
+    handle: usize,
+}
+
+impl Portrait {
+    /// The certificate is looked at only where questions need it.
+    #[must_use]
+    pub fn of(client: &dyn Client, username: &str, with_certificate: bool) -> Self {
+        let parts = [CertificatePart::CommonName, CertificatePart::Subject];
+        Self {
+            username: username.to_owned(),
+            id: client.id().to_owned(),
+            address: client.address().map(str::to_owned),
+            protocol: client.protocol(),
+            protocol_version: client.protocol_version(),
+            keepalive: client.keepalive(),
+            clean_session: client.clean_session(),
+            certificate: with_certificate.then(|| parts.map(|part| client.certificate(part))),
+            handle: client.handle(),
+        }
+    }
+}
+
+impl Client for Portrait {
+    fn id(&self) -> &str {
+        &self.id
+    }
+    fn address(&self) -> Option<&str> {
+        self.address.as_deref()
+    }
+    fn protocol(&self) -> &'static str {
+        self.protocol
+    }
+    fn protocol_version(&self) -> u64 {
+        self.protocol_version
+    }
+    fn keepalive(&self) -> u64 {
+        self.keepalive
+    }
+    fn clean_session(&self) -> bool {
+        self.clean_session
+    }
+    fn certificate(&self, part: CertificatePart) -> Option<String> {
+        let [common_name, subject] = self.certificate.clone()?;
+        match part {
+            CertificatePart::CommonName => common_name,
+            CertificatePart::Subject => subject,
+        }
+    }
+    fn handle(&self) -> usize {
+        self.handle
+    }
+    fn set_username(&self, _: &str) -> bool {
+        false
+    }
+}
+
+impl Subscriptions {
+    /// A client subscribed. What a shared subscription gets goes to one of its members only, so
+    /// that is left out (MQTT 5.0, section 4.8.2).
+    pub fn add(&self, handle: usize, filter: &str, portrait: impl FnOnce() -> Portrait) {
+        if filter.starts_with("$share/") {
+            return;
+        }
+        let mut state = lock(&self.0);
+        let state = &mut *state;
+        let subscriber = state.subscribers.entry(handle).or_insert_with(|| Subscriber {
+            portrait: Arc::new(portrait()),
+            filters: HashSet::new(),
+        });
+        if subscriber.filters.insert(filter.into()) {
+            let mut node = &mut state.root;
+            for level in filter.split('/') {
+                node = node.children.entry(level.into()).or_default();
+            }
+            node.subscribers.insert(handle);
+        }
+    }
+
+    /// A client gave a subscription up.
+    pub fn remove(&self, handle: usize, filter: &str) {
+        let mut state = lock(&self.0);
+        let Some(subscriber) = state.subscribers.get_mut(&handle) else { return };
+        if subscriber.filters.remove(filter) {
+            if subscriber.filters.is_empty() {
+                state.subscribers.remove(&handle);
+            }
+            state.root.remove(filter.split('/'), handle);
+        }
+    }
+
+    /// A client left.
+    pub fn end(&self, handle: usize) {
+        let mut state = lock(&self.0);
+        let Some(subscriber) = state.subscribers.remove(&handle) else { return };
+        for filter in subscriber.filters {
+            state.root.remove(filter.split('/'), handle);
+        }
+    }
+
+    /// Those whom a message with this topic name goes to, up to so many.
+    #[must_use]
+    pub fn of(&self, topic: &str, most: usize) -> Vec<Arc<Portrait>> {
+        let state = lock(&self.0);
+        let mut found = HashSet::new();
+        let levels: Vec<_> = topic.split('/').collect();
+        state.root.find(&levels, topic.starts_with('$'), &mut found);
+        let subscribers = found.into_iter().filter_map(|handle| state.subscribers.get(&handle));
+        subscribers.take(most).map(|subscriber| Arc::clone(&subscriber.portrait)).collect()
+    }
+}
+
+impl Node {
+    /// Adds the subscribers of every filter that matches these levels (MQTT 5.0, section 4.7).
+    fn find(&self, levels: &[&str], wildcards_are_out: bool, found: &mut HashSet<usize>) {
+        let all_below = if wildcards_are_out { None } else { self.children.get("#") };
+        found.extend(all_below.iter().flat_map(|node| &node.subscribers));
+        let Some((level, rest)) = levels.split_first() else {
+            found.extend(&self.subscribers);
+            return;
+        };
+        let any = if wildcards_are_out { None } else { self.children.get("+") };
+        for node in self.children.get(*level).into_iter().chain(any) {
+            node.find(rest, false, found);
+        }
+    }
+
+    /// Takes a subscriber out; whether nothing is left then.
+    fn remove<'a>(&mut self, mut levels: impl Iterator<Item = &'a str>, handle: usize) -> bool {
+        match levels.next() {
+            None => {
+                self.subscribers.remove(&handle);
+            }
+            Some(level) => {
+                let child = self.children.get_mut(level);
+                if child.is_some_and(|child| child.remove(levels, handle)) {
+                    self.children.remove(level);
+                }
+            }
+        }
+        self.children.is_empty() && self.subscribers.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::FakeClient;
+
+    fn add(subscriptions: &Subscriptions, handle: usize, filter: &str) {
+        let client = FakeClient { id: format!("client-{handle}"), ..FakeClient::default() };
+        subscriptions.add(handle, filter, || Portrait::of(&client, "ann", true));
+    }
+
+    #[track_caller]
+    fn finds(subscriptions: &Subscriptions, topic: &str, handles: &[usize]) {
+        let expected: Vec<_> = handles.iter().map(|handle| format!("client-{handle}")).collect();
+        let found = subscriptions.of(topic, 100);
+        let mut found: Vec<_> = found.iter().map(|portrait| portrait.id.clone()).collect();
+        found.sort();
+        assert_eq!(found, expected, "{topic}");
+    }
+
+    #[test]
+    fn a_message_finds_whoever_subscribed_to_its_topic() {
+        let subscriptions = Subscriptions::default();
+        for (handle, filter) in (1..).zip(["a/b", "a/+", "a/#", "#", "+/b", "a/b/#", "$SYS/#"]) {
+            add(&subscriptions, handle, filter);
+        }
+        add(&subscriptions, 8, "$share/g/a/b");
+        finds(&subscriptions, "a/b", &[1, 2, 3, 4, 5, 6]);
+        finds(&subscriptions, "a", &[3, 4]);
+        finds(&subscriptions, "a/b/c", &[3, 4, 6]);
+        finds(&subscriptions, "/b", &[4, 5]);
+        finds(&subscriptions, "$SYS/b", &[7]);
+        assert_eq!(subscriptions.of("a/b", 2).len(), 2);
+    }
+
+    #[test]
+    fn a_client_with_several_matching_subscriptions_is_found_once() {
+        let subscriptions = Subscriptions::default();
+        add(&subscriptions, 1, "a/b");
+        add(&subscriptions, 1, "a/#");
+        finds(&subscriptions, "a/b", &[1]);
+        subscriptions.remove(1, "a/b");
+        finds(&subscriptions, "a/b", &[1]);
+        subscriptions.remove(1, "a/#");
+        finds(&subscriptions, "a/b", &[]);
+    }
+
+    #[test]
+    fn whoever_leaves_leaves_nothing_behind() {
+        let subscriptions = Subscriptions::default();
+        for filter in ["a/b", "a/b/c", "+/#"] {
+            add(&subscriptions, 1, filter);
+            add(&subscriptions, 2, filter);
+        }
+        subscriptions.end(1);
+        finds(&subscriptions, "a/b/c", &[2]);
+        subscriptions.remove(1, "a/b");
+        subscriptions.end(2);
+        let state = lock(&subscriptions.0);
+        assert!(state.root.children.is_empty() && state.subscribers.is_empty());
+    }
+}

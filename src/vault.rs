@@ -1,0 +1,112 @@
+//! Secrets that must be kept for a while: encrypted, under a key that only this process ever has.
+//!
+//! A session that expires is asked about again, and that takes its password. Whoever can read all
+//! of the process's memory finds the key beside it (and the broker's own copy of the password in
+//! clear); whoever gets to see a part of it, in a swap file or by accident, does not.
+
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use zeroize::Zeroizing;
+
+use crate::question::Kind;
+use crate::secret::Secret;
+
+/// Seals and opens. Each instance has its own, with a random key.
+pub struct Vault {
+    key: LessSafeKey,
+    /// No nonce is used twice: 2^64 of them never run out.
+    next: AtomicU64,
+}
+
+/// A secret that only its vault can open.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Sealed {
+    nonce: u64,
+    bytes: Box<[u8]>,
+}
+
+/// A question that can be asked again.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SealedQuestion {
+    pub kind: Kind,
+    /// The request's body.
+    pub body: Sealed,
+    /// What it asks, for log lines; without the password.
+    pub about: String,
+}
+
+impl Vault {
+    /// A vault with a new random key.
+    ///
+    /// # Errors
+    /// The operating system gives no random bytes.
+    pub fn random() -> Result<Self, getrandom::Error> {
+        let mut bytes = Zeroizing::new([0; 32]);
+        getrandom::fill(bytes.as_mut_slice())?;
+        let key = UnboundKey::new(&CHACHA20_POLY1305, bytes.as_slice());
+        let key = key.map_err(|_| getrandom::Error::UNEXPECTED)?;
+        Ok(Self { key: LessSafeKey::new(key), next: AtomicU64::new(0) })
+    }
+
+    /// Encrypts a secret; none if it is too long for the cipher (256 GiB).
+    #[must_use]
+    pub fn seal(&self, secret: &Secret) -> Option<Sealed> {
+        let nonce = self.next.fetch_add(1, Ordering::Relaxed);
+        let mut bytes = secret.expose().to_vec();
+        self.key.seal_in_place_append_tag(bytes_of(nonce), Aad::empty(), &mut bytes).ok()?;
+        Some(Sealed { nonce, bytes: bytes.into_boxed_slice() })
+    }
+
+    /// Decrypts what this vault sealed; none if it is another's.
+    #[must_use]
+    pub fn open(&self, sealed: &Sealed) -> Option<Secret> {
+        let mut bytes = Zeroizing::new(sealed.bytes.to_vec());
+        let open = self.key.open_in_place(bytes_of(sealed.nonce), Aad::empty(), &mut bytes);
+        Some(Secret::new(open.ok()?.to_vec()))
+    }
+}
+
+fn bytes_of(nonce: u64) -> Nonce {
+    let mut bytes = [0; NONCE_LEN];
+    bytes[..8].copy_from_slice(&nonce.to_le_bytes());
+    Nonce::assume_unique_for_key(bytes)
+}
+
+impl fmt::Debug for Sealed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sealed(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secret() -> Secret {
+        Secret::new(b"open sesame".to_vec())
+    }
+
+    #[test]
+    fn what_was_sealed_opens_and_does_not_show() {
+        let vault = Vault::random().unwrap();
+        let (one, two) = (vault.seal(&secret()).unwrap(), vault.seal(&secret()).unwrap());
+        assert_ne!(one.bytes, two.bytes, "the same secret twice looks the same");
+        for sealed in [one, two] {
+            assert!(!sealed.bytes.windows(4).any(|part| part == b"open" || part == b"sesa"));
+            assert_eq!(vault.open(&sealed), Some(secret()));
+        }
+    }
+
+    #[test]
+    fn another_vault_does_not_open_it_and_nor_does_its_own_once_it_was_changed() {
+        let vault = Vault::random().unwrap();
+        let mut sealed = vault.seal(&secret()).unwrap();
+        assert_eq!(Vault::random().unwrap().open(&sealed), None);
+        sealed.bytes[0] ^= 1;
+        assert_eq!(vault.open(&sealed), None);
+    }
+}
