@@ -11,6 +11,7 @@ use crate::answer::Failure;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::journal::Journal;
+use crate::tally::Tally;
 
 mod breaker;
 mod client;
@@ -30,14 +31,27 @@ pub struct Api {
     endpoints: Vec<Endpoint>,
     journal: Arc<Journal>,
     clock: Arc<dyn Clock>,
+    tally: Arc<Tally>,
 }
 
 impl Api {
     #[must_use]
-    pub fn new(config: &Config, journal: Arc<Journal>, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(
+        config: &Config,
+        journal: Arc<Journal>,
+        clock: Arc<dyn Clock>,
+        tally: Arc<Tally>,
+    ) -> Self {
         let endpoint = |origin| Endpoint::new(config, origin, &clock);
         let origins = config.endpoints.iter().map(|endpoint| endpoint.origin(config.https));
-        Self { endpoints: origins.map(endpoint).collect(), journal, clock }
+        Self { endpoints: origins.map(endpoint).collect(), journal, clock, tally }
+    }
+
+    /// Each endpoint, and whether it is in service.
+    #[must_use]
+    pub fn endpoints(&self) -> Vec<(String, bool)> {
+        let state = |e: &Endpoint| (e.origin.clone(), e.breaker.in_service());
+        self.endpoints.iter().map(state).collect()
     }
 
     /// Whether any endpoint is worth asking.
@@ -80,6 +94,10 @@ impl Api {
         let asked = self.clock.now();
         let outcome = endpoint.ask(requests, self.clock.unix_time());
         let now = self.clock.now();
+        match &outcome {
+            Ok(_) => self.tally.answered(),
+            Err(failure) => self.tally.failed(failure),
+        }
         match &outcome {
             Ok(replies) => self.note(endpoint, requests, replies, now.duration_since(asked)),
             // An outage would fill the log: one line a second per kind of failure.

@@ -18,6 +18,9 @@ pub trait Broker {
     /// too, without a CONNACK.
     fn close_by_username(&self, username: &str);
 
+    /// Sends a message with QoS 0 to this client alone, whatever it has subscribed to.
+    fn publish_to(&self, client_id: &str, topic: &str, payload: &str);
+
     /// Disconnects a client.
     fn disconnect(&self, client_id: &str);
 }

@@ -10,10 +10,14 @@ use std::time::{Duration, Instant};
 
 use crate::answer::{Answer, Verdict};
 use crate::clock::Clock;
-use crate::question::Kind;
+use crate::question::{Kind, Question};
 
 mod key;
+mod outdated;
 pub use key::{Key, Keyring};
+pub use outdated::Matter;
+
+use outdated::Outdated;
 
 /// What one entry takes of `cache_max_bytes`: the key, the entry, and moka's bookkeeping for both.
 const ENTRY_BYTES: u32 = 200;
@@ -59,13 +63,15 @@ pub struct Cache {
     refresh_ahead: bool,
     /// Whether the last answer about a topic could be kept.
     keeps_access: AtomicBool,
+    outdated: Outdated,
     clock: Arc<dyn Clock>,
 }
 
 struct Entry {
     answer: Answer,
-    /// Times are kept here rather than in moka, whose clock a test cannot move.
-    stored: Instant,
+    /// When it was asked for, by which its age is counted. Times are kept here rather than in moka,
+    /// whose clock a test cannot move.
+    asked: Instant,
     life: Duration,
     /// The age, in milliseconds, from which on the next use asks for the answer again.
     refresh_at_ms: AtomicU64,
@@ -117,7 +123,20 @@ impl Cache {
             .expire_after(Backstop { stale: lifetimes.stale })
             .build();
         let keeps_access = AtomicBool::new(!lifetimes.access.is_zero());
-        Self { entries, lifetimes, refresh_ahead, keeps_access, clock }
+        let outdated = Outdated::default();
+        Self { entries, lifetimes, refresh_ahead, keeps_access, outdated, clock }
+    }
+
+    /// Uses no answer to these questions any more that was asked for up to now.
+    pub fn outdate(&self, matter: Matter) {
+        self.outdated.declare(matter, self.clock.now());
+    }
+
+    /// About how many answers are kept, and how many bytes they take.
+    #[must_use]
+    pub fn size(&self) -> (u64, u64) {
+        self.entries.run_pending_tasks();
+        (self.entries.entry_count(), self.entries.weighted_size())
     }
 
     /// Whether answers about topics are kept at all, as far as can be told.
@@ -126,11 +145,14 @@ impl Cache {
         self.keeps_access.load(Ordering::Relaxed)
     }
 
-    /// The answer under this key, if it is still alive.
+    /// The answer to the question that has this key, if it is still alive.
     #[must_use]
-    pub fn get(&self, key: &Key) -> Option<Hit> {
+    pub fn get(&self, key: &Key, question: &Question<'_>) -> Option<Hit> {
         let entry = self.entries.get(key)?;
-        let age = self.clock.now().duration_since(entry.stored);
+        if self.outdated.covers(question, entry.asked) {
+            return None;
+        }
+        let age = self.clock.now().duration_since(entry.asked);
         let alive = age < entry.life;
         let refresh = || self.refresh_ahead && entry.is_due(age);
         alive.then(|| Hit { answer: entry.answer.clone(), refresh: refresh() })
@@ -139,19 +161,22 @@ impl Cache {
     /// The answer under this key was asked for again, in vain: a use in a second may try anew.
     pub fn refresh_failed(&self, key: &Key) {
         if let Some(entry) = self.entries.get(key) {
-            let age = self.clock.now().duration_since(entry.stored);
+            let age = self.clock.now().duration_since(entry.asked);
             entry.refresh_at_ms.store(millis(age + REFRESH_RETRY), Ordering::Relaxed);
         }
     }
 
     /// A permission that has expired, but not for long. A denial is never prolonged.
     #[must_use]
-    pub fn stale(&self, key: &Key) -> Option<Answer> {
+    pub fn stale(&self, key: &Key, question: &Question<'_>) -> Option<Answer> {
         if self.lifetimes.stale.is_zero() {
             return None;
         }
         let entry = self.entries.get(key)?;
-        let age = self.clock.now().duration_since(entry.stored);
+        if self.outdated.covers(question, entry.asked) {
+            return None;
+        }
+        let age = self.clock.now().duration_since(entry.asked);
         let expired = entry.answer.terms.as_ref().is_some_and(|terms| {
             terms.expire_at.is_some_and(|end| end <= self.clock.unix_time().as_secs())
         });
@@ -159,10 +184,17 @@ impl Cache {
         serves.then(|| entry.answer.clone())
     }
 
-    /// Keeps an answer for its lifetime: `lifetime`, or what is configured, but never past the
-    /// time at which its terms expire. One whose lifetime is 0 is not kept, and takes away what an
-    /// older answer left.
-    pub fn store(&self, key: Key, kind: Kind, answer: Answer, lifetime: Option<Duration>) {
+    /// Keeps an answer for its lifetime, counted from when it was `asked` for: `lifetime`, or what
+    /// is configured, but never past the time at which its terms expire. One whose lifetime is 0 is
+    /// not kept, and takes away what an older answer left.
+    pub fn store(
+        &self,
+        key: Key,
+        kind: Kind,
+        answer: Answer,
+        lifetime: Option<Duration>,
+        asked: Instant,
+    ) {
         let lifetime = lifetime.unwrap_or_else(|| self.lifetimes.of(kind, answer.verdict));
         let expire_at = answer.terms.as_ref().and_then(|terms| terms.expire_at);
         let lifetime = expire_at.map_or(lifetime, |expire_at| {
@@ -178,8 +210,7 @@ impl Cache {
         }
         let life = lifetime.mul_f64(1.0 - JITTER * fastrand::f64());
         let refresh_at_ms = AtomicU64::new(millis(life.mul_f64(REFRESH_FROM)));
-        let stored = self.clock.now();
-        self.entries.insert(key, Arc::new(Entry { answer, stored, life, refresh_at_ms }));
+        self.entries.insert(key, Arc::new(Entry { answer, asked, life, refresh_at_ms }));
     }
 }
 
@@ -207,7 +238,10 @@ fn millis(duration: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::answer::Terms;
     use crate::clock::ManualClock;
+    use crate::fake::FakeClient;
+    use crate::question::About;
 
     const LIFETIMES: Lifetimes = Lifetimes {
         login: Duration::from_secs(30),
@@ -215,6 +249,19 @@ mod tests {
         deny: Duration::from_secs(5),
         stale: Duration::ZERO,
     };
+
+    fn with_question<T>(ask: impl FnOnce(&Question<'_>) -> T) -> T {
+        let client = FakeClient::default();
+        ask(&Question { client: &client, username: "ann", about: About::Superuser })
+    }
+
+    fn get(cache: &Cache, key: &Key) -> Option<Hit> {
+        with_question(|question| cache.get(key, question))
+    }
+
+    fn stale(cache: &Cache, key: &Key) -> Option<Answer> {
+        with_question(|question| cache.stale(key, question))
+    }
 
     fn cache(lifetimes: Lifetimes) -> (Cache, Arc<ManualClock>) {
         let clock = ManualClock::new();
@@ -225,11 +272,11 @@ mod tests {
     fn lives(kind: Kind, answer: Answer, lifetime: Duration) {
         let (cache, clock) = cache(LIFETIMES);
         let key = Key::from_number(1);
-        cache.store(key, kind, answer.clone(), None);
+        cache.store(key, kind, answer.clone(), None, clock.now());
         clock.advance(lifetime.mul_f64(1.0 - JITTER) - Duration::from_millis(1));
-        assert_eq!(cache.get(&key).map(|hit| hit.answer), Some(answer), "gone too early");
+        assert_eq!(get(&cache, &key).map(|hit| hit.answer), Some(answer), "gone too early");
         clock.advance(lifetime.mul_f64(JITTER) + Duration::from_millis(2));
-        assert_eq!(cache.get(&key), None, "older than its lifetime");
+        assert_eq!(get(&cache, &key), None, "older than its lifetime");
     }
 
     #[test]
@@ -246,32 +293,32 @@ mod tests {
     fn entries_stored_together_do_not_expire_together() {
         let (cache, clock) = cache(LIFETIMES);
         for number in 0..1000 {
-            cache.store(Key::from_number(number), Kind::Login, Answer::ALLOW, None);
+            cache.store(Key::from_number(number), Kind::Login, Answer::ALLOW, None, clock.now());
         }
         clock.advance(LIFETIMES.login.mul_f64(1.0 - JITTER / 2.0));
-        let alive = (0..1000).filter(|n| cache.get(&Key::from_number(*n)).is_some()).count();
+        let alive = (0..1000).filter(|n| get(&cache, &Key::from_number(*n)).is_some()).count();
         assert!((300..700).contains(&alive), "{alive} of 1000 left at half of the jitter");
     }
 
     #[test]
     fn a_lifetime_of_zero_keeps_nothing_and_forgets_what_was_kept() {
-        let (cache, _) = cache(Lifetimes { deny: Duration::ZERO, ..LIFETIMES });
+        let (cache, clock) = cache(Lifetimes { deny: Duration::ZERO, ..LIFETIMES });
         let key = Key::from_number(1);
-        cache.store(key, Kind::Login, Answer::ALLOW, None);
-        cache.store(key, Kind::Login, Answer::DENY, None);
-        assert_eq!(cache.get(&key), None);
+        cache.store(key, Kind::Login, Answer::ALLOW, None, clock.now());
+        cache.store(key, Kind::Login, Answer::DENY, None, clock.now());
+        assert_eq!(get(&cache, &key), None);
     }
 
     #[test]
     fn a_permission_in_use_is_due_ahead_of_its_end_and_not_at_every_use() {
         let (cache, clock) = cache(LIFETIMES);
         let key = Key::from_number(1);
-        cache.store(key, Kind::Login, Answer::ALLOW, None);
+        cache.store(key, Kind::Login, Answer::ALLOW, None, clock.now());
         let mut due = 0;
         let mut first = None;
         let step = Duration::from_millis(10);
         let mut age = Duration::ZERO;
-        while let Some(hit) = cache.get(&key) {
+        while let Some(hit) = get(&cache, &key) {
             due += u32::from(hit.refresh);
             if hit.refresh {
                 first.get_or_insert(age);
@@ -289,11 +336,11 @@ mod tests {
     fn a_refresh_that_failed_is_due_again_before_long() {
         let (cache, clock) = cache(LIFETIMES);
         let key = Key::from_number(1);
-        cache.store(key, Kind::Login, Answer::ALLOW, None);
+        cache.store(key, Kind::Login, Answer::ALLOW, None, clock.now());
         clock.advance(LIFETIMES.login.mul_f64(REFRESH_FROM));
         for _ in 0..5 {
-            assert!(cache.get(&key).unwrap().refresh);
-            assert!(!cache.get(&key).unwrap().refresh, "not at every use");
+            assert!(get(&cache, &key).unwrap().refresh);
+            assert!(!get(&cache, &key).unwrap().refresh, "not at every use");
             cache.refresh_failed(&key);
             clock.advance(REFRESH_RETRY);
         }
@@ -303,8 +350,8 @@ mod tests {
     fn a_denial_is_never_due() {
         let (cache, clock) = cache(LIFETIMES);
         let key = Key::from_number(1);
-        cache.store(key, Kind::Login, Answer::DENY, None);
-        while let Some(hit) = cache.get(&key) {
+        cache.store(key, Kind::Login, Answer::DENY, None, clock.now());
+        while let Some(hit) = get(&cache, &key) {
             assert!(!hit.refresh);
             clock.advance(Duration::from_millis(50));
         }
@@ -314,24 +361,67 @@ mod tests {
     fn a_permission_may_serve_past_its_end_and_a_denial_may_not() {
         let (cache, clock) = cache(Lifetimes { stale: Duration::from_secs(60), ..LIFETIMES });
         let (allowed, denied) = (Key::from_number(1), Key::from_number(2));
-        cache.store(allowed, Kind::Login, Answer::ALLOW, None);
-        cache.store(denied, Kind::Login, Answer::DENY, None);
+        cache.store(allowed, Kind::Login, Answer::ALLOW, None, clock.now());
+        cache.store(denied, Kind::Login, Answer::DENY, None, clock.now());
         clock.advance(LIFETIMES.login + Duration::from_secs(1));
-        assert_eq!((cache.get(&allowed), cache.get(&denied)), (None, None));
-        assert_eq!(cache.stale(&allowed), Some(Answer::ALLOW));
-        assert_eq!(cache.stale(&denied), None);
+        assert_eq!((get(&cache, &allowed), get(&cache, &denied)), (None, None));
+        assert_eq!(stale(&cache, &allowed), Some(Answer::ALLOW));
+        assert_eq!(stale(&cache, &denied), None);
         clock.advance(Duration::from_secs(60));
-        assert_eq!(cache.stale(&allowed), None);
+        assert_eq!(stale(&cache, &allowed), None);
     }
 
     #[test]
     fn the_size_is_bounded() {
         let clock = ManualClock::new();
-        let cache = Cache::new(LIFETIMES, true, 100 * u64::from(ENTRY_BYTES), clock);
+        let cache = Cache::new(LIFETIMES, true, 100 * u64::from(ENTRY_BYTES), clock.clone());
         for number in 0..10_000 {
-            cache.store(Key::from_number(number), Kind::Login, Answer::ALLOW, None);
+            cache.store(Key::from_number(number), Kind::Login, Answer::ALLOW, None, clock.now());
         }
         cache.entries.run_pending_tasks();
         assert!(cache.entries.entry_count() <= 100);
+    }
+
+    #[test]
+    fn the_api_may_say_how_long_an_answer_lives() {
+        let (cache, clock) = cache(LIFETIMES);
+        let (long, none) = (Key::from_number(1), Key::from_number(2));
+        let hour = Duration::from_secs(3600);
+        cache.store(long, Kind::Access, Answer::DENY, Some(hour), clock.now());
+        cache.store(none, Kind::Access, Answer::ALLOW, Some(Duration::ZERO), clock.now());
+        assert!(!cache.keeps_access_answers());
+        clock.advance(hour.mul_f64(1.0 - JITTER) - Duration::from_secs(1));
+        assert_eq!(get(&cache, &long).map(|hit| hit.answer), Some(Answer::DENY));
+        assert_eq!(get(&cache, &none), None);
+    }
+
+    #[test]
+    fn no_answer_outlives_its_terms() {
+        let (cache, clock) = cache(Lifetimes { stale: Duration::from_secs(60), ..LIFETIMES });
+        let terms = Terms {
+            is_superuser: None,
+            rules: None,
+            expire_at: Some(clock.unix_time().as_secs() + 3),
+        };
+        let answer = Answer { verdict: Verdict::Allow, terms: Some(Arc::new(terms)) };
+        let key = Key::from_number(1);
+        cache.store(key, Kind::Login, answer, None, clock.now());
+        assert!(get(&cache, &key).is_some());
+        clock.advance(Duration::from_secs(3));
+        assert_eq!((get(&cache, &key), stale(&cache, &key)), (None, None));
+    }
+
+    #[test]
+    fn an_answer_is_as_old_as_its_request_and_may_be_outdated_when_it_comes() {
+        let (cache, clock) = cache(LIFETIMES);
+        let key = Key::from_number(1);
+        let asked = clock.now();
+        clock.advance(Duration::from_secs(1));
+        cache.outdate(Matter::default());
+        cache.store(key, Kind::Login, Answer::ALLOW, None, asked);
+        assert_eq!(get(&cache, &key), None);
+        clock.advance(Duration::from_secs(1));
+        cache.store(key, Kind::Login, Answer::ALLOW, None, clock.now());
+        assert!(get(&cache, &key).is_some());
     }
 }

@@ -6,16 +6,18 @@
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::answer::{Answer, Failure};
 use crate::api::{Api, Reply, Request};
-use crate::cache::{Cache, Key, Keyring, Lifetimes};
+use crate::cache::{Cache, Key, Keyring, Lifetimes, Matter};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::field::FieldLists;
 use crate::journal::Journal;
 use crate::pool::{Asked, Batching, Landing, Pool, Spawn, Ticket};
 use crate::question::{Kind, Question};
+use crate::tally::Tally;
 use crate::vault::{SealedQuestion, Vault};
 
 /// How many questions may go in one request. An API that reads bodies of 100 kB, as is usual, can
@@ -29,7 +31,19 @@ pub struct Engine {
     fields: FieldLists,
     cache: Arc<Cache>,
     api: Arc<Api>,
+    tally: Arc<Tally>,
     pool: Pool<Key, Job>,
+}
+
+/// How things stand at one time.
+pub struct Status {
+    /// About how many answers are cached, and how many bytes they take.
+    pub answers: u64,
+    pub answers_bytes: u64,
+    /// How many questions wait for a worker.
+    pub queued: usize,
+    /// Each endpoint, and whether it is in service.
+    pub endpoints: Vec<(String, bool)>,
 }
 
 /// A question on its way to a worker, and where its answer goes.
@@ -44,6 +58,7 @@ impl Engine {
     pub fn new(
         config: &Config,
         journal: Arc<Journal>,
+        tally: Arc<Tally>,
         clock: Arc<dyn Clock>,
         spawn: Spawn,
     ) -> Result<Self, getrandom::Error> {
@@ -59,9 +74,9 @@ impl Engine {
             config.cache.max_bytes,
             Arc::clone(&clock),
         ));
-        let api = Arc::new(Api::new(config, journal, clock));
-        let (worker_cache, worker_api) = (Arc::clone(&cache), Arc::clone(&api));
-        let work = move |jobs: Vec<(Job, Landing<'_>)>| fly(&worker_api, &worker_cache, jobs);
+        let api = Arc::new(Api::new(config, journal, Arc::clone(&clock), Arc::clone(&tally)));
+        let crew = Crew { api: Arc::clone(&api), cache: Arc::clone(&cache), clock };
+        let work = move |jobs: Vec<(Job, Landing<'_>)>| crew.fly(jobs);
         let batching = Batching {
             most: if config.routes.batch.is_some() { BATCH } else { 1 },
             joins: |job: &Job| job.request.kind == Kind::Access,
@@ -72,6 +87,7 @@ impl Engine {
             fields: config.fields.clone(),
             cache,
             api,
+            tally,
             pool: Pool::new(config.connections, batching, spawn, Box::new(work)),
         })
     }
@@ -86,21 +102,23 @@ impl Engine {
     #[must_use]
     pub fn ask(&self, key: Key, question: &Question<'_>) -> Asked {
         let job = || self.job(key, question);
-        if let Some(hit) = self.cache.get(&key) {
+        if let Some(hit) = self.cache.get(&key, question) {
+            self.tally.hit();
             if hit.refresh {
                 // The answer at hand is good; if there is no room, the next use tries again.
                 let _ = self.pool.ask_quietly(&key, job);
             }
             return Asked::Now(Ok(hit.answer));
         }
-        let stale = self.cache.stale(&key);
+        self.tally.missed();
+        let stale = self.cache.stale(&key, question);
         if !self.api.in_service() {
             if self.api.wants_probe() {
                 let _ = self.pool.ask_quietly(&key, job);
             }
             return Asked::Now(stale.ok_or(Failure::OutOfService));
         }
-        let known = || self.cache.get(&key).map(|hit| hit.answer);
+        let known = || self.cache.get(&key, question).map(|hit| hit.answer);
         match self.pool.ask(&key, known, job) {
             Asked::Later(ticket) => Asked::Later(ticket.or(stale)),
             Asked::Now(outcome) => Asked::Now(outcome.or_else(|failure| stale.ok_or(failure))),
@@ -111,7 +129,7 @@ impl Engine {
     /// still good. None: there is nothing to wait for.
     #[must_use]
     pub fn ask_again(&self, key: Key, question: &Question<'_>) -> Option<Ticket> {
-        if self.cache.get(&key).is_some() {
+        if self.cache.get(&key, question).is_some() {
             return None;
         }
         self.pool.ask_quietly(&key, || self.job(key, question)).ok()
@@ -125,7 +143,7 @@ impl Engine {
         }
         self.pool.ask_ahead(questions.filter_map(|question| {
             let key = self.key(&question);
-            let unknown = self.cache.get(&key).is_none();
+            let unknown = self.cache.get(&key, &question).is_none();
             unknown.then(|| (key, self.job(key, &question)))
         }));
     }
@@ -138,8 +156,25 @@ impl Engine {
 
     /// Whether the answer is known, or on its way.
     #[must_use]
-    pub fn is_settled(&self, key: &Key) -> bool {
-        self.cache.get(key).is_some() || self.pool.is_under_way(key)
+    pub fn is_settled(&self, key: &Key, question: &Question<'_>) -> bool {
+        self.cache.get(key, question).is_some() || self.pool.is_under_way(key)
+    }
+
+    /// Believes no answer to these questions any more that was asked for up to now.
+    pub fn outdate(&self, matter: Matter) {
+        self.cache.outdate(matter);
+    }
+
+    /// How things stand.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let (answers, answers_bytes) = self.cache.size();
+        Status {
+            answers,
+            answers_bytes,
+            queued: self.pool.waiting(),
+            endpoints: self.api.endpoints(),
+        }
     }
 
     /// The question, for asking it again by [`Engine::ask_sealed`].
@@ -171,34 +206,45 @@ impl Engine {
     }
 }
 
-/// A worker's job, or several in one request. Each answer is in the cache before anyone who waits
-/// for it hears of it, so that whoever asks from then on finds it there. When nobody waits any
-/// more, the same question serves to see whether an endpoint that was out of service is back.
-fn fly(api: &Api, cache: &Cache, jobs: Vec<(Job, Landing<'_>)>) {
-    let (jobs, landings): (Vec<_>, Vec<_>) = jobs.into_iter().unzip();
-    let requests: Vec<_> = jobs.iter().map(|job| &job.request).collect();
-    match api.ask(&requests) {
-        Ok(replies) => {
-            for ((job, landing), reply) in jobs.iter().zip(landings).zip(replies) {
-                landing.land(Ok(keep(cache, job, reply)));
-            }
-        }
-        Err(failure) => {
-            for (job, landing) in jobs.iter().zip(landings) {
-                cache.refresh_failed(&job.key);
-                landing.land(Err(failure.clone()));
-            }
-        }
-    }
-    if let Some(job) = jobs.first() {
-        if let Some(reply) = api.probe(&job.request) {
-            keep(cache, job, reply);
-        }
-    }
+/// What the workers share.
+struct Crew {
+    api: Arc<Api>,
+    cache: Arc<Cache>,
+    clock: Arc<dyn Clock>,
 }
 
-fn keep(cache: &Cache, job: &Job, reply: Reply) -> Answer {
-    let Reply { answer, lifetime } = reply;
-    cache.store(job.key, job.request.kind, answer.clone(), lifetime);
-    answer
+impl Crew {
+    /// A worker's job, or several in one request. Each answer is in the cache before anyone who
+    /// waits for it hears of it, so that whoever asks from then on finds it there. When nobody
+    /// waits any more, the same question serves to see whether an endpoint that was out of service
+    /// is back.
+    fn fly(&self, jobs: Vec<(Job, Landing<'_>)>) {
+        let (jobs, landings): (Vec<_>, Vec<_>) = jobs.into_iter().unzip();
+        let requests: Vec<_> = jobs.iter().map(|job| &job.request).collect();
+        let asked = self.clock.now();
+        match self.api.ask(&requests) {
+            Ok(replies) => {
+                for ((job, landing), reply) in jobs.iter().zip(landings).zip(replies) {
+                    landing.land(Ok(self.keep(job, reply, asked)));
+                }
+            }
+            Err(failure) => {
+                for (job, landing) in jobs.iter().zip(landings) {
+                    self.cache.refresh_failed(&job.key);
+                    landing.land(Err(failure.clone()));
+                }
+            }
+        }
+        let asked = self.clock.now();
+        let Some(job) = jobs.first() else { return };
+        if let Some(reply) = self.api.probe(&job.request) {
+            self.keep(job, reply, asked);
+        }
+    }
+
+    fn keep(&self, job: &Job, reply: Reply, asked: Instant) -> Answer {
+        let Reply { answer, lifetime } = reply;
+        self.cache.store(job.key, job.request.kind, answer.clone(), lifetime, asked);
+        answer
+    }
 }

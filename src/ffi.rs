@@ -1,10 +1,11 @@
 //! The border to C: all unsafe code, and the only place that knows the broker's names.
 //!
-//! `entry` holds what the broker calls. Each call passes the `guard`, `event` turns its data
+//! `entry` and `callback` hold what the broker calls. Each call passes the `guard`, `event` turns its data
 //! into borrowed Rust values, and what the plugin decides goes back as a return code.
 
 mod bell;
 mod bindings;
+mod callback;
 mod certificate;
 mod descriptors;
 mod entry;

@@ -51,6 +51,7 @@ pub mod clock;
 pub mod journal;
 pub mod secret;
 mod sync;
+pub mod tally;
 
 #[cfg(test)]
 mod fake;

@@ -167,6 +167,12 @@ impl Logins {
         username.ends_with(&self.mark)
     }
 
+    /// How many attempts wait.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        lock(&self.state).waiting.len()
+    }
+
     /// Whether this client is being let in.
     #[must_use]
     pub fn is_entering(&self, client_id: &str) -> bool {

@@ -23,14 +23,18 @@ use crate::pool::{Asked, Spawn};
 use crate::question::{Kind, Question};
 use crate::sessions::Sessions;
 use crate::subscriptions::Subscriptions;
+use crate::tally::Tally;
 
 mod access;
+mod control;
 mod entrance;
 mod fan_out;
 mod pulse;
 mod vigil;
+pub use control::TOPIC as CONTROL_TOPIC;
 pub use entrance::{Attempt, Reply};
 
+use control::{Letter, Target};
 use fan_out::LastFanOut;
 use pulse::Pulse;
 use vigil::Finding;
@@ -39,6 +43,7 @@ use vigil::Finding;
 pub struct Plugin {
     config: Config,
     journal: Arc<Journal>,
+    tally: Arc<Tally>,
     engine: Engine,
     patience: Patience,
     local_users: Option<LocalUsers>,
@@ -48,6 +53,9 @@ pub struct Plugin {
     findings: Arc<Arrivals<Finding>>,
     /// How many of them are being asked about because their time has come.
     checks_under_way: Arc<AtomicUsize>,
+    /// Responses to commands, and who is to be disconnected by one.
+    outbox: Arc<Arrivals<Letter>>,
+    kicks: Arc<Arrivals<Target>>,
     subscriptions: Subscriptions,
     last_fan_out: LastFanOut,
     pulse: Pulse,
@@ -84,9 +92,10 @@ impl Plugin {
                 Mistake::value("local_users_file", &path, &format!("a readable file ({error})"))
             })
         });
-        let engine =
-            Engine::new(&config, Arc::clone(&journal), Arc::clone(&clock), abilities.spawn)
-                .map_err(|error| Mistake::overall(format!("no random bytes to be had: {error}")));
+        let tally = Arc::<Tally>::default();
+        let (log, counters, time) = (Arc::clone(&journal), Arc::clone(&tally), Arc::clone(&clock));
+        let engine = Engine::new(&config, log, counters, time, abilities.spawn)
+            .map_err(|error| Mistake::overall(format!("no random bytes to be had: {error}")));
         let (engine, local_users) = match (engine, local_users.transpose()) {
             (Ok(engine), Ok(local_users)) => (engine, local_users),
             (engine, local_users) => {
@@ -99,12 +108,15 @@ impl Plugin {
             sessions: Sessions::default(),
             findings: Arrivals::new(Arc::clone(&abilities.ring)),
             checks_under_way: Arc::default(),
+            outbox: Arrivals::new(Arc::clone(&abilities.ring)),
+            kicks: Arrivals::new(Arc::clone(&abilities.ring)),
             subscriptions: Subscriptions::default(),
             last_fan_out: LastFanOut::default(),
             pulse: Pulse::new(Arc::clone(&clock)),
             clock,
             config,
             journal,
+            tally,
             engine,
             local_users,
             abilities,
@@ -172,13 +184,21 @@ impl Plugin {
         }
     }
 
+    /// Does what of it can be done while the broker is at a message of this client: that client
+    /// itself is not to be disconnected then.
+    pub fn catch_up_beside(&self, broker: &dyn Broker, client_id: &str) {
+        if !self.pulse.is_regular() {
+            self.act_on_findings(broker, Some(client_id));
+            self.check_due();
+        }
+    }
+
     fn catch_up(&self, broker: &dyn Broker) {
         for (waiting, outcome) in self.logins.arrived() {
             self.finish_login(broker, waiting, &outcome);
         }
-        for finding in self.findings.take() {
-            self.act_on(broker, finding);
-        }
+        self.act_on_findings(broker, None);
+        self.finish_commands(broker);
         self.check_due();
     }
 

@@ -139,6 +139,12 @@ where
         Ok(Ticket::new(flight))
     }
 
+    /// How many questions wait for a worker.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        lock(&self.shared.state).queue.len()
+    }
+
     /// Whether a question is on its way.
     #[must_use]
     pub fn is_under_way(&self, key: &K) -> bool {

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use crate::answer::Terms;
-use crate::cache::Key;
+use crate::cache::{Key, Matter};
 use crate::sync::lock;
 use crate::vault::SealedQuestion;
 
@@ -208,6 +208,36 @@ impl Sessions {
             }
         }
         taken
+    }
+
+    /// The client of this identifier and user, if it is connected: its handle and what it may do.
+    #[must_use]
+    pub fn find(&self, client_id: &str, username: &str) -> Option<(usize, Standing)> {
+        let state = lock(&self.state);
+        let mut live = state.live.iter();
+        let (handle, session) = live
+            .find(|(_, session)| session.client_id == client_id && session.username == username)?;
+        Some((*handle, session.standing.clone()))
+    }
+
+    /// Has every client asked about again of which something was remembered that is outdated now;
+    /// how many there are. What is remembered of those that left is forgotten.
+    pub fn outdate(&self, matter: &Matter, now: Instant) -> usize {
+        self.departed.invalidate_all();
+        let mut state = lock(&self.state);
+        let mut outdated = Vec::new();
+        for (handle, session) in &mut state.live {
+            if !matter.is_about(&session.client_id, &session.username) {
+                continue;
+            }
+            if session.question.is_some() {
+                outdated.push(*handle);
+            } else {
+                session.standing.is_superuser = None;
+            }
+        }
+        outdated.iter().for_each(|handle| state.schedule(*handle, Some(now)));
+        outdated.len()
     }
 
     /// How many clients are known to be connected.

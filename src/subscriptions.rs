@@ -65,6 +65,24 @@ impl Portrait {
     }
 }
 
+impl Portrait {
+    /// A client of which no more is known than its names, and its handle if it is connected.
+    #[must_use]
+    pub fn named(handle: usize, id: &str, username: &str) -> Self {
+        Self {
+            username: username.to_owned(),
+            id: id.to_owned(),
+            address: None,
+            protocol: "mqtt",
+            protocol_version: 0,
+            keepalive: 0,
+            clean_session: true,
+            certificate: None,
+            handle,
+        }
+    }
+}
+
 impl Client for Portrait {
     fn id(&self) -> &str {
         &self.id

@@ -284,6 +284,12 @@ impl Broker {
         self.run("mosquitto_sub", arguments)
     }
 
+    /// Runs this version's `mosquitto_rr` to its end: it publishes a request and waits for one
+    /// response.
+    pub fn mosquitto_rr(&self, arguments: &[&str]) -> Output {
+        self.run("mosquitto_rr", arguments)
+    }
+
     fn run(&self, program: &str, arguments: &[&str]) -> Output {
         let mut command = Command::new(self.version().bin(program));
         command.args(["-h", "127.0.0.1"]).args(arguments);

@@ -1,66 +1,25 @@
-//! What the broker calls: the three functions that it looks up, and the callbacks that the second
-//! of them registers.
+//! The three functions that the broker looks up. The second of them registers the callbacks.
 
-use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::sync::Arc;
-use std::thread::{self, ThreadId};
+use std::thread;
 
 use log::Level;
 
 use super::bell::Bell;
 use super::bindings as mosquitto;
+use super::callback::{Instance, callbacks, control};
 use super::descriptors;
-use super::event::{AccessCheck, Login, access_code, client_and_username, handle, login_code};
 use super::guard::{contain, hide_panic_messages};
 use super::host::{self, Host};
 use super::thread::spawn;
-use crate::answer::Decision;
 use crate::broker::Broker as _;
 use crate::clock::SystemClock;
 use crate::config;
-use crate::plugin::{Abilities, Attempt, Plugin, Reply};
+use crate::plugin::{Abilities, CONTROL_TOPIC, Plugin};
 
 /// The version of the plugin interface that this library speaks; all supported brokers offer it.
 const INTERFACE: c_int = 5;
-
-/// What the broker carries for one instance, and hands back with every event.
-struct Instance {
-    plugin: Plugin,
-    /// The broker's own thread. (2.1 asks about its HTTP API from another one.)
-    main: ThreadId,
-    /// What a RELOAD callback has to return: 2.1 ends the broker on anything but success, and 2.0
-    /// asks no further plugin after anything but a deferral.
-    reloaded: c_int,
-    /// Wakes the broker; none where it can do nothing that would be worth waking it for.
-    bell: Option<Arc<Bell>>,
-}
-
-impl Instance {
-    fn is_on_broker_thread(&self) -> bool {
-        thread::current().id() == self.main
-    }
-}
-
-type Callback = unsafe extern "C" fn(c_int, *mut c_void, *mut c_void) -> c_int;
-
-/// Events of 2.1, which the headers of 2.0 lack.
-const CONNECT: c_int = 11;
-const CLIENT_OFFLINE: c_int = 28;
-
-static CALLBACKS: [(c_int, Callback); 7] = [
-    (mosquitto::MOSQ_EVT_BASIC_AUTH as c_int, basic_auth),
-    (mosquitto::MOSQ_EVT_ACL_CHECK as c_int, acl_check),
-    (mosquitto::MOSQ_EVT_RELOAD as c_int, reload),
-    (mosquitto::MOSQ_EVT_TICK as c_int, tick),
-    (mosquitto::MOSQ_EVT_DISCONNECT as c_int, disconnect),
-    (CONNECT, connect),
-    (CLIENT_OFFLINE, disconnect),
-];
-
-/// Those of the callbacks that the broker knows.
-fn callbacks() -> &'static [(c_int, Callback)] {
-    if host::is_2_1() { &CALLBACKS } else { &CALLBACKS[..5] }
-}
 
 const SUCCESS: c_int = mosquitto::MOSQ_ERR_SUCCESS as c_int;
 const INVALID: c_int = mosquitto::MOSQ_ERR_INVAL as c_int;
@@ -125,8 +84,11 @@ pub unsafe extern "C" fn mosquitto_plugin_init(
         // SAFETY: the instance is alive, and lives until the broker calls the cleanup.
         let code = unsafe { register(identifier, instance, &host) };
         if code == SUCCESS {
-            // SAFETY: the broker gives a place for one pointer.
-            unsafe { *userdata = instance.cast() };
+            // SAFETY: as above; and the broker gives a place for one pointer.
+            unsafe {
+                register_control(identifier, instance, &host);
+                *userdata = instance.cast();
+            }
         } else {
             // SAFETY: no callback refers to the instance any more, and the broker never saw it.
             drop(unsafe { Box::from_raw(instance) });
@@ -173,6 +135,38 @@ fn abilities(bell: &Option<Arc<Bell>>) -> Abilities {
         tells_reasons: host::is_2_1(),
         spawn,
         ring: Arc::new(move || bell.iter().for_each(|bell| bell.ring())),
+    }
+}
+
+/// Listens for commands. One instance per listener, or per broker, can: a broker knows one callback
+/// for each control topic.
+///
+/// # Safety
+/// As [`register`].
+unsafe fn register_control(
+    identifier: *mut mosquitto::mosquitto_plugin_id_t,
+    instance: *mut Instance,
+    host: &Host,
+) {
+    let Ok(topic) = CString::new(CONTROL_TOPIC) else { return };
+    // SAFETY: as the caller says; the broker copies the topic.
+    let code = unsafe {
+        mosquitto::mosquitto_callback_register(
+            identifier,
+            mosquitto::MOSQ_EVT_CONTROL as c_int,
+            Some(control),
+            topic.as_ptr().cast(),
+            instance.cast(),
+        )
+    } as c_int;
+    if code != SUCCESS {
+        host.log(
+            Level::Warn,
+            &format!(
+                "no commands are taken on {CONTROL_TOPIC}: the broker refuses (code {code}), as it \
+                 does when another instance of the plugin takes them"
+            ),
+        );
     }
 }
 
@@ -246,113 +240,4 @@ unsafe fn read_options(
     // SAFETY: as the caller says.
     let options = unsafe { std::slice::from_raw_parts(options, count) };
     options.iter().map(|option| (text(option.key), text(option.value))).collect()
-}
-
-/// What every callback has in common: the guard, and the log lines that wait.
-///
-/// # Safety
-/// `userdata` is the instance that was registered with the callback.
-unsafe fn called(
-    userdata: *mut c_void,
-    refusal: c_int,
-    body: impl FnOnce(&Instance) -> c_int,
-) -> c_int {
-    // SAFETY: as the caller says; the instance is shared between callbacks, never changed.
-    let Some(instance) = (unsafe { userdata.cast::<Instance>().as_ref() }) else { return refusal };
-    let report = |place: &str| instance.plugin.note_defect(&format!("internal error at {place}"));
-    let code = contain(refusal, report, || body(instance));
-    contain(
-        code,
-        |_| {},
-        || {
-            if instance.is_on_broker_thread() {
-                // SAFETY: this is the broker's main thread, inside a callback.
-                instance.plugin.write_log(&unsafe { Host::on_its_own_thread() });
-            }
-            code
-        },
-    )
-}
-
-unsafe extern "C" fn basic_auth(_: c_int, data: *mut c_void, userdata: *mut c_void) -> c_int {
-    let refusal = login_code(Reply::Now(Decision::Deny));
-    // SAFETY: the broker calls with the registered instance and a login event.
-    unsafe {
-        called(userdata, refusal, |instance| {
-            let Some(login) = Login::read(data) else { return refusal };
-            let on_broker_thread = instance.is_on_broker_thread();
-            if on_broker_thread {
-                instance.plugin.tick_if_overdue(&Host::on_its_own_thread());
-            }
-            login_code(instance.plugin.login(&Attempt {
-                client: &login.client,
-                username: login.username.as_deref(),
-                password: login.password,
-                on_broker_thread,
-            }))
-        })
-    }
-}
-
-unsafe extern "C" fn acl_check(_: c_int, data: *mut c_void, userdata: *mut c_void) -> c_int {
-    let refusal = access_code(Decision::Deny);
-    // SAFETY: the broker calls with the registered instance and an ACL event.
-    unsafe {
-        called(userdata, refusal, |instance| {
-            let Some(check) = AccessCheck::read(data) else { return refusal };
-            access_code(instance.plugin.access(&check.client, check.username, check.action))
-        })
-    }
-}
-
-unsafe extern "C" fn reload(_: c_int, _: *mut c_void, userdata: *mut c_void) -> c_int {
-    // SAFETY: the broker calls with the registered instance.
-    unsafe {
-        // Even after a panic the code is the one that keeps the broker and its files alive; the
-        // instance keeps what it knew.
-        let reloaded = userdata.cast::<Instance>().as_ref().map_or(SUCCESS, |i| i.reloaded);
-        called(userdata, reloaded, |instance| {
-            instance.plugin.reload();
-            instance.reloaded
-        })
-    }
-}
-
-unsafe extern "C" fn tick(_: c_int, _: *mut c_void, userdata: *mut c_void) -> c_int {
-    // SAFETY: the broker calls with the registered instance, on its own thread.
-    unsafe {
-        called(userdata, SUCCESS, |instance| {
-            if let Some(bell) = &instance.bell {
-                bell.answer();
-            }
-            instance.plugin.tick(&Host::on_its_own_thread());
-            SUCCESS
-        })
-    }
-}
-
-/// A client is connected (2.1).
-unsafe extern "C" fn connect(_: c_int, data: *mut c_void, userdata: *mut c_void) -> c_int {
-    // SAFETY: the broker calls with the registered instance and a CONNECT event.
-    unsafe {
-        called(userdata, SUCCESS, |instance| {
-            if let Some((client, Some(username))) = client_and_username(data) {
-                instance.plugin.connected(&client, &username);
-            }
-            SUCCESS
-        })
-    }
-}
-
-/// A client has left, or (2.1) its session has gone offline.
-unsafe extern "C" fn disconnect(_: c_int, data: *mut c_void, userdata: *mut c_void) -> c_int {
-    // SAFETY: the broker calls with the registered instance and one of these two events.
-    unsafe {
-        called(userdata, SUCCESS, |instance| {
-            if let Some(handle) = handle(data) {
-                instance.plugin.left(handle);
-            }
-            SUCCESS
-        })
-    }
 }

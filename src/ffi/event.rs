@@ -24,6 +24,12 @@ pub struct AccessCheck<'a> {
     pub action: Action<'a>,
 }
 
+/// What a control event holds.
+pub struct ControlMessage<'a> {
+    pub client: BrokerClient<'a>,
+    pub payload: &'a [u8],
+}
+
 /// A client as the broker holds it, for the length of one callback.
 pub struct BrokerClient<'a> {
     raw: *const mosquitto::mosquitto,
@@ -69,6 +75,27 @@ impl AccessCheck<'_> {
                     retain: event.retain,
                 },
             })
+        }
+    }
+}
+
+impl ControlMessage<'_> {
+    /// Reads the event; none if a name in it is not what the broker promises.
+    ///
+    /// # Safety
+    /// `data` is what the broker handed to a control callback that has not returned yet, and the
+    /// value does not outlive that callback.
+    pub unsafe fn read(data: *mut c_void) -> Option<Self> {
+        // SAFETY: as the caller says; the layout is the same on every supported broker (shim.c).
+        unsafe {
+            let event = data.cast::<mosquitto::mosquitto_evt_control>().as_ref()?;
+            let payload = if event.payload.is_null() {
+                &[]
+            } else {
+                let length = usize::try_from(event.payloadlen).ok()?;
+                std::slice::from_raw_parts(event.payload.cast(), length)
+            };
+            Some(Self { client: BrokerClient::new(event.client)?, payload })
         }
     }
 }

@@ -54,6 +54,23 @@ impl Broker for Host {
         unsafe { mosquitto::mosquitto_kick_client_by_username(name.as_ptr(), false) };
     }
 
+    fn publish_to(&self, client_id: &str, topic: &str, payload: &str) {
+        let (Ok(id), Ok(topic)) = (CString::new(client_id), CString::new(topic)) else { return };
+        let Ok(length) = c_int::try_from(payload.len()) else { return };
+        // SAFETY: as above; the broker copies the payload, of which it gets the length.
+        unsafe {
+            mosquitto::mosquitto_broker_publish_copy(
+                id.as_ptr(),
+                topic.as_ptr(),
+                length,
+                payload.as_ptr().cast(),
+                0,
+                false,
+                std::ptr::null_mut(),
+            );
+        }
+    }
+
     fn disconnect(&self, client_id: &str) {
         let Ok(id) = CString::new(client_id) else { return };
         // SAFETY: as above. A null identifier would mean every client; this one is not null.

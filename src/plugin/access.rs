@@ -26,6 +26,17 @@ impl Plugin {
         username: Option<&str>,
         action: Action<'_>,
     ) -> Decision {
+        let decision = self.decide_access(client, username, action);
+        self.tally.decided(Kind::Access, decision);
+        decision
+    }
+
+    fn decide_access(
+        &self,
+        client: &dyn Client,
+        username: Option<&str>,
+        action: Action<'_>,
+    ) -> Decision {
         if action.access == Access::Unsubscribe {
             self.subscriptions.remove(client.handle(), action.topic);
             return Decision::Allow;
@@ -141,7 +152,7 @@ impl Plugin {
         let question = Question { client, username, about: About::Access(action) };
         let key = self.engine.key(&question);
         if action.access == Access::Read {
-            self.ask_for_other_subscribers(&key, action);
+            self.ask_for_other_subscribers(&key, &question, action);
         }
         let outcome = self.ask(key, &question);
         let is_allowed = outcome.as_ref().is_ok_and(|answer| answer.verdict == Verdict::Allow);
@@ -164,7 +175,7 @@ fn ruling(who: Who<'_>, action: Action<'_>) -> Option<Permission> {
 }
 
 /// A name with a wildcard in it could pass for a topic filter where the API builds one from it.
-fn is_special(id: &str, username: Option<&str>) -> bool {
+pub(super) fn is_special(id: &str, username: Option<&str>) -> bool {
     let special = |name: &str| name.contains(['+', '#']);
     special(id) || username.is_some_and(special)
 }

@@ -36,6 +36,14 @@ pub enum Reply {
 impl Plugin {
     /// May this client log in?
     pub fn login(&self, attempt: &Attempt<'_>) -> Reply {
+        let reply = self.reply_to_login(attempt);
+        if let Reply::Now(decision) = reply {
+            self.tally.decided(Kind::Login, decision);
+        }
+        reply
+    }
+
+    fn reply_to_login(&self, attempt: &Attempt<'_>) -> Reply {
         // Asked about a new connection: whoever waited under its identifier has left.
         if attempt.on_broker_thread && !self.pulse.is_about_a_session() {
             self.logins.forget(attempt.client.id());
@@ -177,7 +185,9 @@ impl Plugin {
         if let Err(failure) = outcome {
             self.report(failure);
         }
-        match policy::decide(Kind::Login, outcome, self.config.on_error) {
+        let decision = policy::decide(Kind::Login, outcome, self.config.on_error);
+        self.tally.decided(Kind::Login, decision);
+        match decision {
             Decision::Allow => {
                 let client_id = waiting.client_id.clone();
                 let terms = outcome.as_ref().ok().and_then(|answer| answer.terms.clone());

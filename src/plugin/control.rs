@@ -1,0 +1,172 @@
+//! The control topic: commands from whoever the ACL lets publish to it.
+//!
+//! As other Mosquitto plugins do, it takes a JSON object with an array of commands and answers the
+//! sender alone, with one response for each, on the topic with `/response` behind it.
+
+#![forbid(unsafe_code)]
+
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+
+use super::Plugin;
+use crate::broker::Broker;
+use crate::cache::Matter;
+use crate::login::Arrivals;
+use crate::sync::lock;
+
+mod check;
+mod command;
+pub use command::Target;
+
+use command::Command;
+
+/// Where commands come in.
+pub const TOPIC: &str = "$CONTROL/http-auth/v1";
+
+/// Where responses go out.
+const RESPONSE_TOPIC: &str = "$CONTROL/http-auth/v1/response";
+
+/// The commands of one message, until the last of them is done.
+struct Batch {
+    client_id: String,
+    /// None where a response is still to come.
+    responses: Mutex<Vec<Option<Value>>>,
+    outbox: Arc<Arrivals<Letter>>,
+}
+
+/// A response on its way to the broker's thread.
+pub struct Letter {
+    client_id: String,
+    payload: String,
+}
+
+/// The place in a batch that a command's response belongs to.
+struct Place {
+    batch: Arc<Batch>,
+    index: usize,
+    command: String,
+    correlation: Option<Value>,
+}
+
+impl Place {
+    /// Responds to the command. With the last response, all are sent.
+    fn respond(self, response: Result<Value, String>) {
+        let mut object = json!({ "command": self.command });
+        match response {
+            Ok(Value::Null) => {}
+            Ok(data) => object["data"] = data,
+            Err(problem) => object["error"] = problem.into(),
+        }
+        if let Some(correlation) = self.correlation {
+            object["correlationData"] = correlation;
+        }
+        let mut responses = lock(&self.batch.responses);
+        responses[self.index] = Some(object);
+        if responses.iter().all(Option::is_some) {
+            let payload = json!({ "responses": *responses }).to_string();
+            let client_id = self.batch.client_id.clone();
+            self.batch.outbox.bring(Letter { client_id, payload });
+        }
+    }
+}
+
+impl Plugin {
+    /// A client published this to the control topic, as its ACL allows.
+    pub fn control(&self, client_id: &str, payload: &[u8]) {
+        log::info!(
+            logger: *self.journal,
+            "{client_id:?} sends commands: {}",
+            String::from_utf8_lossy(&payload[..payload.len().min(500)])
+        );
+        let parsed = command::read(payload);
+        let names: Vec<_> = match &parsed {
+            Ok(commands) => {
+                commands.iter().map(|c| (c.name.clone(), c.correlation.clone())).collect()
+            }
+            Err(_) => vec![("Unknown command".to_owned(), None)],
+        };
+        let batch = Arc::new(Batch {
+            client_id: client_id.to_owned(),
+            responses: Mutex::new(vec![None; names.len()]),
+            outbox: Arc::clone(&self.outbox),
+        });
+        let places = names.into_iter().enumerate().map(|(index, (command, correlation))| Place {
+            batch: Arc::clone(&batch),
+            index,
+            command,
+            correlation,
+        });
+        match parsed {
+            Ok(commands) => {
+                for (given, place) in commands.into_iter().zip(places) {
+                    match given.command {
+                        Ok(command) => self.obey(command, place),
+                        Err(problem) => place.respond(Err(problem)),
+                    }
+                }
+            }
+            Err(problem) => places.for_each(|place| place.respond(Err(problem.clone()))),
+        }
+    }
+
+    fn obey(&self, command: Command, place: Place) {
+        match command {
+            Command::GetStatus => place.respond(Ok(self.status())),
+            Command::Invalidate(matter) => {
+                let asked_again = self.invalidate(matter);
+                place.respond(Ok(json!({ "sessionsAskedAgain": asked_again })));
+            }
+            Command::Kick(target) => {
+                // Not from here: the broker is in the middle of reading from a client.
+                self.kicks.bring(target);
+                place.respond(Ok(Value::Null));
+            }
+            Command::CheckAccess(check) => self.check_access(check, place),
+        }
+    }
+
+    /// Believes nothing any more that was answered about these up to now; returns how many clients
+    /// that are in are asked about again.
+    fn invalidate(&self, matter: Matter) -> usize {
+        let asked_again = self.sessions.outdate(&matter, self.clock.now());
+        self.engine.outdate(matter);
+        asked_again
+    }
+
+    /// The broker's thread looks up: sends what is to be sent, and disconnects who is to be.
+    pub(super) fn finish_commands(&self, broker: &dyn Broker) {
+        for letter in self.outbox.take() {
+            broker.publish_to(&letter.client_id, RESPONSE_TOPIC, &letter.payload);
+        }
+        for target in self.kicks.take() {
+            match target {
+                Target::ClientId(id) => broker.disconnect(&id),
+                Target::Username(username) => broker.close_by_username(&username),
+            }
+        }
+    }
+
+    fn status(&self) -> Value {
+        let counts = self.tally.counts();
+        let status = self.engine.status();
+        let decisions = |[allowed, denied, deferred, unavailable]: [u64; 4]| {
+            json!({ "allowed": allowed, "denied": denied, "deferred": deferred,
+                    "unavailable": unavailable })
+        };
+        let endpoint =
+            |(url, in_service): &(String, bool)| json!({ "url": url, "inService": in_service });
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "logins": decisions(counts.logins),
+            "access": decisions(counts.access),
+            "cache": { "hits": counts.hits, "misses": counts.misses,
+                       "answers": status.answers, "bytes": status.answers_bytes },
+            "requests": { "answered": counts.answers, "failed": counts.failures,
+                          "queued": status.queued },
+            "endpoints": status.endpoints.iter().map(endpoint).collect::<Vec<_>>(),
+            "sessions": self.sessions.len(),
+            "loginsWaiting": self.logins.waiting(),
+        })
+    }
+}

@@ -1,0 +1,221 @@
+//! Commands as they are written.
+
+#![forbid(unsafe_code)]
+
+use serde_json::{Map, Value};
+
+use crate::cache::Matter;
+use crate::question::Access;
+
+/// How many commands one message may hold.
+const MOST: usize = 1000;
+
+/// A command, and how its response is told from others.
+pub struct Given {
+    pub name: String,
+    pub correlation: Option<Value>,
+    /// What is wrong with it, where it cannot be obeyed.
+    pub command: Result<Command, String>,
+}
+
+pub enum Command {
+    GetStatus,
+    Invalidate(Matter),
+    Kick(Target),
+    CheckAccess(Check),
+}
+
+/// Whom to disconnect.
+pub enum Target {
+    ClientId(String),
+    Username(String),
+}
+
+/// A question to answer as the broker's would be.
+pub struct Check {
+    pub username: String,
+    pub client_id: String,
+    pub access: Access,
+    pub topic: String,
+}
+
+/// Reads a message.
+///
+/// # Errors
+/// It is no list of commands.
+pub fn read(payload: &[u8]) -> Result<Vec<Given>, String> {
+    let message: Value =
+        serde_json::from_slice(payload).map_err(|error| format!("Payload is not JSON: {error}"))?;
+    let commands = message.get("commands").and_then(Value::as_array);
+    let commands = commands.ok_or("\"commands\" is missing; allowed: an array of commands")?;
+    if commands.is_empty() || commands.len() > MOST {
+        let count = commands.len();
+        return Err(format!("\"commands\" holds {count} commands; allowed: 1 to {MOST}"));
+    }
+    Ok(commands.iter().map(given).collect())
+}
+
+fn given(value: &Value) -> Given {
+    let none = Map::new();
+    let object = value.as_object().unwrap_or(&none);
+    let name = object.get("command").and_then(Value::as_str);
+    let command = match name {
+        Some("getStatus") => only(object, &[]).map(|()| Command::GetStatus),
+        Some("invalidate") => invalidate(object).map(Command::Invalidate),
+        Some("kick") => kick(object).map(Command::Kick),
+        Some("checkAccess") => check_access(object).map(Command::CheckAccess),
+        _ => Err("allowed: getStatus, invalidate, kick, checkAccess".to_owned()),
+    };
+    Given {
+        name: name.unwrap_or("Unknown command").to_owned(),
+        correlation: object.get("correlationData").cloned(),
+        command,
+    }
+}
+
+/// A misspelt key must not turn a command about one client into one about all.
+fn only(object: &Map<String, Value>, known: &[&str]) -> Result<(), String> {
+    let is_known = |key: &str| key == "command" || key == "correlationData" || known.contains(&key);
+    match object.keys().find(|key| !is_known(key)) {
+        None => Ok(()),
+        Some(key) if known.is_empty() => Err(format!("{key:?} is not known; allowed: nothing")),
+        Some(key) => Err(format!("{key:?} is not known; allowed: {}", known.join(", "))),
+    }
+}
+
+fn text(object: &Map<String, Value>, key: &str) -> Result<Option<String>, String> {
+    match object.get(key) {
+        None => Ok(None),
+        Some(Value::String(text)) if !text.is_empty() => Ok(Some(text.clone())),
+        Some(_) => Err(format!("{key:?} is not a text; allowed: a text that is not empty")),
+    }
+}
+
+fn required(object: &Map<String, Value>, key: &str) -> Result<String, String> {
+    text(object, key)?.ok_or_else(|| format!("{key:?} is missing"))
+}
+
+fn invalidate(object: &Map<String, Value>) -> Result<Matter, String> {
+    only(object, &["username", "clientid", "topic", "all"])?;
+    let matter = Matter {
+        username: text(object, "username")?,
+        client_id: text(object, "clientid")?,
+        topic: text(object, "topic")?,
+    };
+    let is_all = match object.get("all") {
+        None => false,
+        Some(Value::Bool(true)) => true,
+        Some(_) => return Err("\"all\" is something else; allowed: true".to_owned()),
+    };
+    match (is_all, matter == Matter::default()) {
+        (true, false) => Err("\"all\" goes with nothing else".to_owned()),
+        (false, true) => {
+            Err("nothing is named; allowed: username, clientid, topic, or all".to_owned())
+        }
+        _ => Ok(matter),
+    }
+}
+
+fn kick(object: &Map<String, Value>) -> Result<Target, String> {
+    only(object, &["username", "clientid"])?;
+    match (text(object, "clientid")?, text(object, "username")?) {
+        (Some(id), None) => Ok(Target::ClientId(id)),
+        (None, Some(username)) => Ok(Target::Username(username)),
+        _ => Err("one client is to be named; allowed: clientid, or username".to_owned()),
+    }
+}
+
+fn check_access(object: &Map<String, Value>) -> Result<Check, String> {
+    only(object, &["username", "clientid", "topic", "acc"])?;
+    let access = match object.get("acc").map(|acc| (acc.as_u64(), acc.as_str())) {
+        Some((Some(1), _) | (_, Some("read"))) => Access::Read,
+        Some((Some(2), _) | (_, Some("write" | "publish"))) => Access::Write,
+        Some((Some(4), _) | (_, Some("subscribe"))) => Access::Subscribe,
+        _ => {
+            return Err(
+                "\"acc\" is missing or unknown; allowed: 1 or \"read\", 2 or \"write\", 4 \
+                        or \"subscribe\""
+                    .to_owned(),
+            );
+        }
+    };
+    Ok(Check {
+        username: required(object, "username")?,
+        client_id: required(object, "clientid")?,
+        topic: required(object, "topic")?,
+        access,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn one(command: &Value) -> Result<Command, String> {
+        let payload = json!({ "commands": [command] }).to_string();
+        read(payload.as_bytes()).unwrap().remove(0).command
+    }
+
+    #[track_caller]
+    fn is_wrong(command: &Value, problem: &str) {
+        let said = one(command).err().unwrap();
+        assert!(said.contains(problem), "{said}");
+    }
+
+    #[test]
+    fn what_is_no_list_of_commands_is_said_to_be_none() {
+        for payload in ["", "x", "[]", "{}", r#"{"commands":{}}"#, r#"{"commands":[]}"#] {
+            assert!(read(payload.as_bytes()).is_err(), "{payload}");
+        }
+        let many = json!({ "commands": vec![0; MOST + 1] }).to_string();
+        assert!(read(many.as_bytes()).err().unwrap().contains("1001"));
+    }
+
+    #[test]
+    fn one_bad_command_does_not_spoil_the_others() {
+        let payload = json!({ "commands": [7, {"command": "getStatus", "correlationData": 9}] });
+        let given = read(payload.to_string().as_bytes()).unwrap();
+        assert!(given[0].command.is_err() && given[1].command.is_ok());
+        assert_eq!(given[1].correlation, Some(json!(9)));
+    }
+
+    #[test]
+    fn an_invalidation_names_what_it_means() {
+        let matter = |command: Value| match one(&command) {
+            Ok(Command::Invalidate(matter)) => matter,
+            _ => panic!("{command}"),
+        };
+        let ann = matter(json!({"command": "invalidate", "username": "ann", "topic": "a/#"}));
+        assert_eq!((ann.username.as_deref(), ann.topic.as_deref()), (Some("ann"), Some("a/#")));
+        assert_eq!(matter(json!({"command": "invalidate", "all": true})), Matter::default());
+        is_wrong(&json!({"command": "invalidate"}), "nothing is named");
+        is_wrong(&json!({"command": "invalidate", "user": "ann"}), "\"user\" is not known");
+        is_wrong(&json!({"command": "invalidate", "username": ""}), "\"username\"");
+        is_wrong(&json!({"command": "invalidate", "all": true, "topic": "a"}), "\"all\"");
+        is_wrong(&json!({"command": "invalidate", "all": false}), "\"all\"");
+    }
+
+    #[test]
+    fn a_kick_names_one_client() {
+        assert!(one(&json!({"command": "kick", "clientid": "c"})).is_ok());
+        is_wrong(&json!({"command": "kick"}), "one client");
+        is_wrong(&json!({"command": "kick", "clientid": "c", "username": "u"}), "one client");
+    }
+
+    #[test]
+    fn a_check_says_who_wants_what() {
+        let check = |acc: Value| {
+            one(&json!({"command": "checkAccess", "username": "u", "clientid": "c", "topic": "t",
+                        "acc": acc}))
+        };
+        for acc in [json!(1), json!(2), json!(4), json!("read"), json!("publish")] {
+            assert!(check(acc).is_ok());
+        }
+        for acc in [json!(3), json!(8), json!("all"), json!(null)] {
+            assert!(check(acc).is_err());
+        }
+        is_wrong(&json!({"command": "checkAccess", "acc": 1}), "\"username\" is missing");
+    }
+}
