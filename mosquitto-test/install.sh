@@ -4,8 +4,10 @@
 set -euo pipefail
 
 # bindgen reads Mosquitto's headers with libclang, and cc compiles the shim; get-brokers.sh checks
-# what it fetches against the archive's keyring, and a test turns a broker's clock back.
-packages=(clang libclang-dev gcc libc6-dev mosquitto-dev libmosquitto-dev ca-certificates debian-archive-keyring libfaketime)
+# what it fetches against the archive's keyring, a test turns a broker's clock back, and the smallest
+# of the example APIs are Python.
+packages=(clang libclang-dev gcc libc6-dev mosquitto-dev libmosquitto-dev ca-certificates
+  debian-archive-keyring libfaketime python3)
 
 say() { echo "install: $*" >&2; }
 

@@ -6,6 +6,7 @@
 //! | [`api`] | the HTTP API: records every request, answers or misbehaves as the test says |
 //! | [`mqtt`] | ordinary MQTT 3.1.1 and 5 clients |
 //! | [`raw`] | packets that no client library would send |
+//! | [`program`] | an example API in another language |
 //! | [`tls`] | a private certificate authority |
 //! | [`watch`] | waiting for events, never for time |
 //!
@@ -37,6 +38,7 @@ pub mod api;
 pub mod broker;
 pub mod example_api;
 pub mod mqtt;
+pub mod program;
 pub mod raw;
 pub mod tls;
 pub mod watch;
@@ -47,6 +49,7 @@ pub mod prelude {
     pub use crate::broker::{Broker, BrokerConfig, Listener, Version, plugin_path};
     pub use crate::mqtt::{Client, Login, Message, Protocol, Subscription};
     pub use crate::on_every_broker;
+    pub use crate::program::{self, Program};
     pub use crate::raw::{self, RawClient};
     pub use crate::tls::{Certs, Identity};
 }

@@ -27,7 +27,7 @@ pub(super) enum Wait {
 
 impl Log {
     /// Reads lines into the log until the broker closes the pipe.
-    pub(super) fn follow(&self, pipe: impl Read + Send + 'static) -> JoinHandle<()> {
+    pub(crate) fn follow(&self, pipe: impl Read + Send + 'static) -> JoinHandle<()> {
         let log = self.clone();
         thread::spawn(move || {
             let mut pipe = BufReader::new(pipe);
@@ -61,7 +61,7 @@ impl Log {
     }
 
     /// Waits for whichever text comes first; `None` if the broker ends or stays silent.
-    pub(super) fn wait_for_any<'n>(&self, needles: &[&'n str]) -> Option<&'n str> {
+    pub(crate) fn wait_for_any<'n>(&self, needles: &[&'n str]) -> Option<&'n str> {
         self.0.wait(|printed| {
             let found = needles.iter().copied().find(|needle| printed.text.contains(needle));
             found.map(Some).or(printed.ended.then_some(None))
