@@ -10,6 +10,7 @@ use std::fmt;
 use crate::question::{Access, Action};
 
 mod filter;
+mod pending;
 mod placeholder;
 mod situation;
 mod tree;
@@ -291,7 +292,7 @@ mod tests {
     const NAMES: Names<'_> = Names { username: "ann", client_id: "c1" };
 
     /// A rule from `deny publish a/#`.
-    pub(super) fn rule(text: &str) -> Rule {
+    fn rule(text: &str) -> Rule {
         let mut words = text.splitn(3, ' ');
         let permission = match words.next().unwrap() {
             "allow" => Permission::Allow,
@@ -334,59 +335,61 @@ mod tests {
         }
     }
 
+    /// A filter, a topic name, and whether it matches.
+    const NAMES_MATCHED: &[(&str, &str, bool)] = &[
+        ("a", "a", true),
+        ("a", "b", false),
+        ("a", "A", false),
+        ("a", "a/", false),
+        ("a", "/a", false),
+        ("a", "aa", false),
+        ("a/b", "a/b", true),
+        ("a/b", "a", false),
+        ("a/b", "a/b/c", false),
+        ("/a", "/a", true),
+        ("/a", "a", false),
+        ("/", "/", true),
+        ("/", "//", false),
+        ("+", "a", true),
+        ("+", "/", false),
+        ("+", "a/b", false),
+        ("+/+", "/", true),
+        ("+/+", "/a", true),
+        ("+/+", "a", false),
+        ("/+", "/a", true),
+        ("/+", "a", false),
+        ("+/a", "b/a", true),
+        ("+/a", "/a", true),
+        ("a/+", "a/b", true),
+        ("a/+", "a/", true),
+        ("a/+", "a", false),
+        ("a/+", "a/b/c", false),
+        ("a/+/c", "a/b/c", true),
+        ("a/+/c", "a//c", true),
+        ("a/+/c", "a/b/d", false),
+        ("#", "a", true),
+        ("#", "/", true),
+        ("#", "a/b/c", true),
+        ("a/#", "a", true),
+        ("a/#", "a/", true),
+        ("a/#", "a/b/c", true),
+        ("a/#", "b", false),
+        ("a/#", "aa", false),
+        ("/#", "/", true),
+        ("/#", "/a/b", true),
+        ("/#", "a", false),
+        ("+/#", "a", true),
+        ("+/#", "/", true),
+        ("a/+/#", "a", false),
+        ("a/+/#", "a/b", true),
+        ("a/+/#", "a/b/c/d", true),
+        ("é/+", "é/ü", true),
+        ("a b/%d", "a b/%d", true),
+    ];
+
     #[test]
     fn names_match_filters() {
-        let rows = [
-            ("a", "a", true),
-            ("a", "b", false),
-            ("a", "A", false),
-            ("a", "a/", false),
-            ("a", "/a", false),
-            ("a", "aa", false),
-            ("a/b", "a/b", true),
-            ("a/b", "a", false),
-            ("a/b", "a/b/c", false),
-            ("/a", "/a", true),
-            ("/a", "a", false),
-            ("/", "/", true),
-            ("/", "//", false),
-            ("+", "a", true),
-            ("+", "/", false),
-            ("+", "a/b", false),
-            ("+/+", "/", true),
-            ("+/+", "/a", true),
-            ("+/+", "a", false),
-            ("/+", "/a", true),
-            ("/+", "a", false),
-            ("+/a", "b/a", true),
-            ("+/a", "/a", true),
-            ("a/+", "a/b", true),
-            ("a/+", "a/", true),
-            ("a/+", "a", false),
-            ("a/+", "a/b/c", false),
-            ("a/+/c", "a/b/c", true),
-            ("a/+/c", "a//c", true),
-            ("a/+/c", "a/b/d", false),
-            ("#", "a", true),
-            ("#", "/", true),
-            ("#", "a/b/c", true),
-            ("a/#", "a", true),
-            ("a/#", "a/", true),
-            ("a/#", "a/b/c", true),
-            ("a/#", "b", false),
-            ("a/#", "aa", false),
-            ("/#", "/", true),
-            ("/#", "/a/b", true),
-            ("/#", "a", false),
-            ("+/#", "a", true),
-            ("+/#", "/", true),
-            ("a/+/#", "a", false),
-            ("a/+/#", "a/b", true),
-            ("a/+/#", "a/b/c/d", true),
-            ("é/+", "é/ü", true),
-            ("a b/%d", "a b/%d", true),
-        ];
-        for (filter, name, expected) in rows {
+        for (filter, name, expected) in NAMES_MATCHED.iter().copied() {
             for access in ["write", "read"] {
                 check(&[(&format!("allow all {filter}"), &format!("{access} {name}"), expected)]);
             }
@@ -431,51 +434,53 @@ mod tests {
         ]);
     }
 
+    /// A filter, another that is asked for, and whether all of it is covered.
+    const FILTERS_COVERED: &[(&str, &str, bool)] = &[
+        ("a", "a", true),
+        ("a", "b", false),
+        ("a", "+", false),
+        ("a", "#", false),
+        ("a", "a/#", false),
+        ("+", "a", true),
+        ("+", "+", true),
+        ("+", "#", false),
+        ("+", "+/#", false),
+        ("#", "#", true),
+        ("#", "a/+/b/#", true),
+        ("+/#", "#", true),
+        ("+/#", "+/#", true),
+        ("#", "+/#", true),
+        ("+/+/#", "#", false),
+        ("+/+/#", "+/#", false),
+        ("/#", "#", false),
+        ("/#", "/#", true),
+        ("/+/#", "/#", true),
+        ("/+/+/#", "/#", false),
+        ("//+/#", "//#", false),
+        ("a/#", "a", true),
+        ("a/#", "a/+", true),
+        ("a/#", "a/#", true),
+        ("a/#", "a/b/+/#", true),
+        ("a/#", "#", false),
+        ("a/#", "+/b", false),
+        ("a/+", "a/b", true),
+        ("a/+", "a/", true),
+        ("a/+", "a/+", true),
+        ("a/+", "a/#", false),
+        ("a/+", "a/+/#", false),
+        ("a/+/#", "a/#", false),
+        ("a/+/#", "a/+/#", true),
+        ("a/+/#", "a/b/#", true),
+        ("a/+/#", "a/b", true),
+        ("+/b", "+/b", true),
+        ("+/b", "+/+", false),
+        ("+/+/c", "a/+/c", true),
+        ("a/b/c", "a/+/c", false),
+    ];
+
     #[test]
     fn a_subscription_matches_when_all_of_it_is_covered() {
-        let rows = [
-            ("a", "a", true),
-            ("a", "b", false),
-            ("a", "+", false),
-            ("a", "#", false),
-            ("a", "a/#", false),
-            ("+", "a", true),
-            ("+", "+", true),
-            ("+", "#", false),
-            ("+", "+/#", false),
-            ("#", "#", true),
-            ("#", "a/+/b/#", true),
-            ("+/#", "#", true),
-            ("+/#", "+/#", true),
-            ("#", "+/#", true),
-            ("+/+/#", "#", false),
-            ("+/+/#", "+/#", false),
-            ("/#", "#", false),
-            ("/#", "/#", true),
-            ("/+/#", "/#", true),
-            ("/+/+/#", "/#", false),
-            ("//+/#", "//#", false),
-            ("a/#", "a", true),
-            ("a/#", "a/+", true),
-            ("a/#", "a/#", true),
-            ("a/#", "a/b/+/#", true),
-            ("a/#", "#", false),
-            ("a/#", "+/b", false),
-            ("a/+", "a/b", true),
-            ("a/+", "a/", true),
-            ("a/+", "a/+", true),
-            ("a/+", "a/#", false),
-            ("a/+", "a/+/#", false),
-            ("a/+/#", "a/#", false),
-            ("a/+/#", "a/+/#", true),
-            ("a/+/#", "a/b/#", true),
-            ("a/+/#", "a/b", true),
-            ("+/b", "+/b", true),
-            ("+/b", "+/+", false),
-            ("+/+/c", "a/+/c", true),
-            ("a/b/c", "a/+/c", false),
-        ];
-        for (filter, asked, expected) in rows {
+        for (filter, asked, expected) in FILTERS_COVERED.iter().copied() {
             for permission in ["allow", "deny"] {
                 check(&[(
                     &format!("{permission} subscribe {filter}"),
@@ -643,6 +648,15 @@ mod tests {
     }
 
     #[test]
+    fn literal_topics_and_filters_have_one_order() {
+        let rules = rules(&["deny all eq a", "allow all a", "deny all b", "allow all eq b"]);
+        for (topic, expected) in [("write a", 0), ("subscribe a", 0), ("read b", 2)] {
+            assert_eq!(rules.judge(&action(topic), NAMES).unwrap().position, expected, "{topic}");
+        }
+        assert_eq!(rules.len(), 4);
+    }
+
+    #[test]
     fn qos_and_retain_narrow_what_they_are_about() {
         let narrow = |verb: &str| {
             let rule = rule(&format!("allow {verb} a"));
@@ -718,6 +732,10 @@ mod tests {
             assert_eq!(error.position, 2);
             assert_eq!(error.to_string(), format!("rule 3: {expected}"));
         }
+    }
+
+    #[test]
+    fn odd_levels_of_quality_are_bad_and_what_is_too_long_is_cut() {
         for (qos, expected) in [
             (vec![], "rule 1: its list of qos is empty, so that it could not match"),
             (vec![0, 3], "rule 1: qos 3 is none of 0, 1 and 2"),
@@ -797,6 +815,12 @@ mod tests {
     }
 
     #[test]
+    fn rules_that_others_settle_take_next_to_nothing() {
+        let bytes = |count| rules(&vec!["allow all a"; count]).bytes();
+        assert!(bytes(10_001) - bytes(1) < 10_000 * 10, "a letter and what is kept beside it");
+    }
+
+    #[test]
     fn the_deepest_topic_is_judged() {
         let deep = "a/".repeat(32_767) + "a";
         let rules = rules(&[&format!("allow all {deep}"), &format!("allow all +{}", &deep[1..])]);
@@ -833,5 +857,21 @@ mod tests {
     fn threads_may_share_rules() {
         fn shared<T: Send + Sync>(_: &T) {}
         shared(&rules(&["allow all #"]));
+    }
+
+    #[test]
+    fn no_name_leads_to_the_brokers_own_topics() {
+        let names = Names { username: "$CONTROL", client_id: "$SYS" };
+        for (rule, action_text, expected) in [
+            ("allow all ${username}/#", "write $CONTROL/http-auth/v1", false),
+            ("allow all %c/#", "subscribe $SYS/#", false),
+            ("allow all eq ${clientid}/#", "subscribe $SYS/#", false),
+            ("allow all eq %c/#", "read $SYS/a", false),
+            ("allow all users/${username}/#", "write users/$CONTROL/a", true),
+            ("allow all /%c", "write /$SYS", true),
+        ] {
+            let found = rules(&[rule]).judge(&action(action_text), names);
+            assert_eq!(found.is_some(), expected, "{rule}: {action_text}");
+        }
     }
 }

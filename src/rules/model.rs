@@ -69,7 +69,8 @@ fn substituted(text: &str, names: Names<'_>) -> Option<String> {
             ("%c", names.client_id),
         ];
         if let Some((placeholder, name)) = placeholders.iter().find(|p| rest.starts_with(p.0)) {
-            if name.is_empty() || name.contains(['+', '#', '/']) {
+            let leads_astray = result.is_empty() && name.starts_with('$');
+            if leads_astray || name.is_empty() || name.contains(['+', '#', '/']) {
                 return None;
             }
             result += name;

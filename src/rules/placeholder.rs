@@ -54,6 +54,12 @@ pub fn stands_in(text: &str) -> bool {
     Pieces(text).any(|piece| !matches!(piece, Piece::Text(_)))
 }
 
+/// Whether a text begins with a placeholder.
+#[must_use]
+pub fn stands_in_front(text: &str) -> bool {
+    Pieces(text).next().is_some_and(|piece| !matches!(piece, Piece::Text(_)))
+}
+
 /// The first `${…}` that stands for nothing here. It is a mistake rather than plain text, since
 /// whoever wrote it meant something by it.
 #[must_use]

@@ -9,6 +9,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 
+use super::pending::Pending;
 use super::placeholder::{self, Names};
 use super::situation::Situations;
 
@@ -328,8 +329,11 @@ impl Tree {
         }
         for (inexact, text) in self.inexact(node) {
             if text != "+" {
-                // It cannot stand for a wildcard, since no name with one in it is put in.
-                if placeholder::matches(text, level, asked.names) {
+                // It cannot stand for a wildcard, since no name with one in it is put in. And no
+                // name leads to the broker's own topics, such as `$CONTROL/…`: that would let a
+                // client into them by what it calls itself.
+                let leads_astray = hidden && placeholder::stands_in_front(text);
+                if !leads_astray && placeholder::matches(text, level, asked.names) {
                     pending.push(inexact, next);
                 }
             } else if is_rest && at <= 1 {
@@ -374,34 +378,5 @@ impl Node {
         let (inexact, beside, here, below) = (NONE, NONE, NONE, NONE);
         let has_literals = false;
         Self { above, text, text_bytes, has_literals, inexact, beside, here, below, first }
-    }
-}
-
-/// Nodes still to be looked at, each with where its part of the topic begins. Only a topic that
-/// leads to many of them at once allocates.
-#[derive(Default)]
-struct Pending {
-    near: [(u32, u32); 16],
-    near_count: usize,
-    far: Vec<(u32, u32)>,
-}
-
-impl Pending {
-    fn push(&mut self, node: u32, at: u32) {
-        match self.near.get_mut(self.near_count) {
-            Some(free) => {
-                *free = (node, at);
-                self.near_count += 1;
-            }
-            None => self.far.push((node, at)),
-        }
-    }
-
-    fn pop(&mut self) -> Option<(u32, u32)> {
-        if let Some(last) = self.far.pop() {
-            return Some(last);
-        }
-        self.near_count = self.near_count.checked_sub(1)?;
-        Some(self.near[self.near_count])
     }
 }
