@@ -128,7 +128,14 @@ impl Api {
 
     fn note(&self, endpoint: &Endpoint, requests: &[&Request], replies: &[Reply], took: Duration) {
         let ms = took.as_secs_f64() * 1000.0;
-        for (request, Reply { answer, .. }) in requests.iter().zip(replies) {
+        for (request, Reply { answer, reason, .. }) in requests.iter().zip(replies) {
+            if let Some(reason) = reason {
+                log::info!(
+                    logger: *self.journal,
+                    "the API says about {}: {reason:?}",
+                    request.about
+                );
+            }
             log::debug!(
                 logger: *self.journal,
                 "{}, about {}: {answer} in {ms:.1} ms",

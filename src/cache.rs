@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::answer::{Answer, Verdict};
 use crate::clock::Clock;
+use crate::config::Lifetime;
 use crate::question::{Kind, Question};
 
 mod key;
@@ -22,10 +23,6 @@ use outdated::Outdated;
 /// What one entry takes of `cache_max_bytes`: the key, the entry, and moka's bookkeeping for both.
 const ENTRY_BYTES: u32 = 200;
 
-/// How much of a lifetime jitter may take away, so that entries stored together do not expire
-/// together. Jitter only ever shortens: no answer is older than its lifetime.
-const JITTER: f64 = 0.10;
-
 /// How much of its lifetime an answer has behind it when it begins to be asked for again. Whoever
 /// asks at least twice in a lifetime never finds it expired.
 const REFRESH_FROM: f64 = 0.5;
@@ -36,22 +33,19 @@ const REFRESH_RETRY: Duration = Duration::from_secs(1);
 /// How long answers live.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Lifetimes {
-    /// Permissions to log in.
-    pub login: Duration,
-    /// Permissions on topics, and who is a superuser.
-    pub access: Duration,
-    /// Denials of either kind.
-    pub deny: Duration,
+    /// Answers to logins.
+    pub login: Lifetime,
+    /// Answers about topics, and about who is a superuser.
+    pub access: Lifetime,
     /// For how long past its life a permission may stand in for an answer that cannot be had.
     pub stale: Duration,
 }
 
 impl Lifetimes {
-    fn of(&self, kind: Kind, verdict: Verdict) -> Duration {
-        match (verdict, kind) {
-            (Verdict::Deny, _) => self.deny,
-            (_, Kind::Login) => self.login,
-            (_, Kind::Superuser | Kind::Access) => self.access,
+    fn of(&self, kind: Kind) -> &Lifetime {
+        match kind {
+            Kind::Login => &self.login,
+            Kind::Superuser | Kind::Access => &self.access,
         }
     }
 }
@@ -122,7 +116,7 @@ impl Cache {
             .max_capacity(max_bytes)
             .expire_after(Backstop { stale: lifetimes.stale })
             .build();
-        let keeps_access = AtomicBool::new(!lifetimes.access.is_zero());
+        let keeps_access = AtomicBool::new(!lifetimes.access.allow.is_zero());
         let outdated = Outdated::default();
         Self { entries, lifetimes, refresh_ahead, keeps_access, outdated, clock }
     }
@@ -195,7 +189,11 @@ impl Cache {
         lifetime: Option<Duration>,
         asked: Instant,
     ) {
-        let lifetime = lifetime.unwrap_or_else(|| self.lifetimes.of(kind, answer.verdict));
+        let configured = self.lifetimes.of(kind);
+        let lifetime = lifetime.unwrap_or(match answer.verdict {
+            Verdict::Deny => configured.deny,
+            Verdict::Allow | Verdict::Ignore => configured.allow,
+        });
         let expire_at = answer.terms.as_ref().and_then(|terms| terms.expire_at);
         let lifetime = expire_at.map_or(lifetime, |expire_at| {
             let left = Duration::from_secs(expire_at).saturating_sub(self.clock.unix_time());
@@ -208,7 +206,7 @@ impl Cache {
             self.entries.invalidate(&key);
             return;
         }
-        let life = lifetime.mul_f64(1.0 - JITTER * fastrand::f64());
+        let life = configured.jitter.of(lifetime, fastrand::f64());
         let refresh_at_ms = AtomicU64::new(millis(life.mul_f64(REFRESH_FROM)));
         self.entries.insert(key, Arc::new(Entry { answer, asked, life, refresh_at_ms }));
     }
@@ -240,15 +238,19 @@ mod tests {
     use super::*;
     use crate::answer::Terms;
     use crate::clock::ManualClock;
+    use crate::config::Jitter;
     use crate::fake::FakeClient;
     use crate::question::About;
 
-    const LIFETIMES: Lifetimes = Lifetimes {
-        login: Duration::from_secs(30),
-        access: Duration::from_secs(20),
-        deny: Duration::from_secs(5),
-        stale: Duration::ZERO,
-    };
+    const DENY: Duration = Duration::from_secs(5);
+
+    const fn lifetime(seconds: u64) -> Lifetime {
+        let allow = Duration::from_secs(seconds);
+        Lifetime { allow, deny: DENY, jitter: Jitter::Shorter }
+    }
+
+    const LIFETIMES: Lifetimes =
+        Lifetimes { login: lifetime(30), access: lifetime(20), stale: Duration::ZERO };
 
     fn with_question<T>(ask: impl FnOnce(&Question<'_>) -> T) -> T {
         let client = FakeClient::default();
@@ -273,19 +275,19 @@ mod tests {
         let (cache, clock) = cache(LIFETIMES);
         let key = Key::from_number(1);
         cache.store(key, kind, answer.clone(), None, clock.now());
-        clock.advance(lifetime.mul_f64(1.0 - JITTER) - Duration::from_millis(1));
+        clock.advance(lifetime.mul_f64(1.0 - Jitter::SHARE) - Duration::from_millis(1));
         assert_eq!(get(&cache, &key).map(|hit| hit.answer), Some(answer), "gone too early");
-        clock.advance(lifetime.mul_f64(JITTER) + Duration::from_millis(2));
+        clock.advance(lifetime.mul_f64(Jitter::SHARE) + Duration::from_millis(2));
         assert_eq!(get(&cache, &key), None, "older than its lifetime");
     }
 
     #[test]
     fn each_kind_of_answer_has_its_own_lifetime() {
-        lives(Kind::Login, Answer::ALLOW, LIFETIMES.login);
-        lives(Kind::Access, Answer::ALLOW, LIFETIMES.access);
-        lives(Kind::Superuser, Answer::ALLOW, LIFETIMES.access);
+        lives(Kind::Login, Answer::ALLOW, LIFETIMES.login.allow);
+        lives(Kind::Access, Answer::ALLOW, LIFETIMES.access.allow);
+        lives(Kind::Superuser, Answer::ALLOW, LIFETIMES.access.allow);
         for kind in [Kind::Login, Kind::Superuser, Kind::Access] {
-            lives(kind, Answer::DENY, LIFETIMES.deny);
+            lives(kind, Answer::DENY, DENY);
         }
     }
 
@@ -295,14 +297,17 @@ mod tests {
         for number in 0..1000 {
             cache.store(Key::from_number(number), Kind::Login, Answer::ALLOW, None, clock.now());
         }
-        clock.advance(LIFETIMES.login.mul_f64(1.0 - JITTER / 2.0));
+        clock.advance(LIFETIMES.login.allow.mul_f64(1.0 - Jitter::SHARE / 2.0));
         let alive = (0..1000).filter(|n| get(&cache, &Key::from_number(*n)).is_some()).count();
         assert!((300..700).contains(&alive), "{alive} of 1000 left at half of the jitter");
     }
 
     #[test]
     fn a_lifetime_of_zero_keeps_nothing_and_forgets_what_was_kept() {
-        let (cache, clock) = cache(Lifetimes { deny: Duration::ZERO, ..LIFETIMES });
+        let (cache, clock) = cache(Lifetimes {
+            login: Lifetime { deny: Duration::ZERO, ..lifetime(30) },
+            ..LIFETIMES
+        });
         let key = Key::from_number(1);
         cache.store(key, Kind::Login, Answer::ALLOW, None, clock.now());
         cache.store(key, Kind::Login, Answer::DENY, None, clock.now());
@@ -326,9 +331,9 @@ mod tests {
             clock.advance(step);
             age += step;
         }
-        let half = LIFETIMES.login.mul_f64(REFRESH_FROM);
+        let half = LIFETIMES.login.allow.mul_f64(REFRESH_FROM);
         let first = first.unwrap();
-        assert!(first >= half.mul_f64(1.0 - JITTER) && first <= half + step, "{first:?}");
+        assert!(first >= half.mul_f64(1.0 - Jitter::SHARE) && first <= half + step, "{first:?}");
         assert!((2..=14).contains(&due), "due {due} times");
     }
 
@@ -337,7 +342,7 @@ mod tests {
         let (cache, clock) = cache(LIFETIMES);
         let key = Key::from_number(1);
         cache.store(key, Kind::Login, Answer::ALLOW, None, clock.now());
-        clock.advance(LIFETIMES.login.mul_f64(REFRESH_FROM));
+        clock.advance(LIFETIMES.login.allow.mul_f64(REFRESH_FROM));
         for _ in 0..5 {
             assert!(get(&cache, &key).unwrap().refresh);
             assert!(!get(&cache, &key).unwrap().refresh, "not at every use");
@@ -363,7 +368,7 @@ mod tests {
         let (allowed, denied) = (Key::from_number(1), Key::from_number(2));
         cache.store(allowed, Kind::Login, Answer::ALLOW, None, clock.now());
         cache.store(denied, Kind::Login, Answer::DENY, None, clock.now());
-        clock.advance(LIFETIMES.login + Duration::from_secs(1));
+        clock.advance(LIFETIMES.login.allow + Duration::from_secs(1));
         assert_eq!((get(&cache, &allowed), get(&cache, &denied)), (None, None));
         assert_eq!(stale(&cache, &allowed), Some(Answer::ALLOW));
         assert_eq!(stale(&cache, &denied), None);
@@ -390,7 +395,7 @@ mod tests {
         cache.store(long, Kind::Access, Answer::DENY, Some(hour), clock.now());
         cache.store(none, Kind::Access, Answer::ALLOW, Some(Duration::ZERO), clock.now());
         assert!(!cache.keeps_access_answers());
-        clock.advance(hour.mul_f64(1.0 - JITTER) - Duration::from_secs(1));
+        clock.advance(hour.mul_f64(1.0 - Jitter::SHARE) - Duration::from_secs(1));
         assert_eq!(get(&cache, &long).map(|hit| hit.answer), Some(Answer::DENY));
         assert_eq!(get(&cache, &none), None);
     }

@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
+use crate::dialect::Dialect;
 use crate::field::FieldLists;
 use crate::policy::OnError;
 use crate::question::Kind;
 use crate::secret::Secret;
 
 mod draft;
+mod legacy;
 mod mistake;
 mod options;
 mod read;
@@ -29,6 +31,7 @@ pub struct Config {
     pub https: bool,
     pub routes: Routes,
     pub fields: FieldLists,
+    pub dialect: Dialect,
     pub headers: Vec<Header>,
     /// For a whole request, from connecting to the answer's last byte.
     pub timeout: Duration,
@@ -38,6 +41,9 @@ pub struct Config {
     pub connections: usize,
     /// Trusted certificate authorities, as DER; empty unless `https`.
     pub roots: Vec<Vec<u8>>,
+    /// Whether the API's certificate is verified.
+    pub tls_verify: bool,
+    pub user_agent: String,
     pub cache: CacheConfig,
     pub breaker: BreakerConfig,
     /// The longest that one question may hold up the broker.
@@ -45,14 +51,31 @@ pub struct Config {
     /// The share of the time that all waits together may take, in percent.
     pub max_block_percent: u8,
     pub on_error: OnError,
+    /// The name to ask under for a client without one.
     pub anonymous_username: Option<String>,
+    /// The same, for what it may do alone.
+    pub anonymous_access: Option<String>,
+    pub empty_credentials: EmptyCredentials,
     pub password_encoding: PasswordEncoding,
     pub local_users: Option<LocalUsersConfig>,
-    pub deny_special_chars: bool,
+    /// Characters that no name of a client may hold; none: any may.
+    pub special_chars: &'static [char],
     /// Whether logins may be answered later, where the broker can do that.
     pub delayed_login: bool,
     pub unavailable_reply: UnavailableReply,
     pub log_level: LevelFilter,
+    /// What there is to say about the options at every start, as a warning.
+    pub warnings: Vec<String>,
+}
+
+/// What follows for a client that gives no username, or no password, and is not asked about under
+/// another name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum EmptyCredentials {
+    /// Without a username it is left to the broker; a password may be empty.
+    Own,
+    /// It is denied unasked.
+    Deny,
 }
 
 /// One host that answers.
@@ -107,12 +130,46 @@ pub struct Header {
     pub value: Secret,
 }
 
+/// How long answers of one kind live.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Lifetime {
+    pub allow: Duration,
+    pub deny: Duration,
+    pub jitter: Jitter,
+}
+
+/// What chance does to a lifetime, so that answers stored together do not expire together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Jitter {
+    /// Takes a share of it away: no answer is older than its lifetime.
+    Shorter,
+    /// Adds up to so much, or takes it away, as the plugins that came before did.
+    Around(Duration),
+}
+
+impl Jitter {
+    /// The largest share that is taken away.
+    pub const SHARE: f64 = 0.10;
+
+    /// A lifetime by chance, which is between 0 and 1.
+    #[must_use]
+    pub fn of(self, lifetime: Duration, chance: f64) -> Duration {
+        match self {
+            Self::Shorter => lifetime.mul_f64(1.0 - Self::SHARE * chance),
+            Self::Around(most) => {
+                let most = most.min(lifetime);
+                lifetime - most + most.mul_f64(2.0 * chance)
+            }
+        }
+    }
+}
+
 /// How long answers live, and how much room they have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CacheConfig {
-    pub login_ttl: Duration,
-    pub access_ttl: Duration,
-    pub deny_ttl: Duration,
+    pub login: Lifetime,
+    /// For answers about topics, and about who is a superuser.
+    pub access: Lifetime,
     pub max_bytes: u64,
     /// Whether an answer in use is asked for again before it expires.
     pub refresh_ahead: bool,
@@ -178,9 +235,9 @@ impl fmt::Display for Config {
         write!(
             f,
             ", answers live {} s (logins), {} s (ACLs), {} s (denials)",
-            seconds(self.cache.login_ttl),
-            seconds(self.cache.access_ttl),
-            seconds(self.cache.deny_ttl)
+            seconds(self.cache.login.allow),
+            seconds(self.cache.access.allow),
+            seconds(self.cache.access.deny)
         )
     }
 }

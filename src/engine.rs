@@ -12,7 +12,8 @@ use crate::answer::{Answer, Failure};
 use crate::api::{Api, Reply, Request};
 use crate::cache::{Cache, Key, Keyring, Lifetimes, Matter};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{CacheConfig, Config};
+use crate::dialect::Dialect;
 use crate::field::FieldLists;
 use crate::journal::Journal;
 use crate::pool::{Asked, Batching, Landing, Pool, Spawn, Ticket};
@@ -29,6 +30,7 @@ pub struct Engine {
     keyring: Keyring,
     vault: Vault,
     fields: FieldLists,
+    dialect: Dialect,
     cache: Arc<Cache>,
     api: Arc<Api>,
     tally: Arc<Tally>,
@@ -62,12 +64,8 @@ impl Engine {
         clock: Arc<dyn Clock>,
         spawn: Spawn,
     ) -> Result<Self, getrandom::Error> {
-        let lifetimes = Lifetimes {
-            login: config.cache.login_ttl,
-            access: config.cache.access_ttl,
-            deny: config.cache.deny_ttl,
-            stale: config.cache.stale_if_error,
-        };
+        let CacheConfig { login, access, stale_if_error: stale, .. } = config.cache;
+        let lifetimes = Lifetimes { login, access, stale };
         let cache = Arc::new(Cache::new(
             lifetimes,
             config.cache.refresh_ahead,
@@ -85,6 +83,7 @@ impl Engine {
             keyring: Keyring::random()?,
             vault: Vault::random()?,
             fields: config.fields.clone(),
+            dialect: config.dialect.clone(),
             cache,
             api,
             tally,
@@ -197,7 +196,7 @@ impl Engine {
     }
 
     fn request(&self, question: &Question<'_>) -> Request {
-        Request::new(question, self.fields.of(question.kind()))
+        Request::new(question, self.fields.of(question.kind()), &self.dialect)
     }
 
     /// Ends every request and joins every thread.
@@ -243,7 +242,7 @@ impl Crew {
     }
 
     fn keep(&self, job: &Job, reply: Reply, asked: Instant) -> Answer {
-        let Reply { answer, lifetime } = reply;
+        let Reply { answer, lifetime, .. } = reply;
         self.cache.store(job.key, job.request.kind, answer.clone(), lifetime, asked);
         answer
     }

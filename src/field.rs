@@ -153,6 +153,21 @@ impl FieldLists {
         }
     }
 
+    /// The fields of mosquitto-go-auth, which sends them in the order of the alphabet.
+    #[must_use]
+    pub fn of_go_auth() -> Self {
+        Self {
+            login: vec![Field::ClientId, Field::Password, Field::Username],
+            access: vec![Field::Acc, Field::ClientId, Field::Topic, Field::Username],
+        }
+    }
+
+    /// The fields that mosquitto-auth-plug's answers depend on.
+    #[must_use]
+    pub fn of_auth_plug() -> Self {
+        Self::with_extra(&[], &[])
+    }
+
     #[must_use]
     pub fn of(&self, kind: Kind) -> &[Field] {
         match kind {

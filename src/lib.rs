@@ -43,11 +43,13 @@ pub mod config;
 pub mod policy;
 
 pub mod answer;
+pub mod dialect;
 pub mod field;
 pub mod question;
 pub mod rules;
 
 pub mod clock;
+pub mod form;
 pub mod journal;
 pub mod secret;
 mod sync;

@@ -173,16 +173,14 @@ impl Logins {
         lock(&self.state).waiting.len()
     }
 
-    /// Whether this client is being let in.
+    /// Takes the attempt that is being let in, if the broker knows it by this name.
     #[must_use]
-    pub fn is_entering(&self, client_id: &str) -> bool {
-        lock(&self.state).entering.as_ref().is_some_and(|waiting| waiting.client_id == client_id)
-    }
-
-    /// The attempt that is being let in, if the broker knows it by this name.
-    #[must_use]
-    pub fn entering(&self, placeholder: &str) -> Option<Waiting> {
-        lock(&self.state).entering.as_ref().filter(|w| w.placeholder == placeholder).cloned()
+    pub fn enter(&self, placeholder: &str) -> Option<Waiting> {
+        let mut state = lock(&self.state);
+        if state.entering.as_ref().is_some_and(|waiting| waiting.placeholder == placeholder) {
+            return state.entering.take();
+        }
+        None
     }
 }
 
@@ -251,10 +249,11 @@ mod tests {
         logins.wait(one.clone(), ticket);
         let two = attempt(&logins, "ann");
         assert_ne!(one.placeholder, two.placeholder);
-        assert_eq!(logins.entering(&one.placeholder), None);
+        assert_eq!(logins.enter(&one.placeholder), None);
         logins.set_entering(Some(one.clone()));
-        assert_eq!(logins.entering(&one.placeholder), Some(one.clone()));
-        assert_eq!(logins.entering(&two.placeholder), None);
+        assert_eq!(logins.enter(&two.placeholder), None);
+        assert_eq!(logins.enter(&one.placeholder), Some(one.clone()));
+        assert_eq!(logins.enter(&one.placeholder), None, "once is enough");
         assert!(logins.is_placeholder(&one.placeholder) && !logins.is_placeholder("ann"));
         logins.set_entering(None);
     }

@@ -128,6 +128,16 @@ impl Plugin {
     fn announce(&self) {
         let version = env!("CARGO_PKG_VERSION");
         log::info!(logger: *self.journal, "version {version}, {}", self.config);
+        for warning in &self.config.warnings {
+            log::warn!(logger: *self.journal, "{warning}");
+        }
+        if self.config.https && !self.config.tls_verify {
+            log::warn!(
+                logger: *self.journal,
+                "the API's certificate is not verified: whoever is between the broker and the API \
+                 can read every password and answer every question"
+            );
+        }
         if self.config.on_error == OnError::Allow {
             log::warn!(
                 logger: *self.journal,

@@ -53,6 +53,14 @@ pub struct Admission {
     pub key: Key,
 }
 
+/// Who let a client in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LetInBy {
+    Api,
+    /// The broker's other means, to which the API, or its failure, left the question.
+    Broker,
+}
+
 /// What may be done by whoever a session belongs to.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Standing {
@@ -65,8 +73,9 @@ pub struct Standing {
 struct Session {
     client_id: String,
     username: String,
-    /// None: it was not the API that let the client in.
+    /// None: nobody was asked about its login.
     key: Option<Key>,
+    let_in_by: LetInBy,
     standing: Standing,
     /// The login question, for asking again.
     question: Option<Arc<SealedQuestion>>,
@@ -110,15 +119,40 @@ impl Sessions {
             client_id,
             username: username.to_owned(),
             key: Some(key),
+            let_in_by: LetInBy::Api,
             standing: Standing { terms, is_superuser },
             question: question.map(Arc::new),
             due: None,
         };
+        self.put(handle, session, due);
+    }
+
+    /// This client's login was left to the broker. If that does not let it in, it leaves at once.
+    pub fn begin_at_broker(&self, admission: Admission, username: &str) {
+        let Admission { handle, client_id, key } = admission;
+        let session = Session {
+            client_id,
+            username: username.to_owned(),
+            key: Some(key),
+            let_in_by: LetInBy::Broker,
+            standing: Standing::default(),
+            question: None,
+            due: None,
+        };
+        self.put(handle, session, None);
+    }
+
+    fn put(&self, handle: usize, session: Session, due: Option<Instant>) {
         self.departed.invalidate(&handle);
         let mut state = lock(&self.state);
         state.remove(handle);
         state.live.insert(handle, session);
         state.schedule(handle, due);
+    }
+
+    /// This client is connected, so that what is known of one that left is another's.
+    pub fn forget_departed(&self, handle: usize) {
+        self.departed.invalidate(&handle);
     }
 
     /// A client left. What it may do stays known for its Will and for what is queued for it.
@@ -131,10 +165,16 @@ impl Sessions {
         }
     }
 
-    /// Whether this very client is still connected, let in by this very question.
+    /// Whether this very client is still connected, let in by the API and this very question.
     #[must_use]
     pub fn holds(&self, admission: &Admission) -> bool {
-        lock(&self.state).get(admission).is_some()
+        self.let_in_by(admission) == Some(LetInBy::Api)
+    }
+
+    /// Who let this very client in, which came with this very question and is still connected.
+    #[must_use]
+    pub fn let_in_by(&self, admission: &Admission) -> Option<LetInBy> {
+        lock(&self.state).get(admission).map(|session| session.let_in_by)
     }
 
     /// What this client may do, as far as it is known.
@@ -163,6 +203,7 @@ impl Sessions {
                     client_id: holder.client_id.to_owned(),
                     username: holder.username.to_owned(),
                     key: None,
+                    let_in_by: LetInBy::Broker,
                     standing: Standing { terms: None, is_superuser: Some(is_superuser) },
                     question: None,
                     due: None,
@@ -358,6 +399,26 @@ mod tests {
         let sessions = Sessions::default();
         sessions.begin(admission(1, "c", 7), "ann", None, None, None);
         sessions.end(1);
+        assert_eq!(sessions.standing(holder(1, "c", "ann")), None);
+    }
+
+    #[test]
+    fn a_client_that_the_broker_let_in_has_nothing_of_one_that_was_there_before() {
+        let sessions = Sessions::default();
+        begin(&sessions, 1, "c", 7);
+        sessions.end(1);
+        sessions.begin_at_broker(admission(1, "c", 7), "ann");
+        assert_eq!(sessions.let_in_by(&admission(1, "c", 7)), Some(LetInBy::Broker));
+        assert!(!sessions.holds(&admission(1, "c", 7)));
+        assert_eq!(sessions.standing(holder(1, "c", "ann")), Some(Standing::default()));
+    }
+
+    #[test]
+    fn what_is_known_of_one_that_left_ends_when_another_is_seen_on_its_handle() {
+        let sessions = Sessions::default();
+        begin(&sessions, 1, "c", 7);
+        sessions.end(1);
+        sessions.forget_departed(1);
         assert_eq!(sessions.standing(holder(1, "c", "ann")), None);
     }
 

@@ -79,9 +79,8 @@ impl Tally {
     #[must_use]
     pub fn counts(&self) -> Counts {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let decisions = |d: &Decisions| {
-            [&d.allowed, &d.denied, &d.deferred, &d.unavailable].map(load)
-        };
+        let decisions =
+            |d: &Decisions| [&d.allowed, &d.denied, &d.deferred, &d.unavailable].map(load);
         Counts {
             logins: decisions(&self.logins),
             access: decisions(&self.access),

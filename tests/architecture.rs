@@ -19,10 +19,10 @@ const LAYERS: &[&[&str]] = &[
     &["engine", "login", "patience", "sessions", "subscriptions", "local_users", "broker"],
     &["cache", "pool", "api", "vault"],
     &["config", "journal"],
-    &["policy", "field"],
+    &["policy", "field", "tally", "dialect"],
     &["answer"],
     &["rules"],
-    &["question", "clock", "secret", "sync"],
+    &["question", "clock", "form", "secret", "sync"],
 ];
 
 /// Every source file, with the top-level module that it belongs to.

@@ -15,6 +15,7 @@ use super::dial::{self, Dial, Unresolved};
 use crate::answer::Failure;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::dialect::{Dialect, Method};
 use crate::sync::lock;
 
 /// How much is read of a body that says nothing, so that its connection can be used again; one
@@ -36,8 +37,9 @@ const IDLE: Duration = Duration::from_secs(60);
 #[derive(Default)]
 pub struct Response {
     pub status: u16,
-    /// The body of a 200 that is JSON by its `Content-Type`.
-    pub json: Option<Vec<u8>>,
+    /// The body, where it may say something: that of a 200 which is JSON by its `Content-Type`, or in
+    /// some dialects of every success.
+    pub body: Option<Vec<u8>>,
     /// All `Cache-Control` lines, joined (RFC 9110, section 5.2).
     pub cache_control: Option<String>,
     /// Seconds since the response was made, if it comes out of a cache (RFC 9111, section 5.1).
@@ -52,6 +54,7 @@ pub struct Client {
     fresh: Agent,
     config: ureq::config::Config,
     headers: Vec<(HeaderName, HeaderValue)>,
+    dialect: Dialect,
     timeout: Duration,
     clock: Arc<dyn Clock>,
 }
@@ -64,16 +67,17 @@ impl Client {
             fresh: agent(&settings(config, 0)),
             config: kept_alive,
             headers: headers(config),
+            dialect: config.dialect.clone(),
             timeout: config.timeout,
             clock,
         }
     }
 
-    /// Posts a JSON object and returns the response once it is complete.
+    /// Sends a question and returns the response once it is complete.
     ///
     /// A request that a kept-alive connection lost is sent once more on a new connection: the
     /// server closed it while nobody looked, and never saw the request. Nothing else is repeated.
-    pub fn post(&self, url: &str, body: &[u8]) -> Result<Response, Failure> {
+    pub fn ask(&self, url: &str, body: &[u8]) -> Result<Response, Failure> {
         let started = self.clock.now();
         let dialled = dial::dialled();
         let agent = lock(&self.agent).clone().ok_or(Failure::Stopping)?;
@@ -87,7 +91,33 @@ impl Client {
             }
             sent => sent,
         }?;
-        read(response)
+        self.read(response)
+    }
+
+    fn read(&self, response: http::Response<Body>) -> Result<Response, Failure> {
+        let (head, body) = response.into_parts();
+        let status = head.status.as_u16();
+        let line =
+            |name| head.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+        let lines = head.headers.get_all(header::CACHE_CONTROL).iter();
+        let cache_control: Vec<_> = lines.filter_map(|value| value.to_str().ok()).collect();
+        let says_something = if self.dialect.needs_body() {
+            head.status.is_success()
+        } else {
+            status == 200 && is_json(&head.headers)
+        };
+        let body = if says_something {
+            Some(read_whole(body)?)
+        } else {
+            read_away(body)?;
+            None
+        };
+        Ok(Response {
+            status,
+            body,
+            cache_control: (!cache_control.is_empty()).then(|| cache_control.join(",")),
+            age: line(header::AGE).and_then(|age| age.trim().parse().ok()).unwrap_or(0),
+        })
     }
 
     fn send(
@@ -97,7 +127,12 @@ impl Client {
         body: &[u8],
         timeout: Duration,
     ) -> Result<http::Response<Body>, Failure> {
-        let mut request = agent.post(url).content_type("application/json");
+        let mut request = match self.dialect.method {
+            Method::Post => agent.post(url),
+            Method::Put => agent.put(url),
+            Method::Get => agent.get(url).force_send_body(),
+        };
+        request = request.content_type(self.dialect.content_type());
         for (name, value) in &self.headers {
             request = request.header(name, value);
         }
@@ -131,7 +166,10 @@ fn agent(config: &ureq::config::Config) -> Agent {
 fn settings(config: &Config, idle_connections: usize) -> ureq::config::Config {
     let roots: Vec<_> =
         config.roots.iter().map(|der| Certificate::from_der(der).to_owned()).collect();
-    let tls = TlsConfig::builder().root_certs(RootCerts::new_with_certs(&roots)).build();
+    let tls = TlsConfig::builder()
+        .root_certs(RootCerts::new_with_certs(&roots))
+        .disable_verification(!config.tls_verify)
+        .build();
     Agent::config_builder()
         // The environment is the broker's; a proxy in it was not meant for us.
         .proxy(None)
@@ -147,7 +185,7 @@ fn settings(config: &Config, idle_connections: usize) -> ureq::config::Config {
         .max_response_header_size(HEADER_BYTES)
         .input_buffer_size(BUFFER_BYTES)
         .output_buffer_size(BUFFER_BYTES)
-        .user_agent(concat!("mosquitto-http-auth/", env!("CARGO_PKG_VERSION")))
+        .user_agent(config.user_agent.as_str())
         .tls_config(tls)
         .build()
 }
@@ -163,26 +201,6 @@ fn headers(config: &Config) -> Vec<(HeaderName, HeaderValue)> {
     config.headers.iter().filter_map(header).collect()
 }
 
-fn read(response: http::Response<Body>) -> Result<Response, Failure> {
-    let (head, body) = response.into_parts();
-    let status = head.status.as_u16();
-    let line = |name| head.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-    let lines = head.headers.get_all(header::CACHE_CONTROL).iter();
-    let cache_control: Vec<_> = lines.filter_map(|value| value.to_str().ok()).collect();
-    let json = if status == 200 && is_json(&head.headers) {
-        Some(read_json(body)?)
-    } else {
-        read_away(body)?;
-        None
-    };
-    Ok(Response {
-        status,
-        json,
-        cache_control: (!cache_control.is_empty()).then(|| cache_control.join(",")),
-        age: line(header::AGE).and_then(|age| age.trim().parse().ok()).unwrap_or(0),
-    })
-}
-
 /// Whether the body is JSON: `application/json`, or anything that ends in `+json` (RFC 6839).
 fn is_json(headers: &HeaderMap) -> bool {
     let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
@@ -191,15 +209,15 @@ fn is_json(headers: &HeaderMap) -> bool {
     essence == "application/json" || essence.ends_with("+json")
 }
 
-fn read_json(body: Body) -> Result<Vec<u8>, Failure> {
-    let mut json = Vec::new();
+fn read_whole(body: Body) -> Result<Vec<u8>, Failure> {
+    let mut whole = Vec::new();
     // One byte more than allowed tells that there is more.
     let limit = JSON_BYTES as u64 + 1;
-    body.into_reader().take(limit).read_to_end(&mut json).map_err(broken_off)?;
-    if json.len() > JSON_BYTES {
-        return Err(Failure::BrokenAnswer(format!("its JSON is longer than {JSON_BYTES} bytes")));
+    body.into_reader().take(limit).read_to_end(&mut whole).map_err(broken_off)?;
+    if whole.len() > JSON_BYTES {
+        return Err(Failure::BrokenAnswer(format!("its body is longer than {JSON_BYTES} bytes")));
     }
-    Ok(json)
+    Ok(whole)
 }
 
 /// Reads the body away, so that the connection can be used again and a broken answer is noticed.

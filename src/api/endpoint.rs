@@ -12,6 +12,7 @@ use super::wire::{self, Request};
 use crate::answer::Failure;
 use crate::clock::Clock;
 use crate::config::{Config, Routes};
+use crate::dialect::Dialect;
 use crate::question::Kind;
 
 /// One of the hosts in `http_host`.
@@ -20,6 +21,7 @@ pub struct Endpoint {
     pub origin: String,
     pub breaker: Breaker,
     urls: Routes,
+    dialect: Dialect,
     client: Client,
 }
 
@@ -35,6 +37,7 @@ impl Endpoint {
         Self {
             urls,
             breaker: Breaker::new(config.breaker.failures, config.breaker.rest),
+            dialect: config.dialect.clone(),
             client: Client::new(config, Arc::clone(clock)),
             origin,
         }
@@ -49,11 +52,11 @@ impl Endpoint {
         // A question is only asked where its kind has a route.
         if let [request] = requests {
             let url = self.urls.of(request.kind).ok_or(Failure::Internal)?;
-            let response = self.client.post(url, request.body.expose())?;
-            return Ok(vec![reply::read(request.kind, &response, unix_time)?]);
+            let response = self.client.ask(url, request.body.expose())?;
+            return Ok(vec![reply::read(request.kind, &response, &self.dialect, unix_time)?]);
         }
         let url = self.urls.batch.as_deref().ok_or(Failure::Internal)?;
-        let response = self.client.post(url, wire::batch(requests).expose())?;
+        let response = self.client.ask(url, wire::batch(requests).expose())?;
         reply::read_batch(&response, requests.len())
     }
 

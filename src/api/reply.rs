@@ -5,8 +5,9 @@
 use std::time::Duration;
 
 use super::client::Response;
-use super::statement::Statement;
+use super::statement::{self, Statement};
 use crate::answer::{Answer, Failure, Verdict};
+use crate::dialect::{Compat, Dialect, ResponseMode};
 use crate::question::Kind;
 
 /// The longest that an answer may be kept, whatever the API says.
@@ -18,6 +19,8 @@ pub struct Reply {
     pub answer: Answer,
     /// None: as long as the configuration says.
     pub lifetime: Option<Duration>,
+    /// Why it is a no, where the API says so.
+    pub reason: Option<String>,
 }
 
 /// Reads a response to one question. `unix_time` is now.
@@ -25,16 +28,36 @@ pub struct Reply {
 /// # Errors
 /// The response is no answer: its status says that the server failed, or its body is not what the
 /// contract asks for.
-pub fn read(kind: Kind, response: &Response, unix_time: Duration) -> Result<Reply, Failure> {
-    let verdict = verdict(response.status)?;
-    let lifetime = lifetime(response);
-    let reply = Reply { answer: Answer::new(verdict), lifetime };
+pub fn read(
+    kind: Kind,
+    response: &Response,
+    dialect: &Dialect,
+    unix_time: Duration,
+) -> Result<Reply, Failure> {
+    let verdict = verdict(response.status, dialect)?;
+    // The plugins that came before knew nothing of it.
+    let lifetime = if dialect.compat == Compat::None { lifetime(response) } else { None };
+    let reply = Reply { answer: Answer::new(verdict), lifetime, reason: None };
     if verdict != Verdict::Allow {
         return Ok(reply);
     }
-    match &response.json {
-        None => Ok(reply),
-        Some(json) => with_statement(reply, kind, json, unix_time),
+    let body = response.body.as_deref();
+    match (dialect.response, body) {
+        (ResponseMode::Json, body) => {
+            let (ok, reason) =
+                statement::ok(body.unwrap_or_default()).map_err(Failure::BrokenAnswer)?;
+            let answer = if ok { Answer::ALLOW } else { Answer::DENY };
+            Ok(Reply { answer, reason, ..reply })
+        }
+        (ResponseMode::Text, Some(b"ok")) => Ok(reply),
+        (ResponseMode::Text, body) => {
+            let reason = body.map(|body| String::from_utf8_lossy(body).chars().take(100).collect());
+            Ok(Reply { answer: Answer::DENY, reason, ..reply })
+        }
+        (ResponseMode::Status, Some(body)) if dialect.compat == Compat::None => {
+            with_statement(reply, kind, body, unix_time)
+        }
+        (ResponseMode::Status, _) => Ok(reply),
     }
 }
 
@@ -46,19 +69,24 @@ pub fn read_batch(response: &Response, count: usize) -> Result<Vec<Reply>, Failu
     if response.status != 200 {
         return Err(Failure::Status(response.status));
     }
-    let json = response.json.as_deref().unwrap_or_default();
-    let verdicts = super::statement::batch(json, count).map_err(Failure::BrokenAnswer)?;
+    let json = response.body.as_deref().unwrap_or_default();
+    let verdicts = statement::batch(json, count).map_err(Failure::BrokenAnswer)?;
     let lifetime = lifetime(response);
-    let reply = |verdict| Reply { answer: Answer::new(verdict), lifetime };
+    let reply = |verdict| Reply { answer: Answer::new(verdict), lifetime, reason: None };
     Ok(verdicts.into_iter().map(reply).collect())
 }
 
-/// What a status means, by itself: 200 allows; a status by which a server says that it could not
-/// answer is a failure (RFC 9110: 408, 425, 429 and 5xx); every other one denies.
-fn verdict(status: u16) -> Result<Verdict, Failure> {
+/// What a status means, by itself: 200 allows (where the body decides, any success may); a status by
+/// which a server says that it could not answer is a failure (RFC 9110: 408, 425, 429 and 5xx); every
+/// other one denies. The plugins that came before took every success as a yes, and failures of the
+/// class 4xx as a no.
+fn verdict(status: u16, dialect: &Dialect) -> Result<Verdict, Failure> {
+    let is_own = dialect.compat == Compat::None;
     match status {
         200 => Ok(Verdict::Allow),
-        408 | 425 | 429 | 500..=599 => Err(Failure::Status(status)),
+        201..=299 if !is_own || dialect.needs_body() => Ok(Verdict::Allow),
+        408 | 425 | 429 if is_own => Err(Failure::Status(status)),
+        500..=599 => Err(Failure::Status(status)),
         _ => Ok(Verdict::Deny),
     }
 }
@@ -83,7 +111,7 @@ fn with_statement(
         Some(verdict) => Answer::new(verdict),
     };
     let lifetime = statement.ttl.map(|ttl| ttl.min(LONGEST)).or(reply.lifetime);
-    Ok(Reply { answer, lifetime })
+    Ok(Reply { answer, lifetime, reason: None })
 }
 
 /// The freshness lifetime that `Cache-Control` gives (RFC 9111, sections 4.2.1 and 5.2.2), less
@@ -112,22 +140,26 @@ mod tests {
     const NOW: Duration = Duration::from_secs(1_700_000_000);
 
     fn response(status: u16, body: &str) -> Response {
-        Response { status, json: Some(body.as_bytes().to_vec()), ..Response::default() }
+        Response { status, body: Some(body.as_bytes().to_vec()), ..Response::default() }
+    }
+
+    fn own(kind: Kind, response: &Response) -> Result<Reply, Failure> {
+        read(kind, response, &Dialect::default(), NOW)
     }
 
     fn login(body: &str) -> Result<Reply, Failure> {
-        read(Kind::Login, &response(200, body), NOW)
+        own(Kind::Login, &response(200, body))
     }
 
     #[test]
     fn only_200_allows_and_only_a_servers_own_trouble_is_a_failure() {
         let statuses = |wanted: fn(&Result<Verdict, Failure>) -> bool| -> Vec<u16> {
-            (100..=999).filter(|status| wanted(&verdict(*status))).collect()
+            (100..=999).filter(|status| wanted(&verdict(*status, &Dialect::default()))).collect()
         };
         assert_eq!(statuses(|verdict| *verdict == Ok(Verdict::Allow)), [200]);
         let failures: Vec<_> = [408, 425, 429].into_iter().chain(500..=599).collect();
         assert_eq!(statuses(Result::is_err), failures);
-        assert_eq!(verdict(503), Err(Failure::Status(503)));
+        assert_eq!(verdict(503, &Dialect::default()), Err(Failure::Status(503)));
     }
 
     #[test]
@@ -139,9 +171,9 @@ mod tests {
 
     #[test]
     fn the_body_of_any_other_status_changes_nothing() {
-        let denied = read(Kind::Login, &response(403, r#"{"result":"allow"}"#), NOW).unwrap();
+        let denied = own(Kind::Login, &response(403, r#"{"result":"allow"}"#)).unwrap();
         assert_eq!(denied.answer, Answer::DENY);
-        let failed = read(Kind::Login, &response(503, r#"{"result":"allow"}"#), NOW);
+        let failed = own(Kind::Login, &response(503, r#"{"result":"allow"}"#));
         assert_eq!(failed, Err(Failure::Status(503)));
     }
 
@@ -158,7 +190,7 @@ mod tests {
     fn terms_are_for_logins_only() {
         let body = r#"{"is_superuser":true,"acl":"broken","ttl":7}"#;
         assert!(login(body).is_err());
-        let reply = read(Kind::Access, &response(200, body), NOW).unwrap();
+        let reply = own(Kind::Access, &response(200, body)).unwrap();
         assert_eq!(reply.answer, Answer::ALLOW);
         assert_eq!(reply.lifetime, Some(Duration::from_secs(7)));
     }
@@ -188,7 +220,7 @@ mod tests {
     fn the_body_goes_before_the_header() {
         let mut response = response(200, r#"{"ttl":300}"#);
         response.cache_control = Some("no-store".to_owned());
-        let reply = read(Kind::Access, &response, NOW).unwrap();
+        let reply = own(Kind::Access, &response).unwrap();
         assert_eq!(reply.lifetime, Some(Duration::from_secs(300)));
     }
 
@@ -205,5 +237,78 @@ mod tests {
         }
         let no = verdicts(403, r#"{"results":["allow","deny"]}"#);
         assert_eq!(no, Err(Failure::Status(403)));
+    }
+
+    /// What an answer comes to: `+` allowed, `-` denied, `!` failed.
+    fn comes_to(dialect: &Dialect, status: u16, body: &str) -> char {
+        match read(Kind::Login, &response(status, body), dialect, NOW) {
+            Ok(reply) if reply.answer == Answer::ALLOW => '+',
+            Ok(reply) if reply.answer == Answer::DENY => '-',
+            Ok(reply) => panic!("{reply:?}"),
+            Err(_) => '!',
+        }
+    }
+
+    #[test]
+    fn the_plugins_that_came_before_take_every_success_as_a_yes() {
+        for compat in [Compat::GoAuth, Compat::AuthPlug] {
+            let dialect = Dialect { compat, ..Dialect::default() };
+            for (status, expected) in [
+                (200, '+'),
+                (201, '+'),
+                (204, '+'),
+                (301, '-'),
+                (401, '-'),
+                (404, '-'),
+                (408, '-'),
+                (429, '-'),
+                (500, '!'),
+                (503, '!'),
+            ] {
+                let body = r#"{"result":"deny","ttl":"broken"}"#;
+                assert_eq!(comes_to(&dialect, status, body), expected, "{status}");
+            }
+        }
+    }
+
+    #[test]
+    fn in_json_mode_ok_decides() {
+        for compat in [Compat::None, Compat::GoAuth] {
+            let dialect = Dialect { compat, response: ResponseMode::Json, ..Dialect::default() };
+            for (status, body, expected) in [
+                (200, r#"{"ok":true}"#, '+'),
+                (201, r#" {"OK": true, "more": 1} "#, '+'),
+                (200, r#"{"ok":false,"error":"why"}"#, '-'),
+                (200, "{}", '-'),
+                (200, r#"{"ok":"true"}"#, '!'),
+                (200, "ok", '!'),
+                (200, "", '!'),
+                (200, "[]", '!'),
+                (401, r#"{"ok":true}"#, '-'),
+                (500, r#"{"ok":true}"#, '!'),
+            ] {
+                assert_eq!(comes_to(&dialect, status, body), expected, "{status} {body}");
+            }
+            let denied = response(200, r#"{"ok":false,"error":"why"}"#);
+            let denied = read(Kind::Login, &denied, &dialect, NOW).unwrap();
+            assert_eq!(denied.reason.as_deref(), Some("why"));
+        }
+    }
+
+    #[test]
+    fn in_text_mode_ok_decides() {
+        let dialect = Dialect { response: ResponseMode::Text, ..Dialect::default() };
+        for (status, body, expected) in [
+            (200, "ok", '+'),
+            (202, "ok", '+'),
+            (200, "ok\n", '-'),
+            (200, "OK", '-'),
+            (200, "", '-'),
+            (403, "ok", '-'),
+            (502, "ok", '!'),
+            (429, "ok", '!'),
+        ] {
+            assert_eq!(comes_to(&dialect, status, body), expected, "{status} {body:?}");
+        }
     }
 }

@@ -61,6 +61,23 @@ pub fn batch(body: &[u8], count: usize) -> Result<Vec<Verdict>, Problem> {
     results.iter().map(|value| verdict("results", value)).collect()
 }
 
+/// Reads the body of an answer in the mode `json`: whether it is a yes, and if not, why.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn ok(body: &[u8]) -> Result<(bool, Option<String>), Problem> {
+    let object = object(body)?.ok_or("the answer is no JSON object")?;
+    // Whoever wrote for these APIs could spell it in any case.
+    let named =
+        object.iter().find(|(key, value)| key.eq_ignore_ascii_case("ok") && !value.is_null());
+    let ok = match named {
+        None => false,
+        Some((_, value)) => value.as_bool().ok_or_else(|| problem("ok", value, "true, false"))?,
+    };
+    let reason = known(&object, "error").and_then(Value::as_str);
+    Ok((ok, reason.map(|reason| reason.chars().take(100).collect())))
+}
+
 /// The object; none if the body does not even begin like one.
 fn object(body: &[u8]) -> Result<Option<Map<String, Value>>, Problem> {
     if !body.trim_ascii_start().starts_with(b"{") {

@@ -2,18 +2,24 @@
 
 #![forbid(unsafe_code)]
 
+use std::io;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde_json::ser::{CompactFormatter, Formatter};
 
+use crate::dialect::{Compat, Dialect, Params};
 use crate::field::{Field, Value};
 use crate::question::{About, Access, Kind, Question};
 use crate::secret::Secret;
 
+mod form;
+
 /// A question that owns what it needs, ready to be sent from another thread.
 pub struct Request {
     pub kind: Kind,
-    /// The JSON object. Secret, since a login's holds the password.
+    /// A JSON object, or a form. Secret, since a login's holds the password.
     pub body: Secret,
     /// What it asks, for log lines; without the password.
     pub about: String,
@@ -21,20 +27,58 @@ pub struct Request {
 
 impl Request {
     #[must_use]
-    pub fn new(question: &Question<'_>, fields: &[Field]) -> Self {
-        Self { kind: question.kind(), body: body(question, fields), about: about(question) }
+    pub fn new(question: &Question<'_>, fields: &[Field], dialect: &Dialect) -> Self {
+        let kind = question.kind();
+        let body = match (dialect.params, dialect.compat) {
+            (Params::Json, Compat::None) => json(question, fields, CompactFormatter),
+            (Params::Json, _) => json(question, fields, AsciiMarkup),
+            (Params::Form, compat) => {
+                let mut body = Vec::with_capacity(1024);
+                body.extend_from_slice(dialect.prefix(kind).as_bytes());
+                match compat {
+                    Compat::AuthPlug => form::of_auth_plug(question, &mut body),
+                    Compat::None | Compat::GoAuth => form::fields(question, fields, &mut body),
+                }
+                Secret::new(body)
+            }
+        };
+        Self { kind, body, about: about(question) }
     }
 }
 
 /// One JSON object (RFC 8259) with these fields, in this order.
-fn body(question: &Question<'_>, fields: &[Field]) -> Secret {
+fn json(question: &Question<'_>, fields: &[Field], formatter: impl Formatter) -> Secret {
     // Writing into memory and from types that have a JSON form cannot fail; if it did, the API
     // would refuse an empty body.
     let mut json = Vec::with_capacity(1024);
-    if serde_json::to_writer(&mut json, &Object { question, fields }).is_err() {
+    let mut serializer = serde_json::Serializer::with_formatter(&mut json, formatter);
+    if (Object { question, fields }).serialize(&mut serializer).is_err() {
         json.clear();
     }
     Secret::new(json)
+}
+
+/// Writes strings as Go does: with everything escaped that means something in HTML or JavaScript.
+struct AsciiMarkup;
+
+impl Formatter for AsciiMarkup {
+    fn write_string_fragment<W: io::Write + ?Sized>(
+        &mut self,
+        writer: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        let special = |c: char| matches!(c, '<' | '>' | '&' | '\u{2028}' | '\u{2029}');
+        let mut rest = fragment;
+        while let Some(at) = rest.find(special) {
+            writer.write_all(&rest.as_bytes()[..at])?;
+            let mut from = rest[at..].chars();
+            if let Some(found) = from.next() {
+                write!(writer, "\\u{:04x}", u32::from(found))?;
+            }
+            rest = from.as_str();
+        }
+        writer.write_all(rest.as_bytes())
+    }
 }
 
 struct Object<'a> {
@@ -85,7 +129,7 @@ pub fn batch(requests: &[&Request]) -> Secret {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use serde_json::json;
+    use serde_json::json as value;
 
     use super::*;
     use crate::fake::FakeClient;
@@ -94,7 +138,7 @@ mod tests {
 
     fn sent(about: About<'_>, lists: &FieldLists, client: &FakeClient) -> String {
         let question = Question { client, username: "alice", about };
-        let body = body(&question, lists.of(question.kind()));
+        let body = json(&question, lists.of(question.kind()), CompactFormatter);
         String::from_utf8(body.expose().to_vec()).unwrap()
     }
 
@@ -124,7 +168,7 @@ mod tests {
         let parse = |text: String| serde_json::from_str::<serde_json::Value>(&text).unwrap();
         assert_eq!(
             parse(sent(login("x"), &lists, &client)),
-            json!({"username": "alice", "password": "x", "clientid": "client-1",
+            value!({"username": "alice", "password": "x", "clientid": "client-1",
                    "peerhost": "192.0.2.7", "protocol": "mqtt", "protocol_version": 5,
                    "keepalive": 60, "clean_session": true,
                    "cert_common_name": null, "cert_subject": null})
@@ -133,7 +177,7 @@ mod tests {
         client.certificate = Some(("sensor".into(), "CN=sensor,O=Plant".into()));
         assert_eq!(
             parse(sent(About::Access(PUBLISH), &lists, &client)),
-            json!({"username": "alice", "clientid": "client-1", "topic": "a/b", "acc": 2,
+            value!({"username": "alice", "clientid": "client-1", "topic": "a/b", "acc": 2,
                    "peerhost": null, "protocol": "mqtt", "protocol_version": 5,
                    "keepalive": 60, "clean_session": true, "cert_common_name": "sensor",
                    "cert_subject": "CN=sensor,O=Plant", "qos": 1, "retain": true})
@@ -155,9 +199,9 @@ mod tests {
             let client = FakeClient::default();
             let about = login(&password);
             let question = Question { client: &client, username: &username, about };
-            let body = body(&question, &[Field::Username, Field::Password]);
+            let body = json(&question, &[Field::Username, Field::Password], CompactFormatter);
             let read: serde_json::Value = serde_json::from_slice(body.expose()).unwrap();
-            prop_assert_eq!(read, json!({"username": username, "password": password}));
+            prop_assert_eq!(read, value!({"username": username, "password": password}));
         }
     }
 
@@ -166,7 +210,7 @@ mod tests {
         let client = FakeClient::default();
         let request = |username| {
             let question = Question { client: &client, username, about: About::Superuser };
-            Request::new(&question, &[Field::Username])
+            Request::new(&question, &[Field::Username], &Dialect::default())
         };
         let (ann, ben) = (request("ann"), request("ben"));
         let body = batch(&[&ann, &ben]);
@@ -179,5 +223,16 @@ mod tests {
         let question = Question { client: &client, username: "alice", about: login("hunter2") };
         let about = about(&question);
         assert!(about.contains("alice") && !about.contains("hunter2"), "{about}");
+    }
+
+    #[test]
+    fn markup_is_escaped_where_go_would() {
+        let client = FakeClient::default();
+        let username = "<a> & \"b\"\u{2028}é";
+        let question = Question { client: &client, username, about: About::Superuser };
+        let dialect = Dialect { compat: Compat::GoAuth, ..Dialect::default() };
+        let request = Request::new(&question, &[Field::Username], &dialect);
+        let expected = r#"{"username":"\u003ca\u003e \u0026 \"b\"\u2028é"}"#;
+        assert_eq!(String::from_utf8_lossy(request.body.expose()), expected);
     }
 }

@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
+use super::legacy::Leftovers;
 use super::values;
 use super::{
-    BreakerConfig, CacheConfig, Config, Endpoint, Header, LocalUsersAcl, LocalUsersConfig, Mistake,
-    PasswordEncoding, Routes, UnavailableReply,
+    BreakerConfig, CacheConfig, Config, EmptyCredentials, Endpoint, Header, Jitter, Lifetime,
+    LocalUsersAcl, LocalUsersConfig, Mistake, PasswordEncoding, Routes, UnavailableReply,
 };
+use crate::dialect::{Compat, Dialect};
 use crate::field::{Field, FieldLists};
 use crate::policy::OnError;
 
@@ -50,7 +52,19 @@ pub struct Draft {
     pub delayed_login: Option<bool>,
     pub unavailable_reply: Option<UnavailableReply>,
     pub log_level: Option<LevelFilter>,
+    pub tls_verify: Option<bool>,
+    pub user_agent: Option<String>,
+    pub dialect: Dialect,
+    /// Seconds by which lifetimes vary; only the plugins that came before have an option for it.
+    pub auth_jitter: Option<u64>,
+    pub acl_jitter: Option<u64>,
+    pub anonymous_access: Option<String>,
+    pub empty_credentials: Option<EmptyCredentials>,
+    pub warnings: Vec<String>,
+    pub leftovers: Leftovers,
 }
+
+const USER_AGENT: &str = concat!("mosquitto-http-auth/", env!("CARGO_PKG_VERSION"));
 
 impl Draft {
     /// The second stage: everything together, with its defaults.
@@ -62,17 +76,31 @@ impl Draft {
         };
         let millis = |given: Option<u64>, default| Duration::from_millis(given.unwrap_or(default));
         let timeout = millis(self.timeout_ms, 5000);
+        let tls_verify = self.tls_verify.unwrap_or(true);
         let cache = self.cache();
+        let fields = match self.dialect.compat {
+            Compat::None => FieldLists::with_extra(&self.user_fields, &self.acl_fields),
+            Compat::GoAuth => FieldLists::of_go_auth(),
+            Compat::AuthPlug => FieldLists::of_auth_plug(),
+        };
+        // Topics are made of names; the oldest of the plugins minded the slash as well.
+        let special_chars: &[char] = match self.dialect.compat {
+            Compat::AuthPlug => &['+', '#', '/'],
+            Compat::None | Compat::GoAuth => &['+', '#'],
+        };
         Ok(Config {
             endpoints: self.hosts.unwrap_or_default().into_iter().map(endpoint).collect(),
             https: self.https,
             routes: self.routes,
-            fields: FieldLists::with_extra(&self.user_fields, &self.acl_fields),
+            fields,
             headers: self.headers,
             timeout,
             connect_timeout: millis(self.connect_timeout_ms, 2000).min(timeout),
             connections: usize::try_from(self.connections.unwrap_or(32)).unwrap_or(32),
-            roots: roots(self.https, self.ca_file)?,
+            roots: roots(self.https && tls_verify, self.ca_file)?,
+            tls_verify,
+            user_agent: self.user_agent.unwrap_or_else(|| USER_AGENT.to_owned()),
+            dialect: self.dialect,
             cache,
             breaker: BreakerConfig {
                 failures: self.breaker_failures.unwrap_or(5),
@@ -82,25 +110,41 @@ impl Draft {
             max_block_percent: self.max_block_percent.unwrap_or(50),
             on_error: self.on_error.unwrap_or(OnError::Deny),
             anonymous_username: self.anonymous_username,
+            anonymous_access: self.anonymous_access,
+            empty_credentials: self.empty_credentials.unwrap_or(EmptyCredentials::Own),
             password_encoding: self.password_encoding.unwrap_or(PasswordEncoding::Utf8),
             local_users: self.local_users_file.map(|file| LocalUsersConfig {
                 file,
                 acl: self.local_users_acl.unwrap_or(LocalUsersAcl::Allow),
             }),
-            deny_special_chars: self.deny_special_chars.unwrap_or(true),
+            special_chars: if self.deny_special_chars.unwrap_or(true) {
+                special_chars
+            } else {
+                &[]
+            },
             delayed_login: self.delayed_login.unwrap_or(true),
             unavailable_reply: self.unavailable_reply.unwrap_or(UnavailableReply::Close),
             log_level: self.log_level.unwrap_or(LevelFilter::Info),
+            warnings: self.warnings,
         })
     }
 
     fn cache(&self) -> CacheConfig {
         let ttl = self.cache_ttl.unwrap_or(30);
         let seconds = |given: Option<u64>, default| Duration::from_secs(given.unwrap_or(default));
+        let deny = |allow: Option<u64>| match self.dialect.compat {
+            Compat::None => seconds(self.cache_deny_ttl, ttl.min(5)),
+            // Allowed or denied, an answer lives as long.
+            Compat::GoAuth | Compat::AuthPlug => seconds(allow, ttl),
+        };
+        let lifetime = |allow, jitter: Option<u64>| Lifetime {
+            allow: seconds(allow, ttl),
+            deny: deny(allow),
+            jitter: jitter.map_or(Jitter::Shorter, |s| Jitter::Around(Duration::from_secs(s))),
+        };
         CacheConfig {
-            login_ttl: seconds(self.cache_auth_ttl, ttl),
-            access_ttl: seconds(self.cache_acl_ttl, ttl),
-            deny_ttl: seconds(self.cache_deny_ttl, ttl.min(5)),
+            login: lifetime(self.cache_auth_ttl, self.auth_jitter),
+            access: lifetime(self.cache_acl_ttl, self.acl_jitter),
             max_bytes: self.cache_max_bytes.unwrap_or(64 << 20),
             refresh_ahead: self.cache_refresh_ahead.unwrap_or(true),
             stale_if_error: seconds(self.cache_stale_if_error, 0),

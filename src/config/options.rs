@@ -10,6 +10,7 @@ use log::LevelFilter;
 use super::draft::Draft;
 use super::values::{self, choice, flag, number};
 use super::{LocalUsersAcl, PasswordEncoding, UnavailableReply};
+use crate::dialect::{Compat, Method, Params, ResponseMode};
 use crate::field::Field;
 use crate::policy::OnError;
 
@@ -139,6 +140,12 @@ pub static OPTIONS: &[Opt] = &[
         "the system's roots",
         "A PEM file with the certificate authorities that `https` trusts, in place of the system's.",
         |draft, text| draft.ca_file = Some(values::ca_file(text)?)
+    ),
+    opt!(
+        "tls_verify",
+        "`true`",
+        "Whether the API's certificate is verified. `false` warns at every start.",
+        |draft, text| draft.tls_verify = Some(flag(text)?)
     ),
     opt!(
         "cache_ttl",
@@ -277,6 +284,33 @@ pub static OPTIONS: &[Opt] = &[
         |draft, text| draft.password_encoding = Some(choice(text, PASSWORD_ENCODING)?)
     ),
     opt!(
+        "http_response_mode",
+        "`status`",
+        "What decides: `status` (200, and what a JSON object may add), `json` (a 2xx whose body is \
+         `{\"ok\": true}`), or `text` (a 2xx whose body is `ok`).",
+        |draft, text| draft.dialect.response = choice(text, RESPONSE_MODE)?
+    ),
+    opt!(
+        "http_params_mode",
+        "`json`",
+        "How a question is written: `json`, or `form` (the same names, form-encoded).",
+        |draft, text| draft.dialect.params = choice(text, PARAMS_MODE)?
+    ),
+    opt!(
+        "http_method",
+        "`POST`",
+        "`POST`, `PUT` or `GET`. The question is in the body, whichever it is.",
+        |draft, text| draft.dialect.method = choice(text, METHOD)?
+    ),
+    opt!(
+        "compat",
+        "`none`",
+        "`go-auth` or `auth-plug`: the options and meanings of mosquitto-go-auth's or \
+         mosquitto-auth-plug's http backend, as `docs/migrating.md` says. Without it, \
+         `http_getuser_uri` means `go-auth`, and `http_ip` or `http_hostname` means `auth-plug`.",
+        |draft, text| draft.dialect.compat = choice(text, COMPAT)?
+    ),
+    opt!(
         "log_level",
         "`info`",
         "`error`, `warn`, `info`, `debug` or `trace`, into Mosquitto's own log. No level ever \
@@ -296,6 +330,17 @@ const LOCAL_USERS_ACL: &[(&str, LocalUsersAcl)] =
 
 const PASSWORD_ENCODING: &[(&str, PasswordEncoding)] =
     &[("utf8", PasswordEncoding::Utf8), ("base64", PasswordEncoding::Base64)];
+
+const RESPONSE_MODE: &[(&str, ResponseMode)] =
+    &[("status", ResponseMode::Status), ("json", ResponseMode::Json), ("text", ResponseMode::Text)];
+
+const PARAMS_MODE: &[(&str, Params)] = &[("json", Params::Json), ("form", Params::Form)];
+
+const METHOD: &[(&str, Method)] =
+    &[("POST", Method::Post), ("PUT", Method::Put), ("GET", Method::Get)];
+
+pub(super) const COMPAT: &[(&str, Compat)] =
+    &[("none", Compat::None), ("go-auth", Compat::GoAuth), ("auth-plug", Compat::AuthPlug)];
 
 const LOG_LEVEL: &[(&str, LevelFilter)] = &[
     ("error", LevelFilter::Error),

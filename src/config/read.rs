@@ -3,8 +3,9 @@
 #![forbid(unsafe_code)]
 
 use super::draft::Draft;
-use super::options::{HEADER_PREFIX, OPTIONS};
-use super::{Config, Header, Mistake, values};
+use super::options::{COMPAT, HEADER_PREFIX, OPTIONS};
+use super::{Config, Header, Mistake, legacy, values};
+use crate::dialect::Compat;
 
 /// Reads all options as the broker hands them over, without their `plugin_opt_` or `auth_opt_`.
 ///
@@ -12,6 +13,11 @@ use super::{Config, Header, Mistake, values};
 /// Every mistake that was found, not only the first.
 pub fn read(given: &[(String, String)]) -> Result<Config, Vec<Mistake>> {
     let mut draft = Draft::default();
+    let (compat, told_by) = legacy::predecessor(given);
+    draft.dialect.compat = compat;
+    if let (Some(name), Some((word, _))) = (told_by, COMPAT.iter().find(|(_, c)| *c == compat)) {
+        draft.warnings.push(format!("option {name} is there, so compat is {word}"));
+    }
     let mut mistakes: Vec<Mistake> = given
         .iter()
         .filter_map(|(name, value)| set(&mut draft, name, value.trim()).err())
@@ -19,11 +25,13 @@ pub fn read(given: &[(String, String)]) -> Result<Config, Vec<Mistake>> {
     let names: Vec<String> = given.iter().map(|(name, _)| identity(name)).collect();
     mistakes
         .extend(values::doubled(names.iter().map(String::as_str)).into_iter().map(Mistake::twice));
-    let hosts_given = given.iter().any(|(name, _)| name == "http_host");
-    if !hosts_given {
+    mistakes.extend(legacy::conclude(&mut draft).err());
+    let is_given = |names: &[&str]| given.iter().any(|(name, _)| names.contains(&name.as_str()));
+    if !is_given(&["http_host", "http_ip", "http_hostname"]) {
         mistakes.push(Mistake::overall("option http_host is required: the API's host"));
     }
-    if !given.iter().any(|(name, _)| name == "http_user_route" || name == "http_acl_route") {
+    let routes = ["http_user_route", "http_acl_route", "http_getuser_uri", "http_aclcheck_uri"];
+    if !is_given(&routes) {
         mistakes.push(Mistake::overall(
             "at least one of the options http_user_route and http_acl_route is required",
         ));
@@ -54,6 +62,9 @@ fn set(draft: &mut Draft, name: &str, value: &str) -> Result<(), Mistake> {
     if value.contains(char::REPLACEMENT_CHARACTER) {
         return Err(Mistake::secret_value(name, "the value is not UTF-8"));
     }
+    if legacy::set(draft, name, value)? {
+        return Ok(());
+    }
     if let Some(header) = name.strip_prefix(HEADER_PREFIX) {
         let problem = |problem: String| Mistake::secret_value(name, &problem);
         values::header_name(header).map_err(problem)?;
@@ -62,6 +73,10 @@ fn set(draft: &mut Draft, name: &str, value: &str) -> Result<(), Mistake> {
         return Ok(());
     }
     let Some(option) = OPTIONS.iter().find(|option| option.name == name) else {
+        if draft.dialect.compat != Compat::None {
+            legacy::pass_over(draft, name);
+            return Ok(());
+        }
         let nearest = nearest(name);
         let secret = nearest.is_some_and(|name| name.starts_with(HEADER_PREFIX)) || secretive(name);
         return Err(Mistake::unknown(name, (!secret).then_some(value), nearest));
@@ -99,7 +114,7 @@ mod tests {
     use log::LevelFilter;
 
     use super::*;
-    use crate::config::{BreakerConfig, CacheConfig, Endpoint, PasswordEncoding};
+    use crate::config::{BreakerConfig, CacheConfig, Endpoint, Jitter, Lifetime, PasswordEncoding};
     use crate::field::Field;
     use crate::policy::OnError;
 
@@ -126,12 +141,16 @@ mod tests {
         assert_eq!(config.timeout, Duration::from_secs(5));
         assert_eq!(config.connect_timeout, Duration::from_secs(2));
         assert_eq!(config.connections, 32);
+        let lifetime = Lifetime {
+            allow: Duration::from_secs(30),
+            deny: Duration::from_secs(5),
+            jitter: Jitter::Shorter,
+        };
         assert_eq!(
             config.cache,
             CacheConfig {
-                login_ttl: Duration::from_secs(30),
-                access_ttl: Duration::from_secs(30),
-                deny_ttl: Duration::from_secs(5),
+                login: lifetime,
+                access: lifetime,
                 max_bytes: 64 << 20,
                 refresh_ahead: true,
                 stale_if_error: Duration::ZERO,
@@ -144,7 +163,7 @@ mod tests {
         assert_eq!(config.on_error, OnError::Deny);
         assert_eq!(config.password_encoding, PasswordEncoding::Utf8);
         assert_eq!((config.local_users, config.anonymous_username), (None, None));
-        assert!(config.deny_special_chars);
+        assert_eq!(config.special_chars, ['+', '#']);
         assert_eq!(config.log_level, LevelFilter::Info);
     }
 
@@ -152,7 +171,7 @@ mod tests {
     fn each_lifetime_can_be_set_apart() {
         let ttls = |given: &[(&str, &str)]| {
             let cache = config(given).cache;
-            [cache.login_ttl, cache.access_ttl, cache.deny_ttl].map(|ttl| ttl.as_secs())
+            [cache.login.allow, cache.access.allow, cache.login.deny].map(|ttl| ttl.as_secs())
         };
         assert_eq!(ttls(&[("cache_ttl", "60")]), [60, 60, 5]);
         assert_eq!(ttls(&[("cache_ttl", "3")]), [3, 3, 3]);
@@ -174,7 +193,7 @@ mod tests {
 
     #[test]
     fn blanks_around_a_value_do_not_count() {
-        assert_eq!(config(&[("cache_ttl", " 7 ")]).cache.login_ttl, Duration::from_secs(7));
+        assert_eq!(config(&[("cache_ttl", " 7 ")]).cache.login.allow, Duration::from_secs(7));
     }
 
     #[test]
@@ -202,7 +221,7 @@ mod tests {
 
     #[test]
     fn options_of_later_versions_are_unknown_until_they_do_something() {
-        for name in ["tls_verify", "tls_cert_file", "http_method", "compat"] {
+        for name in ["tls_cert_file", "tls_key_file", "metrics_listen", "login_failures_max"] {
             assert!(mistakes(&[(name, "1")])[0].contains("is not known"), "{name}");
         }
     }

@@ -10,6 +10,7 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 
 use crate::field::Field;
+use crate::form;
 use crate::secret::Secret;
 
 /// What would have been allowed.
@@ -115,6 +116,11 @@ fn host_and_port(text: &str) -> Option<(String, Option<u16>)> {
 fn port(digits: &str) -> Option<u16> {
     let all_digits = digits.bytes().all(|byte| byte.is_ascii_digit());
     digits.parse().ok().filter(|port| all_digits && *port > 0)
+}
+
+/// `key=value&`, escaped for a form.
+pub fn form_parameter(key: &str, value: &str) -> String {
+    format!("{key}={}&", form::escaped(value.as_bytes(), "%20"))
 }
 
 /// Header fields that the plugin sets itself, or that would change how the message is framed.

@@ -113,7 +113,13 @@ unsafe extern "C" fn acl_check(_: c_int, data: *mut c_void, userdata: *mut c_voi
                 let host = Host::on_its_own_thread();
                 instance.plugin.catch_up_beside(&host, check.client.id());
             }
-            access_code(instance.plugin.access(&check.client, check.username, check.action))
+            let on_broker_thread = instance.is_on_broker_thread();
+            access_code(instance.plugin.access(
+                &check.client,
+                check.username,
+                check.action,
+                on_broker_thread,
+            ))
         })
     }
 }
@@ -163,8 +169,8 @@ unsafe extern "C" fn connect(_: c_int, data: *mut c_void, userdata: *mut c_void)
     // SAFETY: the broker calls with the registered instance and a CONNECT event.
     unsafe {
         called(userdata, SUCCESS, |instance| {
-            if let Some((client, Some(username))) = client_and_username(data) {
-                instance.plugin.connected(&client, &username);
+            if let Some((client, username)) = client_and_username(data) {
+                instance.plugin.connected(&client, username.as_deref());
             }
             SUCCESS
         })

@@ -4,7 +4,7 @@
 
 use super::Plugin;
 use crate::answer::{Answer, Decision, Failure, Outcome, Verdict};
-use crate::config::LocalUsersAcl;
+use crate::config::{EmptyCredentials, LocalUsersAcl};
 use crate::policy;
 use crate::question::{About, Access, Action, Client, Kind, Question};
 use crate::rules::{Names, Permission};
@@ -16,6 +16,8 @@ pub(super) struct Who<'a> {
     pub client: &'a dyn Client,
     pub username: &'a str,
     pub standing: &'a Standing,
+    /// Whether the broker asks on its own thread; 2.1 asks about its HTTP API on another.
+    pub on_broker_thread: bool,
 }
 
 impl Plugin {
@@ -25,8 +27,9 @@ impl Plugin {
         client: &dyn Client,
         username: Option<&str>,
         action: Action<'_>,
+        on_broker_thread: bool,
     ) -> Decision {
-        let decision = self.decide_access(client, username, action);
+        let decision = self.decide_access(client, username, action, on_broker_thread);
         self.tally.decided(Kind::Access, decision);
         decision
     }
@@ -36,6 +39,7 @@ impl Plugin {
         client: &dyn Client,
         username: Option<&str>,
         action: Action<'_>,
+        on_broker_thread: bool,
     ) -> Decision {
         if action.access == Access::Unsubscribe {
             self.subscriptions.remove(client.handle(), action.topic);
@@ -45,36 +49,43 @@ impl Plugin {
             return Decision::Deny;
         }
         match username {
-            Some(name) if self.logins.is_placeholder(name) => match self.logins.entering(name) {
-                Some(entering) => {
-                    let is_superuser = entering.terms.as_ref().and_then(|terms| terms.is_superuser);
-                    let standing = Standing { terms: entering.terms, is_superuser };
-                    self.access_of(client, Some(&entering.username), Some(standing), action)
+            Some(name) if self.logins.is_placeholder(name) => {
+                // From here on the broker knows the client by its own name, and so do its other
+                // means, which may be asked next.
+                match self.enter(client, name) {
+                    Some(own) => self.access_of(client, Some(&own), action, on_broker_thread),
+                    // It waits, or waited in vain; either way nobody has let it in.
+                    None => Decision::Deny,
                 }
-                // It waits, or waited in vain; either way nobody has let it in.
-                None => Decision::Deny,
-            },
-            _ => self.access_of(client, username, None, action),
+            }
+            _ => self.access_of(client, username, action, on_broker_thread),
         }
     }
 
-    /// `standing` is none where it is to be looked up.
     fn access_of(
         &self,
         client: &dyn Client,
         username: Option<&str>,
-        standing: Option<Standing>,
         action: Action<'_>,
+        on_broker_thread: bool,
     ) -> Decision {
-        if self.config.deny_special_chars && is_special(client.id(), username) {
+        if self.is_special(client.id()) || username.is_some_and(|name| self.is_special(name)) {
             return Decision::Deny;
         }
-        let Some(username) = username.or(self.config.anonymous_username.as_deref()) else {
-            return Decision::Defer;
+        let config = &self.config;
+        let stand_in = config.anonymous_username.as_deref().or(config.anonymous_access.as_deref());
+        let Some(username) = username.or(stand_in) else {
+            return match config.empty_credentials {
+                EmptyCredentials::Own => Decision::Defer,
+                EmptyCredentials::Deny => Decision::Deny,
+            };
         };
-        let standing = standing.or_else(|| self.sessions.standing(holder(client, username)));
-        let standing = &standing.unwrap_or_default();
-        let who = Who { client, username, standing };
+        if action.access == Access::Subscribe {
+            // Only who is connected subscribes.
+            self.sessions.forget_departed(client.handle());
+        }
+        let standing = &self.sessions.standing(holder(client, username)).unwrap_or_default();
+        let who = Who { client, username, standing, on_broker_thread };
         match &self.config.local_users {
             Some(local) if self.is_local(username) => match local.acl {
                 LocalUsersAcl::Allow => Decision::Allow,
@@ -82,6 +93,11 @@ impl Plugin {
             },
             _ => self.access_by_rules(who, action).unwrap_or_else(|| self.ask_access(who, action)),
         }
+    }
+
+    /// A name with a wildcard in it could pass for a topic filter where the API builds one from it.
+    pub(super) fn is_special(&self, name: &str) -> bool {
+        name.contains(self.config.special_chars)
     }
 
     /// What is known without asking: a superuser may do everything, and so may anyone what a rule
@@ -116,7 +132,7 @@ impl Plugin {
             self.ask_access_route(who, action)
         } else if has_rules {
             Ok(Answer::DENY)
-        } else if is_queued_for_later(who.client, action) {
+        } else if is_queued_for_later(who, action) {
             Ok(Answer::ALLOW)
         } else {
             Ok(Answer::IGNORE)
@@ -141,7 +157,7 @@ impl Plugin {
         let question = Question { client, username, about: About::Superuser };
         let answer = self.ask(self.engine.key(&question), &question)?;
         let is_superuser = answer.verdict == Verdict::Allow;
-        if is_connected(client) && !self.logins.is_entering(client.id()) {
+        if is_connected(client) {
             self.sessions.set_superuser(holder(client, username), is_superuser);
         }
         Ok(is_superuser)
@@ -174,12 +190,6 @@ fn ruling(who: Who<'_>, action: Action<'_>) -> Option<Permission> {
     Some(rules.judge(&action, names)?.permission)
 }
 
-/// A name with a wildcard in it could pass for a topic filter where the API builds one from it.
-pub(super) fn is_special(id: &str, username: Option<&str>) -> bool {
-    let special = |name: &str| name.contains(['+', '#']);
-    special(id) || username.is_some_and(special)
-}
-
 /// Whether the broker will tell when this client leaves. (Version 0 is a stand-in: the broker's own
 /// for whoever published a retained message, or 2.1's for its HTTP API.)
 fn is_connected(client: &dyn Client) -> bool {
@@ -194,6 +204,6 @@ fn is_will_of_nobody(client: &dyn Client, username: Option<&str>) -> bool {
 
 /// Whether a message is about to be queued for a session that the broker restored from disk. When
 /// its client comes back and is let in, the broker asks about every queued message again.
-fn is_queued_for_later(client: &dyn Client, action: Action<'_>) -> bool {
-    action.access == Access::Read && client.address().is_none() && client.protocol_version() != 0
+fn is_queued_for_later(who: Who<'_>, action: Action<'_>) -> bool {
+    action.access == Access::Read && who.client.address().is_none() && who.on_broker_thread
 }

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use super::Plugin;
 use crate::answer::{Answer, Decision, Outcome, Terms};
 use crate::broker::Broker;
-use crate::config::{PasswordEncoding, UnavailableReply};
+use crate::config::{EmptyCredentials, PasswordEncoding, UnavailableReply};
 use crate::login::Waiting;
 use crate::policy::{self, OnError};
 use crate::pool::{Asked, Ticket};
 use crate::question::{About, Client, Kind, Password, Question};
-use crate::sessions::Admission;
+use crate::sessions::{Admission, LetInBy};
 use crate::vault::SealedQuestion;
 
 /// A client's attempt to log in, or the broker's question whether a session may stay.
@@ -49,9 +49,14 @@ impl Plugin {
             self.logins.forget(attempt.client.id());
         }
         let username = attempt.username.or(self.config.anonymous_username.as_deref());
-        let asked_about =
-            username.filter(|username| self.has_route(Kind::Login) && !self.is_local(username));
-        let Some(username) = asked_about else {
+        if !self.has_route(Kind::Login) || username.is_some_and(|name| self.is_local(name)) {
+            return Reply::Now(Decision::Defer);
+        }
+        let is_empty = username.is_none() || attempt.password.is_empty();
+        if is_empty && self.config.empty_credentials == EmptyCredentials::Deny {
+            return Reply::Now(Decision::Deny);
+        }
+        let Some(username) = username else {
             return Reply::Now(Decision::Defer);
         };
         let Some(password) = self.encoded(attempt.password) else {
@@ -74,9 +79,17 @@ impl Plugin {
         }
         let admission =
             Admission { handle: client.handle(), client_id: client.id().to_owned(), key };
-        if self.pulse.may_be_about_a_session() && self.sessions.holds(&admission) {
-            self.check_again(admission, question);
-            return Reply::Now(Decision::Allow);
+        if self.pulse.may_be_about_a_session() {
+            match self.sessions.let_in_by(&admission) {
+                Some(LetInBy::Api) => {
+                    self.check_again(admission, question);
+                    return Reply::Now(Decision::Allow);
+                }
+                Some(LetInBy::Broker) if self.pulse.is_about_a_session() => {
+                    return Reply::Now(Decision::Defer);
+                }
+                _ => {}
+            }
         }
         if self.pulse.is_about_a_session() {
             // A session that the API did not let in, or that is offline: the broker keeps its
@@ -94,7 +107,9 @@ impl Plugin {
         };
         let outcome = self.wait(asked);
         let decision = self.decide_login(client, question.username, &outcome);
-        if decision == Decision::Allow {
+        if decision == Decision::Defer {
+            self.sessions.begin_at_broker(admission, question.username);
+        } else if decision == Decision::Allow {
             let terms = outcome.ok().and_then(|answer| answer.terms);
             let again = self.is_asked_again(terms.as_ref());
             let question_again = again.then(|| self.engine.seal(question)).flatten();
@@ -211,13 +226,22 @@ impl Plugin {
         }
     }
 
-    /// A client is connected. If it waited, it gets its own name back.
-    pub fn connected(&self, client: &dyn Client, username: &str) {
-        let Some(waited) = self.logins.entering(username) else { return };
+    /// A client is connected.
+    pub fn connected(&self, client: &dyn Client, username: Option<&str>) {
+        if username.and_then(|name| self.enter(client, name)).is_none() {
+            self.sessions.forget_departed(client.handle());
+        }
+    }
+
+    /// If this client is one that waited and that the broker lets in at this moment, it gets its own
+    /// name back, which is returned, and its session begins.
+    pub(super) fn enter(&self, client: &dyn Client, username: &str) -> Option<String> {
+        let waited = self.logins.enter(username)?;
         client.set_username(&waited.username);
         let Waiting { client_id, key, username, terms, question, .. } = waited;
         let question = question.filter(|_| self.is_asked_again(terms.as_ref()));
         let admission = Admission { handle: client.handle(), client_id, key };
         self.begin(admission, &username, terms, question);
+        Some(username)
     }
 }

@@ -72,7 +72,8 @@ impl Plugin {
             let portrait: &Portrait = portrait;
             let standing = self.sessions.standing(holder(portrait, &portrait.username));
             let standing = &standing.unwrap_or_default();
-            let who = Who { client: portrait, username: &portrait.username, standing };
+            let username = &portrait.username;
+            let who = Who { client: portrait, username, standing, on_broker_thread: true };
             self.access_by_rules(who, action).is_none()
         });
         self.engine.ask_ahead(unknown.map(|portrait| Question {

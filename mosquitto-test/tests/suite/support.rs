@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use mosquitto_test::prelude::*;
 use mosquitto_test::watch::PATIENCE;
+use serde_json::{Value, json};
 
 /// Both routes, so that a client can log in before its ACL checks are looked at.
 pub const ROUTES: [(&str, &str); 2] = [("http_user_route", "/user"), ("http_acl_route", "/acl")];
@@ -70,4 +71,41 @@ pub fn eventually(what: &str, mut works: impl FnMut() -> bool) {
     while !works() {
         assert!(started.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
     }
+}
+
+/// A 200 that says this.
+pub fn saying(body: Value) -> Reply {
+    Reply::status(200).json(body)
+}
+
+/// A 200 that grants these rules.
+pub fn granting(texts: &[&str]) -> Reply {
+    saying(json!({"acl": rules(texts)}))
+}
+
+/// Rules as an API writes them, from `allow publish a/#` and the like.
+pub fn rules(texts: &[&str]) -> Value {
+    let rule = |text: &&str| {
+        let words: Vec<_> = text.splitn(3, ' ').collect();
+        json!({"permission": words[0], "action": words[1], "topic": words[2]})
+    };
+    texts.iter().map(rule).collect()
+}
+
+/// What an API answers that grants everyone the rules that the password spells, with `; ` between
+/// them: `allow publish a/#; deny all #`. `root` may do everything.
+pub fn granting_what_the_password_spells(request: &Request) -> Reply {
+    let body = request.json();
+    let password = body["password"].as_str().unwrap_or_default();
+    if body["username"] == "root" {
+        return saying(json!({"is_superuser": true}));
+    }
+    granting(&password.split("; ").collect::<Vec<_>>())
+}
+
+/// Ends a client's connection as a crash would, and returns once the broker has noticed.
+pub fn vanish(broker: &Broker, id: &str, client: Client) {
+    let mark = broker.log_mark();
+    client.vanish();
+    broker.wait_for_log_after(mark, &format!("Client {id} "));
 }

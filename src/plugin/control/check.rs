@@ -9,7 +9,7 @@ use super::command::Check;
 use crate::answer::{Answer, Decision, Outcome, Verdict};
 use crate::config::LocalUsersAcl;
 use crate::plugin::Plugin;
-use crate::plugin::access::{Who, is_special};
+use crate::plugin::access::Who;
 use crate::policy::{self, OnError};
 use crate::pool::Asked;
 use crate::question::{About, Action, Kind, Question};
@@ -35,13 +35,13 @@ impl Plugin {
         let (handle, standing) =
             self.sessions.find(&client_id, &username).unwrap_or((0, Standing::default()));
         let client = Portrait::named(handle, &client_id, &username);
-        let who = Who { client: &client, username: &username, standing: &standing };
+        let (username, standing) = (&username, &standing);
+        let who = Who { client: &client, username, standing, on_broker_thread: true };
         let action = Action { access, topic: &topic, qos: 0, retain: false };
         match self.find_decision(who, action) {
             Finding::Decided(decision, by) => place.respond(Ok(report(decision, &by))),
             Finding::Ask { superuser, access, without } => {
-                let route =
-                    Question { client: &client, username: &username, about: About::Access(action) };
+                let route = Question { client: &client, username, about: About::Access(action) };
                 let superuser_route = Question { about: About::Superuser, ..route };
                 let second = access.then(|| self.ask_for(&route));
                 let case = Case { second, without, on_error: self.config.on_error, place };
@@ -59,7 +59,7 @@ impl Plugin {
 
     fn find_decision(&self, who: Who<'_>, action: Action<'_>) -> Finding {
         let decided = |decision, by: &str| Finding::Decided(decision, by.to_owned());
-        if self.config.deny_special_chars && is_special(who.client.id(), Some(who.username)) {
+        if self.is_special(who.client.id()) || self.is_special(who.username) {
             return decided(Decision::Deny, "deny_special_chars");
         }
         match &self.config.local_users {

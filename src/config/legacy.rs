@@ -1,0 +1,362 @@
+//! Configurations that were written for mosquitto-go-auth's or mosquitto-auth-plug's http backend.
+//!
+//! Their options are read by their own names and with their own defaults. One that does nothing here
+//! warns and never stops the start; one whose meaning is not offered stops it with a line that says
+//! what to use instead.
+
+#![forbid(unsafe_code)]
+
+use super::draft::Draft;
+use super::options::COMPAT;
+use super::values::{self, choice, number};
+use super::{EmptyCredentials, Header, Mistake};
+use crate::dialect::{Compat, Method, Params, ResponseMode};
+use crate::question::Kind;
+
+mod auth_plug;
+mod go_auth;
+
+/// What became of an option.
+pub enum Outcome {
+    /// It was read.
+    Set,
+    /// It does nothing here: why, if there is more to say than that.
+    Dead(&'static str),
+    /// Its value is not one that is allowed; what is.
+    Wrong(String),
+    /// What it means is not offered; what to use instead.
+    Refused(&'static str),
+    /// The predecessor did not know it either.
+    Unknown,
+}
+
+/// What has a meaning only together with other options.
+#[derive(Default)]
+pub struct Leftovers {
+    cache: bool,
+    disable_superuser: bool,
+    register: Option<Vec<Kind>>,
+    ip: Option<String>,
+    hostname: Option<String>,
+}
+
+/// Whose configuration this is, and the option that tells if `compat` does not.
+#[must_use]
+pub fn predecessor(given: &[(String, String)]) -> (Compat, Option<&str>) {
+    let find = |names: &[&str]| {
+        given.iter().find(|(name, _)| names.contains(&name.as_str())).map(|(name, _)| name.as_str())
+    };
+    if let Some((_, value)) = given.iter().find(|(name, _)| name == "compat") {
+        // A value that is not allowed is reported with the others.
+        return (choice(value.trim(), COMPAT).unwrap_or(Compat::None), None);
+    }
+    // auth-plug has http_getuser_uri as well, but nothing else has these.
+    if let Some(name) = find(&["http_ip", "http_hostname"]) {
+        return (Compat::AuthPlug, Some(name));
+    }
+    match find(&["http_getuser_uri"]) {
+        Some(name) => (Compat::GoAuth, Some(name)),
+        None => (Compat::None, None),
+    }
+}
+
+/// Reads an option of a predecessor; whether it was one.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn set(draft: &mut Draft, name: &str, value: &str) -> Result<bool, Mistake> {
+    let compat = draft.dialect.compat;
+    let outcome = match compat {
+        Compat::None => return Ok(false),
+        Compat::GoAuth => go_auth::set(draft, name, value),
+        Compat::AuthPlug => auth_plug::set(draft, name, value),
+    };
+    match outcome {
+        Outcome::Set => Ok(true),
+        Outcome::Unknown => Ok(false),
+        Outcome::Dead(why) => {
+            let blank = if why.is_empty() { "" } else { ": " };
+            draft.warnings.push(format!("option {name} does nothing here{blank}{why}"));
+            Ok(true)
+        }
+        Outcome::Wrong(allowed) => Err(Mistake::value(name, value, &allowed)),
+        Outcome::Refused(instead) => {
+            Err(Mistake::overall(format!("option {name} is not offered here: {instead}")))
+        }
+    }
+}
+
+/// Notes an option that neither the predecessor nor we know.
+pub fn pass_over(draft: &mut Draft, name: &str) {
+    draft.warnings.push(format!("option {} is not known and does nothing", name.escape_debug()));
+}
+
+/// Puts together what the options mean with each other, and the predecessor's defaults.
+///
+/// # Errors
+/// What does not go together.
+pub fn conclude(draft: &mut Draft) -> Result<(), Mistake> {
+    match draft.dialect.compat {
+        Compat::None => Ok(()),
+        Compat::GoAuth => go_auth::conclude(draft),
+        Compat::AuthPlug => {
+            auth_plug::conclude(draft);
+            Ok(())
+        }
+    }
+}
+
+/// An option that both predecessors have in common.
+fn common(draft: &mut Draft, name: &str, value: &str) -> Outcome {
+    let routes = &mut draft.routes;
+    match name {
+        "backends" => match value.split(',').map(str::trim).collect::<Vec<_>>()[..] {
+            ["http"] => Outcome::Set,
+            _ => Outcome::Refused(
+                "only the backend http is; for files use Mosquitto's own password_file with \
+                 local_users_file, and acl_file with local_users_acl defer",
+            ),
+        },
+        "http_getuser_uri" => keep(&mut routes.login, values::route(value)),
+        "http_superuser_uri" => keep(&mut routes.superuser, values::route(value)),
+        "http_aclcheck_uri" => keep(&mut routes.access, values::route(value)),
+        "http_with_tls" => {
+            draft.https = value == "true";
+            Outcome::Set
+        }
+        _ => Outcome::Unknown,
+    }
+}
+
+fn keep<T>(place: &mut Option<T>, read: Result<T, String>) -> Outcome {
+    match read {
+        Ok(value) => {
+            *place = Some(value);
+            Outcome::Set
+        }
+        Err(allowed) => Outcome::Wrong(allowed),
+    }
+}
+
+const SECONDS: std::ops::RangeInclusive<u64> = 0..=365 * 24 * 60 * 60;
+
+fn seconds(place: &mut Option<u64>, value: &str) -> Outcome {
+    keep(place, number(value, &SECONDS, "seconds"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::{Config, Jitter, read};
+    use crate::field::Field;
+
+    fn pairs(text: &str) -> Vec<(String, String)> {
+        let options = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        let split = |line: &str| {
+            let (name, value) = line.split_once(' ').unwrap();
+            (name.to_owned(), value.to_owned())
+        };
+        options.map(split).collect()
+    }
+
+    fn config(text: &str) -> Config {
+        read(&pairs(text)).unwrap_or_else(|mistakes| panic!("{mistakes:?}"))
+    }
+
+    fn mistakes(text: &str) -> String {
+        let mistakes = read(&pairs(text)).unwrap_err();
+        mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    }
+
+    const GO_AUTH: &str = "backends http
+        http_host api.example.com
+        http_port 8080
+        http_getuser_uri /user?check_acl=true
+        http_superuser_uri /superuser
+        http_aclcheck_uri /acl";
+
+    fn go_auth(more: &str) -> Config {
+        config(&format!("{GO_AUTH}\n{more}"))
+    }
+
+    const AUTH_PLUG: &str = "backends http
+        http_ip 127.0.0.1
+        http_getuser_uri /auth
+        http_superuser_uri /superuser
+        http_aclcheck_uri /acl";
+
+    fn auth_plug(more: &str) -> Config {
+        config(&format!("{AUTH_PLUG}\n{more}"))
+    }
+
+    #[test]
+    fn go_auth_is_known_by_its_option_and_keeps_its_defaults() {
+        let config = go_auth("");
+        assert_eq!(config.dialect.compat, Compat::GoAuth);
+        assert!(config.warnings[0].contains("http_getuser_uri"), "{:?}", config.warnings);
+        assert_eq!(config.endpoints[0].origin(config.https), "http://api.example.com:8080");
+        assert_eq!(config.routes.login.as_deref(), Some("/user?check_acl=true"));
+        assert_eq!(config.fields.of(Kind::Login)[0], Field::ClientId);
+        assert_eq!(config.timeout, Duration::from_secs(5));
+        assert_eq!(config.cache.login.allow, Duration::ZERO, "no cache unless it is switched on");
+        assert_eq!(config.empty_credentials, EmptyCredentials::Deny);
+    }
+
+    #[test]
+    fn go_auths_cache_has_one_lifetime_for_both_answers() {
+        let cache = go_auth("cache true").cache;
+        assert_eq!(
+            (cache.login.allow, cache.login.deny),
+            (Duration::from_secs(30), Duration::from_secs(30))
+        );
+        assert_eq!(cache.access.jitter, Jitter::Around(Duration::ZERO));
+        let more =
+            "cache true\nauth_cache_seconds 300\nauth_jitter_seconds 30\nacl_cache_seconds 0";
+        let cache = go_auth(more).cache;
+        assert_eq!(cache.login.deny, Duration::from_secs(300));
+        assert_eq!(cache.login.jitter, Jitter::Around(Duration::from_secs(30)));
+        assert_eq!(cache.access.allow, Duration::ZERO);
+        assert_eq!(go_auth("auth_cache_seconds 300").cache.login.allow, Duration::ZERO);
+    }
+
+    #[test]
+    fn go_auth_falls_back_where_it_does_not_know_a_mode() {
+        let dialect = go_auth("http_response_mode jsn\nhttp_method post").dialect;
+        assert_eq!((dialect.response, dialect.method), (ResponseMode::Status, Method::Post));
+        let more = "http_response_mode json\nhttp_params_mode form\nhttp_method PUT";
+        let dialect = go_auth(more).dialect;
+        assert_eq!(dialect.response, ResponseMode::Json);
+        assert_eq!((dialect.params, dialect.method), (Params::Form, Method::Put));
+        let said = mistakes(&format!("{GO_AUTH}\nhttp_params_mode form\nhttp_method GET"));
+        assert!(said.contains("http_method GET"), "{said}");
+    }
+
+    #[test]
+    fn tls_without_a_word_about_verification_stops_the_start() {
+        let said = mistakes(&format!("{GO_AUTH}\nhttp_with_tls true"));
+        let both =
+            said.contains("http_verify_peer true") && said.contains("http_verify_peer false");
+        assert!(both, "{said}");
+        assert!(go_auth("http_with_tls true\nhttp_verify_peer true").tls_verify);
+        assert!(!go_auth("http_with_tls true\nhttp_verify_peer false").tls_verify);
+        assert!(!go_auth("http_with_tls false\nhttp_verify_peer false").https);
+    }
+
+    #[test]
+    fn go_auth_asks_only_what_is_registered() {
+        let routes = go_auth("http_register user, acl").routes;
+        assert!(routes.login.is_some() && routes.superuser.is_none() && routes.access.is_some());
+        assert!(go_auth("disable_superuser true").routes.superuser.is_none());
+        assert!(
+            mistakes(&format!("{GO_AUTH}\nhttp_register user,admin")).contains("http_register")
+        );
+    }
+
+    #[test]
+    fn options_that_do_nothing_warn_and_do_not_stop() {
+        for dead in [
+            "http_mode remote",
+            "http_host_whitelist *",
+            "retry_count 2",
+            "log_dest file",
+            "log_file /x",
+            "hasher pbkdf2",
+            "files_password_path /x",
+            "cache_reset true",
+            "cache_refresh true",
+            "cache_type go-cache",
+            "exhaust_backend_first true",
+            "pg_host localhost",
+            "no_such_option 1",
+        ] {
+            let name = dead.split_once(' ').unwrap().0;
+            let warnings = go_auth(dead).warnings;
+            assert!(warnings.iter().any(|line| line.contains(name)), "{dead}: {warnings:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_offered_stops_with_what_to_use_instead() {
+        for (refused, instead) in [
+            ("cache true\ncache_type redis", "memory"),
+            ("check_prefix true", "http"),
+            ("use_clientid_as_username true", "use_username_as_clientid"),
+        ] {
+            let said = mistakes(&format!("{GO_AUTH}\n{refused}"));
+            assert!(said.contains("is not offered here") && said.contains(instead), "{said}");
+        }
+        let said = mistakes(&GO_AUTH.replace("backends http", "backends files,http"));
+        assert!(said.contains("local_users_file"), "{said}");
+    }
+
+    #[test]
+    fn go_auths_log_levels_are_known() {
+        use log::LevelFilter::{Debug, Error, Info, Warn};
+        for (given, level) in [
+            ("debug", Debug),
+            ("info", Info),
+            ("warn", Warn),
+            ("warning", Warn),
+            ("error", Error),
+            ("fatal", Error),
+            ("panic", Error),
+            ("loud", Info),
+        ] {
+            assert_eq!(go_auth(&format!("log_level {given}")).log_level, level, "{given}");
+        }
+    }
+
+    #[test]
+    fn auth_plug_is_known_by_its_option_and_keeps_its_defaults() {
+        let config = auth_plug("");
+        assert_eq!(
+            (config.dialect.compat, config.dialect.params),
+            (Compat::AuthPlug, Params::Form)
+        );
+        assert_eq!(config.endpoints[0].origin(config.https), "http://127.0.0.1");
+        assert_eq!(config.cache.login.allow, Duration::ZERO);
+        assert_eq!(config.cache.access.deny, Duration::from_secs(300));
+        assert_eq!(config.anonymous_access.as_deref(), Some("anonymous"));
+        assert_eq!(config.special_chars, ['+', '#', '/']);
+        let config = auth_plug("cacheseconds 60\nauth_cacheseconds 10\nauth_cachejitter 3");
+        assert_eq!(config.cache.access.allow, Duration::from_secs(60));
+        assert_eq!(config.cache.login.jitter, Jitter::Around(Duration::from_secs(3)));
+    }
+
+    #[test]
+    fn auth_plugs_host_name_goes_into_the_header() {
+        let config = auth_plug("http_hostname api.example.com\nhttp_port 8080");
+        assert_eq!(config.endpoints[0].origin(false), "http://127.0.0.1:8080");
+        let host = config.headers.iter().find(|header| header.name == "Host").unwrap();
+        assert_eq!(host.value.expose(), b"api.example.com");
+        let config =
+            super::tests::config(&AUTH_PLUG.replace("http_ip 127.0.0.1", "http_hostname api"));
+        assert_eq!(config.endpoints[0].origin(false), "http://api");
+    }
+
+    #[test]
+    fn auth_plugs_parameters_come_from_the_environment() {
+        let config = auth_plug("http_getuser_params path=PATH,none=DOES_NOT_EXIST");
+        let prefix = config.dialect.prefix(Kind::Login);
+        assert!(prefix.starts_with("path=") && prefix.ends_with("&none=NULL&"), "{prefix}");
+        assert_eq!(config.dialect.prefix(Kind::Access), "");
+    }
+
+    #[test]
+    fn auth_plugs_key_is_a_secret() {
+        let config = auth_plug("http_basic_auth_key aHVudGVyMg==");
+        let header = config.headers.iter().find(|header| header.name == "Authorization").unwrap();
+        assert_eq!(header.value.expose(), b"Basic aHVudGVyMg==");
+        assert!(!format!("{config:?}").contains("aHVudGVy"));
+    }
+
+    #[test]
+    fn a_mix_of_both_is_what_compat_says() {
+        let text = format!("{GO_AUTH}\ncompat none");
+        assert!(mistakes(&text).contains("http_getuser_uri is not known"));
+        let own = "http_host api\nhttp_user_route /user\ncompat go-auth";
+        assert_eq!(config(own).fields.of(Kind::Login)[0], Field::ClientId);
+    }
+}

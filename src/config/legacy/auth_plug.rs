@@ -1,0 +1,81 @@
+//! mosquitto-auth-plug's options.
+
+#![forbid(unsafe_code)]
+
+use std::env;
+
+use log::LevelFilter;
+
+use super::{EmptyCredentials, Header, Outcome, Params, common, keep, seconds, values};
+use crate::config::draft::Draft;
+use crate::dialect::Dialect;
+use crate::secret::Secret;
+
+pub fn set(draft: &mut Draft, name: &str, value: &str) -> Outcome {
+    match name {
+        "http_ip" => draft.leftovers.ip = Some(value.to_owned()),
+        "http_hostname" => draft.leftovers.hostname = Some(value.to_owned()),
+        "http_basic_auth_key" => {
+            let value = Secret::new(format!("Basic {value}").into_bytes());
+            draft.headers.push(Header { name: "Authorization".to_owned(), value });
+        }
+        "http_getuser_params" => return parameters(&mut draft.dialect, 0, value),
+        "http_superuser_params" => return parameters(&mut draft.dialect, 1, value),
+        "http_aclcheck_params" => return parameters(&mut draft.dialect, 2, value),
+        "anonusername" => draft.anonymous_access = Some(value.to_owned()),
+        "cacheseconds" | "acl_cacheseconds" => return seconds(&mut draft.cache_acl_ttl, value),
+        "auth_cacheseconds" => return seconds(&mut draft.cache_auth_ttl, value),
+        "acl_cachejitter" => return seconds(&mut draft.acl_jitter, value),
+        // Its own code reads a misspelt name.
+        "auth_cachejitter" | "auth_cacheijitter" => return seconds(&mut draft.auth_jitter, value),
+        "log_quiet" => {
+            let quiet = matches!(value, "true" | "1");
+            draft.log_level = quiet.then_some(LevelFilter::Warn).or(draft.log_level);
+        }
+        "http_retry_count" => {
+            return Outcome::Dead(
+                "a question that fails is not repeated; several hosts can be named instead",
+            );
+        }
+        "superusers" => return Outcome::Refused("let the API name them by http_superuser_uri"),
+        _ => return common(draft, name, value),
+    }
+    Outcome::Set
+}
+
+/// `key=NAME,…`, each with the value of a variable of the environment.
+fn parameters(dialect: &mut Dialect, kind: usize, value: &str) -> Outcome {
+    let parameter = |pair: &str| {
+        let (key, name) = pair.trim().split_once('=')?;
+        let value = env::var(name).unwrap_or_else(|_| "NULL".to_owned());
+        Some(values::form_parameter(key, &value))
+    };
+    match value.split(',').map(parameter).collect::<Option<String>>() {
+        Some(prefix) => {
+            dialect.prefixes[kind] = prefix;
+            Outcome::Set
+        }
+        None => Outcome::Wrong("a comma list of key=NAME".to_owned()),
+    }
+}
+
+pub fn conclude(draft: &mut Draft) {
+    draft.dialect.params = Params::Form;
+    let (ip, hostname) = (draft.leftovers.ip.take(), draft.leftovers.hostname.take());
+    if let (Some(_), Some(hostname)) = (&ip, &hostname) {
+        let value = Secret::new(hostname.clone().into_bytes());
+        draft.headers.push(Header { name: "Host".to_owned(), value });
+    }
+    if let Some(host) = ip.or(hostname) {
+        let _ = keep(&mut draft.hosts, values::hosts(&host));
+    }
+    // It always adds the port, which without TLS and with it is this.
+    draft.port.get_or_insert(80);
+    draft.timeout_ms.get_or_insert(10_000);
+    draft.cache_acl_ttl.get_or_insert(300);
+    draft.cache_auth_ttl.get_or_insert(0);
+    draft.auth_jitter.get_or_insert(0);
+    draft.acl_jitter.get_or_insert(0);
+    draft.anonymous_access.get_or_insert_with(|| "anonymous".to_owned());
+    draft.empty_credentials.get_or_insert(EmptyCredentials::Deny);
+}

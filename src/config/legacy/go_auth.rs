@@ -1,0 +1,147 @@
+//! mosquitto-go-auth's options.
+
+#![forbid(unsafe_code)]
+
+use log::LevelFilter;
+
+use super::{EmptyCredentials, Kind, Method, Mistake, Outcome, Params, ResponseMode};
+use super::{common, keep, number, seconds};
+use crate::config::draft::Draft;
+
+pub fn set(draft: &mut Draft, name: &str, value: &str) -> Outcome {
+    let dialect = &mut draft.dialect;
+    let is_true = value == "true";
+    match name {
+        "http_verify_peer" => draft.tls_verify = Some(is_true),
+        // A word that it does not know means the default, as it always did.
+        "http_response_mode" => {
+            dialect.response = match value {
+                "json" => ResponseMode::Json,
+                "text" => ResponseMode::Text,
+                _ => ResponseMode::Status,
+            }
+        }
+        "http_params_mode" => {
+            dialect.params = if value == "form" { Params::Form } else { Params::Json }
+        }
+        "http_method" => {
+            dialect.method = match value {
+                "GET" => Method::Get,
+                "PUT" => Method::Put,
+                _ => Method::Post,
+            }
+        }
+        "http_timeout" => {
+            let mut given = None;
+            let outcome = keep(&mut given, number(value, &(1..=600), "seconds"));
+            draft.timeout_ms = given.map(|seconds| seconds * 1000);
+            return outcome;
+        }
+        "http_user_agent" => draft.user_agent = Some(value.to_owned()),
+        "http_register" => return keep(&mut draft.leftovers.register, kinds(value)),
+        "disable_superuser" => draft.leftovers.disable_superuser = is_true,
+        "allow_empty_credentials" if is_true => {
+            draft.empty_credentials = Some(EmptyCredentials::Own);
+            draft.anonymous_username = Some(String::new());
+        }
+        "cache" => draft.leftovers.cache = is_true,
+        "auth_cache_seconds" => return seconds(&mut draft.cache_auth_ttl, value),
+        "acl_cache_seconds" => return seconds(&mut draft.cache_acl_ttl, value),
+        "auth_jitter_seconds" => return seconds(&mut draft.auth_jitter, value),
+        "acl_jitter_seconds" => return seconds(&mut draft.acl_jitter, value),
+        "log_level" => draft.log_level = Some(log_level(value)),
+        _ => return not_ours(draft, name, value),
+    }
+    Outcome::Set
+}
+
+/// Options of which nothing is left, and those that must not be lost in silence.
+fn not_ours(draft: &mut Draft, name: &str, value: &str) -> Outcome {
+    let is_true = value == "true";
+    match name {
+        "cache_type" if value == "redis" => Outcome::Refused(
+            "answers are cached in memory; leave cache_type out, and set cache_max_bytes if need be",
+        ),
+        "check_prefix" if is_true => {
+            Outcome::Refused("there is only the backend http, for all users alike")
+        }
+        "use_clientid_as_username" if is_true => Outcome::Refused(
+            "use Mosquitto's own use_username_as_clientid, or let the API look at clientid",
+        ),
+        "use_clientid_as_username" | "check_prefix" | "allow_empty_credentials" => Outcome::Set,
+        "retry_count" => Outcome::Dead(
+            "a question that fails is not repeated; several hosts can be named instead",
+        ),
+        "cache_refresh" => {
+            Outcome::Dead("an answer in use is asked for again, and never merely prolonged")
+        }
+        "log_dest" | "log_file" => Outcome::Dead("lines go into Mosquitto's own log"),
+        "http_mode"
+        | "http_host_whitelist"
+        | "exhaust_backend_first"
+        | "strip_prefix"
+        | "prefixes"
+        | "cache_type"
+        | "cache_reset"
+        | "cache_host"
+        | "cache_port"
+        | "cache_password"
+        | "cache_db"
+        | "cache_mode"
+        | "cache_addresses"
+        | "redis_cluster_addresses"
+        | "hasher" => Outcome::Dead(""),
+        _ => common(draft, name, value),
+    }
+}
+
+fn kinds(value: &str) -> Result<Vec<Kind>, String> {
+    let kind = |word: &str| match word.trim() {
+        "user" => Ok(Kind::Login),
+        "superuser" => Ok(Kind::Superuser),
+        "acl" => Ok(Kind::Access),
+        _ => Err("a comma list out of user, superuser, acl".to_owned()),
+    };
+    value.split(',').map(kind).collect()
+}
+
+fn log_level(value: &str) -> LevelFilter {
+    match value {
+        "debug" => LevelFilter::Debug,
+        "warn" | "warning" => LevelFilter::Warn,
+        "error" | "fatal" | "panic" => LevelFilter::Error,
+        _ => LevelFilter::Info,
+    }
+}
+
+pub fn conclude(draft: &mut Draft) -> Result<(), Mistake> {
+    if draft.https && draft.tls_verify.is_none() {
+        return Err(Mistake::overall(
+            "option http_with_tls true needs one of http_verify_peer true (the API's certificate is \
+             verified, which is what you want) and http_verify_peer false (it is not, as \
+             mosquitto-go-auth did when nothing was said)",
+        ));
+    }
+    if draft.dialect.method == Method::Get && draft.dialect.params == Params::Form {
+        return Err(Mistake::overall(
+            "options http_method GET and http_params_mode form do not go together; allowed: form \
+             with POST or PUT, and GET with json",
+        ));
+    }
+    let registered = draft.leftovers.register.take();
+    let is_asked = |kind| registered.as_ref().is_none_or(|kinds| kinds.contains(&kind));
+    let routes = &mut draft.routes;
+    routes.login = routes.login.take().filter(|_| is_asked(Kind::Login));
+    routes.access = routes.access.take().filter(|_| is_asked(Kind::Access));
+    let superuser = is_asked(Kind::Superuser) && !draft.leftovers.disable_superuser;
+    routes.superuser = routes.superuser.take().filter(|_| superuser);
+    if !draft.leftovers.cache && draft.cache_ttl.is_none() {
+        draft.cache_ttl = Some(0);
+        draft.cache_auth_ttl = None;
+        draft.cache_acl_ttl = None;
+    }
+    draft.auth_jitter.get_or_insert(0);
+    draft.acl_jitter.get_or_insert(0);
+    draft.empty_credentials.get_or_insert(EmptyCredentials::Deny);
+    Ok(())
+}

@@ -1,0 +1,91 @@
+//! How questions and answers are written: in our own way, or as the plugins did that came before.
+
+#![forbid(unsafe_code)]
+
+use crate::question::Kind;
+
+/// The way in which an API is spoken to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Dialect {
+    pub compat: Compat,
+    pub method: Method,
+    pub params: Params,
+    pub response: ResponseMode,
+    /// For auth-plug: what stands in front of each form, as `key=value&`, by kind of question.
+    pub prefixes: [String; 3],
+}
+
+/// Whose meanings hold.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Compat {
+    None,
+    /// mosquitto-go-auth's.
+    GoAuth,
+    /// mosquitto-auth-plug's.
+    AuthPlug,
+}
+
+/// The method of every request (RFC 9110, section 9). Parameters go in the body, whichever it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Method {
+    Post,
+    Put,
+    Get,
+}
+
+/// How a request's body is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Params {
+    Json,
+    /// `application/x-www-form-urlencoded`
+    Form,
+}
+
+/// What decides in an answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ResponseMode {
+    /// The status, and what a JSON object may add.
+    Status,
+    /// A successful status and `{"ok": true}`.
+    Json,
+    /// A successful status and `ok`.
+    Text,
+}
+
+impl Default for Dialect {
+    fn default() -> Self {
+        Self {
+            compat: Compat::None,
+            method: Method::Post,
+            params: Params::Json,
+            response: ResponseMode::Status,
+            prefixes: Default::default(),
+        }
+    }
+}
+
+impl Dialect {
+    #[must_use]
+    pub fn prefix(&self, kind: Kind) -> &str {
+        match kind {
+            Kind::Login => &self.prefixes[0],
+            Kind::Superuser => &self.prefixes[1],
+            Kind::Access => &self.prefixes[2],
+        }
+    }
+
+    /// The media type of a request's body (RFC 9110, section 8.3.1).
+    #[must_use]
+    pub fn content_type(&self) -> &'static str {
+        match self.params {
+            Params::Json => "application/json",
+            Params::Form => "application/x-www-form-urlencoded",
+        }
+    }
+
+    /// Whether a successful answer's body decides, whatever its type.
+    #[must_use]
+    pub fn needs_body(&self) -> bool {
+        self.response != ResponseMode::Status
+    }
+}
