@@ -10,6 +10,7 @@ mod configuration;
 mod control;
 mod delayed_login;
 mod entrances;
+mod example_apis;
 mod failover;
 mod failures;
 mod fan_out;
