@@ -9,6 +9,7 @@ mod cache;
 mod configuration;
 mod control;
 mod delayed_login;
+mod drop_in;
 mod entrances;
 mod example_apis;
 mod failover;
