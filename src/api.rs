@@ -9,7 +9,7 @@ use log::Level;
 
 use crate::answer::Failure;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Material};
 use crate::journal::Journal;
 use crate::tally::Tally;
 
@@ -143,6 +143,11 @@ impl Api {
                 request.about
             );
         }
+    }
+
+    /// Uses other certificates and secrets from now on.
+    pub fn renew(&self, material: &Material) {
+        self.endpoints.iter().for_each(|endpoint| endpoint.renew(material));
     }
 
     /// Cuts short what is under way, and refuses what comes later.

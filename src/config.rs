@@ -16,10 +16,12 @@ use crate::secret::Secret;
 
 mod draft;
 mod legacy;
+mod material;
 mod mistake;
 mod options;
 mod read;
 mod values;
+pub use material::{Identity, Material, Sources};
 pub use mistake::Mistake;
 pub use options::markdown;
 pub use read::read;
@@ -32,15 +34,15 @@ pub struct Config {
     pub routes: Routes,
     pub fields: FieldLists,
     pub dialect: Dialect,
-    pub headers: Vec<Header>,
+    pub sources: Sources,
+    /// What was read from the sources at the start.
+    pub material: Material,
     /// For a whole request, from connecting to the answer's last byte.
     pub timeout: Duration,
     /// For reaching the API: the TCP connection and the TLS handshake.
     pub connect_timeout: Duration,
     /// Requests in flight at once, and so workers.
     pub connections: usize,
-    /// Trusted certificate authorities, as DER; empty unless `https`.
-    pub roots: Vec<Vec<u8>>,
     /// Whether the API's certificate is verified.
     pub tls_verify: bool,
     pub user_agent: String,

@@ -12,7 +12,7 @@ use crate::answer::{Answer, Failure};
 use crate::api::{Api, Reply, Request};
 use crate::cache::{Cache, Key, Keyring, Lifetimes, Matter};
 use crate::clock::Clock;
-use crate::config::{CacheConfig, Config};
+use crate::config::{CacheConfig, Config, Material};
 use crate::dialect::Dialect;
 use crate::field::FieldLists;
 use crate::journal::Journal;
@@ -162,6 +162,11 @@ impl Engine {
     /// Believes no answer to these questions any more that was asked for up to now.
     pub fn outdate(&self, matter: Matter) {
         self.cache.outdate(matter);
+    }
+
+    /// Uses other certificates and secrets from now on.
+    pub fn renew(&self, material: &Material) {
+        self.api.renew(material);
     }
 
     /// How things stand.

@@ -3,8 +3,8 @@
 
 #![forbid(unsafe_code)]
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex};
 
 use log::Level;
 
@@ -12,7 +12,7 @@ use crate::answer::{Failure, Outcome};
 use crate::broker::Broker;
 use crate::cache::Key;
 use crate::clock::Clock;
-use crate::config::{Config, Mistake};
+use crate::config::{Config, Material, Mistake};
 use crate::engine::Engine;
 use crate::journal::Journal;
 use crate::local_users::LocalUsers;
@@ -23,6 +23,7 @@ use crate::pool::{Asked, Spawn};
 use crate::question::{Kind, Question};
 use crate::sessions::Sessions;
 use crate::subscriptions::Subscriptions;
+use crate::sync::lock;
 use crate::tally::Tally;
 
 mod access;
@@ -59,6 +60,8 @@ pub struct Plugin {
     subscriptions: Subscriptions,
     last_fan_out: LastFanOut,
     pulse: Pulse,
+    /// The certificates and secrets in use.
+    material: Mutex<Material>,
     abilities: Abilities,
     clock: Arc<dyn Clock>,
 }
@@ -114,6 +117,7 @@ impl Plugin {
             last_fan_out: LastFanOut::default(),
             pulse: Pulse::new(Arc::clone(&clock)),
             clock,
+            material: Mutex::new(config.material.clone()),
             config,
             journal,
             tally,
@@ -212,10 +216,11 @@ impl Plugin {
         self.check_due();
     }
 
-    /// SIGHUP: reads the local users' file again. Cached answers stay; each has its lifetime. The
-    /// broker goes on to ask about every session anew.
+    /// SIGHUP: reads certificates, secret headers and the local users' file again. Cached answers
+    /// stay; each has its lifetime. The broker goes on to ask about every session anew.
     pub fn reload(&self) {
         self.pulse.reload();
+        self.reload_material();
         let Some(users) = &self.local_users else { return };
         let path = users.path().display();
         match users.reload() {
@@ -225,6 +230,27 @@ impl Plugin {
                 "option local_users_file: cannot read {path} again ({error}); the names that it \
                  held before stay"
             ),
+        }
+    }
+
+    fn reload_material(&self) {
+        if !self.config.sources.may_change() {
+            return;
+        }
+        match self.config.sources.read() {
+            Ok(material) => {
+                let mut current = lock(&self.material);
+                if *current != material {
+                    log::info!(logger: *self.journal, "certificates or secret headers have changed");
+                    self.engine.renew(&material);
+                    *current = material;
+                }
+            }
+            Err(mistakes) => {
+                for mistake in mistakes {
+                    log::error!(logger: *self.journal, "{mistake}; what held before stays");
+                }
+            }
         }
     }
 

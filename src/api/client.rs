@@ -7,15 +7,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ureq::http::{self, HeaderMap, HeaderName, HeaderValue, header};
-use ureq::tls::{Certificate, RootCerts, TlsConfig};
+use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
 use ureq::unversioned::transport::{Connector, RustlsConnector};
 use ureq::{Agent, Body, Timeout};
 
 use super::dial::{self, Dial, Unresolved};
 use crate::answer::Failure;
 use crate::clock::Clock;
-use crate::config::Config;
-use crate::dialect::{Dialect, Method};
+use crate::config::{Config, Header, Material};
+use crate::dialect::Method;
 use crate::sync::lock;
 
 /// How much is read of a body that says nothing, so that its connection can be used again; one
@@ -48,29 +48,36 @@ pub struct Response {
 
 /// Sends requests.
 pub struct Client {
-    /// Keeps connections alive; replaced to let go of them. None once the plugin ends.
-    agent: Mutex<Option<Agent>>,
+    /// None once the plugin ends.
+    link: Mutex<Option<Link>>,
+    config: Config,
+    clock: Arc<dyn Clock>,
+}
+
+/// The means by which requests are sent; replaced when certificates or secrets change.
+#[derive(Clone)]
+struct Link {
+    /// Keeps connections alive.
+    agent: Agent,
     /// Keeps none: every request opens a connection. For the one repeat that is allowed.
     fresh: Agent,
-    config: ureq::config::Config,
-    headers: Vec<(HeaderName, HeaderValue)>,
-    dialect: Dialect,
-    timeout: Duration,
-    clock: Arc<dyn Clock>,
+    headers: Arc<[(HeaderName, HeaderValue)]>,
+}
+
+impl Link {
+    fn new(config: &Config, material: &Material) -> Self {
+        Self {
+            agent: agent(config, material, config.connections),
+            fresh: agent(config, material, 0),
+            headers: headers(&material.headers),
+        }
+    }
 }
 
 impl Client {
     pub fn new(config: &Config, clock: Arc<dyn Clock>) -> Self {
-        let kept_alive = settings(config, config.connections);
-        Self {
-            agent: Mutex::new(Some(agent(&kept_alive))),
-            fresh: agent(&settings(config, 0)),
-            config: kept_alive,
-            headers: headers(config),
-            dialect: config.dialect.clone(),
-            timeout: config.timeout,
-            clock,
-        }
+        let link = Link::new(config, &config.material);
+        Self { link: Mutex::new(Some(link)), config: config.clone(), clock }
     }
 
     /// Sends a question and returns the response once it is complete.
@@ -80,14 +87,15 @@ impl Client {
     pub fn ask(&self, url: &str, body: &[u8]) -> Result<Response, Failure> {
         let started = self.clock.now();
         let dialled = dial::dialled();
-        let agent = lock(&self.agent).clone().ok_or(Failure::Stopping)?;
-        let response = match self.send(&agent, url, body, self.timeout) {
+        let link = lock(&self.link).clone().ok_or(Failure::Stopping)?;
+        let timeout = self.config.timeout;
+        let response = match self.send(&link.agent, &link.headers, url, body, timeout) {
             Err(Failure::ConnectionLost) if dial::dialled() == dialled => {
-                let left = self.timeout.saturating_sub(self.clock.now().duration_since(started));
+                let left = timeout.saturating_sub(self.clock.now().duration_since(started));
                 if left.is_zero() {
                     return Err(Failure::TimedOut);
                 }
-                self.send(&self.fresh, url, body, left)
+                self.send(&link.fresh, &link.headers, url, body, left)
             }
             sent => sent,
         }?;
@@ -101,7 +109,7 @@ impl Client {
             |name| head.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
         let lines = head.headers.get_all(header::CACHE_CONTROL).iter();
         let cache_control: Vec<_> = lines.filter_map(|value| value.to_str().ok()).collect();
-        let says_something = if self.dialect.needs_body() {
+        let says_something = if self.config.dialect.needs_body() {
             head.status.is_success()
         } else {
             status == 200 && is_json(&head.headers)
@@ -123,20 +131,21 @@ impl Client {
     fn send(
         &self,
         agent: &Agent,
+        headers: &[(HeaderName, HeaderValue)],
         url: &str,
         body: &[u8],
         timeout: Duration,
     ) -> Result<http::Response<Body>, Failure> {
-        let mut request = match self.dialect.method {
+        let mut request = match self.config.dialect.method {
             Method::Post => agent.post(url),
             Method::Put => agent.put(url),
             Method::Get => agent.get(url).force_send_body(),
         };
-        request = request.content_type(self.dialect.content_type());
-        for (name, value) in &self.headers {
+        request = request.content_type(self.config.dialect.content_type());
+        for (name, value) in headers {
             request = request.header(name, value);
         }
-        if timeout != self.timeout {
+        if timeout != self.config.timeout {
             request = request.config().timeout_global(Some(timeout)).build();
         }
         request.send(body).map_err(failure)
@@ -144,33 +153,52 @@ impl Client {
 
     /// Lets go of idle connections. Requests under way go on.
     pub fn drop_connections(&self) {
-        if let Some(current) = lock(&self.agent).as_mut() {
-            *current = agent(&self.config);
+        if let Some(link) = lock(&self.link).as_mut() {
+            link.agent = renewed(&link.agent);
+        }
+    }
+
+    /// Uses other certificates and secrets from now on. Requests under way go on.
+    pub fn renew(&self, material: &Material) {
+        if let Some(link) = lock(&self.link).as_mut() {
+            *link = Link::new(&self.config, material);
         }
     }
 
     /// Ends what is under way; it fails, and so does everything later.
     pub fn interrupt(&self) {
-        if let Some(agent) = lock(&self.agent).take() {
-            agent.shutdown();
+        if let Some(link) = lock(&self.link).take() {
+            link.agent.shutdown();
+            link.fresh.shutdown();
         }
-        self.fresh.clone().shutdown();
     }
 }
 
-fn agent(config: &ureq::config::Config) -> Agent {
-    Agent::with_parts(config.clone(), Dial.chain(RustlsConnector::default()), Unresolved)
+/// An agent like this one, without its connections.
+fn renewed(agent: &Agent) -> Agent {
+    connecting(agent.config().clone())
 }
 
-/// An agent's settings, with every default that matters said out loud.
-fn settings(config: &Config, idle_connections: usize) -> ureq::config::Config {
-    let roots: Vec<_> =
-        config.roots.iter().map(|der| Certificate::from_der(der).to_owned()).collect();
+fn connecting(config: ureq::config::Config) -> Agent {
+    Agent::with_parts(config, Dial.chain(RustlsConnector::default()), Unresolved)
+}
+
+/// An agent with every default that matters said out loud.
+fn agent(config: &Config, material: &Material, idle_connections: usize) -> Agent {
+    let der = |der: &Vec<u8>| Certificate::from_der(der).to_owned();
+    let roots: Vec<_> = material.roots.iter().map(der).collect();
+    let identity = material.identity.as_ref().and_then(|identity| {
+        let chain: Vec<_> = identity.chain.iter().map(der).collect();
+        // It was read once already, to see that it fits.
+        let key = PrivateKey::from_pem(identity.key.expose()).ok()?;
+        Some(ClientCert::new_with_certs(&chain, key))
+    });
     let tls = TlsConfig::builder()
         .root_certs(RootCerts::new_with_certs(&roots))
+        .client_cert(identity)
         .disable_verification(!config.tls_verify)
         .build();
-    Agent::config_builder()
+    let settings = Agent::config_builder()
         // The environment is the broker's; a proxy in it was not meant for us.
         .proxy(None)
         .max_redirects(0)
@@ -187,18 +215,19 @@ fn settings(config: &Config, idle_connections: usize) -> ureq::config::Config {
         .output_buffer_size(BUFFER_BYTES)
         .user_agent(config.user_agent.as_str())
         .tls_config(tls)
-        .build()
+        .build();
+    connecting(settings)
 }
 
 /// The configured headers; the options' reader has checked that each is well-formed.
-fn headers(config: &Config) -> Vec<(HeaderName, HeaderValue)> {
-    let header = |header: &crate::config::Header| {
+fn headers(headers: &[Header]) -> Arc<[(HeaderName, HeaderValue)]> {
+    let header = |header: &Header| {
         let name = HeaderName::from_bytes(header.name.as_bytes()).ok()?;
         let mut value = HeaderValue::from_bytes(header.value.expose()).ok()?;
         value.set_sensitive(true);
         Some((name, value))
     };
-    config.headers.iter().filter_map(header).collect()
+    headers.iter().filter_map(header).collect()
 }
 
 /// Whether the body is JSON: `application/json`, or anything that ends in `+json` (RFC 6839).

@@ -11,7 +11,7 @@ use super::reply::{self, Reply};
 use super::wire::{self, Request};
 use crate::answer::Failure;
 use crate::clock::Clock;
-use crate::config::{Config, Routes};
+use crate::config::{Config, Material, Routes};
 use crate::dialect::Dialect;
 use crate::question::Kind;
 
@@ -63,6 +63,11 @@ impl Endpoint {
     /// Lets go of connections that may lead to a host that is gone.
     pub fn drop_connections(&self) {
         self.client.drop_connections();
+    }
+
+    /// Uses other certificates and secrets from now on.
+    pub fn renew(&self, material: &Material) {
+        self.client.renew(material);
     }
 
     /// Cuts short what is under way, and refuses what comes later.

@@ -8,10 +8,9 @@ use std::time::Duration;
 use log::LevelFilter;
 
 use super::legacy::Leftovers;
-use super::values;
 use super::{
-    BreakerConfig, CacheConfig, Config, EmptyCredentials, Endpoint, Header, Jitter, Lifetime,
-    LocalUsersAcl, LocalUsersConfig, Mistake, PasswordEncoding, Routes, UnavailableReply,
+    BreakerConfig, CacheConfig, Config, EmptyCredentials, Endpoint, Jitter, Lifetime,
+    LocalUsersAcl, LocalUsersConfig, Material, PasswordEncoding, Routes, Sources, UnavailableReply,
 };
 use crate::dialect::{Compat, Dialect};
 use crate::field::{Field, FieldLists};
@@ -26,11 +25,10 @@ pub struct Draft {
     pub routes: Routes,
     pub user_fields: Vec<Field>,
     pub acl_fields: Vec<Field>,
-    pub headers: Vec<Header>,
     pub timeout_ms: Option<u64>,
     pub connect_timeout_ms: Option<u64>,
     pub connections: Option<u64>,
-    pub ca_file: Option<Vec<Vec<u8>>>,
+    pub sources: Sources,
     pub cache_ttl: Option<u64>,
     pub cache_auth_ttl: Option<u64>,
     pub cache_acl_ttl: Option<u64>,
@@ -68,7 +66,7 @@ const USER_AGENT: &str = concat!("mosquitto-http-auth/", env!("CARGO_PKG_VERSION
 
 impl Draft {
     /// The second stage: everything together, with its defaults.
-    pub fn into_config(self) -> Result<Config, Mistake> {
+    pub fn into_config(self, material: Material) -> Config {
         let default_port = self.port.unwrap_or(if self.https { 443 } else { 80 });
         let endpoint = |(host, port): (String, Option<u16>)| Endpoint {
             host,
@@ -88,16 +86,16 @@ impl Draft {
             Compat::AuthPlug => &['+', '#', '/'],
             Compat::None | Compat::GoAuth => &['+', '#'],
         };
-        Ok(Config {
+        Config {
             endpoints: self.hosts.unwrap_or_default().into_iter().map(endpoint).collect(),
             https: self.https,
             routes: self.routes,
             fields,
-            headers: self.headers,
+            sources: self.sources,
+            material,
             timeout,
             connect_timeout: millis(self.connect_timeout_ms, 2000).min(timeout),
             connections: usize::try_from(self.connections.unwrap_or(32)).unwrap_or(32),
-            roots: roots(self.https && tls_verify, self.ca_file)?,
             tls_verify,
             user_agent: self.user_agent.unwrap_or_else(|| USER_AGENT.to_owned()),
             dialect: self.dialect,
@@ -126,7 +124,7 @@ impl Draft {
             unavailable_reply: self.unavailable_reply.unwrap_or(UnavailableReply::Close),
             log_level: self.log_level.unwrap_or(LevelFilter::Info),
             warnings: self.warnings,
-        })
+        }
     }
 
     fn cache(&self) -> CacheConfig {
@@ -150,13 +148,5 @@ impl Draft {
             stale_if_error: seconds(self.cache_stale_if_error, 0),
             revalidate: seconds(self.cache_revalidate, 0),
         }
-    }
-}
-
-fn roots(https: bool, ca_file: Option<Vec<Vec<u8>>>) -> Result<Vec<Vec<u8>>, Mistake> {
-    match (https, ca_file) {
-        (false, _) => Ok(Vec::new()),
-        (true, Some(authorities)) => Ok(authorities),
-        (true, None) => values::system_roots().map_err(Mistake::overall),
     }
 }

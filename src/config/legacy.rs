@@ -9,7 +9,7 @@
 use super::draft::Draft;
 use super::options::COMPAT;
 use super::values::{self, choice, number};
-use super::{EmptyCredentials, Header, Mistake};
+use super::{EmptyCredentials, Mistake};
 use crate::dialect::{Compat, Method, Params, ResponseMode};
 use crate::question::Kind;
 
@@ -329,7 +329,7 @@ mod tests {
     fn auth_plugs_host_name_goes_into_the_header() {
         let config = auth_plug("http_hostname api.example.com\nhttp_port 8080");
         assert_eq!(config.endpoints[0].origin(false), "http://127.0.0.1:8080");
-        let host = config.headers.iter().find(|header| header.name == "Host").unwrap();
+        let host = config.material.headers.iter().find(|header| header.name == "Host").unwrap();
         assert_eq!(host.value.expose(), b"api.example.com");
         let config =
             super::tests::config(&AUTH_PLUG.replace("http_ip 127.0.0.1", "http_hostname api"));
@@ -347,7 +347,8 @@ mod tests {
     #[test]
     fn auth_plugs_key_is_a_secret() {
         let config = auth_plug("http_basic_auth_key aHVudGVyMg==");
-        let header = config.headers.iter().find(|header| header.name == "Authorization").unwrap();
+        let header =
+            config.material.headers.iter().find(|header| header.name == "Authorization").unwrap();
         assert_eq!(header.value.expose(), b"Basic aHVudGVyMg==");
         assert!(!format!("{config:?}").contains("aHVudGVy"));
     }

@@ -138,8 +138,23 @@ pub static OPTIONS: &[Opt] = &[
     opt!(
         "tls_ca_file",
         "the system's roots",
-        "A PEM file with the certificate authorities that `https` trusts, in place of the system's.",
-        |draft, text| draft.ca_file = Some(values::ca_file(text)?)
+        "A PEM file with the certificate authorities that `https` trusts, in place of the system's. \
+         Like the files of `tls_cert_file`, `tls_key_file` and `http_header_NAME @path`, it is \
+         read again on SIGHUP.",
+        |draft, text| draft.sources.ca_file = Some(name(text)?)
+    ),
+    opt!(
+        "tls_cert_file",
+        "unset",
+        "A PEM file with the certificate by which the plugin identifies itself to the API, and \
+         those that vouch for it.",
+        |draft, text| draft.sources.cert_file = Some(name(text)?)
+    ),
+    opt!(
+        "tls_key_file",
+        "unset",
+        "A PEM file with the private key of `tls_cert_file`.",
+        |draft, text| draft.sources.key_file = Some(name(text)?)
     ),
     opt!(
         "tls_verify",

@@ -4,8 +4,9 @@
 
 use super::draft::Draft;
 use super::options::{COMPAT, HEADER_PREFIX, OPTIONS};
-use super::{Config, Header, Mistake, legacy, values};
+use super::{Config, Mistake, Sources, legacy, values};
 use crate::dialect::Compat;
+use crate::secret::Secret;
 
 /// Reads all options as the broker hands them over, without their `plugin_opt_` or `auth_opt_`.
 ///
@@ -39,14 +40,28 @@ pub fn read(given: &[(String, String)]) -> Result<Config, Vec<Mistake>> {
     if draft.routes.batch.is_some() && draft.routes.access.is_none() {
         mistakes.push(Mistake::overall("option http_acl_batch_route needs http_acl_route"));
     }
-    if draft.ca_file.is_some() && !draft.https {
-        mistakes.push(Mistake::overall("option tls_ca_file needs http_protocol https"));
+    mistakes.extend(tls_mistakes(&draft));
+    draft.sources.verifies = draft.https && draft.tls_verify.unwrap_or(true);
+    match draft.sources.read() {
+        Ok(material) if mistakes.is_empty() => Ok(draft.into_config(material)),
+        Ok(_) => Err(mistakes),
+        Err(unreadable) => {
+            mistakes.extend(unreadable);
+            Err(mistakes)
+        }
     }
-    if mistakes.is_empty() {
-        draft.into_config().map_err(|mistake| vec![mistake])
-    } else {
-        Err(mistakes)
+}
+
+/// Options about TLS that do not go together.
+fn tls_mistakes(draft: &Draft) -> Option<Mistake> {
+    let Sources { ca_file, cert_file, key_file, .. } = &draft.sources;
+    if cert_file.is_some() != key_file.is_some() {
+        return Some(Mistake::overall("options tls_cert_file and tls_key_file need each other"));
     }
+    let given = ca_file.as_ref().map(|_| "tls_ca_file");
+    let given = given.or(cert_file.as_ref().map(|_| "tls_cert_file"));
+    let given = given.filter(|_| !draft.https)?;
+    Some(Mistake::overall(format!("option {given} needs http_protocol https")))
 }
 
 /// The name under which an option can be given once: header fields know no case.
@@ -68,8 +83,7 @@ fn set(draft: &mut Draft, name: &str, value: &str) -> Result<(), Mistake> {
     if let Some(header) = name.strip_prefix(HEADER_PREFIX) {
         let problem = |problem: String| Mistake::secret_value(name, &problem);
         values::header_name(header).map_err(problem)?;
-        let value = values::header_value(value).map_err(problem)?;
-        draft.headers.push(Header { name: header.to_owned(), value });
+        draft.sources.headers.push((header.to_owned(), Secret::new(value.as_bytes().to_vec())));
         return Ok(());
     }
     let Some(option) = OPTIONS.iter().find(|option| option.name == name) else {
@@ -221,7 +235,7 @@ mod tests {
 
     #[test]
     fn options_of_later_versions_are_unknown_until_they_do_something() {
-        for name in ["tls_cert_file", "tls_key_file", "metrics_listen", "login_failures_max"] {
+        for name in ["metrics_listen", "pid_file"] {
             assert!(mistakes(&[(name, "1")])[0].contains("is not known"), "{name}");
         }
     }

@@ -9,6 +9,11 @@ use std::net::Ipv6Addr;
 use std::ops::RangeInclusive;
 use std::path::Path;
 
+use rustls::crypto::ring::default_provider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+
 use crate::field::Field;
 use crate::form;
 use crate::secret::Secret;
@@ -173,7 +178,7 @@ pub fn header_value(text: &str) -> Result<Secret, String> {
 }
 
 /// Certificates in PEM (RFC 7468), as DER.
-pub fn ca_file(path: &str) -> Result<Vec<Vec<u8>>, Allowed> {
+pub fn certificates(path: &str) -> Result<Vec<Vec<u8>>, Allowed> {
     let readable = "the path of a readable PEM file with at least one certificate";
     let pem = fs::read(Path::new(path)).map_err(|error| format!("{readable} ({error})"))?;
     let certificates: Result<Vec<_>, _> = certificates_in(&pem).collect();
@@ -190,6 +195,18 @@ fn certificates_in(pem: &[u8]) -> impl Iterator<Item = Result<Vec<u8>, String>> 
         Ok(_) => None,
         Err(error) => Some(Err(error.to_string())),
     })
+}
+
+/// The private key of a certificate, in PEM (PKCS #8, PKCS #1 or SEC 1).
+pub fn private_key(path: &str, chain: &[Vec<u8>]) -> Result<Secret, Allowed> {
+    let readable = "the path of a readable PEM file with the private key of tls_cert_file";
+    let pem = fs::read(Path::new(path)).map_err(|error| format!("{readable} ({error})"))?;
+    let pem = Secret::new(pem);
+    let wrong = |error: String| format!("{readable} ({error})");
+    let key = PrivateKeyDer::from_pem_slice(pem.expose()).map_err(|e| wrong(e.to_string()))?;
+    let chain = chain.iter().map(|der| CertificateDer::from(der.clone())).collect();
+    CertifiedKey::from_der(chain, key, &default_provider()).map_err(|e| wrong(e.to_string()))?;
+    Ok(pem)
 }
 
 /// The system's own certificate authorities, as DER.

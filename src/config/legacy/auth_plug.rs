@@ -6,7 +6,7 @@ use std::env;
 
 use log::LevelFilter;
 
-use super::{EmptyCredentials, Header, Outcome, Params, common, keep, seconds, values};
+use super::{EmptyCredentials, Outcome, Params, common, keep, seconds, values};
 use crate::config::draft::Draft;
 use crate::dialect::Dialect;
 use crate::secret::Secret;
@@ -17,7 +17,7 @@ pub fn set(draft: &mut Draft, name: &str, value: &str) -> Outcome {
         "http_hostname" => draft.leftovers.hostname = Some(value.to_owned()),
         "http_basic_auth_key" => {
             let value = Secret::new(format!("Basic {value}").into_bytes());
-            draft.headers.push(Header { name: "Authorization".to_owned(), value });
+            draft.sources.headers.push(("Authorization".to_owned(), value));
         }
         "http_getuser_params" => return parameters(&mut draft.dialect, 0, value),
         "http_superuser_params" => return parameters(&mut draft.dialect, 1, value),
@@ -64,7 +64,7 @@ pub fn conclude(draft: &mut Draft) {
     let (ip, hostname) = (draft.leftovers.ip.take(), draft.leftovers.hostname.take());
     if let (Some(_), Some(hostname)) = (&ip, &hostname) {
         let value = Secret::new(hostname.clone().into_bytes());
-        draft.headers.push(Header { name: "Host".to_owned(), value });
+        draft.sources.headers.push(("Host".to_owned(), value));
     }
     if let Some(host) = ip.or(hostname) {
         let _ = keep(&mut draft.hosts, values::hosts(&host));

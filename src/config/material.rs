@@ -1,0 +1,89 @@
+//! What the configuration names and does not hold: certificates, keys, secret headers. It is read
+//! at the start, and again on SIGHUP.
+
+#![forbid(unsafe_code)]
+
+use super::{Header, Mistake, values};
+use crate::secret::Secret;
+
+/// Where it comes from.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Sources {
+    /// Whether the API's certificate is to be verified, over TLS.
+    pub verifies: bool,
+    pub ca_file: Option<String>,
+    pub cert_file: Option<String>,
+    pub key_file: Option<String>,
+    /// Each header's name, and its value as the option says it: itself, `@path` or `$NAME`.
+    pub headers: Vec<(String, Secret)>,
+}
+
+/// What was read.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Material {
+    /// Trusted certificate authorities, as DER.
+    pub roots: Vec<Vec<u8>>,
+    /// How the plugin identifies itself to the API (RFC 8446, section 4.4.2).
+    pub identity: Option<Identity>,
+    pub headers: Vec<Header>,
+}
+
+/// A certificate with those that vouch for it, as DER, and its private key, as PEM.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Identity {
+    pub chain: Vec<Vec<u8>>,
+    pub key: Secret,
+}
+
+impl Sources {
+    /// Reads everything.
+    ///
+    /// # Errors
+    /// Everything that cannot be read or is not what it should be.
+    pub fn read(&self) -> Result<Material, Vec<Mistake>> {
+        let mut mistakes = Vec::new();
+        let roots = keep(self.roots(), &mut mistakes).unwrap_or_default();
+        let identity = keep(self.identity(), &mut mistakes).flatten();
+        let header = |(name, text): &(String, Secret)| {
+            let text = String::from_utf8_lossy(text.expose());
+            let problem =
+                |problem: String| Mistake::secret_value(&format!("http_header_{name}"), &problem);
+            let value = values::header_value(&text).map_err(problem)?;
+            Ok(Header { name: name.clone(), value })
+        };
+        let headers = self.headers.iter().map(header);
+        let headers = headers.filter_map(|header| keep(header, &mut mistakes)).collect();
+        if mistakes.is_empty() { Ok(Material { roots, identity, headers }) } else { Err(mistakes) }
+    }
+
+    /// Whether there is anything that may change while the broker runs.
+    #[must_use]
+    pub fn may_change(&self) -> bool {
+        let in_a_file = |(_, text): &(String, Secret)| text.expose().starts_with(b"@");
+        self.verifies || self.cert_file.is_some() || self.headers.iter().any(in_a_file)
+    }
+
+    fn roots(&self) -> Result<Vec<Vec<u8>>, Mistake> {
+        match &self.ca_file {
+            _ if !self.verifies => Ok(Vec::new()),
+            Some(path) => values::certificates(path)
+                .map_err(|allowed| Mistake::value("tls_ca_file", path, &allowed)),
+            None => values::system_roots().map_err(Mistake::overall),
+        }
+    }
+
+    fn identity(&self) -> Result<Option<Identity>, Mistake> {
+        let (Some(cert_file), Some(key_file)) = (&self.cert_file, &self.key_file) else {
+            return Ok(None);
+        };
+        let chain = values::certificates(cert_file)
+            .map_err(|allowed| Mistake::value("tls_cert_file", cert_file, &allowed))?;
+        let key = values::private_key(key_file, &chain)
+            .map_err(|allowed| Mistake::value("tls_key_file", key_file, &allowed))?;
+        Ok(Some(Identity { chain, key }))
+    }
+}
+
+fn keep<T>(read: Result<T, Mistake>, mistakes: &mut Vec<Mistake>) -> Option<T> {
+    read.map_err(|mistake| mistakes.push(mistake)).ok()
+}
