@@ -21,6 +21,7 @@ mod mistake;
 mod options;
 mod read;
 mod values;
+mod words;
 pub use material::{Identity, Material, Sources};
 pub use mistake::Mistake;
 pub use options::markdown;
@@ -62,6 +63,9 @@ pub struct Config {
     pub local_users: Option<LocalUsersConfig>,
     /// Characters that no name of a client may hold; none: any may.
     pub special_chars: &'static [char],
+    /// Denials after which an address and username are refused unasked; 0: never.
+    pub login_failures_max: usize,
+    pub login_failures_window: Duration,
     /// Whether logins may be answered later, where the broker can do that.
     pub delayed_login: bool,
     pub unavailable_reply: UnavailableReply,

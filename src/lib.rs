@@ -29,6 +29,7 @@ pub mod plugin;
 pub mod broker;
 pub mod engine;
 pub mod local_users;
+pub mod lockout;
 pub mod login;
 pub mod patience;
 pub mod sessions;

@@ -16,6 +16,7 @@ use crate::config::{Config, Material, Mistake};
 use crate::engine::Engine;
 use crate::journal::Journal;
 use crate::local_users::LocalUsers;
+use crate::lockout::Lockout;
 use crate::login::{Arrivals, Logins, Ring};
 use crate::patience::Patience;
 use crate::policy::OnError;
@@ -48,6 +49,7 @@ pub struct Plugin {
     engine: Engine,
     patience: Patience,
     local_users: Option<LocalUsers>,
+    lockout: Lockout,
     logins: Logins,
     sessions: Sessions,
     /// What asking again about clients that are in came to.
@@ -107,6 +109,11 @@ impl Plugin {
         };
         let plugin = Self {
             patience: Patience::new(config.max_block, config.max_block_percent, clock.clone()),
+            lockout: Lockout::new(
+                config.login_failures_max,
+                config.login_failures_window,
+                Arc::clone(&clock),
+            ),
             logins: Logins::new(Arc::clone(&abilities.ring)),
             sessions: Sessions::default(),
             findings: Arrivals::new(Arc::clone(&abilities.ring)),

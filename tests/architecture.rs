@@ -16,7 +16,16 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["ffi"],
     &["plugin"],
-    &["engine", "login", "patience", "sessions", "subscriptions", "local_users", "broker"],
+    &[
+        "engine",
+        "lockout",
+        "login",
+        "patience",
+        "sessions",
+        "subscriptions",
+        "local_users",
+        "broker",
+    ],
     &["cache", "pool", "api", "vault"],
     &["config", "journal"],
     &["policy", "field", "tally", "dialect"],

@@ -47,6 +47,8 @@ pub struct Draft {
     pub local_users_file: Option<PathBuf>,
     pub local_users_acl: Option<LocalUsersAcl>,
     pub deny_special_chars: Option<bool>,
+    pub login_failures_max: Option<u64>,
+    pub login_failures_window: Option<u64>,
     pub delayed_login: Option<bool>,
     pub unavailable_reply: Option<UnavailableReply>,
     pub log_level: Option<LevelFilter>,
@@ -120,6 +122,8 @@ impl Draft {
             } else {
                 &[]
             },
+            login_failures_max: usize::try_from(self.login_failures_max.unwrap_or(0)).unwrap_or(0),
+            login_failures_window: Duration::from_secs(self.login_failures_window.unwrap_or(60)),
             delayed_login: self.delayed_login.unwrap_or(true),
             unavailable_reply: self.unavailable_reply.unwrap_or(UnavailableReply::Close),
             log_level: self.log_level.unwrap_or(LevelFilter::Info),

@@ -7,8 +7,8 @@
 #![forbid(unsafe_code)]
 
 use super::draft::Draft;
-use super::options::COMPAT;
 use super::values::{self, choice, number};
+use super::words::COMPAT;
 use super::{EmptyCredentials, Mistake};
 use crate::dialect::{Compat, Method, Params, ResponseMode};
 use crate::question::Kind;

@@ -5,14 +5,10 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use log::LevelFilter;
-
 use super::draft::Draft;
 use super::values::{self, choice, flag, number};
-use super::{LocalUsersAcl, PasswordEncoding, UnavailableReply};
-use crate::dialect::{Compat, Method, Params, ResponseMode};
+use super::words::*;
 use crate::field::Field;
-use crate::policy::OnError;
 
 /// One option, as users know it.
 pub struct Opt {
@@ -270,6 +266,19 @@ pub static OPTIONS: &[Opt] = &[
         |draft, text| draft.deny_special_chars = Some(flag(text)?)
     ),
     opt!(
+        "login_failures_max",
+        "0",
+        "Denied logins of one address and username within `login_failures_window` after which both \
+         together are refused without asking. 0: never.",
+        |draft, text| draft.login_failures_max = Some(number(text, &(0..=1000), "denials")?)
+    ),
+    opt!(
+        "login_failures_window",
+        "60",
+        "Seconds for which a denied login counts.",
+        |draft, text| draft.login_failures_window = Some(number(text, &(1..=86_400), "seconds")?)
+    ),
+    opt!(
         "delayed_login",
         "`true`",
         "On Mosquitto 2.1, answer logins later instead of holding up the broker; `false` for \
@@ -332,37 +341,6 @@ pub static OPTIONS: &[Opt] = &[
          prints a password or a header's value.",
         |draft, text| draft.log_level = Some(choice(text, LOG_LEVEL)?)
     ),
-];
-
-const ON_ERROR: &[(&str, OnError)] =
-    &[("deny", OnError::Deny), ("defer", OnError::Defer), ("allow", OnError::Allow)];
-
-const UNAVAILABLE_REPLY: &[(&str, UnavailableReply)] =
-    &[("close", UnavailableReply::Close), ("reason", UnavailableReply::Reason)];
-
-const LOCAL_USERS_ACL: &[(&str, LocalUsersAcl)] =
-    &[("allow", LocalUsersAcl::Allow), ("defer", LocalUsersAcl::Defer)];
-
-const PASSWORD_ENCODING: &[(&str, PasswordEncoding)] =
-    &[("utf8", PasswordEncoding::Utf8), ("base64", PasswordEncoding::Base64)];
-
-const RESPONSE_MODE: &[(&str, ResponseMode)] =
-    &[("status", ResponseMode::Status), ("json", ResponseMode::Json), ("text", ResponseMode::Text)];
-
-const PARAMS_MODE: &[(&str, Params)] = &[("json", Params::Json), ("form", Params::Form)];
-
-const METHOD: &[(&str, Method)] =
-    &[("POST", Method::Post), ("PUT", Method::Put), ("GET", Method::Get)];
-
-pub(super) const COMPAT: &[(&str, Compat)] =
-    &[("none", Compat::None), ("go-auth", Compat::GoAuth), ("auth-plug", Compat::AuthPlug)];
-
-const LOG_LEVEL: &[(&str, LevelFilter)] = &[
-    ("error", LevelFilter::Error),
-    ("warn", LevelFilter::Warn),
-    ("info", LevelFilter::Info),
-    ("debug", LevelFilter::Debug),
-    ("trace", LevelFilter::Trace),
 ];
 
 fn port(text: &str) -> Result<u16, String> {

@@ -3,7 +3,8 @@
 #![forbid(unsafe_code)]
 
 use super::draft::Draft;
-use super::options::{COMPAT, HEADER_PREFIX, OPTIONS};
+use super::options::{HEADER_PREFIX, OPTIONS};
+use super::words::COMPAT;
 use super::{Config, Mistake, Sources, legacy, values};
 use crate::dialect::Compat;
 use crate::secret::Secret;

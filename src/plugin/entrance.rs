@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::Plugin;
-use crate::answer::{Answer, Decision, Outcome, Terms};
+use crate::answer::{Decision, Outcome, Terms, Verdict};
 use crate::broker::Broker;
 use crate::config::{EmptyCredentials, PasswordEncoding, UnavailableReply};
 use crate::login::Waiting;
@@ -60,11 +60,7 @@ impl Plugin {
             return Reply::Now(Decision::Defer);
         };
         let Some(password) = self.encoded(attempt.password) else {
-            log::info!(
-                logger: *self.journal,
-                "denied the login of {username:?}: the password is not UTF-8, and \
-                 password_encoding is utf8"
-            );
+            self.log_denial(username, attempt.client.id(), attempt.client.address(), "not-utf8");
             return Reply::Now(Decision::Deny);
         };
         let about = About::Login { password };
@@ -95,6 +91,10 @@ impl Plugin {
             // A session that the API did not let in, or that is offline: the broker keeps its
             // state, and whoever comes back for it is asked about then.
             return Reply::Now(Decision::Unavailable);
+        }
+        if self.lockout.refuses(client.address(), question.username) {
+            self.log_denial(question.username, client.id(), client.address(), "too-many-failures");
+            return Reply::Now(Decision::Deny);
         }
         let asked = match self.engine.ask(key, question) {
             Asked::Later(ticket) if self.may_delay(client) && self.logins.may_wait(&key) => {
@@ -171,20 +171,32 @@ impl Plugin {
     }
 
     fn decide_login(&self, client: &dyn Client, username: &str, outcome: &Outcome) -> Decision {
-        if *outcome == Ok(Answer::DENY) {
-            self.log_denial(username, client.id(), client.address());
-        }
+        self.note_verdict(outcome, username, client.id(), client.address());
         match policy::decide(Kind::Login, outcome, self.config.on_error) {
             Decision::Unavailable if self.gets_a_reason(client) => Decision::UnavailableAloud,
             decision => decision,
         }
     }
 
-    fn log_denial(&self, username: &str, id: &str, address: Option<&str>) {
-        let address = address.unwrap_or("unknown");
+    /// Notes what the API said about a login.
+    fn note_verdict(&self, outcome: &Outcome, username: &str, id: &str, address: Option<&str>) {
+        match outcome.as_ref().map(|answer| answer.verdict) {
+            Ok(Verdict::Allow) => self.lockout.let_in(address, username),
+            Ok(Verdict::Deny) => {
+                self.lockout.denied(address, username);
+                self.log_denial(username, id, address, "api");
+            }
+            Ok(Verdict::Ignore) | Err(_) => {}
+        }
+    }
+
+    /// The line that intrusion prevention looks for: the address comes first, and what a client may
+    /// choose is quoted, so that no name can pass for an address.
+    fn log_denial(&self, username: &str, id: &str, address: Option<&str>, reason: &str) {
+        let ip = address.unwrap_or("unknown");
         log::info!(
             logger: *self.journal,
-            "denied the login of {username:?} (client {id:?}, address {address})"
+            "login denied: ip={ip} username={username:?} clientid={id:?} reason={reason}"
         );
     }
 
@@ -200,6 +212,8 @@ impl Plugin {
         if let Err(failure) = outcome {
             self.report(failure);
         }
+        let Waiting { username, client_id, address, .. } = &waiting;
+        self.note_verdict(outcome, username, client_id, address.as_deref());
         let decision = policy::decide(Kind::Login, outcome, self.config.on_error);
         self.tally.decided(Kind::Login, decision);
         match decision {
@@ -212,7 +226,6 @@ impl Plugin {
                 self.logins.set_entering(None);
             }
             Decision::Deny => {
-                self.log_denial(&waiting.username, &waiting.client_id, waiting.address.as_deref());
                 broker.finish_login(&waiting.client_id, false);
             }
             Decision::Defer => {

@@ -31,7 +31,7 @@ on_every_broker! {
             let login = broker.client("c").protocol(protocol).credentials("ann", "wrong").connect();
             assert_eq!(login.expect_refused(), protocol.refusal());
         }
-        broker.wait_for_log("denied the login of \"ann\" (client \"c\", address 127.0.0.1)");
+        broker.wait_for_log("login denied: ip=127.0.0.1 username=\"ann\" clientid=\"c\" reason=api");
     }
 
     fn the_api_gets_a_post_of_exactly_username_and_password(version) {

@@ -22,7 +22,7 @@ on_every_broker! {
         let api = AuthServer::start();
         let broker = broker(version, &api, "utf8");
         assert_eq!(connack(&broker, NOT_UTF8), Some(5));
-        broker.wait_for_log("the password is not UTF-8");
+        broker.wait_for_log("reason=not-utf8");
         assert!(api.requests().is_empty());
         assert_eq!(connack(&broker, "pässwörd 🗝".as_bytes()), Some(0));
         assert_eq!(api.requests()[0].json()["password"], "pässwörd 🗝");

@@ -149,7 +149,7 @@ on_every_broker! {
             raw.send(raw::connect_packet(protocol, "c", Some(b"ann"), Some(&password), true));
             assert_eq!(raw.read_connack(), Some(protocol.refusal()));
         }
-        broker.wait_for_log("the password is not UTF-8");
+        broker.wait_for_log("reason=not-utf8");
         assert!(api.requests().is_empty());
         expect_silence(&broker);
     }
