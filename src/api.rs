@@ -26,6 +26,13 @@ pub use wire::Request;
 use breaker::Change;
 use endpoint::Endpoint;
 
+/// What a fuzzer may reach.
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing {
+    pub use super::client::Response;
+    pub use super::reply::{read, read_batch};
+}
+
 /// Asks the configured endpoints in order, until one answers.
 pub struct Api {
     endpoints: Vec<Endpoint>,

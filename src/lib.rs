@@ -58,3 +58,6 @@ pub mod tally;
 
 #[cfg(test)]
 mod fake;
+
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;

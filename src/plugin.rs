@@ -36,6 +36,12 @@ mod vigil;
 pub use control::TOPIC as CONTROL_TOPIC;
 pub use entrance::{Attempt, Reply};
 
+/// What a fuzzer may reach.
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing {
+    pub use super::control::read_commands;
+}
+
 use control::{Letter, Target};
 use fan_out::LastFanOut;
 use pulse::Pulse;

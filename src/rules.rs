@@ -15,7 +15,7 @@ mod placeholder;
 mod situation;
 mod tree;
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 mod model;
 #[cfg(test)]
 mod properties;
@@ -23,6 +23,12 @@ mod properties;
 pub use placeholder::Names;
 use situation::{QosSet, Situations};
 use tree::{Asked, Meaning, Tree};
+
+/// What a fuzzer may reach.
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing {
+    pub use super::model::judge as first_match;
+}
 
 /// How much text rules may have together, so that every number in a [`Tree`] fits 32 bits.
 const MAX_TEXT: usize = 256 * 1024 * 1024;

@@ -46,6 +46,15 @@ pub struct Response {
     pub age: u64,
 }
 
+#[cfg(any(test, fuzzing))]
+impl Response {
+    /// A response with this body, which claims to be JSON.
+    #[must_use]
+    pub fn of(status: u16, body: &[u8]) -> Self {
+        Self { status, body: Some(body.to_vec()), ..Self::default() }
+    }
+}
+
 /// Sends requests.
 pub struct Client {
     /// None once the plugin ends.

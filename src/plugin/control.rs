@@ -21,6 +21,14 @@ pub use command::Target;
 
 use command::Command;
 
+/// Reads a message for a fuzzer.
+#[cfg(any(test, fuzzing))]
+pub fn read_commands(payload: &[u8]) {
+    if let Ok(commands) = command::read(payload) {
+        assert!(!commands.is_empty());
+    }
+}
+
 /// Where commands come in.
 pub const TOPIC: &str = "$CONTROL/http-auth/v1";
 

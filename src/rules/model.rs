@@ -1,6 +1,7 @@
 //! What rules mean, written to be obviously right rather than fast: what the tests compare with.
 
 #![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, reason = "it is a test that panics")]
 
 use super::{Names, Permission, Rule, Ruling, Verb};
 use crate::question::{Access, Action};

@@ -1,0 +1,180 @@
+//! What reads the bytes of others, for a fuzzer to feed: `fuzz/` does with a nightly compiler, and the
+//! test below with any, from the same seeds.
+
+#![forbid(unsafe_code)]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a finding is a panic")]
+
+use std::time::Duration;
+
+use crate::answer::{Answer, Verdict};
+use crate::api::fuzzing::{Response, read, read_batch};
+use crate::config;
+use crate::dialect::{Compat, Dialect, ResponseMode};
+use crate::plugin::fuzzing::read_commands;
+use crate::question::{Access, Action, Kind};
+use crate::rules::fuzzing::first_match;
+use crate::rules::{Names, Permission, Rule, Rules, Verb};
+
+/// Options as the broker would hand them over, one in a line.
+pub fn options(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let pair = |line: &str| {
+        let (name, value) = line.split_once(' ').unwrap_or((line, ""));
+        (name.to_owned(), value.to_owned())
+    };
+    // What is read from files is not the fuzzer's business.
+    let given: Vec<_> =
+        text.lines().filter(|l| !l.contains("_file") && !l.contains('@')).map(pair).collect();
+    match config::read(&given) {
+        Ok(config) => assert!(!config.to_string().contains('\n')),
+        Err(mistakes) => {
+            assert!(!mistakes.is_empty());
+            for mistake in mistakes {
+                assert!(!mistake.to_string().contains('\n'), "{mistake:?} is more than a line");
+            }
+        }
+    }
+}
+
+/// An answer: three bytes for status, kind and dialect, and its body.
+pub fn answer(data: &[u8]) {
+    let [status, kind, mode, body @ ..] = data else { return };
+    let statuses = [200, 201, 204, 301, 403, 408, 429, 500];
+    let status = statuses[usize::from(*status) % statuses.len()];
+    let kind = [Kind::Login, Kind::Superuser, Kind::Access][usize::from(*kind) % 3];
+    let response = [ResponseMode::Status, ResponseMode::Json, ResponseMode::Text];
+    let compat = [Compat::None, Compat::GoAuth, Compat::AuthPlug];
+    let dialect = Dialect {
+        response: response[usize::from(*mode) % 3],
+        compat: compat[usize::from(*mode) / 3 % 3],
+        ..Dialect::default()
+    };
+    let now = Duration::from_secs(1_700_000_000);
+    let response = Response::of(status, body);
+    if let Ok(reply) = read(kind, &response, &dialect, now) {
+        let Answer { verdict, terms } = reply.answer;
+        assert!(verdict != Verdict::Allow || (200..300).contains(&status));
+        assert!(terms.is_none() || (verdict == Verdict::Allow && kind == Kind::Login));
+        assert!(reply.lifetime.is_none_or(|life| life <= Duration::from_secs(31_536_000)));
+    }
+    if let Ok(replies) = read_batch(&response, 2) {
+        assert!(status == 200 && replies.len() == 2);
+    }
+}
+
+/// Rules and actions, one in a line: `allow publish a/#`, `write a/b`.
+pub fn rules(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let (mut rules, mut actions) = (Vec::new(), Vec::new());
+    for line in text.lines().take(12) {
+        let words: Vec<_> = line.splitn(3, ' ').collect();
+        match words[..] {
+            [permission @ ("allow" | "deny"), verb, topic] => {
+                let permission =
+                    if permission == "allow" { Permission::Allow } else { Permission::Deny };
+                let verb = match verb {
+                    "publish" => Verb::Publish,
+                    "subscribe" => Verb::Subscribe,
+                    "read" => Verb::Read,
+                    _ => Verb::All,
+                };
+                let topic = topic.to_owned();
+                rules.push(Rule { permission, verb, topic, qos: None, retain: None });
+            }
+            ["write", topic] => actions.push((Access::Write, topic)),
+            ["read", topic] => actions.push((Access::Read, topic)),
+            // The model tries all topics of so many levels.
+            ["subscribe", topic] if topic.split('/').count() <= 3 => {
+                actions.push((Access::Subscribe, topic));
+            }
+            _ => {}
+        }
+    }
+    let deep = rules.iter().any(|rule| rule.topic.split('/').count() > 3);
+    let Ok(compiled) = Rules::compile(rules.clone()) else { return };
+    let names = Names { username: "ann", client_id: "c1" };
+    for (access, topic) in actions {
+        let action = Action { access, topic, qos: 0, retain: false };
+        let ruling = compiled.judge(&action, names);
+        if access != Access::Subscribe || !deep {
+            assert_eq!(ruling, first_match(&rules, &action, names), "{rules:?} {action:?}");
+        }
+        if let Some(ruling) = ruling {
+            assert!(compiled.describe(ruling.position).is_some());
+        }
+    }
+}
+
+/// A message on the control topic.
+pub fn command(data: &[u8]) {
+    read_commands(data);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+    use crate::clock::{Clock, SystemClock};
+
+    /// Seconds that each target gets; `FUZZ_SECONDS` says otherwise.
+    const SECONDS: u64 = 2;
+
+    /// Feeds a target its seeds, and then changed ones, until the time is over.
+    fn run(name: &str, target: fn(&[u8])) {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(name);
+        let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let seeds: Vec<_> = files.map(|path| fs::read(path).unwrap()).collect();
+        assert!(!seeds.is_empty());
+        seeds.iter().for_each(|seed| target(seed));
+        let given = std::env::var("FUZZ_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
+        let limit = Duration::from_secs(given.unwrap_or(SECONDS));
+        let began = SystemClock.now();
+        let mut random = fastrand::Rng::with_seed(1);
+        while SystemClock.now().duration_since(began) < limit {
+            let mut data = random.choice(&seeds).unwrap().clone();
+            for _ in 0..random.usize(1..6) {
+                change(&mut data, random.choice(&seeds).unwrap(), &mut random);
+            }
+            target(&data);
+        }
+    }
+
+    fn change(data: &mut Vec<u8>, other: &[u8], random: &mut fastrand::Rng) {
+        let at = random.usize(0..=data.len());
+        match random.u8(0..5) {
+            0 => data.insert(at, random.u8(..)),
+            1 => data.insert(at, *random.choice(b"+#/$%{}[]\",: \n0").unwrap()),
+            2 if at < data.len() => {
+                data.remove(at);
+            }
+            3 => data.truncate(at),
+            _ => {
+                let from = random.usize(0..=other.len());
+                let to = random.usize(from..=other.len());
+                data.splice(at..at, other[from..to].iter().copied());
+            }
+        }
+    }
+
+    #[test]
+    fn options_from_seeds() {
+        run("options", options);
+    }
+
+    #[test]
+    fn answers_from_seeds() {
+        run("answer", answer);
+    }
+
+    #[test]
+    fn rules_from_seeds() {
+        run("rules", rules);
+    }
+
+    #[test]
+    fn commands_from_seeds() {
+        run("command", command);
+    }
+}
