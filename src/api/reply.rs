@@ -311,4 +311,43 @@ mod tests {
             assert_eq!(comes_to(&dialect, status, body), expected, "{status} {body:?}");
         }
     }
+
+    /// The table of `docs/http-protocol.md`.
+    #[test]
+    fn every_status_body_and_mode() {
+        let dialect = |compat, response| Dialect { compat, response, ..Dialect::default() };
+        let columns = [
+            dialect(Compat::None, ResponseMode::Status),
+            dialect(Compat::None, ResponseMode::Json),
+            dialect(Compat::None, ResponseMode::Text),
+            dialect(Compat::GoAuth, ResponseMode::Status),
+        ];
+        let broken = r#"{"acl":[{}]}"#;
+        for (statuses, body, expected) in [
+            (200..=200, "", "+!-+"),
+            (200..=200, "[1]", "+!-+"),
+            (200..=200, r#"{"result":"deny"}"#, "---+"),
+            (200..=200, "{\"result\":", "!!-+"),
+            (200..=200, broken, "!--+"),
+            (200..=200, r#"{"ok":true}"#, "++-+"),
+            (200..=200, r#"{"ok":false,"error":"why"}"#, "+--+"),
+            (200..=200, "ok", "+!++"),
+            (201..=299, r#"{"ok":true}"#, "-+-+"),
+            (201..=299, "ok", "-!++"),
+            (300..=407, "ok", "----"),
+            (408..=408, "ok", "!!!-"),
+            (409..=424, "ok", "----"),
+            (425..=425, "ok", "!!!-"),
+            (426..=428, "ok", "----"),
+            (429..=429, "ok", "!!!-"),
+            (430..=499, "ok", "----"),
+            (500..=599, "ok", "!!!!"),
+        ] {
+            for status in statuses {
+                let found: String =
+                    columns.iter().map(|dialect| comes_to(dialect, status, body)).collect();
+                assert_eq!(found, expected, "{status} {body}");
+            }
+        }
+    }
 }
