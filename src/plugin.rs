@@ -211,11 +211,10 @@ impl Plugin {
         }
     }
 
-    /// Does what of it can be done while the broker is at a message of this client: that client
-    /// itself is not to be disconnected then.
-    pub fn catch_up_beside(&self, broker: &dyn Broker, client_id: &str) {
+    /// Does what of it disconnects nobody: this is for where the broker may be going through its
+    /// clients, as when it publishes their Wills.
+    pub fn look_up_if_overdue(&self) {
         if !self.pulse.is_regular() {
-            self.act_on_findings(broker, Some(client_id));
             self.check_due();
         }
     }
@@ -224,7 +223,9 @@ impl Plugin {
         for (waiting, outcome) in self.logins.arrived() {
             self.finish_login(broker, waiting, &outcome);
         }
-        self.act_on_findings(broker, None);
+        for finding in self.findings.take() {
+            self.act_on(broker, finding);
+        }
         self.finish_commands(broker);
         self.check_due();
     }

@@ -158,8 +158,9 @@ impl Sessions {
     /// A client left. What it may do stays known for its Will and for what is queued for it.
     pub fn end(&self, handle: usize) {
         let Some(session) = lock(&self.state).remove(handle) else { return };
-        let Session { client_id, username, standing, .. } = session;
-        if standing != Standing::default() {
+        let Session { client_id, username, key, standing, .. } = session;
+        // Without a login question nothing tells when another client takes the handle over.
+        if key.is_some() && standing != Standing::default() {
             let departed = Departed { client_id, username, standing };
             self.departed.insert(handle, Arc::new(departed));
         }
@@ -187,13 +188,15 @@ impl Sessions {
             }
         }
         let departed = self.departed.get(&holder.handle)?;
-        let same = departed.client_id == holder.client_id && departed.username == holder.username;
-        same.then(|| departed.standing.clone())
+        departed.belongs_to(holder).then(|| departed.standing.clone())
     }
 
     /// It became known whether this client's user is a superuser. That holds for as long as the
     /// client is connected, whoever let it in.
     pub fn set_superuser(&self, holder: Holder<'_>, is_superuser: bool) {
+        if self.set_departed_superuser(holder, is_superuser) {
+            return;
+        }
         let mut state = lock(&self.state);
         let known = state.live.get_mut(&holder.handle).filter(|known| known.belongs_to(holder));
         match known {
@@ -212,6 +215,22 @@ impl Sessions {
                 state.live.insert(holder.handle, session);
             }
         }
+    }
+
+    /// The same, if it has left; whether it has.
+    fn set_departed_superuser(&self, holder: Holder<'_>, is_superuser: bool) -> bool {
+        if lock(&self.state).live.contains_key(&holder.handle) {
+            return false;
+        }
+        let Some(departed) = self.departed.get(&holder.handle) else { return false };
+        if !departed.belongs_to(holder) {
+            return false;
+        }
+        let standing = Standing { is_superuser: Some(is_superuser), ..departed.standing.clone() };
+        let (client_id, username) = (departed.client_id.clone(), departed.username.clone());
+        let departed = Departed { client_id, username, standing };
+        self.departed.insert(holder.handle, Arc::new(departed));
+        true
     }
 
     /// The API let a client in again that is in already.
@@ -320,6 +339,12 @@ impl State {
     }
 }
 
+impl Departed {
+    fn belongs_to(&self, holder: Holder<'_>) -> bool {
+        self.client_id == holder.client_id && self.username == holder.username
+    }
+}
+
 impl Session {
     fn was_admitted_by(&self, admission: &Admission) -> bool {
         self.key == Some(admission.key) && self.client_id == admission.client_id
@@ -392,6 +417,27 @@ mod tests {
         assert_eq!(sessions.standing(holder(1, "d", "ann")), None, "another client");
         begin(&sessions, 1, "d", 8);
         assert_eq!(sessions.standing(holder(1, "c", "ann")), None, "the handle is another's now");
+    }
+
+    #[test]
+    fn a_question_about_a_client_that_left_adds_to_what_is_known_of_it() {
+        let sessions = Sessions::default();
+        let terms = Terms { is_superuser: None, rules: None, expire_at: Some(1) };
+        let terms = Some(Arc::new(terms));
+        sessions.begin(admission(1, "c", 7), "ann", terms.clone(), None, None);
+        sessions.end(1);
+        sessions.set_superuser(holder(1, "c", "ann"), false);
+        let expected = Standing { terms, is_superuser: Some(false) };
+        assert_eq!(sessions.standing(holder(1, "c", "ann")), Some(expected));
+        assert!(sessions.is_empty());
+    }
+
+    #[test]
+    fn what_is_known_of_a_client_that_came_without_a_question_ends_with_it() {
+        let sessions = Sessions::default();
+        sessions.set_superuser(holder(1, "c", "ann"), true);
+        sessions.end(1);
+        assert_eq!(sessions.standing(holder(1, "c", "ann")), None);
     }
 
     #[test]

@@ -109,9 +109,7 @@ unsafe extern "C" fn acl_check(_: c_int, data: *mut c_void, userdata: *mut c_voi
         called(userdata, refusal, |instance| {
             let Some(check) = AccessCheck::read(data) else { return refusal };
             if check.action.access == Access::Write && instance.is_on_broker_thread() {
-                // Nothing else is going on then: the broker has just read this client's message.
-                let host = Host::on_its_own_thread();
-                instance.plugin.catch_up_beside(&host, check.client.id());
+                instance.plugin.look_up_if_overdue();
             }
             let on_broker_thread = instance.is_on_broker_thread();
             access_code(instance.plugin.access(

@@ -84,7 +84,14 @@ impl Plugin {
             // Only who is connected subscribes.
             self.sessions.forget_departed(client.handle());
         }
-        let standing = &self.sessions.standing(holder(client, username)).unwrap_or_default();
+        let standing = match self.sessions.standing(holder(client, username)) {
+            // With check_retain_source, a stand-in for whoever published a retained message.
+            None if client.protocol_version() == 0 && action.access == Access::Write => {
+                self.sessions.find(client.id(), username).map(|(_, standing)| standing)
+            }
+            found => found,
+        };
+        let standing = &standing.unwrap_or_default();
         let who = Who { client, username, standing, on_broker_thread };
         match &self.config.local_users {
             Some(local) if self.is_local(username) => match local.acl {

@@ -78,18 +78,8 @@ impl Plugin {
         });
     }
 
-    /// Acts on what asking again came to, except where it is about the client that is `present`.
-    pub(super) fn act_on_findings(&self, broker: &dyn Broker, present: Option<&str>) {
-        for finding in self.findings.take() {
-            if present == Some(&finding.admission.client_id) {
-                self.findings.bring(finding);
-            } else {
-                self.act_on(broker, finding);
-            }
-        }
-    }
-
-    fn act_on(&self, broker: &dyn Broker, finding: Finding) {
+    /// Acts on what asking again came to.
+    pub(super) fn act_on(&self, broker: &dyn Broker, finding: Finding) {
         let Finding { admission, outcome } = finding;
         if !self.sessions.holds(&admission) {
             return;

@@ -1,20 +1,19 @@
 //! Clients that came in without the API's yes: by Mosquitto's password file, by a certificate, as a
 //! bridge. They have no rules; what they may do is asked, or left to the broker's other means.
 
-use std::process::Output;
-
 use mosquitto_test::prelude::*;
 use serde_json::json;
 
 use crate::support::{
-    NOT_AUTHORIZED, ROUTES, eventually, granting, granting_what_the_password_spells as spelled,
-    logged_in, may_publish, saying, vanish,
+    NOT_AUTHORIZED, ROUTES, certificate_listener, eventually, granting,
+    granting_what_the_password_spells as spelled, logged_in, may_publish, saying, vanish,
+    with_certificate,
 };
 
 const PASSWORDS: [(&str, &str); 1] = [("ann", "right")];
 
-/// An API that leaves `ann` to the broker if she gives the password that its file holds, grants what
-/// any other password spells, and allows checks on `open/…` alone.
+/// An API that leaves `ann` to the broker if she gives the password of its file, grants what any
+/// other password spells, and allows checks on `open/…` alone.
 fn api() -> AuthServer {
     AuthServer::answering(|request| {
         let body = request.json();
@@ -43,30 +42,6 @@ fn by_password_file(broker: &Broker, protocol: Protocol, clean: bool) -> Client 
         Login::Closed => builder.connect().expect_accepted(),
         login => login.expect_accepted(),
     }
-}
-
-/// Runs `mosquitto_pub` or `mosquitto_sub` with the certificate of `sensor-7`.
-fn with_certificate(broker: &Broker, certs: &Certs, listener: usize, rest: &[&str]) -> Output {
-    let identity = certs.client("sensor-7");
-    let [ca, cert, key] =
-        [certs.ca_file(), &identity.cert, &identity.key].map(|p| p.to_str().unwrap());
-    let port = broker.port_of(listener).to_string();
-    let tls = ["-h", "localhost", "-p", &port, "--cafile", ca, "--cert", cert, "--key", key];
-    let arguments = [&tls, rest].concat();
-    if rest.contains(&"-m") {
-        broker.mosquitto_pub(&arguments)
-    } else {
-        broker.mosquitto_sub(&arguments)
-    }
-}
-
-/// A plain listener, and one that takes a client's name from its certificate.
-fn certificate_listener(config: BrokerConfig, certs: &Certs) -> Broker {
-    let by_certificate = |listener: Listener| {
-        let listener = listener.tls(certs.server()).require_certificate(certs.server());
-        listener.line("use_identity_as_username true")
-    };
-    config.listener(|listener| listener).listener(by_certificate).start()
 }
 
 on_every_broker! {
@@ -217,22 +192,23 @@ on_every_broker! {
         let broker = certificate_listener(config, &certs);
         let root = logged_in(&broker, Protocol::V5, "root");
         root.subscribe("#").expect_granted();
-        let run = |rest: &[&str]| with_certificate(&broker, &certs, 1, rest);
+        let run = |rest: &[&str]| with_certificate(&broker, &certs, rest);
         for topic in ["closed", "open/1"] {
-            run(&["-i", "c", "-t", topic, "-m", "hello", "-q", "1"]);
+            run(&["-t", topic, "-m", "hello", "-q", "1"]);
         }
         assert_eq!(root.expect_message(), ("open/1".into(), "hello".into()));
         root.publish_message(Message::new("open/2", "kept").retained());
-        let received = run(&["-i", "c", "-t", "open/2", "-C", "1"]);
+        let received = run(&["-t", "open/2", "-C", "1"]);
         assert_eq!(received.stdout, b"kept\n", "{received:?}");
-        let refused = run(&["-i", "c", "-t", "#", "-E"]);
+        let refused = run(&["-t", "#", "-E"]);
         let complaint = String::from_utf8_lossy(&refused.stderr).into_owned();
         assert!(complaint.contains("denied"), "{complaint}");
         let logins = api.requests_to("/user");
         assert!(logins.iter().all(|login| login.json()["username"] == "root"));
         let asked: Vec<_> = api.requests_to("/acl").iter().map(Request::json).collect();
         for (topic, acc) in [("closed", 2), ("open/1", 2), ("open/2", 4), ("open/2", 1), ("#", 4)] {
-            let about = json!({"username": "sensor-7", "clientid": "c", "topic": topic, "acc": acc});
+            let mut about = json!({"username": "sensor-7", "clientid": "c", "acc": acc});
+            about["topic"] = topic.into();
             assert!(asked.contains(&about), "{about} is not in {asked:?}");
         }
     }
@@ -245,7 +221,7 @@ on_every_broker! {
         let root = logged_in(&broker, Protocol::V5, "root");
         root.subscribe("#").expect_granted();
         for topic in ["closed", "open/1"] {
-            with_certificate(&broker, &certs, 1, &["-t", topic, "-m", "hello", "-q", "1"]);
+            with_certificate(&broker, &certs, &["-t", topic, "-m", "hello", "-q", "1"]);
         }
         assert_eq!(root.expect_message(), ("open/1".into(), "hello".into()));
         assert_eq!(api.requests().len(), 1, "only root's login was asked about");

@@ -18,7 +18,7 @@ fn sleeper(broker: &Broker, protocol: Protocol, rules: &str) -> ClientBuilder {
 }
 
 /// Subscribes and leaves.
-fn sleep(broker: &Broker, protocol: Protocol, rules: &str) {
+fn go_to_sleep(broker: &Broker, protocol: Protocol, rules: &str) {
     let client = sleeper(broker, protocol, rules).connect().expect_accepted();
     client.subscribe("q/#").expect_granted();
     vanish(broker, &format!("{protocol:?}"), client);
@@ -50,7 +50,7 @@ on_every_broker! {
         let broker = Broker::config(version).plugin(api.options([ROUTES[0]])).start();
         let root = logged_in(&broker, Protocol::V5, "root");
         for protocol in Protocol::BOTH {
-            sleep(&broker, protocol, NOT_A);
+            go_to_sleep(&broker, protocol, NOT_A);
         }
         for topic in ["q/a", "q/b"] {
             root.publish(topic, "while away");
@@ -98,7 +98,7 @@ on_every_broker! {
         let broker = Broker::config(version).plugin(api.options([ROUTES[0]])).start();
         let root = logged_in(&broker, Protocol::V5, "root");
         for protocol in Protocol::BOTH {
-            sleep(&broker, protocol, ALL);
+            go_to_sleep(&broker, protocol, ALL);
             for topic in ["q/a", "q/b"] {
                 root.publish(topic, "while away");
             }
@@ -136,7 +136,7 @@ on_every_broker! {
         let broker = Broker::config(version).plugin(api.options([ROUTES[0]])).start();
         let root = logged_in(&broker, Protocol::V5, "root");
         for protocol in Protocol::BOTH {
-            sleep(&broker, protocol, ALL);
+            go_to_sleep(&broker, protocol, ALL);
             for topic in ["q/a", "q/b"] {
                 root.publish(topic, "while away");
             }
@@ -146,12 +146,79 @@ on_every_broker! {
         }
     }
 
+    fn sighup_changes_nothing_of_it(version) {
+        let api = AuthServer::answering(spelled);
+        let options = api.options([ROUTES[0], ("cache_ttl", "0")]);
+        let broker = Broker::config(version).plugin(options).start();
+        let root = logged_in(&broker, Protocol::V5, "root");
+        for protocol in Protocol::BOTH {
+            go_to_sleep(&broker, protocol, NOT_A);
+        }
+        broker.reload();
+        for topic in ["q/a", "q/b"] {
+            root.publish(topic, "while away");
+        }
+        for protocol in Protocol::BOTH {
+            let client = sleeper(&broker, protocol, ALL).connect().expect_accepted();
+            assert_eq!(messages_until_marker(&client, &root), ["q/b"]);
+        }
+    }
+
+    fn a_question_about_its_user_while_the_client_is_away_takes_no_rule_from_it(version) {
+        let api = AuthServer::answering(|request| match request.path.as_str() {
+            "/user" => spelled(request),
+            _ => Reply::status(403),
+        });
+        let options = api.options([ROUTES[0], ("http_superuser_route", "/superuser")]);
+        let broker = Broker::config(version).plugin(options).start();
+        let root = logged_in(&broker, Protocol::V5, "root");
+        for protocol in Protocol::BOTH {
+            go_to_sleep(&broker, protocol, NOT_A);
+        }
+        assert!(api.requests_to("/superuser").is_empty(), "a rule that allows is enough");
+        // Whether a superuser might read the first is asked only now.
+        for topic in ["q/a", "q/b", "q/a", "q/c"] {
+            root.publish(topic, "while away");
+        }
+        assert_eq!(api.requests_to("/superuser").len(), 2);
+        for protocol in Protocol::BOTH {
+            let client = sleeper(&broker, protocol, NOT_A).connect().expect_accepted();
+            assert_eq!(messages_until_marker(&client, &root), ["q/b", "q/c"]);
+        }
+    }
+
+    fn whether_its_user_is_a_superuser_is_asked_once_when_the_client_comes_back(version) {
+        for status in [200, 403] {
+            let api = AuthServer::answering(move |request| match request.path.as_str() {
+                "/user" if request.json()["username"] == "root" => spelled(request),
+                "/superuser" => Reply::status(status),
+                _ => Reply::status(200),
+            });
+            let superuser = [("http_superuser_route", "/superuser"), ("cache_ttl", "0")];
+            let options = api.options(ROUTES.into_iter().chain(superuser));
+            let broker = Broker::config(version).plugin(options).start();
+            let root = logged_in(&broker, Protocol::V5, "root");
+            for protocol in Protocol::BOTH {
+                go_to_sleep(&broker, protocol, "x");
+                for topic in ["q/1", "q/2", "q/3"] {
+                    root.publish(topic, "while away");
+                }
+                api.forget_requests();
+                let client = sleeper(&broker, protocol, "x").connect().expect_accepted();
+                assert_eq!(messages_until_marker(&client, &root), ["q/1", "q/2", "q/3"]);
+                assert_eq!(api.requests_to("/superuser").len(), 1, "{protocol:?}, {status}");
+                client.disconnect();
+                drop(sleeper(&broker, protocol, "x").clean(true).connect().expect_accepted());
+            }
+        }
+    }
+
     fn a_session_from_before_a_restart_queues_everything_and_is_judged_when_it_returns(version) {
         let api = AuthServer::answering(spelled);
         let options = api.options([ROUTES[0]]);
         let mut broker = Broker::config(version).persistence().plugin(options).start();
         for protocol in Protocol::BOTH {
-            sleep(&broker, protocol, ALL);
+            go_to_sleep(&broker, protocol, ALL);
         }
         for round in 0..2 {
             broker.restart();
@@ -178,7 +245,7 @@ on_every_broker! {
         let options = api.options(ROUTES);
         let mut broker = Broker::config(version).persistence().plugin(options).start();
         for protocol in Protocol::BOTH {
-            sleep(&broker, protocol, "x");
+            go_to_sleep(&broker, protocol, "x");
         }
         broker.restart();
         api.forget_requests();
@@ -207,13 +274,13 @@ on_every_broker! {
             Some("root") => saying(json!({"is_superuser": true})),
             _ => Reply::status(200),
         });
-        let acl = "pattern read q/%u\nuser V3_1_1\ntopic read q/marker\nuser V5\ntopic read q/marker\n";
+        let acl = "pattern read q/%u\npattern read q/marker\n";
         for ttl in ["0", "600"] {
             let options = api.options([ROUTES[0], ("cache_ttl", ttl)]);
             let broker = Broker::config(version).acl_file(acl).plugin(options).start();
             let root = logged_in(&broker, Protocol::V5, "root");
             for protocol in Protocol::BOTH {
-                sleep(&broker, protocol, "x");
+                go_to_sleep(&broker, protocol, "x");
             }
             for topic in ["q/V3_1_1", "q/other", "q/V5"] {
                 root.publish(topic, "while away");
@@ -235,7 +302,7 @@ on_every_broker! {
         let options = api.options([ROUTES[0]]);
         let config = Broker::config(version).persistence().acl_file(acl).plugin(options);
         let mut broker = config.start();
-        sleep(&broker, Protocol::V3_1_1, "x");
+        go_to_sleep(&broker, Protocol::V3_1_1, "x");
         broker.restart();
         let root = logged_in(&broker, Protocol::V5, "root");
         for topic in ["q/a", "q/b"] {

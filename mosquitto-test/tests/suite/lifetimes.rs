@@ -1,5 +1,5 @@
-//! An answer may say for how long it holds: its body by `ttl`, before its headers by `Cache-Control`,
-//! before the options. That goes for denials too.
+//! An answer may say for how long it holds, denials too: the `ttl` in its body goes before its
+//! `Cache-Control`, and that before the options.
 
 use mosquitto_test::prelude::*;
 use serde_json::json;
@@ -61,12 +61,16 @@ fn kept_or_not_api() -> AuthServer {
     api(kept_or_not().into_iter().map(|(name, reply, ..)| (name, reply)).collect())
 }
 
+/// One lifetime for answers of every kind.
+fn lifetimes(ttl: &str) -> [(&'static str, &str); 3] {
+    [("cache_ttl", ttl), ("cache_deny_ttl", ttl), ("cache_refresh_ahead", "false")]
+}
+
 on_every_broker! {
     fn an_answer_to_a_login_says_how_long_it_is_kept(version) {
         for (ttl, position) in [("0", 0), ("600", 1)] {
             let api = kept_or_not_api();
-            let more = [("cache_ttl", ttl), ("cache_deny_ttl", ttl), ("cache_refresh_ahead", "false")];
-            let broker = broker_with(version, &api, &more);
+            let broker = broker_with(version, &api, &lifetimes(ttl));
             for (user, _, without, with) in kept_or_not() {
                 for _ in 0..3 {
                     let accepted = log_in(&broker, Protocol::V3_1_1, user).is_accepted();
@@ -81,12 +85,12 @@ on_every_broker! {
     fn an_answer_to_a_check_says_how_long_it_is_kept(version) {
         for (ttl, position) in [("0", 0), ("600", 1)] {
             let api = kept_or_not_api();
-            let more = [("cache_ttl", ttl), ("cache_deny_ttl", ttl), ("cache_refresh_ahead", "false")];
-            let broker = broker_with(version, &api, &more);
+            let broker = broker_with(version, &api, &lifetimes(ttl));
             let client = logged_in(&broker, Protocol::V5, "ann");
             for (topic, _, without, with) in kept_or_not() {
                 for _ in 0..3 {
-                    assert_eq!(may_publish(&client, topic), !topic.starts_with("denied"), "{topic}");
+                    let may = may_publish(&client, topic);
+                    assert_eq!(may, !topic.starts_with("denied"), "{topic}");
                 }
                 let expected = [without, with][position];
                 assert_eq!(asked_about(&api, topic), expected, "{topic}, cache_ttl {ttl}");

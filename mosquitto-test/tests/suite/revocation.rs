@@ -1,14 +1,18 @@
 //! A client that is in is asked about again: when its session expires, with `cache_revalidate` from
 //! time to time, and after SIGHUP. What the API says then holds, and only its no ends a session.
+//! Whether a user is a superuser is asked once in each.
 
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use mosquitto_test::prelude::*;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::support::{ROUTES, eventually, granting, log_in, logged_in, may_publish, rules, saying};
+use crate::support::{
+    ROUTES, certificate_listener, eventually, granting, log_in, logged_in, may_publish, rules,
+    saying, with_certificate,
+};
 
 fn unix_time() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
@@ -41,7 +45,9 @@ const EVERY_SECOND: (&str, &str) = ("cache_revalidate", "1");
 
 on_every_broker! {
     fn a_session_that_expires_is_asked_about_with_the_same_words_and_gets_new_rules(version) {
-        for (ttl, user_fields) in [("0", "peerhost"), ("600", "clientid,protocol_version")] {
+        for (ttl, revalidate, user_fields) in
+            [("0", "0", "peerhost"), ("600", "600", "clientid,protocol_version")]
+        {
             let (api, expires) = (AuthServer::start(), Arc::new(OnceLock::new()));
             let first_asked = expires.clone();
             api.set_handler(move |_| {
@@ -52,7 +58,10 @@ on_every_broker! {
                     granting(&["allow publish b"])
                 }
             });
-            let options = [ROUTES[0], ("cache_ttl", ttl), ("http_user_fields", user_fields)];
+            let options = [
+                ROUTES[0], ("cache_ttl", ttl), ("cache_revalidate", revalidate),
+                ("http_user_fields", user_fields),
+            ];
             let broker = Broker::config(version).plugin(api.options(options)).start();
             let client = logged_in(&broker, Protocol::V5, "ann");
             assert!(may_publish(&client, "a"));
@@ -162,7 +171,8 @@ on_every_broker! {
     fn with_cache_revalidate_clients_are_asked_about_from_time_to_time(version) {
         let api = AuthServer::answering(|_| granting(&["allow publish a"]));
         let broker = broker(version, &api, &[EVERY_SECOND]);
-        let (ann, ben) = (logged_in(&broker, Protocol::V5, "ann"), logged_in(&broker, Protocol::V3_1_1, "ben"));
+        let ann = logged_in(&broker, Protocol::V5, "ann");
+        let ben = logged_in(&broker, Protocol::V3_1_1, "ben");
         let asked = api.wait_for_requests(2 + 2 * 2);
         let bodies = |user: &str| {
             let of_user = asked.iter().filter(move |request| request.json()["username"] == user);
@@ -248,8 +258,9 @@ on_every_broker! {
     fn whoever_is_asked_about_again_may_be_a_superuser_or_none_from_then_on(version) {
         let is_superuser = Arc::new(AtomicBool::new(false));
         let answer = is_superuser.clone();
-        let by_login = move |_: &Request| saying(json!({"is_superuser": answer.load(Ordering::Relaxed)}));
-        let api = AuthServer::answering(by_login);
+        let api = AuthServer::answering(move |_| {
+            saying(json!({"is_superuser": answer.load(Ordering::Relaxed)}))
+        });
         let broker = broker(version, &api, &[EVERY_SECOND]);
         let client = logged_in(&broker, Protocol::V5, "ann");
         for now in [false, true, false] {
@@ -257,40 +268,7 @@ on_every_broker! {
             eventually("the answer takes effect", || may_publish(&client, "a") == now);
         }
     }
-}
 
-/// What one session of `sensor-7` with its certificate asks the API about.
-fn asked_in_a_certificates_session(broker: &Broker, certs: &Certs, api: &AuthServer) -> Vec<Value> {
-    let identity = certs.client("sensor-7");
-    let [ca, cert, key] =
-        [certs.ca_file(), &identity.cert, &identity.key].map(|p| p.to_str().unwrap());
-    let port = broker.port_of(1).to_string();
-    api.forget_requests();
-    broker.mosquitto_sub(&[
-        "-h",
-        "localhost",
-        "-p",
-        &port,
-        "--cafile",
-        ca,
-        "--cert",
-        cert,
-        "--key",
-        key,
-        "-i",
-        "c",
-        "-t",
-        "a",
-        "-t",
-        "b",
-        "-t",
-        "c",
-        "-E",
-    ]);
-    api.requests_to("/superuser").iter().map(Request::json).collect()
-}
-
-on_every_broker! {
     fn whether_a_certificates_user_is_a_superuser_is_asked_once_in_a_session(version) {
         for status in [200, 403] {
             let (certs, api) = (Certs::new(), AuthServer::start());
@@ -299,18 +277,40 @@ on_every_broker! {
                 _ => Reply::status(403),
             });
             let routes = [("http_superuser_route", "/superuser"), ROUTES[1], ("cache_ttl", "0")];
-            let broker = Broker::config(version)
-                .plugin(api.options(routes))
-                .listener(|listener| listener.allow_anonymous(true))
-                .listener(|listener| {
-                    let listener = listener.tls(certs.server()).require_certificate(certs.server());
-                    listener.line("use_identity_as_username true")
-                })
-                .start();
-            for session in 1..=4 {
-                let asked = asked_in_a_certificates_session(&broker, &certs, &api);
-                assert_eq!(asked, [json!({"username": "sensor-7"})], "{status}, session {session}");
+            let config = Broker::config(version).plugin(api.options(routes));
+            let broker = certificate_listener(config, &certs);
+            let subscribe = ["-t", "a", "-t", "b", "-t", "c", "-E"];
+            let publish = ["-t", "a", "-m", "hello", "-q", "1"];
+            for arguments in [&subscribe[..], &subscribe, &publish, &publish, &publish] {
+                broker.wait_until_idle();
+                api.forget_requests();
+                with_certificate(&broker, &certs, arguments);
+                let asked = api.requests_to("/superuser");
+                assert_eq!(asked.len(), 1, "{status}: {arguments:?}");
+                assert_eq!(asked[0].json(), json!({"username": "sensor-7"}));
             }
+        }
+    }
+
+    fn a_session_is_asked_about_anew_where_logins_are_not_asked_about(version) {
+        let is_superuser = Arc::new(AtomicBool::new(false));
+        let answer = is_superuser.clone();
+        let api = AuthServer::answering(move |request| match request.path.as_str() {
+            "/superuser" if answer.load(Ordering::Relaxed) => Reply::status(200),
+            _ => Reply::status(403),
+        });
+        let routes = [("http_superuser_route", "/superuser"), ROUTES[1], ("cache_ttl", "0")];
+        let config = Broker::config(version).password_file(&[("ann", "secret")]);
+        let broker = config.plugin(api.options(routes)).start();
+        for session in 1..=8 {
+            let now = session % 2 == 0;
+            is_superuser.store(now, Ordering::Relaxed);
+            // The broker is likely to put the next client where the one before was.
+            broker.wait_until_idle();
+            let client = logged_in(&broker, Protocol::V5, "ann");
+            assert_eq!(["a", "b"].map(|topic| may_publish(&client, topic)), [now, now]);
+            assert_eq!(api.requests_to("/superuser").len(), session);
+            client.disconnect();
         }
     }
 }

@@ -166,9 +166,24 @@ on_every_broker! {
         assert!(api.requests_to("/acl").is_empty());
     }
 
+    fn a_wildcard_at_the_beginning_does_not_reach_topics_with_a_dollar(version) {
+        let version_only = "allow subscribe $SYS/broker/version";
+        let api = api(rules(&["allow all #", "allow all +/#", version_only]));
+        let broker = broker_without_acl_route(version, &api);
+        let ann = logged_in(&broker, Protocol::V5, "ann");
+        expect_subscriptions(
+            &ann,
+            &["#", "+/broker/version", "$SYS/broker/version"],
+            &["$SYS/#", "$SYS/broker/#", "$CONTROL/#", "$other/a"],
+        );
+        assert!(may_publish(&ann, "other/$a") && !may_publish(&ann, "$other/a"));
+        assert!(!may_publish(&ann, "$CONTROL/other/v1"));
+    }
+
     fn what_is_denied_within_a_granted_subscription_is_not_delivered(version) {
-        let granted = rules(&["deny subscribe a/secret/#", "allow subscribe a/#", "allow publish #"]);
-        let api = api(granted);
+        let api = api(rules(&[
+            "deny subscribe a/secret/#", "allow subscribe a/#", "allow publish #",
+        ]));
         let broker = broker_without_acl_route(version, &api);
         for protocol in Protocol::BOTH {
             let ann = logged_in(&broker, protocol, "ann");
@@ -317,7 +332,8 @@ on_every_broker! {
         assert_eq!(ann.expect_message(), ("open/2".into(), "hello".into()));
         let checks: Vec<_> = api.requests_to("/acl").iter().map(Request::json).collect();
         let asked = |topic: &str, acc: u8| {
-            checks.contains(&json!({"username": "ann", "clientid": "ann", "topic": topic, "acc": acc}))
+            let about = json!({"username": "ann", "clientid": "ann", "topic": topic, "acc": acc});
+            checks.contains(&about)
         };
         assert!(asked("open/1", 2) && asked("closed/1", 2) && asked("open/#", 4), "{checks:?}");
         assert!(asked("open/2", 1), "{checks:?}");

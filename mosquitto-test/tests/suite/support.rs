@@ -1,5 +1,6 @@
 //! What several of the files beside this one need.
 
+use std::process::Output;
 use std::time::Instant;
 
 use mosquitto_test::prelude::*;
@@ -108,4 +109,29 @@ pub fn vanish(broker: &Broker, id: &str, client: Client) {
     let mark = broker.log_mark();
     client.vanish();
     broker.wait_for_log_after(mark, &format!("Client {id} "));
+}
+
+/// Starts a broker with a plain listener, and with one that takes its clients' names from their
+/// certificates.
+pub fn certificate_listener(config: BrokerConfig, certs: &Certs) -> Broker {
+    let by_certificate = |listener: Listener| {
+        let listener = listener.tls(certs.server()).require_certificate(certs.server());
+        listener.line("use_identity_as_username true")
+    };
+    config.listener(|listener| listener).listener(by_certificate).start()
+}
+
+/// Runs `mosquitto_pub`, if there is a message, or `mosquitto_sub`, as client `c` with the
+/// certificate of `sensor-7`.
+pub fn with_certificate(broker: &Broker, certs: &Certs, rest: &[&str]) -> Output {
+    let identity = certs.client("sensor-7");
+    let [ca, cert, key] =
+        [certs.ca_file(), &identity.cert, &identity.key].map(|path| path.to_str().unwrap());
+    let port = broker.port_of(1).to_string();
+    let tls = ["-h", "localhost", "-p", &port, "--cafile", ca, "--cert", cert, "--key", key];
+    let arguments = [&tls, &["-i", "c"][..], rest].concat();
+    match rest.contains(&"-m") {
+        true => broker.mosquitto_pub(&arguments),
+        false => broker.mosquitto_sub(&arguments),
+    }
 }

@@ -1,5 +1,5 @@
-//! A client's Will is judged by the client's own rules, when they are long gone with it; and whoever
-//! was never let in leaves none.
+//! A client's Will is judged by the client's own rules, when it has gone; and whoever was never let
+//! in leaves none.
 
 use mosquitto_test::mqtt::ClientBuilder;
 use mosquitto_test::prelude::*;
@@ -9,9 +9,12 @@ use crate::support::{
     ROUTES, granting_what_the_password_spells as spelled, logged_in, may_publish, saying, vanish,
 };
 
-/// A broker whose API grants what a password spells, with nothing to ask about checks.
+/// What the broker's own file says to whatever is left to it.
+const EVERYTHING: &str = "topic readwrite #\npattern readwrite #\n";
+
+/// A broker whose API grants what a password spells, and has no route to ask about checks.
 fn broker(version: Version, api: &AuthServer) -> Broker {
-    Broker::config(version).plugin(api.options([ROUTES[0]])).start()
+    Broker::config(version).acl_file(EVERYTHING).plugin(api.options([ROUTES[0]])).start()
 }
 
 /// Somebody who sees all wills.
@@ -93,7 +96,8 @@ on_every_broker! {
         let watcher = watcher(&broker);
         let live = Message::new("wills/c", "live");
         let wills = [live.clone(), Message::new("wills/c", "kept").retained(), live.qos(0)];
-        for (password, published) in [("live", [true, false, false]), ("retained", [false, true, false])] {
+        let expected = [("live", [true, false, false]), ("retained", [false, true, false])];
+        for (password, published) in expected {
             for (will, published) in wills.iter().zip(published) {
                 let builder = broker.client("c").credentials("ann", password);
                 let client = builder.will_message(will.clone()).connect().expect_accepted();
@@ -191,6 +195,7 @@ on_every_broker! {
         });
         let broker = Broker::config(version)
             .password_file(&[("somebody", "else")])
+            .acl_file(EVERYTHING)
             .plugin(api.options([ROUTES[0], ("breaker_failures", "1000")]))
             .start();
         let watcher = watcher(&broker);
