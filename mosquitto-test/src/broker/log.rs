@@ -9,8 +9,14 @@ use crate::watch::Watched;
 #[derive(Default)]
 struct Printed {
     text: String,
-    /// The broker has closed its end, which it does by exiting.
-    ended: bool,
+    /// The pipes that are not closed yet. The program closes its ends by exiting.
+    open: usize,
+}
+
+impl Printed {
+    fn ended(&self) -> bool {
+        self.open == 0
+    }
 }
 
 /// A broker's log, filled by a thread that reads its stderr.
@@ -29,6 +35,7 @@ impl Log {
     /// Reads lines into the log until the broker closes the pipe.
     pub(crate) fn follow(&self, pipe: impl Read + Send + 'static) -> JoinHandle<()> {
         let log = self.clone();
+        log.0.update(|printed| printed.open += 1);
         thread::spawn(move || {
             let mut pipe = BufReader::new(pipe);
             let mut line = Vec::new();
@@ -36,7 +43,7 @@ impl Log {
                 log.0.update(|printed| printed.text.push_str(&String::from_utf8_lossy(&line)));
                 line.clear();
             }
-            log.0.update(|printed| printed.ended = true);
+            log.0.update(|printed| printed.open -= 1);
         })
     }
 
@@ -55,7 +62,7 @@ impl Log {
             if printed.text[mark..].contains(needle) {
                 return Some(Wait::Found);
             }
-            printed.ended.then_some(Wait::BrokerEnded)
+            printed.ended().then_some(Wait::BrokerEnded)
         });
         looked.unwrap_or(Wait::TimedOut)
     }
@@ -64,12 +71,12 @@ impl Log {
     pub(crate) fn wait_for_any<'n>(&self, needles: &[&'n str]) -> Option<&'n str> {
         self.0.wait(|printed| {
             let found = needles.iter().copied().find(|needle| printed.text.contains(needle));
-            found.map(Some).or(printed.ended.then_some(None))
+            found.map(Some).or(printed.ended().then_some(None))
         })?
     }
 
     /// Waits until the broker has exited; `false` if it does not.
     pub(super) fn wait_for_end(&self) -> bool {
-        self.0.wait(|printed| printed.ended.then_some(())).is_some()
+        self.0.wait(|printed| printed.ended().then_some(())).is_some()
     }
 }
