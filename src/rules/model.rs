@@ -55,7 +55,8 @@ fn is_filter(text: &str) -> bool {
     let levels: Vec<_> = text.split('/').collect();
     let (last, others) = levels.split_last().unwrap();
     let plain = |level: &str| level == "+" || !level.contains(['+', '#']);
-    !text.is_empty() && (plain(last) || *last == "#") && others.iter().all(|level| plain(level))
+    let is_text = !text.is_empty() && !text.contains('\0');
+    is_text && (plain(last) || *last == "#") && others.iter().all(|level| plain(level))
 }
 
 /// A text with the names put in; none when a name may not be.
