@@ -4,10 +4,15 @@
 set -euo pipefail
 
 # bindgen reads Mosquitto's headers with libclang, and cc compiles the shim; get-brokers.sh checks
-# what it fetches against the archive's keyring, a test turns a broker's clock back, and the smallest
-# of the example APIs are Python.
+# what it fetches against the archive's keyring, a test turns a broker's clock back, and some of
+# the example APIs are Python.
 packages=(clang libclang-dev gcc libc6-dev mosquitto-dev libmosquitto-dev ca-certificates
-  debian-archive-keyring libfaketime python3)
+  debian-archive-keyring libfaketime python3 python3-venv)
+# Others are JavaScript. Debian's Node.js 18 will do, and so will a newer one from elsewhere, beside
+# which Debian's npm cannot be installed.
+if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
+  packages+=(nodejs npm)
+fi
 
 say() { echo "install: $*" >&2; }
 

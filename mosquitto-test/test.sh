@@ -6,5 +6,7 @@ cd "$(dirname "$0")/.."
 
 ./mosquitto-test/install.sh
 ./mosquitto-test/get-brokers.sh
+./mosquitto-test/clients.sh
+./mosquitto-test/examples.sh
 ./mosquitto-test/mutation.sh
 cargo test --workspace --locked

@@ -22,6 +22,7 @@ use crate::mqtt::ClientBuilder;
 use crate::raw::RawClient;
 use log::Wait;
 use process::Process;
+pub(crate) use process::free_ports;
 
 /// The end of the line with which every version says that it is up. Its listeners are open by then.
 const RUNNING: &str = " running\n";

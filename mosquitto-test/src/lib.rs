@@ -7,6 +7,7 @@
 //! | [`mqtt`] | ordinary MQTT 3.1.1 and 5 clients |
 //! | [`raw`] | packets that no client library would send |
 //! | [`program`] | an example API in another language |
+//! | [`relay`] | what stands between the plugin and such an API |
 //! | [`tls`] | a private certificate authority |
 //! | [`watch`] | waiting for events, never for time |
 //!
@@ -40,6 +41,7 @@ pub mod example_api;
 pub mod mqtt;
 pub mod program;
 pub mod raw;
+pub mod relay;
 pub mod tls;
 pub mod watch;
 
@@ -51,6 +53,7 @@ pub mod prelude {
     pub use crate::on_every_broker;
     pub use crate::program::{self, Program};
     pub use crate::raw::{self, RawClient};
+    pub use crate::relay::{Notice, Relay};
     pub use crate::tls::{Certs, Identity};
 }
 

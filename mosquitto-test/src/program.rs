@@ -1,12 +1,11 @@
 //! Other programs that a test runs beside the broker, such as an example API.
 
-use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
 
-use crate::broker::Log;
+use crate::broker::{Log, free_ports};
 
 /// A program that serves on a port. It, and whatever it has started, ends with this value.
 pub struct Program {
@@ -21,9 +20,9 @@ pub fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join(path)
 }
 
-/// A port that nobody listens on now.
+/// A port that nobody listens on now, nor is given for an outgoing connection while the program starts.
 pub fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+    free_ports(1)[0]
 }
 
 impl Program {

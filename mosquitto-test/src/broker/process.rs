@@ -85,7 +85,7 @@ pub(super) fn launch(config: &BrokerConfig) -> (Vec<u16>, Process) {
 
 /// Ports that nobody listens on now, from below the range that the kernel gives to outgoing
 /// connections, and from another part of it for each process and call.
-fn free_ports(count: usize) -> Vec<u16> {
+pub(crate) fn free_ports(count: usize) -> Vec<u16> {
     const FIRST: u32 = 20_000;
     const MANY: u32 = 12_000;
     static NEXT: AtomicU32 = AtomicU32::new(0);

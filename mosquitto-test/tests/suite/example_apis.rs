@@ -7,7 +7,7 @@ use mosquitto_test::program::{free_port, repository};
 
 use crate::support::{EVERY_QUESTION, ROUTES, may_publish};
 
-fn python(file: &str) -> Program {
+pub fn python(file: &str) -> Program {
     let port = free_port();
     let mut command = Command::new("python3");
     command.arg(repository("examples/python").join(file)).arg(port.to_string());

@@ -1,0 +1,81 @@
+// An API for Mosquitto in Express: three routes, 200 for yes and 401 for no.
+// Usage: node api.js [PORT]
+
+import express from 'express';
+
+// What `acc` asks for. Mosquitto asks for one thing at a time; 3 is both of the first two.
+const WANTED = new Map([
+  [1, ['read']],
+  [2, ['write']],
+  [3, ['read', 'write']],
+  [4, ['subscribe']],
+]);
+
+// Who may log in, and what each may do where. The passwords are in plain text to keep this readable;
+// a real API keeps hashes.
+const users = [
+  {
+    username: 'ann',
+    password: 'green',
+    acls: [
+      { topic: 'users/ann/#', may: ['read', 'write', 'subscribe'] },
+      { topic: 'public/#', may: ['read', 'subscribe'] },
+    ],
+  },
+  {
+    username: 'ben',
+    password: 'blue',
+    acls: [
+      { topic: 'users/ben/#', may: ['read', 'write', 'subscribe'] },
+      { topic: 'public/+', may: ['read', 'write', 'subscribe'] },
+    ],
+  },
+  { username: 'root', password: 'black', isSuperUser: true, acls: [] },
+];
+
+const find = (username) => users.find((user) => user.username === username);
+
+// Whether a pattern such as users/ann/# holds for the whole of a topic, or of the filter of a
+// subscription: users/ann/+ does not hold for users/ann/#.
+function covers(pattern, topic) {
+  const levels = topic.split('/');
+  // Topics that begin with $ belong to the broker; a wildcard in front does not reach them.
+  if (levels[0].startsWith('$') && /^[+#]/.test(pattern)) return false;
+  const own = pattern.split('/');
+  for (const [nth, level] of own.entries()) {
+    if (level === '#') return true;
+    if (levels[nth] === undefined || levels[nth] === '#') return false;
+    if (level !== '+' && level !== levels[nth]) return false;
+  }
+  return own.length === levels.length;
+}
+
+function mayAccess({ username, topic, acc }) {
+  const wanted = WANTED.get(acc);
+  if (!wanted || typeof topic !== 'string') return false;
+  const acls = find(username)?.acls ?? [];
+  return acls.some((acl) => covers(acl.topic, topic) && wanted.every((it) => acl.may.includes(it)));
+}
+
+const answer = (response, allowed) => response.sendStatus(allowed ? 200 : 401);
+
+const app = express();
+app.use(express.json());
+
+app.post('/user', (request, response) => {
+  const { username, password } = request.body ?? {};
+  const user = find(username);
+  answer(response, user !== undefined && user.password === password);
+});
+
+app.post('/superUser', (request, response) => {
+  answer(response, find(request.body?.username)?.isSuperUser === true);
+});
+
+app.post('/acls', (request, response) => {
+  answer(response, mayAccess(request.body ?? {}));
+});
+
+const server = app.listen(Number(process.argv[2] ?? 8000), '127.0.0.1', () => {
+  console.log(`listening on port ${server.address().port}`);
+});

@@ -1,0 +1,124 @@
+//! Stands between the plugin and an API: counts the connections, and sees when one is closed.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use crate::watch::{PATIENCE, Watched};
+
+/// When the plugin learns that the API has closed a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Notice {
+    AtOnce,
+    /// Only when it sends the next question, as if both had set off at the same time.
+    WithTheNextQuestion,
+}
+
+/// A running relay. It ends, with its connections, when it goes out of scope.
+pub struct Relay {
+    port: u16,
+    seen: Arc<Watched<Seen>>,
+    acceptor: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Seen {
+    /// The plugin's side of each connection.
+    opened: Vec<TcpStream>,
+    closed: usize,
+    ending: bool,
+}
+
+impl Relay {
+    /// Relays to the API on this port.
+    pub fn to(api: u16, notice: Notice) -> Relay {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let seen = Arc::new(Watched::<Seen>::default());
+        let relay = seen.clone();
+        let acceptor = thread::spawn(move || accept(&listener, api, notice, &relay));
+        Relay { port, seen, acceptor: Some(acceptor) }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// How many connections the plugin has made.
+    pub fn opened(&self) -> usize {
+        self.seen.read(|seen| seen.opened.len())
+    }
+
+    /// How many of them nobody has closed.
+    pub fn open(&self) -> usize {
+        self.seen.read(|seen| seen.opened.len() - seen.closed)
+    }
+
+    /// Waits until every connection is closed.
+    pub fn wait_until_closed(&self) {
+        let closed = self.seen.wait(|seen| (seen.closed == seen.opened.len()).then_some(()));
+        assert!(closed.is_some(), "a connection is still open after {PATIENCE:?}");
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.seen.update(|seen| {
+            seen.ending = true;
+            for plugin in &seen.opened {
+                let _ = plugin.shutdown(Shutdown::Both);
+            }
+        });
+        // Wakes the acceptor, which looks whether this is the end.
+        let _ = TcpStream::connect(("127.0.0.1", self.port));
+        if let Some(acceptor) = self.acceptor.take() {
+            let _ = acceptor.join();
+        }
+    }
+}
+
+fn accept(listener: &TcpListener, api: u16, notice: Notice, seen: &Arc<Watched<Seen>>) {
+    let mut threads = Vec::new();
+    for plugin in listener.incoming().map_while(Result::ok) {
+        if seen.read(|seen| seen.ending) {
+            break;
+        }
+        // No API there: the plugin finds its connection closed.
+        let Ok(api) = TcpStream::connect(("127.0.0.1", api)) else { continue };
+        let sides = [&plugin, &api].map(|side| {
+            let _ = side.set_nodelay(true);
+            side.try_clone().unwrap()
+        });
+        seen.update(|seen| seen.opened.push(plugin.try_clone().unwrap()));
+        threads.push(thread::spawn(move || carry_questions(plugin, api)));
+        let seen = seen.clone();
+        threads.push(thread::spawn(move || {
+            let [mut plugin, mut api] = sides;
+            while pass(&mut api, &mut plugin) {}
+            seen.update(|seen| seen.closed += 1);
+            match notice {
+                Notice::AtOnce => drop(plugin.shutdown(Shutdown::Both)),
+                Notice::WithTheNextQuestion => drop(api.shutdown(Shutdown::Both)),
+            }
+        }));
+    }
+    for thread in threads {
+        let _ = thread.join();
+    }
+}
+
+/// Ends both sides once one of them is closed.
+fn carry_questions(mut plugin: TcpStream, mut api: TcpStream) {
+    while pass(&mut plugin, &mut api) {}
+    for side in [plugin, api] {
+        let _ = side.shutdown(Shutdown::Both);
+    }
+}
+
+/// Passes on what has arrived; `false` where one side is closed.
+fn pass(from: &mut TcpStream, to: &mut TcpStream) -> bool {
+    let mut buffer = [0; 64 * 1024];
+    let count = from.read(&mut buffer).unwrap_or(0);
+    count > 0 && to.write_all(&buffer[..count]).is_ok()
+}
