@@ -13,7 +13,7 @@ die() { echo "mutation.sh: $*" >&2; exit 1; }
 build() { # FILE LINES SED-SCRIPT
   rm -rf "$mutant/source"
   mkdir -p "$mutant/source"
-  cp -r Cargo.toml Cargo.lock build.rs wrapper.h src "$mutant/source"
+  cp -r Cargo.toml Cargo.lock build.rs wrapper.h src benches "$mutant/source"
   # A workspace of its own, without the members that stay behind.
   sed -i '/^members = /d; /^default-members = /d' "$mutant/source/Cargo.toml"
   sed -i "$3" "$mutant/source/$1"
@@ -43,8 +43,8 @@ on_every_broker() {
 }
 
 build src/policy.rs 2 \
-  's/\(Ok(Answer::Allow), .* => \)Decision::Allow/\1Decision::Deny/
-   s/\(Ok(Answer::Deny), .* => \)Decision::Deny/\1Decision::Allow/'
+  's/\(Verdict::Allow => \)Decision::Allow/\1Decision::Deny/
+   s/\(Verdict::Deny => \)Decision::Deny/\1Decision::Allow/'
 mapfile -t tests < <(on_every_broker \
   login::a_right_password_logs_in \
   login::a_wrong_password_is_refused_in_the_words_of_the_protocol \
