@@ -202,7 +202,7 @@ fn main() {
         let medians: Vec<f64> = row.iter().map(Cell::median).collect();
         let growth = format!("{:.1} ×", medians[medians.len() - 1] / medians[0]);
         let names = [case.name().to_owned(), action.to_owned()];
-        let numbers = medians.iter().map(|ns| format!("{ns:.0} ns, {}/s", rate(*ns)));
+        let numbers = medians.iter().map(|ns| format!("{}, {}/s", time(*ns), rate(*ns)));
         lines.push(names.into_iter().chain(numbers).chain([growth]).collect());
     }
     print!("{}", markdown(&lines));
@@ -216,6 +216,10 @@ fn head() -> Vec<String> {
     };
     let names = ["rules", "check"].map(str::to_owned).into_iter();
     names.chain(COUNTS.map(rules)).chain(["growth".to_owned()]).collect()
+}
+
+fn time(ns: f64) -> String {
+    if ns < 1e4 { format!("{ns:.0} ns") } else { format!("{:.1} µs", ns / 1e3) }
 }
 
 /// How many of these there are in a second.

@@ -96,11 +96,12 @@ fn accept(listener: &TcpListener, api: u16, notice: Notice, seen: &Arc<Watched<S
         threads.push(thread::spawn(move || {
             let [mut plugin, mut api] = sides;
             while pass(&mut api, &mut plugin) {}
+            // First of all, or a question that comes now would be sent after its connection's end.
+            let _ = match notice {
+                Notice::AtOnce => plugin.shutdown(Shutdown::Both),
+                Notice::WithTheNextQuestion => api.shutdown(Shutdown::Both),
+            };
             seen.update(|seen| seen.closed += 1);
-            match notice {
-                Notice::AtOnce => drop(plugin.shutdown(Shutdown::Both)),
-                Notice::WithTheNextQuestion => drop(api.shutdown(Shutdown::Both)),
-            }
         }));
     }
     for thread in threads {

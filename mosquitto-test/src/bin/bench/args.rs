@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mosquitto_test::broker::Version;
 
-const USAGE: &str = "usage: bench [stall|storm|outage|idle|sighup|all]... \
+const USAGE: &str = "usage: bench [stall|storm|fan-out|outage|idle|sighup|rules|all]... \
                      [--broker VERSION]... [--quick] [--seconds N] [--api-ms N] \
                      [--out DIR]";
 
@@ -13,22 +13,33 @@ const USAGE: &str = "usage: bench [stall|storm|outage|idle|sighup|all]... \
 pub enum Scenario {
     Stall,
     Storm,
+    FanOut,
     Outage,
     Idle,
     Sighup,
+    Rules,
 }
 
 impl Scenario {
-    const ALL: [Scenario; 5] =
-        [Scenario::Stall, Scenario::Storm, Scenario::Outage, Scenario::Idle, Scenario::Sighup];
+    const ALL: [Scenario; 7] = [
+        Scenario::Stall,
+        Scenario::Storm,
+        Scenario::FanOut,
+        Scenario::Outage,
+        Scenario::Idle,
+        Scenario::Sighup,
+        Scenario::Rules,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
             Scenario::Stall => "stall",
             Scenario::Storm => "storm",
+            Scenario::FanOut => "fan-out",
             Scenario::Outage => "outage",
             Scenario::Idle => "idle",
             Scenario::Sighup => "sighup",
+            Scenario::Rules => "rules",
         }
     }
 }

@@ -9,13 +9,13 @@ use std::time::Duration;
 use tokio::runtime::Builder;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, LocalSet};
-use tokio::time::interval;
+use tokio::time::{interval, sleep};
 
 use crate::clock;
 use crate::link::{Attempt, Link, Who};
 
 /// How many try at the same time: the broker's queue for new connections holds 100.
-const AT_ONCE: usize = 90;
+pub const AT_ONCE: usize = 90;
 
 /// How soon after one another clients come.
 #[derive(Clone, Copy)]
@@ -106,13 +106,39 @@ async fn one(
             Attempt::Closed => drop(permit),
         }
         retries.set(retries.get() + 1);
-        tokio::time::sleep(pause(number, attempt)).await;
+        sleep(pause(number, attempt)).await;
+    }
+    unreachable!("attempts never run out")
+}
+
+/// Tries until the client of this number is in.
+pub async fn enter(port: u16, who: &Who, number: usize) -> Link {
+    for attempt in 0.. {
+        if let Attempt::In(link) = Link::log_in(port, who).await {
+            return link;
+        }
+        sleep(pause(number, attempt)).await;
+    }
+    unreachable!("attempts never run out")
+}
+
+/// Tries until the client of this number is in and subscribed; a check may be denied while its
+/// answer is fetched.
+pub async fn enter_and_subscribe(port: u16, who: &Who, number: usize, filter: &str) -> Link {
+    for attempt in 0.. {
+        let mut link = enter(port, who, number).await;
+        while let Ok(granted) = link.subscribe(filter).await {
+            if granted {
+                return link;
+            }
+            sleep(pause(number, attempt)).await;
+        }
     }
     unreachable!("attempts never run out")
 }
 
 /// Between 100 ms and 1 s, different for every client, and the same in every run.
-pub fn pause(client: usize, attempt: usize) -> Duration {
+fn pause(client: usize, attempt: usize) -> Duration {
     let mixed = (client as u64 + 1)
         .wrapping_mul(0x9e37_79b9_7f4a_7c15)
         .wrapping_add((attempt as u64).wrapping_mul(0xd1b5_4a32_d192_ed03));

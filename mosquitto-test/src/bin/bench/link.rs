@@ -65,7 +65,7 @@ impl Link {
         let connect =
             raw::connect_packet(Protocol::V3_1_1, &who.id, Some(name), Some(password), true);
         link.send(&connect).await?;
-        match link.reader.packet().await? {
+        match link.packet().await? {
             (0x20, body) if body.len() == 2 => Ok((link, body[1])),
             (first, _) => panic!("expected a CONNACK, got a packet that begins with {first:#x}"),
         }
@@ -74,9 +74,22 @@ impl Link {
     /// Subscribes; `false` if that is denied.
     pub async fn subscribe(&mut self, filter: &str) -> io::Result<bool> {
         self.send(&raw::subscribe_packet(Protocol::V3_1_1, 1, &[filter])).await?;
-        let (first, body) = self.reader.packet().await?;
+        let (first, body) = self.packet().await?;
         assert_eq!(first, 0x90, "expected a SUBACK");
         Ok(body[2] < 0x80)
+    }
+
+    /// Returns once the broker has seen to everything that was sent before.
+    pub async fn ping(&mut self) -> io::Result<()> {
+        self.send(&raw::ping_packet()).await?;
+        let (first, _) = self.packet().await?;
+        assert_eq!(first, 0xd0, "expected a PINGRESP");
+        Ok(())
+    }
+
+    /// The next packet: its first byte and its body.
+    pub async fn packet(&mut self) -> io::Result<(u8, Vec<u8>)> {
+        self.reader.packet().await
     }
 
     pub async fn send(&self, bytes: &[u8]) -> io::Result<()> {

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::thread;
+use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -29,6 +30,13 @@ pub fn describe() -> String {
         kernel.trim(),
         load()
     )
+}
+
+/// How long a process's main thread has run so far.
+pub fn main_thread_ran(pid: u32) -> Duration {
+    let stat = read(&format!("/proc/{pid}/task/{pid}/schedstat"));
+    let nanos = stat.split(' ').next().and_then(|nanos| nanos.parse().ok());
+    Duration::from_nanos(nanos.expect("the process runs"))
 }
 
 /// How busy the machine was in the last minute.

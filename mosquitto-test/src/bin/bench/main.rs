@@ -16,15 +16,18 @@
 
 mod api;
 mod args;
+mod audience;
 mod chart;
 mod clock;
 mod crowd;
+mod fan_out;
 mod idle;
 mod link;
 mod machine;
 mod outage;
 mod prober;
 mod report;
+mod rules;
 mod setup;
 mod sighup;
 mod stall;
@@ -63,8 +66,10 @@ fn run(scenario: Scenario, args: &Args) -> Section {
     match scenario {
         Scenario::Stall => stall::run(args),
         Scenario::Storm => storm::run(args),
+        Scenario::FanOut => fan_out::run(args),
         Scenario::Outage => outage::run(args),
         Scenario::Idle => idle::run(args),
         Scenario::Sighup => sighup::run(args),
+        Scenario::Rules => rules::run(args),
     }
 }

@@ -18,8 +18,8 @@ use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::clock;
-use crate::crowd::pause;
-use crate::link::{Attempt, Link, Reader, Who};
+use crate::crowd::enter_and_subscribe;
+use crate::link::{Reader, Who};
 
 /// How often each client publishes, in a second.
 const RATE: u32 = 10;
@@ -100,7 +100,10 @@ async fn run(port: u16, clients: usize, counts: &Arc<Counts>) -> Seen {
     let mut entering = JoinSet::new();
     for client in 0..clients {
         let filter = topic((client + 1) % clients);
-        entering.spawn_local(async move { enter(port, client, &filter).await });
+        let who = Who::right(format!("steady-{client}"));
+        entering.spawn_local(async move {
+            (client, enter_and_subscribe(port, &who, client, &filter).await)
+        });
     }
     let messages = Messages::default();
     let mut readers = JoinSet::new();
@@ -119,23 +122,6 @@ async fn run(port: u16, clients: usize, counts: &Arc<Counts>) -> Seen {
     }
     let messages = messages.borrow().clone();
     Seen { messages, cut_off }
-}
-
-/// Tries until the client is in and subscribed; a check may be denied while its answer is fetched.
-async fn enter(port: u16, client: usize, filter: &str) -> (usize, Link) {
-    let who = Who::right(format!("steady-{client}"));
-    for attempt in 0.. {
-        if let Attempt::In(mut link) = Link::log_in(port, &who).await {
-            while let Ok(granted) = link.subscribe(filter).await {
-                if granted {
-                    return (client, link);
-                }
-                sleep(pause(client, attempt)).await;
-            }
-        }
-        sleep(pause(client, attempt)).await;
-    }
-    unreachable!("attempts never run out")
 }
 
 async fn publish(writers: &[(usize, OwnedWriteHalf)], messages: &Messages, counts: &Counts) {

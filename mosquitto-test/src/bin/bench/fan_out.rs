@@ -1,0 +1,129 @@
+//! How long until a message has reached a thousand subscribers?
+
+mod cold;
+mod warm;
+
+use std::time::Duration;
+
+use mosquitto_test::broker::{Broker, Version};
+
+use crate::api::{self, Api};
+use crate::args::{Args, Scenario};
+use crate::audience::Audience;
+use crate::chart::{self, Bar};
+use crate::clock::ms;
+use crate::report::Section;
+use crate::setup::{self, Mode};
+use crate::stats::millis;
+
+/// What the API takes for a question that is measured.
+const API_TAKES: Duration = Duration::from_millis(10);
+
+/// What everybody subscribes to; each topic below it is another question.
+const FILTER: &str = "news/+";
+
+/// What decides deliveries.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// No plugin, so nothing.
+    Nothing,
+    /// Rules in the answers to logins.
+    Rules,
+    /// Answers in the cache.
+    Cache,
+    /// The API, one question in a request.
+    Api,
+    /// The API, many questions in a request.
+    Batches,
+    /// The API, one question after another.
+    OneByOne,
+}
+
+impl Way {
+    fn name(self) -> &'static str {
+        match self {
+            Way::Nothing => "no plugin",
+            Way::Rules => "rules",
+            Way::Cache => "cached",
+            Way::Api => "cold",
+            Way::Batches => "cold, batches",
+            Way::OneByOne => "one by one",
+        }
+    }
+
+    fn options(self) -> &'static [(&'static str, &'static str)] {
+        const KEPT: (&str, &str) = ("cache_acl_ttl", "600");
+        match self {
+            Way::Nothing | Way::Rules => &[],
+            Way::Cache | Way::Api => &[KEPT],
+            Way::Batches => &[KEPT, api::BATCHES],
+            Way::OneByOne => {
+                &[("cache_ttl", "0"), ("max_block_ms", "60000"), ("max_block_percent", "100")]
+            }
+        }
+    }
+}
+
+/// A broker and its clients.
+struct Stage {
+    api: Api,
+    broker: Broker,
+    audience: Audience,
+}
+
+impl Stage {
+    /// Everybody enters while the API takes no time at all.
+    fn set(version: Version, way: Way, size: usize) -> Stage {
+        let api = Api::start(Duration::ZERO);
+        if way == Way::Rules {
+            api.give_rules();
+        }
+        let mode = if way == Way::Nothing { Mode::None } else { Mode::Ours };
+        let broker = setup::broker(version, mode, &api, way.options());
+        let audience = Audience::gather(broker.port(), size, FILTER);
+        Stage { api, broker, audience }
+    }
+}
+
+pub fn run(args: &Args) -> Section {
+    let size = args.size(1000, 50);
+    let mut section = Section::new("A message to many subscribers", Scenario::FanOut, args);
+    section.text(format!(
+        "One message (QoS 0) to {size} subscribers, from publishing it until the last of them has \
+         it. *no plugin*: the bare broker; *rules*: the answers to logins hold rules; *cached*: \
+         every answer is in the cache. The three take turns, message by message, {} times. \
+         *broker's CPU*: what its thread spends on one message.",
+        args.size(1000, 20)
+    ));
+    let mut bars = Vec::new();
+    for version in &args.versions {
+        section.table(warm::run(*version, size, args, &mut bars));
+    }
+    section.text(format!(
+        "The same with nothing in the cache (every message has a topic of its own) and an API \
+         that takes {} for a request. *cold*: one question in a request, 32 requests at once; \
+         *cold, batches*: with `http_acl_batch_route`; *one by one*: `cache_ttl 0`, `max_block_ms \
+         60000`, `max_block_percent 100`, so that one question waits for the other, as with every \
+         plugin that came before. *longest pause of others*: the slowest message among clients \
+         that have nothing to do with it, each of which publishes to another one. *goal*: for the \
+         median, for every message, and for `max_block_ms`.",
+        millis(API_TAKES)
+    ));
+    for version in &args.versions {
+        section.table(cold::run(*version, size, args, &mut bars));
+    }
+    let title = format!("Milliseconds until {size} subscribers have a message");
+    section.chart("fan-out.svg", &title, chart::bars(&title, &bars));
+    section
+}
+
+fn bar(version: Version, way: Way, took: Duration) -> Bar {
+    let group = match way {
+        Way::Nothing => 0,
+        Way::Rules | Way::Cache => 2,
+        Way::Api | Way::Batches => 3,
+        Way::OneByOne => 1,
+    };
+    let label = format!("{} {}", version.name(), way.name());
+    Bar { label, value: ms(took), text: millis(took), group }
+}
