@@ -1,4 +1,5 @@
-//! The example API in FastAPI, with its users in SQLite.
+//! The example API in FastAPI, with its users in SQLite. It takes a while to start, so one serves all
+//! brokers.
 
 use std::io::Write;
 use std::path::Path;
@@ -45,17 +46,19 @@ pub fn start() -> FastApi {
     FastApi { program: Program::start(command, port, "Uvicorn running on"), folder }
 }
 
-on_every_broker! {
-    fn the_documented_session(version) {
-        let (api, section) = (start(), Section::about("FastAPI"));
+#[test]
+fn the_documented_session_on_every_broker() {
+    let (api, section) = (start(), Section::about("FastAPI"));
+    for version in Version::ALL {
         let relay = Relay::to(api.program.port(), Notice::AtOnce);
         let broker = section.broker(version, &relay);
         section.expect_session(&broker, &relay);
-        let [ann, ben] = [("c3", "ann", "green"), ("c4", "ben", "blue")].map(|(id, user, password)| {
-            let client = log_in(&broker, id, user, password).expect_accepted();
-            client.subscribe("public/#").expect_granted();
-            client
-        });
+        let [ann, ben] =
+            [("c3", "ann", "green"), ("c4", "ben", "blue")].map(|(id, user, password)| {
+                let client = log_in(&broker, id, user, password).expect_accepted();
+                client.subscribe("public/#").expect_granted();
+                client
+            });
         let root = log_in(&broker, "c5", "root", "black").expect_accepted();
         assert!(!may_publish(&ann, "public/x") && may_publish(&root, "public/x"));
         for subscriber in [ann, ben] {
@@ -67,10 +70,12 @@ on_every_broker! {
 #[test]
 fn a_user_is_replaced_while_the_api_runs() {
     let (api, section) = (start(), Section::about("FastAPI"));
-    let relay = Relay::to(api.program.port(), Notice::AtOnce);
-    let broker = section.broker(Version::V2_1_2, &relay);
     add_user(api.folder.path(), "yellow", &["ann"]);
-    log_in(&broker, "c1", "ann", "green").expect_refused();
-    let ann = log_in(&broker, "c1", "ann", "yellow").expect_accepted();
-    assert!(!may_publish(&ann, "users/ann/x"), "she has no rules any more");
+    for version in Version::ALL {
+        let relay = Relay::to(api.program.port(), Notice::AtOnce);
+        let broker = section.broker(version, &relay);
+        log_in(&broker, "c1", "ann", "green").expect_refused();
+        let ann = log_in(&broker, "c1", "ann", "yellow").expect_accepted();
+        assert!(!may_publish(&ann, "users/ann/x"), "she has no rules any more");
+    }
 }
