@@ -12,8 +12,9 @@ TEAMS = {"ann": {"kitchen", "garden"}, "ben": {"garden"}}
 
 def may_access(question):
     """teams/NAME/… is for the members of that team."""
+    teams = TEAMS.get(question["username"], set())
     levels = question["topic"].split("/")
-    return levels[0] == "teams" and len(levels) > 1 and levels[1] in TEAMS[question["username"]]
+    return levels[0] == "teams" and len(levels) > 1 and levels[1] in teams
 
 
 class Api(BaseHTTPRequestHandler):
