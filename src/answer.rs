@@ -30,7 +30,7 @@ pub struct Terms {
     /// Whether the user may do everything; none: the answer does not say.
     pub is_superuser: Option<bool>,
     /// What the client may do with which topics; none: the answer does not say.
-    pub rules: Option<Rules>,
+    pub rules: Option<Arc<Rules>>,
     /// When the client must be asked about again, in seconds of Unix time.
     pub expire_at: Option<u64>,
 }
@@ -49,7 +49,7 @@ impl Answer {
     /// About how much memory it takes beyond its own size, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let rules = |terms: &Arc<Terms>| terms.rules.as_ref().map_or(0, Rules::bytes);
+        let rules = |terms: &Arc<Terms>| terms.rules.as_ref().map_or(0, |rules| rules.bytes());
         self.terms.as_ref().map_or(0, |terms| size_of::<Terms>() + rules(terms))
     }
 }

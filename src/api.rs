@@ -11,6 +11,7 @@ use crate::answer::Failure;
 use crate::clock::Clock;
 use crate::config::{Config, Material};
 use crate::journal::Journal;
+use crate::rules::Shelf;
 use crate::tally::Tally;
 
 mod breaker;
@@ -36,6 +37,7 @@ pub mod fuzzing {
 /// Asks the configured endpoints in order, until one answers.
 pub struct Api {
     endpoints: Vec<Endpoint>,
+    rules: Shelf,
     journal: Arc<Journal>,
     clock: Arc<dyn Clock>,
     tally: Arc<Tally>,
@@ -51,7 +53,8 @@ impl Api {
     ) -> Self {
         let endpoint = |origin| Endpoint::new(config, origin, &clock);
         let origins = config.endpoints.iter().map(|endpoint| endpoint.origin(config.https));
-        Self { endpoints: origins.map(endpoint).collect(), journal, clock, tally }
+        let endpoints = origins.map(endpoint).collect();
+        Self { endpoints, rules: Shelf::default(), journal, clock, tally }
     }
 
     /// Each endpoint, and whether it is in service.
@@ -99,7 +102,8 @@ impl Api {
 
     fn ask_one(&self, endpoint: &Endpoint, requests: &[&Request]) -> Result<Vec<Reply>, Failure> {
         let asked = self.clock.now();
-        let outcome = endpoint.ask(requests, self.clock.unix_time());
+        let mut outcome = endpoint.ask(requests, self.clock.unix_time());
+        outcome.iter_mut().flatten().for_each(|reply| self.share_rules(reply));
         let now = self.clock.now();
         match &outcome {
             Ok(_) => self.tally.answered(),
@@ -131,6 +135,12 @@ impl Api {
             None => {}
         }
         outcome
+    }
+
+    /// Many clients are given the same rules; then all have one set.
+    fn share_rules(&self, reply: &mut Reply) {
+        let Some(terms) = reply.answer.terms.as_mut().and_then(Arc::get_mut) else { return };
+        terms.rules = terms.rules.take().map(|rules| self.rules.share(rules));
     }
 
     fn note(&self, endpoint: &Endpoint, requests: &[&Request], replies: &[Reply], took: Duration) {

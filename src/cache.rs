@@ -14,14 +14,20 @@ use crate::config::Lifetime;
 use crate::question::{Kind, Question};
 
 mod key;
+mod near;
 mod outdated;
 pub use key::{Key, Keyring};
 pub use outdated::Matter;
 
+use near::Near;
 use outdated::Outdated;
 
 /// What one entry takes of `cache_max_bytes`: the key, the entry, and moka's bookkeeping for both.
 const ENTRY_BYTES: u32 = 200;
+
+/// How much of `cache_max_bytes` the places may keep that have answers one step away, as a divisor.
+/// What they hold beside them is in the cache anyway, or was.
+const NEAR_SHARE: u64 = 4;
 
 /// How much of its lifetime an answer has behind it when it begins to be asked for again. Whoever
 /// asks at least twice in a lifetime never finds it expired.
@@ -53,6 +59,7 @@ impl Lifetimes {
 /// Answers by key. Holds neither questions nor credentials.
 pub struct Cache {
     entries: moka::sync::Cache<Key, Arc<Entry>>,
+    near: Near<Arc<Entry>>,
     lifetimes: Lifetimes,
     refresh_ahead: bool,
     /// Whether the last answer about a topic could be kept.
@@ -116,9 +123,11 @@ impl Cache {
             .max_capacity(max_bytes)
             .expire_after(Backstop { stale: lifetimes.stale })
             .build();
+        let near = max_bytes / NEAR_SHARE / u64::from(ENTRY_BYTES);
+        let near = Near::new(usize::try_from(near).unwrap_or(usize::MAX));
         let keeps_access = AtomicBool::new(!lifetimes.access.allow.is_zero());
         let outdated = Outdated::default();
-        Self { entries, lifetimes, refresh_ahead, keeps_access, outdated, clock }
+        Self { entries, near, lifetimes, refresh_ahead, keeps_access, outdated, clock }
     }
 
     /// Uses no answer to these questions any more that was asked for up to now.
@@ -142,7 +151,21 @@ impl Cache {
     /// The answer to the question that has this key, if it is still alive.
     #[must_use]
     pub fn get(&self, key: &Key, question: &Question<'_>) -> Option<Hit> {
-        let entry = self.entries.get(key)?;
+        match self.near.look(key, |entry| self.hit(entry, question)) {
+            Ok(hit) => hit,
+            Err(unknown) => {
+                let entry = self.entries.get(key)?;
+                let hit = self.hit(&entry, question)?;
+                // What may be large stays where its size is counted.
+                if hit.answer.terms.is_none() {
+                    self.near.put(*key, entry, unknown);
+                }
+                Some(hit)
+            }
+        }
+    }
+
+    fn hit(&self, entry: &Entry, question: &Question<'_>) -> Option<Hit> {
         if self.outdated.covers(question, entry.asked) {
             return None;
         }
@@ -204,11 +227,14 @@ impl Cache {
         }
         if lifetime.is_zero() {
             self.entries.invalidate(&key);
+            self.near.remove(&key);
             return;
         }
         let life = configured.jitter.of(lifetime, fastrand::f64());
         let refresh_at_ms = AtomicU64::new(millis(life.mul_f64(REFRESH_FROM)));
         self.entries.insert(key, Arc::new(Entry { answer, asked, life, refresh_at_ms }));
+        // Last: until now somebody may have found the older one, to put it there.
+        self.near.remove(&key);
     }
 }
 

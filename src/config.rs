@@ -62,7 +62,7 @@ pub struct Config {
     pub password_encoding: PasswordEncoding,
     pub local_users: Option<LocalUsersConfig>,
     /// Characters that no name of a client may hold; none: any may.
-    pub special_chars: &'static [char],
+    pub special_chars: &'static [u8],
     /// Denials after which an address and username are refused unasked; 0: never.
     pub login_failures_max: usize,
     pub login_failures_window: Duration,

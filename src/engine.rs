@@ -100,16 +100,31 @@ impl Engine {
     /// Asks the question that has this key.
     #[must_use]
     pub fn ask(&self, key: Key, question: &Question<'_>) -> Asked {
-        let job = || self.job(key, question);
-        if let Some(hit) = self.cache.get(&key, question) {
-            self.tally.hit();
-            if hit.refresh {
-                // The answer at hand is good; if there is no room, the next use tries again.
-                let _ = self.pool.ask_quietly(&key, job);
-            }
-            return Asked::Now(Ok(hit.answer));
+        match self.known(&key, question) {
+            Some(answer) => Asked::Now(Ok(answer)),
+            None => self.ask_api(key, question),
         }
-        self.tally.missed();
+    }
+
+    /// The answer to the question that has this key, if it is known.
+    #[must_use]
+    pub fn known(&self, key: &Key, question: &Question<'_>) -> Option<Answer> {
+        let Some(hit) = self.cache.get(key, question) else {
+            self.tally.missed();
+            return None;
+        };
+        self.tally.hit();
+        if hit.refresh {
+            // The answer at hand is good; if there is no room, the next use tries again.
+            let _ = self.pool.ask_quietly(key, || self.job(*key, question));
+        }
+        Some(hit.answer)
+    }
+
+    /// Asks a question whose answer is not known.
+    #[must_use]
+    pub fn ask_api(&self, key: Key, question: &Question<'_>) -> Asked {
+        let job = || self.job(key, question);
         let stale = self.cache.stale(&key, question);
         if !self.api.in_service() {
             if self.api.wants_probe() {
@@ -153,10 +168,10 @@ impl Engine {
         self.cache.keeps_access_answers()
     }
 
-    /// Whether the answer is known, or on its way.
+    /// Whether the answer is on its way.
     #[must_use]
-    pub fn is_settled(&self, key: &Key, question: &Question<'_>) -> bool {
-        self.cache.get(key, question).is_some() || self.pool.is_under_way(key)
+    pub fn is_under_way(&self, key: &Key) -> bool {
+        self.pool.is_under_way(key)
     }
 
     /// Believes no answer to these questions any more that was asked for up to now.

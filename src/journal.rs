@@ -81,6 +81,12 @@ impl Journal {
         self.push(&mut lines, level, &text);
     }
 
+    /// Whether any lines wait.
+    #[must_use]
+    pub fn has_lines(&self) -> bool {
+        self.waiting.load(Ordering::Acquire)
+    }
+
     /// Hands every waiting line to `write`, oldest first. For the broker's thread.
     pub fn drain(&self, mut write: impl FnMut(Level, &str)) {
         if !self.waiting.swap(false, Ordering::Acquire) {

@@ -214,7 +214,7 @@ impl Plugin {
     /// Does what of it disconnects nobody: this is for where the broker may be going through its
     /// clients, as when it publishes their Wills.
     pub fn look_up_if_overdue(&self) {
-        if !self.pulse.is_regular() {
+        if !self.pulse.seems_regular() {
             self.check_due();
         }
     }
@@ -277,6 +277,12 @@ impl Plugin {
     /// Notes a panic that was contained in a callback.
     pub fn note_defect(&self, what: &str) {
         log::error!(logger: *self.journal, "{what}; what was asked is refused");
+    }
+
+    /// Whether lines wait to be written.
+    #[must_use]
+    pub fn has_log_lines(&self) -> bool {
+        self.journal.has_lines()
     }
 
     /// Writes the lines that wait. For the broker's own thread.

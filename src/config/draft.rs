@@ -84,9 +84,9 @@ impl Draft {
             Compat::AuthPlug => FieldLists::of_auth_plug(),
         };
         // Topics are made of names; the oldest of the plugins minded the slash as well.
-        let special_chars: &[char] = match self.dialect.compat {
-            Compat::AuthPlug => &['+', '#', '/'],
-            Compat::None | Compat::GoAuth => &['+', '#'],
+        let special_chars: &[u8] = match self.dialect.compat {
+            Compat::AuthPlug => b"+#/",
+            Compat::None | Compat::GoAuth => b"+#",
         };
         Config {
             endpoints: self.hosts.unwrap_or_default().into_iter().map(endpoint).collect(),

@@ -178,7 +178,7 @@ mod tests {
         assert_eq!(config.on_error, OnError::Deny);
         assert_eq!(config.password_encoding, PasswordEncoding::Utf8);
         assert_eq!((config.local_users, config.anonymous_username), (None, None));
-        assert_eq!(config.special_chars, ['+', '#']);
+        assert_eq!(config.special_chars, b"+#");
         assert_eq!(config.log_level, LevelFilter::Info);
     }
 

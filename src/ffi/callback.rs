@@ -2,7 +2,6 @@
 
 use std::ffi::{c_int, c_void};
 use std::sync::Arc;
-use std::thread::{self, ThreadId};
 
 use super::bell::Bell;
 use super::bindings as mosquitto;
@@ -19,7 +18,7 @@ use crate::question::{Access, Client as _};
 pub struct Instance {
     pub plugin: Plugin,
     /// The broker's own thread. (2.1 asks about its HTTP API from another one.)
-    pub main: ThreadId,
+    pub main: libc::pthread_t,
     /// What a RELOAD callback has to return: 2.1 ends the broker on anything but success, and 2.0
     /// asks no further plugin after anything but a deferral.
     pub reloaded: c_int,
@@ -27,10 +26,10 @@ pub struct Instance {
     pub bell: Option<Arc<Bell>>,
 }
 
-impl Instance {
-    fn is_on_broker_thread(&self) -> bool {
-        thread::current().id() == self.main
-    }
+/// Which thread this is, in the cheapest of ways: every callback asks.
+pub fn this_thread() -> libc::pthread_t {
+    // SAFETY: the call has no conditions.
+    unsafe { libc::pthread_self() }
 }
 
 pub type Callback = unsafe extern "C" fn(c_int, *mut c_void, *mut c_void) -> c_int;
@@ -56,39 +55,42 @@ pub fn callbacks() -> &'static [(c_int, Callback)] {
 
 const SUCCESS: c_int = mosquitto::MOSQ_ERR_SUCCESS as c_int;
 
-/// What every callback has in common: the guard, and the log lines that wait.
+/// What every callback has in common: the guard, and the log lines that wait. The body is told
+/// whether it runs on the broker's own thread.
 ///
 /// # Safety
 /// `userdata` is the instance that was registered with the callback.
 unsafe fn called(
     userdata: *mut c_void,
     refusal: c_int,
-    body: impl FnOnce(&Instance) -> c_int,
+    body: impl FnOnce(&Instance, bool) -> c_int,
 ) -> c_int {
     // SAFETY: as the caller says; the instance is shared between callbacks, never changed.
     let Some(instance) = (unsafe { userdata.cast::<Instance>().as_ref() }) else { return refusal };
+    let on_broker_thread = this_thread() == instance.main;
     let report = |place: &str| instance.plugin.note_defect(&format!("internal error at {place}"));
-    let code = contain(refusal, report, || body(instance));
-    contain(
-        code,
-        |_| {},
-        || {
-            if instance.is_on_broker_thread() {
-                // SAFETY: this is the broker's main thread, inside a callback.
-                instance.plugin.write_log(&unsafe { Host::on_its_own_thread() });
-            }
-            code
-        },
-    )
+    let code = contain(refusal, report, || body(instance, on_broker_thread));
+    if on_broker_thread && instance.plugin.has_log_lines() {
+        // SAFETY: this is the broker's main thread, inside a callback.
+        let host = unsafe { Host::on_its_own_thread() };
+        return contain(
+            code,
+            |_| {},
+            || {
+                instance.plugin.write_log(&host);
+                code
+            },
+        );
+    }
+    code
 }
 
 unsafe extern "C" fn basic_auth(_: c_int, data: *mut c_void, userdata: *mut c_void) -> c_int {
     let refusal = login_code(Reply::Now(Decision::Deny));
     // SAFETY: the broker calls with the registered instance and a login event.
     unsafe {
-        called(userdata, refusal, |instance| {
+        called(userdata, refusal, |instance, on_broker_thread| {
             let Some(login) = Login::read(data) else { return refusal };
-            let on_broker_thread = instance.is_on_broker_thread();
             if on_broker_thread {
                 instance.plugin.tick_if_overdue(&Host::on_its_own_thread());
             }
@@ -106,12 +108,11 @@ unsafe extern "C" fn acl_check(_: c_int, data: *mut c_void, userdata: *mut c_voi
     let refusal = access_code(Decision::Deny);
     // SAFETY: the broker calls with the registered instance and an ACL event.
     unsafe {
-        called(userdata, refusal, |instance| {
+        called(userdata, refusal, |instance, on_broker_thread| {
             let Some(check) = AccessCheck::read(data) else { return refusal };
-            if check.action.access == Access::Write && instance.is_on_broker_thread() {
+            if check.action.access == Access::Write && on_broker_thread {
                 instance.plugin.look_up_if_overdue();
             }
-            let on_broker_thread = instance.is_on_broker_thread();
             access_code(instance.plugin.access(
                 &check.client,
                 check.username,
@@ -126,7 +127,7 @@ unsafe extern "C" fn acl_check(_: c_int, data: *mut c_void, userdata: *mut c_voi
 pub unsafe extern "C" fn control(_: c_int, data: *mut c_void, userdata: *mut c_void) -> c_int {
     // SAFETY: the broker calls with the registered instance and a CONTROL event.
     unsafe {
-        called(userdata, SUCCESS, |instance| {
+        called(userdata, SUCCESS, |instance, _| {
             if let Some(command) = ControlMessage::read(data) {
                 instance.plugin.control(command.client.id(), command.payload);
                 instance.plugin.tick_if_overdue(&Host::on_its_own_thread());
@@ -142,7 +143,7 @@ unsafe extern "C" fn reload(_: c_int, _: *mut c_void, userdata: *mut c_void) -> 
         // Even after a panic the code is the one that keeps the broker and its files alive; the
         // instance keeps what it knew.
         let reloaded = userdata.cast::<Instance>().as_ref().map_or(SUCCESS, |i| i.reloaded);
-        called(userdata, reloaded, |instance| {
+        called(userdata, reloaded, |instance, _| {
             instance.plugin.reload();
             instance.reloaded
         })
@@ -152,7 +153,7 @@ unsafe extern "C" fn reload(_: c_int, _: *mut c_void, userdata: *mut c_void) -> 
 unsafe extern "C" fn tick(_: c_int, _: *mut c_void, userdata: *mut c_void) -> c_int {
     // SAFETY: the broker calls with the registered instance, on its own thread.
     unsafe {
-        called(userdata, SUCCESS, |instance| {
+        called(userdata, SUCCESS, |instance, _| {
             if let Some(bell) = &instance.bell {
                 bell.answer();
             }
@@ -166,7 +167,7 @@ unsafe extern "C" fn tick(_: c_int, _: *mut c_void, userdata: *mut c_void) -> c_
 unsafe extern "C" fn connect(_: c_int, data: *mut c_void, userdata: *mut c_void) -> c_int {
     // SAFETY: the broker calls with the registered instance and a CONNECT event.
     unsafe {
-        called(userdata, SUCCESS, |instance| {
+        called(userdata, SUCCESS, |instance, _| {
             if let Some((client, username)) = client_and_username(data) {
                 instance.plugin.connected(&client, username.as_deref());
             }
@@ -179,7 +180,7 @@ unsafe extern "C" fn connect(_: c_int, data: *mut c_void, userdata: *mut c_void)
 unsafe extern "C" fn disconnect(_: c_int, data: *mut c_void, userdata: *mut c_void) -> c_int {
     // SAFETY: the broker calls with the registered instance and one of these two events.
     unsafe {
-        called(userdata, SUCCESS, |instance| {
+        called(userdata, SUCCESS, |instance, _| {
             if let Some(handle) = handle(data) {
                 instance.plugin.left(handle);
             }

@@ -2,13 +2,12 @@
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::sync::Arc;
-use std::thread;
 
 use log::Level;
 
 use super::bell::Bell;
 use super::bindings as mosquitto;
-use super::callback::{Instance, callbacks, control};
+use super::callback::{Instance, callbacks, control, this_thread};
 use super::descriptors;
 use super::guard::{contain, hide_panic_messages};
 use super::host::{self, Host};
@@ -79,7 +78,7 @@ pub unsafe extern "C" fn mosquitto_plugin_init(
         let reloaded =
             if host::is_2_1() { SUCCESS } else { mosquitto::MOSQ_ERR_PLUGIN_DEFER as c_int };
         host::introduce(identifier);
-        let main = thread::current().id();
+        let main = this_thread();
         let instance = Box::into_raw(Box::new(Instance { plugin, main, reloaded, bell }));
         // SAFETY: the instance is alive, and lives until the broker calls the cleanup.
         let code = unsafe { register(identifier, instance, &host) };

@@ -126,7 +126,7 @@ impl Plugin {
         question: Option<SealedQuestion>,
     ) {
         let due = self.next_check(terms.as_ref());
-        self.sessions.begin(admission, username, terms, question, due);
+        self.sessions.begin(admission, username, terms.as_ref(), question, due);
     }
 
     /// Lets the client wait for its ticket; gives it back if the broker does not take the name that

@@ -55,13 +55,8 @@ impl Plugin {
 
     /// A delivery whose answer is not known is the first of many: the same message goes to others
     /// as well. Without answers that can be kept, asking ahead would be in vain.
-    pub(super) fn ask_for_other_subscribers(
-        &self,
-        key: &Key,
-        question: &Question<'_>,
-        action: Action<'_>,
-    ) {
-        if !self.engine.keeps_access_answers() || self.engine.is_settled(key, question) {
+    pub(super) fn ask_for_other_subscribers(&self, key: &Key, action: Action<'_>) {
+        if !self.engine.keeps_access_answers() || self.engine.is_under_way(key) {
             return;
         }
         if !self.last_fan_out.begins(action.topic, &*self.clock) {

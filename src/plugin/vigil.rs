@@ -87,7 +87,7 @@ impl Plugin {
         match outcome {
             Ok(answer) if answer.verdict == Verdict::Allow => {
                 let due = self.next_check(answer.terms.as_ref());
-                self.sessions.renew(&admission, answer.terms, due);
+                self.sessions.renew(&admission, answer.terms.as_ref(), due);
             }
             Ok(answer) => {
                 let id = &admission.client_id;
