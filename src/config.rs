@@ -20,12 +20,14 @@ mod material;
 mod mistake;
 mod options;
 mod read;
+mod special;
 mod values;
 mod words;
 pub use material::{Identity, Material, Sources};
 pub use mistake::Mistake;
 pub use options::markdown;
 pub use read::read;
+pub use special::SpecialChars;
 
 /// Everything that the plugin was told.
 #[derive(Clone, Debug)]
@@ -62,7 +64,7 @@ pub struct Config {
     pub password_encoding: PasswordEncoding,
     pub local_users: Option<LocalUsersConfig>,
     /// Characters that no name of a client may hold; none: any may.
-    pub special_chars: &'static [u8],
+    pub special_chars: SpecialChars,
     /// Denials after which an address and username are refused unasked; 0: never.
     pub login_failures_max: usize,
     pub login_failures_window: Duration,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use log::LevelFilter;
 
 use super::legacy::Leftovers;
+use super::special::SpecialChars;
 use super::{
     BreakerConfig, CacheConfig, Config, EmptyCredentials, Endpoint, Jitter, Lifetime,
     LocalUsersAcl, LocalUsersConfig, Material, PasswordEncoding, Routes, Sources, UnavailableReply,
@@ -85,6 +86,7 @@ impl Draft {
         };
         // Topics are made of names; the oldest of the plugins minded the slash as well.
         let special_chars: &[u8] = match self.dialect.compat {
+            _ if self.deny_special_chars == Some(false) => b"",
             Compat::AuthPlug => b"+#/",
             Compat::None | Compat::GoAuth => b"+#",
         };
@@ -117,11 +119,7 @@ impl Draft {
                 file,
                 acl: self.local_users_acl.unwrap_or(LocalUsersAcl::Allow),
             }),
-            special_chars: if self.deny_special_chars.unwrap_or(true) {
-                special_chars
-            } else {
-                &[]
-            },
+            special_chars: SpecialChars::new(special_chars),
             login_failures_max: usize::try_from(self.login_failures_max.unwrap_or(0)).unwrap_or(0),
             login_failures_window: Duration::from_secs(self.login_failures_window.unwrap_or(60)),
             delayed_login: self.delayed_login.unwrap_or(true),

@@ -129,7 +129,9 @@ mod tests {
     use log::LevelFilter;
 
     use super::*;
-    use crate::config::{BreakerConfig, CacheConfig, Endpoint, Jitter, Lifetime, PasswordEncoding};
+    use crate::config::{
+        BreakerConfig, CacheConfig, Endpoint, Jitter, Lifetime, PasswordEncoding, SpecialChars,
+    };
     use crate::field::Field;
     use crate::policy::OnError;
 
@@ -178,7 +180,7 @@ mod tests {
         assert_eq!(config.on_error, OnError::Deny);
         assert_eq!(config.password_encoding, PasswordEncoding::Utf8);
         assert_eq!((config.local_users, config.anonymous_username), (None, None));
-        assert_eq!(config.special_chars, b"+#");
+        assert_eq!(config.special_chars, SpecialChars::new(b"+#"));
         assert_eq!(config.log_level, LevelFilter::Info);
     }
 

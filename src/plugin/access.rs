@@ -113,8 +113,7 @@ impl Plugin {
 
     /// A name with a wildcard in it could pass for a topic filter where the API builds one from it.
     pub(super) fn is_special(&self, name: &str) -> bool {
-        // All of them are ASCII, and so never part of another character.
-        name.bytes().any(|byte| self.config.special_chars.contains(&byte))
+        self.config.special_chars.occur_in(name)
     }
 
     /// What is known without asking: a superuser may do everything, and so may anyone what a rule
