@@ -32,10 +32,12 @@ mod access;
 mod control;
 mod entrance;
 mod fan_out;
+mod ground;
 mod pulse;
 mod vigil;
 pub use control::TOPIC as CONTROL_TOPIC;
 pub use entrance::{Attempt, Reply};
+pub use ground::Ground;
 
 /// What a fuzzer may reach.
 #[cfg(any(test, fuzzing))]
