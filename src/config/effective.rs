@@ -38,24 +38,37 @@ pub enum Origin {
 /// from.
 #[must_use]
 pub fn settings(config: &Config, given: &[(String, String)]) -> Vec<Setting> {
-    let origin = |name: &str| match config.dialect.compat {
-        _ if given.iter().any(|(given, _)| given == name) => Origin::Given,
-        Compat::None => Origin::Default,
-        Compat::GoAuth | Compat::AuthPlug => Origin::Predecessor,
+    let is_given = |name: &str| given.iter().any(|(given, _)| given == name);
+    let usual = usual(config);
+    let origin = |name: &str, value: Option<&str>| match &usual {
+        _ if is_given(name) => Origin::Given,
+        Some(usual) if self::value(usual, &[], name).as_deref() != value => Origin::Predecessor,
+        _ => Origin::Default,
     };
     let mut settings = Vec::new();
     for option in OPTIONS {
         if option.name.starts_with(HEADER_PREFIX) {
             settings.extend(config.sources.headers.iter().map(|(header, secret)| {
                 let name = format!("{HEADER_PREFIX}{header}");
-                Setting { origin: origin(&name), value: source(secret), name }
+                let origin = if is_given(&name) { Origin::Given } else { Origin::Predecessor };
+                Setting { origin, value: source(secret), name }
             }));
             continue;
         }
-        let value = value(config, given, option.name).unwrap_or_else(|| "unset".to_owned());
-        settings.push(Setting { name: option.name.to_owned(), value, origin: origin(option.name) });
+        let value = value(config, given, option.name);
+        let origin = origin(option.name, value.as_deref());
+        let value = value.unwrap_or_else(|| "unset".to_owned());
+        settings.push(Setting { name: option.name.to_owned(), value, origin });
     }
     settings
+}
+
+/// The defaults that a predecessor's options and defaults differ from; none if there is none.
+fn usual(config: &Config) -> Option<Config> {
+    let required = [("http_host", "localhost"), ("http_user_route", "/")];
+    let required = required.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let is_ours = config.dialect.compat == Compat::None;
+    if is_ours { None } else { super::read(&required).ok() }
 }
 
 /// Where a secret comes from.
@@ -291,6 +304,7 @@ mod tests {
         ]);
         assert_eq!(find(&settings, "http_user_route"), ("/u", Origin::Predecessor));
         assert_eq!(find(&settings, "http_timeout_ms"), ("3000", Origin::Predecessor));
+        assert_eq!(find(&settings, "http_connections"), ("32", Origin::Default));
         assert_eq!(find(&settings, "http_user_fields"), ("clientid", Origin::Predecessor));
         assert_eq!(find(&settings, "cache_ttl"), ("0", Origin::Predecessor));
         assert_eq!(find(&settings, "compat"), ("go-auth", Origin::Predecessor));

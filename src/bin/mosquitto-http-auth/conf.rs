@@ -183,11 +183,13 @@ impl Reader {
     fn line(&mut self, context: &mut Context, name: &str, rest: &str, place: Place, level: usize) {
         if let Some(known) = keywords::SINCE_2_1.iter().find(|known| **known == name) {
             if self.files_since_2_1.insert(known) {
-                self.warn(&place, format!("Mosquitto 2.0 does not know {name}, and does not start"));
+                self.warn(
+                    &place,
+                    format!("Mosquitto 2.0 does not know {name}, and does not start"),
+                );
             }
         }
-        let option =
-            name.strip_prefix("plugin_opt_").or_else(|| name.strip_prefix("auth_opt_"));
+        let option = name.strip_prefix("plugin_opt_").or_else(|| name.strip_prefix("auth_opt_"));
         if let Some(option) = option {
             return self.option(context, option, rest, place);
         }
@@ -243,7 +245,10 @@ impl Reader {
             Some("false" | "0") => Some(false),
             _ => {
                 let given = rest.trim();
-                self.refuse(place, format!("{name}: {given:?} is not allowed; allowed: true, false"));
+                self.refuse(
+                    place,
+                    format!("{name}: {given:?} is not allowed; allowed: true, false"),
+                );
                 None
             }
         }
@@ -314,7 +319,8 @@ impl Reader {
     fn plugin(&mut self, context: &mut Context, keyword: &str, rest: &str, place: Place) {
         let (name, path) = match keyword {
             "plugin_load" => {
-                let (name, path) = rest.trim_start_matches(' ').split_once(' ').unwrap_or((rest, ""));
+                let (name, path) =
+                    rest.trim_start_matches(' ').split_once(' ').unwrap_or((rest, ""));
                 (Some(name.to_owned()), path)
             }
             _ => (None, rest),
@@ -367,12 +373,14 @@ impl Reader {
         };
         let value = rest.trim_start_matches([' ', '\t']);
         if name.len() < 3 {
-            let text = format!("option {name:?}: no broker takes a name of fewer than 3 characters");
+            let text =
+                format!("option {name:?}: no broker takes a name of fewer than 3 characters");
             return self.refuse(&place, text);
         }
         if value.is_empty() {
             // 2.1 passes an empty value on where blanks follow the name.
-            let hint = if name.contains('\t') { "; a blank, not a tab, ends the name" } else { "" };
+            let (name, tab) = name.split_once('\t').map_or((name, false), |(name, _)| (name, true));
+            let hint = if tab { "; a blank, not a tab, ends the name" } else { "" };
             let text = format!("option {}: the value is missing{hint}", name.escape_debug());
             return self.refuse(&place, text);
         }

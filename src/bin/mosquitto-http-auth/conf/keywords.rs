@@ -153,8 +153,8 @@ pub fn problem(name: &str) -> Option<String> {
     if KNOWN.contains(&name) {
         return None;
     }
-    let distance = |known: &&str| strsim::damerau_levenshtein(name, known);
-    let nearest = KNOWN.iter().map(|known| (distance(&known), known)).min();
+    let distance = |known: &str| strsim::damerau_levenshtein(name, known);
+    let nearest = KNOWN.iter().map(|known| (distance(known), *known)).min();
     Some(match nearest {
         Some((distance, nearest)) if distance <= name.len().max(6) / 3 => {
             format!("{name:?} is no option of Mosquitto 2.0 or 2.1; is {nearest} meant?")

@@ -24,9 +24,8 @@ pub fn included(folder: &Path) -> io::Result<Vec<PathBuf>> {
 
 fn compare(a: &[u8], b: &[u8]) -> Ordering {
     let pairs = a.iter().zip(b);
-    let by_letter = pairs.map(|(a, b)| {
-        a.to_ascii_uppercase().cmp(&b.to_ascii_uppercase()).then_with(|| a.cmp(b))
-    });
+    let by_letter = pairs
+        .map(|(a, b)| a.to_ascii_uppercase().cmp(&b.to_ascii_uppercase()).then_with(|| a.cmp(b)));
     by_letter.fold(Ordering::Equal, Ordering::then).then(a.len().cmp(&b.len()))
 }
 
@@ -40,8 +39,7 @@ mod tests {
             vec![b"b.conf", b"B.conf", b"a.conf", b"aB.conf", b"10.conf", b"9.conf", b"_.conf"];
         names.sort_by(|a, b| compare(a, b));
         let sorted: Vec<_> = names.into_iter().map(|n| String::from_utf8_lossy(n)).collect();
-        let expected =
-            ["10.conf", "9.conf", "a.conf", "aB.conf", "B.conf", "b.conf", "_.conf"];
+        let expected = ["10.conf", "9.conf", "a.conf", "aB.conf", "B.conf", "b.conf", "_.conf"];
         assert_eq!(sorted, expected);
     }
 }
