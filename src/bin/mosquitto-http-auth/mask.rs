@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use mosquitto_http_auth::api::Request;
+use mosquitto_http_auth::api::{Head, Request};
 use mosquitto_http_auth::config::Config;
 use mosquitto_http_auth::dialect::Dialect;
 use mosquitto_http_auth::question::{About, Client, Kind, Password, Question};
@@ -42,6 +42,17 @@ impl Mask<'_> {
             }
         };
         String::from_utf8_lossy(shown.expose()).into_owned()
+    }
+
+    /// A request's head: the length of a login's body would tell that of the password.
+    pub fn head(&self, kind: Kind, head: &Head) -> Head {
+        let mut head = head.clone();
+        for (name, value) in &mut head.fields {
+            if kind == Kind::Login && name.eq_ignore_ascii_case("content-length") {
+                *value = None;
+            }
+        }
+        head
     }
 
     /// Whatever else came from outside: an API may send a password back.
