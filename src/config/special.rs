@@ -17,6 +17,16 @@ impl SpecialChars {
         Self(set)
     }
 
+    /// The characters, in the order of ASCII.
+    pub fn iter(&self) -> impl Iterator<Item = char> {
+        (0..=u8::MAX).filter(|byte| self.0[usize::from(*byte)]).map(char::from)
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        !self.0.contains(&true)
+    }
+
     /// Whether the name has any of them in it.
     #[must_use]
     pub fn occur_in(&self, name: &str) -> bool {
@@ -27,8 +37,7 @@ impl SpecialChars {
 
 impl fmt::Debug for SpecialChars {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let chars = (0..=u8::MAX).filter(|byte| self.0[usize::from(*byte)]).map(char::from);
-        f.debug_set().entries(chars).finish()
+        f.debug_set().entries(self.iter()).finish()
     }
 }
 
@@ -45,7 +54,7 @@ mod tests {
         for name in ["", "a", "a/b", "é", "＋"] {
             assert!(!special.occur_in(name), "{name}");
         }
-        assert!(!SpecialChars::new(b"").occur_in("+#"));
+        assert!(!SpecialChars::new(b"").occur_in("+#") && SpecialChars::new(b"").is_empty());
         assert_eq!(format!("{special:?}"), "{'#', '+'}");
     }
 }
