@@ -212,6 +212,13 @@ impl Broker {
         assert_eq!(wait, Wait::Found, "waited for {needle:?} in the broker's log");
     }
 
+    /// Waits for one of these texts in the log, wherever it is.
+    pub fn wait_for_any_log(&self, needles: &[String]) {
+        let needles: Vec<_> = needles.iter().map(String::as_str).collect();
+        let found = self.process.log.wait_for_any(&needles);
+        assert!(found.is_some(), "waited for one of {needles:?} in the broker's log");
+    }
+
     pub fn is_running(&mut self) -> bool {
         self.process.is_running()
     }

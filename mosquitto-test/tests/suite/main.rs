@@ -47,6 +47,7 @@ mod passwords;
 mod revocation;
 mod rules;
 mod secrets;
+mod sick_api;
 mod sighup;
 mod statuses;
 mod superuser;
