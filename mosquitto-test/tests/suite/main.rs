@@ -39,6 +39,7 @@ mod login;
 mod material;
 mod mount_point;
 mod names;
+mod nginx;
 mod node_red;
 mod on_error;
 mod openapi;
