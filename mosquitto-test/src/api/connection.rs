@@ -115,6 +115,7 @@ impl<'a> Connection<'a> {
         match &mut self.stream {
             Stream::Plain(tcp) => tcp.write_all(&parts.concat()),
             Stream::Tls(tls) => {
+                tls.conn.set_buffer_limit(None);
                 for part in parts {
                     tls.conn.writer().write_all(part)?;
                 }

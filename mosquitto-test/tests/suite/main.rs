@@ -51,6 +51,7 @@ mod secrets;
 mod sick_api;
 mod sighup;
 mod statuses;
+mod stray_answers;
 mod superuser;
 mod support;
 mod wills;
