@@ -18,7 +18,7 @@ use rustls::ServerConfig;
 use crate::tls::Identity;
 use crate::watch::{PATIENCE, Watched};
 use connection::Connection;
-pub use dead::{Blackhole, refused_port};
+pub use dead::{Blackhole, Deaf, refused_port};
 pub use reply::{Gate, Reply};
 pub use request::Request;
 

@@ -49,7 +49,7 @@ pub mod watch;
 
 /// All that a test usually needs.
 pub mod prelude {
-    pub use crate::api::{AuthServer, Blackhole, Gate, Reply, Request, refused_port};
+    pub use crate::api::{AuthServer, Blackhole, Deaf, Gate, Reply, Request, refused_port};
     pub use crate::broker::{Broker, BrokerConfig, Listener, Version, plugin_path};
     pub use crate::mqtt::{Client, Login, Message, Protocol, Subscription};
     pub use crate::nginx::Nginx;

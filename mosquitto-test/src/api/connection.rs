@@ -77,6 +77,9 @@ impl<'a> Connection<'a> {
             self.shared.wait_at(gate);
         }
         self.act(&reply)?;
+        if let Some((bytes, pause)) = &reply.trickle {
+            self.send(bytes, Some(*pause))?;
+        }
         if let Some((gate, bytes)) = &reply.unasked {
             self.shared.wait_at(gate);
             self.write(bytes)?;

@@ -13,6 +13,8 @@ pub struct Reply {
     pub(super) gate: Option<Gate>,
     pub(super) drip: Option<Duration>,
     pub(super) act: Act,
+    /// What comes byte by byte behind the rest, one in each pause.
+    pub(super) trickle: Option<(Vec<u8>, Duration)>,
     /// What nobody asked for, said once the gate is open.
     pub(super) unasked: Option<(Gate, Vec<u8>)>,
     pub(super) then: Then,
@@ -59,7 +61,7 @@ pub(super) struct Answer {
 
 impl Reply {
     fn new(act: Act, then: Then) -> Reply {
-        Reply { gate: None, drip: None, act, unasked: None, then }
+        Reply { gate: None, drip: None, act, trickle: None, unasked: None, then }
     }
 
     /// An ordinary answer; the connection is kept.
@@ -100,6 +102,11 @@ impl Reply {
     pub fn drip(mut self, pause: Duration) -> Reply {
         self.drip = Some(pause);
         self
+    }
+
+    /// Goes on with these bytes one by one, one in each `pause`.
+    pub fn then_drip(self, bytes: impl AsRef<[u8]>, pause: Duration) -> Reply {
+        Reply { trickle: Some((bytes.as_ref().to_vec(), pause)), ..self }
     }
 
     /// The keep-alive lie: nothing in the answer says so, but the connection is closed after it.
