@@ -5,6 +5,7 @@
 
 mod config;
 mod log;
+mod memory;
 mod process;
 
 use std::env;
@@ -17,6 +18,7 @@ use std::thread;
 
 pub use config::{BrokerConfig, Listener};
 pub use log::Log;
+pub use memory::Memory;
 
 use crate::mqtt::ClientBuilder;
 use crate::raw::RawClient;
@@ -251,6 +253,11 @@ impl Broker {
 
     pub fn open_files(&self) -> usize {
         self.count_in_proc("fd")
+    }
+
+    /// What is in its memory now.
+    pub fn memory(&self) -> Memory {
+        Memory::of(self.pid())
     }
 
     fn count_in_proc(&self, what: &str) -> usize {

@@ -37,6 +37,7 @@ mod lifetimes;
 mod local_users;
 mod login;
 mod material;
+mod memory;
 mod mount_point;
 mod names;
 mod nginx;
