@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
 use crate::rules::Rules;
@@ -123,7 +123,14 @@ impl fmt::Display for Failure {
         match self {
             Self::Status(status) => write!(f, "status {status}"),
             Self::Tls(detail) | Self::BrokenAnswer(detail) => {
-                write!(f, "{} ({})", self.name(), detail.escape_debug())
+                write!(f, "{} (", self.name())?;
+                for character in detail.chars() {
+                    match character {
+                        '\'' => f.write_char(character)?,
+                        _ => write!(f, "{}", character.escape_debug())?,
+                    }
+                }
+                f.write_char(')')
             }
             _ => f.write_str(self.name()),
         }

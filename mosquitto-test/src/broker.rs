@@ -5,6 +5,7 @@
 
 mod config;
 mod log;
+mod memory;
 mod process;
 
 use std::env;
@@ -17,6 +18,7 @@ use std::thread;
 
 pub use config::{BrokerConfig, Listener};
 pub use log::Log;
+pub use memory::Memory;
 
 use crate::mqtt::ClientBuilder;
 use crate::raw::RawClient;
@@ -214,6 +216,13 @@ impl Broker {
         assert_eq!(wait, Wait::Found, "waited for {needle:?} in the broker's log");
     }
 
+    /// Waits for one of these texts in the log, wherever it is.
+    pub fn wait_for_any_log(&self, needles: &[String]) {
+        let needles: Vec<_> = needles.iter().map(String::as_str).collect();
+        let found = self.process.log.wait_for_any(&needles);
+        assert!(found.is_some(), "waited for one of {needles:?} in the broker's log");
+    }
+
     pub fn is_running(&mut self) -> bool {
         self.process.is_running()
     }
@@ -246,6 +255,11 @@ impl Broker {
 
     pub fn open_files(&self) -> usize {
         self.count_in_proc("fd")
+    }
+
+    /// What is in its memory now.
+    pub fn memory(&self) -> Memory {
+        Memory::of(self.pid())
     }
 
     fn count_in_proc(&self, what: &str) -> usize {

@@ -13,6 +13,7 @@ use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
+use zeroize::Zeroizing;
 
 use crate::field::Field;
 use crate::form;
@@ -166,7 +167,8 @@ pub fn header_value(text: &str) -> Result<Secret, String> {
     } else {
         text.as_bytes().to_vec()
     };
-    let value = value.trim_ascii().to_vec();
+    let value = Zeroizing::new(value);
+    let value = value.trim_ascii();
     let visible = |byte: u8| byte == b'\t' || (byte >= b' ' && byte != 0x7f);
     if value.is_empty() {
         return Err("the header's value is empty".to_owned());
@@ -174,7 +176,7 @@ pub fn header_value(text: &str) -> Result<Secret, String> {
     if !value.iter().all(|byte| visible(*byte)) {
         return Err("the header's value holds a control character or a line end".to_owned());
     }
-    Ok(Secret::new(value))
+    Ok(Secret::new(value.to_vec()))
 }
 
 /// Certificates in PEM (RFC 7468), as DER.

@@ -30,7 +30,7 @@ fn log_in(broker: &Broker, user: &str) -> Client {
 }
 
 /// Sends commands, and returns the responses.
-fn command(operator: &Client, commands: Value) -> Vec<Value> {
+pub fn command(operator: &Client, commands: Value) -> Vec<Value> {
     operator.publish(TOPIC, json!({ "commands": commands }).to_string());
     responses(operator)
 }
@@ -43,7 +43,7 @@ fn responses(operator: &Client) -> Vec<Value> {
 }
 
 /// The operator of a broker, ready to hear responses.
-fn operator(broker: &Broker) -> Client {
+pub fn operator(broker: &Broker) -> Client {
     let operator = log_in(broker, "root");
     operator.subscribe(RESPONSES).expect_granted();
     operator
