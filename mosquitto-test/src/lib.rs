@@ -8,6 +8,7 @@
 //! | [`raw`] | packets that no client library would send |
 //! | [`program`] | an example API in another language |
 //! | [`relay`] | what stands between the plugin and such an API |
+//! | [`soak`] | a crowd of clients for a long time, and an oracle that judges all they see |
 //! | [`tls`] | a private certificate authority |
 //! | [`watch`] | waiting for events, never for time |
 //!
@@ -42,6 +43,7 @@ pub mod mqtt;
 pub mod program;
 pub mod raw;
 pub mod relay;
+pub mod soak;
 pub mod tls;
 pub mod watch;
 

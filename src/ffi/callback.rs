@@ -9,9 +9,10 @@ use super::bindings as mosquitto;
 use super::event::{
     AccessCheck, ControlMessage, Login, access_code, client_and_username, handle, login_code,
 };
-use super::guard::contain;
+use super::guard::{contain, panicked_at};
 use super::host::{self, Host};
 use crate::answer::Decision;
+use crate::defect;
 use crate::plugin::{Attempt, Plugin, Reply};
 use crate::question::{Access, Client as _};
 
@@ -28,8 +29,24 @@ pub struct Instance {
 }
 
 impl Instance {
+    /// Ends every request and joins every thread; once more does nothing.
+    pub fn end(&self) {
+        self.plugin.shut_down();
+        // Last: what the workers leave behind still rings.
+        if let Some(bell) = &self.bell {
+            bell.close();
+        }
+    }
+
     fn is_on_broker_thread(&self) -> bool {
         thread::current().id() == self.main
+    }
+}
+
+/// Whatever happens on the way out, no thread is left when the broker unloads the library.
+impl Drop for Instance {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
@@ -67,13 +84,14 @@ unsafe fn called(
 ) -> c_int {
     // SAFETY: as the caller says; the instance is shared between callbacks, never changed.
     let Some(instance) = (unsafe { userdata.cast::<Instance>().as_ref() }) else { return refusal };
-    let report = |place: &str| instance.plugin.note_defect(&format!("internal error at {place}"));
+    let report = |place: &str| instance.plugin.note_defect(place);
     let code = contain(refusal, report, || body(instance));
     contain(
         code,
         |_| {},
         || {
             if instance.is_on_broker_thread() {
+                panicked_at().iter().for_each(|place| instance.plugin.note_defect(place));
                 // SAFETY: this is the broker's main thread, inside a callback.
                 instance.plugin.write_log(&unsafe { Host::on_its_own_thread() });
             }
@@ -87,6 +105,7 @@ unsafe extern "C" fn basic_auth(_: c_int, data: *mut c_void, userdata: *mut c_vo
     // SAFETY: the broker calls with the registered instance and a login event.
     unsafe {
         called(userdata, refusal, |instance| {
+            defect::place("basic_auth");
             let Some(login) = Login::read(data) else { return refusal };
             let on_broker_thread = instance.is_on_broker_thread();
             if on_broker_thread {
@@ -107,6 +126,7 @@ unsafe extern "C" fn acl_check(_: c_int, data: *mut c_void, userdata: *mut c_voi
     // SAFETY: the broker calls with the registered instance and an ACL event.
     unsafe {
         called(userdata, refusal, |instance| {
+            defect::place("acl_check");
             let Some(check) = AccessCheck::read(data) else { return refusal };
             if check.action.access == Access::Write && instance.is_on_broker_thread() {
                 instance.plugin.look_up_if_overdue();
@@ -127,6 +147,7 @@ pub unsafe extern "C" fn control(_: c_int, data: *mut c_void, userdata: *mut c_v
     // SAFETY: the broker calls with the registered instance and a CONTROL event.
     unsafe {
         called(userdata, SUCCESS, |instance| {
+            defect::place("control");
             if let Some(command) = ControlMessage::read(data) {
                 instance.plugin.control(command.client.id(), command.payload);
                 instance.plugin.tick_if_overdue(&Host::on_its_own_thread());
@@ -156,6 +177,7 @@ unsafe extern "C" fn tick(_: c_int, _: *mut c_void, userdata: *mut c_void) -> c_
             if let Some(bell) = &instance.bell {
                 bell.answer();
             }
+            defect::place("tick");
             instance.plugin.tick(&Host::on_its_own_thread());
             SUCCESS
         })
@@ -167,6 +189,7 @@ unsafe extern "C" fn connect(_: c_int, data: *mut c_void, userdata: *mut c_void)
     // SAFETY: the broker calls with the registered instance and a CONNECT event.
     unsafe {
         called(userdata, SUCCESS, |instance| {
+            defect::place("connect");
             if let Some((client, username)) = client_and_username(data) {
                 instance.plugin.connected(&client, username.as_deref());
             }
@@ -180,6 +203,7 @@ unsafe extern "C" fn disconnect(_: c_int, data: *mut c_void, userdata: *mut c_vo
     // SAFETY: the broker calls with the registered instance and one of these two events.
     unsafe {
         called(userdata, SUCCESS, |instance| {
+            defect::place("disconnect");
             if let Some(handle) = handle(data) {
                 instance.plugin.left(handle);
             }
