@@ -13,6 +13,7 @@ use crate::api::{Api, Observer, Reply, Request};
 use crate::cache::{Cache, Key, Keyring, Lifetimes, Matter};
 use crate::clock::Clock;
 use crate::config::{CacheConfig, Config, Material};
+use crate::defect;
 use crate::dialect::Dialect;
 use crate::field::FieldLists;
 use crate::journal::Journal;
@@ -240,11 +241,13 @@ impl Crew {
     /// waits any more, the same question serves to see whether an endpoint that was out of service
     /// is back.
     fn fly(&self, jobs: Vec<(Job, Landing<'_>)>) {
+        defect::place("worker");
         let (jobs, landings): (Vec<_>, Vec<_>) = jobs.into_iter().unzip();
         let requests: Vec<_> = jobs.iter().map(|job| &job.request).collect();
         let asked = self.clock.now();
         match self.api.ask(&requests) {
             Ok(replies) => {
+                defect::place("answer");
                 for ((job, landing), reply) in jobs.iter().zip(landings).zip(replies) {
                     landing.land(Ok(self.keep(job, reply, asked)));
                 }

@@ -50,6 +50,7 @@ pub mod question;
 pub mod rules;
 
 pub mod clock;
+mod defect;
 pub mod form;
 pub mod journal;
 pub mod secret;

@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 
@@ -14,6 +15,7 @@ use crate::broker::Broker;
 use crate::cache::Key;
 use crate::clock::Clock;
 use crate::config::{Config, Material, Mistake};
+use crate::defect;
 use crate::engine::Engine;
 use crate::journal::Journal;
 use crate::local_users::LocalUsers;
@@ -89,6 +91,12 @@ pub struct Abilities {
     pub ring: Ring,
     /// Sees every request; a broker has nobody for that.
     pub observer: Option<Arc<dyn Observer>>,
+}
+
+/// Does one of several things; whether it was done. A panic must not keep the others from being
+/// done. It is reported like one in a worker.
+fn contained(thing: impl FnOnce()) -> bool {
+    catch_unwind(AssertUnwindSafe(thing)).is_ok()
 }
 
 impl Plugin {
@@ -227,10 +235,18 @@ impl Plugin {
 
     fn catch_up(&self, broker: &dyn Broker) {
         for (waiting, outcome) in self.logins.arrived() {
-            self.finish_login(broker, waiting, &outcome);
+            let placeholder = waiting.placeholder.clone();
+            if !contained(|| self.finish_login(broker, waiting, &outcome)) {
+                // Whoever cannot be told yes or no is not left waiting either.
+                self.logins.set_entering(None);
+                broker.close_by_username(&placeholder);
+            }
         }
         for finding in self.findings.take() {
-            self.act_on(broker, finding);
+            let admission = finding.admission();
+            if !contained(|| self.act_on(broker, finding)) {
+                self.postpone(&admission);
+            }
         }
         self.finish_commands(broker);
         self.check_due();
@@ -239,7 +255,9 @@ impl Plugin {
     /// SIGHUP: reads certificates, secret headers and the local users' file again. Cached answers
     /// stay; each has its lifetime. The broker goes on to ask about every session anew.
     pub fn reload(&self) {
+        // First, since a broker that asks about every session must be told of each that it stays.
         self.pulse.reload();
+        defect::place("reload");
         self.reload_material();
         let Some(users) = &self.local_users else { return };
         let path = users.path().display();
@@ -280,9 +298,11 @@ impl Plugin {
         self.subscriptions.end(handle);
     }
 
-    /// Notes a panic that was contained in a callback.
-    pub fn note_defect(&self, what: &str) {
-        log::error!(logger: *self.journal, "{what}; what was asked is refused");
+    /// Notes a panic that was contained.
+    pub fn note_defect(&self, place: &str) {
+        self.journal.seldom(Level::Error, "defect", || {
+            format!("internal error at {place}; what was asked is refused")
+        });
     }
 
     /// Whether lines wait to be written.

@@ -154,6 +154,8 @@ where
     /// Starts a flight for each of these questions that is not on its way yet: somebody is about
     /// to wait for them. As many as leave half of the queue free go before what nobody waits for.
     pub fn ask_ahead(&self, questions: impl Iterator<Item = (K, J)>) {
+        // Before the lock, so that nobody waits for whatever work this is.
+        let questions: Vec<_> = questions.collect();
         let mut state = lock(&self.shared.state);
         if state.closed {
             return;

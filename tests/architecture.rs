@@ -31,7 +31,7 @@ const LAYERS: &[&[&str]] = &[
     &["policy", "field", "tally", "dialect"],
     &["answer"],
     &["rules"],
-    &["question", "clock", "form", "secret", "sync"],
+    &["question", "clock", "defect", "form", "secret", "sync"],
 ];
 
 /// Every source file, with the top-level module that it belongs to.

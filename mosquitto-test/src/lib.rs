@@ -10,6 +10,7 @@
 //! | [`program`] | an example API in another language |
 //! | [`command`] | the plugin's command, run to its end |
 //! | [`relay`] | what stands between the plugin and such an API |
+//! | [`soak`] | a crowd of clients for a long time, and an oracle that judges all they see |
 //! | [`tls`] | a private certificate authority |
 //! | [`watch`] | waiting for events, never for time |
 //!
@@ -46,6 +47,7 @@ pub mod nginx;
 pub mod program;
 pub mod raw;
 pub mod relay;
+pub mod soak;
 pub mod tls;
 pub mod watch;
 

@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 
 use crate::mqtt::Protocol;
-use crate::watch::PATIENCE;
+use crate::watch::{PATIENCE, patience};
 
 /// A TCP connection that sends what it is given and reads packet by packet.
 pub struct RawClient {
@@ -16,7 +16,7 @@ impl RawClient {
     pub fn connect_to(port: u16) -> RawClient {
         let stream =
             TcpStream::connect(("127.0.0.1", port)).expect("the broker accepts connections");
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(patience())).unwrap();
         stream.set_nodelay(true).unwrap();
         RawClient { stream }
     }

@@ -8,9 +8,10 @@ use super::bindings as mosquitto;
 use super::event::{
     AccessCheck, ControlMessage, Login, access_code, client_and_username, handle, login_code,
 };
-use super::guard::contain;
+use super::guard::{contain, has_panicked, panicked_at};
 use super::host::{self, Host};
 use crate::answer::Decision;
+use crate::defect;
 use crate::plugin::{Attempt, Plugin, Reply};
 use crate::question::{Access, Client as _};
 
@@ -24,6 +25,24 @@ pub struct Instance {
     pub reloaded: c_int,
     /// Wakes the broker; none where it can do nothing that would be worth waking it for.
     pub bell: Option<Arc<Bell>>,
+}
+
+impl Instance {
+    /// Ends every request and joins every thread; once more does nothing.
+    pub fn end(&self) {
+        self.plugin.shut_down();
+        // Last: what the workers leave behind still rings.
+        if let Some(bell) = &self.bell {
+            bell.close();
+        }
+    }
+}
+
+/// Whatever happens on the way out, no thread is left when the broker unloads the library.
+impl Drop for Instance {
+    fn drop(&mut self) {
+        self.end();
+    }
 }
 
 /// Which thread this is, in the cheapest of ways: every callback asks.
@@ -68,15 +87,16 @@ unsafe fn called(
     // SAFETY: as the caller says; the instance is shared between callbacks, never changed.
     let Some(instance) = (unsafe { userdata.cast::<Instance>().as_ref() }) else { return refusal };
     let on_broker_thread = this_thread() == instance.main;
-    let report = |place: &str| instance.plugin.note_defect(&format!("internal error at {place}"));
+    let report = |place: &str| instance.plugin.note_defect(place);
     let code = contain(refusal, report, || body(instance, on_broker_thread));
-    if on_broker_thread && instance.plugin.has_log_lines() {
+    if on_broker_thread && (instance.plugin.has_log_lines() || has_panicked()) {
         // SAFETY: this is the broker's main thread, inside a callback.
         let host = unsafe { Host::on_its_own_thread() };
         return contain(
             code,
             |_| {},
             || {
+                panicked_at().iter().for_each(|place| instance.plugin.note_defect(place));
                 instance.plugin.write_log(&host);
                 code
             },
@@ -90,6 +110,7 @@ unsafe extern "C" fn basic_auth(_: c_int, data: *mut c_void, userdata: *mut c_vo
     // SAFETY: the broker calls with the registered instance and a login event.
     unsafe {
         called(userdata, refusal, |instance, on_broker_thread| {
+            defect::place("basic_auth");
             let Some(login) = Login::read(data) else { return refusal };
             if on_broker_thread {
                 instance.plugin.tick_if_overdue(&Host::on_its_own_thread());
@@ -109,6 +130,7 @@ unsafe extern "C" fn acl_check(_: c_int, data: *mut c_void, userdata: *mut c_voi
     // SAFETY: the broker calls with the registered instance and an ACL event.
     unsafe {
         called(userdata, refusal, |instance, on_broker_thread| {
+            defect::place("acl_check");
             let Some(check) = AccessCheck::read(data) else { return refusal };
             if check.action.access == Access::Write && on_broker_thread {
                 instance.plugin.look_up_if_overdue();
@@ -128,6 +150,7 @@ pub unsafe extern "C" fn control(_: c_int, data: *mut c_void, userdata: *mut c_v
     // SAFETY: the broker calls with the registered instance and a CONTROL event.
     unsafe {
         called(userdata, SUCCESS, |instance, _| {
+            defect::place("control");
             if let Some(command) = ControlMessage::read(data) {
                 instance.plugin.control(command.client.id(), command.payload);
                 instance.plugin.tick_if_overdue(&Host::on_its_own_thread());
@@ -157,6 +180,7 @@ unsafe extern "C" fn tick(_: c_int, _: *mut c_void, userdata: *mut c_void) -> c_
             if let Some(bell) = &instance.bell {
                 bell.answer();
             }
+            defect::place("tick");
             instance.plugin.tick(&Host::on_its_own_thread());
             SUCCESS
         })
@@ -168,6 +192,7 @@ unsafe extern "C" fn connect(_: c_int, data: *mut c_void, userdata: *mut c_void)
     // SAFETY: the broker calls with the registered instance and a CONNECT event.
     unsafe {
         called(userdata, SUCCESS, |instance, _| {
+            defect::place("connect");
             if let Some((client, username)) = client_and_username(data) {
                 instance.plugin.connected(&client, username.as_deref());
             }
@@ -181,6 +206,7 @@ unsafe extern "C" fn disconnect(_: c_int, data: *mut c_void, userdata: *mut c_vo
     // SAFETY: the broker calls with the registered instance and one of these two events.
     unsafe {
         called(userdata, SUCCESS, |instance, _| {
+            defect::place("disconnect");
             if let Some(handle) = handle(data) {
                 instance.plugin.left(handle);
             }

@@ -9,12 +9,13 @@ use super::bell::Bell;
 use super::bindings as mosquitto;
 use super::callback::{Instance, callbacks, control, this_thread};
 use super::descriptors;
-use super::guard::{contain, hide_panic_messages};
+use super::guard::{contain, hide_panic_messages, panicked_at};
 use super::host::{self, Host};
 use super::thread::spawn;
 use crate::broker::Broker as _;
 use crate::clock::SystemClock;
 use crate::config;
+use crate::defect;
 use crate::plugin::{Abilities, CONTROL_TOPIC, Plugin};
 
 /// The version of the plugin interface that this library speaks; all supported brokers offer it.
@@ -61,6 +62,7 @@ pub unsafe extern "C" fn mosquitto_plugin_init(
     let report = |place: &str| host.log(Level::Error, &format!("internal error at {place}"));
     contain(INVALID, report, || {
         hide_panic_messages();
+        defect::place("plugin_init");
         descriptors::make_room();
         // SAFETY: the broker hands over its options.
         let options = unsafe { read_options(options, count) };
@@ -116,11 +118,9 @@ pub unsafe extern "C" fn mosquitto_plugin_cleanup(
         }
         // SAFETY: this is the pointer that init made, handed back for the last time.
         let instance = unsafe { Box::from_raw(userdata.cast::<Instance>()) };
-        instance.plugin.shut_down();
-        // Last: what the workers leave behind still rings.
-        if let Some(bell) = &instance.bell {
-            bell.close();
-        }
+        defect::place("plugin_cleanup");
+        instance.end();
+        panicked_at().iter().for_each(|place| instance.plugin.note_defect(place));
         instance.plugin.write_log(&host);
         SUCCESS
     })

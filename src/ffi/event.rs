@@ -8,6 +8,9 @@ use crate::answer::Decision;
 use crate::plugin::Reply;
 use crate::question::{Access, Action, CertificatePart, Client};
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
+
 /// What a login event holds.
 pub struct Login<'a> {
     pub client: BrokerClient<'a>,

@@ -8,6 +8,7 @@ use super::{Ground, Plugin};
 use crate::answer::{Decision, Outcome, Terms, Verdict};
 use crate::broker::Broker;
 use crate::config::{EmptyCredentials, PasswordEncoding, UnavailableReply};
+use crate::defect;
 use crate::login::Waiting;
 use crate::policy::{self, OnError};
 use crate::pool::{Asked, Ticket};
@@ -222,6 +223,7 @@ impl Plugin {
 
     /// Finishes a login that waited. The client may have left meanwhile; then nobody hears it.
     pub(super) fn finish_login(&self, broker: &dyn Broker, waiting: Waiting, outcome: &Outcome) {
+        defect::place("finish_login");
         if let Err(failure) = outcome {
             self.report(failure);
         }

@@ -12,6 +12,7 @@ use super::Plugin;
 use super::access::{Who, holder};
 use crate::cache::Key;
 use crate::clock::Clock;
+use crate::defect;
 use crate::field::Field;
 use crate::question::{About, Action, Kind, Question};
 use crate::subscriptions::Portrait;
@@ -64,6 +65,7 @@ impl Plugin {
         }
         let subscribers = self.subscriptions.of(action.topic, MOST);
         let unknown = subscribers.iter().filter(|portrait| {
+            defect::place("fan_out");
             let portrait: &Portrait = portrait;
             let standing = self.sessions.standing(holder(portrait, &portrait.username));
             let standing = &standing.unwrap_or_default();

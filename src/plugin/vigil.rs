@@ -8,8 +8,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::Plugin;
-use crate::answer::{Outcome, Terms, Verdict};
+use crate::answer::{Failure, Outcome, Terms, Verdict};
 use crate::broker::Broker;
+use crate::defect;
+use crate::login::Arrivals;
 use crate::pool::Ticket;
 use crate::question::Question;
 use crate::sessions::Admission;
@@ -25,6 +27,41 @@ const JITTER: f64 = 0.10;
 pub struct Finding {
     admission: Admission,
     outcome: Outcome,
+}
+
+/// A client's being asked about. Dropped without a word, as after a panic, it is a failure, after
+/// which the client is asked about again: nobody stays in because a check was lost.
+struct Check {
+    findings: Arc<Arrivals<Finding>>,
+    /// Where it counts as under way.
+    under_way: Option<Arc<AtomicUsize>>,
+    admission: Option<Admission>,
+}
+
+impl Check {
+    fn conclude(mut self, outcome: Outcome) {
+        self.bring(outcome);
+    }
+
+    fn bring(&mut self, outcome: Outcome) {
+        let Some(admission) = self.admission.take() else { return };
+        if let Some(under_way) = &self.under_way {
+            under_way.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.findings.bring(Finding { admission, outcome });
+    }
+}
+
+impl Drop for Check {
+    fn drop(&mut self) {
+        self.bring(Err(Failure::Internal));
+    }
+}
+
+impl Finding {
+    pub fn admission(&self) -> Admission {
+        self.admission.clone()
+    }
 }
 
 impl Plugin {
@@ -56,7 +93,7 @@ impl Plugin {
                     self.checks_under_way.fetch_add(1, Ordering::Relaxed);
                     self.watch(admission, ticket, Some(Arc::clone(&self.checks_under_way)));
                 }
-                None => self.sessions.postpone(&admission, self.clock.now() + RETRY),
+                None => self.postpone(&admission),
             }
         }
     }
@@ -68,18 +105,23 @@ impl Plugin {
         }
     }
 
+    /// Has the client asked about again before long.
+    pub(super) fn postpone(&self, admission: &Admission) {
+        self.sessions.postpone(admission, self.clock.now() + RETRY);
+    }
+
     fn watch(&self, admission: Admission, ticket: Ticket, under_way: Option<Arc<AtomicUsize>>) {
         let findings = Arc::clone(&self.findings);
+        let check = Check { findings, under_way, admission: Some(admission) };
         ticket.watch(move |outcome| {
-            if let Some(under_way) = under_way {
-                under_way.fetch_sub(1, Ordering::Relaxed);
-            }
-            findings.bring(Finding { admission, outcome });
+            defect::place("recheck");
+            check.conclude(outcome);
         });
     }
 
     /// Acts on what asking again came to.
     pub(super) fn act_on(&self, broker: &dyn Broker, finding: Finding) {
+        defect::place("finding");
         let Finding { admission, outcome } = finding;
         if !self.sessions.holds(&admission) {
             return;
@@ -101,7 +143,7 @@ impl Plugin {
                 );
                 broker.disconnect(id);
             }
-            Err(_) => self.sessions.postpone(&admission, self.clock.now() + RETRY),
+            Err(_) => self.postpone(&admission),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::process::Output;
 use std::time::Instant;
 
 use mosquitto_test::prelude::*;
-use mosquitto_test::watch::PATIENCE;
+use mosquitto_test::watch::{PATIENCE, patience};
 use serde_json::{Value, json};
 
 /// Both routes, so that a client can log in before its ACL checks are looked at.
@@ -70,7 +70,7 @@ pub fn wait_for_failure(broker: &Broker, why: &str, about: &str) {
 pub fn eventually(what: &str, mut works: impl FnMut() -> bool) {
     let started = Instant::now();
     while !works() {
-        assert!(started.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
+        assert!(started.elapsed() < patience(), "{what}: not within {PATIENCE:?}");
     }
 }
 
