@@ -11,7 +11,8 @@ use crate::answer::Failure;
 use crate::clock::Clock;
 use crate::config::{Config, Material};
 use crate::journal::Journal;
-use crate::tally::Tally;
+use crate::question::Kind;
+use crate::tally::{Route, Tally};
 
 mod breaker;
 mod client;
@@ -41,6 +42,15 @@ pub struct Api {
     tally: Arc<Tally>,
 }
 
+/// How an endpoint does.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Health {
+    pub origin: String,
+    pub in_service: bool,
+    /// How often it was put out of service.
+    pub outages: u64,
+}
+
 impl Api {
     #[must_use]
     pub fn new(
@@ -54,11 +64,15 @@ impl Api {
         Self { endpoints: origins.map(endpoint).collect(), journal, clock, tally }
     }
 
-    /// Each endpoint, and whether it is in service.
+    /// How each endpoint does.
     #[must_use]
-    pub fn endpoints(&self) -> Vec<(String, bool)> {
-        let state = |e: &Endpoint| (e.origin.clone(), e.breaker.in_service());
-        self.endpoints.iter().map(state).collect()
+    pub fn endpoints(&self) -> Vec<Health> {
+        let health = |endpoint: &Endpoint| Health {
+            origin: endpoint.origin.clone(),
+            in_service: endpoint.breaker.in_service(),
+            outages: endpoint.breaker.outages(),
+        };
+        self.endpoints.iter().map(health).collect()
     }
 
     /// Whether any endpoint is worth asking.
@@ -99,8 +113,14 @@ impl Api {
 
     fn ask_one(&self, endpoint: &Endpoint, requests: &[&Request]) -> Result<Vec<Reply>, Failure> {
         let asked = self.clock.now();
-        let outcome = endpoint.ask(requests, self.clock.unix_time());
+        let under_way = self.tally.request();
+        let response = endpoint.send(requests);
         let now = self.clock.now();
+        drop(under_way);
+        let status = response.as_ref().ok().map(|response| response.status);
+        self.tally.requested(route(requests), status, now.duration_since(asked));
+        let outcome = response
+            .and_then(|response| endpoint.read(requests, &response, self.clock.unix_time()));
         match &outcome {
             Ok(_) => self.tally.answered(),
             Err(failure) => self.tally.failed(failure),
@@ -160,5 +180,17 @@ impl Api {
     /// Cuts short what is under way, and refuses what comes later.
     pub fn interrupt(&self) {
         self.endpoints.iter().for_each(Endpoint::interrupt);
+    }
+}
+
+/// Where these questions go.
+fn route(requests: &[&Request]) -> Route {
+    match requests {
+        [request] => match request.kind {
+            Kind::Login => Route::User,
+            Kind::Superuser => Route::Superuser,
+            Kind::Access => Route::Acl,
+        },
+        _ => Route::AclBatch,
     }
 }

@@ -12,6 +12,7 @@ use crate::answer::{Answer, Verdict};
 use crate::clock::Clock;
 use crate::config::Lifetime;
 use crate::question::{Kind, Question};
+use crate::tally::Miss;
 
 mod key;
 mod outdated;
@@ -48,6 +49,12 @@ impl Lifetimes {
             Kind::Superuser | Kind::Access => &self.access,
         }
     }
+
+    /// Why an answer of this kind would not be there. The API may have some kept all the same.
+    fn why_absent(&self, kind: Kind) -> Miss {
+        let Lifetime { allow, deny, .. } = self.of(kind);
+        if allow.is_zero() && deny.is_zero() { Miss::NotKept } else { Miss::Absent }
+    }
 }
 
 /// Answers by key. Holds neither questions nor credentials.
@@ -76,9 +83,13 @@ struct Backstop {
     stale: Duration,
 }
 
+/// For how long an answer stays past its life, but no longer than that was: a miss can then tell that
+/// it has expired.
+const LINGER: Duration = Duration::from_secs(60);
+
 impl moka::Expiry<Key, Arc<Entry>> for Backstop {
     fn expire_after_create(&self, _: &Key, entry: &Arc<Entry>, _: Instant) -> Option<Duration> {
-        Some(entry.life + self.stale)
+        Some(entry.life + self.stale.max(entry.life.min(LINGER)))
     }
 
     fn expire_after_update(
@@ -142,14 +153,26 @@ impl Cache {
     /// The answer to the question that has this key, if it is still alive.
     #[must_use]
     pub fn get(&self, key: &Key, question: &Question<'_>) -> Option<Hit> {
-        let entry = self.entries.get(key)?;
+        self.look(key, question).ok()
+    }
+
+    /// The same.
+    ///
+    /// # Errors
+    /// There is none, and why.
+    pub fn look(&self, key: &Key, question: &Question<'_>) -> Result<Hit, Miss> {
+        let Some(entry) = self.entries.get(key) else {
+            return Err(self.lifetimes.why_absent(question.kind()));
+        };
         if self.outdated.covers(question, entry.asked) {
-            return None;
+            return Err(Miss::Outdated);
         }
         let age = self.clock.now().duration_since(entry.asked);
-        let alive = age < entry.life;
-        let refresh = || self.refresh_ahead && entry.is_due(age);
-        alive.then(|| Hit { answer: entry.answer.clone(), refresh: refresh() })
+        if age >= entry.life {
+            return Err(Miss::Expired);
+        }
+        let refresh = self.refresh_ahead && entry.is_due(age);
+        Ok(Hit { answer: entry.answer.clone(), refresh })
     }
 
     /// The answer under this key was asked for again, in vain: a use in a second may try anew.
@@ -360,6 +383,24 @@ mod tests {
             assert!(!hit.refresh);
             clock.advance(Duration::from_millis(50));
         }
+    }
+
+    #[test]
+    fn a_miss_says_why() {
+        let (cache, clock) = cache(LIFETIMES);
+        let why = |cache: &Cache, key| with_question(|question| cache.look(key, question)).err();
+        let key = Key::from_number(1);
+        assert_eq!(why(&cache, &key), Some(Miss::Absent));
+        cache.store(key, Kind::Login, Answer::ALLOW, None, clock.now());
+        assert_eq!(why(&cache, &key), None);
+        clock.advance(LIFETIMES.login.allow);
+        assert_eq!(why(&cache, &key), Some(Miss::Expired));
+        cache.outdate(Matter::default());
+        assert_eq!(why(&cache, &key), Some(Miss::Outdated));
+        let nothing = Lifetime { deny: Duration::ZERO, ..lifetime(0) };
+        let nothing = Lifetimes { login: lifetime(30), access: nothing, stale: Duration::ZERO };
+        let cache = Cache::new(nothing, true, 1 << 20, clock);
+        assert_eq!(why(&cache, &key), Some(Miss::NotKept));
     }
 
     #[test]

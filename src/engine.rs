@@ -9,14 +9,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::answer::{Answer, Failure};
-use crate::api::{Api, Reply, Request};
+use crate::api::{Api, Health, Reply, Request};
 use crate::cache::{Cache, Key, Keyring, Lifetimes, Matter};
 use crate::clock::Clock;
 use crate::config::{CacheConfig, Config, Material};
 use crate::dialect::Dialect;
 use crate::field::FieldLists;
 use crate::journal::Journal;
-use crate::pool::{Asked, Batching, Landing, Pool, Spawn, Ticket};
+use crate::pool::{Asked, Batching, Landing, Load, Pool, Spawn, Ticket};
 use crate::question::{Kind, Question};
 use crate::tally::Tally;
 use crate::vault::{SealedQuestion, Vault};
@@ -42,10 +42,8 @@ pub struct Status {
     /// About how many answers are cached, and how many bytes they take.
     pub answers: u64,
     pub answers_bytes: u64,
-    /// How many questions wait for a worker.
-    pub queued: usize,
-    /// Each endpoint, and whether it is in service.
-    pub endpoints: Vec<(String, bool)>,
+    pub load: Load,
+    pub endpoints: Vec<Health>,
 }
 
 /// A question on its way to a worker, and where its answer goes.
@@ -101,15 +99,17 @@ impl Engine {
     #[must_use]
     pub fn ask(&self, key: Key, question: &Question<'_>) -> Asked {
         let job = || self.job(key, question);
-        if let Some(hit) = self.cache.get(&key, question) {
-            self.tally.hit();
-            if hit.refresh {
-                // The answer at hand is good; if there is no room, the next use tries again.
-                let _ = self.pool.ask_quietly(&key, job);
+        match self.cache.look(&key, question) {
+            Ok(hit) => {
+                self.tally.hit();
+                if hit.refresh {
+                    // The answer at hand is good; if there is no room, the next use tries again.
+                    let _ = self.pool.ask_quietly(&key, job);
+                }
+                return Asked::Now(Ok(hit.answer));
             }
-            return Asked::Now(Ok(hit.answer));
+            Err(why) => self.tally.missed(why),
         }
-        self.tally.missed();
         let stale = self.cache.stale(&key, question);
         if !self.api.in_service() {
             if self.api.wants_probe() {
@@ -173,12 +173,7 @@ impl Engine {
     #[must_use]
     pub fn status(&self) -> Status {
         let (answers, answers_bytes) = self.cache.size();
-        Status {
-            answers,
-            answers_bytes,
-            queued: self.pool.waiting(),
-            endpoints: self.api.endpoints(),
-        }
+        Status { answers, answers_bytes, load: self.pool.load(), endpoints: self.api.endpoints() }
     }
 
     /// The question, for asking it again by [`Engine::ask_sealed`].

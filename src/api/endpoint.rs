@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::breaker::Breaker;
-use super::client::Client;
+use super::client::{Client, Response};
 use super::reply::{self, Reply};
 use super::wire::{self, Request};
 use crate::answer::Failure;
@@ -43,21 +43,34 @@ impl Endpoint {
         }
     }
 
-    /// Asks these questions, in one request if there are several: then all are answered, or none.
-    /// `unix_time` is now.
+    /// Sends these questions, in one request if there are several: then all are answered, or none.
     ///
     /// # Errors
-    /// This endpoint did not answer.
-    pub fn ask(&self, requests: &[&Request], unix_time: Duration) -> Result<Vec<Reply>, Failure> {
+    /// No response came.
+    pub fn send(&self, requests: &[&Request]) -> Result<Response, Failure> {
         // A question is only asked where its kind has a route.
         if let [request] = requests {
             let url = self.urls.of(request.kind).ok_or(Failure::Internal)?;
-            let response = self.client.ask(url, request.body.expose())?;
-            return Ok(vec![reply::read(request.kind, &response, &self.dialect, unix_time)?]);
+            return self.client.ask(url, request.body.expose());
         }
         let url = self.urls.batch.as_deref().ok_or(Failure::Internal)?;
-        let response = self.client.ask(url, wire::batch(requests).expose())?;
-        reply::read_batch(&response, requests.len())
+        self.client.ask(url, wire::batch(requests).expose())
+    }
+
+    /// What the response to these questions says. `unix_time` is now.
+    ///
+    /// # Errors
+    /// This endpoint did not answer.
+    pub fn read(
+        &self,
+        requests: &[&Request],
+        response: &Response,
+        unix_time: Duration,
+    ) -> Result<Vec<Reply>, Failure> {
+        if let [request] = requests {
+            return Ok(vec![reply::read(request.kind, response, &self.dialect, unix_time)?]);
+        }
+        reply::read_batch(response, requests.len())
     }
 
     /// Lets go of connections that may lead to a host that is gone.

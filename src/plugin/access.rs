@@ -9,6 +9,7 @@ use crate::policy;
 use crate::question::{About, Access, Action, Client, Kind, Question};
 use crate::rules::{Names, Permission};
 use crate::sessions::{Holder, Standing};
+use crate::tally::Denial;
 
 /// Who wants to do something, and what is known of it without asking.
 #[derive(Clone, Copy)]
@@ -46,7 +47,7 @@ impl Plugin {
             return Decision::Allow;
         }
         if action.access == Access::Write && is_will_of_nobody(client, username) {
-            return Decision::Deny;
+            return self.deny_access(Denial::NotLetIn);
         }
         match username {
             Some(name) if self.logins.is_placeholder(name) => {
@@ -55,7 +56,7 @@ impl Plugin {
                 match self.enter(client, name) {
                     Some(own) => self.access_of(client, Some(&own), action, on_broker_thread),
                     // It waits, or waited in vain; either way nobody has let it in.
-                    None => Decision::Deny,
+                    None => self.deny_access(Denial::NotLetIn),
                 }
             }
             _ => self.access_of(client, username, action, on_broker_thread),
@@ -70,14 +71,14 @@ impl Plugin {
         on_broker_thread: bool,
     ) -> Decision {
         if self.is_special(client.id()) || username.is_some_and(|name| self.is_special(name)) {
-            return Decision::Deny;
+            return self.deny_access(Denial::SpecialChars);
         }
         let config = &self.config;
         let stand_in = config.anonymous_username.as_deref().or(config.anonymous_access.as_deref());
         let Some(username) = username.or(stand_in) else {
             return match config.empty_credentials {
                 EmptyCredentials::Own => Decision::Defer,
-                EmptyCredentials::Deny => Decision::Deny,
+                EmptyCredentials::Deny => self.deny_access(Denial::EmptyCredentials),
             };
         };
         if action.access == Access::Subscribe {
@@ -98,8 +99,17 @@ impl Plugin {
                 LocalUsersAcl::Allow => Decision::Allow,
                 LocalUsersAcl::Defer => Decision::Defer,
             },
-            _ => self.access_by_rules(who, action).unwrap_or_else(|| self.ask_access(who, action)),
+            _ => match self.access_by_rules(who, action) {
+                Some(Decision::Deny) => self.deny_access(Denial::Rule),
+                Some(decision) => decision,
+                None => self.ask_access(who, action),
+            },
         }
+    }
+
+    fn deny_access(&self, why: Denial) -> Decision {
+        self.tally.denied(Kind::Access, why);
+        Decision::Deny
     }
 
     /// A name with a wildcard in it could pass for a topic filter where the API builds one from it.
@@ -133,22 +143,25 @@ impl Plugin {
             return Decision::Allow;
         }
         let has_rules = who.standing.terms.as_ref().is_some_and(|terms| terms.rules.is_some());
-        let outcome = if ruling(who, action) == Some(Permission::Deny) {
-            Ok(Answer::DENY)
+        let (outcome, why) = if ruling(who, action) == Some(Permission::Deny) {
+            (Ok(Answer::DENY), Denial::Rule)
         } else if self.has_route(Kind::Access) {
-            self.ask_access_route(who, action)
+            (self.ask_access_route(who, action), Denial::Api)
         } else if has_rules {
-            Ok(Answer::DENY)
+            (Ok(Answer::DENY), Denial::NoRule)
         } else if is_queued_for_later(who, action) {
-            Ok(Answer::ALLOW)
+            (Ok(Answer::ALLOW), Denial::Api)
         } else {
-            Ok(Answer::IGNORE)
+            (Ok(Answer::IGNORE), Denial::Api)
         };
         let outcome = match (outcome, is_superuser) {
             (Ok(answer), Err(failure)) if answer.verdict != Verdict::Allow => Err(failure),
             (outcome, _) => outcome,
         };
-        policy::decide(Kind::Access, &outcome, self.config.on_error)
+        match policy::decide(Kind::Access, &outcome, self.config.on_error) {
+            Decision::Deny => self.deny_access(why),
+            decision => decision,
+        }
     }
 
     /// Whether the user is a superuser. Once that is known, it holds for as long as the client is

@@ -13,6 +13,7 @@ use crate::broker::Broker;
 use crate::pool::Ticket;
 use crate::question::Question;
 use crate::sessions::Admission;
+use crate::tally::Kick;
 
 /// When a client is asked about again after the API failed.
 const RETRY: Duration = Duration::from_secs(2);
@@ -99,6 +100,7 @@ impl Plugin {
                     logger: *self.journal,
                     "disconnected {id:?}: the API {verb} its login"
                 );
+                self.tally.kicked(Kick::Revoked);
                 broker.disconnect(id);
             }
             Err(_) => self.sessions.postpone(&admission, self.clock.now() + RETRY),
