@@ -137,11 +137,16 @@ impl Cache {
         self.outdated.declare(matter, self.clock.now());
     }
 
-    /// About how many answers are kept, and how many bytes they take.
+    /// About how many answers are kept, and how many bytes they take, as of when the cache was last
+    /// tidied up: a use in 300 ms does it.
     #[must_use]
     pub fn size(&self) -> (u64, u64) {
-        self.entries.run_pending_tasks();
         (self.entries.entry_count(), self.entries.weighted_size())
+    }
+
+    /// Lets go of what has expired. That may take long, and is for no thread that somebody waits for.
+    pub fn tidy_up(&self) {
+        self.entries.run_pending_tasks();
     }
 
     /// Whether answers about topics are kept at all, as far as can be told.

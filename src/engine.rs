@@ -176,6 +176,12 @@ impl Engine {
         Status { answers, answers_bytes, load: self.pool.load(), endpoints: self.api.endpoints() }
     }
 
+    /// Has the cache let go of what has expired, so that [`Engine::status`] is exact; not for the
+    /// broker's thread.
+    pub fn tidy_up(&self) {
+        self.cache.tidy_up();
+    }
+
     /// The question, for asking it again by [`Engine::ask_sealed`].
     #[must_use]
     pub fn seal(&self, question: &Question<'_>) -> Option<SealedQuestion> {

@@ -38,8 +38,8 @@ pub static TOPICS: &[Topic] = &[
     topic!("cache/misses", "questions whose answer was not", |s| {
         s.counts.misses.iter().map(|(_, count)| count).sum()
     }),
-    topic!("cache/entries", "answers in the cache, about, now", |s| s.answers),
-    topic!("cache/bytes", "memory that they take, about, now", |s| s.answers_bytes),
+    topic!("cache/entries", "answers in the cache, about, when it was last used", |s| s.answers),
+    topic!("cache/bytes", "bytes that they take", |s| s.answers_bytes),
     topic!("requests/answered", "requests that the API answered", |s| s.counts.answers),
     topic!("requests/failed", "requests that failed", |s| {
         s.counts.failures.iter().map(|(_, count)| count).sum()

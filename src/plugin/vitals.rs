@@ -56,7 +56,10 @@ pub fn serve(
 ) -> Result<Option<Server>, Mistake> {
     let Some(address) = address else { return Ok(None) };
     let (vitals, clock) = (Arc::clone(vitals), Arc::clone(clock));
-    let page = Box::new(move || metrics::text(&vitals.snapshot()));
+    let page = Box::new(move || {
+        vitals.engine.tidy_up();
+        metrics::text(&vitals.snapshot())
+    });
     let problem = |error| {
         Mistake::overall(format!("option metrics_listen: cannot listen on {address} ({error})"))
     };

@@ -70,7 +70,7 @@ impl Drop for Process {
 /// returns when the broker runs or has given up.
 pub(super) fn launch(config: &BrokerConfig) -> (Vec<u16>, Process) {
     const PORT_TAKEN: [&str; 2] =
-        ["Address already in use", "Unable to create websockets listener"];
+        ["Error: Address already in use", "Unable to create websockets listener"];
     for _ in 0..5 {
         let ports = free_ports(config.listener_count());
         config.file("mosquitto.conf", config.render(&ports));

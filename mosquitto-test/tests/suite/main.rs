@@ -37,6 +37,7 @@ mod lifetimes;
 mod local_users;
 mod login;
 mod material;
+mod metrics;
 mod mount_point;
 mod names;
 mod node_red;
