@@ -155,17 +155,29 @@ impl Cache {
         self.keeps_access.load(Ordering::Relaxed)
     }
 
-    /// The answer to the question that has this key, if it is still alive.
-    #[must_use]
-    pub fn get(&self, key: &Key, question: &Question<'_>) -> Option<Hit> {
-        self.look(key, question).ok()
-    }
-
-    /// The same.
+    /// The answer to the question that has this key, for whoever then sees to its refresh.
     ///
     /// # Errors
-    /// There is none, and why.
+    /// It is not known, and why.
     pub fn look(&self, key: &Key, question: &Question<'_>) -> Result<Hit, Miss> {
+        let (entry, age) = self.alive(key, question)?;
+        let refresh = self.refresh_ahead && entry.is_due(age);
+        Ok(Hit { answer: entry.answer.clone(), refresh })
+    }
+
+    /// The same answer, for whoever only wants to know: its refresh stays due.
+    #[must_use]
+    pub fn known(&self, key: &Key, question: &Question<'_>) -> Option<Answer> {
+        self.alive(key, question).ok().map(|(entry, _)| entry.answer.clone())
+    }
+
+    /// Whether there is such an answer.
+    #[must_use]
+    pub fn knows(&self, key: &Key, question: &Question<'_>) -> bool {
+        self.alive(key, question).is_ok()
+    }
+
+    fn alive(&self, key: &Key, question: &Question<'_>) -> Result<(Arc<Entry>, Duration), Miss> {
         let Some(entry) = self.entries.get(key) else {
             return Err(self.lifetimes.why_absent(question.kind()));
         };
@@ -173,11 +185,7 @@ impl Cache {
             return Err(Miss::Outdated);
         }
         let age = self.clock.now().duration_since(entry.asked);
-        if age >= entry.life {
-            return Err(Miss::Expired);
-        }
-        let refresh = self.refresh_ahead && entry.is_due(age);
-        Ok(Hit { answer: entry.answer.clone(), refresh })
+        if age < entry.life { Ok((entry, age)) } else { Err(Miss::Expired) }
     }
 
     /// The answer under this key was asked for again, in vain: a use in a second may try anew.
@@ -286,7 +294,7 @@ mod tests {
     }
 
     fn get(cache: &Cache, key: &Key) -> Option<Hit> {
-        with_question(|question| cache.get(key, question))
+        with_question(|question| cache.look(key, question)).ok()
     }
 
     fn stale(cache: &Cache, key: &Key) -> Option<Answer> {
@@ -363,6 +371,19 @@ mod tests {
         let first = first.unwrap();
         assert!(first >= half.mul_f64(1.0 - Jitter::SHARE) && first <= half + step, "{first:?}");
         assert!((2..=14).contains(&due), "due {due} times");
+    }
+
+    #[test]
+    fn whoever_only_wants_to_know_leaves_the_refresh_to_others() {
+        let (cache, clock) = cache(LIFETIMES);
+        let key = Key::from_number(1);
+        cache.store(key, Kind::Login, Answer::ALLOW, None, clock.now());
+        clock.advance(LIFETIMES.login.allow.mul_f64(REFRESH_FROM));
+        with_question(|question| {
+            assert!(cache.knows(&key, question));
+            assert_eq!(cache.known(&key, question), Some(Answer::ALLOW));
+        });
+        assert!(get(&cache, &key).unwrap().refresh);
     }
 
     #[test]

@@ -117,7 +117,7 @@ impl Engine {
             }
             return Asked::Now(stale.ok_or(Failure::OutOfService));
         }
-        let known = || self.cache.get(&key, question).map(|hit| hit.answer);
+        let known = || self.cache.known(&key, question);
         match self.pool.ask(&key, known, job) {
             Asked::Later(ticket) => Asked::Later(ticket.or(stale)),
             Asked::Now(outcome) => Asked::Now(outcome.or_else(|failure| stale.ok_or(failure))),
@@ -128,7 +128,7 @@ impl Engine {
     /// still good. None: there is nothing to wait for.
     #[must_use]
     pub fn ask_again(&self, key: Key, question: &Question<'_>) -> Option<Ticket> {
-        if self.cache.get(&key, question).is_some() {
+        if self.cache.knows(&key, question) {
             return None;
         }
         self.pool.ask_quietly(&key, || self.job(key, question)).ok()
@@ -142,7 +142,7 @@ impl Engine {
         }
         self.pool.ask_ahead(questions.filter_map(|question| {
             let key = self.key(&question);
-            let unknown = self.cache.get(&key, &question).is_none();
+            let unknown = !self.cache.knows(&key, &question);
             unknown.then(|| (key, self.job(key, &question)))
         }));
     }
@@ -156,7 +156,7 @@ impl Engine {
     /// Whether the answer is known, or on its way.
     #[must_use]
     pub fn is_settled(&self, key: &Key, question: &Question<'_>) -> bool {
-        self.cache.get(key, question).is_some() || self.pool.is_under_way(key)
+        self.cache.knows(key, question) || self.pool.is_under_way(key)
     }
 
     /// Believes no answer to these questions any more that was asked for up to now.

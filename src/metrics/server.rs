@@ -258,12 +258,8 @@ mod tests {
         let running = start(|| "a 1\n".to_owned());
         let idle = running.connect();
         assert!(running.get().ends_with("a 1\n"));
-        let taken = Server::start(
-            running.address,
-            spawn,
-            running.clock.clone(),
-            Box::new(|| String::new()),
-        );
+        let taken =
+            Server::start(running.address, spawn, running.clock.clone(), Box::new(String::new));
         assert_eq!(taken.err().unwrap().kind(), ErrorKind::AddrInUse);
         running.server.shut_down();
         assert_eq!(rest(idle), "");

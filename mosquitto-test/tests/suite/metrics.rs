@@ -194,6 +194,22 @@ on_every_broker! {
         assert_eq!(value(&scrape, "cache_misses_total", &[("reason", "absent")]), 1.0);
     }
 
+    fn in_traffic_no_answer_expires(version) {
+        let api = api();
+        let (broker, metrics) = start(version, &api, &[("cache_acl_ttl", "3")]);
+        let ann = logged_in(&broker, Protocol::V5, "ann");
+        ann.subscribe("t").expect_granted();
+        let asked = |acc: u64| {
+            api.requests_to("/acl").iter().filter(|request| request.json()["acc"] == acc).count()
+        };
+        while asked(1) < 3 || asked(2) < 3 {
+            assert!(may_publish(&ann, "t"));
+            assert_eq!(ann.expect_message().0, "t");
+        }
+        assert_eq!(metrics.value("cache_misses_total", &[("reason", "expired")]), 0.0);
+        assert_eq!(metrics.value("cache_misses_total", &[]), 4.0, "a login, and three on the topic");
+    }
+
     fn failures_and_the_breaker_show(version) {
         let api = AuthServer::answering(|_| Reply::status(503));
         let breaker = [("breaker_failures", "2"), ("breaker_open_ms", "100")];
