@@ -97,24 +97,47 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// A name for each kind of failure.
+    pub const NAMES: &'static [&'static str] = &[
+        "unknown host",
+        "connection refused",
+        "unreachable",
+        "timed out",
+        "connection lost",
+        "TLS failed",
+        "failure status",
+        "broken answer",
+        "no answer yet",
+        "out of service",
+        "overloaded",
+        "stopping",
+        "internal error",
+    ];
+
+    /// Which of the names is this one's.
+    #[must_use]
+    pub fn kind(&self) -> usize {
+        match self {
+            Self::UnknownHost => 0,
+            Self::Refused => 1,
+            Self::Unreachable => 2,
+            Self::TimedOut => 3,
+            Self::ConnectionLost => 4,
+            Self::Tls(_) => 5,
+            Self::Status(_) => 6,
+            Self::BrokenAnswer(_) => 7,
+            Self::NotYet => 8,
+            Self::OutOfService => 9,
+            Self::Overloaded => 10,
+            Self::Stopping => 11,
+            Self::Internal => 12,
+        }
+    }
+
     /// A name for the kind of failure, the same for all of its details.
     #[must_use]
     pub fn name(&self) -> &'static str {
-        match self {
-            Self::UnknownHost => "unknown host",
-            Self::Refused => "connection refused",
-            Self::Unreachable => "unreachable",
-            Self::TimedOut => "timed out",
-            Self::ConnectionLost => "connection lost",
-            Self::Tls(_) => "TLS failed",
-            Self::Status(_) => "failure status",
-            Self::BrokenAnswer(_) => "broken answer",
-            Self::NotYet => "no answer yet",
-            Self::OutOfService => "out of service",
-            Self::Overloaded => "overloaded",
-            Self::Stopping => "stopping",
-            Self::Internal => "internal error",
-        }
+        Self::NAMES[self.kind()]
     }
 }
 

@@ -11,8 +11,9 @@ use crate::answer::Failure;
 use crate::clock::Clock;
 use crate::config::{Config, Material};
 use crate::journal::Journal;
+use crate::question::Kind;
 use crate::rules::Shelf;
-use crate::tally::Tally;
+use crate::tally::{Route, Tally};
 
 mod breaker;
 mod client;
@@ -49,6 +50,15 @@ pub struct Api {
     tally: Arc<Tally>,
 }
 
+/// How an endpoint does.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Health {
+    pub origin: String,
+    pub in_service: bool,
+    /// How often it was put out of service.
+    pub outages: u64,
+}
+
 impl Api {
     /// The `observer`, if there is one, sees every request.
     #[must_use]
@@ -65,11 +75,15 @@ impl Api {
         Self { endpoints, rules: Shelf::default(), journal, clock, tally }
     }
 
-    /// Each endpoint, and whether it is in service.
+    /// How each endpoint does.
     #[must_use]
-    pub fn endpoints(&self) -> Vec<(String, bool)> {
-        let state = |e: &Endpoint| (e.origin.clone(), e.breaker.in_service());
-        self.endpoints.iter().map(state).collect()
+    pub fn endpoints(&self) -> Vec<Health> {
+        let health = |endpoint: &Endpoint| Health {
+            origin: endpoint.origin.clone(),
+            in_service: endpoint.breaker.in_service(),
+            outages: endpoint.breaker.outages(),
+        };
+        self.endpoints.iter().map(health).collect()
     }
 
     /// Whether any endpoint is worth asking.
@@ -110,9 +124,12 @@ impl Api {
 
     fn ask_one(&self, endpoint: &Endpoint, requests: &[&Request]) -> Result<Vec<Reply>, Failure> {
         let asked = self.clock.now();
-        let mut outcome = endpoint.ask(requests, self.clock.unix_time());
+        let under_way = self.tally.request();
+        let (status, mut outcome) = endpoint.ask(requests, self.clock.unix_time());
+        drop(under_way);
         outcome.iter_mut().flatten().for_each(|reply| self.share_rules(reply));
         let now = self.clock.now();
+        self.tally.requested(route(requests), status, now.duration_since(asked));
         match &outcome {
             Ok(_) => self.tally.answered(),
             Err(failure) => self.tally.failed(failure),
@@ -178,5 +195,17 @@ impl Api {
     /// Cuts short what is under way, and refuses what comes later.
     pub fn interrupt(&self) {
         self.endpoints.iter().for_each(Endpoint::interrupt);
+    }
+}
+
+/// Where these questions go.
+fn route(requests: &[&Request]) -> Route {
+    match requests {
+        [request] => match request.kind {
+            Kind::Login => Route::User,
+            Kind::Superuser => Route::Superuser,
+            Kind::Access => Route::Acl,
+        },
+        _ => Route::AclBatch,
     }
 }

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -74,6 +75,10 @@ pub struct Config {
     pub delayed_login: bool,
     pub unavailable_reply: UnavailableReply,
     pub log_level: LevelFilter,
+    /// Where metrics are served; none: nowhere.
+    pub metrics_listen: Option<SocketAddr>,
+    /// How often the topics below `$SYS` are brought up to date; none: never.
+    pub sys_interval: Option<Duration>,
     /// What there is to say about the options at every start, as a warning.
     pub warnings: Vec<String>,
 }

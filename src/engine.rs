@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::answer::{Answer, Failure};
-use crate::api::{Api, Observer, Reply, Request};
+use crate::api::{Api, Health, Observer, Reply, Request};
 use crate::cache::{Cache, Key, Keyring, Lifetimes, Matter};
 use crate::clock::Clock;
 use crate::config::{CacheConfig, Config, Material};
@@ -17,7 +17,7 @@ use crate::defect;
 use crate::dialect::Dialect;
 use crate::field::FieldLists;
 use crate::journal::Journal;
-use crate::pool::{Asked, Batching, Landing, Pool, Spawn, Ticket};
+use crate::pool::{Asked, Batching, Landing, Load, Pool, Spawn, Ticket};
 use crate::question::{Kind, Question};
 use crate::tally::Tally;
 use crate::vault::{SealedQuestion, Vault};
@@ -43,10 +43,8 @@ pub struct Status {
     /// About how many answers are cached, and how many bytes they take.
     pub answers: u64,
     pub answers_bytes: u64,
-    /// How many questions wait for a worker.
-    pub queued: usize,
-    /// Each endpoint, and whether it is in service.
-    pub endpoints: Vec<(String, bool)>,
+    pub load: Load,
+    pub endpoints: Vec<Health>,
 }
 
 /// A question on its way to a worker, and where its answer goes.
@@ -112,10 +110,7 @@ impl Engine {
     /// The answer to the question that has this key, if it is known.
     #[must_use]
     pub fn known(&self, key: &Key, question: &Question<'_>) -> Option<Answer> {
-        let Some(hit) = self.cache.get(key, question) else {
-            self.tally.missed();
-            return None;
-        };
+        let hit = self.cache.look(key, question).map_err(|why| self.tally.missed(why)).ok()?;
         self.tally.hit();
         if hit.refresh {
             // The answer at hand is good; if there is no room, the next use tries again.
@@ -135,7 +130,7 @@ impl Engine {
             }
             return Asked::Now(stale.ok_or(Failure::OutOfService));
         }
-        let known = || self.cache.get(&key, question).map(|hit| hit.answer);
+        let known = || self.cache.known(&key, question);
         match self.pool.ask(&key, known, job) {
             Asked::Later(ticket) => Asked::Later(ticket.or(stale)),
             Asked::Now(outcome) => Asked::Now(outcome.or_else(|failure| stale.ok_or(failure))),
@@ -146,7 +141,7 @@ impl Engine {
     /// still good. None: there is nothing to wait for.
     #[must_use]
     pub fn ask_again(&self, key: Key, question: &Question<'_>) -> Option<Ticket> {
-        if self.cache.get(&key, question).is_some() {
+        if self.cache.knows(&key, question) {
             return None;
         }
         self.pool.ask_quietly(&key, || self.job(key, question)).ok()
@@ -160,7 +155,7 @@ impl Engine {
         }
         self.pool.ask_ahead(questions.filter_map(|question| {
             let key = self.key(&question);
-            let unknown = self.cache.get(&key, &question).is_none();
+            let unknown = !self.cache.knows(&key, &question);
             unknown.then(|| (key, self.job(key, &question)))
         }));
     }
@@ -191,12 +186,13 @@ impl Engine {
     #[must_use]
     pub fn status(&self) -> Status {
         let (answers, answers_bytes) = self.cache.size();
-        Status {
-            answers,
-            answers_bytes,
-            queued: self.pool.waiting(),
-            endpoints: self.api.endpoints(),
-        }
+        Status { answers, answers_bytes, load: self.pool.load(), endpoints: self.api.endpoints() }
+    }
+
+    /// Has the cache let go of what has expired, so that [`Engine::status`] is exact; not for the
+    /// broker's thread.
+    pub fn tidy_up(&self) {
+        self.cache.tidy_up();
     }
 
     /// The question, for asking it again by [`Engine::ask_sealed`].

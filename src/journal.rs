@@ -9,7 +9,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt::Write as _;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -34,6 +34,8 @@ pub struct Journal {
     lines: Mutex<Lines>,
     /// Whether `lines` holds any, readable without the lock: every callback asks.
     waiting: AtomicBool,
+    /// Lines that were ever dropped.
+    dropped: AtomicU64,
 }
 
 #[derive(Default)]
@@ -54,7 +56,19 @@ impl Journal {
         // The `log` macros ask this process-wide switch before they ask a logger. It is this
         // library's own copy of the switch; each journal filters by its own level.
         log::set_max_level(LevelFilter::Trace);
-        Arc::new(Self { level, clock, lines: Mutex::default(), waiting: AtomicBool::new(false) })
+        Arc::new(Self {
+            level,
+            clock,
+            lines: Mutex::default(),
+            waiting: AtomicBool::new(false),
+            dropped: AtomicU64::new(0),
+        })
+    }
+
+    /// How many lines were dropped, since the start.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
     }
 
     /// Logs a line that could come thousands of times a second, once a second at most. `line` is
@@ -109,6 +123,7 @@ impl Journal {
             lines.queue.push_back((level, one_line(text)));
         } else {
             lines.dropped += 1;
+            self.dropped.fetch_add(1, Ordering::Relaxed);
         }
         self.waiting.store(true, Ordering::Release);
     }
@@ -202,5 +217,6 @@ mod tests {
         let lines = drained(&journal);
         assert_eq!(lines.len(), CAPACITY + 1);
         assert_eq!(lines.last().unwrap(), "WARN 7 log lines were dropped");
+        assert_eq!(journal.dropped(), 7);
     }
 }

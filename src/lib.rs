@@ -31,6 +31,7 @@ pub mod engine;
 pub mod local_users;
 pub mod lockout;
 pub mod login;
+pub mod metrics;
 pub mod patience;
 pub mod sessions;
 pub mod subscriptions;

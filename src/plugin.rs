@@ -21,6 +21,7 @@ use crate::journal::Journal;
 use crate::local_users::LocalUsers;
 use crate::lockout::Lockout;
 use crate::login::{Arrivals, Logins, Ring};
+use crate::metrics;
 use crate::patience::Patience;
 use crate::policy::OnError;
 use crate::pool::{Asked, Spawn};
@@ -31,12 +32,14 @@ use crate::sync::lock;
 use crate::tally::Tally;
 
 mod access;
+mod bulletin;
 mod control;
 mod entrance;
 mod fan_out;
 mod ground;
 mod pulse;
 mod vigil;
+mod vitals;
 pub use control::TOPIC as CONTROL_TOPIC;
 pub use entrance::{Attempt, Reply};
 pub use ground::Ground;
@@ -47,22 +50,24 @@ pub mod fuzzing {
     pub use super::control::read_commands;
 }
 
+use bulletin::Bulletin;
 use control::{Letter, Target};
 use fan_out::LastFanOut;
 use pulse::Pulse;
 use vigil::Finding;
+use vitals::Vitals;
 
 /// One instance of the plugin; a broker may hold several, and they share nothing.
 pub struct Plugin {
     config: Config,
     journal: Arc<Journal>,
     tally: Arc<Tally>,
-    engine: Engine,
+    engine: Arc<Engine>,
     patience: Patience,
     local_users: Option<LocalUsers>,
     lockout: Lockout,
-    logins: Logins,
-    sessions: Sessions,
+    logins: Arc<Logins>,
+    sessions: Arc<Sessions>,
     /// What asking again about clients that are in came to.
     findings: Arc<Arrivals<Finding>>,
     /// How many of them are being asked about because their time has come.
@@ -73,6 +78,10 @@ pub struct Plugin {
     subscriptions: Subscriptions,
     last_fan_out: LastFanOut,
     pulse: Pulse,
+    vitals: Arc<Vitals>,
+    bulletin: Bulletin,
+    /// Serves the metrics; none where nobody asked for that.
+    metrics: Option<metrics::Server>,
     /// The certificates and secrets in use.
     material: Mutex<Material>,
     abilities: Abilities,
@@ -91,6 +100,9 @@ pub struct Abilities {
     pub ring: Ring,
     /// Sees every request; a broker has nobody for that.
     pub observer: Option<Arc<dyn Observer>>,
+    /// Says yes to the first instance of a process that asks, and to no other: they would publish on
+    /// the same topics.
+    pub claim_topics: fn() -> bool,
 }
 
 /// Does one of several things; whether it was done. A panic must not keep the others from being
@@ -100,7 +112,8 @@ fn contained(thing: impl FnOnce()) -> bool {
 }
 
 impl Plugin {
-    /// Starts an instance. No thread runs and no connection opens before the first question.
+    /// Starts an instance. But for the metrics' own, no thread runs and no connection opens before
+    /// the first question.
     ///
     /// # Errors
     /// What of the configuration cannot be had.
@@ -122,20 +135,34 @@ impl Plugin {
         let engine = Engine::new(&config, log, counters, time, abilities.spawn, observer)
             .map_err(|error| Mistake::overall(format!("no random bytes to be had: {error}")));
         let (engine, local_users) = match (engine, local_users.transpose()) {
-            (Ok(engine), Ok(local_users)) => (engine, local_users),
+            (Ok(engine), Ok(local_users)) => (Arc::new(engine), local_users),
             (engine, local_users) => {
                 return Err(engine.err().into_iter().chain(local_users.err()).collect());
             }
         };
+        let logins = Arc::new(Logins::new(Arc::clone(&abilities.ring)));
+        let sessions = Arc::<Sessions>::default();
+        let vitals = Arc::new(Vitals {
+            engine: Arc::clone(&engine),
+            logins: Arc::clone(&logins),
+            sessions: Arc::clone(&sessions),
+            journal: Arc::clone(&journal),
+            tally: Arc::clone(&tally),
+            cache_max_bytes: config.cache.max_bytes,
+            started: clock.unix_time(),
+        });
+        let metrics = vitals::serve(&vitals, config.metrics_listen, abilities.spawn, &clock)
+            .map_err(|mistake| vec![mistake])?;
+        let (longest, percent) = (config.max_block, config.max_block_percent);
         let plugin = Self {
-            patience: Patience::new(config.max_block, config.max_block_percent, clock.clone()),
+            patience: Patience::new(longest, percent, clock.clone(), Arc::clone(&tally)),
             lockout: Lockout::new(
                 config.login_failures_max,
                 config.login_failures_window,
                 Arc::clone(&clock),
             ),
-            logins: Logins::new(Arc::clone(&abilities.ring)),
-            sessions: Sessions::default(),
+            logins,
+            sessions,
             findings: Arrivals::new(Arc::clone(&abilities.ring)),
             checks_under_way: Arc::default(),
             outbox: Arrivals::new(Arc::clone(&abilities.ring)),
@@ -143,6 +170,9 @@ impl Plugin {
             subscriptions: Subscriptions::default(),
             last_fan_out: LastFanOut::default(),
             pulse: Pulse::new(Arc::clone(&clock)),
+            vitals,
+            bulletin: Bulletin::new(config.sys_interval, abilities.claim_topics, &clock),
+            metrics,
             clock,
             material: Mutex::new(config.material.clone()),
             config,
@@ -175,6 +205,22 @@ impl Plugin {
                 "on_error allow: while the API fails, everyone may log in and do everything"
             );
         }
+        if let Some(address) = self.config.metrics_listen {
+            log::info!(logger: *self.journal, "metrics are at http://{address}/metrics");
+            if !address.ip().is_loopback() {
+                log::warn!(
+                    logger: *self.journal,
+                    "metrics_listen {address}: whoever reaches this address can read the metrics, \
+                     without a password and unencrypted"
+                );
+            }
+        }
+        if self.bulletin.is_taken() {
+            log::info!(
+                logger: *self.journal,
+                "nothing is published below $SYS/broker/http-auth: another instance does"
+            );
+        }
     }
 
     /// Asks, and waits for the answer for as long as the broker may be held up.
@@ -192,6 +238,7 @@ impl Plugin {
 
     /// What the API itself did is reported where it was asked; this is about the rest.
     fn report(&self, failure: &Failure) {
+        self.tally.unanswered(failure);
         let what = match failure {
             Failure::NotYet => "the API took longer than the broker may be held up",
             Failure::Overloaded => "more questions wait for the API than the queue holds",
@@ -250,6 +297,7 @@ impl Plugin {
         }
         self.finish_commands(broker);
         self.check_due();
+        self.bulletin.publish_if_due(broker, &self.vitals);
     }
 
     /// SIGHUP: reads certificates, secret headers and the local users' file again. Cached answers
@@ -319,5 +367,6 @@ impl Plugin {
     /// Ends every request and joins every thread.
     pub fn shut_down(&self) {
         self.engine.shut_down();
+        self.metrics.iter().for_each(metrics::Server::shut_down);
     }
 }

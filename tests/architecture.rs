@@ -20,6 +20,7 @@ const LAYERS: &[&[&str]] = &[
         "engine",
         "lockout",
         "login",
+        "metrics",
         "patience",
         "sessions",
         "subscriptions",

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -53,6 +54,8 @@ pub struct Draft {
     pub delayed_login: Option<bool>,
     pub unavailable_reply: Option<UnavailableReply>,
     pub log_level: Option<LevelFilter>,
+    pub metrics_listen: Option<SocketAddr>,
+    pub sys_interval: Option<u64>,
     pub tls_verify: Option<bool>,
     pub user_agent: Option<String>,
     pub dialect: Dialect,
@@ -125,6 +128,9 @@ impl Draft {
             delayed_login: self.delayed_login.unwrap_or(true),
             unavailable_reply: self.unavailable_reply.unwrap_or(UnavailableReply::Close),
             log_level: self.log_level.unwrap_or(LevelFilter::Info),
+            metrics_listen: self.metrics_listen,
+            sys_interval: Some(Duration::from_secs(self.sys_interval.unwrap_or(10)))
+                .filter(|interval| !interval.is_zero()),
             warnings: self.warnings,
         }
     }

@@ -182,6 +182,14 @@ mod tests {
         assert_eq!((config.local_users, config.anonymous_username), (None, None));
         assert_eq!(config.special_chars, SpecialChars::new(b"+#"));
         assert_eq!(config.log_level, LevelFilter::Info);
+        assert_eq!(config.metrics_listen, None);
+        assert_eq!(config.sys_interval, Some(Duration::from_secs(10)));
+    }
+
+    #[test]
+    fn topics_below_sys_can_be_done_without() {
+        assert_eq!(config(&[("sys_interval", "0")]).sys_interval, None);
+        assert_eq!(config(&[("sys_interval", "1")]).sys_interval, Some(Duration::from_secs(1)));
     }
 
     #[test]
@@ -238,7 +246,7 @@ mod tests {
 
     #[test]
     fn options_of_later_versions_are_unknown_until_they_do_something() {
-        for name in ["metrics_listen", "pid_file"] {
+        for name in ["metrics_path", "pid_file"] {
             assert!(mistakes(&[(name, "1")])[0].contains("is not known"), "{name}");
         }
     }

@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 use std::env;
 use std::fs;
-use std::net::Ipv6Addr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::Path;
 
@@ -117,6 +117,14 @@ fn host_and_port(text: &str) -> Option<(String, Option<u16>)> {
     };
     let name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
     (!host.is_empty() && host.bytes().all(name)).then(|| (host.to_owned(), port))
+}
+
+/// An address of this machine with a port, to listen on. No name: it could mean several.
+pub fn listener(text: &str) -> Result<SocketAddr, Allowed> {
+    let address = text.parse().ok().filter(|address: &SocketAddr| address.port() > 0);
+    address.ok_or_else(|| {
+        "an IP address of this machine and a port, such as 127.0.0.1:9180 or [::1]:9180".to_owned()
+    })
 }
 
 fn port(digits: &str) -> Option<u16> {
@@ -260,6 +268,27 @@ mod tests {
             "[::1]x", "a:b:c", "user@a", "ä",
         ] {
             assert!(hosts(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_address_to_listen_on_has_a_port() {
+        for text in ["127.0.0.1:9180", "[::1]:9180", "0.0.0.0:1", "[::]:65535"] {
+            assert_eq!(listener(text).unwrap().to_string(), text);
+        }
+        for text in [
+            "",
+            "9180",
+            ":9180",
+            "127.0.0.1",
+            "127.0.0.1:0",
+            "127.0.0.1:65536",
+            "::1:9180",
+            "localhost:9180",
+            "http://127.0.0.1:9180",
+            "127.0.0.1:9180/metrics",
+        ] {
+            assert!(listener(text).is_err(), "{text:?}");
         }
     }
 

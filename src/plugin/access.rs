@@ -42,6 +42,9 @@ impl Plugin {
     ) -> (Decision, Ground) {
         let judged = self.decide_access(client, username, action, on_broker_thread);
         self.tally.decided(Kind::Access, judged.0);
+        if judged.0 == Decision::Deny {
+            self.tally.denied(Kind::Access, judged.1.denial());
+        }
         judged
     }
 

@@ -14,6 +14,7 @@ use crate::policy::{self, OnError};
 use crate::pool::{Asked, Ticket};
 use crate::question::{About, Client, Kind, Password, Question};
 use crate::sessions::{Admission, LetInBy};
+use crate::tally::Denial;
 use crate::vault::SealedQuestion;
 
 /// A client's attempt to log in, or the broker's question whether a session may stay.
@@ -67,13 +68,19 @@ impl Plugin {
         }
         let is_empty = username.is_none() || attempt.password.is_empty();
         if is_empty && self.config.empty_credentials == EmptyCredentials::Deny {
+            self.tally.denied(Kind::Login, Denial::EmptyCredentials);
             return now(Decision::Deny, Ground::EmptyCredentials);
         }
         let Some(username) = username else {
             return now(Decision::Defer, Ground::NoUsername);
         };
         let Some(password) = self.encoded(attempt.password) else {
-            self.log_denial(username, attempt.client.id(), attempt.client.address(), "not-utf8");
+            self.note_denial(
+                username,
+                attempt.client.id(),
+                attempt.client.address(),
+                Denial::NotUtf8,
+            );
             return now(Decision::Deny, Ground::NotUtf8);
         };
         let about = About::Login { password };
@@ -107,7 +114,8 @@ impl Plugin {
             return now(Decision::Unavailable, Ground::Session);
         }
         if self.lockout.refuses(client.address(), question.username) {
-            self.log_denial(question.username, client.id(), client.address(), "too-many-failures");
+            let why = Denial::TooManyFailures;
+            self.note_denial(question.username, client.id(), client.address(), why);
             return now(Decision::Deny, Ground::TooManyFailures);
         }
         let asked = match self.engine.ask(key, question) {
@@ -198,16 +206,17 @@ impl Plugin {
             Ok(Verdict::Allow) => self.lockout.let_in(address, username),
             Ok(Verdict::Deny) => {
                 self.lockout.denied(address, username);
-                self.log_denial(username, id, address, "api");
+                self.note_denial(username, id, address, Denial::Api);
             }
             Ok(Verdict::Ignore) | Err(_) => {}
         }
     }
 
-    /// The line that intrusion prevention looks for: the address comes first, and what a client may
-    /// choose is quoted, so that no name can pass for an address.
-    fn log_denial(&self, username: &str, id: &str, address: Option<&str>, reason: &str) {
-        let ip = address.unwrap_or("unknown");
+    /// Counts, and writes the line that intrusion prevention looks for: the address comes first, and
+    /// what a client may choose is quoted, so that no name can pass for an address.
+    fn note_denial(&self, username: &str, id: &str, address: Option<&str>, why: Denial) {
+        self.tally.denied(Kind::Login, why);
+        let (ip, reason) = (address.unwrap_or("unknown"), why.name());
         log::info!(
             logger: *self.journal,
             "login denied: ip={ip} username={username:?} clientid={id:?} reason={reason}"

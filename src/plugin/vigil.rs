@@ -15,6 +15,7 @@ use crate::login::Arrivals;
 use crate::pool::Ticket;
 use crate::question::Question;
 use crate::sessions::Admission;
+use crate::tally::Kick;
 
 /// When a client is asked about again after the API failed.
 const RETRY: Duration = Duration::from_secs(2);
@@ -141,6 +142,7 @@ impl Plugin {
                     logger: *self.journal,
                     "disconnected {id:?}: the API {verb} its login"
                 );
+                self.tally.kicked(Kick::Revoked);
                 broker.disconnect(id);
             }
             Err(_) => self.postpone(&admission),

@@ -94,7 +94,7 @@ fn program(version: Version) -> Command {
 /// returns when the broker runs or has given up.
 pub(super) fn launch(config: &BrokerConfig) -> (Vec<u16>, Process) {
     const PORT_TAKEN: [&str; 2] =
-        ["Address already in use", "Unable to create websockets listener"];
+        ["Error: Address already in use", "Unable to create websockets listener"];
     for _ in 0..5 {
         let ports = free_ports(config.listener_count());
         config.file("mosquitto.conf", config.render(&ports));

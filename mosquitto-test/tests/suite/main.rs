@@ -40,6 +40,7 @@ mod local_users;
 mod login;
 mod material;
 mod memory;
+mod metrics;
 mod mount_point;
 mod names;
 mod nginx;
