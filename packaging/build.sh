@@ -23,7 +23,8 @@ make_root() {
   local packages=rustc,cargo,rust-src,libstd-rust-dev:arm64,gcc,libc6-dev,ca-certificates
   # mosquitto-dev has the plugin headers and libmosquitto-dev the ones they include: neither pulls the other.
   packages+=,libclang1-19,libclang-common-19-dev,mosquitto-dev,libmosquitto-dev
-  debian_root "$root.new" trixie --architectures=amd64,arm64 --include="$packages" --dpkgopt='path-exclude=/usr/share/doc/*'
+  debian_root "$root.new" trixie --architectures=amd64,arm64 --include="$packages" \
+    --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*'
   # The broker's headers by themselves: with the rest of /usr/include, glibc's would get into a build for musl.
   mkdir -p "$root.new"/{headers,src,cargo,target,tools}
   cp -r "$root.new"/usr/include/mosquitto*.h "$root.new/usr/include/mqtt_protocol.h" "$root.new/headers/"

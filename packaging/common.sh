@@ -61,9 +61,10 @@ debian_root() {
   need mmdebstrap
   for try in 1 2; do
     rm -rf "$folder"
+    # shellcheck disable=SC2016 # mmdebstrap's shell expands
     if mmdebstrap --quiet --variant=minbase --aptopt='Acquire::Check-Valid-Until "false"' \
-      --aptopt='APT::Install-Recommends "false"' --dpkgopt='path-exclude=/usr/share/man/*' \
-      --dpkgopt='path-exclude=/usr/share/locale/*' "$@" "$suite" "$folder" "$(mirror)" >"$cache/mmdebstrap.log" 2>&1; then
+      --aptopt='APT::Install-Recommends "false"' --dpkgopt='path-exclude=/usr/share/locale/*' \
+      --customize-hook='echo "127.0.0.1 localhost" >"$1/etc/hosts"' "$@" "$suite" "$folder" "$(mirror)" >"$cache/mmdebstrap.log" 2>&1; then
       say "made a Debian $suite: $(du -sh "$folder" | cut -f1)"
       return 0
     fi

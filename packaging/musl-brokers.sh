@@ -60,6 +60,6 @@ cp 2.1/src/mosquitto "$out/mosquitto-2.1"
 for broker in "$out"/mosquitto-2.*; do
   readelf -l "$broker" | grep -q 'interpreter: /lib/ld-musl' || die "$broker is not a program for musl"
   # It prints its usage and ends with 3.
-  usage=$("$broker" -h || true)
+  usage=$("$broker" -h 2>/dev/null || true)
   say "${broker##*/}: ${usage%%$'\n'*}"
 done

@@ -21,6 +21,7 @@ shift
 need_root
 need socat openssl python3 mosquitto-clients
 work=$(mktemp -d)
+chmod 711 "$work" # a broker gives up root's rights
 running=()
 trap 'stop; rm -rf "$work"' EXIT
 
@@ -61,7 +62,7 @@ start_api() {
   openssl x509 -req -in "$work/api.csr" -CA "$work/ca.pem" -CAkey "$work/ca.key" -CAcreateserial -days 2 -out "$work/api.crt" \
     -extfile <(echo 'subjectAltName=DNS:localhost') 2>/dev/null
   cat "$work/api.crt" "$work/api.key" >"$work/api.pem"
-  socat "OPENSSL-LISTEN:$https,bind=127.0.0.1,reuseaddr,fork,verify=0,cert=$work/api.pem" "TCP:127.0.0.1:$http" 2>"$work/socat.log" &
+  socat "OPENSSL-LISTEN:$https,bind=127.0.0.1,reuseaddr,fork,nodelay,verify=0,cert=$work/api.pem" "TCP:127.0.0.1:$http,nodelay" 2>"$work/socat.log" &
   running+=($!)
   wait_for_port "$http" "${running[0]}" "$work/api.log"
   wait_for_port "$https" "${running[1]}" "$work/socat.log"
@@ -99,7 +100,7 @@ decides() {
   local where=$1 root=$2 library=$3 protocol said
   shift 3
   local folder=$root/try seen=${TRY:-/try}
-  said=$("$@" -h || true) # the usage, which begins with the version
+  said=$("$@" -h 2>/dev/null || true) # the usage, which begins with the version
   where+=" (${said%%$'\n'*})"
   mkdir -p "$folder"
   chmod 755 "$folder"
@@ -124,6 +125,7 @@ decides() {
   rm -rf "$folder"
 }
 
+# A busy machine or an emulator takes its time: the broker may wait for as long as it likes.
 configure() { # PROTOCOL FOLDER
   local host=127.0.0.1 api=$http
   if [[ $1 == https ]]; then host=localhost api=$https; fi
@@ -137,6 +139,8 @@ plugin_opt_http_protocol $1
 plugin_opt_http_user_route /user
 plugin_opt_http_superuser_route /superuser
 plugin_opt_http_acl_route /acl
+plugin_opt_max_block_ms 10000
+plugin_opt_max_block_percent 100
 plugin_opt_log_level debug
 END
   if [[ $1 == https ]]; then echo "plugin_opt_tls_ca_file $2/ca.pem"; fi
@@ -210,7 +214,8 @@ try_deb() {
   sed -i 's/^#\([a-z]\)/\1/' "$root/$snippet"
   sed -i -e "s/^listener .*/listener $port 127.0.0.1/" -e 's/^\(plugin_opt_http_host\) .*/\1 localhost/' \
     -e "s/^\(plugin_opt_http_port\) .*/\1 $https/" -e 's|\(_route\) /mqtt/|\1 /|' "$root/$snippet"
-  echo "plugin_opt_tls_ca_file /etc/mosquitto/ca.pem" >>"$root/$snippet"
+  printf '%s\n' 'plugin_opt_tls_ca_file /etc/mosquitto/ca.pem' 'plugin_opt_max_block_ms 10000' \
+    'plugin_opt_max_block_percent 100' >>"$root/$snippet"
   cp "$work/ca.pem" "$root/etc/mosquitto/"
   echo 'Bearer a-token' >"$root/etc/mosquitto/http-auth.token"
   in_chroot "$root" mosquitto_passwd -b -c /etc/mosquitto/passwords local secret
