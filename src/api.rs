@@ -17,9 +17,12 @@ mod breaker;
 mod client;
 mod dial;
 mod endpoint;
+mod recording;
 mod reply;
 mod statement;
+mod tap;
 mod wire;
+pub use recording::{Attempt, Dialled, Exchange, Head, Observer};
 pub use reply::Reply;
 pub use wire::Request;
 
@@ -42,14 +45,16 @@ pub struct Api {
 }
 
 impl Api {
+    /// The `observer`, if there is one, sees every request.
     #[must_use]
     pub fn new(
         config: &Config,
         journal: Arc<Journal>,
         clock: Arc<dyn Clock>,
         tally: Arc<Tally>,
+        observer: Option<&Arc<dyn Observer>>,
     ) -> Self {
-        let endpoint = |origin| Endpoint::new(config, origin, &clock);
+        let endpoint = |origin| Endpoint::new(config, origin, &clock, observer);
         let origins = config.endpoints.iter().map(|endpoint| endpoint.origin(config.https));
         Self { endpoints: origins.map(endpoint).collect(), journal, clock, tally }
     }

@@ -15,6 +15,7 @@ use crate::question::Kind;
 use crate::secret::Secret;
 
 mod draft;
+mod effective;
 mod legacy;
 mod material;
 mod mistake;
@@ -22,6 +23,7 @@ mod options;
 mod read;
 mod values;
 mod words;
+pub use effective::{Origin, Setting, settings};
 pub use material::{Identity, Material, Sources};
 pub use mistake::Mistake;
 pub use options::markdown;

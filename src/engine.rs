@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::answer::{Answer, Failure};
-use crate::api::{Api, Reply, Request};
+use crate::api::{Api, Observer, Reply, Request};
 use crate::cache::{Cache, Key, Keyring, Lifetimes, Matter};
 use crate::clock::Clock;
 use crate::config::{CacheConfig, Config, Material};
@@ -63,6 +63,7 @@ impl Engine {
         tally: Arc<Tally>,
         clock: Arc<dyn Clock>,
         spawn: Spawn,
+        observer: Option<&Arc<dyn Observer>>,
     ) -> Result<Self, getrandom::Error> {
         let CacheConfig { login, access, stale_if_error: stale, .. } = config.cache;
         let lifetimes = Lifetimes { login, access, stale };
@@ -72,7 +73,8 @@ impl Engine {
             config.cache.max_bytes,
             Arc::clone(&clock),
         ));
-        let api = Arc::new(Api::new(config, journal, Arc::clone(&clock), Arc::clone(&tally)));
+        let api =
+            Arc::new(Api::new(config, journal, Arc::clone(&clock), Arc::clone(&tally), observer));
         let crew = Crew { api: Arc::clone(&api), cache: Arc::clone(&cache), clock };
         let work = move |jobs: Vec<(Job, Landing<'_>)>| crew.fly(jobs);
         let batching = Batching {

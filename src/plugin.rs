@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use log::Level;
 
 use crate::answer::{Failure, Outcome};
+use crate::api::Observer;
 use crate::broker::Broker;
 use crate::cache::Key;
 use crate::clock::Clock;
@@ -31,10 +32,12 @@ mod access;
 mod control;
 mod entrance;
 mod fan_out;
+mod ground;
 mod pulse;
 mod vigil;
 pub use control::TOPIC as CONTROL_TOPIC;
 pub use entrance::{Attempt, Reply};
+pub use ground::Ground;
 
 /// What a fuzzer may reach.
 #[cfg(any(test, fuzzing))]
@@ -84,6 +87,8 @@ pub struct Abilities {
     pub spawn: Spawn,
     /// Calls the broker's thread.
     pub ring: Ring,
+    /// Sees every request; a broker has nobody for that.
+    pub observer: Option<Arc<dyn Observer>>,
 }
 
 impl Plugin {
@@ -105,7 +110,8 @@ impl Plugin {
         });
         let tally = Arc::<Tally>::default();
         let (log, counters, time) = (Arc::clone(&journal), Arc::clone(&tally), Arc::clone(&clock));
-        let engine = Engine::new(&config, log, counters, time, abilities.spawn)
+        let observer = abilities.observer.as_ref();
+        let engine = Engine::new(&config, log, counters, time, abilities.spawn, observer)
             .map_err(|error| Mistake::overall(format!("no random bytes to be had: {error}")));
         let (engine, local_users) = match (engine, local_users.transpose()) {
             (Ok(engine), Ok(local_users)) => (engine, local_users),

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write as _};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,6 +12,8 @@ use ureq::unversioned::transport::{Connector, RustlsConnector};
 use ureq::{Agent, Body, Timeout};
 
 use super::dial::{self, Dial, Unresolved};
+use super::recording::{self, BodySink};
+use super::tap::Tap;
 use crate::answer::Failure;
 use crate::clock::Clock;
 use crate::config::{Config, Header, Material};
@@ -61,6 +63,7 @@ pub struct Client {
     link: Mutex<Option<Link>>,
     config: Config,
     clock: Arc<dyn Clock>,
+    observed: bool,
 }
 
 /// The means by which requests are sent; replaced when certificates or secrets change.
@@ -74,19 +77,20 @@ struct Link {
 }
 
 impl Link {
-    fn new(config: &Config, material: &Material) -> Self {
+    fn new(config: &Config, material: &Material, observed: bool) -> Self {
         Self {
-            agent: agent(config, material, config.connections),
-            fresh: agent(config, material, 0),
+            agent: agent(config, material, config.connections, observed),
+            fresh: agent(config, material, 0, observed),
             headers: headers(&material.headers),
         }
     }
 }
 
 impl Client {
-    pub fn new(config: &Config, clock: Arc<dyn Clock>) -> Self {
-        let link = Link::new(config, &config.material);
-        Self { link: Mutex::new(Some(link)), config: config.clone(), clock }
+    /// `observed`: whether what goes over the wire is noted for whoever records it.
+    pub fn new(config: &Config, clock: Arc<dyn Clock>, observed: bool) -> Self {
+        let link = Link::new(config, &config.material, observed);
+        Self { link: Mutex::new(Some(link)), config: config.clone(), clock, observed }
     }
 
     /// Sends a question and returns the response once it is complete.
@@ -113,6 +117,7 @@ impl Client {
 
     fn read(&self, response: http::Response<Body>) -> Result<Response, Failure> {
         let (head, body) = response.into_parts();
+        recording::note(|attempt, _| attempt.answering(&head));
         let status = head.status.as_u16();
         let line =
             |name| head.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
@@ -145,6 +150,7 @@ impl Client {
         body: &[u8],
         timeout: Duration,
     ) -> Result<http::Response<Body>, Failure> {
+        recording::begin(headers);
         let mut request = match self.config.dialect.method {
             Method::Post => agent.post(url),
             Method::Put => agent.put(url),
@@ -163,14 +169,14 @@ impl Client {
     /// Lets go of idle connections. Requests under way go on.
     pub fn drop_connections(&self) {
         if let Some(link) = lock(&self.link).as_mut() {
-            link.agent = renewed(&link.agent);
+            link.agent = renewed(&link.agent, self.observed);
         }
     }
 
     /// Uses other certificates and secrets from now on. Requests under way go on.
     pub fn renew(&self, material: &Material) {
         if let Some(link) = lock(&self.link).as_mut() {
-            *link = Link::new(&self.config, material);
+            *link = Link::new(&self.config, material, self.observed);
         }
     }
 
@@ -184,16 +190,21 @@ impl Client {
 }
 
 /// An agent like this one, without its connections.
-fn renewed(agent: &Agent) -> Agent {
-    connecting(agent.config().clone())
+fn renewed(agent: &Agent, observed: bool) -> Agent {
+    connecting(agent.config().clone(), observed)
 }
 
-fn connecting(config: ureq::config::Config) -> Agent {
-    Agent::with_parts(config, Dial.chain(RustlsConnector::default()), Unresolved)
+fn connecting(config: ureq::config::Config, observed: bool) -> Agent {
+    let connector = Dial.chain(RustlsConnector::default());
+    if observed {
+        Agent::with_parts(config, connector.chain(Tap), Unresolved)
+    } else {
+        Agent::with_parts(config, connector, Unresolved)
+    }
 }
 
 /// An agent with every default that matters said out loud.
-fn agent(config: &Config, material: &Material, idle_connections: usize) -> Agent {
+fn agent(config: &Config, material: &Material, idle_connections: usize, observed: bool) -> Agent {
     let der = |der: &Vec<u8>| Certificate::from_der(der).to_owned();
     let roots: Vec<_> = material.roots.iter().map(der).collect();
     let identity = material.identity.as_ref().and_then(|identity| {
@@ -225,7 +236,7 @@ fn agent(config: &Config, material: &Material, idle_connections: usize) -> Agent
         .user_agent(config.user_agent.as_str())
         .tls_config(tls)
         .build();
-    connecting(settings)
+    connecting(settings, observed)
 }
 
 /// The configured headers; the options' reader has checked that each is well-formed.
@@ -252,6 +263,9 @@ fn read_whole(body: Body) -> Result<Vec<u8>, Failure> {
     // One byte more than allowed tells that there is more.
     let limit = JSON_BYTES as u64 + 1;
     body.into_reader().take(limit).read_to_end(&mut whole).map_err(broken_off)?;
+    let mut sink = BodySink::default();
+    sink.write_all(&whole).map_err(broken_off)?;
+    sink.end();
     if whole.len() > JSON_BYTES {
         return Err(Failure::BrokenAnswer(format!("its body is longer than {JSON_BYTES} bytes")));
     }
@@ -265,7 +279,10 @@ fn read_away(body: Body) -> Result<(), Failure> {
         return Ok(());
     }
     let mut reader = body.into_reader().take(BODY_BYTES as u64 + 1);
-    io::copy(&mut reader, &mut io::sink()).map_err(broken_off)?;
+    let mut sink = BodySink::default();
+    if io::copy(&mut reader, &mut sink).map_err(broken_off)? <= BODY_BYTES as u64 {
+        sink.end();
+    }
     Ok(())
 }
 

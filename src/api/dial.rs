@@ -10,6 +10,7 @@
 
 use std::cell::Cell;
 use std::net::ToSocketAddrs;
+use std::time::Duration;
 
 use ureq::Error;
 use ureq::config::Config;
@@ -17,6 +18,8 @@ use ureq::http::Uri;
 use ureq::http::uri::Scheme;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{ConnectionDetails, Connector, NextTimeout, TcpConnector};
+
+use super::recording::{self, Dialled};
 
 thread_local! {
     static DIALLED: Cell<u64> = const { Cell::new(0) };
@@ -41,9 +44,12 @@ impl Connector for Dial {
         chained: Option<()>,
     ) -> Result<Option<Self::Out>, Error> {
         DIALLED.set(DIALLED.get() + 1);
+        recording::note(|attempt, began| {
+            attempt.dialled = Some(Dialled { began, ..Dialled::default() });
+        });
         let details = ConnectionDetails {
             uri: details.uri,
-            addrs: addresses(details.uri, details.resolver.empty())?,
+            addrs: addresses(details.uri, details.resolver.empty()).inspect(note_addresses)?,
             config: details.config,
             request_level: details.request_level,
             resolver: details.resolver,
@@ -53,8 +59,25 @@ impl Connector for Dial {
             run_connector: details.run_connector.clone(),
             register_shutdown: details.register_shutdown.clone(),
         };
-        TcpConnector::default().connect(&details, chained)
+        TcpConnector::default().connect(&details, chained).inspect(|_| {
+            note_dialled(|dialled, time| dialled.connected = Some(time));
+        })
     }
+}
+
+fn note_dialled(write: impl FnOnce(&mut Dialled, Duration)) {
+    recording::note(|attempt, time| {
+        if let Some(dialled) = &mut attempt.dialled {
+            write(dialled, time);
+        }
+    });
+}
+
+fn note_addresses(addresses: &ResolvedSocketAddrs) {
+    note_dialled(|dialled, time| {
+        dialled.addresses = addresses.to_vec();
+        dialled.resolved = Some(time);
+    });
 }
 
 fn addresses(uri: &Uri, mut found: ResolvedSocketAddrs) -> Result<ResolvedSocketAddrs, Error> {

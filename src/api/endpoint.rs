@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::breaker::Breaker;
 use super::client::Client;
+use super::recording::{self, Exchange, Observer};
 use super::reply::{self, Reply};
 use super::wire::{self, Request};
 use crate::answer::Failure;
@@ -23,10 +24,16 @@ pub struct Endpoint {
     urls: Routes,
     dialect: Dialect,
     client: Client,
+    observer: Option<(Arc<dyn Observer>, Arc<dyn Clock>)>,
 }
 
 impl Endpoint {
-    pub fn new(config: &Config, origin: String, clock: &Arc<dyn Clock>) -> Self {
+    pub fn new(
+        config: &Config,
+        origin: String,
+        clock: &Arc<dyn Clock>,
+        observer: Option<&Arc<dyn Observer>>,
+    ) -> Self {
         let url = |kind| config.routes.of(kind).map(|route| format!("{origin}{route}"));
         let urls = Routes {
             login: url(Kind::Login),
@@ -38,7 +45,8 @@ impl Endpoint {
             urls,
             breaker: Breaker::new(config.breaker.failures, config.breaker.rest),
             dialect: config.dialect.clone(),
-            client: Client::new(config, Arc::clone(clock)),
+            client: Client::new(config, Arc::clone(clock), observer.is_some()),
+            observer: observer.map(|observer| (Arc::clone(observer), Arc::clone(clock))),
             origin,
         }
     }
@@ -49,6 +57,17 @@ impl Endpoint {
     /// # Errors
     /// This endpoint did not answer.
     pub fn ask(&self, requests: &[&Request], unix_time: Duration) -> Result<Vec<Reply>, Failure> {
+        let Some((observer, clock)) = &self.observer else {
+            return self.send(requests, unix_time);
+        };
+        let (outcome, attempts, took) = recording::during(clock, || self.send(requests, unix_time));
+        let (origin, outcome_seen) = (&*self.origin, outcome.as_deref());
+        let exchange = Exchange { origin, requests, outcome: outcome_seen, attempts, took };
+        observer.exchanged(exchange);
+        outcome
+    }
+
+    fn send(&self, requests: &[&Request], unix_time: Duration) -> Result<Vec<Reply>, Failure> {
         // A question is only asked where its kind has a route.
         if let [request] = requests {
             let url = self.urls.of(request.kind).ok_or(Failure::Internal)?;

@@ -81,7 +81,8 @@ pub fn set(draft: &mut Draft, name: &str, value: &str) -> Result<bool, Mistake> 
         }
         Outcome::Wrong(allowed) => Err(Mistake::value(name, value, &allowed)),
         Outcome::Refused(instead) => {
-            Err(Mistake::overall(format!("option {name} is not offered here: {instead}")))
+            let text = format!("option {name} is not offered here: {instead}");
+            Err(Mistake::about(name, text))
         }
     }
 }

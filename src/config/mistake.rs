@@ -10,19 +10,23 @@ const SHOWN: usize = 80;
 /// One mistake in the configuration. Its text names the option, what was given (never a secret)
 /// and what is allowed.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Mistake(String);
+pub struct Mistake {
+    option: Option<String>,
+    text: String,
+}
 
 impl Mistake {
     /// The value of a known option is not one that is allowed.
     #[must_use]
     pub fn value(option: &str, given: &str, allowed: &str) -> Self {
-        Self(format!("option {option}: {} is not allowed; allowed: {allowed}", shown(given)))
+        let text = format!("option {option}: {} is not allowed; allowed: {allowed}", shown(given));
+        Self::about(option, text)
     }
 
     /// Like [`Mistake::value`], for an option whose value may be a secret.
     #[must_use]
     pub fn secret_value(option: &str, problem: &str) -> Self {
-        Self(format!("option {option}: {problem}"))
+        Self::about(option, format!("option {option}: {problem}"))
     }
 
     /// No option has this name. `given` is left out where it may be a secret.
@@ -36,24 +40,37 @@ impl Mistake {
             Some(nearest) => text.push_str(&format!("; the nearest known name is {nearest}")),
             None => text.push_str("; the README lists the known names"),
         }
-        Self(text)
+        Self::about(name, text)
     }
 
     #[must_use]
     pub fn twice(option: &str) -> Self {
-        Self(format!("option {} is given twice; allowed: once", option.escape_debug()))
+        let text = format!("option {} is given twice; allowed: once", option.escape_debug());
+        Self::about(option, text)
     }
 
     /// Something about several options, or about one that is missing.
     #[must_use]
     pub fn overall(text: impl Into<String>) -> Self {
-        Self(text.into())
+        Self { option: None, text: text.into() }
+    }
+
+    /// Something else about one option that was given.
+    #[must_use]
+    pub fn about(option: &str, text: String) -> Self {
+        Self { option: Some(option.to_owned()), text }
+    }
+
+    /// The option that it is about, if it is about one that was given.
+    #[must_use]
+    pub fn option(&self) -> Option<&str> {
+        self.option.as_deref()
     }
 }
 
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 

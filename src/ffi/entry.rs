@@ -135,6 +135,7 @@ fn abilities(bell: &Option<Arc<Bell>>) -> Abilities {
         tells_reasons: host::is_2_1(),
         spawn,
         ring: Arc::new(move || bell.iter().for_each(|bell| bell.ring())),
+        observer: None,
     }
 }
 

@@ -2,12 +2,12 @@
 
 #![forbid(unsafe_code)]
 
-use super::Plugin;
+use super::{Ground, Plugin};
 use crate::answer::{Answer, Decision, Failure, Outcome, Verdict};
 use crate::config::{EmptyCredentials, LocalUsersAcl};
 use crate::policy;
 use crate::question::{About, Access, Action, Client, Kind, Question};
-use crate::rules::{Names, Permission};
+use crate::rules::{Names, Permission, Ruling};
 use crate::sessions::{Holder, Standing};
 
 /// Who wants to do something, and what is known of it without asking.
@@ -29,9 +29,20 @@ impl Plugin {
         action: Action<'_>,
         on_broker_thread: bool,
     ) -> Decision {
-        let decision = self.decide_access(client, username, action, on_broker_thread);
-        self.tally.decided(Kind::Access, decision);
-        decision
+        self.explain_access(client, username, action, on_broker_thread).0
+    }
+
+    /// The same, and why.
+    pub fn explain_access(
+        &self,
+        client: &dyn Client,
+        username: Option<&str>,
+        action: Action<'_>,
+        on_broker_thread: bool,
+    ) -> (Decision, Ground) {
+        let judged = self.decide_access(client, username, action, on_broker_thread);
+        self.tally.decided(Kind::Access, judged.0);
+        judged
     }
 
     fn decide_access(
@@ -40,13 +51,13 @@ impl Plugin {
         username: Option<&str>,
         action: Action<'_>,
         on_broker_thread: bool,
-    ) -> Decision {
+    ) -> (Decision, Ground) {
         if action.access == Access::Unsubscribe {
             self.subscriptions.remove(client.handle(), action.topic);
-            return Decision::Allow;
+            return (Decision::Allow, Ground::Unsubscribe);
         }
         if action.access == Access::Write && is_will_of_nobody(client, username) {
-            return Decision::Deny;
+            return (Decision::Deny, Ground::WillOfNobody);
         }
         match username {
             Some(name) if self.logins.is_placeholder(name) => {
@@ -55,7 +66,7 @@ impl Plugin {
                 match self.enter(client, name) {
                     Some(own) => self.access_of(client, Some(&own), action, on_broker_thread),
                     // It waits, or waited in vain; either way nobody has let it in.
-                    None => Decision::Deny,
+                    None => (Decision::Deny, Ground::NotLetIn),
                 }
             }
             _ => self.access_of(client, username, action, on_broker_thread),
@@ -68,16 +79,16 @@ impl Plugin {
         username: Option<&str>,
         action: Action<'_>,
         on_broker_thread: bool,
-    ) -> Decision {
+    ) -> (Decision, Ground) {
         if self.is_special(client.id()) || username.is_some_and(|name| self.is_special(name)) {
-            return Decision::Deny;
+            return (Decision::Deny, Ground::SpecialChars);
         }
         let config = &self.config;
         let stand_in = config.anonymous_username.as_deref().or(config.anonymous_access.as_deref());
         let Some(username) = username.or(stand_in) else {
             return match config.empty_credentials {
-                EmptyCredentials::Own => Decision::Defer,
-                EmptyCredentials::Deny => Decision::Deny,
+                EmptyCredentials::Own => (Decision::Defer, Ground::NoUsername),
+                EmptyCredentials::Deny => (Decision::Deny, Ground::EmptyCredentials),
             };
         };
         if action.access == Access::Subscribe {
@@ -95,8 +106,8 @@ impl Plugin {
         let who = Who { client, username, standing, on_broker_thread };
         match &self.config.local_users {
             Some(local) if self.is_local(username) => match local.acl {
-                LocalUsersAcl::Allow => Decision::Allow,
-                LocalUsersAcl::Defer => Decision::Defer,
+                LocalUsersAcl::Allow => (Decision::Allow, Ground::LocalUser),
+                LocalUsersAcl::Defer => (Decision::Defer, Ground::LocalUser),
             },
             _ => self.access_by_rules(who, action).unwrap_or_else(|| self.ask_access(who, action)),
         }
@@ -109,17 +120,22 @@ impl Plugin {
 
     /// What is known without asking: a superuser may do everything, and so may anyone what a rule
     /// allows. A rule that denies is final only if the user is known to be no superuser.
-    pub(super) fn access_by_rules(&self, who: Who<'_>, action: Action<'_>) -> Option<Decision> {
+    pub(super) fn access_by_rules(
+        &self,
+        who: Who<'_>,
+        action: Action<'_>,
+    ) -> Option<(Decision, Ground)> {
         let is_superuser = match who.standing.is_superuser {
             None if !self.has_route(Kind::Superuser) => Some(false),
             known => known,
         };
         if is_superuser == Some(true) {
-            return Some(Decision::Allow);
+            return Some((Decision::Allow, Ground::Superuser));
         }
-        match (ruling(who, action)?, is_superuser) {
-            (Permission::Allow, _) => Some(Decision::Allow),
-            (Permission::Deny, Some(_)) => Some(Decision::Deny),
+        let Ruling { permission, position } = ruling(who, action)?;
+        match (permission, is_superuser) {
+            (Permission::Allow, _) => Some((Decision::Allow, Ground::Rule(position))),
+            (Permission::Deny, Some(_)) => Some((Decision::Deny, Ground::Rule(position))),
             (Permission::Deny, None) => None,
         }
     }
@@ -127,28 +143,32 @@ impl Plugin {
     /// Asks what is not known: first whether the user is a superuser, then the ACL route, unless a
     /// rule denies. A yes of either is final. Without one, a superuser route that failed is a
     /// failure: it might have said yes.
-    fn ask_access(&self, who: Who<'_>, action: Action<'_>) -> Decision {
+    fn ask_access(&self, who: Who<'_>, action: Action<'_>) -> (Decision, Ground) {
         let is_superuser = self.ask_superuser(who);
         if is_superuser == Ok(true) {
-            return Decision::Allow;
+            return (Decision::Allow, Ground::Answer(Kind::Superuser));
         }
         let has_rules = who.standing.terms.as_ref().is_some_and(|terms| terms.rules.is_some());
-        let outcome = if ruling(who, action) == Some(Permission::Deny) {
-            Ok(Answer::DENY)
+        let denying = ruling(who, action).filter(|ruling| ruling.permission == Permission::Deny);
+        let (outcome, ground) = if let Some(Ruling { position, .. }) = denying {
+            (Ok(Answer::DENY), Some(Ground::Rule(position)))
         } else if self.has_route(Kind::Access) {
-            self.ask_access_route(who, action)
+            (self.ask_access_route(who, action), None)
         } else if has_rules {
-            Ok(Answer::DENY)
+            (Ok(Answer::DENY), Some(Ground::NoRule))
         } else if is_queued_for_later(who, action) {
-            Ok(Answer::ALLOW)
+            (Ok(Answer::ALLOW), Some(Ground::NoAccessRoute))
         } else {
-            Ok(Answer::IGNORE)
+            (Ok(Answer::IGNORE), Some(Ground::NoAccessRoute))
         };
-        let outcome = match (outcome, is_superuser) {
-            (Ok(answer), Err(failure)) if answer.verdict != Verdict::Allow => Err(failure),
-            (outcome, _) => outcome,
+        let (outcome, ground) = match (outcome, is_superuser) {
+            (Ok(answer), Err(failure)) if answer.verdict != Verdict::Allow => {
+                (Err(failure.clone()), Some(Ground::Failure(Kind::Superuser, failure)))
+            }
+            (outcome, _) => (outcome, ground),
         };
-        policy::decide(Kind::Access, &outcome, self.config.on_error)
+        let decision = policy::decide(Kind::Access, &outcome, self.config.on_error);
+        (decision, ground.unwrap_or_else(|| Ground::of(Kind::Access, outcome)))
     }
 
     /// Whether the user is a superuser. Once that is known, it holds for as long as the client is
@@ -191,10 +211,10 @@ pub(super) fn holder<'a>(client: &'a dyn Client, username: &'a str) -> Holder<'a
 }
 
 /// What the client's own rules say.
-fn ruling(who: Who<'_>, action: Action<'_>) -> Option<Permission> {
+fn ruling(who: Who<'_>, action: Action<'_>) -> Option<Ruling> {
     let rules = who.standing.terms.as_ref()?.rules.as_ref()?;
     let names = Names { username: who.username, client_id: who.client.id() };
-    Some(rules.judge(&action, names)?.permission)
+    rules.judge(&action, names)
 }
 
 /// Whether the broker will tell when this client leaves. (Version 0 is a stand-in: the broker's own

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::Plugin;
+use super::{Ground, Plugin};
 use crate::answer::{Decision, Outcome, Terms, Verdict};
 use crate::broker::Broker;
 use crate::config::{EmptyCredentials, PasswordEncoding, UnavailableReply};
@@ -33,45 +33,58 @@ pub enum Reply {
     Later,
 }
 
+fn now(decision: Decision, ground: Ground) -> (Reply, Ground) {
+    (Reply::Now(decision), ground)
+}
+
 impl Plugin {
     /// May this client log in?
     pub fn login(&self, attempt: &Attempt<'_>) -> Reply {
-        let reply = self.reply_to_login(attempt);
-        if let Reply::Now(decision) = reply {
-            self.tally.decided(Kind::Login, decision);
-        }
-        reply
+        self.explain_login(attempt).0
     }
 
-    fn reply_to_login(&self, attempt: &Attempt<'_>) -> Reply {
+    /// The same, and why.
+    pub fn explain_login(&self, attempt: &Attempt<'_>) -> (Reply, Ground) {
+        let judged = self.reply_to_login(attempt);
+        if let Reply::Now(decision) = judged.0 {
+            self.tally.decided(Kind::Login, decision);
+        }
+        judged
+    }
+
+    fn reply_to_login(&self, attempt: &Attempt<'_>) -> (Reply, Ground) {
         // Asked about a new connection: whoever waited under its identifier has left.
         if attempt.on_broker_thread && !self.pulse.is_about_a_session() {
             self.logins.forget(attempt.client.id());
         }
         let username = attempt.username.or(self.config.anonymous_username.as_deref());
-        if !self.has_route(Kind::Login) || username.is_some_and(|name| self.is_local(name)) {
-            return Reply::Now(Decision::Defer);
+        if !self.has_route(Kind::Login) {
+            return now(Decision::Defer, Ground::NoLoginRoute);
+        }
+        if username.is_some_and(|name| self.is_local(name)) {
+            return now(Decision::Defer, Ground::LocalUser);
         }
         let is_empty = username.is_none() || attempt.password.is_empty();
         if is_empty && self.config.empty_credentials == EmptyCredentials::Deny {
-            return Reply::Now(Decision::Deny);
+            return now(Decision::Deny, Ground::EmptyCredentials);
         }
         let Some(username) = username else {
-            return Reply::Now(Decision::Defer);
+            return now(Decision::Defer, Ground::NoUsername);
         };
         let Some(password) = self.encoded(attempt.password) else {
             self.log_denial(username, attempt.client.id(), attempt.client.address(), "not-utf8");
-            return Reply::Now(Decision::Deny);
+            return now(Decision::Deny, Ground::NotUtf8);
         };
         let about = About::Login { password };
         self.ask_login(attempt, &Question { client: attempt.client, username, about })
     }
 
-    fn ask_login(&self, attempt: &Attempt<'_>, question: &Question<'_>) -> Reply {
+    fn ask_login(&self, attempt: &Attempt<'_>, question: &Question<'_>) -> (Reply, Ground) {
         let (client, key) = (attempt.client, self.engine.key(question));
         if !attempt.on_broker_thread {
             let outcome = self.ask(key, question);
-            return Reply::Now(self.decide_login(client, question.username, &outcome));
+            let decision = self.decide_login(client, question.username, &outcome);
+            return now(decision, Ground::of(Kind::Login, outcome));
         }
         let admission =
             Admission { handle: client.handle(), client_id: client.id().to_owned(), key };
@@ -79,10 +92,10 @@ impl Plugin {
             match self.sessions.let_in_by(&admission) {
                 Some(LetInBy::Api) => {
                     self.check_again(admission, question);
-                    return Reply::Now(Decision::Allow);
+                    return now(Decision::Allow, Ground::Session);
                 }
                 Some(LetInBy::Broker) if self.pulse.is_about_a_session() => {
-                    return Reply::Now(Decision::Defer);
+                    return now(Decision::Defer, Ground::Session);
                 }
                 _ => {}
             }
@@ -90,16 +103,16 @@ impl Plugin {
         if self.pulse.is_about_a_session() {
             // A session that the API did not let in, or that is offline: the broker keeps its
             // state, and whoever comes back for it is asked about then.
-            return Reply::Now(Decision::Unavailable);
+            return now(Decision::Unavailable, Ground::Session);
         }
         if self.lockout.refuses(client.address(), question.username) {
             self.log_denial(question.username, client.id(), client.address(), "too-many-failures");
-            return Reply::Now(Decision::Deny);
+            return now(Decision::Deny, Ground::TooManyFailures);
         }
         let asked = match self.engine.ask(key, question) {
             Asked::Later(ticket) if self.may_delay(client) && self.logins.may_wait(&key) => {
                 match self.delay(&admission, question, ticket) {
-                    Ok(()) => return Reply::Later,
+                    Ok(()) => return (Reply::Later, Ground::OnItsWay),
                     Err(ticket) => Asked::Later(ticket),
                 }
             }
@@ -110,12 +123,12 @@ impl Plugin {
         if decision == Decision::Defer {
             self.sessions.begin_at_broker(admission, question.username);
         } else if decision == Decision::Allow {
-            let terms = outcome.ok().and_then(|answer| answer.terms);
+            let terms = outcome.as_ref().ok().and_then(|answer| answer.terms.clone());
             let again = self.is_asked_again(terms.as_ref());
             let question_again = again.then(|| self.engine.seal(question)).flatten();
             self.begin(admission, question.username, terms, question_again);
         }
-        Reply::Now(decision)
+        now(decision, Ground::of(Kind::Login, outcome))
     }
 
     fn begin(

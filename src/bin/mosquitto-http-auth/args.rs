@@ -1,0 +1,305 @@
+//! The command line.
+
+#![forbid(unsafe_code)]
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Where Debian keeps the broker's configuration, and most others do as well.
+const USUAL_CONF: &str = "/etc/mosquitto/mosquitto.conf";
+
+#[derive(Parser)]
+#[command(
+    name = "mosquitto-http-auth",
+    version,
+    about = "Checks a configuration of Mosquitto's plugin mosquitto-http-auth, and asks the API as \
+             the plugin does",
+    long_about = "Checks a configuration of Mosquitto's plugin mosquitto-http-auth, and asks the API \
+                  as the plugin does.\n\nEverything is read from a mosquitto.conf, so nothing has to \
+                  be said twice: where the API is, how it is asked, and what its answers mean. The \
+                  broker need not run, and is not touched if it does.\n\nNo password and no value of \
+                  a secret header is ever printed.",
+    after_long_help = concat!(
+        "Examples:\n  mosquitto-http-auth check /etc/mosquitto/mosquitto.conf\n  \
+         mosquitto-http-auth login /etc/mosquitto/mosquitto.conf -u ann\n  \
+         mosquitto-http-auth access /etc/mosquitto/mosquitto.conf -u ann -t sensors/1 --acc write\n  \
+         mosquitto-http-auth bench /etc/mosquitto/mosquitto.conf -u ann -n 1000 -c 32\n\n\
+         Environment:\n  NO_COLOR  no colours; without a terminal there are none anyway\n  ",
+        "MOSQUITTO_HTTP_AUTH_PASSWORD  the password, where no option says another"
+    ),
+    disable_help_subcommand = true,
+    max_term_width = 100
+)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    Check(Check),
+    Login(Login),
+    Access(Access),
+    Bench(Bench),
+    #[command(subcommand)]
+    Generate(Generate),
+}
+
+/// Check a configuration as the plugin does when the broker starts
+///
+/// Reads a mosquitto.conf with the files that it includes, finds the plugin's blocks, and reads
+/// their options with the code that the plugin reads them with. Each mistake is printed with its
+/// file and line, in the words that the broker's log would have, and then the configuration that is
+/// in force: each option with its value, and whether that was given or is the default.
+///
+/// It also says what looks wrong beyond the plugin's options, such as a file that the broker's user
+/// cannot read, or a plugin that was built for another machine. That is a guess from outside the
+/// broker, and does not change the exit status.
+#[derive(Args)]
+#[command(after_long_help = concat!(
+    "Exit status:\n  0  the options are valid\n  1  there are mistakes, or no block of the plugin\n  \
+     2  a wrong command line, or a file that cannot be read\n\n\
+     Examples:\n  mosquitto-http-auth check /etc/mosquitto/mosquitto.conf\n  \
+     mosquitto-http-auth check --json mosquitto.conf | jq .mistakes\n",
+    "  mosquitto-http-auth check --plugin my-copy.so mosquitto.conf"
+))]
+pub struct Check {
+    #[command(flatten)]
+    pub conf: Conf,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Ask the API whether a user may log in
+///
+/// Asks as the plugin in the broker would, and shows the request, the answer, how long it took, the
+/// TLS connection, what the broker would be told, and why.
+#[derive(Args)]
+#[command(after_long_help = concat!(
+    "Exit status:\n", statuses!(), "\n\
+     Examples:\n  mosquitto-http-auth login mosquitto.conf -u ann\n  \
+     mosquitto-http-auth login mosquitto.conf -u ann -P - -i sensor-1 < password.txt\n  \
+     mosquitto-http-auth login mosquitto.conf -u ann --password-file password.txt --json"
+))]
+pub struct Login {
+    #[command(flatten)]
+    pub conf: Conf,
+    #[command(flatten)]
+    pub user: User,
+    #[command(flatten)]
+    pub password: Password,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub client: ClientFacts,
+}
+
+/// Ask the API whether a client may publish to, receive from or subscribe to a topic
+///
+/// Asks what the plugin in the broker would ask, and shows what was asked, what came back, what the
+/// broker would be told, and why. With --login the client logs in first, so that the rules in the
+/// answer to its login decide, as they do in the broker.
+#[derive(Args)]
+#[command(after_long_help = concat!(
+    "Exit status:\n", statuses!(), "\n\
+     Examples:\n  mosquitto-http-auth access mosquitto.conf -u ann -i sensor-1 -t sensors/1/up --acc write\n  \
+     mosquitto-http-auth access mosquitto.conf -u ann -i sensor-1 -t 'sensors/#' --acc subscribe\n  \
+     mosquitto-http-auth access mosquitto.conf --login -u ann -P - -t sensors/1/up --acc 2 < password.txt"
+))]
+pub struct Access {
+    #[command(flatten)]
+    pub conf: Conf,
+    #[command(flatten)]
+    pub user: User,
+    /// The topic name, or with `--acc subscribe` the topic filter; where a listener has a
+    /// mount_point, with it
+    #[arg(short, long, value_name = "TOPIC")]
+    pub topic: String,
+    /// What the client wants to do: by name, or by the number that the API sees
+    #[arg(short, long, value_name = "ACCESS", value_enum)]
+    pub acc: Acc,
+    /// The QoS of the message, or that the subscription asks for
+    #[arg(short, long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=2))]
+    pub qos: u8,
+    /// The message is a retained one
+    #[arg(short, long)]
+    pub retain: bool,
+    /// Log in first, so that what the API says about the login holds for the access
+    #[arg(long)]
+    pub login: bool,
+    #[command(flatten)]
+    pub password: Password,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub client: ClientFacts,
+}
+
+/// Measure how the API answers many logins at once
+///
+/// Sends login questions over as many connections as the plugin would, draws how long the answers
+/// take, and says what follows for http_connections and max_block_ms. Every question reaches the
+/// API: nothing is cached. An API that counts failed logins counts these as well.
+#[derive(Args)]
+#[command(after_long_help = concat!(
+    "Exit status:\n  0  every request was answered, with a yes or a no\n  \
+     3  the API failed to answer some\n  2  a wrong command line or configuration\n\n\
+     Examples:\n  mosquitto-http-auth bench mosquitto.conf -u ann -n 2000 -c 32\n  \
+     mosquitto-http-auth bench mosquitto.conf -u ann --distinct 'device-{}' -n 5000 -c 64\n",
+    "  mosquitto-http-auth bench mosquitto.conf -u ann --rate 500 --json"
+))]
+pub struct Bench {
+    #[command(flatten)]
+    pub conf: Conf,
+    #[command(flatten)]
+    pub user: User,
+    #[command(flatten)]
+    pub password: Password,
+    /// How many logins to ask about
+    #[arg(short = 'n', long, default_value_t = 1000, value_name = "N",
+          value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    pub requests: u64,
+    /// How many at once; without it as many as http_connections says
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub concurrency: Option<u16>,
+    /// A username for each request, with its number in place of `{}`
+    #[arg(long, value_name = "PATTERN", value_parser = pattern, conflicts_with = "username")]
+    pub distinct: Option<String>,
+    /// The most logins in a second that you expect, to be told what they need
+    #[arg(long, value_name = "LOGINS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub rate: Option<u32>,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub client: ClientFacts,
+}
+
+/// Write the manual pages or the shells' completions into a folder
+///
+/// For packages: the names of the files are those that man and the shells look for.
+#[derive(Subcommand)]
+#[command(
+    hide = true,
+    after_long_help = "Examples:\n  mosquitto-http-auth generate man target/man\n  \
+                       mosquitto-http-auth generate completions target/completions"
+)]
+pub enum Generate {
+    /// Manual pages of section 1: mosquitto-http-auth.1, and one for each subcommand
+    Man {
+        /// The folder, which is made where it is missing
+        folder: PathBuf,
+    },
+    /// Completions: mosquitto-http-auth.bash, _mosquitto-http-auth (zsh), mosquitto-http-auth.fish
+    Completions {
+        /// The folder, which is made where it is missing
+        folder: PathBuf,
+    },
+}
+
+/// Which configuration, and which of the plugin's blocks in it.
+#[derive(Args)]
+pub struct Conf {
+    /// The broker's configuration file
+    #[arg(value_name = "CONF", default_value = USUAL_CONF)]
+    pub file: PathBuf,
+    /// The file name of the plugin, where it is not libmosquitto_http_auth.so; go-auth.so and
+    /// auth-plug.so are known as well, for whoever comes from there
+    #[arg(long, value_name = "NAME")]
+    pub plugin: Option<String>,
+    /// The port, or the path of the socket, of the listener whose plugin is meant, where there are
+    /// several
+    #[arg(long, value_name = "PORT")]
+    pub listener: Option<String>,
+}
+
+#[derive(Args)]
+pub struct User {
+    /// The username; without one, as a client that has none
+    #[arg(short, long, value_name = "NAME")]
+    pub username: Option<String>,
+}
+
+/// Where the password comes from. Without any of these it is asked for on the terminal.
+#[derive(Args)]
+pub struct Password {
+    /// `-`: the password is the first line of the standard input. The password itself can stand
+    /// here too, where other users of this machine can read it
+    #[arg(short = 'P', long, value_name = "-", conflicts_with_all = ["password_file", "no_password"])]
+    pub password: Option<OsString>,
+    /// The password is the first line of this file
+    #[arg(long, value_name = "FILE", conflicts_with = "no_password")]
+    pub password_file: Option<PathBuf>,
+    /// The client gives no password
+    #[arg(long)]
+    pub no_password: bool,
+}
+
+/// What the broker would know about the client; the API is told what the options say.
+#[derive(Args)]
+#[command(next_help_heading = "What the broker knows about the client")]
+pub struct ClientFacts {
+    /// The client identifier
+    #[arg(short = 'i', long = "id", value_name = "ID", default_value = "mosquitto-http-auth")]
+    pub id: String,
+    /// The address that the client connects from
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    pub address: String,
+    /// The transport
+    #[arg(long, value_enum, default_value_t = Transport::Mqtt)]
+    pub protocol: Transport,
+    /// The version of MQTT
+    #[arg(short = 'V', long, value_enum, default_value_t = MqttVersion::V5)]
+    pub mqtt_version: MqttVersion,
+    /// The keep alive in seconds
+    #[arg(short, long, value_name = "SECONDS", default_value_t = 60)]
+    pub keepalive: u16,
+    /// The client wants its session kept: Clean Session or Clean Start is false
+    #[arg(long)]
+    pub keep_session: bool,
+    /// The common name in the client's certificate
+    #[arg(long, value_name = "NAME")]
+    pub cert_common_name: Option<String>,
+    /// The subject of the client's certificate, as RFC 2253 writes it
+    #[arg(long, value_name = "SUBJECT")]
+    pub cert_subject: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Transport {
+    Mqtt,
+    Websockets,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum MqttVersion {
+    #[value(name = "3.1", alias = "mqttv31")]
+    V3_1,
+    #[value(name = "3.1.1", aliases = ["311", "mqttv311"])]
+    V3_1_1,
+    #[value(name = "5", aliases = ["5.0", "mqttv5"])]
+    V5,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Acc {
+    /// Receive a message
+    #[value(alias = "1")]
+    Read,
+    /// Publish a message, or a Will
+    #[value(alias = "2")]
+    Write,
+    #[value(alias = "4")]
+    Subscribe,
+    #[value(alias = "8")]
+    Unsubscribe,
+}
+
+fn pattern(text: &str) -> Result<String, String> {
+    if text.contains("{}") { Ok(text.to_owned()) } else { Err("it has no {} in it".to_owned()) }
+}

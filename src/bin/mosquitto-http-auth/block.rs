@@ -1,0 +1,162 @@
+//! The plugin's blocks in a configuration, and what the plugin makes of one.
+
+#![forbid(unsafe_code)]
+
+use std::cell::RefCell;
+use std::io;
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+
+use log::{Level, LevelFilter};
+use mosquitto_http_auth::api::Observer;
+use mosquitto_http_auth::broker::Broker;
+use mosquitto_http_auth::clock::SystemClock;
+use mosquitto_http_auth::config::{self, Config};
+use mosquitto_http_auth::plugin::{Abilities, Plugin};
+
+use crate::args;
+use crate::conf::{self, Conf, Remark};
+
+/// The plugin's file, and those of its predecessors, whose options it understands.
+const OWN: &str = "libmosquitto_http_auth.so";
+const PREDECESSORS: [&str; 2] = ["go-auth.so", "auth-plug.so"];
+
+/// The lines that load the plugin; `wanted` is another file name than usual.
+pub fn find<'a>(conf: &'a Conf, wanted: Option<&str>) -> Vec<&'a conf::Plugin> {
+    let is_it = |plugin: &&conf::Plugin| match wanted {
+        Some(name) => plugin.file_name() == name,
+        None => plugin.file_name() == OWN || is_predecessor(plugin),
+    };
+    conf.plugins.iter().filter(is_it).collect()
+}
+
+/// Whether a line loads one of the plugins that came before.
+pub fn is_predecessor(plugin: &conf::Plugin) -> bool {
+    PREDECESSORS.contains(&plugin.file_name())
+}
+
+/// What there is instead of the plugin.
+pub fn none_found(conf: &Conf, wanted: Option<&str>) -> String {
+    let name = wanted.unwrap_or(OWN);
+    let others: Vec<_> =
+        conf.plugins.iter().map(|plugin| format!("{} ({})", plugin.path, plugin.place)).collect();
+    if others.is_empty() {
+        return format!("no line loads {name}, nor any other plugin");
+    }
+    format!("no line loads {name}; plugins there are: {}", others.join(", "))
+}
+
+/// The one block that is meant.
+pub fn choose<'a>(conf: &'a Conf, args: &args::Conf) -> Result<&'a conf::Plugin, String> {
+    let mut found = find(conf, args.plugin.as_deref());
+    if found.is_empty() {
+        return Err(none_found(conf, args.plugin.as_deref()));
+    }
+    if let Some(listener) = &args.listener {
+        let is_it = |position: &usize| conf.listeners[*position].name == *listener;
+        if !conf.listeners.iter().any(|known| known.name == *listener) {
+            return Err(format!("--listener {listener}: no such listener"));
+        }
+        found.retain(|plugin| plugin.listeners.as_ref().is_none_or(|l| l.iter().any(is_it)));
+        if found.is_empty() {
+            return Err(format!("--listener {listener}: the plugin is not loaded for it"));
+        }
+    }
+    match found[..] {
+        [one] => Ok(one),
+        _ => {
+            let places: Vec<_> =
+                found.iter().map(|p| format!("{} ({})", p.place, scope(conf, p))).collect();
+            Err(format!(
+                "the plugin is loaded {} times: {}; say which by --listener",
+                found.len(),
+                places.join(", ")
+            ))
+        }
+    }
+}
+
+/// For which listeners a block decides.
+pub fn scope(conf: &Conf, plugin: &conf::Plugin) -> String {
+    let Some(positions) = &plugin.listeners else { return "all listeners".to_owned() };
+    let names: Vec<_> = positions.iter().map(|p| conf.listeners[*p].name.as_str()).collect();
+    match names[..] {
+        [] => "no listener".to_owned(),
+        [one] => format!("listener {one}"),
+        _ => format!("listeners {}", names.join(", ")),
+    }
+}
+
+/// The plugin with a block's options, as it is once the broker has started it.
+pub struct Started {
+    pub plugin: Plugin,
+    pub config: Config,
+    /// What it wrote to the log when it started.
+    pub lines: Vec<(Level, String)>,
+}
+
+/// How the plugin is started beside what the options say.
+#[derive(Default)]
+pub struct Start {
+    pub observer: Option<Arc<dyn Observer>>,
+    /// Has questions waited for to their end, however long the broker may be held up.
+    pub patient: bool,
+    /// Has everything logged that is worth a warning.
+    pub talkative: bool,
+}
+
+/// Starts the plugin as the broker does.
+pub fn start(block: &conf::Plugin, how: Start) -> Result<Started, Vec<Remark>> {
+    let remarks = |mistakes: Vec<config::Mistake>| {
+        let remark = |mistake: config::Mistake| Remark {
+            place: block.place_of(mistake.option()).clone(),
+            text: mistake.to_string(),
+        };
+        mistakes.into_iter().map(remark).collect::<Vec<_>>()
+    };
+    let config = config::read(&block.given()).map_err(remarks)?;
+    let mut used = config.clone();
+    if how.patient {
+        // Every request has its own limits.
+        used.max_block = config.timeout * u32::try_from(config.endpoints.len()).unwrap_or(1) * 2;
+        used.max_block_percent = 100;
+    }
+    if how.talkative {
+        used.log_level = used.log_level.max(LevelFilter::Warn);
+    }
+    let abilities = Abilities {
+        delays_logins: false,
+        tells_reasons: false,
+        spawn,
+        ring: Arc::new(|| {}),
+        observer: how.observer,
+    };
+    let plugin = Plugin::start(used, Arc::new(SystemClock), abilities).map_err(remarks)?;
+    let lines = lines(&plugin);
+    Ok(Started { plugin, config, lines })
+}
+
+fn spawn(name: String, body: Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>> {
+    Builder::new().name(name).spawn(body)
+}
+
+/// The lines that the plugin has for the broker's log.
+pub fn lines(plugin: &Plugin) -> Vec<(Level, String)> {
+    let log = Log::default();
+    plugin.write_log(&log);
+    log.0.into_inner()
+}
+
+/// A broker that has a log and nothing else; nothing else is asked of it.
+#[derive(Default)]
+struct Log(RefCell<Vec<(Level, String)>>);
+
+impl Broker for Log {
+    fn log(&self, level: Level, line: &str) {
+        self.0.borrow_mut().push((level, line.to_owned()));
+    }
+    fn finish_login(&self, _: &str, _: bool) {}
+    fn close_by_username(&self, _: &str) {}
+    fn publish_to(&self, _: &str, _: &str, _: &str) {}
+    fn disconnect(&self, _: &str) {}
+}

@@ -1,0 +1,198 @@
+//! The subcommand `check`.
+
+#![forbid(unsafe_code)]
+
+use std::io::{self, Write};
+
+use anstyle::Style;
+use log::Level;
+use mosquitto_http_auth::config::{self, Config, Origin, Setting};
+use serde_json::{Value, json};
+
+use crate::args;
+use crate::block::{self, Start};
+use crate::conf::{Conf, Plugin, Remark};
+use crate::doubts;
+use crate::exit;
+use crate::paint::{FAINT, GOOD, HEADING, Paint as _, WARNING, WRONG};
+use crate::problem::Problem;
+
+/// One block of the plugin, and what came of it.
+struct Block<'a> {
+    plugin: &'a Plugin,
+    scope: String,
+    config: Option<Config>,
+    mistakes: Vec<Remark>,
+    /// What the plugin warns of at every start.
+    warnings: Vec<String>,
+    hints: Vec<Remark>,
+}
+
+/// Checks, and returns the exit status.
+pub fn run(args: &args::Check, out: &mut dyn Write) -> Result<u8, Problem> {
+    let conf = Conf::read(&args.conf.file)?;
+    let mut found = block::find(&conf, args.conf.plugin.as_deref());
+    if args.conf.listener.is_some() {
+        found = vec![block::choose(&conf, &args.conf)?];
+    }
+    let missing = found.is_empty().then(|| block::none_found(&conf, args.conf.plugin.as_deref()));
+    let hints = doubts::about_conf(&conf, &found);
+    let blocks: Vec<_> = found.into_iter().map(|plugin| look_at(&conf, plugin)).collect();
+    let mistakes: usize = blocks.iter().map(|block| block.mistakes.len()).sum();
+    let mistakes = mistakes + conf.mistakes.len() + usize::from(missing.is_some());
+    if args.json {
+        let report = as_json(&conf, &blocks, &hints, missing.as_deref(), mistakes == 0);
+        writeln!(out, "{report:#}")?;
+    } else {
+        print(out, &conf, &blocks, &hints, missing.as_deref(), mistakes)?;
+    }
+    Ok(if mistakes == 0 { exit::YES } else { exit::NO })
+}
+
+fn look_at<'a>(conf: &Conf, plugin: &'a Plugin) -> Block<'a> {
+    let scope = block::scope(conf, plugin);
+    let (config, mistakes, warnings) =
+        match block::start(plugin, Start { talkative: true, ..Start::default() }) {
+            Ok(started) => {
+                let warnings = started.lines.into_iter().filter(|(level, _)| *level == Level::Warn);
+                (Some(started.config), Vec::new(), warnings.map(|(_, line)| line).collect())
+            }
+            Err(mistakes) => (None, mistakes, Vec::new()),
+        };
+    let hints = doubts::about_block(conf, plugin, config.as_ref());
+    Block { plugin, scope, config, mistakes, warnings, hints }
+}
+
+impl Block<'_> {
+    fn settings(&self) -> Vec<Setting> {
+        let given = self.plugin.given();
+        self.config.as_ref().map(|config| config::settings(config, &given)).unwrap_or_default()
+    }
+
+    /// Where a setting comes from, in words.
+    fn origin(&self, setting: &Setting) -> String {
+        match setting.origin {
+            Origin::Given => {
+                let place = self.plugin.place_of(Some(&setting.name));
+                if place.file == self.plugin.place.file {
+                    format!("line {}", place.line)
+                } else {
+                    place.to_string()
+                }
+            }
+            Origin::Default => "default".to_owned(),
+            Origin::Predecessor => "by compat".to_owned(),
+        }
+    }
+}
+
+fn print(
+    out: &mut dyn Write,
+    conf: &Conf,
+    blocks: &[Block<'_>],
+    hints: &[Remark],
+    missing: Option<&str>,
+    mistakes: usize,
+) -> io::Result<()> {
+    let mut line = |style, what: &str, text: String| writeln!(out, "{} {text}", what.paint(style));
+    for Remark { place, text } in &conf.mistakes {
+        line(WRONG, "mistake:", format!("{place}: {text}"))?;
+    }
+    if let Some(missing) = missing {
+        line(WRONG, "mistake:", missing.to_owned())?;
+    }
+    for Remark { place, text } in &conf.warnings {
+        line(WARNING, "warning:", format!("{place}: {text}"))?;
+    }
+    for Remark { place, text } in hints {
+        line(WARNING, "hint:", format!("{place}: {text}"))?;
+    }
+    for block in blocks {
+        let Block { plugin, scope, .. } = block;
+        let title = format!("{}: {} for {scope}", plugin.place, plugin.path);
+        writeln!(out, "{}", title.paint(HEADING))?;
+        let mut line =
+            |style, what: &str, text: String| writeln!(out, "  {} {text}", what.paint(style));
+        for Remark { place, text } in &block.mistakes {
+            line(WRONG, "mistake:", format!("{place}: {text}"))?;
+        }
+        for text in &block.warnings {
+            line(WARNING, "warning:", text.clone())?;
+        }
+        for Remark { place, text } in &block.hints {
+            line(WARNING, "hint:", format!("{place}: {text}"))?;
+        }
+        for setting in block.settings() {
+            let origin = block.origin(&setting);
+            let text = format!("  {:<24} {:<32} {origin}", setting.name, setting.value);
+            let style = match setting.origin {
+                Origin::Default => FAINT,
+                Origin::Given | Origin::Predecessor => Style::new(),
+            };
+            writeln!(out, "{}", text.paint(style))?;
+        }
+    }
+    match mistakes {
+        0 => writeln!(out, "{}", "The options are valid.".paint(GOOD)),
+        1 => writeln!(out, "{}", "1 mistake: the broker would not start.".paint(WRONG)),
+        many => {
+            let text = format!("{many} mistakes: the broker would not start.");
+            writeln!(out, "{}", text.paint(WRONG))
+        }
+    }
+}
+
+fn as_json(
+    conf: &Conf,
+    blocks: &[Block<'_>],
+    hints: &[Remark],
+    missing: Option<&str>,
+    valid: bool,
+) -> Value {
+    let setting = |block: &Block<'_>, setting: &Setting| {
+        let place = block.plugin.place_of(Some(&setting.name));
+        let origin = match setting.origin {
+            Origin::Given => "given",
+            Origin::Default => "default",
+            Origin::Predecessor => "compat",
+        };
+        let mut value = json!({ "name": setting.name, "value": setting.value, "origin": origin });
+        if setting.origin == Origin::Given {
+            value["file"] = json!(place.file.to_string_lossy());
+            value["line"] = json!(place.line);
+        }
+        value
+    };
+    let block = |block: &Block<'_>| {
+        let settings: Vec<_> = block.settings().iter().map(|s| setting(block, s)).collect();
+        json!({
+            "file": block.plugin.place.file.to_string_lossy(),
+            "line": block.plugin.place.line,
+            "path": block.plugin.path,
+            "scope": block.scope,
+            "mistakes": remarks(&block.mistakes),
+            "warnings": block.warnings,
+            "hints": remarks(&block.hints),
+            "settings": settings,
+        })
+    };
+    let mut mistakes = remarks(&conf.mistakes);
+    mistakes.extend(missing.map(|text| json!({ "text": text })));
+    json!({
+        "valid": valid,
+        "files": conf.files,
+        "mistakes": mistakes,
+        "warnings": remarks(&conf.warnings),
+        "hints": remarks(hints),
+        "plugins": blocks.iter().map(block).collect::<Vec<_>>(),
+    })
+}
+
+fn remarks(remarks: &[Remark]) -> Vec<Value> {
+    let remark = |Remark { place, text }: &Remark| {
+        json!({
+            "file": place.file.to_string_lossy(), "line": place.line, "text": text
+        })
+    };
+    remarks.iter().map(remark).collect()
+}

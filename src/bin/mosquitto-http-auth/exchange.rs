@@ -1,0 +1,62 @@
+//! Requests as they were seen, kept until they are shown.
+
+#![forbid(unsafe_code)]
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use mosquitto_http_auth::answer::Failure;
+use mosquitto_http_auth::api::{Attempt, Exchange, Observer, Reply};
+use mosquitto_http_auth::question::Kind;
+use mosquitto_http_auth::secret::Secret;
+
+/// A question to one host, and what came of it.
+pub struct Seen {
+    pub kind: Kind,
+    pub origin: String,
+    pub body: Secret,
+    pub attempts: Vec<Attempt>,
+    pub took: Duration,
+    pub outcome: Result<Reply, Failure>,
+}
+
+/// Sees everything that is asked.
+#[derive(Default)]
+pub struct Witness(Mutex<Vec<Seen>>);
+
+impl Witness {
+    /// What was seen since the last time.
+    pub fn take(&self) -> Vec<Seen> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Observer for Witness {
+    fn exchanged(&self, exchange: Exchange<'_>) {
+        let Exchange { origin, requests, outcome, attempts, took } = exchange;
+        // One client asks one question after the other.
+        let [request] = requests else { return };
+        let outcome = match outcome {
+            Ok([reply]) => Ok(reply.clone()),
+            Ok(_) => return,
+            Err(failure) => Err(failure.clone()),
+        };
+        let seen = Seen {
+            kind: request.kind,
+            origin: origin.to_owned(),
+            body: request.body.clone(),
+            attempts,
+            took,
+            outcome,
+        };
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(seen);
+    }
+}
+
+impl Seen {
+    /// The status of the answer.
+    pub fn status(&self) -> Option<&str> {
+        let answer = self.attempts.last()?.answer.as_ref()?;
+        answer.line.split_once(' ').map(|(_, status)| status)
+    }
+}

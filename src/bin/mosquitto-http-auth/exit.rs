@@ -1,0 +1,24 @@
+//! The command's exit statuses.
+
+#![forbid(unsafe_code)]
+
+/// What was asked is valid, or allowed.
+pub const YES: u8 = 0;
+/// There are mistakes, or it is denied.
+pub const NO: u8 = 1;
+/// It could not be asked: the command line or a file is wrong.
+pub const USAGE: u8 = 2;
+/// The API failed.
+pub const FAILED: u8 = 3;
+/// The plugin leaves it to the broker's other means.
+pub const LEFT_TO_BROKER: u8 = 4;
+
+/// The statuses of a question, for the help.
+#[macro_export]
+macro_rules! statuses {
+    () => {
+        "  0  allowed\n  1  denied\n  2  a wrong command line or configuration\n  \
+         3  the API failed, whatever on_error makes of it\n  \
+         4  neither: it is left to the broker's other means, such as password_file\n"
+    };
+}

@@ -1,0 +1,175 @@
+//! Decisions and their grounds, in words.
+
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+
+use mosquitto_http_auth::answer::{Decision, Terms, Verdict};
+use mosquitto_http_auth::config::Config;
+use mosquitto_http_auth::plugin::Ground;
+use mosquitto_http_auth::policy::OnError;
+use mosquitto_http_auth::question::Kind;
+
+use crate::exchange::Seen;
+use crate::exit;
+
+/// A decision of the plugin's.
+pub struct Judged {
+    pub kind: Kind,
+    pub decision: Decision,
+    pub ground: Ground,
+    /// The rule that decided, where one did.
+    pub rule: Option<String>,
+    /// What was asked for it.
+    pub exchanges: Vec<Seen>,
+}
+
+impl Judged {
+    /// The exit status that says so.
+    pub fn status(&self) -> u8 {
+        match (&self.ground, self.decision) {
+            (Ground::Failure(..), _) => exit::FAILED,
+            (_, Decision::Allow) => exit::YES,
+            (_, Decision::Deny) => exit::NO,
+            (_, Decision::Defer) => exit::LEFT_TO_BROKER,
+            (_, Decision::Unavailable | Decision::UnavailableAloud) => exit::FAILED,
+        }
+    }
+
+    /// What the answer to a login grants.
+    pub fn granted(&self) -> Option<Arc<Terms>> {
+        self.exchanges.iter().find_map(|seen| seen.outcome.as_ref().ok()?.answer.terms.clone())
+    }
+
+    /// For a program.
+    pub fn word(&self) -> &'static str {
+        match self.decision {
+            Decision::Allow => "allow",
+            Decision::Deny => "deny",
+            Decision::Defer => "defer",
+            Decision::Unavailable | Decision::UnavailableAloud => "unavailable",
+        }
+    }
+
+    /// For a reader.
+    pub fn in_words(&self) -> &'static str {
+        match (self.decision, self.kind) {
+            (Decision::Allow, _) => "allowed",
+            (Decision::Deny, _) => "denied",
+            (Decision::Defer, _) => "left to the broker's other means",
+            (_, Kind::Login) => {
+                "not decided: closed without an answer, so that the client tries again"
+            }
+            (_, _) => "not decided, and so denied",
+        }
+    }
+
+    /// What decided: an option, or a word where none did.
+    pub fn by(&self) -> &'static str {
+        match &self.ground {
+            Ground::NoLoginRoute => "http_user_route",
+            Ground::LocalUser => "local_users_file",
+            Ground::NoUsername => "anonymous_username",
+            Ground::EmptyCredentials => "compat",
+            Ground::NotUtf8 => "password_encoding",
+            Ground::TooManyFailures => "login_failures_max",
+            Ground::SpecialChars => "deny_special_chars",
+            Ground::Superuser => "superuser",
+            Ground::Rule(_) => "rule",
+            Ground::NoRule => "no rule",
+            Ground::NoAccessRoute => "http_acl_route",
+            Ground::Answer(kind) => route(*kind),
+            Ground::Failure(..) => "on_error",
+            Ground::Unsubscribe => "unsubscribe",
+            // Only a broker asks like this.
+            Ground::Session | Ground::OnItsWay | Ground::WillOfNobody | Ground::NotLetIn => {
+                "broker"
+            }
+        }
+    }
+
+    /// Why, in a sentence.
+    pub fn why(&self, config: &Config) -> String {
+        match &self.ground {
+            Ground::NoLoginRoute => {
+                "http_user_route is unset, so nobody's login is asked".to_owned()
+            }
+            Ground::LocalUser => match self.kind {
+                Kind::Login => {
+                    "the user is in local_users_file, so password_file decides".to_owned()
+                }
+                _ => "the user is in local_users_file, so local_users_acl decides".to_owned(),
+            },
+            Ground::NoUsername => {
+                "the client has no username, and anonymous_username is unset".to_owned()
+            }
+            Ground::EmptyCredentials => {
+                "the username or the password is empty, and compat denies that".to_owned()
+            }
+            Ground::NotUtf8 => {
+                "the password is not UTF-8; password_encoding base64 would send it".to_owned()
+            }
+            Ground::TooManyFailures => "login_failures_max was reached".to_owned(),
+            Ground::SpecialChars => format!(
+                "the username or the client identifier has one of {} in it",
+                config.special_chars.iter().map(char::to_string).collect::<Vec<_>>().join(" ")
+            ),
+            Ground::Superuser => "the answer to the login says that it is a superuser".to_owned(),
+            Ground::Rule(position) => {
+                let rule = self.rule.clone().unwrap_or_else(|| format!("rule {}", position + 1));
+                format!("{rule} of the login's answer matches")
+            }
+            Ground::NoRule => {
+                "no rule of the login's answer matches, and http_acl_route is unset".to_owned()
+            }
+            Ground::NoAccessRoute => {
+                "http_acl_route is unset, and no rules came with a login".to_owned()
+            }
+            Ground::Unsubscribe => "an unsubscribe is always allowed".to_owned(),
+            Ground::Answer(kind) => self.answered(*kind),
+            Ground::Failure(kind, failure) => {
+                let option = match config.on_error {
+                    OnError::Deny => "deny",
+                    OnError::Defer => "defer",
+                    OnError::Allow => "allow",
+                };
+                format!("{} failed ({failure}), and on_error is {option}", route(*kind))
+            }
+            Ground::Session | Ground::OnItsWay | Ground::WillOfNobody | Ground::NotLetIn => {
+                "the broker's own question".to_owned()
+            }
+        }
+    }
+
+    fn answered(&self, kind: Kind) -> String {
+        let of_kind = |seen: &&Seen| seen.kind == kind && seen.outcome.is_ok();
+        let seen = self.exchanges.iter().rfind(of_kind);
+        let status = seen.and_then(Seen::status).unwrap_or("an answer");
+        let mut text = format!("{} answered {status}", route(kind));
+        let reply = seen.and_then(|seen| seen.outcome.as_ref().ok());
+        if let Some(reply) = reply {
+            let is_success = status.starts_with('2');
+            match reply.answer.verdict {
+                Verdict::Deny if is_success => text.push_str(", whose body is no yes"),
+                Verdict::Ignore => text.push_str(", whose body says ignore"),
+                _ => {}
+            }
+            if let Some(reason) = &reply.reason {
+                text.push_str(&format!(": {reason:?}"));
+            }
+        }
+        if kind == Kind::Superuser {
+            text.push_str(", so the user is a superuser");
+        }
+        text
+    }
+}
+
+/// The option with the route of a kind of question.
+pub fn route(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Login => "http_user_route",
+        Kind::Superuser => "http_superuser_route",
+        Kind::Access => "http_acl_route",
+    }
+}

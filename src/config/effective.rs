@@ -1,0 +1,313 @@
+//! Every option as it is in force, for whoever wants to see what a configuration amounts to.
+
+#![forbid(unsafe_code)]
+
+use std::time::Duration;
+
+use super::options::{HEADER_PREFIX, OPTIONS};
+use super::words::{
+    COMPAT, LOCAL_USERS_ACL, LOG_LEVEL, METHOD, ON_ERROR, PARAMS_MODE, PASSWORD_ENCODING,
+    RESPONSE_MODE, UNAVAILABLE_REPLY,
+};
+use super::{Config, LocalUsersAcl};
+use crate::dialect::Compat;
+use crate::field::Field;
+use crate::question::Kind;
+use crate::secret::Secret;
+
+/// An option as it is in force.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Setting {
+    pub name: String,
+    /// In the option's own words, or in others where it has none: `unset`. Of a secret it tells
+    /// only where it comes from.
+    pub value: String,
+    pub origin: Origin,
+}
+
+/// Why an option is as it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Origin {
+    Given,
+    Default,
+    /// By the options and defaults of the plugin that came before, as `compat` says.
+    Predecessor,
+}
+
+/// Every option, in the order of the documentation. `given` are the options that `config` was read
+/// from.
+#[must_use]
+pub fn settings(config: &Config, given: &[(String, String)]) -> Vec<Setting> {
+    let is_given = |name: &str| given.iter().any(|(given, _)| given == name);
+    let usual = usual(config);
+    let origin = |name: &str, value: Option<&str>| match &usual {
+        _ if is_given(name) => Origin::Given,
+        Some(usual) if self::value(usual, &[], name).as_deref() != value => Origin::Predecessor,
+        _ => Origin::Default,
+    };
+    let mut settings = Vec::new();
+    for option in OPTIONS {
+        if option.name.starts_with(HEADER_PREFIX) {
+            settings.extend(config.sources.headers.iter().map(|(header, secret)| {
+                let name = format!("{HEADER_PREFIX}{header}");
+                let origin = if is_given(&name) { Origin::Given } else { Origin::Predecessor };
+                Setting { origin, value: source(secret), name }
+            }));
+            continue;
+        }
+        let value = value(config, given, option.name);
+        let origin = origin(option.name, value.as_deref());
+        let value = value.unwrap_or_else(|| "unset".to_owned());
+        settings.push(Setting { name: option.name.to_owned(), value, origin });
+    }
+    settings
+}
+
+/// The defaults that a predecessor's options and defaults differ from; none if there is none.
+fn usual(config: &Config) -> Option<Config> {
+    let required = [("http_host", "localhost"), ("http_user_route", "/")];
+    let required = required.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let is_ours = config.dialect.compat == Compat::None;
+    if is_ours { None } else { super::read(&required).ok() }
+}
+
+/// Where a secret comes from.
+fn source(secret: &Secret) -> String {
+    match String::from_utf8_lossy(secret.expose()).trim() {
+        path if path.starts_with('@') => format!("set, from the file {}", &path[1..]),
+        name if name.starts_with('$') => {
+            format!("set, from the environment variable {}", &name[1..])
+        }
+        _ => "set".to_owned(),
+    }
+}
+
+/// None: it has no value.
+fn value(config: &Config, given: &[(String, String)], name: &str) -> Option<String> {
+    let cache = &config.cache;
+    let seconds = |duration: Duration| Some(duration.as_secs().to_string());
+    let millis = |duration: Duration| Some(duration.as_millis().to_string());
+    let flag = |flag: bool| Some(flag.to_string());
+    let local_users = config.local_users.as_ref();
+    match name {
+        "http_host" => Some(hosts(config)),
+        "http_port" => Some(kept_by(given, "http_port", || {
+            let is_443 = config.https && config.dialect.compat != Compat::AuthPlug;
+            if is_443 { "443" } else { "80" }.to_owned()
+        })),
+        "http_protocol" => Some(if config.https { "https" } else { "http" }.to_owned()),
+        "http_user_route" => config.routes.login.clone(),
+        "http_superuser_route" => config.routes.superuser.clone(),
+        "http_acl_route" => config.routes.access.clone(),
+        "http_acl_batch_route" => config.routes.batch.clone(),
+        "http_user_fields" => fields(config, Kind::Login),
+        "http_acl_fields" => fields(config, Kind::Access),
+        "http_timeout_ms" => millis(config.timeout),
+        "http_connect_timeout_ms" => millis(config.connect_timeout),
+        "http_connections" => Some(config.connections.to_string()),
+        "tls_ca_file" => match &config.sources.ca_file {
+            None if config.sources.verifies => Some("the system's roots".to_owned()),
+            file => file.clone(),
+        },
+        "tls_cert_file" => config.sources.cert_file.clone(),
+        "tls_key_file" => config.sources.key_file.clone(),
+        "tls_verify" => flag(config.tls_verify),
+        "cache_ttl" => Some(kept_by(given, "cache_ttl", || match config.dialect.compat {
+            Compat::None => "30".to_owned(),
+            Compat::GoAuth | Compat::AuthPlug => cache.access.allow.as_secs().to_string(),
+        })),
+        "cache_acl_ttl" => seconds(cache.access.allow),
+        "cache_auth_ttl" => seconds(cache.login.allow),
+        "cache_deny_ttl" => seconds(cache.access.deny),
+        "cache_max_bytes" => Some(bytes(cache.max_bytes)),
+        "cache_refresh_ahead" => flag(cache.refresh_ahead),
+        "cache_stale_if_error" => seconds(cache.stale_if_error),
+        "cache_revalidate" => seconds(cache.revalidate),
+        "max_block_ms" => millis(config.max_block),
+        "max_block_percent" => Some(config.max_block_percent.to_string()),
+        "on_error" => word(ON_ERROR, config.on_error),
+        "breaker_failures" => Some(config.breaker.failures.to_string()),
+        "breaker_open_ms" => millis(config.breaker.rest),
+        "local_users_file" => local_users.map(|local| local.file.display().to_string()),
+        "local_users_acl" => {
+            word(LOCAL_USERS_ACL, local_users.map_or(LocalUsersAcl::Allow, |local| local.acl))
+        }
+        "deny_special_chars" => flag(!config.special_chars.is_empty()),
+        "login_failures_max" => Some(config.login_failures_max.to_string()),
+        "login_failures_window" => seconds(config.login_failures_window),
+        "delayed_login" => flag(config.delayed_login),
+        "unavailable_reply" => word(UNAVAILABLE_REPLY, config.unavailable_reply),
+        "anonymous_username" => config.anonymous_username.clone(),
+        "password_encoding" => word(PASSWORD_ENCODING, config.password_encoding),
+        "http_response_mode" => word(RESPONSE_MODE, config.dialect.response),
+        "http_params_mode" => word(PARAMS_MODE, config.dialect.params),
+        "http_method" => word(METHOD, config.dialect.method),
+        "compat" => word(COMPAT, config.dialect.compat),
+        "log_level" => word(LOG_LEVEL, config.log_level),
+        _ => None,
+    }
+}
+
+/// Every host with its port.
+fn hosts(config: &Config) -> String {
+    let host = |endpoint: &super::Endpoint| {
+        let super::Endpoint { host, port } = endpoint;
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    };
+    config.endpoints.iter().map(host).collect::<Vec<_>>().join(", ")
+}
+
+/// An option that is only a default for others, and not kept itself.
+fn kept_by(given: &[(String, String)], name: &str, default: impl FnOnce() -> String) -> String {
+    let given = given.iter().find(|(given, _)| given == name);
+    given.map_or_else(default, |(_, value)| value.trim().to_owned())
+}
+
+/// What is told beside what always is.
+fn fields(config: &Config, kind: Kind) -> Option<String> {
+    let always = [Field::Username, Field::Password, Field::Topic, Field::Acc];
+    let is_extra = |field: &&Field| {
+        !always.contains(field) && (kind == Kind::Login || **field != Field::ClientId)
+    };
+    let names: Vec<_> = config.fields.of(kind).iter().filter(is_extra).map(|f| f.name()).collect();
+    (!names.is_empty()).then(|| names.join(","))
+}
+
+fn bytes(bytes: u64) -> String {
+    let units = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+    match units.into_iter().find(|(_, size)| bytes >= *size && bytes % size == 0) {
+        Some((unit, size)) => format!("{} {unit}", bytes / size),
+        None => bytes.to_string(),
+    }
+}
+
+fn word<T: Copy + PartialEq>(words: &[(&str, T)], value: T) -> Option<String> {
+    words.iter().find(|(_, known)| *known == value).map(|(word, _)| (*word).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::read;
+
+    fn given(options: &[(&str, &str)]) -> Vec<(String, String)> {
+        options.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect()
+    }
+
+    fn in_force(options: &[(&str, &str)]) -> Vec<Setting> {
+        let given = given(options);
+        settings(&read(&given).unwrap(), &given)
+    }
+
+    fn find<'a>(settings: &'a [Setting], name: &str) -> (&'a str, Origin) {
+        let found = settings.iter().find(|setting| setting.name == name).unwrap();
+        (&found.value, found.origin)
+    }
+
+    /// Every option has something else than its default here, so that none is forgotten.
+    const UNUSUAL: &[(&str, &str)] = &[
+        ("http_host", "a, [::1]:81"),
+        ("http_port", "8080"),
+        ("http_protocol", "https"),
+        ("http_user_route", "/u"),
+        ("http_superuser_route", "/s"),
+        ("http_acl_route", "/a"),
+        ("http_acl_batch_route", "/b"),
+        ("http_user_fields", "clientid,peerhost"),
+        ("http_acl_fields", "qos,retain"),
+        ("http_timeout_ms", "7"),
+        ("http_connect_timeout_ms", "6"),
+        ("http_connections", "5"),
+        ("tls_verify", "false"),
+        ("cache_ttl", "11"),
+        ("cache_auth_ttl", "12"),
+        ("cache_acl_ttl", "13"),
+        ("cache_deny_ttl", "14"),
+        ("cache_max_bytes", "65 MiB"),
+        ("cache_refresh_ahead", "false"),
+        ("cache_stale_if_error", "15"),
+        ("cache_revalidate", "16"),
+        ("max_block_ms", "17"),
+        ("max_block_percent", "18"),
+        ("on_error", "defer"),
+        ("breaker_failures", "19"),
+        ("breaker_open_ms", "20"),
+        ("local_users_file", "/l"),
+        ("local_users_acl", "defer"),
+        ("deny_special_chars", "false"),
+        ("login_failures_max", "21"),
+        ("login_failures_window", "22"),
+        ("delayed_login", "false"),
+        ("unavailable_reply", "reason"),
+        ("anonymous_username", "nobody"),
+        ("password_encoding", "base64"),
+        ("http_response_mode", "json"),
+        ("http_params_mode", "form"),
+        ("http_method", "PUT"),
+        ("log_level", "trace"),
+    ];
+
+    #[test]
+    fn what_is_given_is_in_force() {
+        let settings = in_force(UNUSUAL);
+        for (name, given) in UNUSUAL {
+            let shown = if *name == "http_host" { "a:8080, [::1]:81" } else { given };
+            assert_eq!(find(&settings, name), (shown, Origin::Given), "{name}");
+        }
+    }
+
+    #[test]
+    fn every_option_has_a_value_or_is_known_to_have_none() {
+        let unset = in_force(&[("http_host", "a"), ("http_user_route", "/u")]);
+        let usual = |name: &str| UNUSUAL.iter().any(|(known, _)| *known == name);
+        for option in OPTIONS.iter().filter(|option| !option.name.starts_with(HEADER_PREFIX)) {
+            // No value of these is unusual and can be read here.
+            let is_known = ["tls_ca_file", "tls_cert_file", "tls_key_file", "compat"]
+                .contains(&option.name)
+                || usual(option.name);
+            assert!(is_known, "{} is missing in this test, and in `value` above?", option.name);
+            let (value, _) = find(&unset, option.name);
+            let default = option.default.trim_matches('`');
+            match option.name {
+                "http_host" => assert_eq!(value, "a:80"),
+                "http_user_route" => assert_eq!(value, "/u"),
+                "http_port" => assert_eq!(value, "80"),
+                "tls_ca_file" => assert_eq!(value, "unset", "without TLS"),
+                "cache_auth_ttl" | "cache_acl_ttl" => assert_eq!(value, "30"),
+                "cache_deny_ttl" => assert_eq!(value, "5"),
+                name => assert_eq!(value, default, "{name}"),
+            }
+        }
+    }
+
+    #[test]
+    fn of_a_secret_only_its_source_is_shown() {
+        let settings = in_force(&[
+            ("http_host", "a"),
+            ("http_user_route", "/u"),
+            ("http_header_X-One", "s3cret"),
+            ("http_header_X-Two", " $PATH"),
+        ]);
+        assert_eq!(find(&settings, "http_header_X-One"), ("set", Origin::Given));
+        let (value, _) = find(&settings, "http_header_X-Two");
+        assert_eq!(value, "set, from the environment variable PATH");
+        assert!(!format!("{settings:?}").contains("s3cret"));
+    }
+
+    #[test]
+    fn a_predecessors_options_are_shown_by_our_names() {
+        let settings = in_force(&[
+            ("http_host", "a"),
+            ("http_getuser_uri", "/u"),
+            ("http_aclcheck_uri", "/a"),
+            ("http_timeout", "3"),
+        ]);
+        assert_eq!(find(&settings, "http_user_route"), ("/u", Origin::Predecessor));
+        assert_eq!(find(&settings, "http_timeout_ms"), ("3000", Origin::Predecessor));
+        assert_eq!(find(&settings, "http_connections"), ("32", Origin::Default));
+        assert_eq!(find(&settings, "http_user_fields"), ("clientid", Origin::Predecessor));
+        assert_eq!(find(&settings, "cache_ttl"), ("0", Origin::Predecessor));
+        assert_eq!(find(&settings, "compat"), ("go-auth", Origin::Predecessor));
+        assert_eq!(find(&settings, "http_host"), ("a:80", Origin::Given));
+    }
+}

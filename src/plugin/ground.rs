@@ -1,0 +1,57 @@
+//! What a decision rests on, for whoever asks why.
+
+#![forbid(unsafe_code)]
+
+use crate::answer::{Failure, Outcome};
+use crate::question::Kind;
+
+/// Why the broker is told what it is told.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Ground {
+    /// A login: there is no `http_user_route`.
+    NoLoginRoute,
+    /// The user is in `local_users_file`.
+    LocalUser,
+    /// The client has no username, and there is no name to ask under.
+    NoUsername,
+    /// The username or the password is empty, which mosquitto-go-auth and mosquitto-auth-plug deny.
+    EmptyCredentials,
+    /// A login: the password is not UTF-8, and `password_encoding` is `utf8`.
+    NotUtf8,
+    /// A login: `login_failures_max`.
+    TooManyFailures,
+    /// A login: the broker asks about a session that it has already, as it does on SIGHUP.
+    Session,
+    /// A login: it is answered later.
+    OnItsWay,
+    /// An unsubscribe, which is always allowed.
+    Unsubscribe,
+    /// The Will of a client that left before its login was answered.
+    WillOfNobody,
+    /// The client's login is not answered yet.
+    NotLetIn,
+    /// `deny_special_chars`.
+    SpecialChars,
+    /// The user is known to be a superuser.
+    Superuser,
+    /// A rule in the answer to the login, counted from 0.
+    Rule(usize),
+    /// No rule matches, and there is no `http_acl_route`.
+    NoRule,
+    /// The login's answer has no rules, and there is no `http_acl_route`.
+    NoAccessRoute,
+    /// The API answered a question of this kind.
+    Answer(Kind),
+    /// The API did not answer a question of this kind, and `on_error` says what follows.
+    Failure(Kind, Failure),
+}
+
+impl Ground {
+    /// What was made of a question that the API was asked.
+    pub(super) fn of(kind: Kind, outcome: Outcome) -> Self {
+        match outcome {
+            Ok(_) => Self::Answer(kind),
+            Err(failure) => Self::Failure(kind, failure),
+        }
+    }
+}
