@@ -82,7 +82,7 @@ build --lib
 install -D -m 644 "$built/libmosquitto_http_auth.so" -t "$out"
 command=()
 # The command needs crates that the plugin does not: it is built by itself, so that none of them gets into the plugin.
-if grep -q '^command = ' "$top/Cargo.toml"; then
+if grep -q '^command = ' "$root/src/Cargo.toml"; then
   command=(--features command)
   build --bin mosquitto-http-auth "${command[@]}"
   install -D -m 755 "$built/mosquitto-http-auth" -t "$out"

@@ -30,7 +30,8 @@ for target in "${targets[@]}"; do
   "$top/packaging/build.sh" "$target" "$dist/build/$target"
 done
 if [[ -e $dist/build/x86_64-gnu/$name ]]; then
-  "$dist/build/x86_64-gnu/$name" @HIDDEN@ "$dist/build/documents"
+  "$dist/build/x86_64-gnu/$name" generate man "$dist/build/documents"
+  "$dist/build/x86_64-gnu/$name" generate completions "$dist/build/documents"
 fi
 
 # archive NAME FOLDER: FOLDER as NAME.tar.gz, with nothing in it that differs between two runs.
@@ -53,6 +54,11 @@ for target in "${targets[@]}"; do
   rm -rf "$folder"
   if [[ $target == *-gnu ]]; then "$top/packaging/package.sh" "$target" "$dist/build/$target" "$dist"; fi
 done
+if [[ -e $dist/build/documents/$name.1 ]]; then
+  cp -r "$dist/build/documents" "$dist/build/$release-documents"
+  archive "$release-documents" "$dist/build/$release-documents"
+  rm -rf "$dist/build/$release-documents"
+fi
 git -C "$top" archive --format=tar --prefix="$release/" HEAD | gzip -9n >"$dist/$release.tar.gz"
 
 for deb in "$dist"/*.deb; do

@@ -222,10 +222,10 @@ try_deb() {
   chmod 644 "$root/etc/mosquitto/passwords"
   mkdir -p "$root/run/mosquitto"
   in_chroot "$root" chown mosquitto /run/mosquitto
-  if [[ -x $root/usr/bin/mosquitto-http-auth ]]; then
-    in_chroot "$root" mosquitto-http-auth check /etc/mosquitto/mosquitto.conf >"$work/check.log" ||
-      { cat "$work/check.log" >&2; die "deb in $1: the command finds fault with the example"; }
-  fi
+  in_chroot "$root" mosquitto-http-auth check /etc/mosquitto/mosquitto.conf >"$work/command.log" ||
+    { cat "$work/command.log" >&2; die "deb in $1: the command finds fault with the example"; }
+  echo wonderland | in_chroot "$root" mosquitto-http-auth login /etc/mosquitto/mosquitto.conf -u alice -P - >"$work/command.log" ||
+    { cat "$work/command.log" >&2; die "deb in $1: the command does not see alice let in"; }
   start_broker /etc/mosquitto/mosquitto.conf chroot "$root" mosquitto
   expect_decisions "deb in $1, its example in use"
   mosquitto_pub -h 127.0.0.1 -p "$port" -u local -P secret -t any -n || die "deb in $1: the local user is not let in"
