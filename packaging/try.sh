@@ -95,7 +95,8 @@ expect_decisions() { # WHERE
   say "$1: $(tail -n 1 "$work/check.log")"
 }
 
-# decides WHERE ROOT LIBRARY COMMAND…: runs a broker that sees the folder ROOT/try as TRY (/try unless set).
+# decides WHERE ROOT LIBRARY COMMAND…: runs a broker that sees the folder ROOT/try as TRY (/try unless set), as the user
+# RUN_AS (mosquitto unless set).
 decides() {
   local where=$1 root=$2 library=$3 protocol said
   shift 3
@@ -143,6 +144,7 @@ plugin_opt_max_block_ms 10000
 plugin_opt_max_block_percent 100
 plugin_opt_log_level debug
 END
+  if [[ -n ${RUN_AS:-} ]]; then echo "user $RUN_AS"; fi
   if [[ $1 == https ]]; then echo "plugin_opt_tls_ca_file $2/ca.pem"; fi
 }
 
@@ -182,7 +184,8 @@ try_arm64() {
       --setup-hook='mkdir -p "$1/usr/lib"; ln -s usr/lib "$1/lib"'
     mv "$root.new" "$root"
   fi
-  TRY=$root/try decides "arm64 in $1" "$root" \
+  # The emulator goes on to read the root file system, which is where only root can.
+  RUN_AS=root TRY=$root/try decides "arm64 in $1" "$root" \
     "$dist/build/aarch64-gnu/libmosquitto_http_auth.so" qemu-aarch64-static -L "$root" "$root/usr/sbin/mosquitto"
 }
 
