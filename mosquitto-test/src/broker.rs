@@ -22,7 +22,7 @@ use crate::mqtt::ClientBuilder;
 use crate::raw::RawClient;
 use log::Wait;
 use process::Process;
-pub(crate) use process::free_ports;
+pub(crate) use process::{free_ports, run_to_its_end};
 
 /// The end of the line with which every version says that it is up. Its listeners are open by then.
 const RUNNING: &str = " running\n";
@@ -95,6 +95,8 @@ pub struct Broker {
 #[derive(Debug)]
 pub struct Failed {
     pub status: ExitStatus,
+    /// What it was started with.
+    pub configuration: String,
     pub log: String,
 }
 
@@ -118,7 +120,7 @@ impl Broker {
     }
 
     fn start_expecting_failure(config: BrokerConfig) -> Failed {
-        let (_, mut process) = process::launch(&config);
+        let (ports, mut process) = process::launch(&config);
         let log = process.log.text();
         assert!(
             !log.contains(RUNNING),
@@ -127,7 +129,7 @@ impl Broker {
         let status = process.wait();
         let log = process.log.text();
         assert!(!status.success(), "the broker ended with status 0; its log:\n{log}");
-        Failed { status, log }
+        Failed { status, configuration: config.render(&ports), log }
     }
 
     /// Stops the broker and starts it again: same directory, same configuration, same ports.
@@ -297,7 +299,7 @@ impl Broker {
         if !arguments.contains(&"-p") {
             command.args(["-p", &self.port().to_string()]);
         }
-        process::run_to_its_end(command)
+        process::run_to_its_end(command, b"")
     }
 }
 

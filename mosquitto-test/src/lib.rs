@@ -7,6 +7,7 @@
 //! | [`mqtt`] | ordinary MQTT 3.1.1 and 5 clients |
 //! | [`raw`] | packets that no client library would send |
 //! | [`program`] | an example API in another language |
+//! | [`command`] | the plugin's command, run to its end |
 //! | [`relay`] | what stands between the plugin and such an API |
 //! | [`tls`] | a private certificate authority |
 //! | [`watch`] | waiting for events, never for time |
@@ -37,6 +38,7 @@
 
 pub mod api;
 pub mod broker;
+pub mod command;
 pub mod example_api;
 pub mod mqtt;
 pub mod program;

@@ -1,6 +1,7 @@
 //! The broker's process: started, followed, ended; and other programs that run to their end.
 
 use std::ffi::OsStr;
+use std::io::Write as _;
 use std::net::TcpListener;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -96,10 +97,12 @@ pub(crate) fn free_ports(count: usize) -> Vec<u16> {
     ports.filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).take(count).collect()
 }
 
-/// A program's output; it is killed, and the test fails, if it does not end.
-pub(super) fn run_to_its_end(mut command: Command) -> Output {
-    let child =
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+/// A program's output for this input; it is killed, and the test fails, if it does not end.
+pub(crate) fn run_to_its_end(mut command: Command, input: &[u8]) -> Output {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    // So little fits into the pipe, whether it is read or not.
+    let _ = child.stdin.take().unwrap().write_all(input);
     let pid = i32::try_from(child.id()).unwrap();
     let (send, receive) = mpsc::channel();
     let waiter = thread::spawn(move || send.send(child.wait_with_output()));

@@ -14,6 +14,7 @@ mod clients_mosquitto;
 mod clients_mqttjs;
 mod clients_paho;
 mod clients_sinetstream;
+mod command;
 mod configuration;
 mod control;
 mod delayed_login;

@@ -13,7 +13,6 @@ use zeroize::Zeroizing;
 
 use crate::args::{self, Acc};
 use crate::block::{self, Start, Started};
-use crate::conf::Conf;
 use crate::exchange::Witness;
 use crate::exit;
 use crate::mask::Mask;
@@ -92,15 +91,9 @@ impl Drop for Session {
 
 impl Session {
     fn start(args: &args::Conf) -> Result<Self, String> {
-        let conf = Conf::read(&args.file)?;
-        let block = block::choose(&conf, args)?;
         let witness = Arc::new(Witness::default());
         let how = Start { observer: Some(witness.clone()), patient: true, ..Start::default() };
-        let started = block::start(block, how).map_err(|mistakes| {
-            let lines = mistakes.iter().map(|m| format!("\n  {}: {}", m.place, m.text));
-            format!("the configuration has mistakes:{}", lines.collect::<String>())
-        })?;
-        Ok(Self { started, witness })
+        Ok(Self { started: block::chosen(args, how)?, witness })
     }
 
     fn log_in(

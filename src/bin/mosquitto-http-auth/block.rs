@@ -105,6 +105,15 @@ pub struct Start {
     pub talkative: bool,
 }
 
+/// Starts the plugin with the block that is meant, whose options have to be valid.
+pub fn chosen(args: &args::Conf, how: Start) -> Result<Started, String> {
+    let conf = Conf::read(&args.file)?;
+    start(choose(&conf, args)?, how).map_err(|mistakes| {
+        let lines = mistakes.iter().map(|m| format!("\n  {}: {}", m.place, m.text));
+        format!("the configuration has mistakes:{}", lines.collect::<String>())
+    })
+}
+
 /// Starts the plugin as the broker does.
 pub fn start(block: &conf::Plugin, how: Start) -> Result<Started, Vec<Remark>> {
     let remarks = |mistakes: Vec<config::Mistake>| {

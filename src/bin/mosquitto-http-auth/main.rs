@@ -8,6 +8,7 @@ mod exit;
 
 mod args;
 mod ask;
+mod bench;
 mod block;
 mod check;
 mod client;
@@ -52,7 +53,7 @@ fn run(command: &Command) -> Result<u8, Problem> {
         Command::Check(args) => check::run(args, out),
         Command::Login(args) => ask::login(args, out),
         Command::Access(args) => ask::access(args, out),
-        Command::Bench(_) => Err("not yet".to_owned().into()),
+        Command::Bench(args) => bench::run(args, out),
         Command::Generate(what) => {
             generate::run(what)?;
             Ok(exit::YES)

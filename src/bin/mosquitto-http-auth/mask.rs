@@ -2,9 +2,12 @@
 
 #![forbid(unsafe_code)]
 
-use mosquitto_http_auth::api::Request;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use mosquitto_http_auth::api::{Head, Request};
 use mosquitto_http_auth::config::Config;
 use mosquitto_http_auth::dialect::Dialect;
+use mosquitto_http_auth::form;
 use mosquitto_http_auth::question::{About, Client, Kind, Password, Question};
 use zeroize::Zeroizing;
 
@@ -44,16 +47,42 @@ impl Mask<'_> {
         String::from_utf8_lossy(shown.expose()).into_owned()
     }
 
-    /// Whatever else came from outside: an API may send a password back.
-    pub fn answer(&self, text: &str) -> String {
-        let Ok(password) = std::str::from_utf8(self.password) else { return text.to_owned() };
-        if password.len() < SHORTEST {
-            return text.to_owned();
+    /// A request's head: the length of a login's body would tell that of the password.
+    pub fn head(&self, kind: Kind, head: &Head) -> Head {
+        let mut head = head.clone();
+        for (name, value) in &mut head.fields {
+            if kind == Kind::Login && name.eq_ignore_ascii_case("content-length") {
+                *value = None;
+            }
         }
-        let quoted = Zeroizing::new(serde_json::Value::from(password).to_string());
-        let in_quotes = quoted.trim_matches('"');
-        text.replace(password, MASK).replace(in_quotes, MASK)
+        head
     }
+
+    /// Whatever else came from outside: an API may send secrets back, as it got them.
+    pub fn answer(&self, text: &str) -> String {
+        let headers = self.config.material.headers.iter().map(|header| header.value.expose());
+        // A scheme such as Bearer may stand before the secret.
+        let words = headers.flat_map(|value| [Some(value), value.rsplit(|b| *b == b' ').next()]);
+        let mut text = text.to_owned();
+        for secret in words.flatten().chain([self.password]) {
+            if secret.len() >= SHORTEST {
+                for form in forms(secret) {
+                    text = text.replace(form.as_str(), MASK);
+                }
+            }
+        }
+        text
+    }
+}
+
+/// How a secret may be written in a message.
+fn forms(secret: &[u8]) -> Vec<Zeroizing<String>> {
+    let text = Zeroizing::new(String::from_utf8_lossy(secret).into_owned());
+    let quoted = Zeroizing::new(serde_json::Value::from(text.as_str()).to_string());
+    let in_quotes = quoted.get(1..quoted.len() - 1).unwrap_or_default().to_owned();
+    let escaped = [" ", "%20", "+"].map(|blank| form::escaped(secret, blank));
+    let others = [in_quotes, BASE64.encode(secret)].into_iter().chain(escaped);
+    [text].into_iter().chain(others.map(Zeroizing::new)).collect()
 }
 
 /// The dialect with other values than those from the environment.

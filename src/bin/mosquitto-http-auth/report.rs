@@ -74,7 +74,7 @@ impl Report<'_> {
         writeln!(out, "{}", format!("{} of {}", route(seen.kind), seen.origin).paint(HEADING))?;
         for attempt in &seen.attempts {
             if let Some(head) = &attempt.head {
-                print_head(out, ">", head)?;
+                print_head(out, ">", &self.mask.head(seen.kind, head))?;
                 writeln!(out, "> {}", self.mask.request(seen.kind, seen.body.expose()))?;
             }
             if let Some(head) = &attempt.answer {

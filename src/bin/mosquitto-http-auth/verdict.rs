@@ -126,7 +126,7 @@ impl Judged {
                 "http_acl_route is unset, and no rules came with a login".to_owned()
             }
             Ground::Unsubscribe => "an unsubscribe is always allowed".to_owned(),
-            Ground::Answer(kind) => self.answered(*kind),
+            Ground::Answer(kind) => self.answered(*kind, config),
             Ground::Failure(kind, failure) => {
                 let option = match config.on_error {
                     OnError::Deny => "deny",
@@ -141,14 +141,16 @@ impl Judged {
         }
     }
 
-    fn answered(&self, kind: Kind) -> String {
+    fn answered(&self, kind: Kind, config: &Config) -> String {
         let of_kind = |seen: &&Seen| seen.kind == kind && seen.outcome.is_ok();
         let seen = self.exchanges.iter().rfind(of_kind);
         let status = seen.and_then(Seen::status).unwrap_or("an answer");
         let mut text = format!("{} answered {status}", route(kind));
         let reply = seen.and_then(|seen| seen.outcome.as_ref().ok());
         if let Some(reply) = reply {
-            let is_success = status.starts_with('2');
+            // Of other successes only a dialect whose bodies decide looks into the body.
+            let is_success = status.starts_with("200 ")
+                || (status.starts_with('2') && config.dialect.needs_body());
             match reply.answer.verdict {
                 Verdict::Deny if is_success => text.push_str(", whose body is no yes"),
                 Verdict::Ignore => text.push_str(", whose body says ignore"),

@@ -1,0 +1,59 @@
+//! The command `mosquitto-http-auth` says what the broker would say, and asks what it would ask.
+
+use std::fs;
+use std::path::PathBuf;
+
+use mosquitto_test::command::{Ran, run};
+use mosquitto_test::prelude::*;
+use serde_json::Value;
+use tempfile::TempDir;
+
+mod ask;
+mod bench;
+mod check;
+mod tls;
+
+/// A configuration in a folder of its own.
+struct Conf {
+    dir: TempDir,
+}
+
+impl Conf {
+    fn new(text: &str) -> Conf {
+        let conf = Conf { dir: tempfile::tempdir().unwrap() };
+        fs::write(conf.path(), text).unwrap();
+        conf
+    }
+
+    /// The plugin with these options, for all listeners.
+    fn with<K: AsRef<str>, V: AsRef<str>>(options: impl IntoIterator<Item = (K, V)>) -> Conf {
+        let mut text =
+            format!("listener 1883\nallow_anonymous false\nplugin {}\n", plugin_path().display());
+        for (name, value) in options {
+            text.push_str(&format!("plugin_opt_{} {}\n", name.as_ref(), value.as_ref()));
+        }
+        Conf::new(&text)
+    }
+
+    /// The plugin asking this API.
+    fn of(api: &AuthServer, more: &[(&str, &str)]) -> Conf {
+        Conf::with(api.options(more.iter().copied()))
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.path().join("mosquitto.conf")
+    }
+
+    /// Runs a subcommand on it.
+    fn run(&self, subcommand: &str, arguments: &[&str], input: &str) -> Ran {
+        let path = self.path();
+        run(&[&[subcommand, path.to_str().unwrap()], arguments].concat(), input)
+    }
+
+    /// The same, as JSON, with the status that it has to have.
+    fn json(&self, subcommand: &str, arguments: &[&str], input: &str, status: i32) -> Value {
+        let ran = self.run(subcommand, &[arguments, &["--json"]].concat(), input);
+        assert_eq!(ran.status, status, "{}", ran.all());
+        ran.json()
+    }
+}

@@ -1,0 +1,285 @@
+//! `login` and `access` ask what the plugin in a broker asks, and conclude what it concludes.
+
+use mosquitto_test::command::run_with;
+use mosquitto_test::prelude::*;
+use serde_json::{Value, json};
+
+use super::Conf;
+use crate::support::{ROUTES, may_publish, saying};
+
+const PASSWORD: &str = "s3cret \"pass\" w\u{f6}rd";
+
+const STDIN: [&str; 2] = ["-P", "-"];
+
+/// What of a request must be the same: everything.
+fn essence(request: &Request) -> (String, String, Vec<(String, String)>, String) {
+    let Request { method, path, headers, .. } = request.clone();
+    (method, path, headers, request.text())
+}
+
+/// The one question among those of a report.
+fn last(report: &Value) -> &Value {
+    report["questions"].as_array().unwrap().last().unwrap()
+}
+
+fn why(report: &Value) -> (String, String) {
+    let text = |key: &str| last(report)[key].as_str().unwrap().to_owned();
+    (text("by"), text("why"))
+}
+
+on_every_broker! {
+    fn the_requests_are_those_of_the_broker(version) {
+        let api = AuthServer::answering(|request| {
+            Reply::status(if request.path == "/superuser" { 403 } else { 200 })
+        });
+        let options = [
+            ("http_superuser_route", "/superuser"),
+            ("http_user_fields", "clientid,peerhost,protocol,protocol_version,keepalive,clean_session"),
+            ("http_acl_fields", "peerhost,protocol_version,qos,retain,cert_subject"),
+            ("http_header_X-Key", "k3y"),
+            ROUTES[0],
+            ROUTES[1],
+        ];
+        for mode in [("http_params_mode", "json"), ("http_params_mode", "form")] {
+            let options = [&options[..], &[mode]].concat();
+            let broker = Broker::config(version).plugin(api.options(options.clone())).start();
+            let builder = broker.client("c 1").protocol(Protocol::V5);
+            let client = builder.credentials("ann", PASSWORD).connect().expect_accepted();
+            assert!(may_publish(&client, "a/b"));
+            let asked: Vec<_> = api.requests().iter().map(essence).collect();
+            let fields = api.requests()[0].text();
+            drop((client, broker));
+
+            api.forget_requests();
+            let keepalive = fields.split("keepalive").nth(1).unwrap();
+            let digits = keepalive.trim_start_matches(['"', ':', '=']);
+            let digits: String = digits.chars().take_while(char::is_ascii_digit).collect();
+            let mut facts = vec!["-u", "ann", "-i", "c 1", "-V", "5", "-k", &digits];
+            let is_kept = fields.contains("clean_session\":false") || fields.contains("clean_session=false");
+            facts.extend(is_kept.then_some("--keep-session"));
+            let conf = Conf::of(&api, &options);
+            let access = ["--login", "-t", "a/b", "--acc", "write", "-q", "1"];
+            let arguments = [&facts[..], &STDIN, &access].concat();
+            let report = conf.json("access", &arguments, &format!("{PASSWORD}\n"), 0);
+            assert_eq!(api.requests().iter().map(essence).collect::<Vec<_>>(), asked);
+            assert_eq!(report["decision"], "allow");
+            api.forget_requests();
+        }
+    }
+}
+
+#[test]
+fn a_status_decides_and_the_exit_status_tells() {
+    let api = AuthServer::start();
+    let conf = Conf::of(&api, &ROUTES);
+    for (status, exit, decision, said) in [
+        (200, 0, "allow", "http_user_route answered 200 OK"),
+        (403, 1, "deny", "http_user_route answered 403 Forbidden"),
+        (204, 1, "deny", "http_user_route answered 204 No Content"),
+        (503, 3, "unavailable", "http_user_route failed (status 503), and on_error is deny"),
+    ] {
+        api.set_handler(move |_| Reply::status(status).body("because"));
+        let report = conf.json("login", &["-u", "ann", "-P", "-"], "right", exit);
+        assert_eq!((&report["decision"], &report["status"]), (&json!(decision), &json!(exit)));
+        assert_eq!(why(&report).1, said);
+        let exchange = &last(&report)["exchanges"][0];
+        let attempt = &exchange["attempts"][0];
+        assert_eq!(exchange["route"], "http_user_route");
+        assert_eq!(attempt["request"]["line"], "POST /user HTTP/1.1");
+        assert!(
+            attempt["answer"]["line"].as_str().unwrap().starts_with(&format!("HTTP/1.1 {status} "))
+        );
+        assert_eq!(attempt["new_connection"], true);
+        for time in ["connect_ms", "first_byte_ms"] {
+            assert!(attempt[time].as_f64().unwrap() > 0.0, "{time}: {attempt}");
+        }
+        assert!(exchange["total_ms"].as_f64() >= attempt["first_byte_ms"].as_f64());
+    }
+}
+
+#[test]
+fn no_password_and_no_secret_header_is_ever_printed() {
+    // An API that gives everything away.
+    let api = AuthServer::answering(|request| {
+        let echo = format!("{}\n{:?}", request.text(), request.headers);
+        Reply::status(200).header("set-cookie", "s3ssion").body(echo)
+    });
+    let header = ("http_header_Authorization", "Bearer t0ken");
+    for options in [
+        vec![header],
+        vec![header, ("http_params_mode", "form")],
+        vec![header, ("password_encoding", "base64")],
+    ] {
+        let conf = Conf::of(&api, &[&options, &ROUTES[..]].concat());
+        for more in [&[][..], &["--json"]] {
+            let ran = conf.run("login", &[&["-u", "ann"], &STDIN[..], more].concat(), PASSWORD);
+            assert_eq!(ran.status, 0, "{}", ran.all());
+            let sent = api.requests().last().unwrap().text();
+            assert!(!sent.is_empty() && !ran.all().contains(&sent));
+            for secret in ["s3cret", "s3ssion", "t0ken", "czNjcmV0"] {
+                assert!(!ran.all().contains(secret), "{secret} in {}", ran.all());
+            }
+            let length = format!("ength: {}", sent.len());
+            assert!(!ran.all().contains(&length), "the length tells how long the password is");
+            assert!(ran.all().contains("********"));
+        }
+    }
+}
+
+#[test]
+fn a_password_comes_from_where_it_is_safe() {
+    let api = AuthServer::answering(|request| {
+        Reply::status(if request.json()["password"] == "right" { 200 } else { 403 })
+    });
+    let conf = Conf::of(&api, &ROUTES);
+    let path = conf.path();
+    let path = path.to_str().unwrap();
+    let file = conf.dir.path().join("password");
+    std::fs::write(&file, "right\nnot this\n").unwrap();
+    let file = file.to_str().unwrap();
+    assert_eq!(conf.run("login", &["-u", "ann", "--password-file", file], "wrong").status, 0);
+    assert_eq!(conf.run("login", &["-u", "ann", "-P", "-"], "right\r\n").status, 0);
+    assert_eq!(conf.run("login", &["-u", "ann", "-P", "-"], "right \n").status, 1);
+    let variable = [("MOSQUITTO_HTTP_AUTH_PASSWORD", "right")];
+    assert_eq!(run_with(&variable, &["login", path, "-u", "ann"], "").status, 0);
+    let plain = conf.run("login", &["-u", "ann", "-P", "right"], "");
+    assert_eq!(plain.status, 0);
+    assert!(plain.stderr.contains("warning: -P shows the password"), "{}", plain.stderr);
+    let none = conf.run("login", &["-u", "ann"], "right");
+    assert_eq!(none.status, 2, "without a terminal nobody can be asked");
+    assert!(none.stderr.contains("a password is needed"), "{}", none.stderr);
+    let missing = conf.run("login", &["-u", "ann", "--password-file", "/does/not/exist"], "");
+    assert_eq!(missing.status, 2);
+}
+
+#[test]
+fn rules_of_the_logins_answer_decide_about_the_access() {
+    let api = AuthServer::answering(|request| match request.path.as_str() {
+        "/user" if request.json()["username"] == "root" => saying(json!({"is_superuser": true})),
+        "/user" => saying(json!({"expire_at": 4_000_000_000_u64, "acl": [
+            {"permission": "deny", "action": "publish", "topic": "up/secret"},
+            {"permission": "allow", "action": "publish", "topic": "up/${clientid}/#"},
+        ]})),
+        _ => Reply::status(403),
+    });
+    let conf = Conf::of(&api, &ROUTES[..1]);
+    let access = |user: &str, topic: &str, status: i32| {
+        let arguments = ["-u", user, "--login", "-P", "-", "-i", "c1", "-t", topic, "-a", "2"];
+        let report = conf.json("access", &arguments, "right", status);
+        assert_eq!(report["questions"].as_array().unwrap().len(), 2);
+        report
+    };
+    let allowed = access("ann", "up/c1/x", 0);
+    let rule = "rule 2 (allow publish up/${clientid}/#) of the login's answer matches";
+    assert_eq!(why(&allowed), ("rule".into(), rule.into()));
+    let granted = &allowed["questions"][0]["granted"];
+    assert_eq!((&granted["rules"], &granted["expire_at"]), (&json!(2), &json!(4_000_000_000_u64)));
+    assert_eq!(why(&access("ann", "up/secret", 1)).0, "rule");
+    let none = "no rule of the login's answer matches, and http_acl_route is unset";
+    assert_eq!(why(&access("ann", "elsewhere", 1)), ("no rule".into(), none.into()));
+    assert_eq!(why(&access("root", "anywhere", 0)).0, "superuser");
+    // Without the login nothing is known.
+    let report = conf.json("access", &["-u", "ann", "-t", "up/c1/x", "-a", "write"], "", 4);
+    assert_eq!((&report["decision"], why(&report).0.as_str()), (&json!("defer"), "http_acl_route"));
+}
+
+#[test]
+fn whoever_is_not_let_in_is_not_asked_about() {
+    let api = AuthServer::answering(|request| {
+        Reply::status(if request.path == "/user" { 403 } else { 200 })
+    });
+    let conf = Conf::of(&api, &ROUTES);
+    let arguments = ["-u", "ann", "--login", "-P", "-", "-t", "t", "-a", "1"];
+    let report = conf.json("access", &arguments, "wrong", 1);
+    assert_eq!(report["questions"].as_array().unwrap().len(), 1);
+    assert!(api.requests_to("/acl").is_empty());
+    // Not having logged in, it is asked about all the same.
+    assert_eq!(
+        conf.json("access", &["-u", "ann", "-t", "t", "-a", "read"], "", 0)["decision"],
+        "allow"
+    );
+    assert_eq!(api.requests_to("/acl")[0].json()["acc"], 1);
+}
+
+#[test]
+fn what_is_decided_without_asking_is_told() {
+    let api = AuthServer::start();
+    let users = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(users.path(), "file:hash\n").unwrap();
+    let local = ("local_users_file", users.path().to_str().unwrap());
+    let conf = Conf::of(&api, &[&ROUTES[..], &[local]].concat());
+    let access = ["-t", "t", "-a", "write"];
+    for (subcommand, arguments, status, by) in [
+        ("login", &["-u", "file", "--no-password"][..], 4, "local_users_file"),
+        ("login", &["--no-password"], 4, "anonymous_username"),
+        ("access", &["-u", "file", "-t", "t", "-a", "write"], 0, "local_users_file"),
+        ("access", &["-u", "a+b", "-t", "t", "-a", "write"], 1, "deny_special_chars"),
+        ("access", &["-u", "ann", "-i", "#", "-t", "t", "-a", "write"], 1, "deny_special_chars"),
+        ("access", &access, 4, "anonymous_username"),
+        ("access", &["-u", "ann", "-t", "#", "-a", "unsubscribe"], 0, "unsubscribe"),
+    ] {
+        let report = conf.json(subcommand, arguments, "", status);
+        assert_eq!(why(&report).0, by, "{arguments:?}");
+        assert!(last(&report)["exchanges"].as_array().unwrap().is_empty());
+    }
+    let bytes = conf.dir.path().join("bytes");
+    std::fs::write(&bytes, b"\xff\xfe").unwrap();
+    let arguments = ["-u", "ann", "--password-file", bytes.to_str().unwrap()];
+    assert_eq!(why(&conf.json("login", &arguments, "", 1)).0, "password_encoding");
+    assert!(api.requests().is_empty());
+    let only_access = Conf::of(&api, &ROUTES[1..]);
+    let report = only_access.json("login", &["-u", "ann", "--no-password"], "", 4);
+    assert_eq!(why(&report).0, "http_user_route");
+}
+
+#[test]
+fn a_failing_host_is_told_and_the_next_one_answers() {
+    let api = AuthServer::start();
+    let dead = refused_port();
+    let hosts = format!("127.0.0.1:{dead}, 127.0.0.1:{}", api.port());
+    let conf = Conf::with([("http_host", hosts.as_str()), ROUTES[0]]);
+    let report = conf.json("login", &["-u", "ann", "-P", "-"], "right", 0);
+    let exchanges = last(&report)["exchanges"].as_array().unwrap();
+    assert_eq!(exchanges[0]["outcome"]["failure"], "connection refused");
+    assert_eq!(exchanges[1]["outcome"]["answer"], "allowed");
+    assert!(report["log"].to_string().contains("failed: connection refused"));
+}
+
+#[test]
+fn on_error_decides_and_the_failure_is_told_all_the_same() {
+    let port = refused_port().to_string();
+    for (on_error, decision) in [("allow", "allow"), ("defer", "defer"), ("deny", "unavailable")] {
+        let place = [("http_host", "127.0.0.1"), ("http_port", &*port), ("on_error", on_error)];
+        let conf = Conf::with([&place, &ROUTES[..]].concat());
+        let report = conf.json("access", &["-u", "ann", "-t", "t", "-a", "2"], "", 3);
+        assert_eq!((&report["decision"], why(&report).0.as_str()), (&json!(decision), "on_error"));
+    }
+}
+
+#[test]
+fn an_answer_slower_than_a_broker_waits_is_told() {
+    let api = AuthServer::answering(|_| Reply::status(200).body("slow").drip(SLOW));
+    let conf = Conf::of(&api, &[&ROUTES[..], &[("max_block_ms", "1")]].concat());
+    let report = conf.json("login", &["-u", "ann", "-P", "-"], "right", 0);
+    let hint = last(&report)["hints"][0].as_str().unwrap();
+    assert!(hint.contains("is longer than max_block_ms (1)"), "{hint}");
+    assert!(hint.contains("its next attempt finds the answer cached"), "{hint}");
+}
+
+const SLOW: std::time::Duration = std::time::Duration::from_millis(5);
+
+#[test]
+fn what_a_broker_would_not_ask_is_refused() {
+    let api = AuthServer::start();
+    let conf = Conf::of(&api, &ROUTES);
+    for (topic, acc) in [("a/#", "write"), ("+", "read"), ("", "subscribe")] {
+        let ran = conf.run("access", &["-u", "ann", "-t", topic, "-a", acc], "");
+        assert_eq!(ran.status, 2, "{}", ran.all());
+        assert!(ran.stderr.contains("--topic"), "{}", ran.stderr);
+    }
+    let wrong = Conf::of(&api, &[ROUTES[0], ("cache_ttl", "soon")]);
+    let ran = wrong.run("login", &["-u", "ann", "--no-password"], "");
+    assert_eq!(ran.status, 2);
+    assert!(ran.stderr.contains("mosquitto.conf:7: option cache_ttl: \"soon\""), "{}", ran.stderr);
+    assert!(api.requests().is_empty());
+}
