@@ -35,6 +35,9 @@ const LAYERS: &[&[&str]] = &[
     &["question", "clock", "defect", "form", "secret", "sync"],
 ];
 
+/// The command, which is a crate of its own and stands on the library's public modules.
+const COMMAND: &str = "bin";
+
 /// Every source file, with the top-level module that it belongs to.
 fn sources() -> Vec<(PathBuf, String, String)> {
     fn walk(folder: &Path, files: &mut Vec<PathBuf>) {
@@ -74,11 +77,12 @@ fn layer(module: &str) -> usize {
         .unwrap_or_else(|| panic!("give the module {module} a layer in this test"))
 }
 
-/// The modules that a file's code names after `crate::`; prose may point anywhere.
-fn imports(text: &str) -> Vec<String> {
+/// The modules that a file's code names after `crate::`, or another name of the library's; prose may
+/// point anywhere.
+fn imports(text: &str, name: &str) -> Vec<String> {
     let code: Vec<_> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
     code.join("\n")
-        .split("crate::")
+        .split(name)
         .skip(1)
         .map(|rest| rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap().into())
         .collect()
@@ -86,8 +90,8 @@ fn imports(text: &str) -> Vec<String> {
 
 #[test]
 fn imports_point_down() {
-    for (path, module, text) in sources() {
-        for imported in imports(without_tests(&text)) {
+    for (path, module, text) in sources().into_iter().filter(|(_, module, _)| module != COMMAND) {
+        for imported in imports(without_tests(&text), "crate::") {
             assert!(
                 imported == module || layer(&imported) > layer(&module),
                 "{}: {module} may not import {imported}",
@@ -95,6 +99,22 @@ fn imports_point_down() {
             );
         }
     }
+}
+
+#[test]
+fn the_command_stands_on_public_modules() {
+    let library = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs");
+    let library = fs::read_to_string(library).unwrap();
+    let files = sources().into_iter().filter(|(_, module, _)| module == COMMAND);
+    let mut seen = 0;
+    for (path, _, text) in files {
+        for imported in imports(&text, "mosquitto_http_auth::") {
+            let is_public = library.contains(&format!("\npub mod {imported};"));
+            assert!(is_public, "{}: {imported} is not public", path.display());
+            seen += 1;
+        }
+    }
+    assert!(seen > 0, "the command is in src/{COMMAND}");
 }
 
 #[test]
