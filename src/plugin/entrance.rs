@@ -8,6 +8,7 @@ use super::Plugin;
 use crate::answer::{Decision, Outcome, Terms, Verdict};
 use crate::broker::Broker;
 use crate::config::{EmptyCredentials, PasswordEncoding, UnavailableReply};
+use crate::journal::quoted;
 use crate::login::Waiting;
 use crate::policy::{self, OnError};
 use crate::pool::{Asked, Ticket};
@@ -196,7 +197,9 @@ impl Plugin {
         let ip = address.unwrap_or("unknown");
         log::info!(
             logger: *self.journal,
-            "login denied: ip={ip} username={username:?} clientid={id:?} reason={reason}"
+            "login denied: ip={ip} username={} clientid={} reason={reason}",
+            quoted(username),
+            quoted(id)
         );
     }
 

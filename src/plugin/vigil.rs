@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::Plugin;
 use crate::answer::{Outcome, Terms, Verdict};
 use crate::broker::Broker;
+use crate::journal::quoted;
 use crate::pool::Ticket;
 use crate::question::Question;
 use crate::sessions::Admission;
@@ -97,7 +98,8 @@ impl Plugin {
                 };
                 log::info!(
                     logger: *self.journal,
-                    "disconnected {id:?}: the API {verb} its login"
+                    "disconnected {}: the API {verb} its login",
+                    quoted(id)
                 );
                 broker.disconnect(id);
             }
