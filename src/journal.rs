@@ -24,6 +24,9 @@ const CAPACITY: usize = 1000;
 /// Mosquitto cuts a line at 1000 bytes with its time stamp; longer ones are cut here, visibly.
 const LINE_BYTES: usize = 900;
 
+/// How long a name in a line may be, about: three of them leave room for what is said of them.
+const QUOTED_BYTES: usize = 200;
+
 /// How often the same kind of trouble may take a line.
 const SELDOM: Duration = Duration::from_secs(1);
 
@@ -144,6 +147,25 @@ impl Log for Journal {
     fn flush(&self) {}
 }
 
+/// What a client chose, for a log line: in quotation marks, with everything escaped by which it
+/// could pass for something else, and cut so that what follows it stays on the line.
+#[must_use]
+pub fn quoted(text: &str) -> String {
+    let mut quoted = String::from('"');
+    for character in text.chars() {
+        if quoted.len() >= QUOTED_BYTES {
+            quoted.push('…');
+            break;
+        }
+        match character {
+            '\'' => quoted.push(character),
+            _ => quoted.extend(character.escape_debug()),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
 /// The text as one line that a client cannot forge: control characters escaped, length bounded.
 fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len().min(LINE_BYTES));
@@ -189,6 +211,17 @@ mod tests {
             "name\\n1700000000: forged\\u{1b}[0m"
         );
         assert!(one_line(&"é".repeat(5000)).len() <= LINE_BYTES + 4);
+    }
+
+    #[test]
+    fn what_a_client_chose_stays_within_its_quotation_marks() {
+        assert_eq!(quoted("ann's"), "\"ann's\"");
+        assert_eq!(quoted("x\" ip=1"), "\"x\\\" ip=1\"");
+        assert_eq!(quoted("a\n\u{2028}\u{202e}\\"), "\"a\\n\\u{2028}\\u{202e}\\\\\"");
+        for long in ["é".repeat(65_000), "\u{202e}".repeat(20_000)] {
+            let quoted = quoted(&long);
+            assert!(quoted.len() < QUOTED_BYTES + 20 && quoted.ends_with("…\""), "{quoted}");
+        }
     }
 
     #[test]

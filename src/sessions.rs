@@ -23,7 +23,7 @@ use crate::vault::SealedQuestion;
 /// How much memory may go to clients that have left, in bytes.
 const DEPARTED_BYTES: u64 = 16 << 20;
 
-/// What one of them takes beside its rules: names, the entry, and moka's bookkeeping for it.
+/// What one of them takes beside its rules and names: the entry, and moka's bookkeeping for it.
 const DEPARTED_ENTRY_BYTES: usize = 400;
 
 /// Live clients by the broker's handle, which is a client's own for as long as it is connected.
@@ -107,7 +107,8 @@ impl Default for Sessions {
     fn default() -> Self {
         let bytes = |departed: &Departed| {
             let rules = departed.standing.rules.as_ref().map_or(0, |rules| rules.bytes());
-            u32::try_from(DEPARTED_ENTRY_BYTES + rules).unwrap_or(u32::MAX)
+            let names = departed.client_id.len() + departed.username.len();
+            u32::try_from(DEPARTED_ENTRY_BYTES + names + rules).unwrap_or(u32::MAX)
         };
         let departed = moka::sync::Cache::builder()
             .weigher(move |_: &usize, departed: &Arc<Departed>| bytes(departed))
@@ -524,6 +525,20 @@ mod tests {
         sessions.postpone(&admission(2, "c", 7), now + second);
         assert_eq!(taken(now + second, 9), [1, 2]);
         assert!(lock(&sessions.state).due.is_empty());
+    }
+
+    #[test]
+    fn however_long_their_names_those_that_left_take_little_room() {
+        let sessions = Sessions::default();
+        let long = "x".repeat(65_000);
+        for handle in 0..1000 {
+            sessions.begin(admission(handle, &long, 7), &long, None, None, None);
+            sessions.set_superuser(holder(handle, &long, &long), true);
+            sessions.end(handle);
+        }
+        sessions.departed.run_pending_tasks();
+        let (count, bytes) = (sessions.departed.entry_count(), sessions.departed.weighted_size());
+        assert!((1..150).contains(&count) && bytes <= DEPARTED_BYTES, "{count}, {bytes} bytes");
     }
 
     #[test]

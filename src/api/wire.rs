@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::dialect::{Compat, Dialect, Params};
 use crate::field::{Field, Value};
+use crate::journal::quoted;
 use crate::question::{About, Access, Kind, Question};
 use crate::secret::{Draft, Secret};
 
@@ -109,10 +110,10 @@ impl Serialize for Object<'_> {
 }
 
 fn about(question: &Question<'_>) -> String {
-    let (id, username) = (question.client.id(), question.username);
+    let (id, username) = (quoted(question.client.id()), quoted(question.username));
     match question.about {
-        About::Login { .. } => format!("the login of {username:?} (client {id:?})"),
-        About::Superuser => format!("whether {username:?} is a superuser"),
+        About::Login { .. } => format!("the login of {username} (client {id})"),
+        About::Superuser => format!("whether {username} is a superuser"),
         About::Access(action) => {
             let verb = match action.access {
                 Access::Read => "receive from",
@@ -120,7 +121,7 @@ fn about(question: &Question<'_>) -> String {
                 Access::Subscribe => "subscribe to",
                 Access::Unsubscribe => "unsubscribe from",
             };
-            format!("whether {username:?} (client {id:?}) may {verb} {:?}", action.topic)
+            format!("whether {username} (client {id}) may {verb} {}", quoted(action.topic))
         }
     }
 }

@@ -13,6 +13,7 @@ use super::Plugin;
 use crate::api::Health;
 use crate::broker::Broker;
 use crate::cache::Matter;
+use crate::journal::quoted;
 use crate::login::Arrivals;
 use crate::metrics::Snapshot;
 use crate::sync::lock;
@@ -87,8 +88,9 @@ impl Plugin {
     pub fn control(&self, client_id: &str, payload: &[u8]) {
         log::info!(
             logger: *self.journal,
-            "{client_id:?} sends commands: {}",
-            String::from_utf8_lossy(&payload[..payload.len().min(500)])
+            "{} sends commands: {:?}",
+            quoted(client_id),
+            String::from_utf8_lossy(&payload[..payload.len().min(400)])
         );
         let parsed = command::read(payload);
         let names: Vec<_> = match &parsed {

@@ -9,6 +9,7 @@ use crate::answer::{Decision, Outcome, Terms, Verdict};
 use crate::broker::Broker;
 use crate::config::{EmptyCredentials, PasswordEncoding, UnavailableReply};
 use crate::defect;
+use crate::journal::quoted;
 use crate::login::Waiting;
 use crate::policy::{self, OnError};
 use crate::pool::{Asked, Ticket};
@@ -219,7 +220,9 @@ impl Plugin {
         let (ip, reason) = (address.unwrap_or("unknown"), why.name());
         log::info!(
             logger: *self.journal,
-            "login denied: ip={ip} username={username:?} clientid={id:?} reason={reason}"
+            "login denied: ip={ip} username={} clientid={} reason={reason}",
+            quoted(username),
+            quoted(id)
         );
     }
 

@@ -11,6 +11,7 @@ use super::Plugin;
 use crate::answer::{Failure, Outcome, Terms, Verdict};
 use crate::broker::Broker;
 use crate::defect;
+use crate::journal::quoted;
 use crate::login::Arrivals;
 use crate::pool::Ticket;
 use crate::question::Question;
@@ -140,7 +141,8 @@ impl Plugin {
                 };
                 log::info!(
                     logger: *self.journal,
-                    "disconnected {id:?}: the API {verb} its login"
+                    "disconnected {}: the API {verb} its login",
+                    quoted(id)
                 );
                 self.tally.kicked(Kick::Revoked);
                 broker.disconnect(id);

@@ -29,6 +29,7 @@ mod fan_out;
 mod fastapi;
 mod fields;
 mod headers;
+mod hostile_clients;
 mod https;
 mod instances;
 mod keep_alive;

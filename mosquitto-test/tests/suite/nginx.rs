@@ -8,12 +8,12 @@ use serde_json::json;
 
 use crate::control::command;
 use crate::large_answers::peak_memory;
-use crate::support::{EVERY_QUESTION, ROUTES, log_in};
+use crate::support::{EVERY_QUESTION, PASSWORD, ROUTES, log_in};
 
 /// A broker that asks this host over https and trusts these authorities; `root` is known to the
 /// broker alone.
 fn broker(version: Version, host: &str, ca: &Certs, more: &[(&str, &str)]) -> Broker {
-    let config = Broker::config(version).password_file(&[("root", "secret")]);
+    let config = Broker::config(version).password_file(&[("root", PASSWORD)]);
     let users = config.password_path().display().to_string();
     let options = [
         ("http_host", host),
@@ -209,7 +209,7 @@ on_every_broker! {
     fn plain_http_to_a_port_that_speaks_tls(version) {
         let (ca, api) = (Certs::new(), AuthServer::start());
         let nginx = Nginx::before(api.port()).server(ca.server(), "").start();
-        let config = Broker::config(version).password_file(&[("root", "secret")]);
+        let config = Broker::config(version).password_file(&[("root", PASSWORD)]);
         let users = config.password_path().display().to_string();
         let host = format!("127.0.0.1:{}", nginx.port());
         let options = [("http_host", host.as_str()), ("local_users_file", &users)];
