@@ -118,7 +118,8 @@ pub static FAMILIES: &[Family] = &[
     family(
         "mosquitto_http_auth_requests_total",
         Counter,
-        "Requests to the API by route and class of the answer's status. None: no answer came.",
+        "Requests to the API by route and class of the answer's status. None: no answer came, or not all \
+         of it.",
         &["route", "status"],
         |s| {
             let of = |counts: &crate::tally::RouteCounts| {

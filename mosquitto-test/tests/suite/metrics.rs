@@ -331,6 +331,7 @@ on_every_broker! {
         let scrape = metrics.scrape();
         assert_eq!(value(&scrape, "requests_total", &[]), requests);
         assert_eq!(value(&scrape, "questions_total", &[("kind", "access")]), 1.0);
+        assert_eq!(value(&scrape, "questions_total", &[("kind", "login")]), 2.0, "asked again");
         assert!(ann.is_connected());
     }
 
