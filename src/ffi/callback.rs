@@ -18,6 +18,8 @@ use crate::question::{Access, Client as _};
 /// What the broker carries for one instance, and hands back with every event.
 pub struct Instance {
     pub plugin: Plugin,
+    /// How the broker knows it, for taking the callbacks back.
+    pub identifier: *mut mosquitto::mosquitto_plugin_id_t,
     /// The broker's own thread. (2.1 asks about its HTTP API from another one.)
     pub main: libc::pthread_t,
     /// What a RELOAD callback has to return: 2.1 ends the broker on anything but success, and 2.0

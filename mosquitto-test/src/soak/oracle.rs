@@ -19,7 +19,7 @@ pub const CACHE_TTL: Duration = Duration::from_secs(5);
 pub const RECOVERY: Duration = Duration::from_secs(5);
 
 /// How many faults are described; the others are counted.
-const DESCRIBED: usize = 20;
+const DESCRIBED: usize = 100;
 
 /// The time between a client's question and what it was told.
 #[derive(Clone, Copy, Debug)]
@@ -52,11 +52,14 @@ pub enum Kind {
     Delivery,
 }
 
-#[derive(Default)]
 pub struct Oracle {
+    began: Instant,
     /// When the rights that come and go did; they begin absent.
     changes: Mutex<Vec<Instant>>,
     outages: Mutex<Vec<(Instant, Option<Instant>)>>,
+    reloads: Mutex<Vec<Instant>>,
+    /// How much too late the clients' own thread came to something, in ms.
+    late: AtomicU64,
     judged: [[AtomicU64; 3]; 4],
     /// Decisions at which the API may have been out of reach, which excuses refusals.
     excused: AtomicU64,
@@ -70,9 +73,26 @@ pub struct Counts {
     /// For each [`Kind`]: told yes, no, nothing.
     pub judged: [[u64; 3]; 4],
     pub excused: u64,
+    pub late: Duration,
     pub faults: u64,
     /// What was wrong; as much of it as is worth reading.
     pub wrong: Vec<String>,
+}
+
+impl Default for Oracle {
+    fn default() -> Oracle {
+        Oracle {
+            began: Instant::now(),
+            changes: Mutex::default(),
+            outages: Mutex::default(),
+            reloads: Mutex::default(),
+            late: AtomicU64::new(0),
+            judged: Default::default(),
+            excused: AtomicU64::new(0),
+            faults: AtomicU64::new(0),
+            described: Mutex::default(),
+        }
+    }
 }
 
 impl Oracle {
@@ -88,6 +108,24 @@ impl Oracle {
     pub fn outage_ends(&self) {
         let mut outages = self.outages.lock().unwrap();
         outages.last_mut().expect("an outage began").1 = Some(Instant::now());
+    }
+
+    /// A SIGHUP is sent.
+    pub fn reload(&self) {
+        self.reloads.lock().unwrap().push(Instant::now());
+    }
+
+    /// Whether a login may have come between a SIGHUP and the broker's next tick. The plugin cannot
+    /// tell it from the broker's question about a session then, and has it come again.
+    fn met_a_reload(&self, span: Span) -> bool {
+        let reloads = self.reloads.lock().unwrap();
+        reloads.iter().any(|at| span.told >= *at && span.asked <= *at + RECOVERY)
+    }
+
+    /// The clients' thread was busy, or not given a processor, for this long.
+    pub fn late(&self, by: Duration) {
+        let by = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
+        self.late.fetch_max(by, Ordering::Relaxed);
     }
 
     /// What the API says at this moment.
@@ -137,7 +175,7 @@ impl Oracle {
             (Told::Yes, Some(false)) => true,
             // Nobody is denied a login for want of an answer, and everything else is.
             (Told::No, Some(true)) => kind == Kind::Login || !excused,
-            (Told::Nothing, _) => !excused,
+            (Told::Nothing, _) => !excused && !self.met_a_reload(span),
             _ => false,
         };
         self.excused.fetch_add(u64::from(excused), Ordering::Relaxed);
@@ -173,7 +211,13 @@ impl Oracle {
         self.faults.fetch_add(1, Ordering::Relaxed);
         let mut described = self.described.lock().unwrap();
         if described.len() < DESCRIBED {
-            described.push(what);
+            let at = self.began.elapsed().as_secs_f64();
+            let outages = self.outages.lock().unwrap();
+            let outage = outages.last().map_or("none".to_owned(), |(began, ended)| {
+                let since = ended.map(|ended| format!(", over for {:.1?}", ended.elapsed()));
+                format!("{:.1?} ago{}", began.elapsed(), since.unwrap_or_default())
+            });
+            described.push(format!("at {at:.1} s (last outage: {outage}): {what}"));
         }
     }
 
@@ -187,6 +231,7 @@ impl Oracle {
         Counts {
             judged: self.judged.each_ref().map(|told| told.each_ref().map(load)),
             excused: load(&self.excused),
+            late: Duration::from_millis(load(&self.late)),
             faults,
             wrong,
         }
@@ -211,8 +256,9 @@ impl fmt::Display for Counts {
         )?;
         write!(
             f,
-            "  wrong: {} (in {} of the decisions the API may have been out of reach)",
-            self.faults, self.excused
+            "  wrong: {} (in {} of the decisions the API may have been out of reach); the clients \
+             themselves were late by {:.1?} at most",
+            self.faults, self.excused, self.late
         )
     }
 }
