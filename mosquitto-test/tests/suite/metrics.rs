@@ -321,6 +321,39 @@ on_every_broker! {
         assert_eq!(metrics.value("denials_total", &[]), 1.0);
     }
 
+    fn every_denial_has_its_reason(version) {
+        let api = api();
+        let (broker, metrics) = start(version, &api, &[("login_failures_max", "1")]);
+        log_in(&broker, Protocol::V5, "ben").expect_refused();
+        log_in(&broker, Protocol::V5, "ben").expect_refused();
+        let not_utf8 = raw::connect_packet(Protocol::V5, "c", Some(b"c"), Some(b"\xff"), true);
+        assert_eq!(broker.raw().send(not_utf8).read_connack(), Some(0x87));
+        let go_auth = Metrics { port: free_port() };
+        let broker_of_go_auth = Broker::config(version)
+            .plugin(api.options([
+                ("http_getuser_uri", "/user"),
+                ("http_superuser_uri", "/no"),
+                ("http_aclcheck_uri", "/acl"),
+                ("metrics_listen", &go_auth.address()),
+            ]))
+            .start();
+        broker_of_go_auth.client("c").credentials("ann", "").connect().expect_refused();
+        for (metrics, reasons) in [
+            (&metrics, &["api", "too_many_failures", "not_utf8"][..]),
+            (&go_auth, &["empty_credentials"]),
+        ] {
+            let scrape = metrics.scrape();
+            for reason in reasons {
+                let labels = [("kind", "login"), ("reason", *reason)];
+                assert_eq!(value(&scrape, "denials_total", &labels), 1.0, "{reason}");
+            }
+            let all = value(&scrape, "denials_total", &[("kind", "login")]);
+            let denied = [("kind", "login"), ("decision", "denied")];
+            assert_eq!(all, value(&scrape, "questions_total", &denied));
+        }
+        drop(broker);
+    }
+
     fn sighup_keeps_the_counters(version) {
         let api = api();
         let (broker, metrics) = start(version, &api, &[]);
