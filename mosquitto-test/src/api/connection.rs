@@ -75,6 +75,10 @@ impl<'a> Connection<'a> {
         let reply = self.shared.handle(&request);
         if let Some(gate) = &reply.gate {
             self.shared.wait_at(gate);
+            // It may not have opened: the server ends.
+            if self.shared.stopping() {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
         }
         self.act(&reply)?;
         if let Some((bytes, pause)) = &reply.trickle {

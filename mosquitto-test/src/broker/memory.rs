@@ -22,18 +22,13 @@ impl Memory {
         Memory(maps.lines().filter_map(|line| Mapping::read(line, &memory)).collect())
     }
 
-    /// How often these bytes are there. What stands right behind itself counts once: a text that is
-    /// made of many of them is one copy.
-    pub fn copies(&self, needle: impl AsRef<[u8]>) -> usize {
-        self.places(needle.as_ref()).len()
-    }
-
-    /// Where the copies are, for the message of a test that fails.
-    pub fn places(&self, needle: &[u8]) -> Vec<String> {
+    /// Where these bytes are, with what is around them. What stands right behind itself counts once:
+    /// a text that is made of many of them is one copy.
+    pub fn places(&self, needle: &str) -> Vec<String> {
         let mut places = Vec::new();
         for Mapping { name, bytes } in &self.0 {
             let mut end = None;
-            for at in memmem::find_iter(bytes, needle) {
+            for at in memmem::find_iter(bytes, needle.as_bytes()) {
                 if end != Some(at) {
                     let around = &bytes[at.saturating_sub(40)..bytes.len().min(at + 40)];
                     places.push(format!("{name}: …{}…", around.escape_ascii()));

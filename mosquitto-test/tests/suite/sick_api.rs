@@ -242,6 +242,12 @@ on_every_broker! {
         }
     }
 
+    fn whoever_answers_before_the_question_is_believed(version) {
+        let deaf = Deaf::saying("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", false);
+        let broker = broker_on_port(version, deaf.port(), &[]);
+        log_in(&broker, Protocol::V5, "ann").expect_accepted();
+    }
+
     fn another_host_is_asked_when_an_answer_breaks_off(version) {
         let sick = AuthServer::answering(|_| {
             Reply::raw_then_close(head_of_200("Content-Length: 9\r\n\r\nhalf"))
