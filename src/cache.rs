@@ -5,8 +5,12 @@
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+
+use quick_cache::OptionsBuilder;
+use quick_cache::sync::DefaultLifecycle;
+use rustc_hash::FxBuildHasher;
 
 use crate::answer::{Answer, Verdict};
 use crate::clock::Clock;
@@ -23,12 +27,20 @@ pub use outdated::Matter;
 use near::Near;
 use outdated::Outdated;
 
-/// What one entry takes of `cache_max_bytes`: the key, the entry, and moka's bookkeeping for both.
-const ENTRY_BYTES: u32 = 200;
+/// What one entry takes of `cache_max_bytes`: the entry, the place that refers to it, and what is
+/// remembered of entries that had to go (`cargo bench --bench memory` tells).
+const ENTRY_BYTES: u64 = 160;
+
+/// How many parts the cache has, each with a lock and an even share of the room. While one is
+/// swept, whoever looks into another does not wait; and an answer has to fit into one.
+const PARTS: usize = 16;
+
+/// How many answers are stored at least before those that have ended are swept out.
+const SWEEP_AFTER: usize = 1000;
 
 /// How much of `cache_max_bytes` the places may keep that have answers one step away, as a divisor.
 /// What they hold beside them is in the cache anyway, or was.
-const NEAR_SHARE: u64 = 4;
+const NEAR_SHARE: usize = 4;
 
 /// How much of its lifetime an answer has behind it when it begins to be asked for again. Whoever
 /// asks at least twice in a lifetime never finds it expired.
@@ -65,7 +77,9 @@ impl Lifetimes {
 
 /// Answers by key. Holds neither questions nor credentials.
 pub struct Cache {
-    entries: moka::sync::Cache<Key, Arc<Entry>>,
+    entries: Entries,
+    /// How many answers may be stored until the next sweep.
+    until_sweep: AtomicUsize,
     near: Near<Arc<Entry>>,
     lifetimes: Lifetimes,
     refresh_ahead: bool,
@@ -77,36 +91,32 @@ pub struct Cache {
 
 struct Entry {
     answer: Answer,
-    /// When it was asked for, by which its age is counted. Times are kept here rather than in moka,
-    /// whose clock a test cannot move.
+    /// When it was asked for, by which its age is counted.
     asked: Instant,
     life: Duration,
     /// The age, in milliseconds, from which on the next use asks for the answer again.
     refresh_at_ms: AtomicU64,
 }
 
-/// Lets go of the memory of what nobody asks for any more.
-struct Backstop {
-    stale: Duration,
-}
+type Entries = quick_cache::sync::Cache<
+    Key,
+    Arc<Entry>,
+    Weigher,
+    FxBuildHasher,
+    DefaultLifecycle<Key, Arc<Entry>>,
+>;
 
 /// For how long an answer stays past its life, but no longer than that was: a miss can then tell that
 /// it has expired.
 const LINGER: Duration = Duration::from_secs(60);
 
-impl moka::Expiry<Key, Arc<Entry>> for Backstop {
-    fn expire_after_create(&self, _: &Key, entry: &Arc<Entry>, _: Instant) -> Option<Duration> {
-        Some(entry.life + self.stale.max(entry.life.min(LINGER)))
-    }
+/// Counts what an entry takes.
+#[derive(Clone)]
+struct Weigher;
 
-    fn expire_after_update(
-        &self,
-        key: &Key,
-        entry: &Arc<Entry>,
-        now: Instant,
-        _: Option<Duration>,
-    ) -> Option<Duration> {
-        self.expire_after_create(key, entry, now)
+impl quick_cache::Weighter<Key, Arc<Entry>> for Weigher {
+    fn weight(&self, _: &Key, entry: &Arc<Entry>) -> u64 {
+        ENTRY_BYTES + entry.answer.bytes() as u64
     }
 }
 
@@ -127,18 +137,19 @@ impl Cache {
         max_bytes: u64,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let entries = moka::sync::Cache::builder()
-            .weigher(|_: &Key, entry: &Arc<Entry>| {
-                u32::try_from(entry.answer.bytes()).unwrap_or(u32::MAX).saturating_add(ENTRY_BYTES)
-            })
-            .max_capacity(max_bytes)
-            .expire_after(Backstop { stale: lifetimes.stale })
-            .build();
-        let near = max_bytes / NEAR_SHARE / u64::from(ENTRY_BYTES);
-        let near = Near::new(usize::try_from(near).unwrap_or(usize::MAX));
+        let most = usize::try_from(max_bytes / ENTRY_BYTES).unwrap_or(usize::MAX);
+        let near = Near::new(most / NEAR_SHARE);
         let keeps_access = AtomicBool::new(!lifetimes.access.allow.is_zero());
-        let outdated = Outdated::default();
-        Self { entries, near, lifetimes, refresh_ahead, keeps_access, outdated, clock }
+        Self {
+            entries: entries(most, max_bytes),
+            until_sweep: AtomicUsize::new(SWEEP_AFTER),
+            near,
+            lifetimes,
+            refresh_ahead,
+            keeps_access,
+            outdated: Outdated::default(),
+            clock,
+        }
     }
 
     /// Uses no answer to these questions any more that was asked for up to now.
@@ -146,16 +157,11 @@ impl Cache {
         self.outdated.declare(matter, self.clock.now());
     }
 
-    /// About how many answers are kept, and how many bytes they take, as of when the cache was last
-    /// tidied up: a use in 300 ms does it.
+    /// About how many answers are kept, and how many bytes they take, with what has ended since the
+    /// last sweep.
     #[must_use]
     pub fn size(&self) -> (u64, u64) {
-        (self.entries.entry_count(), self.entries.weighted_size())
-    }
-
-    /// Lets go of what has expired. That may take long, and is for no thread that somebody waits for.
-    pub fn tidy_up(&self) {
-        self.entries.run_pending_tasks();
+        (self.entries.len() as u64, self.entries.weight())
     }
 
     /// Whether answers about topics are kept at all, as far as can be told.
@@ -270,16 +276,42 @@ impl Cache {
             self.keeps_access.store(!lifetime.is_zero(), Ordering::Relaxed);
         }
         if lifetime.is_zero() {
-            self.entries.invalidate(&key);
+            self.entries.remove(&key);
             self.near.remove(&key);
             return;
         }
         let life = configured.jitter.of(lifetime, fastrand::f64());
         let refresh_at_ms = AtomicU64::new(millis(life.mul_f64(REFRESH_FROM)));
         self.entries.insert(key, Arc::new(Entry { answer, asked, life, refresh_at_ms }));
-        // Last: until now somebody may have found the older one, to put it there.
+        // Until now somebody may have found the older one, to put it there.
         self.near.remove(&key);
+        // Whoever counts down to nothing does it; until it is done there are plenty left.
+        if self.until_sweep.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.sweep();
+        }
     }
+
+    /// Lets go of what has ended. That takes longer the more answers there are, so it is done once
+    /// for as many as were stored, and is for no thread that somebody waits for.
+    pub fn sweep(&self) {
+        let now = self.clock.now();
+        let stale = self.lifetimes.stale;
+        self.entries.retain(|_, entry| {
+            let kept = entry.life + stale.max(entry.life.min(LINGER));
+            now.duration_since(entry.asked) < kept
+        });
+        self.until_sweep.store(self.entries.len().max(SWEEP_AFTER), Ordering::Relaxed);
+    }
+}
+
+/// Room for so many bytes, and about so many entries. Keys are hashes already, so that any hash of
+/// them will do.
+fn entries(count: usize, bytes: u64) -> Entries {
+    let mut options = OptionsBuilder::new();
+    options.shards(PARTS).estimated_items_capacity(count).weight_capacity(bytes);
+    #[expect(clippy::expect_used, reason = "it fails only without these two numbers")]
+    let options = options.build().expect("both numbers are given");
+    Entries::with_options(options, Weigher, FxBuildHasher, DefaultLifecycle::default())
 }
 
 impl Entry {
@@ -480,12 +512,26 @@ mod tests {
     #[test]
     fn the_size_is_bounded() {
         let clock = ManualClock::new();
-        let cache = Cache::new(LIFETIMES, true, 100 * u64::from(ENTRY_BYTES), clock.clone());
+        let cache = Cache::new(LIFETIMES, true, 100 * ENTRY_BYTES, clock.clone());
         for number in 0..10_000 {
             cache.store(Key::from_number(number), Kind::Login, Answer::ALLOW, None, clock.now());
         }
-        cache.entries.run_pending_tasks();
-        assert!(cache.entries.entry_count() <= 100);
+        let (answers, bytes) = cache.size();
+        assert!((50..=100).contains(&answers) && bytes == answers * ENTRY_BYTES, "{answers}");
+    }
+
+    #[test]
+    fn what_has_ended_is_swept_out_in_time() {
+        let (cache, clock) = cache(LIFETIMES);
+        let store = |number| {
+            cache.store(Key::from_number(number), Kind::Login, Answer::ALLOW, None, clock.now());
+        };
+        (0..100).for_each(store);
+        // For as long again it is known that they have expired.
+        clock.advance(LIFETIMES.login.allow * 2);
+        (100..=100 + SWEEP_AFTER as u32).for_each(store);
+        assert!(cache.entries.get(&Key::from_number(0)).is_none(), "it is still there");
+        assert!(get(&cache, &Key::from_number(100)).is_some());
     }
 
     #[test]

@@ -192,7 +192,7 @@ impl Engine {
     /// Has the cache let go of what has expired, so that [`Engine::status`] is exact; not for the
     /// broker's thread.
     pub fn tidy_up(&self) {
-        self.cache.tidy_up();
+        self.cache.sweep();
     }
 
     /// The question, for asking it again by [`Engine::ask_sealed`].

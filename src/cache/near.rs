@@ -73,7 +73,7 @@ impl<T> Near<T> {
         if table.removals != unknown.removals || self.most == 0 {
             return;
         }
-        let is_crowded = table.used * 2 >= table.places.len();
+        let is_crowded = table.used * 4 >= table.places.len() * 3;
         if is_crowded && table.places.len() < self.most {
             table.grow();
         }
