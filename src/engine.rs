@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use crate::answer::{Answer, Failure};
@@ -26,6 +27,10 @@ use crate::vault::{SealedQuestion, Vault};
 /// take as many of ordinary length.
 const BATCH: usize = 500;
 
+/// How much memory may go to questions that wait or are being asked, in bytes: names and topics are as
+/// long as clients like.
+const QUESTION_BYTES: usize = 64 << 20;
+
 /// Answers questions.
 pub struct Engine {
     keyring: Keyring,
@@ -35,6 +40,9 @@ pub struct Engine {
     cache: Arc<Cache>,
     api: Arc<Api>,
     tally: Arc<Tally>,
+    /// What the questions on their way take, and may take, in bytes.
+    question_bytes: Arc<AtomicUsize>,
+    most_question_bytes: usize,
     pool: Pool<Key, Job>,
 }
 
@@ -51,6 +59,27 @@ pub struct Status {
 struct Job {
     key: Key,
     request: Request,
+    _room: Room,
+}
+
+/// The memory that a question takes, counted for as long as it takes it.
+struct Room {
+    bytes: usize,
+    all: Arc<AtomicUsize>,
+}
+
+impl Room {
+    fn of(request: &Request, all: &Arc<AtomicUsize>) -> Self {
+        let bytes = request.body.expose().len() + request.about.len();
+        all.fetch_add(bytes, Ordering::Relaxed);
+        Self { bytes, all: Arc::clone(all) }
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 impl Engine {
@@ -88,6 +117,8 @@ impl Engine {
             cache,
             api,
             tally,
+            question_bytes: Arc::default(),
+            most_question_bytes: QUESTION_BYTES,
             pool: Pool::new(config.connections, batching, spawn, Box::new(work)),
         })
     }
@@ -112,7 +143,7 @@ impl Engine {
     pub fn known(&self, key: &Key, question: &Question<'_>) -> Option<Answer> {
         let hit = self.cache.look(key, question).map_err(|why| self.tally.missed(why)).ok()?;
         self.tally.hit();
-        if hit.refresh {
+        if hit.refresh && self.has_room() {
             // The answer at hand is good; if there is no room, the next use tries again.
             let _ = self.pool.ask_quietly(key, || self.job(*key, question));
         }
@@ -130,6 +161,9 @@ impl Engine {
             }
             return Asked::Now(stale.ok_or(Failure::OutOfService));
         }
+        if !self.has_room() {
+            return Asked::Now(stale.ok_or(Failure::Overloaded));
+        }
         let known = || self.cache.known(&key, question);
         match self.pool.ask(&key, known, job) {
             Asked::Later(ticket) => Asked::Later(ticket.or(stale)),
@@ -141,7 +175,7 @@ impl Engine {
     /// still good. None: there is nothing to wait for.
     #[must_use]
     pub fn ask_again(&self, key: Key, question: &Question<'_>) -> Option<Ticket> {
-        if self.cache.knows(&key, question) {
+        if self.cache.knows(&key, question) || !self.has_room() {
             return None;
         }
         self.pool.ask_quietly(&key, || self.job(key, question)).ok()
@@ -156,7 +190,7 @@ impl Engine {
         self.pool.ask_ahead(questions.filter_map(|question| {
             let key = self.key(&question);
             let unknown = !self.cache.knows(&key, &question);
-            unknown.then(|| (key, self.job(key, &question)))
+            (unknown && self.has_room()).then(|| (key, self.job(key, &question)))
         }));
     }
 
@@ -206,12 +240,25 @@ impl Engine {
     #[must_use]
     pub fn ask_sealed(&self, key: Key, question: &SealedQuestion) -> Option<Ticket> {
         let SealedQuestion { kind, body, about } = question;
+        if !self.has_room() {
+            return None;
+        }
         let request = Request { kind: *kind, body: self.vault.open(body)?, about: about.clone() };
-        self.pool.ask_quietly(&key, || Job { key, request }).ok()
+        self.pool.ask_quietly(&key, || self.job_of(key, request)).ok()
     }
 
     fn job(&self, key: Key, question: &Question<'_>) -> Job {
-        Job { key, request: self.request(question) }
+        self.job_of(key, self.request(question))
+    }
+
+    fn job_of(&self, key: Key, request: Request) -> Job {
+        let room = Room::of(&request, &self.question_bytes);
+        Job { key, request, _room: room }
+    }
+
+    /// Whether there is room for another question.
+    fn has_room(&self) -> bool {
+        self.question_bytes.load(Ordering::Relaxed) < self.most_question_bytes
     }
 
     fn request(&self, question: &Question<'_>) -> Request {
@@ -266,5 +313,47 @@ impl Crew {
         let Reply { answer, lifetime, .. } = reply;
         self.cache.store(job.key, job.request.kind, answer.clone(), lifetime, asked);
         answer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::config;
+    use crate::fake::FakeClient;
+    use crate::question::{About, Access, Action};
+
+    #[test]
+    fn questions_on_their_way_are_bounded_by_what_they_take() {
+        // Whoever connects to it waits for ever.
+        let silent = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = silent.local_addr().unwrap().port().to_string();
+        let given = [("http_host", "127.0.0.1"), ("http_port", &port), ("http_acl_route", "/acl")];
+        let given = given.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let config = config::read(&given).unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let journal = Journal::new(config.log_level, Arc::clone(&clock));
+        let spawn: Spawn = |name, body| thread::Builder::new().name(name).spawn(body);
+        let mut engine = Engine::new(&config, journal, Arc::default(), clock, spawn).unwrap();
+        engine.most_question_bytes = 50_000;
+        let client = FakeClient::default();
+        let long = "x".repeat(10_000);
+        let ask = |number: u32| {
+            let topic = format!("{number}/{long}");
+            let action = Action { access: Access::Write, topic: &topic, qos: 0, retain: false };
+            let question =
+                Question { client: &client, username: "ann", about: About::Access(action) };
+            engine.ask(engine.key(&question), &question)
+        };
+        for number in 0..5 {
+            assert!(matches!(ask(number), Asked::Later(_)), "{number}");
+        }
+        assert!(matches!(ask(5), Asked::Now(Err(Failure::Overloaded))));
+        engine.shut_down();
+        assert_eq!(engine.question_bytes.load(Ordering::Relaxed), 0);
     }
 }
