@@ -1,7 +1,7 @@
 #!/bin/bash
-# docker/check.sh HOST    proves with real clients that the broker at HOST does what example/users.toml says
+# docker/check.sh HOST [PORT]    proves with real clients that the broker there does what example/users.toml says
 set -uo pipefail
-host=$1
+host=$1 port=${2:-1883}
 passed=0 failed=0
 
 verdict() { # NAME EXPECTED GOT
@@ -14,14 +14,14 @@ verdict() { # NAME EXPECTED GOT
 
 # What the broker says to a login: 0 is welcome, 5 is not authorised.
 login() { # [OPTION...]
-  mosquitto_pub -h "$host" -t garden/login -n "$@" >/dev/null 2>&1
+  mosquitto_pub -h "$host" -p "$port" -t garden/login -n "$@" >/dev/null 2>&1
   echo $?
 }
 
 # MQTT 5 at quality of service 1 tells the publisher whether the message was allowed.
 publish() { # USER PASSWORD TOPIC
   local said
-  said=$(mosquitto_pub -h "$host" -V 5 -q 1 -u "$1" -P "$2" -t "$3" -m hello 2>&1)
+  said=$(mosquitto_pub -h "$host" -p "$port" -V 5 -q 1 -u "$1" -P "$2" -t "$3" -m hello 2>&1)
   case $said in
     '') echo allowed ;;
     *'Not authorized'*) echo denied ;;
@@ -32,7 +32,7 @@ publish() { # USER PASSWORD TOPIC
 # -E leaves as soon as the subscription is answered.
 subscribe() { # USER PASSWORD FILTER
   local said
-  said=$(mosquitto_sub -h "$host" -V 5 -E -W 10 -u "$1" -P "$2" -t "$3" 2>&1)
+  said=$(mosquitto_sub -h "$host" -p "$port" -V 5 -E -W 10 -u "$1" -P "$2" -t "$3" 2>&1)
   case $said in
     '') echo allowed ;;
     *denied* | *'Not authorized'*) echo denied ;;
@@ -43,7 +43,7 @@ subscribe() { # USER PASSWORD FILTER
 # The first of alice's two messages that reaches a user.
 received() { # USER PASSWORD FILTER
   # Line by line, or the pipe would hold back the SUBACK that is waited for.
-  coproc LISTENER { exec stdbuf -oL mosquitto_sub -h "$host" -d -v -C 1 -W 10 -u "$1" -P "$2" -t "$3" 2>&1; }
+  coproc LISTENER { exec stdbuf -oL mosquitto_sub -h "$host" -p "$port" -d -v -C 1 -W 10 -u "$1" -P "$2" -t "$3" 2>&1; }
   local line
   exec 3<&"${LISTENER[0]}"
   while read -r -u 3 line; do

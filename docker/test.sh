@@ -1,7 +1,9 @@
 #!/bin/bash
-# docker/test.sh [--pull] [SUITE]    builds both images and proves them with the compose check
+# docker/test.sh [--pull] [SUITE…]    builds the images and proves them, started by compose
 #
-# SUITE is the Debian that the images run on (bookworm, trixie, sid: Mosquitto 2.0.11, 2.0.21, 2.1); default: bookworm.
+# A SUITE is a Debian that the images run on: bookworm, trixie or sid (Mosquitto 2.0.11, 2.0.21, 2.1); default: all three.
+# On each, the services become healthy, the broker runs as an unprivileged user, docker/check.sh finds that it decides as
+# it should, and a broker that hangs is seen to be unhealthy.
 # Needs root on Debian 12 and its package archive, nothing else: the Docker engine is Debian's, started for this run alone,
 # without bridge, firewall rules or forwarding. The base images are stand-ins made from Debian's packages and this
 # machine's Rust, under the names that the Dockerfile uses; --pull takes the real ones from their registry instead.
@@ -11,7 +13,8 @@ cd "$(dirname "$0")/.."
 
 PULL=no
 if [ "${1:-}" = --pull ]; then PULL=yes; shift; fi
-SUITE=${1:-bookworm}
+SUITES=("$@")
+((${#SUITES[@]})) || SUITES=(bookworm trixie sid)
 BUILD_SUITE=bookworm # the oldest: what is built there runs on the newer ones
 CACHE=${DOCKER_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/mosquitto-http-auth-docker}
 
@@ -134,14 +137,14 @@ make_rust() {
 }
 
 base_images() {
+  local suite
   if [ "$PULL" = yes ]; then
     docker pull --quiet "rust:1-$BUILD_SUITE"
-    docker pull --quiet "debian:$SUITE-slim"
+    for suite in "${SUITES[@]}"; do docker pull --quiet "debian:$suite-slim"; done
     step "pulled the base images"
     return
   fi
-  local suite
-  for suite in "$BUILD_SUITE" "$SUITE"; do
+  for suite in "$BUILD_SUITE" "${SUITES[@]}"; do
     have_image "debian:$suite-slim" || make_debian "$suite"
   done
   have_image "rust:1-$BUILD_SUITE" || make_rust "$BUILD_SUITE"
@@ -151,22 +154,53 @@ compose() {
   "$COMPOSE" --ansi never --file docker/compose.yaml --file docker/compose.ci.yaml --profile check "$@"
 }
 
-build() {
-  export BASE_IMAGE=debian:$SUITE-slim
+build() { # SUITE
+  export BASE_IMAGE=debian:$1-slim
   compose --progress plain build broker api >"$CACHE/build.log" 2>&1 \
     || { tail -n 60 "$CACHE/build.log" >&2; die "the build failed"; }
   docker image prune --force >/dev/null
   local image
   for image in mosquitto-http-auth mosquitto-http-auth-example-api; do
-    step "built $image: $(docker image inspect --format '{{.Size}}' "$image" | numfmt --to=si)B"
+    step "built $image on $1: $(docker image inspect --format '{{.Size}}' "$image" | numfmt --to=si)B"
   done
 }
 
+inspect() { docker inspect --format "$2" "$(compose ps --quiet "$1")"; } # SERVICE TEMPLATE
+
+# The first process of a service, as this machine's kernel knows it: its user is 0 only if it is root here.
+expect_unprivileged() { # SERVICE
+  local pid user
+  pid=$(inspect "$1" '{{.State.Pid}}')
+  user=$(awk '$1 == "Uid:" { print $2, $3, $4, $5 }' "/proc/$pid/status")
+  case " $user " in '  ' | *' 0 '*) step "$1 runs as root, or not at all"; return 1 ;; esac
+  step "$1 runs as user ${user%% *}"
+}
+
+# A health check that cannot fail is none: a broker that is stopped in its tracks answers nobody.
+expect_unhealthy_when_hung() {
+  local pid state _
+  pid=$(inspect broker '{{.State.Pid}}')
+  kill -STOP "$pid"
+  for _ in {1..60}; do
+    state=$(inspect broker '{{.State.Health.Status}}')
+    [ "$state" = healthy ] || break
+    sleep 1
+  done
+  kill -CONT "$pid"
+  [ "$state" = unhealthy ] || { step "a broker that hangs is $state"; return 1; }
+  step "a broker that hangs is unhealthy"
+}
+
+# compose waits until every service is healthy, and fails when one is not.
 check() {
   local result=0
   # sed drops the escape that is meant for a terminal's status line.
-  compose --progress quiet up --no-build --pull never --no-log-prefix --attach check --exit-code-from check \
-    | sed $'s/^\e\\[2K//' || result=$?
+  {
+    compose --progress quiet up --no-build --pull never --detach --wait broker api \
+      && step "$(inspect broker '{{.State.Health.Status}}'): $(compose exec --no-TTY broker mosquitto -h 2>/dev/null | head -n 1)" \
+      && expect_unprivileged broker && expect_unprivileged api \
+      && compose --progress quiet run --rm --no-deps check && expect_unhealthy_when_hung
+  } 2>&1 | sed $'s/^\e\\[2K//' || result=$?
   if [ "$result" -ne 0 ]; then compose logs --tail 200 api broker; fi
   compose --progress quiet down --timeout 2 --volumes
   return "$result"
@@ -182,6 +216,8 @@ install_tools
 fetch_compose
 start_engine
 base_images
-build
-check || die "the check failed"
-step "the check passed on $SUITE"
+for suite in "${SUITES[@]}"; do
+  build "$suite"
+  check || die "the check failed on $suite"
+  step "the check passed on $suite"
+done

@@ -34,6 +34,7 @@ pub mod engine;
 pub mod local_users;
 pub mod lockout;
 pub mod login;
+pub mod metrics;
 pub mod patience;
 pub mod sessions;
 pub mod subscriptions;
@@ -53,6 +54,7 @@ pub mod question;
 pub mod rules;
 
 pub mod clock;
+mod defect;
 pub mod form;
 pub mod journal;
 pub mod secret;

@@ -21,7 +21,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
 /// One instance's bell.
 pub struct Bell {
-    broker: libc::pthread_t,
+    broker: Thread,
     signal: libc::c_int,
     shared: Arc<Shared>,
     ringer: OnceCell<Mutex<Option<JoinHandle<()>>>>,
@@ -44,7 +44,7 @@ impl Bell {
     pub fn for_this_thread() -> Option<Self> {
         let signal = free_signal()?;
         // SAFETY: the call has no preconditions.
-        let broker = unsafe { libc::pthread_self() };
+        let broker = Thread(unsafe { libc::pthread_self() });
         Some(Self { broker, signal, shared: Arc::default(), ringer: OnceCell::new() })
     }
 
@@ -57,7 +57,7 @@ impl Bell {
             }
             state.rung = true;
         }
-        signal(self.broker, self.signal);
+        self.broker.interrupt(self.signal);
         self.shared.changed.notify_all();
         // Without the thread the first signal nearly always does, and the next tick always.
         let _ = self.ringer.get_or_try_init(|| self.start_ringer());
@@ -83,7 +83,7 @@ impl Bell {
 
     fn start_ringer(&self) -> io::Result<Mutex<Option<JoinHandle<()>>>> {
         let (shared, broker, number) = (Arc::clone(&self.shared), self.broker, self.signal);
-        let body = move || shared.repeat(|| signal(broker, number));
+        let body = move || shared.repeat(|| broker.interrupt(number));
         spawn("http-auth-bell".to_owned(), Box::new(body)).map(|thread| Mutex::new(Some(thread)))
     }
 }
@@ -111,9 +111,21 @@ impl Shared {
     }
 }
 
-fn signal(thread: libc::pthread_t, signal: libc::c_int) {
-    // SAFETY: the thread is the broker's main thread, which outlives every instance.
-    unsafe { libc::pthread_kill(thread, signal) };
+/// The broker's thread, as others name it.
+#[derive(Clone, Copy)]
+struct Thread(libc::pthread_t);
+
+// SAFETY: any thread of the process may signal any other by its identifier. musl's is a pointer,
+// which nobody but the C library follows.
+unsafe impl Send for Thread {}
+// SAFETY: as above; the identifier never changes.
+unsafe impl Sync for Thread {}
+
+impl Thread {
+    fn interrupt(self, signal: libc::c_int) {
+        // SAFETY: this is the broker's main thread, which outlives every instance.
+        unsafe { libc::pthread_kill(self.0, signal) };
+    }
 }
 
 /// Does nothing: that the signal arrives is what interrupts a sleep.
