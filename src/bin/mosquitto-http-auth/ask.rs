@@ -55,7 +55,8 @@ pub fn access(args: &args::Access, out: &mut dyn Write) -> Result<u8, Problem> {
         let client = &args.client;
         let (decision, ground) =
             session.started.plugin.explain_access(client, username, action, true);
-        all.push(session.judged(Kind::Access, decision, ground, all.last()));
+        let judged = session.judged(Kind::Access, decision, ground, all.last());
+        all.push(Judged { beforehand: beforehand(access, &args.topic), ..judged });
     }
     let status = all.last().map_or(exit::USAGE, Judged::status);
     session.report(all, (&args.client, username, &password), args.json, out)?;
@@ -75,6 +76,20 @@ fn check_topic(access: Access, topic: &str) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+/// What Mosquitto decides before it asks a plugin.
+fn beforehand(access: Access, topic: &str) -> Option<&'static str> {
+    let is_state = topic.starts_with("$SYS/broker/connection/") && topic.ends_with("/state");
+    match access {
+        Access::Write if topic.starts_with("$SYS/") && !is_state => {
+            Some("Mosquitto itself denies a publish to $SYS, and asks nobody")
+        }
+        Access::Read | Access::Write if topic.starts_with("$share") => {
+            Some("Mosquitto itself denies messages on $share, and asks nobody")
+        }
+        _ => None,
+    }
 }
 
 /// The plugin, started for one client's questions.
@@ -127,7 +142,7 @@ impl Session {
             }
             _ => None,
         };
-        Judged { kind, decision, ground, rule, exchanges }
+        Judged { kind, decision, ground, rule, exchanges, beforehand: None }
     }
 
     fn report(

@@ -66,9 +66,7 @@ pub fn about_block(conf: &Conf, block: &Plugin, config: Option<&Config>) -> Vec<
         doubts.push(remark(&block.place, text));
     }
     let user = conf.user.as_deref().unwrap_or(USUAL_USER);
-    if let Some(reader) = Reader::named(user) {
-        doubts.extend(unreadable(&reader, conf, block, config));
-    }
+    doubts.extend(unreadable(Reader::named(user).as_ref(), conf, block, config));
     if let Some(config) = config {
         doubts.extend(about_options(block, config));
         doubts.extend(about_names(conf, block, config));
@@ -115,9 +113,9 @@ fn about_file(block: &Plugin) -> Vec<Remark> {
     problem.map(|text| remark(&block.place, text)).into_iter().collect()
 }
 
-/// Files that the broker's user cannot read.
+/// Files that the broker's user cannot read, as far as this machine knows the user.
 fn unreadable(
-    reader: &Reader,
+    reader: Option<&Reader>,
     conf: &Conf,
     block: &Plugin,
     config: Option<&Config>,
@@ -158,7 +156,7 @@ fn unreadable(
             what.ends_with("_file") && !what.starts_with("tls") && what != "local_users_file";
         if is_the_brokers && !Path::new(&path).exists() {
             doubts.push(remark(&place, format!("{what} {path}: there is no such file")));
-        } else if let Some(problem) = reader.problem(Path::new(&path)) {
+        } else if let Some(problem) = reader.and_then(|reader| reader.problem(Path::new(&path))) {
             doubts.push(remark(&place, format!("{what} {path}: {problem}")));
         }
     }

@@ -107,7 +107,7 @@ impl Report<'_> {
     /// What is worth knowing beside the decision.
     fn hints(&self, judged: &Judged) -> Vec<String> {
         let config = self.mask.config;
-        let mut hints = Vec::new();
+        let mut hints: Vec<_> = judged.beforehand.map(str::to_owned).into_iter().collect();
         let longest = config.max_block;
         let slow = judged.exchanges.iter().filter(|seen| seen.took > longest);
         for seen in slow {

@@ -22,6 +22,8 @@ pub struct Judged {
     pub rule: Option<String>,
     /// What was asked for it.
     pub exchanges: Vec<Seen>,
+    /// What the broker does about it by itself.
+    pub beforehand: Option<&'static str>,
 }
 
 impl Judged {
@@ -123,7 +125,8 @@ impl Judged {
                 "no rule of the login's answer matches, and http_acl_route is unset".to_owned()
             }
             Ground::NoAccessRoute => {
-                "http_acl_route is unset, and no rules came with a login".to_owned()
+                "http_acl_route is unset, and there are no rules of a login (see --login)"
+                    .to_owned()
             }
             Ground::Unsubscribe => "an unsubscribe is always allowed".to_owned(),
             Ground::Answer(kind) => self.answered(*kind, config),

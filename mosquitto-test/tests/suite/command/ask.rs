@@ -1,11 +1,17 @@
 //! `login` and `access` ask what the plugin in a broker asks, and conclude what it concludes.
 
-use mosquitto_test::command::run_with;
+use std::io::{Read as _, Write as _};
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+
+use mosquitto_test::command::{path, run_with};
 use mosquitto_test::prelude::*;
+use mosquitto_test::watch::PATIENCE;
 use serde_json::{Value, json};
 
 use super::Conf;
-use crate::support::{ROUTES, may_publish, saying};
+use crate::support::{ROUTES, eventually, may_publish, saying};
 
 const PASSWORD: &str = "s3cret \"pass\" w\u{f6}rd";
 
@@ -153,6 +159,49 @@ fn a_password_comes_from_where_it_is_safe() {
 }
 
 #[test]
+fn on_a_terminal_the_password_is_asked_for_and_not_shown() {
+    let api = AuthServer::answering(|request| {
+        Reply::status(if request.json()["password"] == "right one" { 200 } else { 403 })
+    });
+    let conf = Conf::of(&api, &ROUTES);
+    let tty = conf.dir.path().join("tty");
+    let line = format!(
+        "tty > {}; {} login {} -u ann",
+        tty.display(),
+        path().display(),
+        conf.path().display()
+    );
+    let mut script = Command::new("script");
+    script.args(["-qec", &line, "/dev/null"]).env_remove("MOSQUITTO_HTTP_AUTH_PASSWORD");
+    let mut child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    let (send, printed) = mpsc::channel();
+    let reader = thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Ok(count @ 1..) = stdout.read(&mut buffer) {
+            let _ = send.send(String::from_utf8_lossy(&buffer[..count]).into_owned());
+        }
+    });
+    let mut all = String::new();
+    while !all.contains("Password of ann: ") {
+        all += &printed.recv_timeout(PATIENCE).expect("it asks for the password");
+    }
+    let tty = std::fs::read_to_string(tty).unwrap();
+    eventually("the terminal shows nothing that is typed", || {
+        let settings = Command::new("stty").args(["-F", tty.trim(), "-a"]).output().unwrap();
+        String::from_utf8_lossy(&settings.stdout).contains(" -echo ")
+    });
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"right one\n").unwrap();
+    let status = child.wait().unwrap();
+    reader.join().unwrap();
+    all.extend(printed.iter());
+    assert!(status.success(), "{all}");
+    assert!(!all.contains("right one"), "{all}");
+    assert!(all.contains("\u{1b}[1m"), "a terminal has colours: {all}");
+}
+
+#[test]
 fn rules_of_the_logins_answer_decide_about_the_access() {
     let api = AuthServer::answering(|request| match request.path.as_str() {
         "/user" if request.json()["username"] == "root" => saying(json!({"is_superuser": true})),
@@ -277,6 +326,9 @@ fn what_a_broker_would_not_ask_is_refused() {
         assert_eq!(ran.status, 2, "{}", ran.all());
         assert!(ran.stderr.contains("--topic"), "{}", ran.stderr);
     }
+    let report = conf.json("access", &["-u", "ann", "-t", "$SYS/a", "-a", "write"], "", 0);
+    assert!(last(&report)["hints"][0].as_str().unwrap().contains("Mosquitto itself denies"));
+    api.forget_requests();
     let wrong = Conf::of(&api, &[ROUTES[0], ("cache_ttl", "soon")]);
     let ran = wrong.run("login", &["-u", "ann", "--no-password"], "");
     assert_eq!(ran.status, 2);
