@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
 use crate::rules::Rules;
@@ -30,7 +30,7 @@ pub struct Terms {
     /// Whether the user may do everything; none: the answer does not say.
     pub is_superuser: Option<bool>,
     /// What the client may do with which topics; none: the answer does not say.
-    pub rules: Option<Rules>,
+    pub rules: Option<Arc<Rules>>,
     /// When the client must be asked about again, in seconds of Unix time.
     pub expire_at: Option<u64>,
 }
@@ -49,7 +49,7 @@ impl Answer {
     /// About how much memory it takes beyond its own size, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let rules = |terms: &Arc<Terms>| terms.rules.as_ref().map_or(0, Rules::bytes);
+        let rules = |terms: &Arc<Terms>| terms.rules.as_ref().map_or(0, |rules| rules.bytes());
         self.terms.as_ref().map_or(0, |terms| size_of::<Terms>() + rules(terms))
     }
 }
@@ -97,24 +97,47 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// A name for each kind of failure.
+    pub const NAMES: &'static [&'static str] = &[
+        "unknown host",
+        "connection refused",
+        "unreachable",
+        "timed out",
+        "connection lost",
+        "TLS failed",
+        "failure status",
+        "broken answer",
+        "no answer yet",
+        "out of service",
+        "overloaded",
+        "stopping",
+        "internal error",
+    ];
+
+    /// Which of the names is this one's.
+    #[must_use]
+    pub fn kind(&self) -> usize {
+        match self {
+            Self::UnknownHost => 0,
+            Self::Refused => 1,
+            Self::Unreachable => 2,
+            Self::TimedOut => 3,
+            Self::ConnectionLost => 4,
+            Self::Tls(_) => 5,
+            Self::Status(_) => 6,
+            Self::BrokenAnswer(_) => 7,
+            Self::NotYet => 8,
+            Self::OutOfService => 9,
+            Self::Overloaded => 10,
+            Self::Stopping => 11,
+            Self::Internal => 12,
+        }
+    }
+
     /// A name for the kind of failure, the same for all of its details.
     #[must_use]
     pub fn name(&self) -> &'static str {
-        match self {
-            Self::UnknownHost => "unknown host",
-            Self::Refused => "connection refused",
-            Self::Unreachable => "unreachable",
-            Self::TimedOut => "timed out",
-            Self::ConnectionLost => "connection lost",
-            Self::Tls(_) => "TLS failed",
-            Self::Status(_) => "failure status",
-            Self::BrokenAnswer(_) => "broken answer",
-            Self::NotYet => "no answer yet",
-            Self::OutOfService => "out of service",
-            Self::Overloaded => "overloaded",
-            Self::Stopping => "stopping",
-            Self::Internal => "internal error",
-        }
+        Self::NAMES[self.kind()]
     }
 }
 
@@ -123,7 +146,14 @@ impl fmt::Display for Failure {
         match self {
             Self::Status(status) => write!(f, "status {status}"),
             Self::Tls(detail) | Self::BrokenAnswer(detail) => {
-                write!(f, "{} ({})", self.name(), detail.escape_debug())
+                write!(f, "{} (", self.name())?;
+                for character in detail.chars() {
+                    match character {
+                        '\'' => f.write_char(character)?,
+                        _ => write!(f, "{}", character.escape_debug())?,
+                    }
+                }
+                f.write_char(')')
             }
             _ => f.write_str(self.name()),
         }

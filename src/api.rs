@@ -11,16 +11,21 @@ use crate::answer::Failure;
 use crate::clock::Clock;
 use crate::config::{Config, Material};
 use crate::journal::Journal;
-use crate::tally::Tally;
+use crate::question::Kind;
+use crate::rules::Shelf;
+use crate::tally::{Route, Tally};
 
 mod breaker;
 mod client;
 mod dial;
 mod endpoint;
+mod framing;
+mod guarded;
 mod recording;
 mod reply;
 mod statement;
 mod tap;
+mod trouble;
 mod wire;
 pub use recording::{Attempt, Dialled, Exchange, Head, Observer};
 pub use reply::Reply;
@@ -39,9 +44,19 @@ pub mod fuzzing {
 /// Asks the configured endpoints in order, until one answers.
 pub struct Api {
     endpoints: Vec<Endpoint>,
+    rules: Shelf,
     journal: Arc<Journal>,
     clock: Arc<dyn Clock>,
     tally: Arc<Tally>,
+}
+
+/// How an endpoint does.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Health {
+    pub origin: String,
+    pub in_service: bool,
+    /// How often it was put out of service.
+    pub outages: u64,
 }
 
 impl Api {
@@ -56,14 +71,19 @@ impl Api {
     ) -> Self {
         let endpoint = |origin| Endpoint::new(config, origin, &clock, observer);
         let origins = config.endpoints.iter().map(|endpoint| endpoint.origin(config.https));
-        Self { endpoints: origins.map(endpoint).collect(), journal, clock, tally }
+        let endpoints = origins.map(endpoint).collect();
+        Self { endpoints, rules: Shelf::default(), journal, clock, tally }
     }
 
-    /// Each endpoint, and whether it is in service.
+    /// How each endpoint does.
     #[must_use]
-    pub fn endpoints(&self) -> Vec<(String, bool)> {
-        let state = |e: &Endpoint| (e.origin.clone(), e.breaker.in_service());
-        self.endpoints.iter().map(state).collect()
+    pub fn endpoints(&self) -> Vec<Health> {
+        let health = |endpoint: &Endpoint| Health {
+            origin: endpoint.origin.clone(),
+            in_service: endpoint.breaker.in_service(),
+            outages: endpoint.breaker.outages(),
+        };
+        self.endpoints.iter().map(health).collect()
     }
 
     /// Whether any endpoint is worth asking.
@@ -104,8 +124,12 @@ impl Api {
 
     fn ask_one(&self, endpoint: &Endpoint, requests: &[&Request]) -> Result<Vec<Reply>, Failure> {
         let asked = self.clock.now();
-        let outcome = endpoint.ask(requests, self.clock.unix_time());
+        let under_way = self.tally.request();
+        let (status, mut outcome) = endpoint.ask(requests, self.clock.unix_time());
+        drop(under_way);
+        outcome.iter_mut().flatten().for_each(|reply| self.share_rules(reply));
         let now = self.clock.now();
+        self.tally.requested(route(requests), status, now.duration_since(asked));
         match &outcome {
             Ok(_) => self.tally.answered(),
             Err(failure) => self.tally.failed(failure),
@@ -138,6 +162,12 @@ impl Api {
         outcome
     }
 
+    /// Many clients are given the same rules; then all have one set.
+    fn share_rules(&self, reply: &mut Reply) {
+        let Some(terms) = reply.answer.terms.as_mut().and_then(Arc::get_mut) else { return };
+        terms.rules = terms.rules.take().map(|rules| self.rules.share(rules));
+    }
+
     fn note(&self, endpoint: &Endpoint, requests: &[&Request], replies: &[Reply], took: Duration) {
         let ms = took.as_secs_f64() * 1000.0;
         for (request, Reply { answer, reason, .. }) in requests.iter().zip(replies) {
@@ -165,5 +195,17 @@ impl Api {
     /// Cuts short what is under way, and refuses what comes later.
     pub fn interrupt(&self) {
         self.endpoints.iter().for_each(Endpoint::interrupt);
+    }
+}
+
+/// Where these questions go.
+fn route(requests: &[&Request]) -> Route {
+    match requests {
+        [request] => match request.kind {
+            Kind::Login => Route::User,
+            Kind::Superuser => Route::Superuser,
+            Kind::Access => Route::Acl,
+        },
+        _ => Route::AclBatch,
     }
 }

@@ -21,6 +21,10 @@ pub trait Broker {
     /// Sends a message with QoS 0 to this client alone, whatever it has subscribed to.
     fn publish_to(&self, client_id: &str, topic: &str, payload: &str);
 
+    /// Publishes a message with QoS 0 that the broker retains. Whoever subscribes needs the ACL's leave
+    /// for it, as for any message.
+    fn publish_retained(&self, topic: &str, payload: &str);
+
     /// Disconnects a client.
     fn disconnect(&self, client_id: &str);
 }

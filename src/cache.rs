@@ -12,16 +12,23 @@ use crate::answer::{Answer, Verdict};
 use crate::clock::Clock;
 use crate::config::Lifetime;
 use crate::question::{Kind, Question};
+use crate::tally::Miss;
 
 mod key;
+mod near;
 mod outdated;
 pub use key::{Key, Keyring};
 pub use outdated::Matter;
 
+use near::Near;
 use outdated::Outdated;
 
 /// What one entry takes of `cache_max_bytes`: the key, the entry, and moka's bookkeeping for both.
 const ENTRY_BYTES: u32 = 200;
+
+/// How much of `cache_max_bytes` the places may keep that have answers one step away, as a divisor.
+/// What they hold beside them is in the cache anyway, or was.
+const NEAR_SHARE: u64 = 4;
 
 /// How much of its lifetime an answer has behind it when it begins to be asked for again. Whoever
 /// asks at least twice in a lifetime never finds it expired.
@@ -48,11 +55,18 @@ impl Lifetimes {
             Kind::Superuser | Kind::Access => &self.access,
         }
     }
+
+    /// Why an answer of this kind would not be there. The API may have some kept all the same.
+    fn why_absent(&self, kind: Kind) -> Miss {
+        let Lifetime { allow, deny, .. } = self.of(kind);
+        if allow.is_zero() && deny.is_zero() { Miss::NotKept } else { Miss::Absent }
+    }
 }
 
 /// Answers by key. Holds neither questions nor credentials.
 pub struct Cache {
     entries: moka::sync::Cache<Key, Arc<Entry>>,
+    near: Near<Arc<Entry>>,
     lifetimes: Lifetimes,
     refresh_ahead: bool,
     /// Whether the last answer about a topic could be kept.
@@ -76,9 +90,13 @@ struct Backstop {
     stale: Duration,
 }
 
+/// For how long an answer stays past its life, but no longer than that was: a miss can then tell that
+/// it has expired.
+const LINGER: Duration = Duration::from_secs(60);
+
 impl moka::Expiry<Key, Arc<Entry>> for Backstop {
     fn expire_after_create(&self, _: &Key, entry: &Arc<Entry>, _: Instant) -> Option<Duration> {
-        Some(entry.life + self.stale)
+        Some(entry.life + self.stale.max(entry.life.min(LINGER)))
     }
 
     fn expire_after_update(
@@ -116,9 +134,11 @@ impl Cache {
             .max_capacity(max_bytes)
             .expire_after(Backstop { stale: lifetimes.stale })
             .build();
+        let near = max_bytes / NEAR_SHARE / u64::from(ENTRY_BYTES);
+        let near = Near::new(usize::try_from(near).unwrap_or(usize::MAX));
         let keeps_access = AtomicBool::new(!lifetimes.access.allow.is_zero());
         let outdated = Outdated::default();
-        Self { entries, lifetimes, refresh_ahead, keeps_access, outdated, clock }
+        Self { entries, near, lifetimes, refresh_ahead, keeps_access, outdated, clock }
     }
 
     /// Uses no answer to these questions any more that was asked for up to now.
@@ -126,11 +146,16 @@ impl Cache {
         self.outdated.declare(matter, self.clock.now());
     }
 
-    /// About how many answers are kept, and how many bytes they take.
+    /// About how many answers are kept, and how many bytes they take, as of when the cache was last
+    /// tidied up: a use in 300 ms does it.
     #[must_use]
     pub fn size(&self) -> (u64, u64) {
-        self.entries.run_pending_tasks();
         (self.entries.entry_count(), self.entries.weighted_size())
+    }
+
+    /// Lets go of what has expired. That may take long, and is for no thread that somebody waits for.
+    pub fn tidy_up(&self) {
+        self.entries.run_pending_tasks();
     }
 
     /// Whether answers about topics are kept at all, as far as can be told.
@@ -139,17 +164,59 @@ impl Cache {
         self.keeps_access.load(Ordering::Relaxed)
     }
 
-    /// The answer to the question that has this key, if it is still alive.
+    /// The answer to the question that has this key, for whoever then sees to its refresh.
+    ///
+    /// # Errors
+    /// It is not known, and why.
+    pub fn look(&self, key: &Key, question: &Question<'_>) -> Result<Hit, Miss> {
+        self.alive(key, question, |entry, age| {
+            let refresh = self.refresh_ahead && entry.is_due(age);
+            Hit { answer: entry.answer.clone(), refresh }
+        })
+    }
+
+    /// The same answer, for whoever only wants to know: its refresh stays due.
     #[must_use]
-    pub fn get(&self, key: &Key, question: &Question<'_>) -> Option<Hit> {
-        let entry = self.entries.get(key)?;
+    pub fn known(&self, key: &Key, question: &Question<'_>) -> Option<Answer> {
+        self.alive(key, question, |entry, _| entry.answer.clone()).ok()
+    }
+
+    /// Whether there is such an answer.
+    #[must_use]
+    pub fn knows(&self, key: &Key, question: &Question<'_>) -> bool {
+        self.alive(key, question, |_, _| ()).is_ok()
+    }
+
+    /// What `view` makes of the entry that has this key, and of its age.
+    fn alive<T>(
+        &self,
+        key: &Key,
+        question: &Question<'_>,
+        view: impl Fn(&Entry, Duration) -> T,
+    ) -> Result<T, Miss> {
+        let view = |entry: &Arc<Entry>| Ok(view(entry, self.age(entry, question)?));
+        let unknown = match self.near.look(key, view) {
+            Ok(viewed) => return viewed,
+            Err(unknown) => unknown,
+        };
+        let Some(entry) = self.entries.get(key) else {
+            return Err(self.lifetimes.why_absent(question.kind()));
+        };
+        let viewed = view(&entry)?;
+        // What may be large stays where its size is counted.
+        if entry.answer.terms.is_none() {
+            self.near.put(*key, entry, unknown);
+        }
+        Ok(viewed)
+    }
+
+    /// How old an entry is, if it is still alive.
+    fn age(&self, entry: &Entry, question: &Question<'_>) -> Result<Duration, Miss> {
         if self.outdated.covers(question, entry.asked) {
-            return None;
+            return Err(Miss::Outdated);
         }
         let age = self.clock.now().duration_since(entry.asked);
-        let alive = age < entry.life;
-        let refresh = || self.refresh_ahead && entry.is_due(age);
-        alive.then(|| Hit { answer: entry.answer.clone(), refresh: refresh() })
+        if age < entry.life { Ok(age) } else { Err(Miss::Expired) }
     }
 
     /// The answer under this key was asked for again, in vain: a use in a second may try anew.
@@ -204,11 +271,14 @@ impl Cache {
         }
         if lifetime.is_zero() {
             self.entries.invalidate(&key);
+            self.near.remove(&key);
             return;
         }
         let life = configured.jitter.of(lifetime, fastrand::f64());
         let refresh_at_ms = AtomicU64::new(millis(life.mul_f64(REFRESH_FROM)));
         self.entries.insert(key, Arc::new(Entry { answer, asked, life, refresh_at_ms }));
+        // Last: until now somebody may have found the older one, to put it there.
+        self.near.remove(&key);
     }
 }
 
@@ -258,7 +328,7 @@ mod tests {
     }
 
     fn get(cache: &Cache, key: &Key) -> Option<Hit> {
-        with_question(|question| cache.get(key, question))
+        with_question(|question| cache.look(key, question)).ok()
     }
 
     fn stale(cache: &Cache, key: &Key) -> Option<Answer> {
@@ -338,6 +408,19 @@ mod tests {
     }
 
     #[test]
+    fn whoever_only_wants_to_know_leaves_the_refresh_to_others() {
+        let (cache, clock) = cache(LIFETIMES);
+        let key = Key::from_number(1);
+        cache.store(key, Kind::Login, Answer::ALLOW, None, clock.now());
+        clock.advance(LIFETIMES.login.allow.mul_f64(REFRESH_FROM));
+        with_question(|question| {
+            assert!(cache.knows(&key, question));
+            assert_eq!(cache.known(&key, question), Some(Answer::ALLOW));
+        });
+        assert!(get(&cache, &key).unwrap().refresh);
+    }
+
+    #[test]
     fn a_refresh_that_failed_is_due_again_before_long() {
         let (cache, clock) = cache(LIFETIMES);
         let key = Key::from_number(1);
@@ -360,6 +443,24 @@ mod tests {
             assert!(!hit.refresh);
             clock.advance(Duration::from_millis(50));
         }
+    }
+
+    #[test]
+    fn a_miss_says_why() {
+        let (cache, clock) = cache(LIFETIMES);
+        let why = |cache: &Cache, key| with_question(|question| cache.look(key, question)).err();
+        let key = Key::from_number(1);
+        assert_eq!(why(&cache, &key), Some(Miss::Absent));
+        cache.store(key, Kind::Login, Answer::ALLOW, None, clock.now());
+        assert_eq!(why(&cache, &key), None);
+        clock.advance(LIFETIMES.login.allow);
+        assert_eq!(why(&cache, &key), Some(Miss::Expired));
+        cache.outdate(Matter::default());
+        assert_eq!(why(&cache, &key), Some(Miss::Outdated));
+        let nothing = Lifetime { deny: Duration::ZERO, ..lifetime(0) };
+        let nothing = Lifetimes { login: lifetime(30), access: nothing, stale: Duration::ZERO };
+        let cache = Cache::new(nothing, true, 1 << 20, clock);
+        assert_eq!(why(&cache, &key), Some(Miss::NotKept));
     }
 
     #[test]

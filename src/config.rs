@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ mod material;
 mod mistake;
 mod options;
 mod read;
+mod special;
 mod values;
 mod words;
 pub use effective::{Origin, Setting, settings};
@@ -28,6 +30,7 @@ pub use material::{Identity, Material, Sources};
 pub use mistake::Mistake;
 pub use options::markdown;
 pub use read::read;
+pub use special::SpecialChars;
 
 /// Everything that the plugin was told.
 #[derive(Clone, Debug)]
@@ -64,7 +67,7 @@ pub struct Config {
     pub password_encoding: PasswordEncoding,
     pub local_users: Option<LocalUsersConfig>,
     /// Characters that no name of a client may hold; none: any may.
-    pub special_chars: &'static [char],
+    pub special_chars: SpecialChars,
     /// Denials after which an address and username are refused unasked; 0: never.
     pub login_failures_max: usize,
     pub login_failures_window: Duration,
@@ -72,6 +75,10 @@ pub struct Config {
     pub delayed_login: bool,
     pub unavailable_reply: UnavailableReply,
     pub log_level: LevelFilter,
+    /// Where metrics are served; none: nowhere.
+    pub metrics_listen: Option<SocketAddr>,
+    /// How often the topics below `$SYS` are brought up to date; none: never.
+    pub sys_interval: Option<Duration>,
     /// What there is to say about the options at every start, as a warning.
     pub warnings: Vec<String>,
 }

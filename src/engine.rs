@@ -9,14 +9,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::answer::{Answer, Failure};
-use crate::api::{Api, Observer, Reply, Request};
+use crate::api::{Api, Health, Observer, Reply, Request};
 use crate::cache::{Cache, Key, Keyring, Lifetimes, Matter};
 use crate::clock::Clock;
 use crate::config::{CacheConfig, Config, Material};
+use crate::defect;
 use crate::dialect::Dialect;
 use crate::field::FieldLists;
 use crate::journal::Journal;
-use crate::pool::{Asked, Batching, Landing, Pool, Spawn, Ticket};
+use crate::pool::{Asked, Batching, Landing, Load, Pool, Spawn, Ticket};
 use crate::question::{Kind, Question};
 use crate::tally::Tally;
 use crate::vault::{SealedQuestion, Vault};
@@ -42,10 +43,8 @@ pub struct Status {
     /// About how many answers are cached, and how many bytes they take.
     pub answers: u64,
     pub answers_bytes: u64,
-    /// How many questions wait for a worker.
-    pub queued: usize,
-    /// Each endpoint, and whether it is in service.
-    pub endpoints: Vec<(String, bool)>,
+    pub load: Load,
+    pub endpoints: Vec<Health>,
 }
 
 /// A question on its way to a worker, and where its answer goes.
@@ -102,16 +101,28 @@ impl Engine {
     /// Asks the question that has this key.
     #[must_use]
     pub fn ask(&self, key: Key, question: &Question<'_>) -> Asked {
-        let job = || self.job(key, question);
-        if let Some(hit) = self.cache.get(&key, question) {
-            self.tally.hit();
-            if hit.refresh {
-                // The answer at hand is good; if there is no room, the next use tries again.
-                let _ = self.pool.ask_quietly(&key, job);
-            }
-            return Asked::Now(Ok(hit.answer));
+        match self.known(&key, question) {
+            Some(answer) => Asked::Now(Ok(answer)),
+            None => self.ask_api(key, question),
         }
-        self.tally.missed();
+    }
+
+    /// The answer to the question that has this key, if it is known.
+    #[must_use]
+    pub fn known(&self, key: &Key, question: &Question<'_>) -> Option<Answer> {
+        let hit = self.cache.look(key, question).map_err(|why| self.tally.missed(why)).ok()?;
+        self.tally.hit();
+        if hit.refresh {
+            // The answer at hand is good; if there is no room, the next use tries again.
+            let _ = self.pool.ask_quietly(key, || self.job(*key, question));
+        }
+        Some(hit.answer)
+    }
+
+    /// Asks a question whose answer is not known.
+    #[must_use]
+    pub fn ask_api(&self, key: Key, question: &Question<'_>) -> Asked {
+        let job = || self.job(key, question);
         let stale = self.cache.stale(&key, question);
         if !self.api.in_service() {
             if self.api.wants_probe() {
@@ -119,7 +130,7 @@ impl Engine {
             }
             return Asked::Now(stale.ok_or(Failure::OutOfService));
         }
-        let known = || self.cache.get(&key, question).map(|hit| hit.answer);
+        let known = || self.cache.known(&key, question);
         match self.pool.ask(&key, known, job) {
             Asked::Later(ticket) => Asked::Later(ticket.or(stale)),
             Asked::Now(outcome) => Asked::Now(outcome.or_else(|failure| stale.ok_or(failure))),
@@ -130,7 +141,7 @@ impl Engine {
     /// still good. None: there is nothing to wait for.
     #[must_use]
     pub fn ask_again(&self, key: Key, question: &Question<'_>) -> Option<Ticket> {
-        if self.cache.get(&key, question).is_some() {
+        if self.cache.knows(&key, question) {
             return None;
         }
         self.pool.ask_quietly(&key, || self.job(key, question)).ok()
@@ -144,7 +155,7 @@ impl Engine {
         }
         self.pool.ask_ahead(questions.filter_map(|question| {
             let key = self.key(&question);
-            let unknown = self.cache.get(&key, &question).is_none();
+            let unknown = !self.cache.knows(&key, &question);
             unknown.then(|| (key, self.job(key, &question)))
         }));
     }
@@ -155,10 +166,10 @@ impl Engine {
         self.cache.keeps_access_answers()
     }
 
-    /// Whether the answer is known, or on its way.
+    /// Whether the answer is on its way.
     #[must_use]
-    pub fn is_settled(&self, key: &Key, question: &Question<'_>) -> bool {
-        self.cache.get(key, question).is_some() || self.pool.is_under_way(key)
+    pub fn is_under_way(&self, key: &Key) -> bool {
+        self.pool.is_under_way(key)
     }
 
     /// Believes no answer to these questions any more that was asked for up to now.
@@ -175,12 +186,13 @@ impl Engine {
     #[must_use]
     pub fn status(&self) -> Status {
         let (answers, answers_bytes) = self.cache.size();
-        Status {
-            answers,
-            answers_bytes,
-            queued: self.pool.waiting(),
-            endpoints: self.api.endpoints(),
-        }
+        Status { answers, answers_bytes, load: self.pool.load(), endpoints: self.api.endpoints() }
+    }
+
+    /// Has the cache let go of what has expired, so that [`Engine::status`] is exact; not for the
+    /// broker's thread.
+    pub fn tidy_up(&self) {
+        self.cache.tidy_up();
     }
 
     /// The question, for asking it again by [`Engine::ask_sealed`].
@@ -225,11 +237,13 @@ impl Crew {
     /// waits any more, the same question serves to see whether an endpoint that was out of service
     /// is back.
     fn fly(&self, jobs: Vec<(Job, Landing<'_>)>) {
+        defect::place("worker");
         let (jobs, landings): (Vec<_>, Vec<_>) = jobs.into_iter().unzip();
         let requests: Vec<_> = jobs.iter().map(|job| &job.request).collect();
         let asked = self.clock.now();
         match self.api.ask(&requests) {
             Ok(replies) => {
+                defect::place("answer");
                 for ((job, landing), reply) in jobs.iter().zip(landings).zip(replies) {
                     landing.land(Ok(self.keep(job, reply, asked)));
                 }

@@ -13,3 +13,9 @@ mod event;
 mod guard;
 mod host;
 mod thread;
+
+/// What a fuzzer may reach.
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing {
+    pub use super::event::fuzzing::event;
+}

@@ -110,6 +110,11 @@ pub fn command(data: &[u8]) {
     read_commands(data);
 }
 
+/// The events of a login, a check, a command and a client's end.
+pub fn event(data: &[u8]) {
+    crate::ffi::fuzzing::event(data);
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -171,6 +176,11 @@ mod tests {
     #[test]
     fn rules_from_seeds() {
         run("rules", rules);
+    }
+
+    #[test]
+    fn events_from_seeds() {
+        run("event", event);
     }
 
     #[test]

@@ -9,7 +9,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt::Write as _;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,9 @@ const CAPACITY: usize = 1000;
 /// Mosquitto cuts a line at 1000 bytes with its time stamp; longer ones are cut here, visibly.
 const LINE_BYTES: usize = 900;
 
+/// How long a name in a line may be, about: three of them leave room for what is said of them.
+const QUOTED_BYTES: usize = 200;
+
 /// How often the same kind of trouble may take a line.
 const SELDOM: Duration = Duration::from_secs(1);
 
@@ -34,6 +37,8 @@ pub struct Journal {
     lines: Mutex<Lines>,
     /// Whether `lines` holds any, readable without the lock: every callback asks.
     waiting: AtomicBool,
+    /// Lines that were ever dropped.
+    dropped: AtomicU64,
 }
 
 #[derive(Default)]
@@ -54,7 +59,19 @@ impl Journal {
         // The `log` macros ask this process-wide switch before they ask a logger. It is this
         // library's own copy of the switch; each journal filters by its own level.
         log::set_max_level(LevelFilter::Trace);
-        Arc::new(Self { level, clock, lines: Mutex::default(), waiting: AtomicBool::new(false) })
+        Arc::new(Self {
+            level,
+            clock,
+            lines: Mutex::default(),
+            waiting: AtomicBool::new(false),
+            dropped: AtomicU64::new(0),
+        })
+    }
+
+    /// How many lines were dropped, since the start.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
     }
 
     /// Logs a line that could come thousands of times a second, once a second at most. `line` is
@@ -81,6 +98,12 @@ impl Journal {
         self.push(&mut lines, level, &text);
     }
 
+    /// Whether any lines wait.
+    #[must_use]
+    pub fn has_lines(&self) -> bool {
+        self.waiting.load(Ordering::Acquire)
+    }
+
     /// Hands every waiting line to `write`, oldest first. For the broker's thread.
     pub fn drain(&self, mut write: impl FnMut(Level, &str)) {
         if !self.waiting.swap(false, Ordering::Acquire) {
@@ -103,6 +126,7 @@ impl Journal {
             lines.queue.push_back((level, one_line(text)));
         } else {
             lines.dropped += 1;
+            self.dropped.fetch_add(1, Ordering::Relaxed);
         }
         self.waiting.store(true, Ordering::Release);
     }
@@ -121,6 +145,25 @@ impl Log for Journal {
     }
 
     fn flush(&self) {}
+}
+
+/// What a client chose, for a log line: in quotation marks, with everything escaped by which it
+/// could pass for something else, and cut so that what follows it stays on the line.
+#[must_use]
+pub fn quoted(text: &str) -> String {
+    let mut quoted = String::from('"');
+    for character in text.chars() {
+        if quoted.len() >= QUOTED_BYTES {
+            quoted.push('…');
+            break;
+        }
+        match character {
+            '\'' => quoted.push(character),
+            _ => quoted.extend(character.escape_debug()),
+        }
+    }
+    quoted.push('"');
+    quoted
 }
 
 /// The text as one line that a client cannot forge: control characters escaped, length bounded.
@@ -171,6 +214,17 @@ mod tests {
     }
 
     #[test]
+    fn what_a_client_chose_stays_within_its_quotation_marks() {
+        assert_eq!(quoted("ann's"), "\"ann's\"");
+        assert_eq!(quoted("x\" ip=1"), "\"x\\\" ip=1\"");
+        assert_eq!(quoted("a\n\u{2028}\u{202e}\\"), "\"a\\n\\u{2028}\\u{202e}\\\\\"");
+        for long in ["é".repeat(65_000), "\u{202e}".repeat(20_000)] {
+            let quoted = quoted(&long);
+            assert!(quoted.len() < QUOTED_BYTES + 20 && quoted.ends_with("…\""), "{quoted}");
+        }
+    }
+
+    #[test]
     fn the_same_trouble_takes_one_line_a_second() {
         let clock = ManualClock::new();
         let journal = Journal::new(LevelFilter::Warn, clock.clone());
@@ -196,5 +250,6 @@ mod tests {
         let lines = drained(&journal);
         assert_eq!(lines.len(), CAPACITY + 1);
         assert_eq!(lines.last().unwrap(), "WARN 7 log lines were dropped");
+        assert_eq!(journal.dropped(), 7);
     }
 }

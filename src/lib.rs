@@ -19,6 +19,9 @@
 //! `pool`, `api`) → the vocabulary. Only `ffi` holds unsafe code and the broker's names; everything below it compiles
 //! and is tested without a broker. `tests/architecture.rs` holds this up.
 //!
+//! The command `mosquitto-http-auth` (`src/bin`) is a crate of its own, which asks by these modules
+//! what the plugin asks.
+//!
 //! Begin with [`plugin`], then [`engine`].
 
 #[allow(unsafe_code, reason = "the border to C; every other module forbids it")]
@@ -31,6 +34,7 @@ pub mod engine;
 pub mod local_users;
 pub mod lockout;
 pub mod login;
+pub mod metrics;
 pub mod patience;
 pub mod sessions;
 pub mod subscriptions;
@@ -50,6 +54,7 @@ pub mod question;
 pub mod rules;
 
 pub mod clock;
+mod defect;
 pub mod form;
 pub mod journal;
 pub mod secret;

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -15,13 +16,15 @@ use crate::sync::lock;
 /// How many pairs of address and username are remembered; the ones not seen for longest go first.
 const PAIRS: u64 = 100_000;
 
-type Pair = (Box<str>, Box<str>);
+/// A hash of an address and a username under a random key: names may be long, and hashes are not.
+type Pair = u64;
 
 /// Denials of late.
 pub struct Lockout {
     most: usize,
     window: Duration,
     denials: moka::sync::Cache<Pair, Arc<Mutex<VecDeque<Instant>>>>,
+    hasher: RandomState,
     clock: Arc<dyn Clock>,
 }
 
@@ -31,7 +34,7 @@ impl Lockout {
     #[must_use]
     pub fn new(most: usize, window: Duration, clock: Arc<dyn Clock>) -> Self {
         let denials = moka::sync::Cache::builder().max_capacity(PAIRS).time_to_idle(window).build();
-        Self { most, window, denials, clock }
+        Self { most, window, denials, hasher: RandomState::new(), clock }
     }
 
     /// Whether this pair is refused.
@@ -63,7 +66,7 @@ impl Lockout {
 
     fn pair(&self, address: Option<&str>, username: &str) -> Option<Pair> {
         let address = address.filter(|_| self.most > 0)?;
-        Some((address.into(), username.into()))
+        Some(self.hasher.hash_one((address, username)))
     }
 
     fn forget_old(&self, denials: &mut VecDeque<Instant>) {

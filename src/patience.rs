@@ -15,6 +15,7 @@ use crate::answer::Outcome;
 use crate::clock::Clock;
 use crate::pool::Asked;
 use crate::sync::lock;
+use crate::tally::Tally;
 
 /// The allowance of one instance.
 pub struct Patience {
@@ -23,6 +24,7 @@ pub struct Patience {
     share: f64,
     allowance: Mutex<Allowance>,
     clock: Arc<dyn Clock>,
+    tally: Arc<Tally>,
 }
 
 struct Allowance {
@@ -35,10 +37,10 @@ struct Allowance {
 impl Patience {
     /// `percent` is between 0 and 100.
     #[must_use]
-    pub fn new(longest: Duration, percent: u8, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(longest: Duration, percent: u8, clock: Arc<dyn Clock>, tally: Arc<Tally>) -> Self {
         let share = f64::from(percent) / 100.0;
         let allowance = Mutex::new(Allowance { left: share, counted_until: clock.now() });
-        Self { longest, share, allowance, clock }
+        Self { longest, share, allowance, clock, tally }
     }
 
     /// The outcome of what was asked, waited for as long as the allowance permits.
@@ -76,8 +78,10 @@ impl Patience {
     }
 
     fn spend(&self, began: Instant, ended: Instant) {
+        let held = ended.duration_since(began);
+        self.tally.held(held);
         let mut allowance = lock(&self.allowance);
-        allowance.left -= ended.duration_since(began).as_secs_f64();
+        allowance.left -= held.as_secs_f64();
         allowance.counted_until = ended;
     }
 }
@@ -91,7 +95,7 @@ mod tests {
 
     fn patience(percent: u8) -> (Patience, Arc<ManualClock>) {
         let clock = ManualClock::new();
-        (Patience::new(LONGEST, percent, clock.clone()), clock)
+        (Patience::new(LONGEST, percent, clock.clone(), Arc::default()), clock)
     }
 
     /// Waits as long as it may, but no longer than the answer takes; how long that was.
@@ -136,13 +140,16 @@ mod tests {
     #[test]
     fn short_waits_take_their_share_of_a_second_in_a_row() {
         let clock = ManualClock::new();
-        let patience = Patience::new(Duration::from_millis(200), 50, clock.clone());
+        let longest = Duration::from_millis(200);
+        let tally = Arc::<Tally>::default();
+        let patience = Patience::new(longest, 50, clock.clone(), Arc::clone(&tally));
         let mut pause = Duration::ZERO;
         for _ in 0..100 {
             pause += wait(&patience, &clock, Duration::MAX);
         }
         let half_a_second = Duration::from_millis(500);
         assert!(pause >= half_a_second && pause <= half_a_second * 2, "{pause:?}");
+        assert_eq!(tally.counts().held, pause);
     }
 
     #[test]

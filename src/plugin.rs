@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 
@@ -14,11 +15,13 @@ use crate::broker::Broker;
 use crate::cache::Key;
 use crate::clock::Clock;
 use crate::config::{Config, Material, Mistake};
+use crate::defect;
 use crate::engine::Engine;
 use crate::journal::Journal;
 use crate::local_users::LocalUsers;
 use crate::lockout::Lockout;
 use crate::login::{Arrivals, Logins, Ring};
+use crate::metrics;
 use crate::patience::Patience;
 use crate::policy::OnError;
 use crate::pool::{Asked, Spawn};
@@ -29,12 +32,14 @@ use crate::sync::lock;
 use crate::tally::Tally;
 
 mod access;
+mod bulletin;
 mod control;
 mod entrance;
 mod fan_out;
 mod ground;
 mod pulse;
 mod vigil;
+mod vitals;
 pub use control::TOPIC as CONTROL_TOPIC;
 pub use entrance::{Attempt, Reply};
 pub use ground::Ground;
@@ -45,22 +50,24 @@ pub mod fuzzing {
     pub use super::control::read_commands;
 }
 
+use bulletin::Bulletin;
 use control::{Letter, Target};
 use fan_out::LastFanOut;
 use pulse::Pulse;
 use vigil::Finding;
+use vitals::Vitals;
 
 /// One instance of the plugin; a broker may hold several, and they share nothing.
 pub struct Plugin {
     config: Config,
     journal: Arc<Journal>,
     tally: Arc<Tally>,
-    engine: Engine,
+    engine: Arc<Engine>,
     patience: Patience,
     local_users: Option<LocalUsers>,
     lockout: Lockout,
-    logins: Logins,
-    sessions: Sessions,
+    logins: Arc<Logins>,
+    sessions: Arc<Sessions>,
     /// What asking again about clients that are in came to.
     findings: Arc<Arrivals<Finding>>,
     /// How many of them are being asked about because their time has come.
@@ -71,6 +78,10 @@ pub struct Plugin {
     subscriptions: Subscriptions,
     last_fan_out: LastFanOut,
     pulse: Pulse,
+    vitals: Arc<Vitals>,
+    bulletin: Bulletin,
+    /// Serves the metrics; none where nobody asked for that.
+    metrics: Option<metrics::Server>,
     /// The certificates and secrets in use.
     material: Mutex<Material>,
     abilities: Abilities,
@@ -89,10 +100,20 @@ pub struct Abilities {
     pub ring: Ring,
     /// Sees every request; a broker has nobody for that.
     pub observer: Option<Arc<dyn Observer>>,
+    /// Says yes to the first instance of a process that asks, and to no other: they would publish on
+    /// the same topics.
+    pub claim_topics: fn() -> bool,
+}
+
+/// Does one of several things; whether it was done. A panic must not keep the others from being
+/// done. It is reported like one in a worker.
+fn contained(thing: impl FnOnce()) -> bool {
+    catch_unwind(AssertUnwindSafe(thing)).is_ok()
 }
 
 impl Plugin {
-    /// Starts an instance. No thread runs and no connection opens before the first question.
+    /// Starts an instance. But for the metrics' own, no thread runs and no connection opens before
+    /// the first question.
     ///
     /// # Errors
     /// What of the configuration cannot be had.
@@ -114,20 +135,34 @@ impl Plugin {
         let engine = Engine::new(&config, log, counters, time, abilities.spawn, observer)
             .map_err(|error| Mistake::overall(format!("no random bytes to be had: {error}")));
         let (engine, local_users) = match (engine, local_users.transpose()) {
-            (Ok(engine), Ok(local_users)) => (engine, local_users),
+            (Ok(engine), Ok(local_users)) => (Arc::new(engine), local_users),
             (engine, local_users) => {
                 return Err(engine.err().into_iter().chain(local_users.err()).collect());
             }
         };
+        let logins = Arc::new(Logins::new(Arc::clone(&abilities.ring)));
+        let sessions = Arc::<Sessions>::default();
+        let vitals = Arc::new(Vitals {
+            engine: Arc::clone(&engine),
+            logins: Arc::clone(&logins),
+            sessions: Arc::clone(&sessions),
+            journal: Arc::clone(&journal),
+            tally: Arc::clone(&tally),
+            cache_max_bytes: config.cache.max_bytes,
+            started: clock.unix_time(),
+        });
+        let metrics = vitals::serve(&vitals, config.metrics_listen, abilities.spawn, &clock)
+            .map_err(|mistake| vec![mistake])?;
+        let (longest, percent) = (config.max_block, config.max_block_percent);
         let plugin = Self {
-            patience: Patience::new(config.max_block, config.max_block_percent, clock.clone()),
+            patience: Patience::new(longest, percent, clock.clone(), Arc::clone(&tally)),
             lockout: Lockout::new(
                 config.login_failures_max,
                 config.login_failures_window,
                 Arc::clone(&clock),
             ),
-            logins: Logins::new(Arc::clone(&abilities.ring)),
-            sessions: Sessions::default(),
+            logins,
+            sessions,
             findings: Arrivals::new(Arc::clone(&abilities.ring)),
             checks_under_way: Arc::default(),
             outbox: Arrivals::new(Arc::clone(&abilities.ring)),
@@ -135,6 +170,9 @@ impl Plugin {
             subscriptions: Subscriptions::default(),
             last_fan_out: LastFanOut::default(),
             pulse: Pulse::new(Arc::clone(&clock)),
+            vitals,
+            bulletin: Bulletin::new(config.sys_interval, abilities.claim_topics, &clock),
+            metrics,
             clock,
             material: Mutex::new(config.material.clone()),
             config,
@@ -167,6 +205,22 @@ impl Plugin {
                 "on_error allow: while the API fails, everyone may log in and do everything"
             );
         }
+        if let Some(address) = self.config.metrics_listen {
+            log::info!(logger: *self.journal, "metrics are at http://{address}/metrics");
+            if !address.ip().is_loopback() {
+                log::warn!(
+                    logger: *self.journal,
+                    "metrics_listen {address}: whoever reaches this address can read the metrics, \
+                     without a password and unencrypted"
+                );
+            }
+        }
+        if self.bulletin.is_taken() {
+            log::info!(
+                logger: *self.journal,
+                "nothing is published below $SYS/broker/http-auth: another instance does"
+            );
+        }
     }
 
     /// Asks, and waits for the answer for as long as the broker may be held up.
@@ -184,6 +238,7 @@ impl Plugin {
 
     /// What the API itself did is reported where it was asked; this is about the rest.
     fn report(&self, failure: &Failure) {
+        self.tally.unanswered(failure);
         let what = match failure {
             Failure::NotYet => "the API took longer than the broker may be held up",
             Failure::Overloaded => "more questions wait for the API than the queue holds",
@@ -220,26 +275,37 @@ impl Plugin {
     /// Does what of it disconnects nobody: this is for where the broker may be going through its
     /// clients, as when it publishes their Wills.
     pub fn look_up_if_overdue(&self) {
-        if !self.pulse.is_regular() {
+        if !self.pulse.seems_regular() {
             self.check_due();
         }
     }
 
     fn catch_up(&self, broker: &dyn Broker) {
         for (waiting, outcome) in self.logins.arrived() {
-            self.finish_login(broker, waiting, &outcome);
+            let placeholder = waiting.placeholder.clone();
+            if !contained(|| self.finish_login(broker, waiting, &outcome)) {
+                // Whoever cannot be told yes or no is not left waiting either.
+                self.logins.set_entering(None);
+                broker.close_by_username(&placeholder);
+            }
         }
         for finding in self.findings.take() {
-            self.act_on(broker, finding);
+            let admission = finding.admission();
+            if !contained(|| self.act_on(broker, finding)) {
+                self.postpone(&admission);
+            }
         }
         self.finish_commands(broker);
         self.check_due();
+        self.bulletin.publish_if_due(broker, &self.vitals);
     }
 
     /// SIGHUP: reads certificates, secret headers and the local users' file again. Cached answers
     /// stay; each has its lifetime. The broker goes on to ask about every session anew.
     pub fn reload(&self) {
+        // First, since a broker that asks about every session must be told of each that it stays.
         self.pulse.reload();
+        defect::place("reload");
         self.reload_material();
         let Some(users) = &self.local_users else { return };
         let path = users.path().display();
@@ -280,9 +346,17 @@ impl Plugin {
         self.subscriptions.end(handle);
     }
 
-    /// Notes a panic that was contained in a callback.
-    pub fn note_defect(&self, what: &str) {
-        log::error!(logger: *self.journal, "{what}; what was asked is refused");
+    /// Notes a panic that was contained.
+    pub fn note_defect(&self, place: &str) {
+        self.journal.seldom(Level::Error, "defect", || {
+            format!("internal error at {place}; what was asked is refused")
+        });
+    }
+
+    /// Whether lines wait to be written.
+    #[must_use]
+    pub fn has_log_lines(&self) -> bool {
+        self.journal.has_lines()
     }
 
     /// Writes the lines that wait. For the broker's own thread.
@@ -293,5 +367,6 @@ impl Plugin {
     /// Ends every request and joins every thread.
     pub fn shut_down(&self) {
         self.engine.shut_down();
+        self.metrics.iter().for_each(metrics::Server::shut_down);
     }
 }

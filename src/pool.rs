@@ -67,6 +67,24 @@ struct State<K, J> {
     closed: bool,
 }
 
+/// How busy a pool is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Load {
+    /// How many questions wait for a worker that somebody waits for.
+    pub urgent: usize,
+    /// How many that nobody waits for.
+    pub quiet: usize,
+    /// Threads that were started.
+    pub workers: usize,
+    pub most_workers: usize,
+}
+
+impl Load {
+    /// How many questions of each sort may wait.
+    pub const MOST_URGENT: usize = queue::URGENT;
+    pub const MOST_QUIET: usize = queue::QUIET;
+}
+
 /// What came of asking.
 pub enum Asked {
     /// It is known, or known to have failed.
@@ -139,10 +157,12 @@ where
         Ok(Ticket::new(flight))
     }
 
-    /// How many questions wait for a worker.
+    /// How busy it is.
     #[must_use]
-    pub fn waiting(&self) -> usize {
-        lock(&self.shared.state).queue.len()
+    pub fn load(&self) -> Load {
+        let state = lock(&self.shared.state);
+        let [urgent, quiet] = state.queue.lengths();
+        Load { urgent, quiet, workers: state.started, most_workers: self.shared.max_workers }
     }
 
     /// Whether a question is on its way.
@@ -154,6 +174,8 @@ where
     /// Starts a flight for each of these questions that is not on its way yet: somebody is about
     /// to wait for them. As many as leave half of the queue free go before what nobody waits for.
     pub fn ask_ahead(&self, questions: impl Iterator<Item = (K, J)>) {
+        // Before the lock, so that nobody waits for whatever work this is.
+        let questions: Vec<_> = questions.collect();
         let mut state = lock(&self.shared.state);
         if state.closed {
             return;

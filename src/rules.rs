@@ -6,12 +6,14 @@
 #![forbid(unsafe_code)]
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 use crate::question::{Access, Action};
 
 mod filter;
 mod pending;
 mod placeholder;
+mod shelf;
 mod situation;
 mod tree;
 
@@ -21,6 +23,7 @@ mod model;
 mod properties;
 
 pub use placeholder::Names;
+pub use shelf::Shelf;
 use situation::{QosSet, Situations};
 use tree::{Asked, Meaning, Tree};
 
@@ -37,14 +40,14 @@ const MAX_TEXT: usize = 256 * 1024 * 1024;
 const ALLOCATOR_BYTES: usize = 16;
 
 /// What a rule says of what it matches.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Permission {
     Allow,
     Deny,
 }
 
 /// What a rule is about.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Verb {
     Publish,
     /// To subscribe, and to be sent what was subscribed to.
@@ -92,7 +95,7 @@ impl fmt::Display for BadRule {
 impl std::error::Error for BadRule {}
 
 /// What is kept of a rule beside the tree.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Kept {
     /// Where its topic begins; it ends where the next one begins.
     topic: u32,
@@ -218,6 +221,13 @@ impl PartialEq for Rules {
 }
 
 impl Eq for Rules {}
+
+impl Hash for Rules {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.kept.hash(state);
+        self.tree.text().hash(state);
+    }
+}
 
 impl fmt::Debug for Rules {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::fmt;
+use std::{fmt, io};
 
 use zeroize::Zeroizing;
 
@@ -29,9 +29,61 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// A secret that is being written. A vector that grows moves, and leaves a copy behind for whoever
+/// gets the memory next; this one wipes where it was.
+#[derive(Default)]
+pub struct Draft(Zeroizing<Vec<u8>>);
+
+impl Draft {
+    #[must_use]
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self(Zeroizing::new(Vec::with_capacity(bytes)))
+    }
+
+    pub fn push(&mut self, bytes: &[u8]) {
+        let length = self.0.len() + bytes.len();
+        if length > self.0.capacity() {
+            let mut larger = Vec::with_capacity(length.max(2 * self.0.capacity()));
+            larger.extend_from_slice(&self.0);
+            self.0 = Zeroizing::new(larger);
+        }
+        self.0.extend_from_slice(bytes);
+    }
+
+    /// Wipes what was written.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    #[must_use]
+    pub fn finish(self) -> Secret {
+        Secret(self.0)
+    }
+}
+
+impl io::Write for Draft {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.push(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_draft_grows_with_what_is_written() {
+        let mut draft = Draft::with_capacity(2);
+        for part in ["", "a", "bc", "defghijk", "l"] {
+            draft.push(part.as_bytes());
+        }
+        assert_eq!(draft.finish().expose(), b"abcdefghijkl");
+    }
 
     #[test]
     fn a_secret_does_not_print() {

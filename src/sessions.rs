@@ -7,19 +7,23 @@
 
 #![forbid(unsafe_code)]
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use rustc_hash::FxHashMap;
+use smol_str::SmolStr;
+
 use crate::answer::Terms;
 use crate::cache::{Key, Matter};
+use crate::rules::Rules;
 use crate::sync::lock;
 use crate::vault::SealedQuestion;
 
 /// How much memory may go to clients that have left, in bytes.
 const DEPARTED_BYTES: u64 = 16 << 20;
 
-/// What one of them takes beside its rules: names, the entry, and moka's bookkeeping for it.
+/// What one of them takes beside its rules and names: the entry, and moka's bookkeeping for it.
 const DEPARTED_ENTRY_BYTES: usize = 400;
 
 /// Live clients by the broker's handle, which is a client's own for as long as it is connected.
@@ -30,7 +34,8 @@ pub struct Sessions {
 
 #[derive(Default)]
 struct State {
-    live: HashMap<usize, Session>,
+    /// The broker chooses the handles, so that nobody can make them collide.
+    live: FxHashMap<usize, Session>,
     /// The sessions that must be asked about again, by when.
     due: BTreeSet<(Instant, usize)>,
 }
@@ -64,15 +69,25 @@ pub enum LetInBy {
 /// What may be done by whoever a session belongs to.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Standing {
-    /// What the API said when it let the client in.
-    pub terms: Option<Arc<Terms>>,
+    /// The rules that the API gave when it let the client in.
+    pub rules: Option<Arc<Rules>>,
     /// Whether the user is a superuser, once that is known.
     pub is_superuser: Option<bool>,
 }
 
+impl Standing {
+    /// What somebody may do whom the API let in on these terms.
+    fn on(terms: Option<&Arc<Terms>>) -> Self {
+        let Some(terms) = terms else { return Self::default() };
+        Self { rules: terms.rules.clone(), is_superuser: terms.is_superuser }
+    }
+}
+
+/// Short names lie in the session itself: every check compares them, and mostly those of another
+/// client each time, so that each place in memory that is looked at is one to wait for.
 struct Session {
-    client_id: String,
-    username: String,
+    client_id: SmolStr,
+    username: SmolStr,
     /// None: nobody was asked about its login.
     key: Option<Key>,
     let_in_by: LetInBy,
@@ -83,17 +98,17 @@ struct Session {
 }
 
 struct Departed {
-    client_id: String,
-    username: String,
+    client_id: SmolStr,
+    username: SmolStr,
     standing: Standing,
 }
 
 impl Default for Sessions {
     fn default() -> Self {
         let bytes = |departed: &Departed| {
-            let terms = departed.standing.terms.as_ref();
-            let rules = terms.and_then(|terms| terms.rules.as_ref()).map_or(0, |r| r.bytes());
-            u32::try_from(DEPARTED_ENTRY_BYTES + rules).unwrap_or(u32::MAX)
+            let rules = departed.standing.rules.as_ref().map_or(0, |rules| rules.bytes());
+            let names = departed.client_id.len() + departed.username.len();
+            u32::try_from(DEPARTED_ENTRY_BYTES + names + rules).unwrap_or(u32::MAX)
         };
         let departed = moka::sync::Cache::builder()
             .weigher(move |_: &usize, departed: &Arc<Departed>| bytes(departed))
@@ -109,18 +124,17 @@ impl Sessions {
         &self,
         admission: Admission,
         username: &str,
-        terms: Option<Arc<Terms>>,
+        terms: Option<&Arc<Terms>>,
         question: Option<SealedQuestion>,
         due: Option<Instant>,
     ) {
         let Admission { handle, client_id, key } = admission;
-        let is_superuser = terms.as_ref().and_then(|terms| terms.is_superuser);
         let session = Session {
-            client_id,
-            username: username.to_owned(),
+            client_id: client_id.into(),
+            username: username.into(),
             key: Some(key),
             let_in_by: LetInBy::Api,
-            standing: Standing { terms, is_superuser },
+            standing: Standing::on(terms),
             question: question.map(Arc::new),
             due: None,
         };
@@ -131,8 +145,8 @@ impl Sessions {
     pub fn begin_at_broker(&self, admission: Admission, username: &str) {
         let Admission { handle, client_id, key } = admission;
         let session = Session {
-            client_id,
-            username: username.to_owned(),
+            client_id: client_id.into(),
+            username: username.into(),
             key: Some(key),
             let_in_by: LetInBy::Broker,
             standing: Standing::default(),
@@ -181,14 +195,19 @@ impl Sessions {
     /// What this client may do, as far as it is known.
     #[must_use]
     pub fn standing(&self, holder: Holder<'_>) -> Option<Standing> {
+        self.look(holder, Standing::clone)
+    }
+
+    /// What `view` makes of what this client may do, as far as it is known.
+    pub fn look<R>(&self, holder: Holder<'_>, view: impl FnOnce(&Standing) -> R) -> Option<R> {
         {
             let state = lock(&self.state);
             if let Some(session) = state.live.get(&holder.handle) {
-                return session.belongs_to(holder).then(|| session.standing.clone());
+                return session.belongs_to(holder).then(|| view(&session.standing));
             }
         }
         let departed = self.departed.get(&holder.handle)?;
-        departed.belongs_to(holder).then(|| departed.standing.clone())
+        departed.belongs_to(holder).then(|| view(&departed.standing))
     }
 
     /// It became known whether this client's user is a superuser. That holds for as long as the
@@ -203,11 +222,11 @@ impl Sessions {
             Some(session) => session.standing.is_superuser = Some(is_superuser),
             None => {
                 let session = Session {
-                    client_id: holder.client_id.to_owned(),
-                    username: holder.username.to_owned(),
+                    client_id: holder.client_id.into(),
+                    username: holder.username.into(),
                     key: None,
                     let_in_by: LetInBy::Broker,
-                    standing: Standing { terms: None, is_superuser: Some(is_superuser) },
+                    standing: Standing { rules: None, is_superuser: Some(is_superuser) },
                     question: None,
                     due: None,
                 };
@@ -234,11 +253,10 @@ impl Sessions {
     }
 
     /// The API let a client in again that is in already.
-    pub fn renew(&self, admission: &Admission, terms: Option<Arc<Terms>>, due: Option<Instant>) {
+    pub fn renew(&self, admission: &Admission, terms: Option<&Arc<Terms>>, due: Option<Instant>) {
         let mut state = lock(&self.state);
         let Some(session) = state.get_mut(admission) else { return };
-        let is_superuser = terms.as_ref().and_then(|terms| terms.is_superuser);
-        session.standing = Standing { terms, is_superuser };
+        session.standing = Standing::on(terms);
         state.schedule(admission.handle, due);
     }
 
@@ -263,7 +281,7 @@ impl Sessions {
             state.schedule(handle, None);
             let Some(session) = state.live.get(&handle) else { continue };
             if let (Some(key), Some(question)) = (session.key, &session.question) {
-                let client_id = session.client_id.clone();
+                let client_id = session.client_id.to_string();
                 taken.push((Admission { handle, client_id, key }, Arc::clone(question)));
             }
         }
@@ -379,7 +397,7 @@ mod tests {
     }
 
     fn begin(sessions: &Sessions, handle: usize, client_id: &str, key: u32) {
-        sessions.begin(admission(handle, client_id, key), "ann", terms(false), None, None);
+        sessions.begin(admission(handle, client_id, key), "ann", terms(false).as_ref(), None, None);
     }
 
     #[test]
@@ -422,12 +440,13 @@ mod tests {
     #[test]
     fn a_question_about_a_client_that_left_adds_to_what_is_known_of_it() {
         let sessions = Sessions::default();
-        let terms = Terms { is_superuser: None, rules: None, expire_at: Some(1) };
+        let rules = Some(Arc::new(Rules::compile(Vec::new()).unwrap()));
+        let terms = Terms { is_superuser: None, rules: rules.clone(), expire_at: Some(1) };
         let terms = Some(Arc::new(terms));
-        sessions.begin(admission(1, "c", 7), "ann", terms.clone(), None, None);
+        sessions.begin(admission(1, "c", 7), "ann", terms.as_ref(), None, None);
         sessions.end(1);
         sessions.set_superuser(holder(1, "c", "ann"), false);
-        let expected = Standing { terms, is_superuser: Some(false) };
+        let expected = Standing { rules, is_superuser: Some(false) };
         assert_eq!(sessions.standing(holder(1, "c", "ann")), Some(expected));
         assert!(sessions.is_empty());
     }
@@ -506,6 +525,20 @@ mod tests {
         sessions.postpone(&admission(2, "c", 7), now + second);
         assert_eq!(taken(now + second, 9), [1, 2]);
         assert!(lock(&sessions.state).due.is_empty());
+    }
+
+    #[test]
+    fn however_long_their_names_those_that_left_take_little_room() {
+        let sessions = Sessions::default();
+        let long = "x".repeat(65_000);
+        for handle in 0..1000 {
+            sessions.begin(admission(handle, &long, 7), &long, None, None, None);
+            sessions.set_superuser(holder(handle, &long, &long), true);
+            sessions.end(handle);
+        }
+        sessions.departed.run_pending_tasks();
+        let (count, bytes) = (sessions.departed.entry_count(), sessions.departed.weighted_size());
+        assert!((1..150).contains(&count) && bytes <= DEPARTED_BYTES, "{count}, {bytes} bytes");
     }
 
     #[test]

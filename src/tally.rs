@@ -2,25 +2,41 @@
 
 #![forbid(unsafe_code)]
 
-use std::collections::BTreeMap;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::answer::{Decision, Failure};
 use crate::question::Kind;
-use crate::sync::lock;
 
-/// The counters of one instance. Every number only ever grows.
+mod counters;
+mod labels;
+mod requests;
+pub use counters::Counted;
+pub use labels::{Denial, Kick, Miss};
+pub use requests::{BOUNDS, Histogram, Route, RouteCounts};
+
+use counters::Counters;
+use requests::Requests;
+
+/// The counters of one instance. Every number only ever grows, but for the requests in flight.
 #[derive(Default)]
 pub struct Tally {
     logins: Decisions,
     access: Decisions,
     hits: AtomicU64,
-    misses: AtomicU64,
+    misses: Counters<Miss>,
     /// Requests that were answered.
     answers: AtomicU64,
-    /// Requests that failed, by the kind of failure.
-    failures: Mutex<BTreeMap<&'static str, u64>>,
+    /// Requests that failed.
+    failures: Counters<Failure>,
+    /// Questions to which there was no answer.
+    unanswered: Counters<Failure>,
+    denied_logins: Counters<Denial>,
+    denied_access: Counters<Denial>,
+    kicks: Counters<Kick>,
+    requests: Requests,
+    /// Nanoseconds.
+    held: AtomicU64,
 }
 
 /// What the broker was told.
@@ -39,9 +55,18 @@ pub struct Counts {
     pub logins: [u64; 4],
     pub access: [u64; 4],
     pub hits: u64,
-    pub misses: u64,
+    pub misses: Counted,
     pub answers: u64,
-    pub failures: BTreeMap<&'static str, u64>,
+    pub failures: Counted,
+    pub unanswered: Counted,
+    pub denied_logins: Counted,
+    pub denied_access: Counted,
+    pub kicks: Counted,
+    /// Requests that are under way now.
+    pub in_flight: u64,
+    pub requests: Vec<RouteCounts>,
+    /// For how long the broker has been held up in all.
+    pub held: Duration,
 }
 
 impl Tally {
@@ -62,8 +87,40 @@ impl Tally {
     }
 
     /// A question's answer was not known.
-    pub fn missed(&self) {
-        add(&self.misses);
+    pub fn missed(&self, why: Miss) {
+        self.misses.add(&why);
+    }
+
+    /// The broker was told no, for this reason.
+    pub fn denied(&self, kind: Kind, why: Denial) {
+        let denied = if kind == Kind::Login { &self.denied_logins } else { &self.denied_access };
+        denied.add(&why);
+    }
+
+    /// A question got no answer.
+    pub fn unanswered(&self, why: &Failure) {
+        self.unanswered.add(why);
+    }
+
+    /// Clients were disconnected.
+    pub fn kicked(&self, why: Kick) {
+        self.kicks.add(&why);
+    }
+
+    /// The broker waited for an answer for so long.
+    pub fn held(&self, time: Duration) {
+        self.held.fetch_add(nanos(time), Ordering::Relaxed);
+    }
+
+    /// A request is on its way from now on, until the value that is returned goes.
+    #[must_use]
+    pub fn request(&self) -> impl Drop {
+        self.requests.begin()
+    }
+
+    /// A request has ended: with this status, if a response came, after so long.
+    pub fn requested(&self, route: Route, status: Option<u16>, took: Duration) {
+        self.requests.ended(route, status, took);
     }
 
     /// A request was answered.
@@ -73,7 +130,7 @@ impl Tally {
 
     /// A request failed.
     pub fn failed(&self, failure: &Failure) {
-        *lock(&self.failures).entry(failure.name()).or_default() += 1;
+        self.failures.add(failure);
     }
 
     #[must_use]
@@ -85,15 +142,26 @@ impl Tally {
             logins: decisions(&self.logins),
             access: decisions(&self.access),
             hits: load(&self.hits),
-            misses: load(&self.misses),
+            misses: self.misses.read(),
             answers: load(&self.answers),
-            failures: lock(&self.failures).clone(),
+            failures: self.failures.read(),
+            unanswered: self.unanswered.read(),
+            denied_logins: self.denied_logins.read(),
+            denied_access: self.denied_access.read(),
+            kicks: self.kicks.read(),
+            in_flight: self.requests.in_flight(),
+            requests: self.requests.read(),
+            held: Duration::from_nanos(load(&self.held)),
         }
     }
 }
 
 fn add(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -108,19 +176,31 @@ mod tests {
         tally.decided(Kind::Access, Decision::Deny);
         tally.decided(Kind::Superuser, Decision::Defer);
         tally.hit();
-        tally.missed();
-        tally.missed();
+        tally.missed(Miss::Absent);
+        tally.missed(Miss::Outdated);
         tally.answered();
         tally.failed(&Failure::Status(503));
         tally.failed(&Failure::Status(500));
-        let counts = Counts {
-            logins: [1, 0, 0, 1],
-            access: [0, 1, 1, 0],
-            hits: 1,
-            misses: 2,
-            answers: 1,
-            failures: BTreeMap::from([("failure status", 2)]),
-        };
-        assert_eq!(tally.counts(), counts);
+        tally.unanswered(&Failure::NotYet);
+        tally.denied(Kind::Login, Denial::Api);
+        tally.denied(Kind::Access, Denial::Rule);
+        tally.denied(Kind::Superuser, Denial::Rule);
+        tally.kicked(Kick::Command);
+        tally.held(Duration::from_millis(3));
+        let counts = tally.counts();
+        assert_eq!((counts.logins, counts.access), ([1, 0, 0, 1], [0, 1, 1, 0]));
+        assert_eq!((counts.hits, counts.answers), (1, 1));
+        assert_eq!(some(&counts.misses), [("absent", 1), ("outdated", 1)]);
+        assert_eq!(some(&counts.failures), [("failure status", 2)]);
+        assert_eq!(some(&counts.unanswered), [("no answer yet", 1)]);
+        assert_eq!(some(&counts.denied_logins), [("api", 1)]);
+        assert_eq!(some(&counts.denied_access), [("rule", 2)]);
+        assert_eq!(some(&counts.kicks), [("command", 1)]);
+        assert_eq!(counts.held, Duration::from_millis(3));
+    }
+
+    /// Those that are not 0.
+    fn some(counted: &Counted) -> Vec<(&'static str, u64)> {
+        counted.iter().copied().filter(|(_, count)| *count > 0).collect()
     }
 }

@@ -7,7 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -20,6 +20,7 @@ const LAYERS: &[&[&str]] = &[
         "engine",
         "lockout",
         "login",
+        "metrics",
         "patience",
         "sessions",
         "subscriptions",
@@ -31,8 +32,11 @@ const LAYERS: &[&[&str]] = &[
     &["policy", "field", "tally", "dialect"],
     &["answer"],
     &["rules"],
-    &["question", "clock", "form", "secret", "sync"],
+    &["question", "clock", "defect", "form", "secret", "sync"],
 ];
+
+/// The command, which is a crate of its own and stands on the library's public modules.
+const COMMAND: &str = "bin";
 
 /// Every source file, with the top-level module that it belongs to.
 fn sources() -> Vec<(PathBuf, String, String)> {
@@ -73,11 +77,12 @@ fn layer(module: &str) -> usize {
         .unwrap_or_else(|| panic!("give the module {module} a layer in this test"))
 }
 
-/// The modules that a file's code names after `crate::`; prose may point anywhere.
-fn imports(text: &str) -> Vec<String> {
+/// The modules that a file's code names after `crate::`, or another name of the library's; prose may
+/// point anywhere.
+fn imports(text: &str, name: &str) -> Vec<String> {
     let code: Vec<_> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
     code.join("\n")
-        .split("crate::")
+        .split(name)
         .skip(1)
         .map(|rest| rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap().into())
         .collect()
@@ -85,8 +90,8 @@ fn imports(text: &str) -> Vec<String> {
 
 #[test]
 fn imports_point_down() {
-    for (path, module, text) in sources() {
-        for imported in imports(without_tests(&text)) {
+    for (path, module, text) in sources().into_iter().filter(|(_, module, _)| module != COMMAND) {
+        for imported in imports(without_tests(&text), "crate::") {
             assert!(
                 imported == module || layer(&imported) > layer(&module),
                 "{}: {module} may not import {imported}",
@@ -94,6 +99,22 @@ fn imports_point_down() {
             );
         }
     }
+}
+
+#[test]
+fn the_command_stands_on_public_modules() {
+    let library = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs");
+    let library = fs::read_to_string(library).unwrap();
+    let files = sources().into_iter().filter(|(_, module, _)| module == COMMAND);
+    let mut seen = 0;
+    for (path, _, text) in files {
+        for imported in imports(&text, "mosquitto_http_auth::") {
+            let is_public = library.contains(&format!("\npub mod {imported};"));
+            assert!(is_public, "{}: {imported} is not public", path.display());
+            seen += 1;
+        }
+    }
+    assert!(seen > 0, "the command is in src/{COMMAND}");
 }
 
 #[test]
@@ -108,6 +129,41 @@ fn unsafe_code_and_the_brokers_names_stay_at_the_border() {
         let names = |line: &&str| line.contains("MOSQ_") && !line.trim_start().starts_with("//");
         assert_eq!(text.lines().find(names), None, "{path} knows a name of the broker's");
     }
+}
+
+/// The names under `[dependencies]` and `[build-dependencies]` of the manifest.
+fn dependencies(root: &Path) -> BTreeSet<String> {
+    let manifest = fs::read_to_string(root.join("Cargo.toml")).unwrap();
+    let mut section = "";
+    let mut names = BTreeSet::new();
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            section = line;
+        } else if let ("[dependencies]" | "[build-dependencies]", Some((name, _))) =
+            (section, line.split_once('='))
+        {
+            names.insert(name.trim().to_owned());
+        }
+    }
+    names
+}
+
+#[test]
+fn every_dependency_is_justified_and_no_other() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(root.join("docs/architecture.md")).unwrap();
+    let table = text.split("## Dependencies").nth(1).unwrap();
+    let rows = table.lines().filter_map(|line| line.strip_prefix("| `"));
+    // The first column holds the names, each in backquotes; the second says what for.
+    let justified: BTreeSet<_> = rows
+        .flat_map(|row| {
+            let (names, purpose) = row.split_once(" | ").unwrap();
+            assert!(purpose.trim_end_matches('|').trim().len() > 3, "{names} is for nothing");
+            names.split('`').step_by(2).map(str::to_owned).collect::<Vec<_>>()
+        })
+        .filter(|name| !name.is_empty() && !name.starts_with(' '))
+        .collect();
+    assert_eq!(justified, dependencies(root));
 }
 
 #[test]

@@ -18,7 +18,7 @@ use rustls::ServerConfig;
 use crate::tls::Identity;
 use crate::watch::{PATIENCE, Watched};
 use connection::Connection;
-pub use dead::{Blackhole, refused_port};
+pub use dead::{Blackhole, Deaf, refused_port};
 pub use reply::{Gate, Reply};
 pub use request::Request;
 
@@ -44,6 +44,7 @@ struct State {
     requests: Vec<Request>,
     connections: usize,
     broken_handshakes: usize,
+    said_unasked: usize,
     faults: Vec<String>,
     stopping: bool,
     /// The open connections by number, to end them from outside.
@@ -171,6 +172,13 @@ impl AuthServer {
     /// How many TLS handshakes were broken off.
     pub fn broken_handshakes(&self) -> usize {
         self.shared.state.read(|state| state.broken_handshakes)
+    }
+
+    /// Waits until it has said so many things that nobody had asked for: [`Reply::unasked`].
+    #[track_caller]
+    pub fn wait_until_said(&self, count: usize) {
+        let said = self.shared.state.wait(|state| (state.said_unasked >= count).then_some(()));
+        assert!(said.is_some(), "the API did not speak unasked within {PATIENCE:?}");
     }
 
     /// Closes every connection and goes on listening: what an idle timeout of the API does.

@@ -5,7 +5,9 @@
 
 mod config;
 mod log;
+mod memory;
 mod process;
+pub mod secrets;
 
 use std::env;
 use std::fs;
@@ -17,6 +19,7 @@ use std::thread;
 
 pub use config::{BrokerConfig, Listener};
 pub use log::Log;
+pub use memory::Memory;
 
 use crate::mqtt::ClientBuilder;
 use crate::raw::RawClient;
@@ -129,12 +132,15 @@ impl Broker {
         let status = process.wait();
         let log = process.log.text();
         assert!(!status.success(), "the broker ended with status 0; its log:\n{log}");
+        let shown = secrets::shown(&log, &ports, &config.text(), &config.environment);
+        assert_eq!(shown, None, "a secret is in the broker's log:\n{log}");
         Failed { status, configuration: config.render(&ports), log }
     }
 
     /// Stops the broker and starts it again: same directory, same configuration, same ports.
     pub fn restart(&mut self) {
         self.stop();
+        self.expect_no_secrets();
         self.process = Process::spawn(&self.config);
         let wait = self.process.log.wait_for(0, RUNNING);
         assert_eq!(wait, Wait::Found, "the broker did not come up again");
@@ -214,6 +220,13 @@ impl Broker {
         assert_eq!(wait, Wait::Found, "waited for {needle:?} in the broker's log");
     }
 
+    /// Waits for one of these texts in the log, wherever it is.
+    pub fn wait_for_any_log(&self, needles: &[String]) {
+        let needles: Vec<_> = needles.iter().map(String::as_str).collect();
+        let found = self.process.log.wait_for_any(&needles);
+        assert!(found.is_some(), "waited for one of {needles:?} in the broker's log");
+    }
+
     pub fn is_running(&mut self) -> bool {
         self.process.is_running()
     }
@@ -246,6 +259,11 @@ impl Broker {
 
     pub fn open_files(&self) -> usize {
         self.count_in_proc("fd")
+    }
+
+    /// What is in its memory now.
+    pub fn memory(&self) -> Memory {
+        Memory::of(self.pid())
     }
 
     fn count_in_proc(&self, what: &str) -> usize {
@@ -299,7 +317,19 @@ impl Broker {
         if !arguments.contains(&"-p") {
             command.args(["-p", &self.port().to_string()]);
         }
+        if let Some(option) = arguments.iter().position(|argument| *argument == "-P") {
+            secrets::sent(self.port(), arguments[option + 1].as_bytes());
+        }
         process::run_to_its_end(command, b"")
+    }
+}
+
+impl Broker {
+    /// Nothing that is secret is in the log, at whatever level the broker logged.
+    fn expect_no_secrets(&self) {
+        let (log, config) = (self.log(), &self.config);
+        let shown = secrets::shown(&log, &self.ports, &config.text(), &config.environment);
+        assert_eq!(shown, None, "a secret is in the broker's log:\n{log}");
     }
 }
 
@@ -307,9 +337,12 @@ impl Drop for Broker {
     fn drop(&mut self) {
         let fell = self.process.ended.is_none() && !self.process.is_running();
         self.process.kill();
+        if !thread::panicking() {
+            self.expect_no_secrets();
+        }
+        secrets::forget(&self.ports);
         if thread::panicking() {
-            let configuration =
-                fs::read_to_string(self.dir().join("mosquitto.conf")).unwrap_or_default();
+            let configuration = self.config.text();
             let version = self.version().name();
             eprintln!("--- mosquitto {version} with\n{configuration}--- logged\n{}---", self.log());
         } else if let (true, Some(status)) = (fell, self.process.ended) {

@@ -6,9 +6,11 @@
 //! | [`api`] | the HTTP API: records every request, answers or misbehaves as the test says |
 //! | [`mqtt`] | ordinary MQTT 3.1.1 and 5 clients |
 //! | [`raw`] | packets that no client library would send |
+//! | [`nginx`] | a real TLS server in front of the API |
 //! | [`program`] | an example API in another language |
 //! | [`command`] | the plugin's command, run to its end |
 //! | [`relay`] | what stands between the plugin and such an API |
+//! | [`soak`] | a crowd of clients for a long time, and an oracle that judges all they see |
 //! | [`tls`] | a private certificate authority |
 //! | [`watch`] | waiting for events, never for time |
 //!
@@ -41,17 +43,20 @@ pub mod broker;
 pub mod command;
 pub mod example_api;
 pub mod mqtt;
+pub mod nginx;
 pub mod program;
 pub mod raw;
 pub mod relay;
+pub mod soak;
 pub mod tls;
 pub mod watch;
 
 /// All that a test usually needs.
 pub mod prelude {
-    pub use crate::api::{AuthServer, Blackhole, Gate, Reply, Request, refused_port};
+    pub use crate::api::{AuthServer, Blackhole, Deaf, Gate, Reply, Request, refused_port};
     pub use crate::broker::{Broker, BrokerConfig, Listener, Version, plugin_path};
     pub use crate::mqtt::{Client, Login, Message, Protocol, Subscription};
+    pub use crate::nginx::Nginx;
     pub use crate::on_every_broker;
     pub use crate::program::{self, Program};
     pub use crate::raw::{self, RawClient};

@@ -8,6 +8,7 @@ mod pump;
 
 use std::time::Duration;
 
+use crate::broker::secrets;
 use crate::watch::PATIENCE;
 use pump::{Ack, End, Pump, Sender};
 
@@ -171,6 +172,9 @@ impl ClientBuilder {
 
     /// Connects, and leaves the waiting to [`Attempt::outcome`].
     pub fn start_connecting(&self) -> Attempt {
+        if let Some((_, password)) = &self.credentials {
+            secrets::sent(self.port, password.as_bytes());
+        }
         Attempt { protocol: self.protocol, pump: Pump::start(self) }
     }
 }

@@ -4,8 +4,9 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 
+use crate::broker::secrets;
 use crate::mqtt::Protocol;
-use crate::watch::PATIENCE;
+use crate::watch::{PATIENCE, patience};
 
 /// A TCP connection that sends what it is given and reads packet by packet.
 pub struct RawClient {
@@ -16,13 +17,16 @@ impl RawClient {
     pub fn connect_to(port: u16) -> RawClient {
         let stream =
             TcpStream::connect(("127.0.0.1", port)).expect("the broker accepts connections");
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(patience())).unwrap();
         stream.set_nodelay(true).unwrap();
         RawClient { stream }
     }
 
     /// Sends bytes; a broker that has closed already is found out by the next read.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
+        if let Some(password) = password_in(bytes.as_ref()) {
+            secrets::sent(self.stream.peer_addr().map_or(0, |peer| peer.port()), password);
+        }
         let _ = self.stream.write_all(bytes.as_ref());
         self
     }
@@ -160,6 +164,23 @@ pub fn disconnect_packet() -> Vec<u8> {
     packet(0xe0, &[])
 }
 
+/// The password in a CONNECT as [`connect_packet`] makes it: without properties and a Will.
+fn password_in(bytes: &[u8]) -> Option<&[u8]> {
+    let length = 1 + bytes.get(1..5)?.iter().position(|byte| byte & 0x80 == 0)? + 1;
+    let body = bytes.get(length..).filter(|_| bytes[0] == 0x10)?;
+    let (level, flags) = (*body.get(6)?, *body.get(7)?);
+    let mut rest = body.get(if level == 5 { 11 } else { 10 }..)?;
+    let mut next = || {
+        let length = usize::from(u16::from_be_bytes(rest.get(..2)?.try_into().ok()?));
+        let text = rest.get(2..2 + length)?;
+        rest = &rest[2 + length..];
+        Some(text)
+    };
+    let _id = next()?;
+    let _username = if flags & 0x80 != 0 { next() } else { None };
+    if flags & 0x40 != 0 { next() } else { None }
+}
+
 fn field(bytes: &[u8]) -> Vec<u8> {
     let length = u16::try_from(bytes.len()).expect("MQTT fields have at most 65535 bytes");
     [&length.to_be_bytes(), bytes].concat()
@@ -170,5 +191,22 @@ fn properties(protocol: Protocol) -> &'static [u8] {
     match protocol {
         Protocol::V3_1_1 => &[],
         Protocol::V5 => &[0],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_found_in_what_is_sent() {
+        for protocol in Protocol::BOTH {
+            let sent = |password| connect_packet(protocol, "c", Some(b"ann"), password, true);
+            assert_eq!(password_in(&sent(Some(b"open sesame"))), Some(&b"open sesame"[..]));
+            assert_eq!(password_in(&sent(Some(&[b'x'; 300]))), Some(&[b'x'; 300][..]));
+            assert_eq!(password_in(&sent(None)), None);
+        }
+        assert_eq!(password_in(&ping_packet()), None);
+        assert_eq!(password_in(b""), None);
     }
 }

@@ -37,13 +37,35 @@ pub struct Identity {
 }
 
 impl Certs {
-    /// A new authority: certificates of another `Certs` are strangers to it.
+    /// A new authority: certificates of another `Certs` are strangers to it, though all such
+    /// authorities have the same name.
     pub fn new() -> Certs {
-        let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, "mosquitto-test authority");
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        Certs::named("mosquitto-test authority")
+    }
+
+    /// A new authority of this name.
+    pub fn named(name: &str) -> Certs {
+        let key = KeyPair::generate().unwrap();
+        Certs::of(CertifiedIssuer::self_signed(authority_params(name), key).unwrap())
+    }
+
+    /// An authority of this name for which this one vouches. Who trusts this one trusts its
+    /// certificates if they come with its own: [`Identity::followed_by`].
+    pub fn intermediate(&self, name: &str) -> Certs {
+        self.intermediate_with(authority_params(name))
+    }
+
+    /// The same, whose time is over.
+    pub fn expired_intermediate(&self, name: &str) -> Certs {
+        self.intermediate_with(expired(authority_params(name)))
+    }
+
+    fn intermediate_with(&self, params: CertificateParams) -> Certs {
+        let key = KeyPair::generate().unwrap();
+        Certs::of(CertifiedIssuer::signed_by(params, key, &self.authority).unwrap())
+    }
+
+    fn of(authority: CertifiedIssuer<'static, KeyPair>) -> Certs {
         let dir = Arc::new(tempfile::tempdir().unwrap());
         fs::write(dir.path().join("ca.pem"), authority.pem()).unwrap();
         let mut certs = Certs { authority, dir, issued: AtomicUsize::new(0), server: None };
@@ -62,10 +84,26 @@ impl Certs {
 
     /// A server certificate whose time is over.
     pub fn expired(&self) -> Identity {
+        self.issue("expired", expired(server_params(&["localhost", "127.0.0.1"])))
+    }
+
+    /// A server certificate whose time is to come.
+    pub fn of_the_future(&self) -> Identity {
         let mut params = server_params(&["localhost", "127.0.0.1"]);
-        params.not_before = date_time_ymd(2020, 1, 1);
-        params.not_after = date_time_ymd(2021, 1, 1);
-        self.issue("expired", params)
+        params.not_before = date_time_ymd(4000, 1, 1);
+        self.issue("of-the-future", params)
+    }
+
+    /// A server certificate for these hosts.
+    pub fn server_for(&self, hosts: &[&str]) -> Identity {
+        self.issue("server", server_params(hosts))
+    }
+
+    /// A server certificate that an authority could have: `openssl req -x509` makes such.
+    pub fn marked_as_authority(&self) -> Identity {
+        let mut params = server_params(&["localhost", "127.0.0.1"]);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        self.issue("authority", params)
     }
 
     /// A server certificate for a host that is not the one connected to.
@@ -120,6 +158,18 @@ impl AsRef<Identity> for Identity {
 }
 
 impl Identity {
+    /// The same with the certificates of these authorities behind its own, in this order, for
+    /// programs that read them from the file.
+    pub fn followed_by(&self, authorities: &[&Certs]) -> Identity {
+        let mut chain = fs::read_to_string(&self.cert).unwrap();
+        for authority in authorities {
+            chain.push_str(&authority.authority.pem());
+        }
+        let cert = self.cert.with_extension("chain.pem");
+        fs::write(&cert, chain).unwrap();
+        Identity { cert, ..self.clone() }
+    }
+
     /// What a rustls server needs to present this certificate and, if `ask_clients`, to demand one
     /// of the same authority from its clients.
     pub(crate) fn server_config(&self, ask_clients: bool) -> Arc<ServerConfig> {
@@ -140,6 +190,20 @@ impl Identity {
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key_der.clone()));
         Arc::new(builder.with_single_cert(vec![self.certificate_der.clone()], key).unwrap())
     }
+}
+
+fn authority_params(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params
+}
+
+fn expired(mut params: CertificateParams) -> CertificateParams {
+    params.not_before = date_time_ymd(2020, 1, 1);
+    params.not_after = date_time_ymd(2021, 1, 1);
+    params
 }
 
 fn server_params(names: &[&str]) -> CertificateParams {

@@ -1,11 +1,23 @@
 //! A value that can be waited on. Tests wait for what they expect, with a deadline that only a
 //! failure ever reaches, so none of them sleeps and hopes.
 
+use std::env;
+use std::path::PathBuf;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long any wait lasts before the test fails; generous, because machines are shared.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The folder for Valgrind's reports, where the brokers are to run under it.
+pub fn valgrind_reports() -> Option<PathBuf> {
+    env::var_os("SUITE_VALGRIND").map(PathBuf::from)
+}
+
+/// [`PATIENCE`], and more of it where everything is slower.
+pub fn patience() -> Duration {
+    if valgrind_reports().is_some() { PATIENCE * 10 } else { PATIENCE }
+}
 
 /// A value behind a lock, and a bell that rings whenever it changes.
 #[derive(Default)]
@@ -37,7 +49,7 @@ impl<T> Watched<T> {
 
     /// Waits until `look` finds what it is after; `None` when [`PATIENCE`] has run out.
     pub fn wait<R>(&self, look: impl FnMut(&mut T) -> Option<R>) -> Option<R> {
-        self.wait_within(PATIENCE, look)
+        self.wait_within(patience(), look)
     }
 
     pub fn wait_within<R>(

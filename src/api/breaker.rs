@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::sync::lock;
@@ -14,6 +15,8 @@ pub struct Breaker {
     failures: u64,
     rest: Duration,
     state: Mutex<State>,
+    /// How often it was put out of service.
+    outages: AtomicU64,
 }
 
 enum State {
@@ -30,7 +33,12 @@ pub enum Change {
 
 impl Breaker {
     pub fn new(failures: u64, rest: Duration) -> Self {
-        Self { failures, rest, state: Mutex::new(State::InService { failures: 0 }) }
+        let state = Mutex::new(State::InService { failures: 0 });
+        Self { failures, rest, state, outages: AtomicU64::new(0) }
+    }
+
+    pub fn outages(&self) -> u64 {
+        self.outages.load(Ordering::Relaxed)
     }
 
     pub fn in_service(&self) -> bool {
@@ -65,6 +73,7 @@ impl Breaker {
                 *failures += 1;
                 if *failures >= self.failures {
                     *state = State::Out { probe_from: now + self.rest, probing: false };
+                    self.outages.fetch_add(1, Ordering::Relaxed);
                     return Some(Change::OutOfService);
                 }
             }
@@ -98,6 +107,7 @@ mod tests {
         }
         assert_eq!(breaker.record(now, false), Some(Change::OutOfService));
         assert!(!breaker.in_service());
+        assert_eq!(breaker.outages(), 1);
     }
 
     #[test]

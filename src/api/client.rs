@@ -6,23 +6,30 @@ use std::io::{self, Read, Write as _};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ureq::http::{self, HeaderMap, HeaderName, HeaderValue, header};
+use ureq::http::response::Parts;
+use ureq::http::{self, HeaderName, HeaderValue, StatusCode, header};
 use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
 use ureq::unversioned::transport::{Connector, RustlsConnector};
-use ureq::{Agent, Body, Timeout};
+use ureq::{Agent, Body};
 
 use super::dial::{self, Dial, Unresolved};
+use super::framing;
+use super::guarded::Guard;
 use super::recording::{self, BodySink};
 use super::tap::Tap;
+use super::trouble::{self, broken_off};
 use crate::answer::Failure;
 use crate::clock::Clock;
 use crate::config::{Config, Header, Material};
-use crate::dialect::Method;
+use crate::dialect::{Compat, Method};
 use crate::sync::lock;
 
 /// How much is read of a body that says nothing, so that its connection can be used again; one
 /// whose body is larger is closed rather than read to its end.
 const BODY_BYTES: usize = 64 * 1024;
+
+/// How much of such a body is looked at.
+const BEGINNING_BYTES: u64 = 1024;
 
 /// How long a body may be that says something: ten thousand rules fit in.
 const JSON_BYTES: usize = 4 * 1024 * 1024;
@@ -123,23 +130,42 @@ impl Client {
             |name| head.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
         let lines = head.headers.get_all(header::CACHE_CONTROL).iter();
         let cache_control: Vec<_> = lines.filter_map(|value| value.to_str().ok()).collect();
-        let says_something = if self.config.dialect.needs_body() {
-            head.status.is_success()
-        } else {
-            status == 200 && is_json(&head.headers)
-        };
-        let body = if says_something {
-            Some(read_whole(body)?)
-        } else {
-            read_away(body)?;
-            None
-        };
+        let body = self.read_body(&head, body)?;
         Ok(Response {
             status,
             body,
             cache_control: (!cache_control.is_empty()).then(|| cache_control.join(",")),
             age: line(header::AGE).and_then(|age| age.trim().parse().ok()).unwrap_or(0),
         })
+    }
+
+    /// The body, where it may say something.
+    fn read_body(&self, head: &Parts, body: Body) -> Result<Option<Vec<u8>>, Failure> {
+        let dialect = &self.config.dialect;
+        let says_something = if dialect.needs_body() {
+            head.status.is_success()
+        } else {
+            head.status == StatusCode::OK && framing::is_json(&head.headers)
+        };
+        // To the plugins that came before, a body said nothing beside a status that decides.
+        let must_be_whole =
+            says_something && (dialect.needs_body() || dialect.compat == Compat::None);
+        framing::check(head, must_be_whole)?;
+        if says_something {
+            let whole = read_whole(body)?;
+            // Nothing is no JSON, and nobody said that there would be nothing.
+            let nothing = whole.trim_ascii().is_empty();
+            if must_be_whole && nothing && framing::ends_with_the_connection(&head.headers) {
+                return Err(trouble::body_breaks_off());
+            }
+            return Ok(Some(whole));
+        }
+        let beginning = read_away(body)?;
+        let is_bad_request = head.status == StatusCode::BAD_REQUEST;
+        match is_bad_request.then(|| trouble::not_passed_on(&beginning)).flatten() {
+            Some(failure) => Err(failure),
+            None => Ok(None),
+        }
     }
 
     fn send(
@@ -163,7 +189,7 @@ impl Client {
         if timeout != self.config.timeout {
             request = request.config().timeout_global(Some(timeout)).build();
         }
-        request.send(body).map_err(failure)
+        request.send(body).map_err(trouble::failure)
     }
 
     /// Lets go of idle connections. Requests under way go on.
@@ -195,7 +221,8 @@ fn renewed(agent: &Agent, observed: bool) -> Agent {
 }
 
 fn connecting(config: ureq::config::Config, observed: bool) -> Agent {
-    let connector = Dial.chain(RustlsConnector::default());
+    // Guarded below the TLS layer as well, which has no eye for what waits there.
+    let connector = Dial.chain(Guard).chain(RustlsConnector::default()).chain(Guard);
     if observed {
         Agent::with_parts(config, connector.chain(Tap), Unresolved)
     } else {
@@ -224,6 +251,8 @@ fn agent(config: &Config, material: &Material, idle_connections: usize, observed
         .max_redirects(0)
         .max_redirects_will_error(false)
         .http_status_as_error(false)
+        // Without this header, any encoding would do (RFC 9110, section 12.5.3).
+        .accept_encoding("identity")
         .timeout_global(Some(config.timeout))
         .timeout_connect(Some(config.connect_timeout))
         .max_idle_connections(idle_connections)
@@ -250,14 +279,6 @@ fn headers(headers: &[Header]) -> Arc<[(HeaderName, HeaderValue)]> {
     headers.iter().filter_map(header).collect()
 }
 
-/// Whether the body is JSON: `application/json`, or anything that ends in `+json` (RFC 6839).
-fn is_json(headers: &HeaderMap) -> bool {
-    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let essence = value.and_then(|value| value.split(';').next()).unwrap_or_default();
-    let essence = essence.trim().to_ascii_lowercase();
-    essence == "application/json" || essence.ends_with("+json")
-}
-
 fn read_whole(body: Body) -> Result<Vec<u8>, Failure> {
     let mut whole = Vec::new();
     // One byte more than allowed tells that there is more.
@@ -272,55 +293,21 @@ fn read_whole(body: Body) -> Result<Vec<u8>, Failure> {
     Ok(whole)
 }
 
-/// Reads the body away, so that the connection can be used again and a broken answer is noticed.
-/// The rest of one that is too large is left: the connection is closed with it.
-fn read_away(body: Body) -> Result<(), Failure> {
+/// Reads the body away, so that the connection can be used again and a broken answer is noticed;
+/// returns its beginning. The rest of one that is too large is left: the connection is closed with
+/// it.
+fn read_away(body: Body) -> Result<Vec<u8>, Failure> {
+    let mut beginning = Vec::new();
     if body.content_length().is_some_and(|length| length > BODY_BYTES as u64) {
-        return Ok(());
+        return Ok(beginning);
     }
     let mut reader = body.into_reader().take(BODY_BYTES as u64 + 1);
     let mut sink = BodySink::default();
-    if io::copy(&mut reader, &mut sink).map_err(broken_off)? <= BODY_BYTES as u64 {
+    reader.by_ref().take(BEGINNING_BYTES).read_to_end(&mut beginning).map_err(broken_off)?;
+    sink.write_all(&beginning).map_err(broken_off)?;
+    let rest = io::copy(&mut reader, &mut sink).map_err(broken_off)?;
+    if beginning.len() as u64 + rest <= BODY_BYTES as u64 {
         sink.end();
     }
-    Ok(())
-}
-
-fn broken_off(error: io::Error) -> Failure {
-    match failure(error.into()) {
-        Failure::ConnectionLost => Failure::BrokenAnswer("the body breaks off".to_owned()),
-        failure => failure,
-    }
-}
-
-fn failure(error: ureq::Error) -> Failure {
-    match error {
-        ureq::Error::HostNotFound => Failure::UnknownHost,
-        ureq::Error::Timeout(Timeout::Resolve | Timeout::Connect) => Failure::Unreachable,
-        ureq::Error::Timeout(_) => Failure::TimedOut,
-        ureq::Error::Tls(detail) => Failure::Tls(detail.to_owned()),
-        ureq::Error::Rustls(error) => Failure::Tls(error.to_string()),
-        ureq::Error::Io(error) => io_failure(&error),
-        error => Failure::BrokenAnswer(error.to_string()),
-    }
-}
-
-fn io_failure(error: &io::Error) -> Failure {
-    use io::ErrorKind;
-
-    // The TLS layer hides its own errors in those of the socket.
-    if let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-        return Failure::Tls(error.to_string());
-    }
-    match error.kind() {
-        ErrorKind::ConnectionRefused => Failure::Refused,
-        ErrorKind::TimedOut | ErrorKind::WouldBlock => Failure::TimedOut,
-        // The agent was shut down.
-        ErrorKind::NotConnected => Failure::Stopping,
-        ErrorKind::UnexpectedEof
-        | ErrorKind::ConnectionReset
-        | ErrorKind::ConnectionAborted
-        | ErrorKind::BrokenPipe => Failure::ConnectionLost,
-        _ => Failure::Unreachable,
-    }
+    Ok(beginning)
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::breaker::Breaker;
-use super::client::Client;
+use super::client::{Client, Response};
 use super::recording::{self, Exchange, Observer};
 use super::reply::{self, Reply};
 use super::wire::{self, Request};
@@ -55,28 +55,55 @@ impl Endpoint {
     /// `unix_time` is now.
     ///
     /// # Errors
-    /// This endpoint did not answer.
-    pub fn ask(&self, requests: &[&Request], unix_time: Duration) -> Result<Vec<Reply>, Failure> {
+    /// This endpoint did not answer. The status comes with it where there was a response all the
+    /// same.
+    pub fn ask(
+        &self,
+        requests: &[&Request],
+        unix_time: Duration,
+    ) -> (Option<u16>, Result<Vec<Reply>, Failure>) {
         let Some((observer, clock)) = &self.observer else {
-            return self.send(requests, unix_time);
+            return self.ask_unobserved(requests, unix_time);
         };
-        let (outcome, attempts, took) = recording::during(clock, || self.send(requests, unix_time));
-        let (origin, outcome_seen) = (&*self.origin, outcome.as_deref());
-        let exchange = Exchange { origin, requests, outcome: outcome_seen, attempts, took };
-        observer.exchanged(exchange);
-        outcome
+        let (answered, attempts, took) =
+            recording::during(clock, || self.ask_unobserved(requests, unix_time));
+        let (origin, outcome) = (&*self.origin, answered.1.as_deref());
+        observer.exchanged(Exchange { origin, requests, outcome, attempts, took });
+        answered
     }
 
-    fn send(&self, requests: &[&Request], unix_time: Duration) -> Result<Vec<Reply>, Failure> {
+    fn ask_unobserved(
+        &self,
+        requests: &[&Request],
+        unix_time: Duration,
+    ) -> (Option<u16>, Result<Vec<Reply>, Failure>) {
+        match self.send(requests) {
+            Ok(response) => (Some(response.status), self.read(requests, &response, unix_time)),
+            Err(failure) => (None, Err(failure)),
+        }
+    }
+
+    fn send(&self, requests: &[&Request]) -> Result<Response, Failure> {
         // A question is only asked where its kind has a route.
         if let [request] = requests {
             let url = self.urls.of(request.kind).ok_or(Failure::Internal)?;
-            let response = self.client.ask(url, request.body.expose())?;
-            return Ok(vec![reply::read(request.kind, &response, &self.dialect, unix_time)?]);
+            return self.client.ask(url, request.body.expose());
         }
         let url = self.urls.batch.as_deref().ok_or(Failure::Internal)?;
-        let response = self.client.ask(url, wire::batch(requests).expose())?;
-        reply::read_batch(&response, requests.len())
+        self.client.ask(url, wire::batch(requests).expose())
+    }
+
+    /// What the response to these questions says.
+    fn read(
+        &self,
+        requests: &[&Request],
+        response: &Response,
+        unix_time: Duration,
+    ) -> Result<Vec<Reply>, Failure> {
+        if let [request] = requests {
+            return Ok(vec![reply::read(request.kind, response, &self.dialect, unix_time)?]);
+        }
+        reply::read_batch(response, requests.len())
     }
 
     /// Lets go of connections that may lead to a host that is gone.

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -111,7 +112,7 @@ fn terms(object: &Map<String, Value>) -> Result<Option<Terms>, Problem> {
         let numbered = list.iter().zip(1..);
         let rules =
             numbered.map(|(value, number)| rule(number, value)).collect::<Result<_, _>>()?;
-        Rules::compile(rules).map_err(|bad| bad.to_string())
+        Rules::compile(rules).map(Arc::new).map_err(|bad| bad.to_string())
     });
     let terms = Terms {
         is_superuser: is_superuser.transpose()?,

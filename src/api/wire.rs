@@ -8,11 +8,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::ser::{CompactFormatter, Formatter};
+use zeroize::Zeroizing;
 
 use crate::dialect::{Compat, Dialect, Params};
 use crate::field::{Field, Value};
+use crate::journal::quoted;
 use crate::question::{About, Access, Kind, Question};
-use crate::secret::Secret;
+use crate::secret::{Draft, Secret};
 
 mod form;
 
@@ -33,13 +35,13 @@ impl Request {
             (Params::Json, Compat::None) => json(question, fields, CompactFormatter),
             (Params::Json, _) => json(question, fields, AsciiMarkup),
             (Params::Form, compat) => {
-                let mut body = Vec::with_capacity(1024);
-                body.extend_from_slice(dialect.prefix(kind).as_bytes());
+                let mut body = Draft::with_capacity(1024);
+                body.push(dialect.prefix(kind).as_bytes());
                 match compat {
                     Compat::AuthPlug => form::of_auth_plug(question, &mut body),
                     Compat::None | Compat::GoAuth => form::fields(question, fields, &mut body),
                 }
-                Secret::new(body)
+                body.finish()
             }
         };
         Self { kind, body, about: about(question) }
@@ -50,12 +52,12 @@ impl Request {
 fn json(question: &Question<'_>, fields: &[Field], formatter: impl Formatter) -> Secret {
     // Writing into memory and from types that have a JSON form cannot fail; if it did, the API
     // would refuse an empty body.
-    let mut json = Vec::with_capacity(1024);
+    let mut json = Draft::with_capacity(1024);
     let mut serializer = serde_json::Serializer::with_formatter(&mut json, formatter);
     if (Object { question, fields }).serialize(&mut serializer).is_err() {
         json.clear();
     }
-    Secret::new(json)
+    json.finish()
 }
 
 /// Writes strings as Go does: with everything escaped that means something in HTML or JavaScript.
@@ -81,6 +83,10 @@ impl Formatter for AsciiMarkup {
     }
 }
 
+fn base64(bytes: &[u8]) -> Zeroizing<String> {
+    Zeroizing::new(BASE64.encode(bytes))
+}
+
 struct Object<'a> {
     question: &'a Question<'a>,
     fields: &'a [Field],
@@ -93,7 +99,7 @@ impl Serialize for Object<'_> {
             let name = field.name();
             match field.value(self.question) {
                 Value::Text(text) => map.serialize_entry(name, text.as_ref())?,
-                Value::Base64(bytes) => map.serialize_entry(name, &BASE64.encode(bytes))?,
+                Value::Base64(bytes) => map.serialize_entry(name, &*base64(bytes))?,
                 Value::Number(number) => map.serialize_entry(name, &number)?,
                 Value::Flag(flag) => map.serialize_entry(name, &flag)?,
                 Value::Absent => map.serialize_entry(name, &())?,
@@ -104,10 +110,10 @@ impl Serialize for Object<'_> {
 }
 
 fn about(question: &Question<'_>) -> String {
-    let (id, username) = (question.client.id(), question.username);
+    let (id, username) = (quoted(question.client.id()), quoted(question.username));
     match question.about {
-        About::Login { .. } => format!("the login of {username:?} (client {id:?})"),
-        About::Superuser => format!("whether {username:?} is a superuser"),
+        About::Login { .. } => format!("the login of {username} (client {id})"),
+        About::Superuser => format!("whether {username} is a superuser"),
         About::Access(action) => {
             let verb = match action.access {
                 Access::Read => "receive from",
@@ -115,7 +121,7 @@ fn about(question: &Question<'_>) -> String {
                 Access::Subscribe => "subscribe to",
                 Access::Unsubscribe => "unsubscribe from",
             };
-            format!("whether {username:?} (client {id:?}) may {verb} {:?}", action.topic)
+            format!("whether {username} (client {id}) may {verb} {}", quoted(action.topic))
         }
     }
 }

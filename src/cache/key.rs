@@ -7,7 +7,7 @@
 
 #![forbid(unsafe_code)]
 
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::field::{Field, Value};
 use crate::question::{Kind, Question};
@@ -33,13 +33,61 @@ impl Keyring {
     /// The key of a question that is asked with these fields.
     #[must_use]
     pub fn key(&self, question: &Question<'_>, fields: &[Field]) -> Key {
-        let mut hasher = blake3::Hasher::new_keyed(&self.0);
-        encode(question, fields, &mut |bytes| {
-            hasher.update(bytes);
-        });
-        let mut key = [0; 16];
-        hasher.finalize_xof().fill(&mut key);
-        Key(key)
+        let mut gathered = Gathered::default();
+        encode(question, fields, &mut |bytes| gathered.add(bytes, &self.0));
+        let hash = gathered.hash(&self.0);
+        if question.kind() == Kind::Login {
+            gathered.wipe();
+        }
+        let (key, _) = hash.as_bytes().split_first_chunk().unwrap_or((&[0; 16], &[]));
+        Key(*key)
+    }
+}
+
+/// How many bytes of a question are gathered before they are hashed. Most questions are shorter, and
+/// to hash one piece costs much less than to hash many.
+const NEAR: usize = 256;
+
+/// A question's bytes on their way to the hash.
+struct Gathered {
+    bytes: [u8; NEAR],
+    count: usize,
+    /// What of a longer question was hashed before.
+    before: Option<Box<blake3::Hasher>>,
+}
+
+impl Default for Gathered {
+    fn default() -> Self {
+        Self { bytes: [0; NEAR], count: 0, before: None }
+    }
+}
+
+impl Gathered {
+    #[inline]
+    fn add(&mut self, bytes: &[u8], hash_key: &[u8; 32]) {
+        if let Some(free) = self.bytes[self.count..].get_mut(..bytes.len()) {
+            free.copy_from_slice(bytes);
+            self.count += bytes.len();
+            return;
+        }
+        let new = || Box::new(blake3::Hasher::new_keyed(hash_key));
+        let hasher = self.before.get_or_insert_with(new);
+        hasher.update(&self.bytes[..self.count]).update(bytes);
+        self.count = 0;
+    }
+
+    fn hash(&mut self, hash_key: &[u8; 32]) -> blake3::Hash {
+        let rest = &self.bytes[..self.count];
+        match &mut self.before {
+            Some(hasher) => hasher.update(rest).finalize(),
+            None => blake3::keyed_hash(hash_key, rest),
+        }
+    }
+
+    /// Leaves nothing of a password behind.
+    fn wipe(&mut self) {
+        self.bytes.zeroize();
+        self.before.iter_mut().for_each(|hasher| hasher.zeroize());
     }
 }
 
@@ -58,8 +106,8 @@ fn encode(question: &Question<'_>, fields: &[Field], write: &mut impl FnMut(&[u8
             Value::Text(text) => sized(1, text.as_bytes(), write),
             Value::Base64(bytes) => sized(2, bytes, write),
             Value::Number(number) => {
-                write(&[3]);
-                write(&number.to_le_bytes());
+                let [a, b, c, d, e, f, g, h] = number.to_le_bytes();
+                write(&[3, a, b, c, d, e, f, g, h]);
             }
             Value::Flag(flag) => write(&[4, flag.into()]),
         }
@@ -67,9 +115,19 @@ fn encode(question: &Question<'_>, fields: &[Field], write: &mut impl FnMut(&[u8
 }
 
 fn sized(tag: u8, bytes: &[u8], write: &mut impl FnMut(&[u8])) {
-    write(&[tag]);
-    write(&(bytes.len() as u64).to_le_bytes());
+    // What MQTT carries is 64 kB long at most (MQTT 5.0, section 1.5.4), and a certificate not
+    // much longer: 32 bits hold every length.
+    let [a, b, c, d] = (bytes.len() as u32).to_le_bytes();
+    write(&[tag, a, b, c, d]);
     write(bytes);
+}
+
+impl Key {
+    /// A part of it that is as good as random.
+    #[must_use]
+    pub fn short(&self) -> u64 {
+        self.0.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+    }
 }
 
 #[cfg(test)]
@@ -187,6 +245,9 @@ mod tests {
         fn number(bytes: &mut &[u8]) -> u64 {
             u64::from_le_bytes(take(bytes, 8).try_into().unwrap())
         }
+        fn length(bytes: &mut &[u8]) -> usize {
+            u32::from_le_bytes(take(bytes, 4).try_into().unwrap()) as usize
+        }
         let kind = match take(&mut bytes, 1) {
             [1] => Kind::Login,
             [2] => Kind::Superuser,
@@ -198,11 +259,11 @@ mod tests {
             values.push(match take(&mut bytes, 1) {
                 [0] => "absent".to_owned(),
                 [1] => {
-                    let length = usize::try_from(number(&mut bytes)).unwrap();
+                    let length = length(&mut bytes);
                     format!("text {:?}", std::str::from_utf8(take(&mut bytes, length)).unwrap())
                 }
                 [2] => {
-                    let length = usize::try_from(number(&mut bytes)).unwrap();
+                    let length = length(&mut bytes);
                     format!("base64 {:?}", take(&mut bytes, length))
                 }
                 [3] => format!("number {}", number(&mut bytes)),

@@ -2,12 +2,14 @@
 
 #![forbid(unsafe_code)]
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use log::LevelFilter;
 
 use super::legacy::Leftovers;
+use super::special::SpecialChars;
 use super::{
     BreakerConfig, CacheConfig, Config, EmptyCredentials, Endpoint, Jitter, Lifetime,
     LocalUsersAcl, LocalUsersConfig, Material, PasswordEncoding, Routes, Sources, UnavailableReply,
@@ -52,6 +54,8 @@ pub struct Draft {
     pub delayed_login: Option<bool>,
     pub unavailable_reply: Option<UnavailableReply>,
     pub log_level: Option<LevelFilter>,
+    pub metrics_listen: Option<SocketAddr>,
+    pub sys_interval: Option<u64>,
     pub tls_verify: Option<bool>,
     pub user_agent: Option<String>,
     pub dialect: Dialect,
@@ -84,9 +88,10 @@ impl Draft {
             Compat::AuthPlug => FieldLists::of_auth_plug(),
         };
         // Topics are made of names; the oldest of the plugins minded the slash as well.
-        let special_chars: &[char] = match self.dialect.compat {
-            Compat::AuthPlug => &['+', '#', '/'],
-            Compat::None | Compat::GoAuth => &['+', '#'],
+        let special_chars: &[u8] = match self.dialect.compat {
+            _ if self.deny_special_chars == Some(false) => b"",
+            Compat::AuthPlug => b"+#/",
+            Compat::None | Compat::GoAuth => b"+#",
         };
         Config {
             endpoints: self.hosts.unwrap_or_default().into_iter().map(endpoint).collect(),
@@ -117,16 +122,15 @@ impl Draft {
                 file,
                 acl: self.local_users_acl.unwrap_or(LocalUsersAcl::Allow),
             }),
-            special_chars: if self.deny_special_chars.unwrap_or(true) {
-                special_chars
-            } else {
-                &[]
-            },
+            special_chars: SpecialChars::new(special_chars),
             login_failures_max: usize::try_from(self.login_failures_max.unwrap_or(0)).unwrap_or(0),
             login_failures_window: Duration::from_secs(self.login_failures_window.unwrap_or(60)),
             delayed_login: self.delayed_login.unwrap_or(true),
             unavailable_reply: self.unavailable_reply.unwrap_or(UnavailableReply::Close),
             log_level: self.log_level.unwrap_or(LevelFilter::Info),
+            metrics_listen: self.metrics_listen,
+            sys_interval: Some(Duration::from_secs(self.sys_interval.unwrap_or(10)))
+                .filter(|interval| !interval.is_zero()),
             warnings: self.warnings,
         }
     }

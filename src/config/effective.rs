@@ -143,6 +143,8 @@ fn value(config: &Config, given: &[(String, String)], name: &str) -> Option<Stri
         "http_params_mode" => word(PARAMS_MODE, config.dialect.params),
         "http_method" => word(METHOD, config.dialect.method),
         "compat" => word(COMPAT, config.dialect.compat),
+        "metrics_listen" => config.metrics_listen.map(|address| address.to_string()),
+        "sys_interval" => seconds(config.sys_interval.unwrap_or_default()),
         "log_level" => word(LOG_LEVEL, config.log_level),
         _ => None,
     }

@@ -150,7 +150,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::{Config, Jitter, read};
+    use crate::config::{Config, Jitter, SpecialChars, read};
     use crate::field::Field;
 
     fn pairs(text: &str) -> Vec<(String, String)> {
@@ -320,7 +320,7 @@ mod tests {
         assert_eq!(config.cache.login.allow, Duration::ZERO);
         assert_eq!(config.cache.access.deny, Duration::from_secs(300));
         assert_eq!(config.anonymous_access.as_deref(), Some("anonymous"));
-        assert_eq!(config.special_chars, ['+', '#', '/']);
+        assert_eq!(config.special_chars, SpecialChars::new(b"+#/"));
         let config = auth_plug("cacheseconds 60\nauth_cacheseconds 10\nauth_cachejitter 3");
         assert_eq!(config.cache.access.allow, Duration::from_secs(60));
         assert_eq!(config.cache.login.jitter, Jitter::Around(Duration::from_secs(3)));

@@ -341,6 +341,20 @@ pub static OPTIONS: &[Opt] = &[
          prints a password or a header's value.",
         |draft, text| draft.log_level = Some(choice(text, LOG_LEVEL)?)
     ),
+    opt!(
+        "metrics_listen",
+        "unset",
+        "An address and port, such as `127.0.0.1:9180`, where Prometheus finds metrics at \
+         `/metrics`; without a password, so that one that is not loopback warns at every start. \
+         Unset: nowhere.",
+        |draft, text| draft.metrics_listen = Some(values::listener(text)?)
+    ),
+    opt!(
+        "sys_interval",
+        "10",
+        "Seconds between updates of the topics below `$SYS/broker/http-auth`. 0: there are none.",
+        |draft, text| draft.sys_interval = Some(number(text, &(0..=65_535), "seconds")?)
+    ),
 ];
 
 fn port(text: &str) -> Result<u16, String> {

@@ -129,7 +129,9 @@ mod tests {
     use log::LevelFilter;
 
     use super::*;
-    use crate::config::{BreakerConfig, CacheConfig, Endpoint, Jitter, Lifetime, PasswordEncoding};
+    use crate::config::{
+        BreakerConfig, CacheConfig, Endpoint, Jitter, Lifetime, PasswordEncoding, SpecialChars,
+    };
     use crate::field::Field;
     use crate::policy::OnError;
 
@@ -178,8 +180,16 @@ mod tests {
         assert_eq!(config.on_error, OnError::Deny);
         assert_eq!(config.password_encoding, PasswordEncoding::Utf8);
         assert_eq!((config.local_users, config.anonymous_username), (None, None));
-        assert_eq!(config.special_chars, ['+', '#']);
+        assert_eq!(config.special_chars, SpecialChars::new(b"+#"));
         assert_eq!(config.log_level, LevelFilter::Info);
+        assert_eq!(config.metrics_listen, None);
+        assert_eq!(config.sys_interval, Some(Duration::from_secs(10)));
+    }
+
+    #[test]
+    fn topics_below_sys_can_be_done_without() {
+        assert_eq!(config(&[("sys_interval", "0")]).sys_interval, None);
+        assert_eq!(config(&[("sys_interval", "1")]).sys_interval, Some(Duration::from_secs(1)));
     }
 
     #[test]
@@ -236,7 +246,7 @@ mod tests {
 
     #[test]
     fn options_of_later_versions_are_unknown_until_they_do_something() {
-        for name in ["metrics_listen", "pid_file"] {
+        for name in ["metrics_path", "pid_file"] {
             assert!(mistakes(&[(name, "1")])[0].contains("is not known"), "{name}");
         }
     }

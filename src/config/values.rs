@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 use std::env;
 use std::fs;
-use std::net::Ipv6Addr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::Path;
 
@@ -13,6 +13,7 @@ use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
+use zeroize::Zeroizing;
 
 use crate::field::Field;
 use crate::form;
@@ -118,6 +119,14 @@ fn host_and_port(text: &str) -> Option<(String, Option<u16>)> {
     (!host.is_empty() && host.bytes().all(name)).then(|| (host.to_owned(), port))
 }
 
+/// An address of this machine with a port, to listen on. No name: it could mean several.
+pub fn listener(text: &str) -> Result<SocketAddr, Allowed> {
+    let address = text.parse().ok().filter(|address: &SocketAddr| address.port() > 0);
+    address.ok_or_else(|| {
+        "an IP address of this machine and a port, such as 127.0.0.1:9180 or [::1]:9180".to_owned()
+    })
+}
+
 fn port(digits: &str) -> Option<u16> {
     let all_digits = digits.bytes().all(|byte| byte.is_ascii_digit());
     digits.parse().ok().filter(|port| all_digits && *port > 0)
@@ -166,7 +175,8 @@ pub fn header_value(text: &str) -> Result<Secret, String> {
     } else {
         text.as_bytes().to_vec()
     };
-    let value = value.trim_ascii().to_vec();
+    let value = Zeroizing::new(value);
+    let value = value.trim_ascii();
     let visible = |byte: u8| byte == b'\t' || (byte >= b' ' && byte != 0x7f);
     if value.is_empty() {
         return Err("the header's value is empty".to_owned());
@@ -174,7 +184,7 @@ pub fn header_value(text: &str) -> Result<Secret, String> {
     if !value.iter().all(|byte| visible(*byte)) {
         return Err("the header's value holds a control character or a line end".to_owned());
     }
-    Ok(Secret::new(value))
+    Ok(Secret::new(value.to_vec()))
 }
 
 /// Certificates in PEM (RFC 7468), as DER.
@@ -258,6 +268,27 @@ mod tests {
             "[::1]x", "a:b:c", "user@a", "ä",
         ] {
             assert!(hosts(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_address_to_listen_on_has_a_port() {
+        for text in ["127.0.0.1:9180", "[::1]:9180", "0.0.0.0:1", "[::]:65535"] {
+            assert_eq!(listener(text).unwrap().to_string(), text);
+        }
+        for text in [
+            "",
+            "9180",
+            ":9180",
+            "127.0.0.1",
+            "127.0.0.1:0",
+            "127.0.0.1:65536",
+            "::1:9180",
+            "localhost:9180",
+            "http://127.0.0.1:9180",
+            "127.0.0.1:9180/metrics",
+        ] {
+            assert!(listener(text).is_err(), "{text:?}");
         }
     }
 

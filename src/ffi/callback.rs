@@ -2,24 +2,26 @@
 
 use std::ffi::{c_int, c_void};
 use std::sync::Arc;
-use std::thread::{self, ThreadId};
 
 use super::bell::Bell;
 use super::bindings as mosquitto;
 use super::event::{
     AccessCheck, ControlMessage, Login, access_code, client_and_username, handle, login_code,
 };
-use super::guard::contain;
+use super::guard::{contain, has_panicked, panicked_at};
 use super::host::{self, Host};
 use crate::answer::Decision;
+use crate::defect;
 use crate::plugin::{Attempt, Plugin, Reply};
 use crate::question::{Access, Client as _};
 
 /// What the broker carries for one instance, and hands back with every event.
 pub struct Instance {
     pub plugin: Plugin,
+    /// How the broker knows it, for taking the callbacks back.
+    pub identifier: *mut mosquitto::mosquitto_plugin_id_t,
     /// The broker's own thread. (2.1 asks about its HTTP API from another one.)
-    pub main: ThreadId,
+    pub main: libc::pthread_t,
     /// What a RELOAD callback has to return: 2.1 ends the broker on anything but success, and 2.0
     /// asks no further plugin after anything but a deferral.
     pub reloaded: c_int,
@@ -28,9 +30,27 @@ pub struct Instance {
 }
 
 impl Instance {
-    fn is_on_broker_thread(&self) -> bool {
-        thread::current().id() == self.main
+    /// Ends every request and joins every thread; once more does nothing.
+    pub fn end(&self) {
+        self.plugin.shut_down();
+        // Last: what the workers leave behind still rings.
+        if let Some(bell) = &self.bell {
+            bell.close();
+        }
     }
+}
+
+/// Whatever happens on the way out, no thread is left when the broker unloads the library.
+impl Drop for Instance {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Which thread this is, in the cheapest of ways: every callback asks.
+pub fn this_thread() -> libc::pthread_t {
+    // SAFETY: the call has no conditions.
+    unsafe { libc::pthread_self() }
 }
 
 pub type Callback = unsafe extern "C" fn(c_int, *mut c_void, *mut c_void) -> c_int;
@@ -56,39 +76,44 @@ pub fn callbacks() -> &'static [(c_int, Callback)] {
 
 const SUCCESS: c_int = mosquitto::MOSQ_ERR_SUCCESS as c_int;
 
-/// What every callback has in common: the guard, and the log lines that wait.
+/// What every callback has in common: the guard, and the log lines that wait. The body is told
+/// whether it runs on the broker's own thread.
 ///
 /// # Safety
 /// `userdata` is the instance that was registered with the callback.
 unsafe fn called(
     userdata: *mut c_void,
     refusal: c_int,
-    body: impl FnOnce(&Instance) -> c_int,
+    body: impl FnOnce(&Instance, bool) -> c_int,
 ) -> c_int {
     // SAFETY: as the caller says; the instance is shared between callbacks, never changed.
     let Some(instance) = (unsafe { userdata.cast::<Instance>().as_ref() }) else { return refusal };
-    let report = |place: &str| instance.plugin.note_defect(&format!("internal error at {place}"));
-    let code = contain(refusal, report, || body(instance));
-    contain(
-        code,
-        |_| {},
-        || {
-            if instance.is_on_broker_thread() {
-                // SAFETY: this is the broker's main thread, inside a callback.
-                instance.plugin.write_log(&unsafe { Host::on_its_own_thread() });
-            }
-            code
-        },
-    )
+    let on_broker_thread = this_thread() == instance.main;
+    let report = |place: &str| instance.plugin.note_defect(place);
+    let code = contain(refusal, report, || body(instance, on_broker_thread));
+    if on_broker_thread && (instance.plugin.has_log_lines() || has_panicked()) {
+        // SAFETY: this is the broker's main thread, inside a callback.
+        let host = unsafe { Host::on_its_own_thread() };
+        return contain(
+            code,
+            |_| {},
+            || {
+                panicked_at().iter().for_each(|place| instance.plugin.note_defect(place));
+                instance.plugin.write_log(&host);
+                code
+            },
+        );
+    }
+    code
 }
 
 unsafe extern "C" fn basic_auth(_: c_int, data: *mut c_void, userdata: *mut c_void) -> c_int {
     let refusal = login_code(Reply::Now(Decision::Deny));
     // SAFETY: the broker calls with the registered instance and a login event.
     unsafe {
-        called(userdata, refusal, |instance| {
+        called(userdata, refusal, |instance, on_broker_thread| {
+            defect::place("basic_auth");
             let Some(login) = Login::read(data) else { return refusal };
-            let on_broker_thread = instance.is_on_broker_thread();
             if on_broker_thread {
                 instance.plugin.tick_if_overdue(&Host::on_its_own_thread());
             }
@@ -106,12 +131,12 @@ unsafe extern "C" fn acl_check(_: c_int, data: *mut c_void, userdata: *mut c_voi
     let refusal = access_code(Decision::Deny);
     // SAFETY: the broker calls with the registered instance and an ACL event.
     unsafe {
-        called(userdata, refusal, |instance| {
+        called(userdata, refusal, |instance, on_broker_thread| {
+            defect::place("acl_check");
             let Some(check) = AccessCheck::read(data) else { return refusal };
-            if check.action.access == Access::Write && instance.is_on_broker_thread() {
+            if check.action.access == Access::Write && on_broker_thread {
                 instance.plugin.look_up_if_overdue();
             }
-            let on_broker_thread = instance.is_on_broker_thread();
             access_code(instance.plugin.access(
                 &check.client,
                 check.username,
@@ -126,7 +151,8 @@ unsafe extern "C" fn acl_check(_: c_int, data: *mut c_void, userdata: *mut c_voi
 pub unsafe extern "C" fn control(_: c_int, data: *mut c_void, userdata: *mut c_void) -> c_int {
     // SAFETY: the broker calls with the registered instance and a CONTROL event.
     unsafe {
-        called(userdata, SUCCESS, |instance| {
+        called(userdata, SUCCESS, |instance, _| {
+            defect::place("control");
             if let Some(command) = ControlMessage::read(data) {
                 instance.plugin.control(command.client.id(), command.payload);
                 instance.plugin.tick_if_overdue(&Host::on_its_own_thread());
@@ -142,7 +168,7 @@ unsafe extern "C" fn reload(_: c_int, _: *mut c_void, userdata: *mut c_void) -> 
         // Even after a panic the code is the one that keeps the broker and its files alive; the
         // instance keeps what it knew.
         let reloaded = userdata.cast::<Instance>().as_ref().map_or(SUCCESS, |i| i.reloaded);
-        called(userdata, reloaded, |instance| {
+        called(userdata, reloaded, |instance, _| {
             instance.plugin.reload();
             instance.reloaded
         })
@@ -152,10 +178,11 @@ unsafe extern "C" fn reload(_: c_int, _: *mut c_void, userdata: *mut c_void) -> 
 unsafe extern "C" fn tick(_: c_int, _: *mut c_void, userdata: *mut c_void) -> c_int {
     // SAFETY: the broker calls with the registered instance, on its own thread.
     unsafe {
-        called(userdata, SUCCESS, |instance| {
+        called(userdata, SUCCESS, |instance, _| {
             if let Some(bell) = &instance.bell {
                 bell.answer();
             }
+            defect::place("tick");
             instance.plugin.tick(&Host::on_its_own_thread());
             SUCCESS
         })
@@ -166,7 +193,8 @@ unsafe extern "C" fn tick(_: c_int, _: *mut c_void, userdata: *mut c_void) -> c_
 unsafe extern "C" fn connect(_: c_int, data: *mut c_void, userdata: *mut c_void) -> c_int {
     // SAFETY: the broker calls with the registered instance and a CONNECT event.
     unsafe {
-        called(userdata, SUCCESS, |instance| {
+        called(userdata, SUCCESS, |instance, _| {
+            defect::place("connect");
             if let Some((client, username)) = client_and_username(data) {
                 instance.plugin.connected(&client, username.as_deref());
             }
@@ -179,7 +207,8 @@ unsafe extern "C" fn connect(_: c_int, data: *mut c_void, userdata: *mut c_void)
 unsafe extern "C" fn disconnect(_: c_int, data: *mut c_void, userdata: *mut c_void) -> c_int {
     // SAFETY: the broker calls with the registered instance and one of these two events.
     unsafe {
-        called(userdata, SUCCESS, |instance| {
+        called(userdata, SUCCESS, |instance, _| {
+            defect::place("disconnect");
             if let Some(handle) = handle(data) {
                 instance.plugin.left(handle);
             }

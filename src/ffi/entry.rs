@@ -2,20 +2,20 @@
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::sync::Arc;
-use std::thread;
 
 use log::Level;
 
 use super::bell::Bell;
 use super::bindings as mosquitto;
-use super::callback::{Instance, callbacks, control};
+use super::callback::{Callback, Instance, callbacks, control, this_thread};
 use super::descriptors;
-use super::guard::{contain, hide_panic_messages};
+use super::guard::{contain, hide_panic_messages, panicked_at};
 use super::host::{self, Host};
 use super::thread::spawn;
 use crate::broker::Broker as _;
 use crate::clock::SystemClock;
 use crate::config;
+use crate::defect;
 use crate::plugin::{Abilities, CONTROL_TOPIC, Plugin};
 
 /// The version of the plugin interface that this library speaks; all supported brokers offer it.
@@ -62,6 +62,7 @@ pub unsafe extern "C" fn mosquitto_plugin_init(
     let report = |place: &str| host.log(Level::Error, &format!("internal error at {place}"));
     contain(INVALID, report, || {
         hide_panic_messages();
+        defect::place("plugin_init");
         descriptors::make_room();
         // SAFETY: the broker hands over its options.
         let options = unsafe { read_options(options, count) };
@@ -79,8 +80,9 @@ pub unsafe extern "C" fn mosquitto_plugin_init(
         let reloaded =
             if host::is_2_1() { SUCCESS } else { mosquitto::MOSQ_ERR_PLUGIN_DEFER as c_int };
         host::introduce(identifier);
-        let main = thread::current().id();
-        let instance = Box::into_raw(Box::new(Instance { plugin, main, reloaded, bell }));
+        let main = this_thread();
+        let instance =
+            Box::into_raw(Box::new(Instance { plugin, identifier, main, reloaded, bell }));
         // SAFETY: the instance is alive, and lives until the broker calls the cleanup.
         let code = unsafe { register(identifier, instance, &host) };
         if code == SUCCESS {
@@ -117,11 +119,11 @@ pub unsafe extern "C" fn mosquitto_plugin_cleanup(
         }
         // SAFETY: this is the pointer that init made, handed back for the last time.
         let instance = unsafe { Box::from_raw(userdata.cast::<Instance>()) };
-        instance.plugin.shut_down();
-        // Last: what the workers leave behind still rings.
-        if let Some(bell) = &instance.bell {
-            bell.close();
-        }
+        // SAFETY: the identifier is the one that these were registered with.
+        unsafe { unregister_all(instance.identifier) };
+        defect::place("plugin_cleanup");
+        instance.end();
+        panicked_at().iter().for_each(|place| instance.plugin.note_defect(place));
         instance.plugin.write_log(&host);
         SUCCESS
     })
@@ -135,6 +137,7 @@ fn abilities(bell: &Option<Arc<Bell>>) -> Abilities {
         tells_reasons: host::is_2_1(),
         spawn,
         ring: Arc::new(move || bell.iter().for_each(|bell| bell.ring())),
+        claim_topics: host::claim_topics,
         observer: None,
     }
 }
@@ -204,18 +207,43 @@ unsafe fn register(
         );
         for (event, callback) in &callbacks()[..position] {
             // SAFETY: this one was registered a moment ago.
-            unsafe {
-                mosquitto::mosquitto_callback_unregister(
-                    identifier,
-                    *event,
-                    Some(*callback),
-                    std::ptr::null(),
-                )
-            };
+            unsafe { unregister(identifier, *event, *callback, std::ptr::null()) };
         }
         return code;
     }
     SUCCESS
+}
+
+/// Takes a callback back. A broker that has none like it says so, which nobody needs to hear.
+///
+/// # Safety
+/// The identifier is the broker's own.
+unsafe fn unregister(
+    identifier: *mut mosquitto::mosquitto_plugin_id_t,
+    event: c_int,
+    callback: Callback,
+    about: *const c_char,
+) {
+    // SAFETY: as the caller says; the broker only compares what it gets.
+    unsafe {
+        mosquitto::mosquitto_callback_unregister(identifier, event, Some(callback), about.cast());
+    }
+}
+
+/// Takes all callbacks back, as Mosquitto 2.0 frees none that is left.
+///
+/// # Safety
+/// As [`unregister`].
+unsafe fn unregister_all(identifier: *mut mosquitto::mosquitto_plugin_id_t) {
+    for (event, callback) in callbacks() {
+        // SAFETY: as the caller says.
+        unsafe { unregister(identifier, *event, *callback, std::ptr::null()) };
+    }
+    if let Ok(topic) = CString::new(CONTROL_TOPIC) {
+        let event = mosquitto::MOSQ_EVT_CONTROL as c_int;
+        // SAFETY: as the caller says; the topic is alive.
+        unsafe { unregister(identifier, event, control, topic.as_ptr()) };
+    }
 }
 
 /// Copies the options, which are the broker's. What is not UTF-8 in them becomes U+FFFD, which the

@@ -4,21 +4,29 @@
 //! passes through here. After a panic the answer is the refusal that the caller names: there is no
 //! default, since 0 means success to Mosquitto.
 
-use std::cell::RefCell;
-use std::io::{self, Write as _};
 use std::os::raw::c_int;
 use std::panic::{self, AssertUnwindSafe, catch_unwind};
-use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, Once};
 
-thread_local! {
-    static PANICKED_AT: RefCell<Option<String>> = const { RefCell::new(None) };
-}
+use crate::sync::lock;
+
+/// Where there were panics that nobody has reported yet: in calls from the broker, and in workers.
+static PANICKED_AT: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// Whether there were any, readable without the lock: every callback asks.
+static PANICKED: AtomicBool = AtomicBool::new(false);
+
+/// How many such places are kept; few places in the code can panic at all.
+const MOST_PLACES: usize = 32;
 
 /// Runs the body of a call from the broker. After a panic it tells `report` where that was and
 /// returns the refusal.
 pub fn contain(refusal: c_int, report: impl FnOnce(&str), body: impl FnOnce() -> c_int) -> c_int {
     catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|_| {
-        let place = PANICKED_AT.take().unwrap_or_else(|| "an unknown place".to_owned());
+        let places = panicked_at();
+        let place =
+            if places.is_empty() { "an unknown place".to_owned() } else { places.join(", ") };
         // Reporting may panic as well; nothing is left then but to refuse.
         let _ = catch_unwind(AssertUnwindSafe(|| report(&place)));
         refusal
@@ -34,10 +42,24 @@ pub fn hide_panic_messages() {
     ONCE.call_once(|| {
         panic::set_hook(Box::new(|info| {
             let place = info.location().map(ToString::to_string).unwrap_or_default();
-            let _ = writeln!(io::stderr(), "mosquitto-http-auth: internal error at {place}");
-            PANICKED_AT.set(Some(place));
+            let mut places = lock(&PANICKED_AT);
+            if places.len() < MOST_PLACES && !places.contains(&place) {
+                places.push(place);
+            }
+            PANICKED.store(true, Ordering::Release);
         }));
     });
+}
+
+/// Whether a panic has been contained, here or in a worker, since [`panicked_at`] was last asked.
+pub fn has_panicked() -> bool {
+    PANICKED.load(Ordering::Acquire)
+}
+
+/// Where panics have been contained since this was last asked.
+pub fn panicked_at() -> Vec<String> {
+    PANICKED.store(false, Ordering::Relaxed);
+    std::mem::take(&mut *lock(&PANICKED_AT))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::marker::PhantomData;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use log::Level;
 use once_cell::sync::Lazy;
@@ -22,6 +23,27 @@ impl Host {
     /// To be called on the broker's main thread, while the broker runs the plugin.
     pub unsafe fn on_its_own_thread() -> Self {
         Self(PhantomData)
+    }
+
+    /// Has the broker publish a message with QoS 0, on the next pass of its loop: to this client alone, or
+    /// retained and to whoever has subscribed.
+    fn publish(&self, client_id: Option<&CStr>, topic: &str, payload: &str) {
+        let (Ok(topic), Ok(length)) = (CString::new(topic), c_int::try_from(payload.len())) else {
+            return;
+        };
+        // SAFETY: `Host` exists only on the broker's thread; both texts end in NUL and outlive the call, or the identifier is null, which means
+        // everybody; the broker copies the payload, of which it gets the length.
+        unsafe {
+            mosquitto::mosquitto_broker_publish_copy(
+                client_id.map_or(std::ptr::null(), CStr::as_ptr),
+                topic.as_ptr(),
+                length,
+                payload.as_ptr().cast(),
+                0,
+                client_id.is_none(),
+                std::ptr::null_mut(),
+            );
+        }
     }
 }
 
@@ -55,20 +77,12 @@ impl Broker for Host {
     }
 
     fn publish_to(&self, client_id: &str, topic: &str, payload: &str) {
-        let (Ok(id), Ok(topic)) = (CString::new(client_id), CString::new(topic)) else { return };
-        let Ok(length) = c_int::try_from(payload.len()) else { return };
-        // SAFETY: as above; the broker copies the payload, of which it gets the length.
-        unsafe {
-            mosquitto::mosquitto_broker_publish_copy(
-                id.as_ptr(),
-                topic.as_ptr(),
-                length,
-                payload.as_ptr().cast(),
-                0,
-                false,
-                std::ptr::null_mut(),
-            );
-        }
+        let Ok(id) = CString::new(client_id) else { return };
+        self.publish(Some(&id), topic, payload);
+    }
+
+    fn publish_retained(&self, topic: &str, payload: &str) {
+        self.publish(None, topic, payload);
     }
 
     fn disconnect(&self, client_id: &str) {
@@ -89,6 +103,12 @@ static COMPLETE: Lazy<Option<Complete>> = Lazy::new(|| {
 /// Whether the broker is 2.1 or later, told by a function that came with it.
 pub fn is_2_1() -> bool {
     COMPLETE.is_some()
+}
+
+/// Whether nobody in this process has claimed the topics below `$SYS` yet.
+pub fn claim_topics() -> bool {
+    static CLAIMED: AtomicBool = AtomicBool::new(false);
+    !CLAIMED.swap(true, Ordering::Relaxed)
 }
 
 /// Tells a broker of 2.1 or later what the plugin is called, for its own log lines.

@@ -42,6 +42,9 @@ impl Plugin {
     ) -> (Decision, Ground) {
         let judged = self.decide_access(client, username, action, on_broker_thread);
         self.tally.decided(Kind::Access, judged.0);
+        if judged.0 == Decision::Deny {
+            self.tally.denied(Kind::Access, judged.1.denial());
+        }
         judged
     }
 
@@ -95,27 +98,37 @@ impl Plugin {
             // Only who is connected subscribes.
             self.sessions.forget_departed(client.handle());
         }
-        let standing = match self.sessions.standing(holder(client, username)) {
+        if let Some(local) = &config.local_users {
+            if self.is_local(username) {
+                let decision = match local.acl {
+                    LocalUsersAcl::Allow => Decision::Allow,
+                    LocalUsersAcl::Defer => Decision::Defer,
+                };
+                return (decision, Ground::LocalUser);
+            }
+        }
+        // Mostly the rules decide, and then nothing of them is copied.
+        let judged = self.sessions.look(holder(client, username), |standing| {
+            let who = Who { client, username, standing, on_broker_thread };
+            self.access_by_rules(who, action).ok_or_else(|| standing.clone())
+        });
+        let standing = match judged {
+            Some(Ok(judged)) => return judged,
+            Some(Err(standing)) => standing,
             // With check_retain_source, a stand-in for whoever published a retained message.
             None if client.protocol_version() == 0 && action.access == Access::Write => {
-                self.sessions.find(client.id(), username).map(|(_, standing)| standing)
+                let found = self.sessions.find(client.id(), username);
+                found.map(|(_, standing)| standing).unwrap_or_default()
             }
-            found => found,
+            None => Standing::default(),
         };
-        let standing = &standing.unwrap_or_default();
-        let who = Who { client, username, standing, on_broker_thread };
-        match &self.config.local_users {
-            Some(local) if self.is_local(username) => match local.acl {
-                LocalUsersAcl::Allow => (Decision::Allow, Ground::LocalUser),
-                LocalUsersAcl::Defer => (Decision::Defer, Ground::LocalUser),
-            },
-            _ => self.access_by_rules(who, action).unwrap_or_else(|| self.ask_access(who, action)),
-        }
+        let who = Who { client, username, standing: &standing, on_broker_thread };
+        self.access_by_rules(who, action).unwrap_or_else(|| self.ask_access(who, action))
     }
 
     /// A name with a wildcard in it could pass for a topic filter where the API builds one from it.
     pub(super) fn is_special(&self, name: &str) -> bool {
-        name.contains(self.config.special_chars)
+        self.config.special_chars.occur_in(name)
     }
 
     /// What is known without asking: a superuser may do everything, and so may anyone what a rule
@@ -148,7 +161,7 @@ impl Plugin {
         if is_superuser == Ok(true) {
             return (Decision::Allow, Ground::Answer(Kind::Superuser));
         }
-        let has_rules = who.standing.terms.as_ref().is_some_and(|terms| terms.rules.is_some());
+        let has_rules = who.standing.rules.is_some();
         let denying = ruling(who, action).filter(|ruling| ruling.permission == Permission::Deny);
         let (outcome, ground) = if let Some(Ruling { position, .. }) = denying {
             (Ok(Answer::DENY), Some(Ground::Rule(position)))
@@ -194,10 +207,15 @@ impl Plugin {
         let Who { client, username, .. } = who;
         let question = Question { client, username, about: About::Access(action) };
         let key = self.engine.key(&question);
-        if action.access == Access::Read {
-            self.ask_for_other_subscribers(&key, &question, action);
-        }
-        let outcome = self.ask(key, &question);
+        let outcome = match self.engine.known(&key, &question) {
+            Some(answer) => Ok(answer),
+            None => {
+                if action.access == Access::Read {
+                    self.ask_for_other_subscribers(&key, action);
+                }
+                self.wait(self.engine.ask_api(key, &question))
+            }
+        };
         let is_allowed = outcome.as_ref().is_ok_and(|answer| answer.verdict == Verdict::Allow);
         if action.access == Access::Subscribe && is_allowed {
             self.note_subscription(who, action.topic);
@@ -212,7 +230,7 @@ pub(super) fn holder<'a>(client: &'a dyn Client, username: &'a str) -> Holder<'a
 
 /// What the client's own rules say.
 fn ruling(who: Who<'_>, action: Action<'_>) -> Option<Ruling> {
-    let rules = who.standing.terms.as_ref()?.rules.as_ref()?;
+    let rules = who.standing.rules.as_ref()?;
     let names = Names { username: who.username, client_id: who.client.id() };
     rules.judge(&action, names)
 }

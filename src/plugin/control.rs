@@ -7,13 +7,17 @@
 
 use std::sync::{Arc, Mutex};
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::Plugin;
+use crate::api::Health;
 use crate::broker::Broker;
 use crate::cache::Matter;
+use crate::journal::quoted;
 use crate::login::Arrivals;
+use crate::metrics::Snapshot;
 use crate::sync::lock;
+use crate::tally::{Counted, Kick};
 
 mod check;
 mod command;
@@ -84,8 +88,9 @@ impl Plugin {
     pub fn control(&self, client_id: &str, payload: &[u8]) {
         log::info!(
             logger: *self.journal,
-            "{client_id:?} sends commands: {}",
-            String::from_utf8_lossy(&payload[..payload.len().min(500)])
+            "{} sends commands: {:?}",
+            quoted(client_id),
+            String::from_utf8_lossy(&payload[..payload.len().min(400)])
         );
         let parsed = command::read(payload);
         let names: Vec<_> = match &parsed {
@@ -148,6 +153,7 @@ impl Plugin {
             broker.publish_to(&letter.client_id, RESPONSE_TOPIC, &letter.payload);
         }
         for target in self.kicks.take() {
+            self.tally.kicked(Kick::Command);
             match target {
                 Target::ClientId(id) => broker.disconnect(&id),
                 Target::Username(username) => broker.close_by_username(&username),
@@ -156,25 +162,37 @@ impl Plugin {
     }
 
     fn status(&self) -> Value {
-        let counts = self.tally.counts();
-        let status = self.engine.status();
-        let decisions = |[allowed, denied, deferred, unavailable]: [u64; 4]| {
+        let snapshot = self.vitals.snapshot();
+        let Snapshot { counts, load, .. } = &snapshot;
+        let decisions = |[allowed, denied, deferred, unavailable]: [u64; 4], why: &Counted| {
             json!({ "allowed": allowed, "denied": denied, "deferred": deferred,
-                    "unavailable": unavailable })
+                    "unavailable": unavailable, "deniedBy": happened(why) })
         };
-        let endpoint =
-            |(url, in_service): &(String, bool)| json!({ "url": url, "inService": in_service });
+        let endpoint = |health: &Health| {
+            json!({ "url": health.origin, "inService": health.in_service,
+                    "outages": health.outages })
+        };
+        let misses: u64 = counts.misses.iter().map(|(_, count)| count).sum();
         json!({
             "version": env!("CARGO_PKG_VERSION"),
-            "logins": decisions(counts.logins),
-            "access": decisions(counts.access),
-            "cache": { "hits": counts.hits, "misses": counts.misses,
-                       "answers": status.answers, "bytes": status.answers_bytes },
-            "requests": { "answered": counts.answers, "failed": counts.failures,
-                          "queued": status.queued },
-            "endpoints": status.endpoints.iter().map(endpoint).collect::<Vec<_>>(),
-            "sessions": self.sessions.len(),
-            "loginsWaiting": self.logins.waiting(),
+            "logins": decisions(counts.logins, &counts.denied_logins),
+            "access": decisions(counts.access, &counts.denied_access),
+            "unanswered": happened(&counts.unanswered),
+            "cache": { "hits": counts.hits, "misses": misses, "missed": happened(&counts.misses),
+                       "answers": snapshot.answers, "bytes": snapshot.answers_bytes },
+            "requests": { "answered": counts.answers, "failed": happened(&counts.failures),
+                          "inFlight": counts.in_flight, "queued": load.urgent + load.quiet },
+            "endpoints": snapshot.endpoints.iter().map(endpoint).collect::<Vec<_>>(),
+            "sessions": snapshot.sessions,
+            "loginsWaiting": snapshot.logins_waiting,
+            "kicks": happened(&counts.kicks),
+            "brokerHeldMs": counts.held.as_millis() as u64,
         })
     }
+}
+
+/// What was counted at least once.
+fn happened(counted: &Counted) -> Value {
+    let some = counted.iter().filter(|(_, count)| *count > 0);
+    some.map(|(name, count)| ((*name).to_owned(), json!(count))).collect::<Map<_, _>>().into()
 }

@@ -8,11 +8,14 @@ use super::{Ground, Plugin};
 use crate::answer::{Decision, Outcome, Terms, Verdict};
 use crate::broker::Broker;
 use crate::config::{EmptyCredentials, PasswordEncoding, UnavailableReply};
+use crate::defect;
+use crate::journal::quoted;
 use crate::login::Waiting;
 use crate::policy::{self, OnError};
 use crate::pool::{Asked, Ticket};
 use crate::question::{About, Client, Kind, Password, Question};
 use crate::sessions::{Admission, LetInBy};
+use crate::tally::Denial;
 use crate::vault::SealedQuestion;
 
 /// A client's attempt to log in, or the broker's question whether a session may stay.
@@ -66,13 +69,19 @@ impl Plugin {
         }
         let is_empty = username.is_none() || attempt.password.is_empty();
         if is_empty && self.config.empty_credentials == EmptyCredentials::Deny {
+            self.tally.denied(Kind::Login, Denial::EmptyCredentials);
             return now(Decision::Deny, Ground::EmptyCredentials);
         }
         let Some(username) = username else {
             return now(Decision::Defer, Ground::NoUsername);
         };
         let Some(password) = self.encoded(attempt.password) else {
-            self.log_denial(username, attempt.client.id(), attempt.client.address(), "not-utf8");
+            self.note_denial(
+                username,
+                attempt.client.id(),
+                attempt.client.address(),
+                Denial::NotUtf8,
+            );
             return now(Decision::Deny, Ground::NotUtf8);
         };
         let about = About::Login { password };
@@ -106,7 +115,8 @@ impl Plugin {
             return now(Decision::Unavailable, Ground::Session);
         }
         if self.lockout.refuses(client.address(), question.username) {
-            self.log_denial(question.username, client.id(), client.address(), "too-many-failures");
+            let why = Denial::TooManyFailures;
+            self.note_denial(question.username, client.id(), client.address(), why);
             return now(Decision::Deny, Ground::TooManyFailures);
         }
         let asked = match self.engine.ask(key, question) {
@@ -139,7 +149,7 @@ impl Plugin {
         question: Option<SealedQuestion>,
     ) {
         let due = self.next_check(terms.as_ref());
-        self.sessions.begin(admission, username, terms, question, due);
+        self.sessions.begin(admission, username, terms.as_ref(), question, due);
     }
 
     /// Lets the client wait for its ticket; gives it back if the broker does not take the name that
@@ -197,19 +207,22 @@ impl Plugin {
             Ok(Verdict::Allow) => self.lockout.let_in(address, username),
             Ok(Verdict::Deny) => {
                 self.lockout.denied(address, username);
-                self.log_denial(username, id, address, "api");
+                self.note_denial(username, id, address, Denial::Api);
             }
             Ok(Verdict::Ignore) | Err(_) => {}
         }
     }
 
-    /// The line that intrusion prevention looks for: the address comes first, and what a client may
-    /// choose is quoted, so that no name can pass for an address.
-    fn log_denial(&self, username: &str, id: &str, address: Option<&str>, reason: &str) {
-        let ip = address.unwrap_or("unknown");
+    /// Counts, and writes the line that intrusion prevention looks for: the address comes first, and
+    /// what a client may choose is quoted, so that no name can pass for an address.
+    fn note_denial(&self, username: &str, id: &str, address: Option<&str>, why: Denial) {
+        self.tally.denied(Kind::Login, why);
+        let (ip, reason) = (address.unwrap_or("unknown"), why.name());
         log::info!(
             logger: *self.journal,
-            "login denied: ip={ip} username={username:?} clientid={id:?} reason={reason}"
+            "login denied: ip={ip} username={} clientid={} reason={reason}",
+            quoted(username),
+            quoted(id)
         );
     }
 
@@ -222,6 +235,7 @@ impl Plugin {
 
     /// Finishes a login that waited. The client may have left meanwhile; then nobody hears it.
     pub(super) fn finish_login(&self, broker: &dyn Broker, waiting: Waiting, outcome: &Outcome) {
+        defect::place("finish_login");
         if let Err(failure) = outcome {
             self.report(failure);
         }

@@ -12,6 +12,7 @@ use super::Plugin;
 use super::access::{Who, holder};
 use crate::cache::Key;
 use crate::clock::Clock;
+use crate::defect;
 use crate::field::Field;
 use crate::question::{About, Action, Kind, Question};
 use crate::subscriptions::Portrait;
@@ -55,13 +56,8 @@ impl Plugin {
 
     /// A delivery whose answer is not known is the first of many: the same message goes to others
     /// as well. Without answers that can be kept, asking ahead would be in vain.
-    pub(super) fn ask_for_other_subscribers(
-        &self,
-        key: &Key,
-        question: &Question<'_>,
-        action: Action<'_>,
-    ) {
-        if !self.engine.keeps_access_answers() || self.engine.is_settled(key, question) {
+    pub(super) fn ask_for_other_subscribers(&self, key: &Key, action: Action<'_>) {
+        if !self.engine.keeps_access_answers() || self.engine.is_under_way(key) {
             return;
         }
         if !self.last_fan_out.begins(action.topic, &*self.clock) {
@@ -69,6 +65,7 @@ impl Plugin {
         }
         let subscribers = self.subscriptions.of(action.topic, MOST);
         let unknown = subscribers.iter().filter(|portrait| {
+            defect::place("fan_out");
             let portrait: &Portrait = portrait;
             let standing = self.sessions.standing(holder(portrait, &portrait.username));
             let standing = &standing.unwrap_or_default();

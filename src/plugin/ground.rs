@@ -4,6 +4,7 @@
 
 use crate::answer::{Failure, Outcome};
 use crate::question::Kind;
+use crate::tally::Denial;
 
 /// Why the broker is told what it is told.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -47,6 +48,20 @@ pub enum Ground {
 }
 
 impl Ground {
+    /// By which reason a no is counted.
+    pub(super) fn denial(&self) -> Denial {
+        match self {
+            Self::EmptyCredentials => Denial::EmptyCredentials,
+            Self::NotUtf8 => Denial::NotUtf8,
+            Self::TooManyFailures => Denial::TooManyFailures,
+            Self::WillOfNobody | Self::NotLetIn => Denial::NotLetIn,
+            Self::SpecialChars => Denial::SpecialChars,
+            Self::Rule(_) => Denial::Rule,
+            Self::NoRule => Denial::NoRule,
+            _ => Denial::Api,
+        }
+    }
+
     /// What was made of a question that the API was asked.
     pub(super) fn of(kind: Kind, outcome: Outcome) -> Self {
         match outcome {

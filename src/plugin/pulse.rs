@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -13,21 +13,29 @@ use crate::sync::lock;
 /// not tick at all, or was held up.
 const OVERDUE: Duration = Duration::from_secs(2);
 
+/// How many questions may come after a tick before the clock is looked at.
+const SOON: u32 = 16;
+
 /// The broker's ticks.
 pub struct Pulse {
     last: Mutex<Option<Instant>>,
+    /// How often since the last tick somebody asked whether they seem regular.
+    asked: AtomicU32,
     reloading: AtomicBool,
     clock: Arc<dyn Clock>,
 }
 
 impl Pulse {
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { last: Mutex::new(None), reloading: AtomicBool::new(false), clock }
+        let (last, reloading) = (Mutex::new(None), AtomicBool::new(false));
+        // Before the first tick none was soon.
+        Self { last, asked: AtomicU32::new(SOON), reloading, clock }
     }
 
     /// The broker looked up. A reload, if there was one, is over.
     pub fn beat(&self) {
         *lock(&self.last) = Some(self.clock.now());
+        self.asked.store(0, Ordering::Relaxed);
         self.reloading.store(false, Ordering::Relaxed);
     }
 
@@ -35,6 +43,17 @@ impl Pulse {
     pub fn is_regular(&self) -> bool {
         let last = *lock(&self.last);
         last.is_some_and(|last| self.clock.now().duration_since(last) < OVERDUE)
+    }
+
+    /// The same, for who asks with every message: told without the clock as long as few have asked
+    /// since the last tick, so that it may take a few more to notice that there are none.
+    pub fn seems_regular(&self) -> bool {
+        let asked = self.asked.load(Ordering::Relaxed);
+        if asked < SOON {
+            self.asked.store(asked + 1, Ordering::Relaxed);
+            return true;
+        }
+        self.is_regular()
     }
 
     /// A reload begins. The broker asks about every session within the same pass of its loop, and
@@ -88,5 +107,17 @@ mod tests {
         assert!(pulse.is_regular());
         clock.advance(OVERDUE);
         assert!(!pulse.is_regular());
+    }
+
+    #[test]
+    fn messages_notice_before_long_that_there_are_no_ticks() {
+        let clock = ManualClock::new();
+        let pulse = Pulse::new(clock.clone());
+        assert!(!pulse.seems_regular());
+        pulse.beat();
+        clock.advance(OVERDUE);
+        assert_eq!((0..100).filter(|_| pulse.seems_regular()).count(), SOON as usize);
+        pulse.beat();
+        assert!((0..100).all(|_| pulse.seems_regular()));
     }
 }

@@ -8,11 +8,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::Plugin;
-use crate::answer::{Outcome, Terms, Verdict};
+use crate::answer::{Failure, Outcome, Terms, Verdict};
 use crate::broker::Broker;
+use crate::defect;
+use crate::journal::quoted;
+use crate::login::Arrivals;
 use crate::pool::Ticket;
 use crate::question::Question;
 use crate::sessions::Admission;
+use crate::tally::Kick;
 
 /// When a client is asked about again after the API failed.
 const RETRY: Duration = Duration::from_secs(2);
@@ -25,6 +29,41 @@ const JITTER: f64 = 0.10;
 pub struct Finding {
     admission: Admission,
     outcome: Outcome,
+}
+
+/// A client's being asked about. Dropped without a word, as after a panic, it is a failure, after
+/// which the client is asked about again: nobody stays in because a check was lost.
+struct Check {
+    findings: Arc<Arrivals<Finding>>,
+    /// Where it counts as under way.
+    under_way: Option<Arc<AtomicUsize>>,
+    admission: Option<Admission>,
+}
+
+impl Check {
+    fn conclude(mut self, outcome: Outcome) {
+        self.bring(outcome);
+    }
+
+    fn bring(&mut self, outcome: Outcome) {
+        let Some(admission) = self.admission.take() else { return };
+        if let Some(under_way) = &self.under_way {
+            under_way.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.findings.bring(Finding { admission, outcome });
+    }
+}
+
+impl Drop for Check {
+    fn drop(&mut self) {
+        self.bring(Err(Failure::Internal));
+    }
+}
+
+impl Finding {
+    pub fn admission(&self) -> Admission {
+        self.admission.clone()
+    }
 }
 
 impl Plugin {
@@ -56,7 +95,7 @@ impl Plugin {
                     self.checks_under_way.fetch_add(1, Ordering::Relaxed);
                     self.watch(admission, ticket, Some(Arc::clone(&self.checks_under_way)));
                 }
-                None => self.sessions.postpone(&admission, self.clock.now() + RETRY),
+                None => self.postpone(&admission),
             }
         }
     }
@@ -68,18 +107,23 @@ impl Plugin {
         }
     }
 
+    /// Has the client asked about again before long.
+    pub(super) fn postpone(&self, admission: &Admission) {
+        self.sessions.postpone(admission, self.clock.now() + RETRY);
+    }
+
     fn watch(&self, admission: Admission, ticket: Ticket, under_way: Option<Arc<AtomicUsize>>) {
         let findings = Arc::clone(&self.findings);
+        let check = Check { findings, under_way, admission: Some(admission) };
         ticket.watch(move |outcome| {
-            if let Some(under_way) = under_way {
-                under_way.fetch_sub(1, Ordering::Relaxed);
-            }
-            findings.bring(Finding { admission, outcome });
+            defect::place("recheck");
+            check.conclude(outcome);
         });
     }
 
     /// Acts on what asking again came to.
     pub(super) fn act_on(&self, broker: &dyn Broker, finding: Finding) {
+        defect::place("finding");
         let Finding { admission, outcome } = finding;
         if !self.sessions.holds(&admission) {
             return;
@@ -87,7 +131,7 @@ impl Plugin {
         match outcome {
             Ok(answer) if answer.verdict == Verdict::Allow => {
                 let due = self.next_check(answer.terms.as_ref());
-                self.sessions.renew(&admission, answer.terms, due);
+                self.sessions.renew(&admission, answer.terms.as_ref(), due);
             }
             Ok(answer) => {
                 let id = &admission.client_id;
@@ -97,11 +141,13 @@ impl Plugin {
                 };
                 log::info!(
                     logger: *self.journal,
-                    "disconnected {id:?}: the API {verb} its login"
+                    "disconnected {}: the API {verb} its login",
+                    quoted(id)
                 );
+                self.tally.kicked(Kick::Revoked);
                 broker.disconnect(id);
             }
-            Err(_) => self.sessions.postpone(&admission, self.clock.now() + RETRY),
+            Err(_) => self.postpone(&admission),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -81,7 +82,9 @@ impl Flight {
         };
         self.landed.notify_all();
         for watcher in watchers {
-            watcher(outcome.clone());
+            // One that panics must not keep the others from being told, nor bring down a worker
+            // that lands its flights because it has panicked itself.
+            let _ = catch_unwind(AssertUnwindSafe(|| watcher(outcome.clone())));
         }
     }
 }
@@ -117,5 +120,41 @@ impl Ticket {
     pub fn for_test() -> (Self, impl FnOnce(Outcome)) {
         let flight = Arc::new(Flight::default());
         (Self::new(Arc::clone(&flight)), move |outcome| flight.land(outcome))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Duration = Duration::ZERO;
+
+    #[test]
+    fn a_watcher_that_panics_keeps_nobody_from_being_told() {
+        let flight = Arc::new(Flight::default());
+        let told = Arc::new(Mutex::new(0));
+        for number in 0..4 {
+            let told = Arc::clone(&told);
+            Ticket::new(Arc::clone(&flight)).watch(move |_| {
+                assert!(number % 2 == 1, "a defect, on purpose");
+                *lock(&told) += 1;
+            });
+        }
+        flight.land(Ok(Answer::ALLOW));
+        assert_eq!(*lock(&told), 2);
+        assert_eq!(Ticket::new(flight).wait(NOW), Ok(Answer::ALLOW));
+    }
+
+    #[test]
+    fn a_watcher_that_panics_while_a_worker_does_brings_nothing_down() {
+        let flight = Arc::new(Flight::default());
+        Ticket::new(Arc::clone(&flight)).watch(|_| panic!("a defect, on purpose"));
+        let landed = Arc::clone(&flight);
+        let worker = catch_unwind(AssertUnwindSafe(move || {
+            let _landing = Landing::new(|outcome| landed.land(outcome));
+            panic!("another, on purpose");
+        }));
+        assert!(worker.is_err());
+        assert_eq!(Ticket::new(flight).wait(NOW), Err(Failure::Internal));
     }
 }

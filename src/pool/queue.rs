@@ -15,7 +15,7 @@ use crate::answer::Failure;
 pub const URGENT: usize = 4096;
 
 /// Questions without anybody waiting that may queue; each is as large as its request.
-const QUIET: usize = 65_536;
+pub const QUIET: usize = 65_536;
 
 /// The flights that were not landed yet, and the order in which they take off.
 pub struct Queue<K, J> {
@@ -41,6 +41,11 @@ impl<K: Clone + Eq + Hash, J> Queue<K, J> {
     /// How many wait, at most.
     pub fn len(&self) -> usize {
         self.urgent.len() + self.quiet.len()
+    }
+
+    /// How many wait that somebody waits for, and how many that nobody does.
+    pub fn lengths(&self) -> [usize; 2] {
+        [self.urgent.len(), self.quiet.len()]
     }
 
     pub fn flight(&self, key: &K) -> Option<&Arc<Flight>> {

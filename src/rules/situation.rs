@@ -5,7 +5,7 @@
 use crate::question::{Access, Action};
 
 /// Levels of quality of service: a bit for each, and one for whatever else a broker may say.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct QosSet(u8);
 
 impl QosSet {

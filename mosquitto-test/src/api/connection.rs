@@ -75,8 +75,20 @@ impl<'a> Connection<'a> {
         let reply = self.shared.handle(&request);
         if let Some(gate) = &reply.gate {
             self.shared.wait_at(gate);
+            // It may not have opened: the server ends.
+            if self.shared.stopping() {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
         }
         self.act(&reply)?;
+        if let Some((bytes, pause)) = &reply.trickle {
+            self.send(bytes, Some(*pause))?;
+        }
+        if let Some((gate, bytes)) = &reply.unasked {
+            self.shared.wait_at(gate);
+            self.write(bytes)?;
+            self.shared.state.update(|state| state.said_unasked += 1);
+        }
         self.follow(reply.then)
     }
 
@@ -84,8 +96,12 @@ impl<'a> Connection<'a> {
         match &reply.act {
             Act::Answer(answer) => self.send(&answer.bytes(), reply.drip),
             Act::Raw(bytes) => self.send(bytes, reply.drip),
+            Act::Parts(parts) => self.send_parts(parts),
             Act::Huge(size) => self.send_huge(*size),
             Act::Endless { chunked } => self.send_endless(*chunked),
+            Act::Endlessly(bytes) => loop {
+                self.write(bytes)?;
+            },
             Act::Never => io::copy(&mut self.stream, &mut io::sink()).map(drop),
             Act::Nothing => Ok(()),
         }
@@ -100,6 +116,19 @@ impl<'a> Connection<'a> {
             }
         }
         Ok(())
+    }
+
+    fn send_parts(&mut self, parts: &[Vec<u8>]) -> io::Result<()> {
+        match &mut self.stream {
+            Stream::Plain(tcp) => tcp.write_all(&parts.concat()),
+            Stream::Tls(tls) => {
+                tls.conn.set_buffer_limit(None);
+                for part in parts {
+                    tls.conn.writer().write_all(part)?;
+                }
+                tls.flush()
+            }
+        }
     }
 
     fn send_huge(&mut self, size: usize) -> io::Result<()> {
@@ -135,6 +164,7 @@ impl<'a> Connection<'a> {
             Then::Keep => return Ok(true),
             Then::Close => {}
             Then::Reset => reset_on_close(self.tcp()),
+            Then::Cut => shut(self.tcp()),
             // Closing with the request unread would make it a reset.
             Then::CloseOnNextRequest => drop(self.buffer.read_request(&mut self.stream)?),
             Then::ResetOnNextRequest => {

@@ -13,6 +13,10 @@ pub struct Reply {
     pub(super) gate: Option<Gate>,
     pub(super) drip: Option<Duration>,
     pub(super) act: Act,
+    /// What comes byte by byte behind the rest, one in each pause.
+    pub(super) trickle: Option<(Vec<u8>, Duration)>,
+    /// What nobody asked for, said once the gate is open.
+    pub(super) unasked: Option<(Gate, Vec<u8>)>,
     pub(super) then: Then,
 }
 
@@ -20,12 +24,16 @@ pub struct Reply {
 pub(super) enum Act {
     Answer(Answer),
     Raw(Vec<u8>),
+    /// Parts that are sent at once, under TLS each as records of its own.
+    Parts(Vec<Vec<u8>>),
     /// An answer whose body has this many bytes.
     Huge(usize),
     /// An answer whose body never ends.
     Endless {
         chunked: bool,
     },
+    /// The same bytes again and again.
+    Endlessly(Vec<u8>),
     /// No answer for as long as the peer waits.
     Never,
     /// No answer, only what follows.
@@ -38,6 +46,8 @@ pub(super) enum Then {
     Keep,
     Close,
     Reset,
+    /// Like `Close`, but under TLS without the word that this is the end.
+    Cut,
     CloseOnNextRequest,
     ResetOnNextRequest,
 }
@@ -51,7 +61,7 @@ pub(super) struct Answer {
 
 impl Reply {
     fn new(act: Act, then: Then) -> Reply {
-        Reply { gate: None, drip: None, act, then }
+        Reply { gate: None, drip: None, act, trickle: None, unasked: None, then }
     }
 
     /// An ordinary answer; the connection is kept.
@@ -92,6 +102,11 @@ impl Reply {
     pub fn drip(mut self, pause: Duration) -> Reply {
         self.drip = Some(pause);
         self
+    }
+
+    /// Goes on with these bytes one by one, one in each `pause`.
+    pub fn then_drip(self, bytes: impl AsRef<[u8]>, pause: Duration) -> Reply {
+        Reply { trickle: Some((bytes.as_ref().to_vec(), pause)), ..self }
     }
 
     /// The keep-alive lie: nothing in the answer says so, but the connection is closed after it.
@@ -135,6 +150,30 @@ impl Reply {
         Reply::raw(bytes).then_close()
     }
 
+    /// Sends these bytes instead of an answer and resets the connection.
+    pub fn raw_then_reset(bytes: impl AsRef<[u8]>) -> Reply {
+        Reply { then: Then::Reset, ..Reply::raw(bytes) }
+    }
+
+    /// Sends these bytes instead of an answer and ends the connection as an attacker would who cuts
+    /// it: under TLS without saying so.
+    pub fn raw_then_cut(bytes: impl AsRef<[u8]>) -> Reply {
+        Reply { then: Then::Cut, ..Reply::raw(bytes) }
+    }
+
+    /// Sends these bytes instead of an answer, all at once, and under TLS each part as a record of
+    /// its own.
+    pub fn parts<B: AsRef<[u8]>>(parts: impl IntoIterator<Item = B>) -> Reply {
+        let parts = parts.into_iter().map(|part| part.as_ref().to_vec()).collect();
+        Reply::new(Act::Parts(parts), Then::Keep)
+    }
+
+    /// Says more on the same connection once the gate is open, though nobody asked;
+    /// [`super::AuthServer::wait_until_said`] tells that it did.
+    pub fn unasked(self, gate: &Gate, bytes: impl AsRef<[u8]>) -> Reply {
+        Reply { unasked: Some((gate.clone(), bytes.as_ref().to_vec())), ..self }
+    }
+
     /// 200 with a chunked body that goes on until the peer leaves.
     pub fn endless() -> Reply {
         Reply::new(Act::Endless { chunked: true }, Then::Close)
@@ -143,6 +182,11 @@ impl Reply {
     /// 200 with a body of no declared length that goes on until the peer leaves.
     pub fn endless_without_length() -> Reply {
         Reply::new(Act::Endless { chunked: false }, Then::Close)
+    }
+
+    /// These bytes, again and again until the peer leaves.
+    pub fn endlessly(bytes: impl AsRef<[u8]>) -> Reply {
+        Reply::new(Act::Endlessly(bytes.as_ref().to_vec()), Then::Close)
     }
 
     /// 200 with a body of `size` bytes, correctly declared.

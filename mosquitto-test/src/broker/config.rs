@@ -53,13 +53,14 @@ impl BrokerConfig {
         }
     }
 
-    /// A `plugin` line for our library, and its options.
+    /// A `plugin` line for our library, and its options. It logs in all detail unless they say
+    /// otherwise: whatever a test does, no secret may be in the log.
     pub fn plugin<K: AsRef<str>, V: ToString>(
-        self,
+        mut self,
         options: impl IntoIterator<Item = (K, V)>,
     ) -> Self {
-        let path = plugin_path();
-        self.plugin_at(&path, options)
+        self.global.our_plugin(&self.option_prefix, options);
+        self
     }
 
     /// A `plugin` line for another library, and its options.
@@ -170,6 +171,11 @@ impl BrokerConfig {
         self.listeners.get(listener).is_some_and(|listener| listener.websockets)
     }
 
+    /// The configuration as the broker was last started with it.
+    pub(super) fn text(&self) -> String {
+        fs::read_to_string(self.path("mosquitto.conf")).unwrap_or_default()
+    }
+
     /// The configuration file's text for these ports.
     pub(super) fn render(&self, ports: &[u16]) -> String {
         let mut text = String::new();
@@ -202,7 +208,7 @@ impl Listener {
         mut self,
         options: impl IntoIterator<Item = (K, V)>,
     ) -> Self {
-        self.scope.plugin(&plugin_path(), &self.option_prefix, options);
+        self.scope.our_plugin(&self.option_prefix, options);
         self
     }
 
@@ -261,6 +267,20 @@ impl Listener {
 impl Scope {
     fn line(&mut self, name: &str, value: impl std::fmt::Display) {
         self.lines.push(format!("{name} {value}"));
+    }
+
+    fn our_plugin<K: AsRef<str>, V: ToString>(
+        &mut self,
+        prefix: &str,
+        options: impl IntoIterator<Item = (K, V)>,
+    ) {
+        let options =
+            options.into_iter().map(|(name, value)| (name.as_ref().to_owned(), value.to_string()));
+        let mut options: Vec<_> = options.collect();
+        if !options.iter().any(|(name, _)| name == "log_level") {
+            options.push(("log_level".to_owned(), "trace".to_owned()));
+        }
+        self.plugin(&plugin_path(), prefix, options);
     }
 
     fn plugin<K: AsRef<str>, V: ToString>(

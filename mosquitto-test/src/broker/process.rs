@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 
-use super::{BrokerConfig, Log, RUNNING};
-use crate::watch::PATIENCE;
+use super::{BrokerConfig, Log, RUNNING, Version};
+use crate::watch::{patience, valgrind_reports};
 
 /// One run of the program.
 pub(super) struct Process {
@@ -21,7 +21,7 @@ pub(super) struct Process {
 
 impl Process {
     pub(super) fn spawn(config: &BrokerConfig) -> Process {
-        let mut child = Command::new(config.version.bin("mosquitto"))
+        let mut child = program(config.version)
             .args([OsStr::new("-c"), config.path("mosquitto.conf").as_os_str()])
             .envs(config.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
@@ -48,6 +48,13 @@ impl Process {
     }
 
     pub(super) fn kill(&mut self) {
+        if valgrind_reports().is_some() && self.is_running() {
+            // What was never freed is reported at an orderly end only.
+            let pid = i32::try_from(self.child.id()).unwrap();
+            // SAFETY: kill takes plain integers; the child was not reaped, so the pid is its own.
+            unsafe { libc::kill(pid, libc::SIGTERM) };
+            self.log.wait_for_end();
+        }
         let _ = self.child.kill();
         self.reap();
     }
@@ -67,11 +74,27 @@ impl Drop for Process {
     }
 }
 
+/// The broker's program, under Valgrind if `SUITE_VALGRIND` names a folder for its reports.
+fn program(version: Version) -> Command {
+    let Some(reports) = valgrind_reports() else { return Command::new(version.bin("mosquitto")) };
+    // Valgrind needs to know the C library's symbols, so that only the other libraries can be the
+    // fetched ones: brokers for this machine's Debian run, and those for a newer one do not.
+    let root = version.bin("..").join("root");
+    let mut command = Command::new("valgrind");
+    command
+        .args(["--tool=memcheck", "--leak-check=full", "--show-leak-kinds=definite"])
+        .args(["--keep-debuginfo=yes", "--num-callers=40", "--quiet"])
+        .arg(format!("--log-file={}/{}-%p", reports.display(), version.name()))
+        .arg(root.join("usr/sbin/mosquitto"))
+        .env("LD_LIBRARY_PATH", root.join("usr/lib/x86_64-linux-gnu"));
+    command
+}
+
 /// Writes the configuration and starts the program, on other ports if somebody took the first choice;
 /// returns when the broker runs or has given up.
 pub(super) fn launch(config: &BrokerConfig) -> (Vec<u16>, Process) {
     const PORT_TAKEN: [&str; 2] =
-        ["Address already in use", "Unable to create websockets listener"];
+        ["Error: Address already in use", "Unable to create websockets listener"];
     for _ in 0..5 {
         let ports = free_ports(config.listener_count());
         config.file("mosquitto.conf", config.render(&ports));
@@ -106,7 +129,7 @@ pub(crate) fn run_to_its_end(mut command: Command, input: &[u8]) -> Output {
     let pid = i32::try_from(child.id()).unwrap();
     let (send, receive) = mpsc::channel();
     let waiter = thread::spawn(move || send.send(child.wait_with_output()));
-    let Ok(output) = receive.recv_timeout(PATIENCE) else {
+    let Ok(output) = receive.recv_timeout(patience()) else {
         // SAFETY: kill takes plain integers; the waiter has not reaped the child, so the pid is its own.
         unsafe { libc::kill(pid, libc::SIGKILL) };
         panic!("{command:?} does not end");

@@ -3,7 +3,7 @@
 use mosquitto_test::prelude::*;
 use serde_json::{Value, json};
 
-use crate::support::{NOT_AUTHORIZED, ROUTES, broker_with, eventually, may_publish};
+use crate::support::{NOT_AUTHORIZED, PASSWORD, ROUTES, broker_with, eventually, may_publish};
 
 const TOPIC: &str = "$CONTROL/http-auth/v1";
 const RESPONSES: &str = "$CONTROL/http-auth/v1/response";
@@ -25,12 +25,12 @@ fn api() -> AuthServer {
 }
 
 fn log_in(broker: &Broker, user: &str) -> Client {
-    let client = broker.client(user).protocol(Protocol::V5).credentials(user, "secret");
+    let client = broker.client(user).protocol(Protocol::V5).credentials(user, PASSWORD);
     client.connect().expect_accepted()
 }
 
 /// Sends commands, and returns the responses.
-fn command(operator: &Client, commands: Value) -> Vec<Value> {
+pub fn command(operator: &Client, commands: Value) -> Vec<Value> {
     operator.publish(TOPIC, json!({ "commands": commands }).to_string());
     responses(operator)
 }
@@ -43,7 +43,7 @@ fn responses(operator: &Client) -> Vec<Value> {
 }
 
 /// The operator of a broker, ready to hear responses.
-fn operator(broker: &Broker) -> Client {
+pub fn operator(broker: &Broker) -> Client {
     let operator = log_in(broker, "root");
     operator.subscribe(RESPONSES).expect_granted();
     operator
@@ -82,7 +82,7 @@ on_every_broker! {
         let broker = broker_with(version, &api, &[]);
         let message = json!({"commands": [{"command": "getStatus"}]}).to_string();
         let output = broker.mosquitto_rr(&[
-            "-i", "root", "-u", "root", "-P", "secret", "-t", TOPIC, "-e", RESPONSES,
+            "-i", "root", "-u", "root", "-P", PASSWORD, "-t", TOPIC, "-e", RESPONSES,
             "-m", &message,
         ]);
         let response: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -107,7 +107,7 @@ on_every_broker! {
         let api = api();
         let broker = broker_with(version, &api, &[]);
         let first = operator(&broker);
-        let second = broker.client("second").protocol(Protocol::V5).credentials("root", "secret");
+        let second = broker.client("second").protocol(Protocol::V5).credentials("root", PASSWORD);
         let second = second.connect().expect_accepted();
         second.subscribe(RESPONSES).expect_granted();
         second.subscribe("done").expect_granted();

@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use mosquitto_test::prelude::*;
+use serde_json::json;
 
+use crate::control::{command, operator};
 use crate::support::{
     broker_on_port, broker_with, eventually, log_in, logged_in, may_publish, subscribe_refusal,
     wait_for_failure,
@@ -14,47 +16,62 @@ use crate::support::{
 const DRIP: Duration = Duration::from_millis(150);
 
 /// A denial that was cached would outlive the test.
-const DENY_LONG: (&str, &str) = ("cache_deny_ttl", "600");
+pub const DENY_LONG: (&str, &str) = ("cache_deny_ttl", "600");
 
 /// For APIs that never finish; every question that is asked of them takes this long.
-const SHORT: &[(&str, &str)] = &[("http_timeout_ms", "700"), DENY_LONG];
+pub const SHORT: &[(&str, &str)] = &[("http_timeout_ms", "700"), DENY_LONG];
 
-/// Logins and ACL checks while the API misbehaves, and the same ones when it is healthy again.
-fn expect_failures(broker: &Broker, fail: impl Fn(), heal: impl Fn(), line: &str) {
-    heal();
+/// Logins and ACL checks while the API answers every question in this way, and the same ones when it
+/// is healthy again. `lines` are what the log may say of it.
+pub fn expect_failure(
+    version: Version,
+    api: &AuthServer,
+    more: &[(&str, &str)],
+    bad: fn() -> Reply,
+    lines: &[&str],
+) {
+    let broker = broker_with(version, api, more);
+    let operator = operator(&broker);
     let clients = Protocol::BOTH.map(|protocol| {
-        let client = logged_in(broker, protocol, &format!("early-{protocol:?}"));
+        let client = logged_in(&broker, protocol, &format!("early-{protocol:?}"));
         (protocol, client)
     });
-    fail();
+    let before = requests(&operator);
+    api.set_handler(move |_| bad());
     for (protocol, client) in &clients {
-        log_in(broker, *protocol, &format!("late-{protocol:?}")).expect_closed();
+        log_in(&broker, *protocol, &format!("late-{protocol:?}")).expect_closed();
         let refusal = client.subscribe("t").expect_refused();
         assert_eq!(refusal, subscribe_refusal(*protocol));
         assert!(client.is_connected());
     }
     assert!(!may_publish(&clients[1].1, "t"));
-    broker.wait_for_log(&format!(" failed: {line}"));
-    heal();
+    broker
+        .wait_for_any_log(&lines.iter().map(|line| format!(" failed: {line}")).collect::<Vec<_>>());
+    assert_eq!(requests(&operator), (before.0, before.1 + 5), "requests answered, and failed");
+    api.set_handler(|_| Reply::status(200));
     for (protocol, client) in &clients {
         let late = format!("late-{protocol:?}");
-        eventually("the login", || log_in(broker, *protocol, &late).is_accepted());
+        eventually("the login", || log_in(&broker, *protocol, &late).is_accepted());
         let granted = || matches!(client.subscribe("t"), Subscription::Granted(_));
         eventually("the subscription", granted);
     }
     eventually("the publish", || may_publish(&clients[1].1, "t"));
 }
 
-/// The same for an API that answers every question in this way.
-fn expect_failure(version: Version, more: &[(&str, &str)], bad: fn() -> Reply, line: &str) {
-    let api = AuthServer::start();
-    let broker = broker_with(version, &api, more);
-    let fail = || api.set_handler(move |_| bad());
-    let heal = || api.set_handler(|_| Reply::status(200));
-    expect_failures(&broker, fail, heal, line);
+/// How many requests were answered, and how many failed.
+fn requests(operator: &Client) -> (u64, u64) {
+    let status = command(operator, json!([{"command": "getStatus"}])).remove(0);
+    let requests = &status["data"]["requests"];
+    let failed = requests["failed"].as_object().unwrap().values().map(|n| n.as_u64().unwrap());
+    (requests["answered"].as_u64().unwrap(), failed.sum())
 }
 
-fn head_of_200(rest: &str) -> Vec<u8> {
+/// The same in the clear, with a single line.
+fn expect(version: Version, more: &[(&str, &str)], bad: fn() -> Reply, line: &str) {
+    expect_failure(version, &AuthServer::start(), more, bad, &[line]);
+}
+
+pub fn head_of_200(rest: &str) -> Vec<u8> {
     format!("HTTP/1.1 200 OK\r\n{rest}").into_bytes()
 }
 
@@ -102,11 +119,11 @@ on_every_broker! {
     }
 
     fn an_api_that_never_answers(version) {
-        expect_failure(version, SHORT, Reply::never, "timed out");
+        expect(version, SHORT, Reply::never, "timed out");
     }
 
     fn an_answer_whose_head_drips(version) {
-        expect_failure(version, SHORT, || Reply::status(200).drip(DRIP), "timed out");
+        expect(version, SHORT, || Reply::status(200).drip(DRIP), "timed out");
     }
 
     fn an_answer_whose_body_drips(version) {
@@ -114,62 +131,62 @@ on_every_broker! {
             let size = "Content-Length: 1000\r\n\r\n";
             Reply::raw([head_of_200(size), vec![b' '; 10]].concat())
         };
-        expect_failure(version, SHORT, bad, "timed out");
+        expect(version, SHORT, bad, "timed out");
     }
 
     fn a_connection_closed_without_an_answer(version) {
-        expect_failure(version, &[DENY_LONG], Reply::close, "connection lost");
+        expect(version, &[DENY_LONG], Reply::close, "connection lost");
     }
 
     fn a_connection_reset_without_an_answer(version) {
-        expect_failure(version, &[DENY_LONG], Reply::reset, "connection lost");
+        expect(version, &[DENY_LONG], Reply::reset, "connection lost");
     }
 
     fn something_that_does_not_speak_http(version) {
         let bad = || Reply::raw("220 mail.example ESMTP Postfix\r\n");
-        expect_failure(version, &[DENY_LONG], bad, "broken answer (");
+        expect(version, &[DENY_LONG], bad, "broken answer (");
     }
 
     fn a_status_line_without_a_status(version) {
         let bad = || Reply::raw("HTTP/1.1 twohundred OK\r\n\r\n");
-        expect_failure(version, &[DENY_LONG], bad, "broken answer (");
+        expect(version, &[DENY_LONG], bad, "broken answer (");
     }
 
     fn a_body_that_breaks_off(version) {
         let bad = || Reply::raw_then_close(head_of_200("Content-Length: 100\r\n\r\n{\"res"));
-        expect_failure(version, &[DENY_LONG], bad, "broken answer (the body breaks off)");
+        expect(version, &[DENY_LONG], bad, "broken answer (the body breaks off)");
     }
 
     fn a_chunked_body_that_breaks_off(version) {
         let bad = || {
             Reply::raw_then_close(head_of_200("Transfer-Encoding: chunked\r\n\r\n9\r\nhalf"))
         };
-        expect_failure(version, &[DENY_LONG], bad, "broken answer (");
+        expect(version, &[DENY_LONG], bad, "broken answer (");
     }
 
     fn a_chunk_size_that_is_no_number(version) {
         let bad = || Reply::raw(head_of_200("Transfer-Encoding: chunked\r\n\r\nxyz\r\n"));
-        expect_failure(version, &[DENY_LONG], bad, "broken answer (");
+        expect(version, &[DENY_LONG], bad, "broken answer (");
     }
 
     fn a_length_that_is_no_number(version) {
         let bad = || Reply::raw_then_close(head_of_200("Content-Length: many\r\n\r\n"));
-        expect_failure(version, &[DENY_LONG], bad, "broken answer (");
+        expect(version, &[DENY_LONG], bad, "broken answer (");
     }
 
     fn a_head_that_breaks_off(version) {
         let bad = || Reply::raw_then_close(head_of_200("Content-Le"));
-        expect_failure(version, &[DENY_LONG], bad, "connection lost");
+        expect(version, &[DENY_LONG], bad, "connection lost");
     }
 
     fn a_header_block_of_a_megabyte(version) {
         let bad = || Reply::status(200).header("X-Filler", &"x".repeat(1 << 20));
-        expect_failure(version, &[DENY_LONG], bad, "broken answer (");
+        expect(version, &[DENY_LONG], bad, "broken answer (");
     }
 
     fn ten_thousand_headers(version) {
         let bad = || Reply::raw(head_of_200(&("X-Filler: x\r\n".repeat(10_000) + "\r\n")));
-        expect_failure(version, &[DENY_LONG], bad, "broken answer (");
+        expect(version, &[DENY_LONG], bad, "broken answer (");
     }
 
     fn a_failed_delivery_check_keeps_publisher_and_subscriber(version) {

@@ -10,7 +10,7 @@ use crate::support::{broker_with, log_in, logged_in, may_publish};
 const MIB: u64 = 1 << 20;
 
 /// The most memory that the broker ever had, in bytes.
-fn peak_memory(broker: &Broker) -> u64 {
+pub fn peak_memory(broker: &Broker) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", broker.pid())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() * 1024

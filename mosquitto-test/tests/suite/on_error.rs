@@ -4,7 +4,7 @@
 use mosquitto_test::prelude::*;
 
 use crate::support::{
-    EVERY_QUESTION, ROUTES, broker_on_port, broker_with, log_in, logged_in, may_publish,
+    EVERY_QUESTION, PASSWORD, ROUTES, broker_on_port, broker_with, log_in, logged_in, may_publish,
 };
 
 const DEFER: (&str, &str) = ("on_error", "defer");
@@ -14,7 +14,7 @@ const WARNING: &str = "on_error allow: while the API fails, everyone may log in 
 /// A broker with files of its own to defer to: `ann` may log in, and use `hers/#`.
 fn deferring(version: Version, api: &AuthServer) -> Broker {
     Broker::config(version)
-        .password_file(&[("ann", "secret"), ("bob", "another")])
+        .password_file(&[("ann", PASSWORD), ("bob", "another")])
         .acl_file("user ann\ntopic readwrite hers/#\n")
         .plugin(api.options([&ROUTES, &EVERY_QUESTION[..], &[DEFER]].concat()))
         .start()
@@ -24,7 +24,7 @@ on_every_broker! {
     fn deny_is_the_default_whatever_files_the_broker_has(version) {
         let api = AuthServer::answering(|_| Reply::status(503));
         let broker = Broker::config(version)
-            .password_file(&[("ann", "secret")])
+            .password_file(&[("ann", PASSWORD)])
             .plugin(api.options(ROUTES))
             .start();
         for protocol in Protocol::BOTH {

@@ -10,8 +10,8 @@ use mosquitto_test::prelude::*;
 use serde_json::json;
 
 use crate::support::{
-    ROUTES, certificate_listener, eventually, granting, log_in, logged_in, may_publish, rules,
-    saying, with_certificate,
+    PASSWORD, ROUTES, certificate_listener, eventually, granting, log_in, logged_in, may_publish,
+    rules, saying, with_certificate,
 };
 
 fn unix_time() -> u64 {
@@ -300,7 +300,7 @@ on_every_broker! {
             _ => Reply::status(403),
         });
         let routes = [("http_superuser_route", "/superuser"), ROUTES[1], ("cache_ttl", "0")];
-        let config = Broker::config(version).password_file(&[("ann", "secret")]);
+        let config = Broker::config(version).password_file(&[("ann", PASSWORD)]);
         let broker = config.plugin(api.options(routes)).start();
         for session in 1..=8 {
             let now = session % 2 == 0;

@@ -3,6 +3,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use mosquitto_test::broker::secrets::leak;
 use mosquitto_test::prelude::*;
 
 use crate::support::{ROUTES, may_publish};
@@ -16,33 +17,6 @@ const OPTIONS: [(&str, &str); 5] = [
     ROUTES[0],
     ROUTES[1],
 ];
-
-/// The text and what it looks like in other writings; one of them in the log is a leak.
-fn disguises(secret: &str) -> Vec<String> {
-    let bytes = secret.as_bytes();
-    let hex = |pattern: fn(&u8) -> String| bytes.iter().map(pattern).collect::<String>();
-    let decimal: Vec<_> = bytes.iter().map(u8::to_string).collect();
-    let mut all = vec![
-        secret.to_owned(),
-        secret.chars().rev().collect(),
-        hex(|byte| format!("{byte:02x}")),
-        hex(|byte| format!("{byte:02X}")),
-        hex(|byte| format!("{byte:02x} ")).trim_end().to_owned(),
-        decimal.join(", "),
-    ];
-    // Base64 of something longer that holds the secret: it may begin at each place of a group.
-    for before in 0..3 {
-        let text = BASE64.encode([&b"\0\0"[..before], bytes].concat());
-        all.push(text[4..text.len() - 4].to_owned());
-    }
-    all
-}
-
-/// The first bit of the secret in any writing that the log holds; parts of it count as well.
-fn leak(log: &str, secret: &str) -> Option<String> {
-    let parts = [secret, &secret[..12], &secret[secret.len() - 12..]];
-    parts.iter().flat_map(|part| disguises(part)).find(|text| log.contains(text.as_str()))
-}
 
 /// Nothing secret was logged up to now, by a plugin that logs in all detail.
 fn expect_silence(broker: &Broker) {
@@ -185,6 +159,26 @@ on_every_broker! {
         let log = broker.log();
         assert!(log.contains("terminating"));
         assert_eq!((leak(&log, PASSWORD), leak(&log, HEADER)), (None, None));
+    }
+}
+
+/// The log of a broker that somebody had told a secret, as its end finds it.
+fn end_of_a_broker_that_shows(shown: &str) -> std::thread::Result<()> {
+    let shown = shown.to_owned();
+    std::thread::spawn(move || {
+        let api = AuthServer::start();
+        let broker = Broker::config(Version::V2_1_2).plugin(api.options(OPTIONS)).start();
+        // A client's identifier is in the log, and here it is more than that.
+        broker.client(&shown).credentials("ann", PASSWORD).connect().expect_accepted();
+    })
+    .join()
+}
+
+#[test]
+fn every_brokers_log_is_looked_through_at_its_end() {
+    assert!(end_of_a_broker_that_shows("nothing").is_ok());
+    for shown in [PASSWORD, HEADER, &PASSWORD[..13], "{\"password\":\"x\"}"] {
+        assert!(end_of_a_broker_that_shows(shown).is_err(), "{shown}");
     }
 }
 

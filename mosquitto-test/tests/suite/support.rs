@@ -4,7 +4,7 @@ use std::process::Output;
 use std::time::Instant;
 
 use mosquitto_test::prelude::*;
-use mosquitto_test::watch::PATIENCE;
+use mosquitto_test::watch::{PATIENCE, patience};
 use serde_json::{Value, json};
 
 /// Both routes, so that a client can log in before its ACL checks are looked at.
@@ -32,9 +32,12 @@ pub fn broker_on_port(version: Version, port: u16, more: &[(&str, &str)]) -> Bro
     Broker::config(version).plugin([&place, &ROUTES[..], &EVERY_QUESTION, more].concat()).start()
 }
 
+/// The password of [`log_in`]. No broker's log may show it: [`mosquitto_test::broker::secrets`].
+pub const PASSWORD: &str = "canary-of-the-suite-7Qx2";
+
 /// Logs in; the client's identifier is the user's name.
 pub fn log_in(broker: &Broker, protocol: Protocol, user: &str) -> Login {
-    broker.client(user).protocol(protocol).credentials(user, "secret").connect()
+    broker.client(user).protocol(protocol).credentials(user, PASSWORD).connect()
 }
 
 /// A broker in which `user` is logged in by an API that is healthy then. Handlers set later decide
@@ -70,7 +73,7 @@ pub fn wait_for_failure(broker: &Broker, why: &str, about: &str) {
 pub fn eventually(what: &str, mut works: impl FnMut() -> bool) {
     let started = Instant::now();
     while !works() {
-        assert!(started.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
+        assert!(started.elapsed() < patience(), "{what}: not within {PATIENCE:?}");
     }
 }
 

@@ -2,40 +2,38 @@
 
 #![forbid(unsafe_code)]
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use zeroize::Zeroizing;
 
+use super::base64;
 use crate::field::{Field, Value};
 use crate::form::escaped;
 use crate::question::{About, Password, Question};
+use crate::secret::Draft;
 
 /// These fields in this order. What the broker does not know is empty.
-pub fn fields(question: &Question<'_>, fields: &[Field], body: &mut Vec<u8>) {
+pub fn fields(question: &Question<'_>, fields: &[Field], body: &mut Draft) {
     for (index, field) in fields.iter().enumerate() {
         if index > 0 {
-            body.push(b'&');
+            body.push(b"&");
         }
-        body.extend_from_slice(field.name().as_bytes());
-        body.push(b'=');
+        body.push(field.name().as_bytes());
+        body.push(b"=");
         match field.value(question) {
             Value::Text(text) => escape(text.as_bytes(), "+", body),
-            Value::Base64(bytes) => escape(BASE64.encode(bytes).as_bytes(), "+", body),
-            Value::Number(number) => body.extend_from_slice(number.to_string().as_bytes()),
-            Value::Flag(flag) => body.extend_from_slice(flag.to_string().as_bytes()),
+            Value::Base64(bytes) => escape(base64(bytes).as_bytes(), "+", body),
+            Value::Number(number) => body.push(number.to_string().as_bytes()),
+            Value::Flag(flag) => body.push(flag.to_string().as_bytes()),
             Value::Absent => {}
         }
     }
 }
 
 /// The one form that mosquitto-auth-plug sends, whatever it asks: all keys are always there.
-pub fn of_auth_plug(question: &Question<'_>, body: &mut Vec<u8>) {
-    let (mut password, mut topic, mut acc, mut clientid) = (Vec::new(), "", -1, "");
+pub fn of_auth_plug(question: &Question<'_>, body: &mut Draft) {
+    let (mut password, mut topic, mut acc, mut clientid) = (Zeroizing::default(), "", -1, "");
     match question.about {
-        About::Login { password: Password::Text(text) } => password = text.as_bytes().to_vec(),
-        About::Login { password: Password::Base64(bytes) } => {
-            password = BASE64.encode(bytes).into_bytes();
-        }
+        About::Login { password: Password::Text(text) } => password = Zeroizing::new(text.into()),
+        About::Login { password: Password::Base64(bytes) } => password = base64(bytes),
         About::Superuser => {}
         About::Access(action) => {
             topic = action.topic;
@@ -43,22 +41,21 @@ pub fn of_auth_plug(question: &Question<'_>, body: &mut Vec<u8>) {
             clientid = question.client.id();
         }
     }
-    let password = Zeroizing::new(password);
     for (key, value) in [
         ("username=", question.username.as_bytes()),
-        ("&password=", &password),
+        ("&password=", password.as_bytes()),
         ("&topic=", topic.as_bytes()),
         ("&acc=", acc.to_string().as_bytes()),
         ("&clientid=", clientid.as_bytes()),
     ] {
-        body.extend_from_slice(key.as_bytes());
+        body.push(key.as_bytes());
         // The acc of what is no access is -1, and a hyphen is never escaped.
         escape(value, "%20", body);
     }
 }
 
-fn escape(bytes: &[u8], blank: &str, body: &mut Vec<u8>) {
-    body.extend_from_slice(Zeroizing::new(escaped(bytes, blank)).as_bytes());
+fn escape(bytes: &[u8], blank: &str, body: &mut Draft) {
+    body.push(Zeroizing::new(escaped(bytes, blank)).as_bytes());
 }
 
 #[cfg(test)]
@@ -69,11 +66,11 @@ mod tests {
 
     const LOGIN: About<'_> = About::Login { password: Password::Text("p&w =+%é/~*") };
 
-    fn sent(about: About<'_>, write: impl Fn(&Question<'_>, &mut Vec<u8>)) -> String {
+    fn sent(about: About<'_>, write: impl Fn(&Question<'_>, &mut Draft)) -> String {
         let client = FakeClient { id: "c 1".into(), ..FakeClient::default() };
-        let mut body = Vec::new();
+        let mut body = Draft::default();
         write(&Question { client: &client, username: "a\"b", about }, &mut body);
-        String::from_utf8(body).unwrap()
+        String::from_utf8(body.finish().expose().to_vec()).unwrap()
     }
 
     #[test]

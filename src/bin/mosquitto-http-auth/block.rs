@@ -133,12 +133,15 @@ pub fn start(block: &conf::Plugin, how: Start) -> Result<Started, Vec<Remark>> {
     if how.talkative {
         used.log_level = used.log_level.max(LevelFilter::Warn);
     }
+    // The address is the broker's, which may be running.
+    used.metrics_listen = None;
     let abilities = Abilities {
         delays_logins: false,
         tells_reasons: false,
         spawn,
         ring: Arc::new(|| {}),
         observer: how.observer,
+        claim_topics: || true,
     };
     let plugin = Plugin::start(used, Arc::new(SystemClock), abilities).map_err(remarks)?;
     let lines = lines(&plugin);
@@ -167,5 +170,6 @@ impl Broker for Log {
     fn finish_login(&self, _: &str, _: bool) {}
     fn close_by_username(&self, _: &str) {}
     fn publish_to(&self, _: &str, _: &str, _: &str) {}
+    fn publish_retained(&self, _: &str, _: &str) {}
     fn disconnect(&self, _: &str) {}
 }

@@ -112,7 +112,7 @@ impl Judged {
             Ground::TooManyFailures => "login_failures_max was reached".to_owned(),
             Ground::SpecialChars => format!(
                 "the username or the client identifier has one of {} in it",
-                config.special_chars.iter().map(char::to_string).collect::<Vec<_>>().join(" ")
+                config.special_chars.iter().map(String::from).collect::<Vec<_>>().join(" ")
             ),
             Ground::Superuser => "the answer to the login says that it is a superuser".to_owned(),
             Ground::Rule(position) => {

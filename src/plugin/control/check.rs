@@ -80,7 +80,7 @@ impl Plugin {
             return Finding::Decided(decision, by);
         }
         let superuser = self.has_route(Kind::Superuser) && who.standing.is_superuser.is_none();
-        let rules = who.standing.terms.as_ref().and_then(|terms| terms.rules.as_ref());
+        let rules = who.standing.rules.as_ref();
         let denied_by_rule = self.ruling_in_words(who, action).is_some();
         let access = self.has_route(Kind::Access) && !denied_by_rule;
         let without = if rules.is_some() { Decision::Deny } else { Decision::Defer };
@@ -92,7 +92,7 @@ impl Plugin {
     }
 
     fn ruling_in_words(&self, who: Who<'_>, action: Action<'_>) -> Option<String> {
-        let rules = who.standing.terms.as_ref()?.rules.as_ref()?;
+        let rules = who.standing.rules.as_ref()?;
         let names = crate::rules::Names { username: who.username, client_id: who.client.id() };
         rules.describe(rules.judge(&action, names)?.position)
     }

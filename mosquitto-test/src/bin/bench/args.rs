@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use mosquitto_test::broker::Version;
 
-const USAGE: &str = "usage: bench [stall|storm|fan-out|outage|idle|sighup|rules|all]... \
+const USAGE: &str = "usage: bench [stall|storm|fan-out|outage|idle|sighup|rules|watched|all]... \
                      [--broker VERSION]... [--quick] [--seconds N] [--api-ms N] \
-                     [--out DIR]";
+                     [--metrics ADDRESS:PORT] [--out DIR]";
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Scenario {
@@ -18,9 +18,11 @@ pub enum Scenario {
     Idle,
     Sighup,
     Rules,
+    Watched,
 }
 
 impl Scenario {
+    /// Those that measure something.
     const ALL: [Scenario; 7] = [
         Scenario::Stall,
         Scenario::Storm,
@@ -40,6 +42,7 @@ impl Scenario {
             Scenario::Idle => "idle",
             Scenario::Sighup => "sighup",
             Scenario::Rules => "rules",
+            Scenario::Watched => "watched",
         }
     }
 }
@@ -54,6 +57,8 @@ pub struct Args {
     seconds: Option<u64>,
     /// How long the API takes in `stall`; without the mode that would then take forever.
     pub api_ms: Option<u64>,
+    /// Where the plugin serves its metrics in `watched`.
+    pub metrics: Option<String>,
 }
 
 impl Args {
@@ -65,6 +70,7 @@ impl Args {
             quick: false,
             seconds: None,
             api_ms: None,
+            metrics: None,
         };
         while let Some(arg) = given.next() {
             let mut value = || given.next().ok_or_else(|| format!("{arg} needs a value; {USAGE}"));
@@ -73,6 +79,7 @@ impl Args {
                 "--quick" => args.quick = true,
                 "--broker" => args.versions.push(version(&value()?)?),
                 "--seconds" => args.seconds = Some(number(&value()?)?),
+                "--metrics" => args.metrics = Some(value()?),
                 "--api-ms" => args.api_ms = Some(number(&value()?)?),
                 "all" => args.scenarios.extend(Scenario::ALL),
                 name => args.scenarios.push(scenario(name)?),
@@ -132,6 +139,7 @@ fn version(name: &str) -> Result<Version, String> {
 }
 
 fn scenario(name: &str) -> Result<Scenario, String> {
-    let found = Scenario::ALL.into_iter().find(|scenario| scenario.name() == name);
+    let mut known = Scenario::ALL.into_iter().chain([Scenario::Watched]);
+    let found = known.find(|scenario| scenario.name() == name);
     found.ok_or_else(|| format!("{name:?} is unknown; {USAGE}"))
 }

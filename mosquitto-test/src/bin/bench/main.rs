@@ -34,6 +34,7 @@ mod stall;
 mod stats;
 mod storm;
 mod traffic;
+mod watched;
 
 use std::process::ExitCode;
 
@@ -71,5 +72,6 @@ fn run(scenario: Scenario, args: &Args) -> Section {
         Scenario::Idle => idle::run(args),
         Scenario::Sighup => sighup::run(args),
         Scenario::Rules => rules::run(args),
+        Scenario::Watched => watched::run(args),
     }
 }

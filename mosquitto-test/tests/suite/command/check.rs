@@ -270,7 +270,7 @@ fn what_looks_wrong_beside_the_options_is_a_hint() {
         assert!(said.contains(expected), "{expected}: {said}");
         assert!(!report.to_string().contains("s3cret"));
     }
-    let nothing = check(&format!("allow_anonymous false\n{}{VALID}", plugin()), 0);
+    let nothing = check(&format!("user root\nallow_anonymous false\n{}{VALID}", plugin()), 0);
     assert_eq!(hints(&nothing), "", "an ordinary configuration");
 }
 

@@ -11,6 +11,15 @@ fn conf(api: &AuthServer, ca_file: &str, more: &[(&str, &str)]) -> Conf {
     Conf::of(api, &[&https, more].concat())
 }
 
+/// What a reader sees of an API whose certificate is accepted; its authority lives as long.
+pub fn printed() -> (Certs, String) {
+    let certs = Certs::new();
+    let api = AuthServer::start_tls(&certs);
+    let conf = conf(&api, certs.ca_file().to_str().unwrap(), &[]);
+    let printed = conf.run("login", &["-u", "ann", "-P", "-"], "right").stdout;
+    (certs, printed)
+}
+
 fn login(conf: &Conf, status: i32) -> Value {
     conf.json("login", &["-u", "ann", "-P", "-"], "right", status)
 }
@@ -34,11 +43,6 @@ fn a_private_authority_vouches_for_the_api() {
     let attempt = &report["questions"][0]["exchanges"][0]["attempts"][0];
     assert!(attempt["tls_ms"].as_f64().unwrap() > 0.0, "{attempt}");
     assert_eq!(api.requests().len(), 1, "nothing is asked twice");
-    let text = conf.run("login", &["-u", "ann", "-P", "-"], "right").stdout;
-    assert!(
-        text.contains("  certificate: CN=mosquitto-test server, issued by CN=mosquitto"),
-        "{text}"
-    );
 }
 
 #[test]

@@ -1,0 +1,199 @@
+//! A broker under mixed traffic for as long as wanted, with every decision judged.
+//!
+//! Clients log in rightly and wrongly, publish, subscribe and receive, while the API restarts and
+//! fails, rights change and the broker is told to read its configuration again. The [`oracle`]
+//! knows what the API would have said at every moment of the run, and when it could be asked; each
+//! thing that a client sees is held against that. Meanwhile the broker's memory, descriptors and
+//! threads are watched.
+
+mod api;
+mod client;
+mod crowd;
+mod oracle;
+mod policy;
+mod usage;
+mod wire;
+
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio::task::LocalSet;
+
+use crate::broker::{Broker, Version};
+use crowd::Crowd;
+use oracle::Oracle;
+use usage::{Usage, Watch};
+
+/// What a run is to be.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    pub version: Version,
+    /// How long it lasts once every client is in.
+    pub time: Duration,
+    /// Clients that stay.
+    pub clients: usize,
+    /// What they do in a second, all together.
+    pub rate: f64,
+}
+
+/// What came of a run.
+pub struct Report {
+    pub plan: Plan,
+    pub counts: oracle::Counts,
+    /// How long it took until every client was in.
+    pub entry: Duration,
+    pub requests: u64,
+    pub outages: usize,
+    pub reloads: usize,
+    pub usage: Usage,
+}
+
+/// How often something happens: the API goes away for a while, rights change, a SIGHUP comes.
+struct Rhythm {
+    outage: Duration,
+    outage_lasts: Duration,
+    change: Duration,
+    reload: Duration,
+}
+
+impl Rhythm {
+    /// Short runs have as many events as fit; long ones are mostly undisturbed.
+    fn of(time: Duration) -> Rhythm {
+        let long = time > Duration::from_secs(300);
+        let seconds = |short, other| Duration::from_secs(if long { other } else { short });
+        Rhythm {
+            outage: seconds(20, 60),
+            outage_lasts: Duration::from_secs(2),
+            change: seconds(11, 23),
+            reload: seconds(7, 41),
+        }
+    }
+}
+
+/// Runs a broker as planned. The report says whether anything was wrong.
+pub fn run(plan: Plan) -> Report {
+    let oracle = Arc::new(Oracle::default());
+    let api = Arc::new(api::SoakApi::start(&oracle));
+    let broker = api::broker(&plan, &api);
+    let threads_at_rest = broker.threads();
+    let (stop, stopping) = watch::channel(false);
+    let (entered, all_in) = std::sync::mpsc::channel();
+    let (judge, port) = (oracle.clone(), broker.port());
+    let clients = thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let local = LocalSet::new();
+        let crowd = Rc::new(Crowd::new(plan, port, judge, entered));
+        local.block_on(&runtime, crowd.live(stopping));
+    });
+    let began = Instant::now();
+    // Broken, if the clients' thread has panicked.
+    all_in.recv().expect("every client came in");
+    let entry = began.elapsed();
+    let mut watch = Watch::new(&broker, plan.time, threads_at_rest);
+    let (outages, reloads) = disturb(&plan, &broker, &api, &oracle, &mut watch);
+    stop.send_replace(true);
+    clients.join().expect("no client panicked");
+    if let Some(file) = std::env::var_os("SOAK_LOG") {
+        std::fs::write(file, broker.log()).unwrap();
+    }
+    Report {
+        plan,
+        counts: oracle.counts(),
+        entry,
+        requests: api.requests(),
+        outages,
+        reloads,
+        usage: watch.usage(),
+    }
+}
+
+/// Lets the time pass, with what disturbs: how often the API went away, and SIGHUP came.
+fn disturb(
+    plan: &Plan,
+    broker: &Broker,
+    api: &api::SoakApi,
+    oracle: &Oracle,
+    watch: &mut Watch,
+) -> (usize, usize) {
+    const LOOK: Duration = Duration::from_millis(250);
+    let rhythm = Rhythm::of(plan.time);
+    let began = Instant::now();
+    let (mut outages, mut reloads, mut changes) = (0, 0, 0);
+    let mut back_at = None;
+    while began.elapsed() < plan.time {
+        thread::sleep(LOOK);
+        let now = began.elapsed();
+        watch.look(broker, now);
+        let is_due = |every: Duration, done: usize| {
+            now >= every.mul_f64(done as f64 + 0.5) && now + Duration::from_secs(1) < plan.time
+        };
+        match back_at {
+            None if is_due(rhythm.outage, outages) => {
+                oracle.outage_begins();
+                // Now nobody is there, now there is nothing but errors.
+                if outages % 2 == 0 {
+                    api.stop()
+                } else {
+                    api.fail()
+                }
+                back_at = Some(now + rhythm.outage_lasts);
+                outages += 1;
+            }
+            Some(at) if now >= at => {
+                api.recover();
+                oracle.outage_ends();
+                back_at = None;
+            }
+            _ => {}
+        }
+        if is_due(rhythm.change, changes) {
+            oracle.change_rights();
+            changes += 1;
+        }
+        if is_due(rhythm.reload, reloads) {
+            oracle.reload();
+            broker.signal(libc::SIGHUP);
+            reloads += 1;
+        }
+        api.forget_requests();
+    }
+    if back_at.is_some() {
+        api.recover();
+        oracle.outage_ends();
+    }
+    (outages, reloads)
+}
+
+impl Report {
+    /// Whether nothing was wrong and nothing grew; if not, what.
+    pub fn verdict(&self) -> Result<(), String> {
+        let mut faults = self.counts.wrong.clone();
+        faults.extend(self.usage.faults());
+        if faults.is_empty() { Ok(()) } else { Err(faults.join("\n")) }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Report { plan, counts, .. } = self;
+        writeln!(
+            f,
+            "Mosquitto {}, {} clients for {} s (all were in after {:.1} s)",
+            plan.version.name(),
+            plan.clients,
+            plan.time.as_secs(),
+            self.entry.as_secs_f64()
+        )?;
+        writeln!(
+            f,
+            "  disturbed by {} outages of the API and {} SIGHUPs; the API got {} requests",
+            self.outages, self.reloads, self.requests
+        )?;
+        writeln!(f, "{counts}")?;
+        write!(f, "{}", self.usage)
+    }
+}

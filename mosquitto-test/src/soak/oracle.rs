@@ -1,0 +1,328 @@
+//! What every decision of a run should have been.
+//!
+//! The oracle records when rights changed and when the API could not be asked. A decision is known
+//! by when a client asked and when it was told. In between, or for as long before as an answer may
+//! be cached, the API said what it says; where that changed meanwhile, both are right.
+
+use std::fmt;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use super::policy::{self, Access, Right};
+
+/// How long answers live; the broker is told so.
+pub const CACHE_TTL: Duration = Duration::from_secs(5);
+
+/// How long after an outage the plugin may still take the API for failed. It looks every half
+/// second.
+pub const RECOVERY: Duration = Duration::from_secs(5);
+
+/// How many faults are described; the others are counted.
+const DESCRIBED: usize = 100;
+
+/// The time between a client's question and what it was told.
+#[derive(Clone, Copy, Debug)]
+pub struct Span {
+    pub asked: Instant,
+    pub told: Instant,
+}
+
+impl Span {
+    pub fn since(asked: Instant) -> Span {
+        Span { asked, told: Instant::now() }
+    }
+}
+
+/// What a client was told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Told {
+    Yes,
+    No,
+    /// A login that was closed without a word.
+    Nothing,
+}
+
+/// What is held against the oracle.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    Login,
+    Publish,
+    Subscribe,
+    Delivery,
+}
+
+pub struct Oracle {
+    began: Instant,
+    /// When the rights that come and go did; they begin absent.
+    changes: Mutex<Vec<Instant>>,
+    outages: Mutex<Vec<(Instant, Option<Instant>)>>,
+    reloads: Mutex<Vec<Instant>>,
+    /// How much too late the clients' own thread came to something, in ms.
+    late: AtomicU64,
+    judged: [[AtomicU64; 3]; 4],
+    /// Decisions at which the API may have been out of reach, which excuses refusals.
+    excused: AtomicU64,
+    faults: AtomicU64,
+    described: Mutex<Vec<String>>,
+}
+
+/// What was judged in a run.
+#[derive(Clone, Debug)]
+pub struct Counts {
+    /// For each [`Kind`]: told yes, no, nothing.
+    pub judged: [[u64; 3]; 4],
+    pub excused: u64,
+    pub late: Duration,
+    pub faults: u64,
+    /// What was wrong; as much of it as is worth reading.
+    pub wrong: Vec<String>,
+}
+
+impl Default for Oracle {
+    fn default() -> Oracle {
+        Oracle {
+            began: Instant::now(),
+            changes: Mutex::default(),
+            outages: Mutex::default(),
+            reloads: Mutex::default(),
+            late: AtomicU64::new(0),
+            judged: Default::default(),
+            excused: AtomicU64::new(0),
+            faults: AtomicU64::new(0),
+            described: Mutex::default(),
+        }
+    }
+}
+
+impl Oracle {
+    pub fn change_rights(&self) {
+        let mut changes = self.changes.lock().unwrap();
+        changes.push(Instant::now());
+    }
+
+    pub fn outage_begins(&self) {
+        self.outages.lock().unwrap().push((Instant::now(), None));
+    }
+
+    pub fn outage_ends(&self) {
+        let mut outages = self.outages.lock().unwrap();
+        outages.last_mut().expect("an outage began").1 = Some(Instant::now());
+    }
+
+    /// A SIGHUP is sent.
+    pub fn reload(&self) {
+        self.reloads.lock().unwrap().push(Instant::now());
+    }
+
+    /// Whether a login may have come between a SIGHUP and the broker's next tick. The plugin cannot
+    /// tell it from the broker's question about a session then, and has it come again.
+    fn met_a_reload(&self, span: Span) -> bool {
+        let reloads = self.reloads.lock().unwrap();
+        reloads.iter().any(|at| span.told >= *at && span.asked <= *at + RECOVERY)
+    }
+
+    /// The clients' thread was busy, or not given a processor, for this long.
+    pub fn late(&self, by: Duration) {
+        let by = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
+        self.late.fetch_max(by, Ordering::Relaxed);
+    }
+
+    /// What the API says at this moment.
+    pub fn now(&self, right: Right) -> bool {
+        match right {
+            Right::Yes => true,
+            Right::No => false,
+            Right::AtTimes => self.changes.lock().unwrap().len() % 2 == 1,
+        }
+    }
+
+    /// What was right then; none where either was.
+    fn right(&self, right: Right, span: Span) -> Option<bool> {
+        match right {
+            Right::Yes => Some(true),
+            Right::No => Some(false),
+            Right::AtTimes => {
+                let changes = self.changes.lock().unwrap();
+                let until = |limit| changes.iter().filter(|at| **at <= limit).count();
+                let earliest = span.asked.checked_sub(CACHE_TTL).unwrap_or(span.asked);
+                let (before, after) = (until(earliest), until(span.told));
+                (before == after).then_some(after % 2 == 1)
+            }
+        }
+    }
+
+    /// Whether the plugin may have found the API out of reach then.
+    pub fn is_excused(&self, span: Span) -> bool {
+        self.outages.lock().unwrap().iter().any(|(began, ended)| {
+            span.told >= *began && ended.is_none_or(|ended| span.asked <= ended + RECOVERY)
+        })
+    }
+
+    /// Judges what a client was told; `about` describes it.
+    pub fn judge(
+        &self,
+        kind: Kind,
+        right: Right,
+        span: Span,
+        told: Told,
+        about: impl FnOnce() -> String,
+    ) {
+        self.judged[kind as usize][told as usize].fetch_add(1, Ordering::Relaxed);
+        let excused = self.is_excused(span);
+        let right = self.right(right, span);
+        let is_wrong = match (told, right) {
+            (Told::Yes, Some(false)) => true,
+            // Nobody is denied a login for want of an answer, and everything else is.
+            (Told::No, Some(true)) => kind == Kind::Login || !excused,
+            (Told::Nothing, _) => !excused && !self.met_a_reload(span),
+            _ => false,
+        };
+        self.excused.fetch_add(u64::from(excused), Ordering::Relaxed);
+        if is_wrong {
+            let about = about();
+            self.wrong(format!(
+                "{kind:?} of {about}: told {told:?} where {right:?} is right, after {:?}",
+                span.told - span.asked
+            ));
+        }
+    }
+
+    /// Judges a login.
+    pub fn judge_login(&self, username: &str, password: &str, span: Span, told: Told) {
+        let right = policy::may_log_in(username, password);
+        self.judge(Kind::Login, right, span, told, || format!("{username} with {password:?}"));
+    }
+
+    /// Judges a publish or a subscription.
+    pub fn judge_access(&self, number: usize, access: Access, topic: &str, span: Span, told: Told) {
+        let kind = if access == Access::Write { Kind::Publish } else { Kind::Subscribe };
+        let right = policy::may(number, access, topic);
+        self.judge(kind, right, span, told, || format!("u{number}, {access:?} {topic}"));
+    }
+
+    /// Whether this was allowed for certain, so that something must follow.
+    pub fn is_certain(&self, right: Right, span: Span) -> bool {
+        self.right(right, span) == Some(true) && !self.is_excused(span)
+    }
+
+    /// Notes that something was wrong.
+    pub fn wrong(&self, what: String) {
+        self.faults.fetch_add(1, Ordering::Relaxed);
+        let mut described = self.described.lock().unwrap();
+        if described.len() < DESCRIBED {
+            let at = self.began.elapsed().as_secs_f64();
+            let outages = self.outages.lock().unwrap();
+            let outage = outages.last().map_or("none".to_owned(), |(began, ended)| {
+                let since = ended.map(|ended| format!(", over for {:.1?}", ended.elapsed()));
+                format!("{:.1?} ago{}", began.elapsed(), since.unwrap_or_default())
+            });
+            described.push(format!("at {at:.1} s (last outage: {outage}): {what}"));
+        }
+    }
+
+    pub fn counts(&self) -> Counts {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let faults = load(&self.faults);
+        let mut wrong = self.described.lock().unwrap().clone();
+        if faults as usize > wrong.len() {
+            wrong.push(format!("… and {} more", faults as usize - wrong.len()));
+        }
+        Counts {
+            judged: self.judged.each_ref().map(|told| told.each_ref().map(load)),
+            excused: load(&self.excused),
+            late: Duration::from_millis(load(&self.late)),
+            faults,
+            wrong,
+        }
+    }
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [logins, publishes, subscriptions, deliveries] = self.judged;
+        writeln!(
+            f,
+            "  judged: {} logins accepted, {} refused, {} closed; {} publishes allowed, {} denied; \
+             {} subscriptions granted, {} denied; {} deliveries",
+            logins[0],
+            logins[1],
+            logins[2],
+            publishes[0],
+            publishes[1],
+            subscriptions[0],
+            subscriptions[1],
+            deliveries[0]
+        )?;
+        write!(
+            f,
+            "  wrong: {} (in {} of the decisions the API may have been out of reach); the clients \
+             themselves were late by {:.1?} at most",
+            self.faults, self.excused, self.late
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const YES: (Right, Told) = (Right::Yes, Told::Yes);
+
+    fn faults(oracle: &Oracle, kind: Kind, (right, told): (Right, Told), span: Span) -> u64 {
+        let before = oracle.counts().faults;
+        oracle.judge(kind, right, span, told, String::new);
+        oracle.counts().faults - before
+    }
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn what_is_wrong_is_found() {
+        let oracle = Oracle::default();
+        let now = Instant::now();
+        let span = Span { asked: now, told: now };
+        let wrong = [(Right::No, Told::Yes), (Right::Yes, Told::No), (Right::Yes, Told::Nothing)];
+        for kind in [Kind::Login, Kind::Publish, Kind::Subscribe] {
+            assert_eq!(faults(&oracle, kind, YES, span), 0);
+            assert_eq!(faults(&oracle, kind, (Right::No, Told::No), span), 0);
+            for case in wrong {
+                assert_eq!(faults(&oracle, kind, case, span), 1, "{kind:?} {case:?}");
+            }
+        }
+        // The right that comes and goes is not there yet.
+        assert_eq!(faults(&oracle, Kind::Login, (Right::AtTimes, Told::Yes), span), 1);
+    }
+
+    #[test]
+    fn an_outage_excuses_a_closed_login_and_a_denied_publish_and_nothing_else() {
+        let oracle = Oracle::default();
+        oracle.outage_begins();
+        let span = Span::since(Instant::now());
+        assert_eq!(faults(&oracle, Kind::Login, (Right::Yes, Told::Nothing), span), 0);
+        assert_eq!(faults(&oracle, Kind::Publish, (Right::Yes, Told::No), span), 0);
+        assert_eq!(faults(&oracle, Kind::Login, (Right::Yes, Told::No), span), 1);
+        assert_eq!(faults(&oracle, Kind::Login, (Right::No, Told::Yes), span), 1);
+        oracle.outage_ends();
+        let later = span.told + RECOVERY + seconds(1);
+        let span = Span { asked: later, told: later };
+        assert_eq!(faults(&oracle, Kind::Publish, (Right::Yes, Told::No), span), 1);
+    }
+
+    #[test]
+    fn around_a_change_both_are_right_and_later_only_one() {
+        let oracle = Oracle::default();
+        oracle.change_rights();
+        let asked = Instant::now();
+        let span = Span { asked, told: asked };
+        for told in [Told::Yes, Told::No] {
+            assert_eq!(faults(&oracle, Kind::Login, (Right::AtTimes, told), span), 0);
+        }
+        let later = asked + CACHE_TTL + seconds(1);
+        let span = Span { asked: later, told: later };
+        assert_eq!(faults(&oracle, Kind::Login, (Right::AtTimes, Told::Yes), span), 0);
+        assert_eq!(faults(&oracle, Kind::Login, (Right::AtTimes, Told::No), span), 1);
+    }
+}

@@ -1,0 +1,119 @@
+//! What the plugin does to the broker's process: threads that leave its signals alone, and
+//! descriptors that no other program inherits.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use mosquitto_test::prelude::*;
+
+use crate::support::{broker_with, log_in};
+
+/// `O_CLOEXEC` as `/proc/PID/fdinfo` shows it (proc(5)).
+const CLOSE_ON_EXEC: u32 = 0o2_000_000;
+
+/// Signals that a thread can block: all of 64 but SIGKILL, SIGSTOP, and the two that glibc keeps
+/// for itself.
+const ALL_SIGNALS: u64 = !(1 << (9 - 1) | 1 << (19 - 1) | 1 << (32 - 1) | 1 << (33 - 1));
+
+/// What `/proc` tells in a line that begins so.
+fn line(path: &str, begin: &str) -> String {
+    let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let line = text.lines().find_map(|line| line.strip_prefix(begin));
+    line.unwrap_or_else(|| panic!("{path} has no {begin}")).trim().to_owned()
+}
+
+/// The names of the broker's threads, and the signals that each blocks.
+fn threads(broker: &Broker) -> Vec<(String, u64)> {
+    let tasks = fs::read_dir(format!("/proc/{}/task", broker.pid())).unwrap();
+    let task = |entry: std::io::Result<fs::DirEntry>| {
+        let status = entry.unwrap().path().join("status");
+        let status = status.to_str().unwrap();
+        let blocked = u64::from_str_radix(&line(status, "SigBlk:"), 16).unwrap();
+        (line(status, "Name:"), blocked)
+    };
+    tasks.map(task).collect()
+}
+
+/// The broker's descriptors: number, and what each is open on.
+fn descriptors(broker: &Broker) -> BTreeSet<(u32, String)> {
+    let folder = fs::read_dir(format!("/proc/{}/fd", broker.pid())).unwrap();
+    let descriptor = |entry: std::io::Result<fs::DirEntry>| {
+        let path = entry.unwrap().path();
+        let number = path.file_name().unwrap().to_str().unwrap().parse().unwrap();
+        (number, fs::read_link(path).unwrap().to_string_lossy().into_owned())
+    };
+    folder.map(descriptor).collect()
+}
+
+/// The sockets, as `/proc/PID/fd` names them, that are connected to this port of this machine.
+fn connected_to(broker: &Broker, port: u16) -> BTreeSet<String> {
+    let table = fs::read_to_string(format!("/proc/{}/net/tcp", broker.pid())).unwrap();
+    let peer = format!("0100007F:{port:04X}");
+    let rows = table.lines().map(|row| row.split_whitespace().collect::<Vec<_>>());
+    rows.filter(|row| row[2] == peer).map(|row| format!("socket:[{}]", row[9])).collect()
+}
+
+on_every_broker! {
+    fn its_threads_have_names_and_take_no_signals(version) {
+        let api = AuthServer::start();
+        let broker = broker_with(version, &api, &[]);
+        let before = broker.threads();
+        for number in 0..5 {
+            log_in(&broker, Protocol::V5, &format!("user-{number}")).expect_accepted();
+        }
+        let ours: Vec<_> = threads(&broker)
+            .into_iter()
+            .filter(|(name, _)| name.starts_with("http-auth-"))
+            .collect();
+        assert_eq!(ours.len(), broker.threads() - before, "{:?}", threads(&broker));
+        assert!(ours.iter().any(|(name, _)| name == "http-auth-1"), "{ours:?}");
+        assert_eq!(ours.iter().any(|(name, _)| name == "http-auth-bell"), version.is_2_1());
+        for (name, blocked) in ours {
+            assert_eq!(blocked & ALL_SIGNALS, ALL_SIGNALS, "{name} blocks {blocked:x}");
+        }
+    }
+
+    fn no_program_that_the_broker_starts_inherits_a_descriptor(version) {
+        let api = AuthServer::start();
+        let broker = broker_with(version, &api, &[]);
+        let before = descriptors(&broker);
+        let client = log_in(&broker, Protocol::V5, "ann").expect_accepted();
+        let to_the_api = connected_to(&broker, api.port());
+        assert_eq!(to_the_api.len(), 1);
+        // Of sockets, those of clients are the broker's own.
+        let ours: Vec<_> = descriptors(&broker)
+            .difference(&before)
+            .filter(|(_, what)| !what.starts_with("socket:") || to_the_api.contains(what))
+            .cloned()
+            .collect();
+        assert!(!ours.is_empty());
+        for (number, what) in ours {
+            let path = format!("/proc/{}/fdinfo/{number}", broker.pid());
+            let flags = u32::from_str_radix(&line(&path, "flags:"), 8).unwrap();
+            assert_ne!(flags & CLOSE_ON_EXEC, 0, "{what} would be inherited: {flags:o}");
+        }
+        drop(client);
+    }
+
+    fn ending_with_many_questions_under_way_leaves_nothing_behind(version) {
+        let gate = Gate::new();
+        let held = gate.clone();
+        let api = AuthServer::answering(move |_| Reply::status(200).after(&held));
+        let more = [("http_user_route", "/user"), ("http_timeout_ms", "3000")];
+        let mut broker = Broker::config(version).plugin(api.options(more)).start();
+        let attempts: Vec<_> = (0..20)
+            .map(|number| {
+                let name = format!("user-{number}");
+                broker.client(&name).credentials(&name, "x").start_connecting()
+            })
+            .collect();
+        // Mosquitto 2.0 can ask one question at a time only.
+        gate.wait_until_waiting(if version.is_2_1() { 20 } else { 1 });
+        assert!(broker.stop().success());
+        gate.open();
+        for attempt in attempts {
+            assert!(!attempt.outcome().is_accepted());
+        }
+        api.wait_for_open_connections(0);
+    }
+}

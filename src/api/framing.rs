@@ -1,0 +1,126 @@
+//! Whether an answer says without doubt where it ends, and what its body is.
+//!
+//! What one reader takes for the end of an answer another takes for its middle; a proxy between the
+//! two then gives one question the answer to another. RFC 9112 (section 6.3) lets a client choose
+//! how to read such an answer. Here it is broken.
+
+#![forbid(unsafe_code)]
+
+use ureq::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
+use ureq::http::response::Parts;
+use ureq::http::{HeaderMap, HeaderName, HeaderValue, Version};
+
+use crate::answer::Failure;
+
+/// Checks the head of an answer. `says_something` is whether its body will be read.
+///
+/// # Errors
+/// What is ambiguous about it, or why its body cannot be read.
+pub fn check(head: &Parts, says_something: bool) -> Result<(), Failure> {
+    let broken = |problem: &str| Err(Failure::BrokenAnswer(problem.to_owned()));
+    if head.status.is_informational() {
+        return broken("an interim status ends the exchange");
+    }
+    let codings = texts(&head.headers, &TRANSFER_ENCODING).collect::<Vec<_>>();
+    match codings.as_slice() {
+        [] => {}
+        _ if head.version != Version::HTTP_11 => {
+            return broken("HTTP/1.0 has no Transfer-Encoding");
+        }
+        _ if head.headers.contains_key(CONTENT_LENGTH) => {
+            return broken("both Content-Length and Transfer-Encoding");
+        }
+        [coding] if coding.eq_ignore_ascii_case("chunked") => {}
+        _ => return broken("a Transfer-Encoding other than chunked"),
+    }
+    // Asked for was the body as it is.
+    let encoded = texts(&head.headers, &CONTENT_ENCODING)
+        .any(|encoding| !encoding.is_empty() && !encoding.eq_ignore_ascii_case("identity"));
+    if says_something && encoded {
+        return broken("its body has a Content-Encoding, such as gzip, that nobody asked for");
+    }
+    Ok(())
+}
+
+/// Whether the end of the connection is the end of the body, so that one that was cut off cannot
+/// be told from one that is complete.
+pub fn ends_with_the_connection(headers: &HeaderMap) -> bool {
+    !headers.contains_key(CONTENT_LENGTH) && !headers.contains_key(TRANSFER_ENCODING)
+}
+
+/// Whether the body is JSON: `application/json`, or anything that ends in `+json` (RFC 6839). Where
+/// several lines contradict each other, one that says so is enough: such a body may be a no.
+pub fn is_json(headers: &HeaderMap) -> bool {
+    texts(headers, &CONTENT_TYPE).any(|value| {
+        let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        essence == "application/json" || essence.ends_with("+json")
+    })
+}
+
+/// The values of all lines of a header field; one that is no text is taken for an empty one.
+fn texts<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+    let text = |value: &'a HeaderValue| value.to_str().unwrap_or_default().trim();
+    headers.get_all(name).into_iter().map(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use ureq::http::Response;
+
+    use super::*;
+
+    fn head(version: Version, status: u16, lines: &[(&str, &str)]) -> Parts {
+        let mut response = Response::builder().version(version).status(status);
+        for (name, value) in lines {
+            response = response.header(*name, *value);
+        }
+        response.body(()).unwrap().into_parts().0
+    }
+
+    fn is_sound(lines: &[(&str, &str)]) -> bool {
+        check(&head(Version::HTTP_11, 200, lines), true).is_ok()
+    }
+
+    #[test]
+    fn an_answer_that_says_one_way_how_long_it_is_is_sound() {
+        for lines in [
+            &[][..],
+            &[("Content-Length", "5")],
+            &[("Transfer-Encoding", "Chunked")],
+            &[("Content-Encoding", "identity")],
+        ] {
+            assert!(is_sound(lines), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn what_two_readers_may_read_in_two_ways_is_broken() {
+        for lines in [
+            &[("Content-Length", "5"), ("Transfer-Encoding", "chunked")][..],
+            &[("Transfer-Encoding", "gzip, chunked")],
+            &[("Transfer-Encoding", "chunked"), ("Transfer-Encoding", "chunked")],
+            &[("Transfer-Encoding", "identity")],
+            &[("Content-Encoding", "gzip")],
+        ] {
+            assert!(!is_sound(lines), "{lines:?}");
+        }
+        let chunks = [("Transfer-Encoding", "chunked")];
+        assert!(check(&head(Version::HTTP_10, 200, &chunks), true).is_err());
+        assert!(check(&head(Version::HTTP_11, 101, &[]), false).is_err());
+    }
+
+    #[test]
+    fn a_body_that_says_nothing_may_be_encoded() {
+        let head = head(Version::HTTP_11, 200, &[("Content-Encoding", "gzip")]);
+        assert!(check(&head, false).is_ok());
+    }
+
+    #[test]
+    fn json_is_what_any_line_says_it_is() {
+        let is_json = |lines: &[_]| is_json(&head(Version::HTTP_11, 200, lines).headers);
+        assert!(is_json(&[("Content-Type", "application/problem+JSON; charset=utf-8")]));
+        assert!(is_json(&[("Content-Type", "text/plain"), ("Content-Type", "application/json")]));
+        assert!(!is_json(&[("Content-Type", "text/plain; x=application/json")]));
+        assert!(!is_json(&[]));
+    }
+}

@@ -1,0 +1,253 @@
+//! Why a request came to no answer, in words that say what is wrong and what can be done.
+
+#![forbid(unsafe_code)]
+
+use std::io;
+
+use rustls::pki_types::UnixTime;
+use rustls::{AlertDescription, CertificateError, InvalidMessage, PeerIncompatible};
+use ureq::Timeout;
+
+use crate::answer::Failure;
+
+/// What the client's error means.
+pub fn failure(error: ureq::Error) -> Failure {
+    match error {
+        ureq::Error::HostNotFound => Failure::UnknownHost,
+        ureq::Error::Timeout(Timeout::Resolve | Timeout::Connect) => Failure::Unreachable,
+        ureq::Error::Timeout(_) => Failure::TimedOut,
+        ureq::Error::Tls(detail) => Failure::Tls(detail.to_owned()),
+        ureq::Error::Rustls(error) => Failure::Tls(tls(&error)),
+        ureq::Error::Io(error) => io_failure(&error),
+        error => Failure::BrokenAnswer(error.to_string()),
+    }
+}
+
+/// What an error within a body means: the answer had begun by then.
+pub fn broken_off(error: io::Error) -> Failure {
+    match failure(error.into()) {
+        Failure::ConnectionLost => body_breaks_off(),
+        failure => failure,
+    }
+}
+
+pub fn body_breaks_off() -> Failure {
+    Failure::BrokenAnswer("the body breaks off".to_owned())
+}
+
+fn io_failure(error: &io::Error) -> Failure {
+    use io::ErrorKind;
+
+    // The TLS layer hides its own errors in those of the socket.
+    if let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        return Failure::Tls(tls(error));
+    }
+    match error.kind() {
+        ErrorKind::ConnectionRefused => Failure::Refused,
+        ErrorKind::TimedOut | ErrorKind::WouldBlock => Failure::TimedOut,
+        // The agent was shut down.
+        ErrorKind::NotConnected => Failure::Stopping,
+        ErrorKind::UnexpectedEof
+        | ErrorKind::ConnectionReset
+        | ErrorKind::ConnectionAborted
+        | ErrorKind::BrokenPipe => Failure::ConnectionLost,
+        _ => Failure::Unreachable,
+    }
+}
+
+/// What servers say with status 400 when they have not passed the question on, since something is
+/// wrong with the connection that it came over. Whoever denied it was not the API.
+const NOT_PASSED_ON: [(&str, &str); 5] = [
+    // nginx, and what is built on it.
+    ("No required SSL certificate was sent", NEEDS_CERTIFICATE),
+    ("The SSL certificate error", REFUSES_CERTIFICATE),
+    ("The plain HTTP request was sent to HTTPS port", NEEDS_HTTPS),
+    // Go's own server, Apache.
+    ("Client sent an HTTP request to an HTTPS server", NEEDS_HTTPS),
+    ("speaking plain HTTP to an SSL-enabled server port", NEEDS_HTTPS),
+];
+
+const NEEDS_CERTIFICATE: &str =
+    "the API's server demands a client certificate: set tls_cert_file and tls_key_file";
+const REFUSES_CERTIFICATE: &str = "the API's server does not accept the client certificate of \
+     tls_cert_file: its authority must be one that the server trusts, and its time not over";
+const NEEDS_HTTPS: &str = "the API's server speaks TLS on this port: set http_protocol https";
+const NO_COMMON_VERSION: &str =
+    "the API's server offers neither TLS 1.2 nor TLS 1.3: older versions are not safe to use";
+
+/// Whether a 400 with this body comes from a server in front of the API that never asked it.
+pub fn not_passed_on(body: &[u8]) -> Option<Failure> {
+    let body = String::from_utf8_lossy(body);
+    let said = NOT_PASSED_ON.iter().find(|(said, _)| body.contains(said));
+    said.map(|(_, meaning)| Failure::Tls((*meaning).to_owned()))
+}
+
+fn tls(error: &rustls::Error) -> String {
+    use rustls::Error;
+
+    match error {
+        Error::InvalidCertificate(error) => certificate(error),
+        Error::AlertReceived(alert) => received(*alert),
+        Error::PeerIncompatible(
+            PeerIncompatible::ServerDoesNotSupportTls12Or13
+            | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig,
+        ) => NO_COMMON_VERSION.to_owned(),
+        Error::PeerIncompatible(why) => {
+            format!("the API's server and the plugin have no way of TLS in common: {why:?}")
+        }
+        Error::InvalidMessage(
+            InvalidMessage::InvalidContentType
+            | InvalidMessage::UnknownProtocolVersion
+            | InvalidMessage::MessageTooLarge,
+        ) => "the API's server does not speak TLS on this port: set http_protocol http, or the \
+              port on which it does"
+            .to_owned(),
+        error => error.to_string(),
+    }
+}
+
+/// What is wrong with the certificate that the API's server showed.
+fn certificate(error: &CertificateError) -> String {
+    match error {
+        CertificateError::UnknownIssuer => "no trusted authority vouches for the API's \
+             certificate: tls_ca_file (without it, the system) must have its authority, and the \
+             API's server must send every intermediate certificate"
+            .to_owned(),
+        CertificateError::BadSignature => "the API's certificate has a wrong signature: that of \
+             an authority which only bears the same name as one in tls_ca_file, or it was forged"
+            .to_owned(),
+        CertificateError::NotValidForNameContext { expected, presented } => {
+            let host = expected.to_str();
+            if presented.is_empty() {
+                format!(
+                    "the API's certificate names no host: it needs {host} as a subjectAltName, a \
+                     common name is not enough"
+                )
+            } else {
+                let names: Vec<_> = presented.iter().map(|name| bare(name)).collect();
+                let names = names.join(", ");
+                format!(
+                    "the API's certificate is not for {host}, only for {names}: http_host must be \
+                     one of its names"
+                )
+            }
+        }
+        CertificateError::ExpiredContext { time, not_after } => format!(
+            "the API's certificate, or one that vouches for it, expired {} ago: it must be \
+             renewed, unless this machine's clock is wrong",
+            span(*not_after, *time)
+        ),
+        CertificateError::NotValidYetContext { time, not_before } => format!(
+            "the API's certificate, or one that vouches for it, is not valid before {} have \
+             passed: is this machine's clock right?",
+            span(*time, *not_before)
+        ),
+        CertificateError::InvalidPurposeContext { .. } | CertificateError::InvalidPurpose => {
+            "the API's certificate is not meant for servers (its extended key usage lacks \
+             serverAuth)"
+                .to_owned()
+        }
+        CertificateError::Other(error) if error.to_string().contains("CaUsedAsEndEntity") => {
+            "the API's certificate is an authority's own (CA:TRUE): the server needs one that was \
+             issued by that authority"
+                .to_owned()
+        }
+        CertificateError::Other(error) if error.to_string().contains("UnsupportedCertVersion") => {
+            "the API's certificate, or one that vouches for it, is not of X.509 version 3"
+                .to_owned()
+        }
+        error => format!("the API's certificate cannot be verified: {error}"),
+    }
+}
+
+/// A name in a certificate, without the library's word for its kind: `DnsName("api.example")`.
+fn bare(name: &str) -> &str {
+    let within = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')'));
+    within.unwrap_or(name).trim_matches('"')
+}
+
+/// What the API's server says is wrong; an alert is all that it says.
+fn received(alert: AlertDescription) -> String {
+    use AlertDescription as Alert;
+
+    match alert {
+        Alert::ProtocolVersion => NO_COMMON_VERSION.to_owned(),
+        Alert::CertificateRequired => NEEDS_CERTIFICATE.to_owned(),
+        Alert::BadCertificate
+        | Alert::UnsupportedCertificate
+        | Alert::CertificateRevoked
+        | Alert::CertificateExpired
+        | Alert::CertificateUnknown
+        | Alert::UnknownCA
+        | Alert::AccessDenied => format!("{REFUSES_CERTIFICATE} (alert {alert:?})"),
+        Alert::HandshakeFailure => "the API's server ends the handshake: it has no cipher in \
+             common with the plugin, or demands a client certificate (tls_cert_file)"
+            .to_owned(),
+        Alert::UnrecognisedName => {
+            "the API's server knows no host of the name in http_host".to_owned()
+        }
+        alert => format!("the API's server ends the connection with the alert {alert:?}"),
+    }
+}
+
+/// How long it is from one time to another, in the largest unit that fits.
+fn span(from: UnixTime, to: UnixTime) -> String {
+    let seconds = to.as_secs().saturating_sub(from.as_secs());
+    let (count, unit) = match seconds {
+        172_800.. => (seconds / 86_400, "days"),
+        7_200.. => (seconds / 3_600, "hours"),
+        120.. => (seconds / 60, "minutes"),
+        _ => (seconds, "seconds"),
+    };
+    format!("{count} {unit}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_span_is_told_in_the_largest_unit_that_fits() {
+        let at = |seconds: u64| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        let told = |seconds: u64| span(at(1000), at(1000 + seconds));
+        assert_eq!(
+            [0, 119, 120, 7_200, 172_799, 172_800, 31_536_000].map(told),
+            ["0 seconds", "119 seconds", "2 minutes", "2 hours", "47 hours", "2 days", "365 days"]
+        );
+        assert_eq!(span(at(5), at(1)), "0 seconds");
+    }
+
+    #[test]
+    fn pages_of_servers_that_never_asked_the_api_are_known() {
+        let nginx = b"<html>\r\n<head><title>400 No required SSL certificate was sent</title>";
+        assert_eq!(not_passed_on(nginx), Some(Failure::Tls(NEEDS_CERTIFICATE.to_owned())));
+        let go = b"Client sent an HTTP request to an HTTPS server.\n";
+        assert_eq!(not_passed_on(go), Some(Failure::Tls(NEEDS_HTTPS.to_owned())));
+        assert_eq!(not_passed_on(b"{\"error\": \"no such user\"}"), None);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_certificate_is_said_with_what_to_do() {
+        let certificate = |error| tls(&rustls::Error::InvalidCertificate(error));
+        let hint = |error, hint: &str| {
+            let said = certificate(error);
+            assert!(said.contains(hint), "{said}");
+        };
+        hint(CertificateError::UnknownIssuer, "tls_ca_file");
+        hint(CertificateError::BadSignature, "tls_ca_file");
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(1_000_000));
+        let then = UnixTime::since_unix_epoch(Duration::from_secs(2_000_000));
+        hint(CertificateError::ExpiredContext { time: then, not_after: now }, "11 days ago");
+        hint(CertificateError::NotValidYetContext { time: now, not_before: then }, "clock");
+        let expected = || rustls::pki_types::ServerName::try_from("api.example").unwrap();
+        let names = |presented| CertificateError::NotValidForNameContext {
+            expected: expected(),
+            presented,
+        };
+        let presented = ["DnsName(\"else.example\")", "IpAddress(192.0.2.7)"].map(str::to_owned);
+        hint(names(presented.to_vec()), "not for api.example, only for else.example, 192.0.2.7:");
+        hint(names(vec![]), "subjectAltName");
+    }
+}

@@ -1,0 +1,58 @@
+//! What an instance tells of itself: Prometheus metrics by HTTP, and topics below `$SYS`.
+//!
+//! Both come out of one [`Snapshot`] by way of a table ([`families`], [`topics`]), from which the
+//! documentation is generated as well.
+
+#![forbid(unsafe_code)]
+
+use std::time::Duration;
+
+use crate::api::Health;
+use crate::pool::Load;
+use crate::tally::Counts;
+
+mod connection;
+mod families;
+mod markdown;
+mod server;
+mod text;
+mod topics;
+pub use markdown::{markdown, names, topics_markdown};
+pub use server::Server;
+pub use text::text;
+pub use topics::{TOPICS, Topic};
+
+/// How things stand at one time.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    pub counts: Counts,
+    /// About how many answers are cached, how many bytes they take, and how many they may take.
+    pub answers: u64,
+    pub answers_bytes: u64,
+    pub answers_max_bytes: u64,
+    pub load: Load,
+    pub endpoints: Vec<Health>,
+    pub sessions: usize,
+    pub logins_waiting: usize,
+    pub log_lines_dropped: u64,
+    /// When the plugin started, in Unix time.
+    pub started: Duration,
+}
+
+impl Snapshot {
+    /// That of an instance to which nothing has happened, and which asks this host.
+    pub(crate) fn blank(origin: &str) -> Self {
+        Self {
+            counts: crate::tally::Tally::default().counts(),
+            answers: 0,
+            answers_bytes: 0,
+            answers_max_bytes: 0,
+            load: Load { urgent: 0, quiet: 0, workers: 0, most_workers: 0 },
+            endpoints: vec![Health { origin: origin.to_owned(), in_service: true, outages: 0 }],
+            sessions: 0,
+            logins_waiting: 0,
+            log_lines_dropped: 0,
+            started: Duration::ZERO,
+        }
+    }
+}

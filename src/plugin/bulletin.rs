@@ -1,0 +1,136 @@
+//! Tells how things stand on topics below `$SYS`, as the broker tells of itself.
+
+#![forbid(unsafe_code)]
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use super::vitals::Vitals;
+use crate::broker::Broker;
+use crate::clock::Clock;
+use crate::metrics::{Snapshot, TOPICS};
+use crate::sync::lock;
+
+/// What is published, and when.
+pub struct Bulletin {
+    /// None: nothing is.
+    interval: Option<Duration>,
+    /// Whether another instance does.
+    taken: bool,
+    state: Mutex<State>,
+    clock: Arc<dyn Clock>,
+}
+
+#[derive(Default)]
+struct State {
+    /// None: at once.
+    next: Option<Instant>,
+    /// What was published last on each topic.
+    published: Vec<u64>,
+}
+
+impl Bulletin {
+    /// `claim` says whether this instance is the first that wants to publish.
+    pub fn new(interval: Option<Duration>, claim: fn() -> bool, clock: &Arc<dyn Clock>) -> Self {
+        let taken = interval.is_some() && !claim();
+        let interval = interval.filter(|_| !taken);
+        Self { interval, taken, state: Mutex::default(), clock: Arc::clone(clock) }
+    }
+
+    /// Whether nothing is published because another instance does.
+    pub fn is_taken(&self) -> bool {
+        self.taken
+    }
+
+    /// Publishes what has changed, once in an interval.
+    pub fn publish_if_due(&self, broker: &dyn Broker, vitals: &Vitals) {
+        if self.begins() {
+            self.publish(broker, &vitals.snapshot());
+        }
+    }
+
+    /// Whether an interval begins now.
+    fn begins(&self) -> bool {
+        let Some(interval) = self.interval else { return false };
+        let (mut state, now) = (lock(&self.state), self.clock.now());
+        let due = state.next.is_none_or(|next| now >= next);
+        if due {
+            state.next = Some(now + interval);
+        }
+        due
+    }
+
+    fn publish(&self, broker: &dyn Broker, snapshot: &Snapshot) {
+        let values: Vec<_> = TOPICS.iter().map(|topic| (topic.value)(snapshot)).collect();
+        let before = std::mem::replace(&mut lock(&self.state).published, values.clone());
+        for (position, (topic, value)) in TOPICS.iter().zip(values).enumerate() {
+            if before.get(position) != Some(&value) {
+                broker.publish_retained(topic.name, &value.to_string());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use log::Level;
+
+    use super::*;
+    use crate::clock::ManualClock;
+
+    /// A broker that remembers what it was given to publish.
+    #[derive(Default)]
+    struct Listening(RefCell<Vec<(String, String)>>);
+
+    impl Broker for Listening {
+        fn log(&self, _: Level, _: &str) {}
+        fn finish_login(&self, _: &str, _: bool) {}
+        fn close_by_username(&self, _: &str) {}
+        fn publish_to(&self, _: &str, _: &str, _: &str) {}
+        fn publish_retained(&self, topic: &str, payload: &str) {
+            self.0.borrow_mut().push((topic.to_owned(), payload.to_owned()));
+        }
+        fn disconnect(&self, _: &str) {}
+    }
+
+    const INTERVAL: Duration = Duration::from_secs(10);
+
+    fn bulletin(interval: Option<Duration>, claim: fn() -> bool) -> (Bulletin, Arc<ManualClock>) {
+        let clock = ManualClock::new();
+        let shared: Arc<dyn Clock> = clock.clone();
+        (Bulletin::new(interval, claim, &shared), clock)
+    }
+
+    #[test]
+    fn everything_is_told_at_first_and_then_what_has_changed() {
+        let (bulletin, _) = bulletin(Some(INTERVAL), || true);
+        let (broker, mut snapshot) = (Listening::default(), Snapshot::blank("http://a"));
+        bulletin.publish(&broker, &snapshot);
+        let told = broker.0.take();
+        assert_eq!(told.len(), TOPICS.len());
+        assert!(told.contains(&("$SYS/broker/http-auth/endpoints/in-service".into(), "1".into())));
+        bulletin.publish(&broker, &snapshot);
+        assert_eq!(broker.0.take(), []);
+        snapshot.sessions = 7;
+        bulletin.publish(&broker, &snapshot);
+        assert_eq!(broker.0.take(), [("$SYS/broker/http-auth/sessions".into(), "7".into())]);
+    }
+
+    #[test]
+    fn it_is_told_once_in_an_interval() {
+        let (bulletin, clock) = bulletin(Some(INTERVAL), || true);
+        assert!(bulletin.begins() && !bulletin.begins());
+        clock.advance(INTERVAL);
+        assert!(bulletin.begins() && !bulletin.begins());
+    }
+
+    #[test]
+    fn nothing_is_told_without_an_interval_or_by_a_second_instance() {
+        let (silent, _) = bulletin(None, || panic!("nothing is claimed that is not wanted"));
+        assert!(!silent.begins() && !silent.is_taken());
+        let (second, _) = bulletin(Some(INTERVAL), || false);
+        assert!(!second.begins() && second.is_taken());
+    }
+}

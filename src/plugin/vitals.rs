@@ -1,0 +1,67 @@
+//! How an instance does, told to whoever asks, on any thread.
+
+#![forbid(unsafe_code)]
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::config::Mistake;
+use crate::engine::Engine;
+use crate::journal::Journal;
+use crate::login::Logins;
+use crate::metrics::{self, Server, Snapshot};
+use crate::pool::Spawn;
+use crate::sessions::Sessions;
+use crate::tally::Tally;
+
+/// Where the numbers come from.
+pub struct Vitals {
+    pub engine: Arc<Engine>,
+    pub logins: Arc<Logins>,
+    pub sessions: Arc<Sessions>,
+    pub journal: Arc<Journal>,
+    pub tally: Arc<Tally>,
+    pub cache_max_bytes: u64,
+    /// In Unix time.
+    pub started: Duration,
+}
+
+impl Vitals {
+    /// How things stand now.
+    pub fn snapshot(&self) -> Snapshot {
+        let status = self.engine.status();
+        Snapshot {
+            counts: self.tally.counts(),
+            answers: status.answers,
+            answers_bytes: status.answers_bytes,
+            answers_max_bytes: self.cache_max_bytes,
+            load: status.load,
+            endpoints: status.endpoints,
+            sessions: self.sessions.len(),
+            logins_waiting: self.logins.waiting(),
+            log_lines_dropped: self.journal.dropped(),
+            started: self.started,
+        }
+    }
+}
+
+/// Serves the metrics on this address, if there is one.
+pub fn serve(
+    vitals: &Arc<Vitals>,
+    address: Option<SocketAddr>,
+    spawn: Spawn,
+    clock: &Arc<dyn Clock>,
+) -> Result<Option<Server>, Mistake> {
+    let Some(address) = address else { return Ok(None) };
+    let (vitals, clock) = (Arc::clone(vitals), Arc::clone(clock));
+    let page = Box::new(move || {
+        vitals.engine.tidy_up();
+        metrics::text(&vitals.snapshot())
+    });
+    let problem = |error| {
+        Mistake::overall(format!("option metrics_listen: cannot listen on {address} ({error})"))
+    };
+    Server::start(address, spawn, clock, page).map(Some).map_err(problem)
+}

@@ -1,0 +1,79 @@
+//! The reasons that are counted apart.
+
+#![forbid(unsafe_code)]
+
+use super::counters::Label;
+use crate::answer::Failure;
+
+macro_rules! labels {
+    ($($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $text:literal,)* })*) => {$(
+        $(#[$about])*
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub enum $name {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl Label for $name {
+            const NAMES: &'static [&'static str] = &[$($text,)*];
+            fn index(&self) -> usize {
+                *self as usize
+            }
+        }
+
+        impl $name {
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                Self::NAMES[self.index()]
+            }
+        }
+    )*};
+}
+
+labels! {
+    /// Why an answer was not known.
+    Miss {
+        /// There is none: it was never asked for, or went long ago.
+        Absent = "absent",
+        /// Its life is over.
+        Expired = "expired",
+        /// Somebody declared it outdated.
+        Outdated = "outdated",
+        /// Answers of this kind are not kept.
+        NotKept = "not kept",
+    }
+
+    /// Why the broker was told no.
+    Denial {
+        /// The API said so.
+        Api = "api",
+        /// The password is no text, and is to be sent as one.
+        NotUtf8 = "not-utf8",
+        /// The API denied this address and username too often lately.
+        TooManyFailures = "too-many-failures",
+        /// Without a username or a password nobody is asked about.
+        EmptyCredentials = "empty-credentials",
+        /// The username or the client identifier could pass for a topic filter.
+        SpecialChars = "special-chars",
+        /// A rule that came with the login's answer says so.
+        Rule = "rule",
+        /// No such rule allows it, and there is no route to ask.
+        NoRule = "no-rule",
+        /// Nobody has let this client in.
+        NotLetIn = "not-let-in",
+    }
+
+    /// Why a client was disconnected.
+    Kick {
+        /// The API was asked about it again, and no longer lets it in.
+        Revoked = "revoked",
+        /// Somebody commanded it.
+        Command = "command",
+    }
+}
+
+impl Label for Failure {
+    const NAMES: &'static [&'static str] = Failure::NAMES;
+    fn index(&self) -> usize {
+        self.kind()
+    }
+}

@@ -1,0 +1,150 @@
+//! Requests: where they went, what status came back, and how long they took.
+
+#![forbid(unsafe_code)]
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::counters::{Counted, Counters, Label};
+use super::{add, nanos};
+
+/// Up to how many seconds a request may take that falls into each bucket; one more is for the rest.
+pub const BOUNDS: [f64; 13] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// Where a request goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Route {
+    User,
+    Superuser,
+    Acl,
+    AclBatch,
+}
+
+impl Route {
+    pub const ALL: [Self; 4] = [Self::User, Self::Superuser, Self::Acl, Self::AclBatch];
+
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Superuser => "superuser",
+            Self::Acl => "acl",
+            Self::AclBatch => "acl_batch",
+        }
+    }
+}
+
+/// The classes of status codes (RFC 9110, section 15); none: no response came.
+pub struct StatusClass(Option<u16>);
+
+impl Label for StatusClass {
+    const NAMES: &'static [&'static str] = &["none", "1xx", "2xx", "3xx", "4xx", "5xx", "other"];
+    fn index(&self) -> usize {
+        match self.0.map(|status| status / 100) {
+            None => 0,
+            Some(class @ 1..=5) => usize::from(class),
+            Some(_) => 6,
+        }
+    }
+}
+
+/// What is known of the requests to one route.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RouteCounts {
+    pub route: Route,
+    pub statuses: Counted,
+    pub took: Histogram,
+}
+
+/// How many requests took how long.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Histogram {
+    /// One for each of [`BOUNDS`], and one more; each counts its own only.
+    pub buckets: [u64; BOUNDS.len() + 1],
+    pub sum: Duration,
+}
+
+#[derive(Default)]
+pub struct Requests {
+    in_flight: AtomicU64,
+    routes: [ToRoute; Route::ALL.len()],
+}
+
+#[derive(Default)]
+struct ToRoute {
+    statuses: Counters<StatusClass>,
+    buckets: [AtomicU64; BOUNDS.len() + 1],
+    /// Nanoseconds.
+    sum: AtomicU64,
+}
+
+/// A request that is under way.
+struct InFlight<'a>(&'a AtomicU64);
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Requests {
+    pub fn begin(&self) -> impl Drop {
+        add(&self.in_flight);
+        InFlight(&self.in_flight)
+    }
+
+    pub fn ended(&self, route: Route, status: Option<u16>, took: Duration) {
+        let to = &self.routes[route as usize];
+        to.statuses.add(&StatusClass(status));
+        let bucket = BOUNDS.partition_point(|bound| *bound < took.as_secs_f64());
+        add(&to.buckets[bucket]);
+        to.sum.fetch_add(nanos(took), Ordering::Relaxed);
+    }
+
+    pub fn in_flight(&self) -> u64 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    pub fn read(&self) -> Vec<RouteCounts> {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let counts = |(route, to): (Route, &ToRoute)| RouteCounts {
+            route,
+            statuses: to.statuses.read(),
+            took: Histogram {
+                buckets: to.buckets.each_ref().map(load),
+                sum: Duration::from_nanos(load(&to.sum)),
+            },
+        };
+        Route::ALL.into_iter().zip(&self.routes).map(counts).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_counted_by_its_route_its_status_and_how_long_it_took() {
+        let requests = Requests::default();
+        let ms = Duration::from_millis;
+        let under_way = requests.begin();
+        assert_eq!(requests.in_flight(), 1);
+        drop(under_way);
+        for (status, took) in [(Some(200), 1), (Some(204), 2), (Some(503), 400), (None, 60_000)] {
+            requests.ended(Route::Acl, status, ms(took));
+        }
+        requests.ended(Route::User, Some(999), ms(5));
+        assert_eq!(requests.in_flight(), 0);
+        let read = requests.read();
+        let of = |route| read.iter().find(|counts| counts.route == route).unwrap();
+        let some = |counts: &RouteCounts| -> Vec<_> {
+            counts.statuses.iter().copied().filter(|(_, count)| *count > 0).collect()
+        };
+        assert_eq!(some(of(Route::Acl)), [("none", 1), ("2xx", 2), ("5xx", 1)]);
+        assert_eq!(of(Route::Acl).took.sum, ms(60_403));
+        assert_eq!(of(Route::Acl).took.buckets, [1, 1, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1]);
+        assert_eq!(some(of(Route::User)), [("other", 1)]);
+        assert_eq!(of(Route::User).took.buckets[2], 1, "a bound belongs to what is below it");
+    }
+}
