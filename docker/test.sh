@@ -3,7 +3,7 @@
 #
 # A SUITE is a Debian that the images run on: bookworm, trixie or sid (Mosquitto 2.0.11, 2.0.21, 2.1); default: all three.
 # On each, the services become healthy, the broker runs as an unprivileged user, docker/check.sh finds that it decides as
-# it should, and a broker that hangs is seen to be unhealthy.
+# it should, Prometheus finds that counted, and a broker that hangs is seen to be unhealthy.
 # Needs root on Debian 12 and its package archive, nothing else: the Docker engine is Debian's, started for this run alone,
 # without bridge, firewall rules or forwarding. The base images are stand-ins made from Debian's packages and this
 # machine's Rust, under the names that the Dockerfile uses; --pull takes the real ones from their registry instead.
@@ -156,11 +156,11 @@ compose() {
 
 build() { # SUITE
   export BASE_IMAGE=debian:$1-slim
-  compose --progress plain build broker api >"$CACHE/build.log" 2>&1 \
+  compose --progress plain build broker api prometheus >"$CACHE/build.log" 2>&1 \
     || { tail -n 60 "$CACHE/build.log" >&2; die "the build failed"; }
   docker image prune --force >/dev/null
   local image
-  for image in mosquitto-http-auth mosquitto-http-auth-example-api; do
+  for image in mosquitto-http-auth mosquitto-http-auth-{example-api,prometheus}; do
     step "built $image on $1: $(docker image inspect --format '{{.Size}}' "$image" | numfmt --to=si)B"
   done
 }
@@ -174,6 +174,18 @@ expect_unprivileged() { # SERVICE
   user=$(awk '$1 == "Uid:" { print $2, $3, $4, $5 }' "/proc/$pid/status")
   case " $user " in '  ' | *' 0 '*) step "$1 runs as root, or not at all"; return 1 ;; esac
   step "$1 runs as user ${user%% *}"
+}
+
+# The clients that were let in a moment ago must be counted, and Prometheus must have heard of it.
+expect_metrics() {
+  local query='sum(mosquitto_http_auth_questions_total{kind="login",decision="allowed"}) > 0' said _
+  for _ in {1..30}; do
+    said=$(compose exec --no-TTY prometheus promtool query instant http://127.0.0.1:9090 "$query")
+    [ -z "$said" ] || break
+    sleep 1
+  done
+  [ -n "$said" ] || { step "Prometheus has no count of logins"; return 1; }
+  step "Prometheus counts logins: $said"
 }
 
 # A health check that cannot fail is none: a broker that is stopped in its tracks answers nobody.
@@ -196,12 +208,12 @@ check() {
   local result=0
   # sed drops the escape that is meant for a terminal's status line.
   {
-    compose --progress quiet up --no-build --pull never --detach --wait broker api \
+    compose --progress quiet up --no-build --pull never --detach --wait broker api prometheus \
       && step "$(inspect broker '{{.State.Health.Status}}'): $(compose exec --no-TTY broker mosquitto -h 2>/dev/null | head -n 1)" \
-      && expect_unprivileged broker && expect_unprivileged api \
-      && compose --progress quiet run --rm --no-deps check && expect_unhealthy_when_hung
+      && expect_unprivileged broker && expect_unprivileged api && expect_unprivileged prometheus \
+      && compose --progress quiet run --rm --no-deps check && expect_metrics && expect_unhealthy_when_hung
   } 2>&1 | sed $'s/^\e\\[2K//' || result=$?
-  if [ "$result" -ne 0 ]; then compose logs --tail 200 api broker; fi
+  if [ "$result" -ne 0 ]; then compose logs --tail 200 api broker prometheus; fi
   compose --progress quiet down --timeout 2 --volumes
   return "$result"
 }

@@ -10,7 +10,8 @@
 #
 # A broker is tried with an API behind http and one behind https: with clients that log in, publish, subscribe and
 # receive (docker/check.sh), and against an API whose certificate it cannot verify. The API is the example API, built
-# with this machine's cargo. Needs root on Debian 12; all traffic is on the loopback interface.
+# with this machine's cargo unless EXAMPLE_API names a program that is one already. Needs root on Debian 12; all traffic
+# is on the loopback interface.
 set -euo pipefail
 # shellcheck source=packaging/common.sh
 source "$(dirname "$0")/common.sh"
@@ -50,11 +51,14 @@ wait_for_port() { # PORT PROCESS LOG
 
 # The example API on two ports: http as it is, and https by a certificate of an authority made for this run.
 start_api() {
-  (cd "$top" && nice -n 10 cargo build -q --release --locked --package mosquitto-test --bin example-api)
-  local built
-  built=$(cd "$top" && cargo metadata --format-version 1 --no-deps | python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')
+  local program=${EXAMPLE_API:-} built
+  if [[ -z $program ]]; then
+    built=$(cd "$top" && nice -n 10 cargo build --release --locked --package mosquitto-test --bin example-api \
+      --message-format json-render-diagnostics)
+    program=$(sed -n 's|.*"executable":"\([^"]*/example-api\)".*|\1|p' <<<"$built")
+  fi
   http=$(free_port) https=$(free_port)
-  "$built/release/example-api" --listen "127.0.0.1:$http" --users "$top/mosquitto-test/example/users.toml" >"$work/api.log" 2>&1 &
+  "$program" --listen "127.0.0.1:$http" --users "$top/mosquitto-test/example/users.toml" >"$work/api.log" 2>&1 &
   running+=($!)
   openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj '/CN=an authority for tests' \
     -keyout "$work/ca.key" -out "$work/ca.pem" 2>/dev/null
