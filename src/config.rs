@@ -28,7 +28,7 @@ mod words;
 pub use effective::{Origin, Setting, settings};
 pub use material::{Identity, Material, Sources};
 pub use mistake::Mistake;
-pub use options::markdown;
+pub use options::{Described, described};
 pub use read::read;
 pub use special::SpecialChars;
 

@@ -17,6 +17,10 @@ use std::path::{Path, PathBuf};
 use mosquitto_http_auth::{config, metrics};
 use serde_json::Value;
 
+/// A table of options stands between these, the first of which goes on with their names.
+const BEGIN: &str = "<!-- options: ";
+const END: &str = "<!-- end of options -->";
+
 fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
@@ -38,10 +42,56 @@ fn expect_generated(name: &str, begin: &str, end: &str, generated: &str) {
     }
 }
 
+/// The table of these options. A reference says what is allowed; where it is not the whole, that is
+/// left out.
+fn table(names: &[&str], is_reference: bool) -> String {
+    let (allowed, line) = if is_reference { (" allowed |", " --- |") } else { ("", "") };
+    let mut text = format!("| option | default |{allowed} meaning |\n| --- | --- |{line} --- |\n");
+    let options = config::described();
+    for name in names {
+        let option = options.iter().find(|option| option.name == *name);
+        let option = option.unwrap_or_else(|| panic!("there is no option {name}"));
+        let allowed = is_reference.then(|| format!(" {} |", option.allowed)).unwrap_or_default();
+        let (default, meaning) = (option.default, option.meaning);
+        text.push_str(&format!("| `{name}` | {default} |{allowed} {meaning} |\n"));
+    }
+    text
+}
+
+/// Writes the tables of a document anew, or fails if they differ; returns the options in them.
+fn check_tables(name: &str, is_reference: bool) -> Vec<String> {
+    let text = read(name);
+    let mut parts = text.split(BEGIN);
+    let mut current = parts.next().unwrap().to_owned();
+    let mut listed = Vec::new();
+    for part in parts {
+        let (names, rest) = part.split_once(" -->\n").expect("the beginning is a line");
+        let (_, after) = rest.split_once(END).expect("the table's end is marked");
+        let options: Vec<_> = names.split(' ').collect();
+        let table = table(&options, is_reference);
+        current.push_str(&format!("{BEGIN}{names} -->\n\n{table}\n{END}{after}"));
+        listed.extend(options.into_iter().map(str::to_owned));
+    }
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(file(name), current).unwrap();
+    } else {
+        assert!(text == current, "{name} is stale: run with UPDATE_DOCS=1");
+    }
+    listed
+}
+
 #[test]
-fn the_readme_lists_every_option() {
-    let begin = "<!-- options: generated from src/config/options.rs -->";
-    expect_generated("README.md", begin, "<!-- end of options -->", &config::markdown());
+fn the_reference_lists_every_option_once() {
+    let mut listed = check_tables("docs/configuration.md", true);
+    listed.sort();
+    let mut known: Vec<_> = config::described().iter().map(|o| o.name.to_owned()).collect();
+    known.sort();
+    assert_eq!(listed, known);
+}
+
+#[test]
+fn the_readme_lists_options_as_they_are() {
+    assert!(!check_tables("README.md", false).is_empty());
 }
 
 #[test]

@@ -38,7 +38,7 @@ impl Mistake {
         }
         match nearest {
             Some(nearest) => text.push_str(&format!("; the nearest known name is {nearest}")),
-            None => text.push_str("; the README lists the known names"),
+            None => text.push_str("; docs/configuration.md has the known names"),
         }
         Self::about(name, text)
     }

@@ -1,8 +1,7 @@
-//! The table of every option. The one in the README is generated from here.
+//! The table of every option. Those in `docs/configuration.md` and the README are generated from here.
 
 #![forbid(unsafe_code)]
 
-use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use super::draft::Draft;
@@ -375,12 +374,24 @@ fn name(text: &str) -> Result<String, String> {
     if text.is_empty() { Err("a name".to_owned()) } else { Ok(text.to_owned()) }
 }
 
-/// The table of options, as Markdown.
+/// An option as the documentation has it.
+pub struct Described {
+    pub name: &'static str,
+    pub default: &'static str,
+    /// What may be given, in the words in which a mistake is answered.
+    pub allowed: String,
+    pub meaning: &'static str,
+}
+
+/// Every option, for the documentation.
 #[must_use]
-pub fn markdown() -> String {
-    let mut text = String::from("| option | default | meaning |\n| --- | --- | --- |\n");
-    for option in OPTIONS {
-        let _ = writeln!(text, "| `{}` | {} | {} |", option.name, option.default, option.meaning);
-    }
-    text
+pub fn described() -> Vec<Described> {
+    let describe = |option: &Opt| Described {
+        name: option.name,
+        default: option.default,
+        // No option takes an empty value.
+        allowed: (option.set)(&mut Draft::default(), "").err().unwrap_or_default(),
+        meaning: option.meaning,
+    };
+    OPTIONS.iter().map(describe).collect()
 }

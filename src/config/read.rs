@@ -230,7 +230,8 @@ mod tests {
                 "option cache_ttl: \"soon\" is not allowed; allowed: a whole number of seconds \
                  from 0 to 31536000",
                 "option on_error: \"maybe\" is not allowed; allowed: deny, defer, allow",
-                "option colour is not known (given: \"red\"); the README lists the known names",
+                "option colour is not known (given: \"red\"); docs/configuration.md has \
+                 the known names",
             ]
         );
     }

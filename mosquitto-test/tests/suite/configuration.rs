@@ -72,7 +72,8 @@ on_every_broker! {
             [
                 "option cache_tll is not known (given: \"60\"); the nearest known name is \
                  cache_ttl",
-                "option colour is not known (given: \"red\"); the README lists the known names",
+                "option colour is not known (given: \"red\"); docs/configuration.md has \
+                 the known names",
             ]
         );
     }
