@@ -338,7 +338,7 @@ mod tests {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let journal = Journal::new(config.log_level, Arc::clone(&clock));
         let spawn: Spawn = |name, body| thread::Builder::new().name(name).spawn(body);
-        let mut engine = Engine::new(&config, journal, Arc::default(), clock, spawn).unwrap();
+        let mut engine = Engine::new(&config, journal, Arc::default(), clock, spawn, None).unwrap();
         engine.most_question_bytes = 50_000;
         let client = FakeClient::default();
         let long = "x".repeat(10_000);
