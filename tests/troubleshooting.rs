@@ -80,17 +80,17 @@ fn literals(source: &str) -> Vec<String> {
             let (literal, rest) = from[1..].split_once("\"#").unwrap();
             literals.push(literal.to_owned());
             rest
-        } else if from.starts_with('"') {
-            let (literal, rest) = literal(&from[1..]);
+        } else if let Some(begun) = from.strip_prefix('"') {
+            let (literal, rest) = literal(begun);
             literals.push(literal);
             rest
-        } else if from.starts_with('\'') {
+        } else if let Some(begun) = from.strip_prefix('\'') {
             // A character, or a lifetime.
-            let length = from[1..].chars().next().map_or(0, char::len_utf8);
-            match from.as_bytes().get(1) {
-                Some(b'\\') => &from[from[3..].find('\'').unwrap() + 4..],
-                _ if from[1 + length..].starts_with('\'') => &from[length + 2..],
-                _ => &from[1..],
+            let length = begun.chars().next().map_or(0, char::len_utf8);
+            match begun.as_bytes().first() {
+                Some(b'\\') => &begun[begun[2..].find('\'').unwrap() + 3..],
+                _ if begun[length..].starts_with('\'') => &begun[length + 1..],
+                _ => begun,
             }
         } else {
             &from[1..]
