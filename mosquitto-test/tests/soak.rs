@@ -1,6 +1,8 @@
 //! A minute of mixed traffic on every broker at once, with every decision judged; see
 //! `mosquitto_test::soak`. `SOAK_SECONDS` and `SOAK_CLIENTS` say otherwise.
 
+#![allow(clippy::disallowed_methods, reason = "tests have real time and real threads")]
+
 use std::env;
 use std::thread;
 use std::time::Duration;

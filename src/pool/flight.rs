@@ -115,6 +115,15 @@ impl Drop for Landing<'_> {
 }
 
 #[cfg(test)]
+impl Ticket {
+    /// A ticket, and the way to land its flight.
+    pub fn for_test() -> (Self, impl FnOnce(Outcome)) {
+        let flight = Arc::new(Flight::default());
+        (Self::new(Arc::clone(&flight)), move |outcome| flight.land(outcome))
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -147,14 +156,5 @@ mod tests {
         }));
         assert!(worker.is_err());
         assert_eq!(Ticket::new(flight).wait(NOW), Err(Failure::Internal));
-    }
-}
-
-#[cfg(test)]
-impl Ticket {
-    /// A ticket, and the way to land its flight.
-    pub fn for_test() -> (Self, impl FnOnce(Outcome)) {
-        let flight = Arc::new(Flight::default());
-        (Self::new(Arc::clone(&flight)), move |outcome| flight.land(outcome))
     }
 }
