@@ -223,6 +223,30 @@ mod tests {
         assert!(logins.arrived().is_empty());
     }
 
+    /// Verdicts come from workers in whatever order, while the client comes again and again.
+    #[test]
+    fn under_stress_only_the_newest_attempt_is_ever_let_in() {
+        let logins = logins();
+        for _ in 0..200 {
+            let tickets: Vec<_> = (0..4).map(|_| Ticket::for_test()).collect();
+            let newest = tickets.len() - 1;
+            let mut workers = Vec::new();
+            for (number, (ticket, land)) in tickets.into_iter().enumerate() {
+                logins.wait(attempt(&logins, &number.to_string()), ticket);
+                let verdict = if number == newest { Answer::DENY } else { Answer::ALLOW };
+                let body = move || land(Ok(verdict));
+                workers.push(std::thread::Builder::new().spawn(body).unwrap());
+                // Whoever has come by now was the newest until a moment ago, or is.
+                for (waiting, _) in logins.arrived() {
+                    assert_eq!(waiting.username, number.to_string());
+                }
+            }
+            workers.into_iter().for_each(|worker| worker.join().unwrap());
+            assert!(logins.arrived().iter().all(|(w, _)| w.username == newest.to_string()));
+            assert_eq!(logins.waiting(), 0);
+        }
+    }
+
     #[test]
     fn a_client_that_is_asked_about_anew_waits_no_longer() {
         let logins = logins();

@@ -433,6 +433,75 @@ mod tests {
         pool.shut_down(|| {});
     }
 
+    /// Many threads ask the same few questions in every way, and the pool closes meanwhile.
+    #[test]
+    fn under_stress_no_question_is_asked_twice_at_once_and_every_ticket_lands() {
+        const KEYS: usize = 8;
+        for round in 0..20 {
+            let pool = Arc::new(pool(4));
+            let under_way: Arc<[AtomicUsize; KEYS]> = Arc::default();
+            let (landed, asked) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+            let askers: Vec<_> = (0..6)
+                .map(|asker| {
+                    let (pool, under_way) = (pool.clone(), under_way.clone());
+                    let (landed, asked) = (landed.clone(), asked.clone());
+                    let body = move || {
+                        for number in 0..200 {
+                            let key = (asker * 7 + number) % KEYS;
+                            let under_way = under_way.clone();
+                            let job = move || -> Job {
+                                Box::new(move || {
+                                    assert_eq!(under_way[key].fetch_add(1, Ordering::SeqCst), 0);
+                                    thread::yield_now();
+                                    under_way[key].fetch_sub(1, Ordering::SeqCst);
+                                    Ok(Answer::ALLOW)
+                                })
+                            };
+                            let ticket = match number % 4 {
+                                0 => pool.ask_quietly(&(key as u32), job).ok(),
+                                1 => {
+                                    pool.ask_ahead([(key as u32, job())].into_iter());
+                                    None
+                                }
+                                _ => match pool.ask(&(key as u32), || None, job) {
+                                    Asked::Later(ticket) => Some(ticket),
+                                    Asked::Now(outcome) => {
+                                        assert_eq!(outcome, Err(Failure::Stopping));
+                                        None
+                                    }
+                                },
+                            };
+                            let Some(ticket) = ticket else { continue };
+                            asked.fetch_add(1, Ordering::SeqCst);
+                            let landed = landed.clone();
+                            if number % 2 == 0 {
+                                ticket.watch(move |outcome| {
+                                    assert!(matches!(outcome, Ok(_) | Err(Failure::Stopping)));
+                                    landed.fetch_add(1, Ordering::SeqCst);
+                                });
+                            } else {
+                                let outcome = ticket.wait(PATIENCE);
+                                assert!(matches!(outcome, Ok(_) | Err(Failure::Stopping)));
+                                landed.fetch_add(1, Ordering::SeqCst);
+                            }
+                        }
+                    };
+                    thread::Builder::new().spawn(body).unwrap()
+                })
+                .collect();
+            if round % 2 == 0 {
+                // In the middle of it.
+                while asked.load(Ordering::SeqCst) < 100 {
+                    thread::yield_now();
+                }
+                pool.shut_down(|| {});
+            }
+            askers.into_iter().for_each(|asker| asker.join().unwrap());
+            pool.shut_down(|| {});
+            assert_eq!(landed.load(Ordering::SeqCst), asked.load(Ordering::SeqCst));
+        }
+    }
+
     #[test]
     fn shutting_down_lands_every_flight_and_joins_every_thread() {
         let pool = pool(1);
