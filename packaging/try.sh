@@ -130,7 +130,7 @@ decides() {
   rm -rf "$folder"
 }
 
-# A busy machine or an emulator takes its time: the broker may wait for as long as it likes.
+# A busy machine or an emulator takes its time: whatever waits may do so for long.
 configure() { # PROTOCOL FOLDER
   local host=127.0.0.1 api=$http
   if [[ $1 == https ]]; then host=localhost api=$https; fi
@@ -144,7 +144,9 @@ plugin_opt_http_protocol $1
 plugin_opt_http_user_route /user
 plugin_opt_http_superuser_route /superuser
 plugin_opt_http_acl_route /acl
-plugin_opt_max_block_ms 10000
+plugin_opt_http_timeout_ms 20000
+plugin_opt_http_connect_timeout_ms 20000
+plugin_opt_max_block_ms 20000
 plugin_opt_max_block_percent 100
 plugin_opt_log_level debug
 END
