@@ -16,6 +16,9 @@ const QUICK_COUNTS: [usize; 4] = [1, 2, 5, 50];
 /// How much more than with one client the plugin's part of an operation may cost with all.
 const GOAL: f64 = 1.5;
 
+/// Less than so many nanoseconds cannot be told from nothing.
+const NOISE: f64 = 50.0;
+
 /// All ways to do all work, with so many clients.
 struct Level {
     outcomes: Vec<(Work, [Outcome; 4])>,
@@ -34,7 +37,8 @@ pub fn run(args: &Args) -> Section {
          operation beyond what the bare broker's does. With more clients fewer messages of each \
          are read at once, and what is known of a client is no longer in the processor's nearest \
          cache. *growth*: what {most} clients cost beyond the bare broker, in terms of what one \
-         does.",
+         does. *resident*: the broker's memory in the end, all answers cached; the plugin's own \
+         code and threads are in it.",
     ));
     for version in &args.versions {
         let levels = counts.map(|count| level(*version, count, rounds));
@@ -57,7 +61,7 @@ fn level(version: Version, clients: usize, rounds: usize) -> Level {
 
 fn costs(version: Version, counts: [usize; 4], levels: &[Level; 4]) -> Table {
     let head = ["broker", "operation", "mode"].map(str::to_owned).into_iter();
-    let head = head.chain(counts.map(|count| format!("{count} clients")));
+    let head = head.chain(counts.map(|count| format!("{count} connected")));
     let mut table = Table::with_head(head.chain(["growth".to_owned(), "goal".to_owned()]));
     for (nth, work) in Work::ALL.into_iter().enumerate() {
         for way in [Way::Files, Way::Cached, Way::Rules] {
@@ -66,20 +70,31 @@ fn costs(version: Version, counts: [usize; 4], levels: &[Level; 4]) -> Table {
             let cell = |level: &Level| {
                 format!("{:.2} ×, {}", of(level, way).of_bare, micros(beyond(level)))
             };
-            let growth = beyond(&levels[levels.len() - 1]) / beyond(&levels[0]);
+            let (one, most) = (beyond(&levels[0]), beyond(&levels[levels.len() - 1]));
+            let (growth, verdict) = growth(one, most);
             let row = [version.name().to_owned(), work.name().to_owned(), way.name().to_owned()];
-            let verdict = goal(growth <= GOAL, "≤ 1.5 ×");
-            table.row(row.into_iter().chain(levels.iter().map(cell)).chain([
-                format!("{growth:.2} ×"),
-                if way.is_ours() { verdict } else { String::new() },
-            ]));
+            table.row(
+                row.into_iter()
+                    .chain(levels.iter().map(cell))
+                    .chain([growth, if way.is_ours() { verdict } else { String::new() }]),
+            );
         }
     }
     table
 }
 
+/// What grows may not, and nothing may become something.
+fn growth(one: f64, most: f64) -> (String, String) {
+    if one < NOISE {
+        return ("".into(), goal(most < NOISE, "no more than nothing"));
+    }
+    let growth = most / one;
+    (format!("{growth:.2} ×"), goal(growth <= GOAL, "≤ 1.5 ×"))
+}
+
 fn memory(version: Version, clients: usize, level: &Level) -> Table {
-    let mut table = Table::new("broker | mode | clients | resident | more than bare, per client");
+    let mut table =
+        Table::new("broker | mode | clients | resident | by client, what no plugin has not");
     for way in Way::ALL {
         let resident = level.resident[way as usize] as f64;
         let more = (resident - level.resident[Way::Bare as usize] as f64) / clients as f64;

@@ -94,11 +94,10 @@ fn size_of_file(path: &Path) -> u64 {
 /// The library as it is, but for the symbols, which are all in the end stripped away.
 fn build_with_symbols() -> PathBuf {
     let mut cargo = program::cargo();
-    cargo.args(["build", "--release", "--lib", "--config", "profile.release.strip=\"none\""]);
-    let folder = program::build_folder().join("with-symbols");
-    cargo.arg("--target-dir").arg(&folder);
+    cargo.args(["rustc", "--release", "--lib", "--target-dir"]).arg(program::build_folder());
+    cargo.args(["--", "-C", "strip=none"]);
     program::run(cargo);
-    folder.join("release/libmosquitto_http_auth.so")
+    program::build_folder().join("release/libmosquitto_http_auth.so")
 }
 
 /// The bytes of each crate's symbols, the largest first.

@@ -40,7 +40,7 @@ pub fn run(args: &Args) -> Section {
          `acl_file`, with the same three rules as patterns; *cached*: the plugin, every answer in \
          its cache; *rules*: the plugin, with rules in the answers to logins. They take turns of \
          some ten milliseconds, {rounds} times, each as often first as the others, and the broker \
-         whose turn it is has its clients alone. Ratios are the median of those of each round. \
+         whose turn it is has its clients alone; all have `set_tcp_nodelay`. Ratios are the median of those of each round. \
          *broker's CPU*: what the broker's thread spends on one operation; it feels other load on \
          the machine much less. Connects include leaving again; nobody subscribes to what is \
          published, so that nothing hides the check; deliveries are those of a message to all \
