@@ -4,44 +4,66 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use mosquitto_test::broker::Version;
+use mosquitto_test::program::repository;
 
-const USAGE: &str = "usage: bench [stall|storm|fan-out|outage|idle|sighup|rules|watched|all]... \
-                     [--broker VERSION]... [--quick] [--seconds N] [--api-ms N] \
-                     [--metrics ADDRESS:PORT] [--out DIR]";
+use crate::program;
 
+const USAGE: &str = "usage: bench [throughput|growth|callbacks|rules|cold|memory|start|stall|\
+                     storm|fan-out|outage|idle|sighup|watched|all]... [--broker VERSION]... \
+                     [--quick] [--seconds N] [--api-ms N] [--metrics ADDRESS:PORT] [--out DIR]";
+
+/// In the order in which the report has them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Scenario {
+    Throughput,
+    Growth,
+    Callbacks,
+    Rules,
+    Cold,
+    Memory,
+    Start,
     Stall,
     Storm,
     FanOut,
     Outage,
     Idle,
     Sighup,
-    Rules,
     Watched,
 }
 
 impl Scenario {
     /// Those that measure something.
-    const ALL: [Scenario; 7] = [
+    pub const ALL: [Scenario; 13] = [
+        Scenario::Throughput,
+        Scenario::Growth,
+        Scenario::Callbacks,
+        Scenario::Rules,
+        Scenario::Cold,
+        Scenario::Memory,
+        Scenario::Start,
         Scenario::Stall,
         Scenario::Storm,
         Scenario::FanOut,
         Scenario::Outage,
         Scenario::Idle,
         Scenario::Sighup,
-        Scenario::Rules,
     ];
 
     pub fn name(self) -> &'static str {
         match self {
+            Scenario::Throughput => "throughput",
+            Scenario::Growth => "growth",
+            Scenario::Callbacks => "callbacks",
+            Scenario::Rules => "rules",
+            Scenario::Cold => "cold",
+            Scenario::Memory => "memory",
+            Scenario::Start => "start",
             Scenario::Stall => "stall",
             Scenario::Storm => "storm",
             Scenario::FanOut => "fan-out",
             Scenario::Outage => "outage",
             Scenario::Idle => "idle",
             Scenario::Sighup => "sighup",
-            Scenario::Rules => "rules",
             Scenario::Watched => "watched",
         }
     }
@@ -49,6 +71,7 @@ impl Scenario {
 
 pub struct Args {
     pub scenarios: Vec<Scenario>,
+    /// The folder with the report.
     pub out: PathBuf,
     pub versions: Vec<Version>,
     /// Everything smaller: shows that the benchmark works, and nothing else.
@@ -65,7 +88,7 @@ impl Args {
     pub fn parse(mut given: impl Iterator<Item = String>) -> Result<Args, String> {
         let mut args = Args {
             scenarios: Vec::new(),
-            out: PathBuf::from("target/bench"),
+            out: PathBuf::new(),
             versions: Vec::new(),
             quick: false,
             seconds: None,
@@ -87,6 +110,10 @@ impl Args {
         }
         if args.scenarios.is_empty() {
             args.scenarios.extend(Scenario::ALL);
+        }
+        if args.out.as_os_str().is_empty() {
+            // Small figures say nothing, and do not belong into the documentation.
+            args.out = if args.quick { program::build_folder() } else { repository("docs") };
         }
         if args.versions.is_empty() {
             args.versions.extend([Version::V2_1_2, Version::V2_0_21]);

@@ -35,17 +35,39 @@ pub fn bars(title: &str, bars: &[Bar]) -> String {
         text(&mut svg, x, height - 10.0, "middle", &number(decade));
     }
     for (nth, bar) in bars.iter().enumerate() {
-        let y = TOP + STEP * nth as f64;
-        let end = scale.place(bar.value, LEFT, WIDTH - RIGHT).max(LEFT + 1.0);
-        let (width, color) = (end - LEFT, COLORS[bar.group % COLORS.len()]);
-        let _ = writeln!(
-            svg,
-            "<rect x='{LEFT}' y='{y:.1}' width='{width:.1}' height='16' rx='2' fill='{color}'/>"
-        );
-        text(&mut svg, LEFT - 8.0, y + 12.0, "end", &bar.label);
-        text(&mut svg, end + 6.0, y + 12.0, "start", &bar.text);
+        let end = scale.place(bar.value, LEFT, WIDTH - RIGHT);
+        row(&mut svg, TOP + STEP * nth as f64, end, bar);
     }
     svg + "</svg>\n"
+}
+
+/// Bars from left to right, from nothing, with a line at the whole.
+pub fn shares(title: &str, bars: &[Bar]) -> String {
+    const STEP: f64 = 24.0;
+    let height = TOP + STEP * bars.len() as f64 + 30.0;
+    let longest = bars.iter().map(|bar| bar.value).fold(1.0, f64::max);
+    let place = |value: f64| LEFT + (WIDTH - RIGHT - LEFT) * value / longest;
+    let mut svg = open(title, height);
+    for mark in [0.0, 0.5, 1.0] {
+        grid(&mut svg, (place(mark), TOP - 6.0), (place(mark), height - 26.0));
+        text(&mut svg, place(mark), height - 10.0, "middle", &mark.to_string());
+    }
+    for (nth, bar) in bars.iter().enumerate() {
+        row(&mut svg, TOP + STEP * nth as f64, place(bar.value), bar);
+    }
+    svg + "</svg>\n"
+}
+
+/// A bar with its label and its value.
+fn row(svg: &mut String, y: f64, end: f64, bar: &Bar) {
+    let end = end.max(LEFT + 1.0);
+    let (width, color) = (end - LEFT, COLORS[bar.group % COLORS.len()]);
+    let _ = writeln!(
+        svg,
+        "<rect x='{LEFT}' y='{y:.1}' width='{width:.1}' height='16' rx='2' fill='{color}'/>"
+    );
+    text(svg, LEFT - 8.0, y + 12.0, "end", &bar.label);
+    text(svg, end + 6.0, y + 12.0, "start", &bar.text);
 }
 
 /// Lines over time in seconds; values in milliseconds on a logarithmic scale.

@@ -12,3 +12,9 @@ pub fn now() -> Duration {
 pub fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
 }
+
+/// Says how far the benchmark has come.
+pub fn say(what: &str) {
+    let seconds = now().as_secs();
+    println!("[{:2}:{:02}] {what}", seconds / 60, seconds % 60);
+}

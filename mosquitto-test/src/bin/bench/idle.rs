@@ -8,6 +8,7 @@ use mosquitto_test::broker::{Broker, Version};
 
 use crate::api::Api;
 use crate::args::{Args, Scenario};
+use crate::clock;
 use crate::crowd::{Crowd, Pace};
 use crate::link::Who;
 use crate::report::{Section, Table};
@@ -54,7 +55,7 @@ pub fn run(args: &Args) -> Section {
     thread::sleep(Duration::from_secs(args.size(5, 1)));
     let usages = || brokers.iter().map(|idle| usage(idle.broker.pid())).collect::<Vec<_>>();
     let before = usages();
-    println!("watching {} brokers for {} s", brokers.len(), time.as_secs());
+    clock::say(&format!("watching {} brokers for {} s", brokers.len(), time.as_secs()));
     thread::sleep(time);
     for ((idle, before), after) in brokers.iter().zip(before).zip(usages()) {
         table.row(row(idle, before, after, time.as_secs_f64()));

@@ -16,7 +16,7 @@ pub fn raise_file_limit() {
     }
 }
 
-/// One line of Markdown.
+/// In a few words of Markdown.
 pub fn describe() -> String {
     let cores = thread::available_parallelism().map_or(0, usize::from);
     let model = field("/proc/cpuinfo", "model name").unwrap_or("an unknown CPU".to_owned());
@@ -24,11 +24,9 @@ pub fn describe() -> String {
     let kib: u64 = memory.trim_end_matches(" kB").parse().unwrap_or(0);
     let kernel = read("/proc/sys/kernel/osrelease");
     format!(
-        "{cores} cores ({model}), {:.1} GiB of memory, Linux {}; API, clients and broker share \
-         them. Load average at the start: {}.",
+        "{cores} cores ({model}), {:.1} GiB of memory, Linux {}",
         kib as f64 / 1024.0 / 1024.0,
-        kernel.trim(),
-        load()
+        kernel.trim()
     )
 }
 
@@ -37,6 +35,21 @@ pub fn main_thread_ran(pid: u32) -> Duration {
     let stat = read(&format!("/proc/{pid}/task/{pid}/schedstat"));
     let nanos = stat.split(' ').next().and_then(|nanos| nanos.parse().ok());
     Duration::from_nanos(nanos.expect("the process runs"))
+}
+
+/// How much of the machine's memory a process has.
+pub fn resident_bytes(pid: u32) -> u64 {
+    let resident = field(&format!("/proc/{pid}/status"), "VmRSS").expect("the process runs");
+    resident.trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
+}
+
+/// How much processor time this process's children took that have ended: `cutime` and `cstime`.
+pub fn children_ran() -> Duration {
+    let stat = read("/proc/self/stat");
+    // The program's name, in brackets, may hold blanks; these are fields 16 and 17.
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(13).take(2);
+    let ticks: u64 = fields.filter_map(|field| field.parse::<u64>().ok()).sum();
+    Duration::from_millis(ticks * 10)
 }
 
 /// How busy the machine was in the last minute.

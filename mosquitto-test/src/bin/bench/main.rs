@@ -17,22 +17,31 @@
 mod api;
 mod args;
 mod audience;
+mod callbacks;
 mod chart;
 mod clock;
+mod cold;
 mod crowd;
 mod fan_out;
+mod growth;
 mod idle;
+mod lineup;
 mod link;
+mod load;
 mod machine;
+mod memory;
 mod outage;
 mod prober;
+mod program;
 mod report;
 mod rules;
 mod setup;
 mod sighup;
 mod stall;
+mod start;
 mod stats;
 mod storm;
+mod throughput;
 mod traffic;
 mod watched;
 
@@ -42,7 +51,15 @@ use args::{Args, Scenario};
 use report::{Report, Section};
 
 fn main() -> ExitCode {
-    let args = match Args::parse(std::env::args().skip(1)) {
+    let given: Vec<String> = std::env::args().skip(1).collect();
+    if let [word, port, clients] = &given[..] {
+        if word == lineup::LOAD {
+            machine::raise_file_limit();
+            load::serve(port.parse().unwrap(), clients.parse().unwrap());
+            return ExitCode::SUCCESS;
+        }
+    }
+    let args = match Args::parse(given.into_iter()) {
         Ok(args) => args,
         Err(message) => {
             eprintln!("bench: {message}");
@@ -51,13 +68,14 @@ fn main() -> ExitCode {
     };
     machine::raise_file_limit();
     clock::now();
-    let mut report = Report::new(&args.out, machine::describe());
+    program::build_plugin();
+    let mut report = Report::open(&args.out);
     for scenario in &args.scenarios {
-        println!("\n== {} ==", scenario.name());
+        clock::say(&format!("== {} ==", scenario.name()));
         let section = run(*scenario, &args);
         section.print();
         // After each, so that a later one that fails takes nothing with it.
-        report.add(section);
+        report.put(&section);
     }
     println!("\nreport: {}", report.path().display());
     ExitCode::SUCCESS
@@ -65,13 +83,19 @@ fn main() -> ExitCode {
 
 fn run(scenario: Scenario, args: &Args) -> Section {
     match scenario {
+        Scenario::Throughput => throughput::run(args),
+        Scenario::Growth => growth::run(args),
+        Scenario::Callbacks => callbacks::run(args),
+        Scenario::Rules => rules::run(args),
+        Scenario::Cold => cold::run(args),
+        Scenario::Memory => memory::run(args),
+        Scenario::Start => start::run(args),
         Scenario::Stall => stall::run(args),
         Scenario::Storm => storm::run(args),
         Scenario::FanOut => fan_out::run(args),
         Scenario::Outage => outage::run(args),
         Scenario::Idle => idle::run(args),
         Scenario::Sighup => sighup::run(args),
-        Scenario::Rules => rules::run(args),
         Scenario::Watched => watched::run(args),
     }
 }

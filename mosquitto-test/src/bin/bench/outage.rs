@@ -108,13 +108,13 @@ fn run_on(version: Version, cache_ttl: &'static str, args: &Args, rest: Duration
         let outage = dead..clock::now();
         api.restart();
         let recovery = recovery(&prober, clock::now());
-        println!(
+        clock::say(&format!(
             "{} cache_ttl {cache_ttl:4} outage {}: down for {}, well again after {}",
             version.name(),
             number + 1,
             seconds(outage.end - began),
             seconds(recovery)
-        );
+        ));
         outages.push(outage);
         recoveries.push(recovery);
         thread::sleep(Duration::from_secs(1));

@@ -65,7 +65,7 @@ pub fn run(args: &Args) -> Section {
         for mode in [Mode::None, Mode::Ours] {
             let outcome = one(*version, mode, clients, args);
             let row = row(*version, mode, &outcome);
-            println!("{}", row.join("  "));
+            clock::say(&row.join("  "));
             table.row(row);
             let shown = outcome.calm.end..outcome.calm.end + Duration::from_secs(3);
             let line = worst_by_time(&outcome.messages, &shown, Duration::from_millis(20));

@@ -110,7 +110,7 @@ fn one_turn(version: Version, mode: Mode, args: &Args, outcome: &mut Outcome) {
 
 impl Outcome {
     fn print_turn(&self, version: Version, mode: Mode, turn: usize) {
-        println!(
+        clock::say(&format!(
             "{} {:8} turn {turn}: storm {}, p99 {}, so far: calm p99 {}, max {}, {} retries",
             version.name(),
             mode.name(),
@@ -119,7 +119,7 @@ impl Outcome {
             millis(self.calm.p99()),
             millis(self.storm.max()),
             self.retries
-        );
+        ));
     }
 
     fn note(&mut self, messages: &[Message], calm: &Range<Duration>, storms: &[Range<Duration>]) {

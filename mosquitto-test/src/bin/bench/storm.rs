@@ -7,6 +7,7 @@ use mosquitto_test::broker::Version;
 use crate::api::Api;
 use crate::args::{Args, Scenario};
 use crate::chart::{self, Bar};
+use crate::clock;
 use crate::crowd::{Crowd, Pace};
 use crate::link::Who;
 use crate::report::{Section, Table, goal};
@@ -58,7 +59,12 @@ fn run_on(version: Version, clients: u32, args: &Args, bars: &mut Vec<Bar>) -> T
         let count = if mode == Mode::Blocking { args.size(300, 20) } else { clients };
         let outcome = one(version, mode, count);
         let scaled = outcome.took.mul_f64(f64::from(clients) / f64::from(outcome.clients));
-        println!("{} {:9} {count} in after {}", version.name(), mode.name(), seconds(outcome.took));
+        clock::say(&format!(
+            "{} {:9} {count} in after {}",
+            version.name(),
+            mode.name(),
+            seconds(outcome.took)
+        ));
         if mode == Mode::None {
             ideal = ideal.max(outcome.took);
         }

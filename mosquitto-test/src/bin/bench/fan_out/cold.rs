@@ -9,6 +9,7 @@ use super::{API_TAKES, Stage, Way, bar};
 use crate::args::Args;
 use crate::audience::Delivery;
 use crate::chart::Bar;
+use crate::clock;
 use crate::report::{Table, goal};
 use crate::stats::{Latency, millis, percentile};
 use crate::traffic::{Message, Traffic};
@@ -46,7 +47,13 @@ pub fn run(version: Version, size: usize, args: &Args, bars: &mut Vec<Bar>) -> T
         if way == Way::OneByOne {
             serial = p50;
         }
-        println!("{} {:13} {}, {} lost", version.name(), way.name(), millis(p50), outcome.lost);
+        clock::say(&format!(
+            "{} {:13} {}, {} lost",
+            version.name(),
+            way.name(),
+            millis(p50),
+            outcome.lost
+        ));
         bars.push(bar(version, way, p50));
         table.row(row(version, way, &outcome, serial));
     }

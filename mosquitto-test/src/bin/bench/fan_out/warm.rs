@@ -7,6 +7,7 @@ use mosquitto_test::broker::Version;
 use super::{Stage, Way, bar};
 use crate::args::Args;
 use crate::chart::Bar;
+use crate::clock;
 use crate::machine;
 use crate::report::{Table, goal};
 use crate::stats::{millis, percentile};
@@ -40,7 +41,7 @@ pub fn run(version: Version, size: usize, args: &Args, bars: &mut Vec<Bar>) -> T
     let bare = &outcomes[0];
     for (way, outcome) in WAYS.into_iter().zip(&outcomes) {
         let p50 = percentile(&outcome.took, 50.0);
-        println!("{} {:9} {}", version.name(), way.name(), millis(p50));
+        clock::say(&format!("{} {:9} {}", version.name(), way.name(), millis(p50)));
         bars.push(bar(version, way, p50));
         let ratio = p50.div_duration_f64(percentile(&bare.took, 50.0));
         table.row([

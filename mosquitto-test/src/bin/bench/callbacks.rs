@@ -1,0 +1,49 @@
+//! What does a call from the broker cost? The measuring is in `benches/callbacks`.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::args::{Args, Scenario};
+use crate::clock;
+use crate::program;
+use crate::report::{Section, Table};
+
+/// The cases that `benches/callbacks` knows by name.
+const CASES: [&str; 3] = ["cached-access", "rules", "cached-login"];
+
+pub fn run(args: &Args) -> Section {
+    let mut section = Section::new("A call from the broker", Scenario::Callbacks, args);
+    section.text(
+        "The plugin's own callbacks, called with events as Mosquitto lays them out, with 1, 1,000 \
+         and 10,000 clients in turn: time, and allocations of memory (none is mentioned where \
+         there was none). Rules: ten of them.",
+    );
+    let given: &[&str] = args.size(&[], &["--sample-count", "1", "--sample-size", "100"]);
+    let measured = program::bench("callbacks", given);
+    section.text(format!("```text\n{}\n```", measured.trim_end()));
+    section.text("`cargo bench --bench callbacks`");
+    section.text(
+        "Instructions, which are the same on every run: callgrind counts those of a number of \
+         calls and of twice as many, with 100 clients in turn; the difference, by call.",
+    );
+    let mut table = Table::new("call | instructions");
+    let calls = args.size(20_000, 200);
+    let bench = program::bench_program("callbacks");
+    for case in CASES {
+        clock::say(&format!("counting the instructions of {case}"));
+        let [once, twice] = [1, 2].map(|times| instructions(&bench, case, calls * times));
+        table.row([case.to_owned(), format!("{:.0}", (twice - once) / calls as f64)]);
+    }
+    section.table(table);
+    section
+}
+
+/// All that a run with so many calls executes.
+fn instructions(bench: &Path, case: &str, calls: usize) -> f64 {
+    let mut valgrind = Command::new("valgrind");
+    valgrind.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]);
+    valgrind.arg(bench).args([case, &calls.to_string()]);
+    let said = String::from_utf8(program::run(valgrind).stderr).expect("valgrind prints text");
+    let line = said.lines().find_map(|line| line.split_once("Collected :"));
+    line.and_then(|(_, count)| count.trim().parse().ok()).expect("callgrind has counted")
+}

@@ -1,0 +1,144 @@
+//! How much of a broker's throughput is left?
+
+use mosquitto_test::broker::Version;
+
+use crate::args::{Args, Scenario};
+use crate::chart::{self, Bar};
+use crate::clock;
+use crate::lineup::{Stand, Turn, Way};
+use crate::load::Work;
+use crate::report::{Section, Table, goal};
+
+/// How many clients are connected.
+const CLIENTS: usize = 100;
+
+/// How much of a bare broker's throughput has to be left.
+const GOAL: f64 = 0.97;
+
+/// What counts as not behind: equal to two places.
+const EQUAL: f64 = 0.995;
+
+/// What all turns of one way came to.
+#[derive(Clone, Copy)]
+pub struct Outcome {
+    pub way: Way,
+    pub per_second: f64,
+    /// The median of what each round came to, against the bare broker and against files.
+    pub of_bare: f64,
+    pub of_files: f64,
+    /// What the broker's thread spent on one operation, in nanoseconds, and as above.
+    pub cpu_ns: f64,
+    pub cpu_of_bare: f64,
+}
+
+pub fn run(args: &Args) -> Section {
+    let rounds = args.size(200, 3);
+    let mut section = Section::new("Throughput", Scenario::Throughput, args);
+    section.text(format!(
+        "Four brokers with {CLIENTS} clients each, which have a password. *no plugin*: the bare \
+         broker, which lets everyone do everything; *files*: Mosquitto's own `password_file` and \
+         `acl_file`, with the same three rules as patterns; *cached*: the plugin, every answer in \
+         its cache; *rules*: the plugin, with rules in the answers to logins. They take turns of \
+         some ten milliseconds, {rounds} times, each as often first as the others, and the broker \
+         whose turn it is has its clients alone; all have `set_tcp_nodelay`. Ratios are the median of those of each round. \
+         *broker's CPU*: what the broker's thread spends on one operation; it feels other load on \
+         the machine much less. Connects include leaving again; nobody subscribes to what is \
+         published, so that nothing hides the check; deliveries are those of a message to all \
+         {CLIENTS}, QoS 0. What *files* need for a connect is mostly the hash of the password, \
+         which is slow on purpose.",
+    ));
+    for version in &args.versions {
+        run_on(*version, rounds, &mut section);
+    }
+    section
+}
+
+fn run_on(version: Version, rounds: usize, section: &mut Section) {
+    let mut table = Table::new(
+        "broker | operation | mode | per second | × no plugin | × files | broker's CPU | \
+         × no plugin | goal",
+    );
+    let mut bars = Vec::new();
+    clock::say(&format!("{}: setting up", version.name()));
+    let mut stands = Way::ALL.map(|way| Stand::set_up(version, way, CLIENTS));
+    for work in Work::ALL {
+        for outcome in measure(&mut stands, work, rounds) {
+            let Outcome { way, per_second, of_bare, of_files, cpu_ns, cpu_of_bare } = outcome;
+            clock::say(&format!(
+                "{} {}, {}: {per_second:.0}/s, {of_bare:.3} × no plugin, CPU {cpu_of_bare:.3} ×",
+                version.name(),
+                work.name(),
+                way.name()
+            ));
+            let label = format!("{} {}", work.name(), way.name());
+            let text = format!("{of_bare:.2}");
+            bars.push(Bar { label, value: of_bare, text, group: way as usize });
+            table.row([
+                version.name().to_owned(),
+                work.name().to_owned(),
+                way.name().to_owned(),
+                format!("{per_second:.0}"),
+                format!("{of_bare:.3}"),
+                format!("{of_files:.3}"),
+                micros(cpu_ns),
+                format!("{cpu_of_bare:.3}"),
+                if way.is_ours() { judge(of_bare, of_files) } else { String::new() },
+            ]);
+        }
+    }
+    section.table(table);
+    let name = version.name();
+    let title = format!("Mosquitto {name}: throughput as a share of a bare broker's");
+    section.chart(format!("throughput-{name}.svg"), &title, chart::shares(&title, &bars));
+}
+
+fn judge(of_bare: f64, of_files: f64) -> String {
+    let against_bare = goal(of_bare >= GOAL, "≥ 0.97 × no plugin");
+    format!("{against_bare}; {}", goal(of_files >= EQUAL, "not behind files"))
+}
+
+pub fn micros(ns: f64) -> String {
+    format!("{:.2} µs", ns / 1000.0)
+}
+
+/// In turns, and each first as often as the others.
+pub fn measure(stands: &mut [Stand; 4], work: Work, rounds: usize) -> [Outcome; 4] {
+    let mut turns = [const { Vec::<Turn>::new() }; 4];
+    for round in 0..rounds {
+        for place in 0..stands.len() {
+            let which = (round + place) % stands.len();
+            let stand = &mut stands[which];
+            turns[which].push(stand.take_turn(work, steps(work, stand.way)));
+        }
+    }
+    let of = |way: Way| &turns[way as usize];
+    let median_of = |way: Way, of_turn: fn(&Turn) -> f64| median(of(way).iter().map(of_turn));
+    let ratio = |way: Way, to: Way, of_turn: fn(&Turn) -> f64| {
+        median(of(way).iter().zip(of(to)).map(|(turn, other)| of_turn(turn) / of_turn(other)))
+    };
+    Way::ALL.map(|way| Outcome {
+        way,
+        per_second: median_of(way, Turn::per_second),
+        of_bare: ratio(way, Way::Bare, Turn::per_second),
+        of_files: ratio(way, Way::Files, Turn::per_second),
+        cpu_ns: median_of(way, Turn::cpu_ns),
+        cpu_of_bare: ratio(way, Way::Bare, Turn::cpu_ns),
+    })
+}
+
+/// How many steps make some ten milliseconds.
+fn steps(work: Work, way: Way) -> usize {
+    match (work, way) {
+        // Each has a slow hash.
+        (Work::Connect, Way::Files) => 1,
+        (Work::Connect, _) => 5,
+        (Work::PublishQos0 | Work::PublishQos1, _) => 5,
+        (Work::Deliver, _) => 3,
+    }
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
