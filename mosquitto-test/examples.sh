@@ -24,6 +24,7 @@ by_pip() { # FOLDER REQUIREMENTS
 by_npm examples/express
 by_npm examples/node-red
 by_pip examples/fastapi/.venv examples/fastapi/requirements.txt
+by_pip examples/jwt/.venv examples/jwt/requirements.txt
 by_pip .examples/schemathesis mosquitto-test/openapi/requirements.txt
 # Into the folder of the tests, which run it from there.
 CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target} \

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 mod ask;
 mod bench;
 mod check;
-mod docs;
+pub mod docs;
 mod tls;
 
 /// A configuration in a folder of its own.

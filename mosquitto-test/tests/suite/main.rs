@@ -19,6 +19,7 @@ mod configuration;
 mod control;
 mod defects;
 mod delayed_login;
+mod docs;
 mod drop_in;
 mod entrances;
 mod example_apis;

@@ -57,7 +57,7 @@ fn is_bar(line: &str) -> bool {
 }
 
 /// Fails unless these lines were printed; `…` stands for any number of others.
-fn expect(command: &str, expected: &str, printed: &str) {
+pub fn expect(command: &str, expected: &str, printed: &str) {
     let lines = |text: &str| {
         text.lines()
             .filter(|line| !is_bar(line) && !is_about_this_machine(line))
