@@ -150,7 +150,7 @@ pub struct Access {
     "Exit status:\n  0  every request was answered, with a yes or a no\n  \
      3  the API failed to answer some\n  2  a wrong command line or configuration\n\n\
      Examples:\n  mosquitto-http-auth bench mosquitto.conf -u ann -n 2000 -c 32\n  \
-     mosquitto-http-auth bench mosquitto.conf -u ann --distinct 'device-{}' -n 5000 -c 64\n",
+     mosquitto-http-auth bench mosquitto.conf --distinct 'device-{}' -n 5000 -c 64\n",
     "  mosquitto-http-auth bench mosquitto.conf -u ann --rate 500 --json"
 ))]
 pub struct Bench {
@@ -302,4 +302,38 @@ pub enum Acc {
 
 fn pattern(text: &str) -> Result<String, String> {
     if text.contains("{}") { Ok(text.to_owned()) } else { Err("it has no {} in it".to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    /// A line of the help as a shell would split it, without what is piped.
+    fn words(line: &str) -> Vec<String> {
+        let command = line.split(['<', '|']).next().unwrap_or_default();
+        command.split_whitespace().map(|word| word.trim_matches('\'').to_owned()).collect()
+    }
+
+    #[test]
+    fn every_example_of_the_help_is_understood() {
+        let command = Arguments::command();
+        let all = [&command].into_iter().chain(command.get_subcommands());
+        let mut seen = 0;
+        for help in all.filter_map(|command| command.get_after_long_help()) {
+            let help = help.to_string();
+            for line in help.lines().filter(|line| line.starts_with("  mosquitto-http-auth ")) {
+                let read = Arguments::try_parse_from(words(line));
+                assert!(read.is_ok(), "{line}: {}", read.err().unwrap());
+                seen += 1;
+            }
+        }
+        assert!(seen >= 15, "{seen} examples");
+    }
+
+    #[test]
+    fn the_command_line_is_described_without_contradiction() {
+        Arguments::command().debug_assert();
+    }
 }
