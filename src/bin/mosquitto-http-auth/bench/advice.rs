@@ -164,7 +164,7 @@ mod tests {
         assert_eq!(of(5000.0).needed, Some(101));
         assert!(of(5000.0).text.contains("the configured 32 are too few"));
         let told = findings(&latency).connections();
-        assert!(told.text.contains("32 connections carry 1600 logins a second"), "{}", told.text);
+        assert!(told.text.contains("32 connections carry 1599 logins a second"), "{}", told.text);
     }
 
     #[test]
