@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use log::Level;
@@ -10,6 +11,7 @@ use log::Level;
 use crate::answer::Failure;
 use crate::clock::Clock;
 use crate::config::{Config, Material};
+use crate::defect;
 use crate::journal::Journal;
 use crate::question::Kind;
 use crate::rules::Shelf;
@@ -57,6 +59,21 @@ pub struct Health {
     pub in_service: bool,
     /// How often it was put out of service.
     pub outages: u64,
+}
+
+/// A probe that this thread has taken on. A panic is a probe that failed, or nobody would ever
+/// probe the endpoint again.
+struct Claim<'a> {
+    endpoint: &'a Endpoint,
+    clock: &'a dyn Clock,
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let _ = self.endpoint.breaker.record(self.clock.now(), false);
+        }
+    }
 }
 
 impl Api {
@@ -119,7 +136,12 @@ impl Api {
     /// answer of the last one that is back.
     pub fn probe(&self, request: &Request) -> Option<Reply> {
         let due = self.endpoints.iter().filter(|e| e.breaker.claim_probe(self.clock.now()));
-        due.filter_map(|endpoint| self.ask_one(endpoint, &[request]).ok()?.pop()).last()
+        let ask = |endpoint| {
+            let _claim = Claim { endpoint, clock: &*self.clock };
+            defect::place("probe");
+            self.ask_one(endpoint, &[request]).ok()?.pop()
+        };
+        due.filter_map(ask).last()
     }
 
     fn ask_one(&self, endpoint: &Endpoint, requests: &[&Request]) -> Result<Vec<Reply>, Failure> {

@@ -155,7 +155,6 @@ fn disturb(
             changes += 1;
         }
         if is_due(rhythm.reload, reloads) {
-            oracle.reload();
             broker.signal(libc::SIGHUP);
             reloads += 1;
         }

@@ -263,8 +263,10 @@ impl Crowd {
                     let name = format!("{}-{}", policy::GUEST, number);
                     self.log_in(&id, &name, "x", protocol).await;
                 }
-                // Is gone before it has an answer.
+                // Is gone before it has an answer. Mosquitto 2.1 lets nobody else in by the same
+                // identifier until then.
                 _ => {
+                    let id = format!("leaver-{number}-{count}");
                     if let Ok(mut wire) = Wire::open(self.port, protocol).await {
                         wire.connect(&id, &policy::username(user), "wrong").await;
                     }

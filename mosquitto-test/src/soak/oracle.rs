@@ -57,7 +57,6 @@ pub struct Oracle {
     /// When the rights that come and go did; they begin absent.
     changes: Mutex<Vec<Instant>>,
     outages: Mutex<Vec<(Instant, Option<Instant>)>>,
-    reloads: Mutex<Vec<Instant>>,
     /// How much too late the clients' own thread came to something, in ms.
     late: AtomicU64,
     judged: [[AtomicU64; 3]; 4],
@@ -85,7 +84,6 @@ impl Default for Oracle {
             began: Instant::now(),
             changes: Mutex::default(),
             outages: Mutex::default(),
-            reloads: Mutex::default(),
             late: AtomicU64::new(0),
             judged: Default::default(),
             excused: AtomicU64::new(0),
@@ -108,18 +106,6 @@ impl Oracle {
     pub fn outage_ends(&self) {
         let mut outages = self.outages.lock().unwrap();
         outages.last_mut().expect("an outage began").1 = Some(Instant::now());
-    }
-
-    /// A SIGHUP is sent.
-    pub fn reload(&self) {
-        self.reloads.lock().unwrap().push(Instant::now());
-    }
-
-    /// Whether a login may have come between a SIGHUP and the broker's next tick. The plugin cannot
-    /// tell it from the broker's question about a session then, and has it come again.
-    fn met_a_reload(&self, span: Span) -> bool {
-        let reloads = self.reloads.lock().unwrap();
-        reloads.iter().any(|at| span.told >= *at && span.asked <= *at + RECOVERY)
     }
 
     /// The clients' thread was busy, or not given a processor, for this long.
@@ -175,7 +161,7 @@ impl Oracle {
             (Told::Yes, Some(false)) => true,
             // Nobody is denied a login for want of an answer, and everything else is.
             (Told::No, Some(true)) => kind == Kind::Login || !excused,
-            (Told::Nothing, _) => !excused && !self.met_a_reload(span),
+            (Told::Nothing, _) => !excused,
             _ => false,
         };
         self.excused.fetch_add(u64::from(excused), Ordering::Relaxed);

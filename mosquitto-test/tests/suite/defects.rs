@@ -12,7 +12,7 @@ use std::time::Instant;
 use mosquitto_test::prelude::*;
 use serde_json::json;
 
-use crate::support::{EVERY_QUESTION, NOT_AUTHORIZED, ROUTES, log_in, may_publish};
+use crate::support::{EVERY_QUESTION, NOT_AUTHORIZED, ROUTES, eventually, log_in, may_publish};
 
 /// The environment variable by which such a plugin finds the file.
 const SWITCH: &str = "MOSQUITTO_HTTP_AUTH_PANIC_FILE";
@@ -57,7 +57,9 @@ impl Switch {
 }
 
 fn config(version: Version, api: &AuthServer, more: &[(&str, &str)]) -> (BrokerConfig, Switch) {
-    let options = api.options([&ROUTES, &EVERY_QUESTION[..], more].concat());
+    let is_given = |name: &str| more.iter().any(|(given, _)| *given == name);
+    let usual = ROUTES.iter().chain(&EVERY_QUESTION).filter(|(name, _)| !is_given(name));
+    let options = api.options(usual.chain(more).copied());
     let config = Broker::config(version).plugin_at(defective(), options);
     let switch = Switch(config.file("defect", ""));
     let file = switch.0.to_string_lossy().into_owned();
@@ -246,6 +248,24 @@ on_every_broker! {
             lost += usize::from(topic == "news/2");
         }
         assert_eq!(lost, 1, "the one at which the panic was");
+    }
+
+    fn in_a_probe_the_api_is_found_again_by_a_later_one(version) {
+        let api = AuthServer::start();
+        let more = [("breaker_failures", "1"), ("breaker_open_ms", "100")];
+        let (broker, switch) = start(version, &api, &more);
+        api.stop();
+        let log_in = || log_in(&broker, Protocol::V3_1_1, "ann");
+        log_in().expect_closed();
+        broker.wait_for_log("is out of service");
+        switch.on("probe");
+        api.restart();
+        eventually("a probe panics", || {
+            log_in().expect_closed();
+            defects(&broker) > 0
+        });
+        switch.off();
+        eventually("the API is found again", || log_in().is_accepted());
     }
 
     fn in_asking_again_the_client_is_asked_about_once_more(version) {
