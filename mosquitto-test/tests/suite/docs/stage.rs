@@ -25,7 +25,6 @@ const MQTT: &str = "1883";
 const PORTS: [&str; 7] = [MQTT, "1884", "1885", "1886", "8000", "8883", "9180"];
 
 pub struct Stage {
-    version: Version,
     folder: TempDir,
     ports: BTreeMap<&'static str, u16>,
     /// What runs in the background, by the command that started it.
@@ -36,7 +35,7 @@ impl Stage {
     pub fn new(version: Version) -> Stage {
         let ports = PORTS.map(|port| (port, free_port())).into();
         let folder = tempfile::tempdir().unwrap();
-        let stage = Stage { version, folder, ports, programs: Vec::new() };
+        let stage = Stage { folder, ports, programs: Vec::new() };
         fs::create_dir(stage.folder().join("bin")).unwrap();
         for program in ["mosquitto_pub", "mosquitto_sub", "mosquitto_rr"] {
             let (real, port) = (version.bin(program), stage.port(MQTT));
@@ -175,10 +174,6 @@ impl Stage {
             let at = log[rest_at..].find(line);
             rest_at += at.unwrap_or_else(|| panic!("{line:?} comes too early in:\n{log}"));
         }
-    }
-
-    pub fn version(&self) -> Version {
-        self.version
     }
 }
 
