@@ -18,10 +18,12 @@ on_every_broker! {
             let name = format!("user-{number}");
             broker.client(&name).credentials(&name, "x").connect().expect_accepted();
         }
-        // One question at a time needs one worker and one connection; on 2.1 one more thread
-        // repeats the signal that wakes the broker for a login that has waited.
-        assert_eq!(broker.threads(), before + 1 + usize::from(version.is_2_1()));
-        assert_eq!(api.connections(), 1);
+        // One question at a time needs one worker and one connection, and a few more where a
+        // question comes before the worker of the last one rests. On 2.1 one more thread repeats
+        // the signal that wakes the broker for a login that has waited.
+        let workers = broker.threads() - before - usize::from(version.is_2_1());
+        assert!((1..=4).contains(&workers), "{workers} workers");
+        assert!((1..=4).contains(&api.connections()), "{} connections", api.connections());
     }
 
     fn the_broker_starts_while_the_api_is_down(version) {

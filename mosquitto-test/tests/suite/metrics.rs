@@ -14,7 +14,9 @@ use mosquitto_test::watch::PATIENCE;
 use prometheus_parse::{Scrape, Value};
 use serde_json::json;
 
-use crate::support::{EVERY_QUESTION, ROUTES, eventually, log_in, logged_in, may_publish};
+use crate::support::{
+    EVERY_QUESTION, PASSWORD, ROUTES, eventually, log_in, logged_in, may_publish,
+};
 
 /// Where a broker's metrics are.
 struct Metrics {
@@ -132,7 +134,7 @@ on_every_broker! {
         let ann = logged_in(&broker, Protocol::V5, "ann");
         log_in(&broker, Protocol::V5, "ben").expect_refused();
         assert!(may_publish(&ann, "t") && may_publish(&ann, "t") && !may_publish(&ann, "no/t"));
-        let special = broker.client("c+").protocol(Protocol::V5).credentials("ann", "secret");
+        let special = broker.client("c+").protocol(Protocol::V5).credentials("ann", PASSWORD);
         assert!(!may_publish(&special.connect().expect_accepted(), "t"));
         let scrape = metrics.scrape();
         for (name, labels, expected) in [
