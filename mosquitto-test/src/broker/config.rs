@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use super::{Broker, Failed, Version, plugin_path};
 use crate::tls::Identity;
+use crate::watch::valgrind_reports;
 
 /// The configuration lines of one scope: the whole broker, or one listener.
 #[derive(Default, Clone)]
@@ -290,8 +291,18 @@ impl Scope {
         options: impl IntoIterator<Item = (K, V)>,
     ) {
         self.line("plugin", path.display());
+        let mut given = Vec::new();
         for (name, value) in options {
             self.line(&format!("{prefix}{}", name.as_ref()), value.to_string());
+            given.push(name.as_ref().to_owned());
+        }
+        if valgrind_reports().is_some() && path == plugin_path() {
+            // Under Valgrind an answer takes longer than a broker should ever be held up.
+            for (name, value) in [("max_block_ms", "60000"), ("max_block_percent", "100")] {
+                if !given.iter().any(|given| given == name) {
+                    self.line(&format!("{prefix}{name}"), value);
+                }
+            }
         }
     }
 

@@ -84,6 +84,8 @@ fn program(version: Version) -> Command {
     command
         .args(["--tool=memcheck", "--leak-check=full", "--show-leak-kinds=definite"])
         .args(["--keep-debuginfo=yes", "--num-callers=40", "--quiet"])
+        // Or the broker's thread may keep the workers from ever running.
+        .args(["--fair-sched=try"])
         .arg(format!("--log-file={}/{}-%p", reports.display(), version.name()))
         .arg(root.join("usr/sbin/mosquitto"))
         .env("LD_LIBRARY_PATH", root.join("usr/lib/x86_64-linux-gnu"));

@@ -61,16 +61,18 @@ on_every_broker! {
         }
         let before = memory(&broker);
         api.forget_requests();
-        for flood in 0..10_000 {
-            let name = format!("name-{flood}");
+        // It takes a while, and is the same for every broker.
+        let flood = if version.is_2_1() { 10_000 } else { 2_500 };
+        for nth in 0..flood {
+            let name = format!("name-{nth}");
             assert_eq!(connack(&broker, name.as_bytes(), name.as_bytes()), Some(0));
             // The good client goes about its business meanwhile.
-            if flood % 500 == 0 {
+            if nth % 500 == 0 {
                 assert!(topics.iter().all(|topic| may_publish(&good, topic)));
             }
         }
         let asked_again = api.requests_to("/acl").len();
-        assert!(asked_again < 10, "{asked_again} of 1000 checks were asked about again");
+        assert!(asked_again < 10, "{asked_again} cached answers were pushed out");
         let status = status(&operator);
         let bytes = status["cache"]["bytes"].as_u64().unwrap();
         assert!(bytes <= CACHE, "{status}");
