@@ -9,8 +9,8 @@
 #   mosquitto-http-auth-VERSION.tar.gz          the source
 #   SHA256SUMS
 #
-# All of it is made from the commit that is checked out, and bears that commit's time, so that a second run comes to the
-# same checksums. Needs root on a Debian with amd64 (see build.sh), some minutes and 4 GB in PACKAGING_CACHE.
+# All of it is made from the commit that is checked out, and bears that commit's time; README.md tells how far a second
+# run comes to the same checksums. Needs root on a Debian with amd64 (see build.sh), some minutes and 4 GB in PACKAGING_CACHE.
 #
 #   TARGETS='x86_64-gnu …'   makes these targets only (x86_64-gnu must be among them: its command writes the documents)
 set -euo pipefail
