@@ -40,17 +40,24 @@ fn descriptors(broker: &Broker) -> BTreeSet<(u32, String)> {
     let descriptor = |entry: std::io::Result<fs::DirEntry>| {
         let path = entry.unwrap().path();
         let number = path.file_name().unwrap().to_str().unwrap().parse().unwrap();
-        (number, fs::read_link(path).unwrap().to_string_lossy().into_owned())
+        // One that the broker closed since the folder was read is none of its descriptors.
+        let what = fs::read_link(path).ok()?;
+        Some((number, what.to_string_lossy().into_owned()))
     };
-    folder.map(descriptor).collect()
+    folder.filter_map(descriptor).collect()
 }
 
 /// The sockets, as `/proc/PID/fd` names them, that are connected to this port of this machine.
+///
+/// The table is the machine's. Connections that are over wait in it for a minute (`TIME_WAIT`), and
+/// one of them may have had this port before the API did, so only established ones count.
 fn connected_to(broker: &Broker, port: u16) -> BTreeSet<String> {
+    const ESTABLISHED: &str = "01";
     let table = fs::read_to_string(format!("/proc/{}/net/tcp", broker.pid())).unwrap();
     let peer = format!("0100007F:{port:04X}");
     let rows = table.lines().map(|row| row.split_whitespace().collect::<Vec<_>>());
-    rows.filter(|row| row[2] == peer).map(|row| format!("socket:[{}]", row[9])).collect()
+    let connected = rows.filter(|row| row[2] == peer && row[3] == ESTABLISHED);
+    connected.map(|row| format!("socket:[{}]", row[9])).collect()
 }
 
 on_every_broker! {
