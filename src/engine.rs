@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::answer::{Answer, Failure};
 use crate::api::{Api, Health, Observer, Reply, Request};
@@ -30,6 +30,9 @@ const BATCH: usize = 500;
 /// How much memory may go to questions that wait or are being asked, in bytes: names and topics are as
 /// long as clients like.
 const QUESTION_BYTES: usize = 64 << 20;
+
+/// How long a thread waits for a question before it ends.
+const LINGER: Duration = Duration::from_secs(10);
 
 /// Answers questions.
 pub struct Engine {
@@ -119,7 +122,7 @@ impl Engine {
             tally,
             question_bytes: Arc::default(),
             most_question_bytes: QUESTION_BYTES,
-            pool: Pool::new(config.connections, batching, spawn, Box::new(work)),
+            pool: Pool::new(config.connections, LINGER, batching, spawn, Box::new(work)),
         })
     }
 

@@ -26,6 +26,7 @@ use crate::patience::Patience;
 use crate::policy::OnError;
 use crate::pool::{Asked, Spawn};
 use crate::question::{Kind, Question};
+use crate::rules::Recent;
 use crate::sessions::Sessions;
 use crate::subscriptions::Subscriptions;
 use crate::sync::lock;
@@ -77,6 +78,8 @@ pub struct Plugin {
     kicks: Arc<Arrivals<Target>>,
     subscriptions: Subscriptions,
     last_fan_out: LastFanOut,
+    /// What rules said of the last delivery.
+    recent: Recent,
     pulse: Pulse,
     vitals: Arc<Vitals>,
     bulletin: Bulletin,
@@ -169,6 +172,7 @@ impl Plugin {
             kicks: Arrivals::new(Arc::clone(&abilities.ring)),
             subscriptions: Subscriptions::default(),
             last_fan_out: LastFanOut::default(),
+            recent: Recent::default(),
             pulse: Pulse::new(Arc::clone(&clock)),
             vitals,
             bulletin: Bulletin::new(config.sys_interval, abilities.claim_topics, &clock),

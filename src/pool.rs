@@ -4,6 +4,9 @@
 //! [`Ticket`] for the flight that is already under way. Every flight lands: a worker that panics
 //! lands its own as [`Failure::Internal`], and [`Pool::shut_down`] lands what still waits.
 //!
+//! A worker that has nothing to do for a while ends: a process of one thread gets through its system
+//! calls a little faster, and most of what a broker does is system calls.
+//!
 //! Questions that somebody waits for go before those that nobody waits for (a cached answer asked
 //! for again, a session checked again), and those never occupy more than half of the workers.
 
@@ -14,16 +17,19 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crate::answer::{Answer, Failure, Outcome};
 use crate::sync::lock;
 
 mod flight;
 mod queue;
+mod workers;
 pub use flight::{Landing, Ticket};
 
 use flight::Flight;
 use queue::Queue;
+use workers::Workers;
 
 /// Starts a named thread. The broker's process wants its signals on its own thread, so the real
 /// one starts them with all signals blocked.
@@ -49,6 +55,8 @@ struct Shared<K, J> {
     batching: Batching<J>,
     spawn: Spawn,
     max_workers: usize,
+    /// How long a worker waits for something to do.
+    linger: Duration,
     state: Mutex<State<K, J>>,
     /// Rung when a job is queued, and when the pool closes.
     bell: Condvar,
@@ -56,9 +64,7 @@ struct Shared<K, J> {
 
 struct State<K, J> {
     queue: Queue<K, J>,
-    workers: Vec<JoinHandle<()>>,
-    /// Workers that were ever started; all of them live until the pool closes.
-    started: usize,
+    workers: Workers,
     /// Whether one of them is not at work yet.
     starting: bool,
     idle: usize,
@@ -74,7 +80,7 @@ pub struct Load {
     pub urgent: usize,
     /// How many that nobody waits for.
     pub quiet: usize,
-    /// Threads that were started.
+    /// Threads that there are.
     pub workers: usize,
     pub most_workers: usize,
 }
@@ -101,21 +107,21 @@ where
     /// A pool without threads yet: they do not survive a fork, and `mosquitto -d` forks.
     pub fn new(
         max_workers: usize,
+        linger: Duration,
         batching: Batching<J>,
         spawn: Spawn,
         work: Box<Work<J>>,
     ) -> Self {
         let state = State {
             queue: Queue::default(),
-            workers: Vec::new(),
-            started: 0,
+            workers: Workers::default(),
             starting: false,
             idle: 0,
             quiet_workers: 0,
             closed: false,
         };
         let (state, bell) = (Mutex::new(state), Condvar::new());
-        let shared = Shared { work, batching, spawn, max_workers, state, bell };
+        let shared = Shared { work, batching, spawn, max_workers, linger, state, bell };
         Self { shared: Arc::new(shared) }
     }
 
@@ -162,7 +168,12 @@ where
     pub fn load(&self) -> Load {
         let state = lock(&self.shared.state);
         let [urgent, quiet] = state.queue.lengths();
-        Load { urgent, quiet, workers: state.started, most_workers: self.shared.max_workers }
+        Load {
+            urgent,
+            quiet,
+            workers: state.workers.count(),
+            most_workers: self.shared.max_workers,
+        }
     }
 
     /// Whether a question is on its way.
@@ -212,17 +223,22 @@ where
         let (waiting, workers) = {
             let mut state = lock(&self.shared.state);
             state.closed = true;
-            (state.queue.recall(), std::mem::take(&mut state.workers))
+            (state.queue.recall(), state.workers.take_threads())
         };
         self.shared.bell.notify_all();
         for flight in waiting {
             flight.land(Err(Failure::Stopping));
         }
         interrupt();
-        for worker in workers {
-            // A worker contains the panics of its jobs; there is nobody to tell of another.
-            let _ = worker.join();
-        }
+        join(workers);
+    }
+}
+
+/// Waits for threads that end.
+fn join(workers: Vec<JoinHandle<()>>) {
+    for worker in workers {
+        // A worker contains the panics of its jobs; there is nobody to tell of another.
+        let _ = worker.join();
     }
 }
 
@@ -230,7 +246,7 @@ impl<K: Clone + Eq + Hash, J> State<K, J> {
     /// Whether another worker would have something to do.
     fn needs_a_worker(&self, max_workers: usize) -> bool {
         let has_work = self.idle < self.queue.len();
-        has_work && !self.closed && !self.starting && self.started < max_workers
+        has_work && !self.closed && !self.starting && self.workers.count() < max_workers
     }
 }
 
@@ -249,12 +265,11 @@ where
                 return;
             }
             state.starting = true;
-            state.started += 1;
-            state.started
+            state.workers.enlist()
         };
         let shared = Arc::clone(self);
         // Linux shows 15 bytes of a thread's name.
-        let body = Box::new(move || shared.serve());
+        let body = Box::new(move || shared.serve(number));
         let worker = (self.spawn)(format!("http-auth-{number}"), body);
         let mut state = lock(&self.state);
         match worker {
@@ -263,12 +278,17 @@ where
                 drop(state);
                 let _ = worker.join();
             }
-            Ok(worker) => state.workers.push(worker),
+            Ok(worker) => {
+                let ended = state.workers.keep(worker);
+                drop(state);
+                join(ended);
+            }
             Err(_) => {
                 state.starting = false;
-                state.started -= 1;
+                state.workers.dismiss(number);
                 // With other workers the jobs only wait longer.
-                let stranded = if state.started == 0 { state.queue.recall() } else { Vec::new() };
+                let is_alone = state.workers.count() == 0;
+                let stranded = if is_alone { state.queue.recall() } else { Vec::new() };
                 drop(state);
                 stranded.iter().for_each(|flight| flight.land(Err(Failure::Internal)));
             }
@@ -276,9 +296,9 @@ where
     }
 
     /// A worker's life.
-    fn serve(self: &Arc<Self>) {
+    fn serve(self: &Arc<Self>, number: usize) {
         lock(&self.state).starting = false;
-        while let Some((jobs, quiet)) = self.next() {
+        while let Some((jobs, quiet)) = self.next(number) {
             self.grow();
             let landing = |key| Landing::new(move |outcome| self.land(&key, outcome));
             let jobs = jobs.into_iter().map(|(key, job)| (job, landing(key))).collect();
@@ -291,21 +311,28 @@ where
         }
     }
 
-    fn next(&self) -> Option<(Vec<(K, J)>, bool)> {
+    /// What this worker does next. None: it ends, and its number is free.
+    fn next(&self, number: usize) -> Option<(Vec<(K, J)>, bool)> {
         let mut state = lock(&self.state);
-        loop {
-            if state.closed {
-                return None;
-            }
+        let mut is_idle = false;
+        while !state.closed {
             let may_be_quiet = state.quiet_workers < self.max_workers.div_ceil(2);
             if let Some(next) = state.queue.next(may_be_quiet, &self.batching) {
                 state.quiet_workers += usize::from(next.1);
                 return Some(next);
             }
+            if is_idle {
+                break;
+            }
             state.idle += 1;
-            state = self.bell.wait(state).unwrap_or_else(PoisonError::into_inner);
+            let waited = self.bell.wait_timeout(state, self.linger);
+            let (locked, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+            state = locked;
             state.idle -= 1;
+            is_idle = timeout.timed_out();
         }
+        state.workers.dismiss(number);
+        None
     }
 
     fn land(&self, key: &K, outcome: Outcome) {
@@ -322,8 +349,6 @@ mod tests {
     use std::sync::{Barrier, mpsc};
     use std::thread;
 
-    use std::time::Duration;
-
     use super::queue::URGENT;
     use super::*;
 
@@ -338,7 +363,12 @@ mod tests {
     type Job = Box<dyn FnOnce() -> Outcome + Send>;
 
     fn pool(max_workers: usize) -> Pool<u32, Job> {
-        Pool::new(max_workers, Batching { most: 1, joins: |_| false }, spawn, Box::new(work))
+        lingering(max_workers, PATIENCE)
+    }
+
+    fn lingering(max_workers: usize, linger: Duration) -> Pool<u32, Job> {
+        let batching = Batching { most: 1, joins: |_: &Job| false };
+        Pool::new(max_workers, linger, batching, spawn, Box::new(work))
     }
 
     fn work(jobs: Vec<(Job, Landing<'_>)>) {
@@ -359,7 +389,7 @@ mod tests {
     }
 
     fn workers(pool: &Pool<u32, Job>) -> usize {
-        lock(&pool.shared.state).workers.len()
+        lock(&pool.shared.state).workers.count()
     }
 
     #[test]
@@ -433,12 +463,29 @@ mod tests {
         pool.shut_down(|| {});
     }
 
+    #[test]
+    fn workers_end_when_there_is_nothing_to_do_and_others_start_when_there_is() {
+        let pool = lingering(3, Duration::from_millis(1));
+        for round in 0..100 {
+            let tickets = [1, 2, 3].map(|key| ask(&pool, key, || Ok(Answer::ALLOW)));
+            for ticket in tickets {
+                assert_eq!(ticket.wait(PATIENCE), Ok(Answer::ALLOW));
+            }
+            // Now they have ended, now some are about to.
+            while round % 2 == 0 && workers(&pool) > 0 {
+                thread::yield_now();
+            }
+        }
+        pool.shut_down(|| {});
+        assert_eq!(workers(&pool), 0);
+    }
+
     /// Many threads ask the same few questions in every way, and the pool closes meanwhile.
     #[test]
     fn under_stress_no_question_is_asked_twice_at_once_and_every_ticket_lands() {
         const KEYS: usize = 8;
         for round in 0..20 {
-            let pool = Arc::new(pool(4));
+            let pool = Arc::new(lingering(4, Duration::from_micros(round * 10)));
             let under_way: Arc<[AtomicUsize; KEYS]> = Arc::default();
             let (landed, asked) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
             let askers: Vec<_> = (0..6)
@@ -628,6 +675,7 @@ mod tests {
         let batching = Batching { most: 3, joins: |number: &u32| *number < 100 };
         let pool = Pool::new(
             1,
+            PATIENCE,
             batching,
             spawn,
             Box::new(move |jobs: Vec<(u32, Landing<'_>)>| {
@@ -669,7 +717,7 @@ mod tests {
             Err(io::ErrorKind::WouldBlock.into())
         }
         let batching = Batching { most: 1, joins: |_: &Job| false };
-        let pool: Pool<u32, Job> = Pool::new(4, batching, no_threads, Box::new(work));
+        let pool: Pool<u32, Job> = Pool::new(4, PATIENCE, batching, no_threads, Box::new(work));
         let asked = ask(&pool, 1, || Ok(Answer::ALLOW));
         assert_eq!(asked.wait(PATIENCE), Err(Failure::Internal));
     }

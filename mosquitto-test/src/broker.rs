@@ -16,6 +16,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output};
 use std::thread;
+use std::time::{Duration, Instant};
 
 pub use config::{BrokerConfig, Listener};
 pub use log::Log;
@@ -23,6 +24,7 @@ pub use memory::Memory;
 
 use crate::mqtt::ClientBuilder;
 use crate::raw::RawClient;
+use crate::watch::patience;
 use log::Wait;
 use process::Process;
 pub(crate) use process::{free_ports, run_to_its_end};
@@ -255,6 +257,16 @@ impl Broker {
 
     pub fn threads(&self) -> usize {
         self.count_in_proc("task")
+    }
+
+    /// Waits until it has no more than this many threads; nobody else is told when one ends.
+    pub fn wait_for_threads(&self, count: usize) {
+        // The plugin's end after ten seconds without anything to do.
+        let deadline = Instant::now() + 3 * patience();
+        while self.threads() > count {
+            assert!(Instant::now() < deadline, "still {} threads", self.threads());
+            thread::sleep(Duration::from_millis(50));
+        }
     }
 
     pub fn open_files(&self) -> usize {

@@ -2,14 +2,11 @@
 //!
 //! An idle broker looks up every 100 ms. A signal interrupts its sleep at once; one that arrives
 //! between its look and its sleep is lost, so the signal is repeated until the broker answers. An
-//! instance that never rings has no thread and costs nothing.
+//! instance that has not rung for a while has no thread and costs nothing.
 
-use std::io;
 use std::sync::{Arc, Condvar, Mutex, Once, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
-
-use once_cell::sync::OnceCell;
 
 use super::thread::spawn;
 use crate::sync::lock;
@@ -19,12 +16,15 @@ use crate::sync::lock;
 const FIRST_REPEAT: Duration = Duration::from_micros(500);
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
+/// How long the thread waits for the next time before it ends.
+const LINGER: Duration = Duration::from_secs(10);
+
 /// One instance's bell.
 pub struct Bell {
     broker: Thread,
     signal: libc::c_int,
+    linger: Duration,
     shared: Arc<Shared>,
-    ringer: OnceCell<Mutex<Option<JoinHandle<()>>>>,
 }
 
 #[derive(Default)]
@@ -37,6 +37,10 @@ struct Shared {
 struct State {
     rung: bool,
     closed: bool,
+    /// Whether a thread repeats the signal, or will in a moment.
+    repeats: bool,
+    /// The thread that did so last.
+    ringer: Option<JoinHandle<()>>,
 }
 
 impl Bell {
@@ -45,22 +49,25 @@ impl Bell {
         let signal = free_signal()?;
         // SAFETY: the call has no preconditions.
         let broker = Thread(unsafe { libc::pthread_self() });
-        Some(Self { broker, signal, shared: Arc::default(), ringer: OnceCell::new() })
+        Some(Self { broker, signal, linger: LINGER, shared: Arc::default() })
     }
 
     /// Wakes the broker's thread; from any thread.
     pub fn ring(&self) {
-        {
+        let repeats = {
             let mut state = lock(&self.shared.state);
             if state.rung || state.closed {
                 return;
             }
             state.rung = true;
-        }
+            std::mem::replace(&mut state.repeats, true)
+        };
         self.broker.interrupt(self.signal);
-        self.shared.changed.notify_all();
-        // Without the thread the first signal nearly always does, and the next tick always.
-        let _ = self.ringer.get_or_try_init(|| self.start_ringer());
+        if repeats {
+            self.shared.changed.notify_all();
+        } else {
+            self.start_ringer();
+        }
     }
 
     /// The broker's thread has heard.
@@ -74,40 +81,59 @@ impl Bell {
 
     /// Stops ringing for good, and joins the thread.
     pub fn close(&self) {
-        lock(&self.shared.state).closed = true;
+        let ringer = {
+            let mut state = lock(&self.shared.state);
+            state.closed = true;
+            state.ringer.take()
+        };
         self.shared.changed.notify_all();
-        if let Some(ringer) = self.ringer.get().and_then(|ringer| lock(ringer).take()) {
-            let _ = ringer.join();
-        }
+        join(ringer);
     }
 
-    fn start_ringer(&self) -> io::Result<Mutex<Option<JoinHandle<()>>>> {
+    fn start_ringer(&self) {
         let (shared, broker, number) = (Arc::clone(&self.shared), self.broker, self.signal);
-        let body = move || shared.repeat(|| broker.interrupt(number));
-        spawn("http-auth-bell".to_owned(), Box::new(body)).map(|thread| Mutex::new(Some(thread)))
+        let linger = self.linger;
+        let body = move || shared.repeat(linger, || broker.interrupt(number));
+        let ringer = spawn("http-auth-bell".to_owned(), Box::new(body)).ok();
+        let mut state = lock(&self.shared.state);
+        // Without the thread the first signal nearly always does, and the next tick always.
+        state.repeats &= ringer.is_some();
+        // What there was before has ended. Once the bell is closed nobody else joins.
+        let over = if state.closed { ringer } else { std::mem::replace(&mut state.ringer, ringer) };
+        drop(state);
+        join(over);
+    }
+}
+
+fn join(ringer: Option<JoinHandle<()>>) {
+    if let Some(ringer) = ringer {
+        // Nothing in it panics, and nobody could be told.
+        let _ = ringer.join();
     }
 }
 
 impl Shared {
-    /// Repeats the signal, ever more slowly, for as long as nobody answers.
-    fn repeat(&self, signal: impl Fn()) {
+    /// Repeats the signal, ever more slowly, for as long as nobody answers. Ends when the bell has
+    /// not rung for a while.
+    fn repeat(&self, linger: Duration, signal: impl Fn()) {
         let mut state = lock(&self.state);
         let mut pause = FIRST_REPEAT;
         while !state.closed {
-            if !state.rung {
-                pause = FIRST_REPEAT;
-                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            }
-            let unanswered = |state: &mut State| state.rung && !state.closed;
-            let waited = self.changed.wait_timeout_while(state, pause, unanswered);
+            let (limit, rung) = if state.rung { (pause, true) } else { (linger, false) };
+            let as_before = |state: &mut State| state.rung == rung && !state.closed;
+            let waited = self.changed.wait_timeout_while(state, limit, as_before);
             let (locked, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
             state = locked;
-            if timeout.timed_out() && state.rung && !state.closed {
+            if !timeout.timed_out() || !as_before(&mut state) {
+                pause = FIRST_REPEAT;
+            } else if rung {
                 signal();
                 pause = (pause * 2).min(LONGEST_PAUSE);
+            } else {
+                break;
             }
         }
+        state.repeats = false;
     }
 }
 
@@ -190,7 +216,22 @@ mod tests {
         let bell = Bell::for_this_thread().unwrap();
         bell.close();
         bell.ring();
-        assert!(!lock(&bell.shared.state).rung);
-        assert!(bell.ringer.get().is_none());
+        let state = lock(&bell.shared.state);
+        assert!(!state.rung && state.ringer.is_none());
+    }
+
+    #[test]
+    fn the_thread_ends_in_silence_and_another_starts_when_it_rings_again() {
+        let mut bell = Bell::for_this_thread().unwrap();
+        bell.linger = Duration::from_millis(1);
+        for _ in 0..20 {
+            bell.ring();
+            assert!(sleep_is_interrupted());
+            bell.answer();
+            while lock(&bell.shared.state).repeats {
+                std::thread::yield_now();
+            }
+        }
+        bell.close();
     }
 }

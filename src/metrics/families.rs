@@ -160,7 +160,7 @@ pub static FAMILIES: &[Family] = &[
     family(
         "mosquitto_http_auth_workers",
         Gauge,
-        "Threads that send requests; they are started as they are needed.",
+        "Threads that send requests; they start when they are needed, and end when they are not.",
         &[],
         |s| one(wide(s.load.workers)),
     ),

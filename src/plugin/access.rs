@@ -145,12 +145,19 @@ impl Plugin {
         if is_superuser == Some(true) {
             return Some((Decision::Allow, Ground::Superuser));
         }
-        let Ruling { permission, position } = ruling(who, action)?;
+        let Ruling { permission, position } = self.ruling(who, action)?;
         match (permission, is_superuser) {
             (Permission::Allow, _) => Some((Decision::Allow, Ground::Rule(position))),
             (Permission::Deny, Some(_)) => Some((Decision::Deny, Ground::Rule(position))),
             (Permission::Deny, None) => None,
         }
+    }
+
+    /// What the client's own rules say.
+    fn ruling(&self, who: Who<'_>, action: Action<'_>) -> Option<Ruling> {
+        let rules = who.standing.rules.as_ref()?;
+        let names = Names { username: who.username, client_id: who.client.id() };
+        self.recent.judge(rules, &action, names)
     }
 
     /// Asks what is not known: first whether the user is a superuser, then the ACL route, unless a
@@ -162,7 +169,8 @@ impl Plugin {
             return (Decision::Allow, Ground::Answer(Kind::Superuser));
         }
         let has_rules = who.standing.rules.is_some();
-        let denying = ruling(who, action).filter(|ruling| ruling.permission == Permission::Deny);
+        let denying =
+            self.ruling(who, action).filter(|ruling| ruling.permission == Permission::Deny);
         let (outcome, ground) = if let Some(Ruling { position, .. }) = denying {
             (Ok(Answer::DENY), Some(Ground::Rule(position)))
         } else if self.has_route(Kind::Access) {
@@ -226,13 +234,6 @@ impl Plugin {
 
 pub(super) fn holder<'a>(client: &'a dyn Client, username: &'a str) -> Holder<'a> {
     Holder { handle: client.handle(), client_id: client.id(), username }
-}
-
-/// What the client's own rules say.
-fn ruling(who: Who<'_>, action: Action<'_>) -> Option<Ruling> {
-    let rules = who.standing.rules.as_ref()?;
-    let names = Names { username: who.username, client_id: who.client.id() };
-    rules.judge(&action, names)
 }
 
 /// Whether the broker will tell when this client leaves. (Version 0 is a stand-in: the broker's own

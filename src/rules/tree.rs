@@ -45,6 +45,21 @@ pub struct Asked<'a> {
     pub names: Names<'a>,
 }
 
+/// What a walk through the tree has come to.
+pub struct Found {
+    /// The position of the first filter that matches.
+    pub position: Option<u32>,
+    /// Whether names were compared on the way, so that it may be another with others.
+    pub by_names: bool,
+}
+
+/// A walk through the tree: what it has come to so far, and where it has still to go.
+struct Walk {
+    best: u32,
+    by_names: bool,
+    pending: Pending,
+}
+
 /// A level of one or more filters.
 #[derive(Debug)]
 struct Node {
@@ -284,48 +299,41 @@ impl Tree {
             + ALLOCATIONS * super::ALLOCATOR_BYTES
     }
 
-    /// The position of the first filter that matches.
+    /// The first filter that matches.
     #[must_use]
-    pub fn first(&self, asked: &Asked<'_>) -> Option<u32> {
-        let mut best = NONE;
-        let mut pending = Pending::default();
-        pending.push(Meaning::Literal.root(), 0);
-        pending.push(Meaning::Filter.root(), 0);
-        while let Some((index, at)) = pending.pop() {
+    pub fn first(&self, asked: &Asked<'_>) -> Found {
+        let mut walk = Walk { best: NONE, by_names: false, pending: Pending::default() };
+        walk.pending.push(Meaning::Literal.root(), 0);
+        walk.pending.push(Meaning::Filter.root(), 0);
+        while let Some((index, at)) = walk.pending.pop() {
             let node = &self.nodes[index as usize];
-            if node.first >= best {
+            if node.first >= walk.best {
                 continue;
             }
             // A `#` stands for no further level, too.
             match asked.topic.get(at as usize..) {
                 None => {
-                    best = self.earliest(node.here, asked, best);
-                    best = self.earliest(node.below, asked, best);
+                    walk.best = self.earliest(node.here, asked, walk.best);
+                    walk.best = self.earliest(node.below, asked, walk.best);
                 }
                 Some(rest) => {
                     let end = rest.bytes().position(|byte| byte == b'/').unwrap_or(rest.len());
-                    best = self.descend(index, (at, &rest[..end]), asked, best, &mut pending);
+                    self.descend(index, (at, &rest[..end]), asked, &mut walk);
                 }
             }
         }
-        (best != NONE).then_some(best)
+        let position = (walk.best != NONE).then_some(walk.best);
+        Found { position, by_names: walk.by_names }
     }
 
     /// Notes every node below that a level leads to, and sees to the `#` among them.
-    fn descend(
-        &self,
-        index: u32,
-        (at, level): (u32, &str),
-        asked: &Asked<'_>,
-        mut best: u32,
-        pending: &mut Pending,
-    ) -> u32 {
+    fn descend(&self, index: u32, (at, level): (u32, &str), asked: &Asked<'_>, walk: &mut Walk) {
         let node = &self.nodes[index as usize];
         let next = at + level.len() as u32 + 1;
         let hidden = at == 0 && level.starts_with('$');
         let is_rest = asked.is_filter && level == "#";
         if !hidden {
-            best = self.earliest(node.below, asked, best);
+            walk.best = self.earliest(node.below, asked, walk.best);
         }
         for (inexact, text) in self.inexact(node) {
             if text != "+" {
@@ -333,22 +341,22 @@ impl Tree {
                 // name leads to the broker's own topics, such as `$CONTROL/…`: that would let a
                 // client into them by what it calls itself.
                 let leads_astray = hidden && placeholder::stands_in_front(text);
+                walk.by_names = true;
                 if !leads_astray && placeholder::matches(text, level, asked.names) {
-                    pending.push(inexact, next);
+                    walk.pending.push(inexact, next);
                 }
             } else if is_rest && at <= 1 {
                 // No topic is without a level or empty altogether, so that `+/#` is as much as
                 // `#`, and `/+/#` as much as `/#`.
-                best = self.earliest(self.nodes[inexact as usize].below, asked, best);
+                walk.best = self.earliest(self.nodes[inexact as usize].below, asked, walk.best);
             } else if !is_rest && !hidden {
-                pending.push(inexact, next);
+                walk.pending.push(inexact, next);
             }
         }
         // No filter has a wildcard for a literal level, so none is taken for a wildcard asked for.
         if let Some(literal) = self.literal(index, level) {
-            pending.push(literal, next);
+            walk.pending.push(literal, next);
         }
-        best
     }
 
     /// The earlier of a position and the first one in a list that has a say.

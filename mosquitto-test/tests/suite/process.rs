@@ -80,6 +80,18 @@ on_every_broker! {
         }
     }
 
+    fn its_threads_end_when_there_is_nothing_to_do_and_start_again(version) {
+        let api = AuthServer::start();
+        let broker = broker_with(version, &api, &[("cache_ttl", "0")]);
+        let before = broker.threads();
+        for _ in 0..2 {
+            let client = log_in(&broker, Protocol::V5, "ann").expect_accepted();
+            assert!(broker.threads() > before, "{:?}", threads(&broker));
+            broker.wait_for_threads(before);
+            drop(client);
+        }
+    }
+
     fn no_program_that_the_broker_starts_inherits_a_descriptor(version) {
         let api = AuthServer::start();
         let broker = broker_with(version, &api, &[]);

@@ -92,7 +92,8 @@ pub fn run(args: &Args) -> Section {
         "One message (QoS 0) to {size} subscribers, from publishing it until the last of them has \
          it. *no plugin*: the bare broker; *rules*: the answers to logins hold rules; *cached*: \
          every answer is in the cache. The three take turns, message by message, {} times. \
-         *broker's CPU*: what its thread spends on one message.",
+         *broker's CPU*: what its thread spends on one message. Before that nobody logs in for ten \
+         seconds, so that the plugin has no threads, as in a broker whose clients are all in.",
         args.size(1000, 20)
     ));
     let mut bars = Vec::new();

@@ -71,6 +71,8 @@ fn measure(stages: &mut [Stage; 3], messages: usize) -> [Outcome; 3] {
             stage.audience.publish(TOPIC);
         }
     }
+    // The broker itself has one.
+    stages.iter().for_each(|stage| stage.broker.wait_for_threads(1));
     let ran = |stage: &Stage| machine::main_thread_ran(stage.broker.pid());
     let before = [0, 1, 2].map(|way| (ran(&stages[way]), stages[way].api.checks().0));
     let mut deliveries = [0; 3].map(|_| Vec::with_capacity(messages));
