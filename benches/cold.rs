@@ -26,44 +26,13 @@ use mosquitto_http_auth::config;
 use mosquitto_http_auth::engine::Engine;
 use mosquitto_http_auth::journal::Journal;
 use mosquitto_http_auth::pool::Asked;
-use mosquitto_http_auth::question::{About, CertificatePart, Client, Password, Question};
+use mosquitto_http_auth::question::{About, Password, Question};
+use mosquitto_http_auth::subscriptions::Portrait;
 use mosquitto_http_auth::tally::Tally;
 
 /// How many questions wait at most, and with how many of them more are asked.
 const MOST: usize = 1000;
 const FEW: usize = 500;
-
-struct Meter;
-
-impl Client for Meter {
-    fn id(&self) -> &str {
-        "meter"
-    }
-    fn address(&self) -> Option<&str> {
-        None
-    }
-    fn protocol(&self) -> &'static str {
-        "mqtt"
-    }
-    fn protocol_version(&self) -> u64 {
-        4
-    }
-    fn keepalive(&self) -> u64 {
-        60
-    }
-    fn clean_session(&self) -> bool {
-        true
-    }
-    fn certificate(&self, _: CertificatePart) -> Option<String> {
-        None
-    }
-    fn handle(&self) -> usize {
-        0
-    }
-    fn set_username(&self, _: &str) -> bool {
-        false
-    }
-}
 
 /// Questions on their way.
 #[derive(Default)]
@@ -95,12 +64,13 @@ fn main() {
         return;
     };
     let engine = engine(port, connections);
+    let meter = Portrait::named(0, "meter", "");
     let under_way = Arc::<UnderWay>::default();
     let began = Instant::now();
     let mut asked = 0_usize;
     while began.elapsed() < Duration::from_secs(seconds) {
         while *under_way.count.lock().unwrap() < MOST {
-            ask(&engine, &format!("user-{asked:09}"), &under_way);
+            ask(&engine, &meter, &format!("user-{asked:09}"), &under_way);
             asked += 1;
         }
         under_way.wait_for(FEW);
@@ -130,9 +100,9 @@ fn engine(port: u64, connections: u64) -> Engine {
 }
 
 /// Asks as a login does that is answered later.
-fn ask(engine: &Engine, username: &str, under_way: &Arc<UnderWay>) {
+fn ask(engine: &Engine, meter: &Portrait, username: &str, under_way: &Arc<UnderWay>) {
     let password = Password::Text("correct horse");
-    let question = Question { client: &Meter, username, about: About::Login { password } };
+    let question = Question { client: meter, username, about: About::Login { password } };
     match engine.ask(engine.key(&question), &question) {
         Asked::Later(ticket) => {
             *under_way.count.lock().unwrap() += 1;

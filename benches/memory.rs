@@ -24,11 +24,10 @@ use mosquitto_http_auth::cache::{Cache, Key, Keyring, Lifetimes};
 use mosquitto_http_auth::clock::{Clock as _, SystemClock};
 use mosquitto_http_auth::config::{Jitter, Lifetime};
 use mosquitto_http_auth::field::{Field, FieldLists};
-use mosquitto_http_auth::question::{
-    About, Access, Action, CertificatePart, Client, Kind, Question,
-};
+use mosquitto_http_auth::question::{About, Access, Action, Kind, Question};
 use mosquitto_http_auth::secret::Secret;
 use mosquitto_http_auth::sessions::{Admission, Sessions};
+use mosquitto_http_auth::subscriptions::Portrait;
 use mosquitto_http_auth::vault::{SealedQuestion, Vault};
 
 const COUNTS: [u64; 3] = [10_000, 100_000, 1_000_000];
@@ -111,40 +110,6 @@ struct Growth {
     resident: f64,
 }
 
-struct Meter {
-    id: String,
-}
-
-impl Client for Meter {
-    fn id(&self) -> &str {
-        &self.id
-    }
-    fn address(&self) -> Option<&str> {
-        None
-    }
-    fn protocol(&self) -> &'static str {
-        "mqtt"
-    }
-    fn protocol_version(&self) -> u64 {
-        4
-    }
-    fn keepalive(&self) -> u64 {
-        60
-    }
-    fn clean_session(&self) -> bool {
-        true
-    }
-    fn certificate(&self, _: CertificatePart) -> Option<String> {
-        None
-    }
-    fn handle(&self) -> usize {
-        0
-    }
-    fn set_username(&self, _: &str) -> bool {
-        false
-    }
-}
-
 /// Makes keys of questions that are never the same.
 struct Questions {
     keyring: Keyring,
@@ -158,8 +123,9 @@ impl Questions {
     }
 
     fn with<T>(&self, number: u64, use_it: impl FnOnce(Key, &Question<'_>) -> T) -> T {
-        let client = Meter { id: name(number) };
-        let topic = format!("devices/{}/up/state", client.id);
+        let id = name(number);
+        let client = Portrait::named(0, &id, "meter");
+        let topic = format!("devices/{id}/up/state");
         let action = Action { access: Access::Write, topic: &topic, qos: 0, retain: false };
         let question =
             Question { client: &client, username: "meter", about: About::Access(action) };
