@@ -9,6 +9,7 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 
 use super::{BrokerConfig, Log, RUNNING, Version};
+use crate::program::repository;
 use crate::watch::{patience, valgrind_reports};
 
 /// One run of the program.
@@ -86,6 +87,7 @@ fn program(version: Version) -> Command {
         .args(["--keep-debuginfo=yes", "--num-callers=40", "--quiet"])
         // Or the broker's thread may keep the workers from ever running.
         .args(["--fair-sched=try"])
+        .arg(format!("--suppressions={}", repository("mosquitto-test/valgrind.supp").display()))
         .arg(format!("--log-file={}/{}-%p", reports.display(), version.name()))
         .arg(root.join("usr/sbin/mosquitto"))
         .env("LD_LIBRARY_PATH", root.join("usr/lib/x86_64-linux-gnu"));
