@@ -11,7 +11,9 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use rustc_hash::FxHashMap;
+use quick_cache::OptionsBuilder;
+use quick_cache::sync::DefaultLifecycle;
+use rustc_hash::{FxBuildHasher, FxHashMap};
 use smol_str::SmolStr;
 
 use crate::answer::Terms;
@@ -23,13 +25,16 @@ use crate::vault::SealedQuestion;
 /// How much memory may go to clients that have left, in bytes.
 const DEPARTED_BYTES: u64 = 16 << 20;
 
-/// What one of them takes beside its rules and names: the entry, and moka's bookkeeping for it.
-const DEPARTED_ENTRY_BYTES: usize = 400;
+/// What one of them takes beside its rules and names: the entry, and the bookkeeping for it.
+const DEPARTED_ENTRY_BYTES: usize = 250;
+
+/// For how many of them room is made at first.
+const DEPARTED_COUNT: usize = 1000;
 
 /// Live clients by the broker's handle, which is a client's own for as long as it is connected.
 pub struct Sessions {
     state: Mutex<State>,
-    departed: moka::sync::Cache<usize, Arc<Departed>>,
+    departed: DepartedClients,
 }
 
 #[derive(Default)]
@@ -103,17 +108,35 @@ struct Departed {
     standing: Standing,
 }
 
+type DepartedClients = quick_cache::sync::Cache<
+    usize,
+    Arc<Departed>,
+    Weigher,
+    FxBuildHasher,
+    DefaultLifecycle<usize, Arc<Departed>>,
+>;
+
+/// Counts what a client that left takes.
+#[derive(Clone)]
+struct Weigher;
+
+impl quick_cache::Weighter<usize, Arc<Departed>> for Weigher {
+    fn weight(&self, _: &usize, departed: &Arc<Departed>) -> u64 {
+        let rules = departed.standing.rules.as_ref().map_or(0, |rules| rules.bytes());
+        (DEPARTED_ENTRY_BYTES + departed.client_id.len() + departed.username.len() + rules) as u64
+    }
+}
+
 impl Default for Sessions {
     fn default() -> Self {
-        let bytes = |departed: &Departed| {
-            let rules = departed.standing.rules.as_ref().map_or(0, |rules| rules.bytes());
-            let names = departed.client_id.len() + departed.username.len();
-            u32::try_from(DEPARTED_ENTRY_BYTES + names + rules).unwrap_or(u32::MAX)
-        };
-        let departed = moka::sync::Cache::builder()
-            .weigher(move |_: &usize, departed: &Arc<Departed>| bytes(departed))
-            .max_capacity(DEPARTED_BYTES)
-            .build();
+        // In one piece, since nothing that is larger than a piece is kept.
+        let mut options = OptionsBuilder::new();
+        options.shards(1).estimated_items_capacity(DEPARTED_COUNT);
+        options.weight_capacity(DEPARTED_BYTES);
+        #[expect(clippy::expect_used, reason = "it fails only without these two numbers")]
+        let options = options.build().expect("both numbers are given");
+        let (hasher, lifecycle) = (FxBuildHasher, DefaultLifecycle::default());
+        let departed = DepartedClients::with_options(options, Weigher, hasher, lifecycle);
         Self { state: Mutex::default(), departed }
     }
 }
@@ -157,7 +180,7 @@ impl Sessions {
     }
 
     fn put(&self, handle: usize, session: Session, due: Option<Instant>) {
-        self.departed.invalidate(&handle);
+        self.departed.remove(&handle);
         let mut state = lock(&self.state);
         state.remove(handle);
         state.live.insert(handle, session);
@@ -166,7 +189,7 @@ impl Sessions {
 
     /// This client is connected, so that what is known of one that left is another's.
     pub fn forget_departed(&self, handle: usize) {
-        self.departed.invalidate(&handle);
+        self.departed.remove(&handle);
     }
 
     /// A client left. What it may do stays known for its Will and for what is queued for it.
@@ -301,7 +324,7 @@ impl Sessions {
     /// Has every client asked about again of which something was remembered that is outdated now;
     /// how many there are. What is remembered of those that left is forgotten.
     pub fn outdate(&self, matter: &Matter, now: Instant) -> usize {
-        self.departed.invalidate_all();
+        self.departed.clear();
         let mut state = lock(&self.state);
         let mut outdated = Vec::new();
         for (handle, session) in &mut state.live {
@@ -536,8 +559,7 @@ mod tests {
             sessions.set_superuser(holder(handle, &long, &long), true);
             sessions.end(handle);
         }
-        sessions.departed.run_pending_tasks();
-        let (count, bytes) = (sessions.departed.entry_count(), sessions.departed.weighted_size());
+        let (count, bytes) = (sessions.departed.len(), sessions.departed.weight());
         assert!((1..150).contains(&count) && bytes <= DEPARTED_BYTES, "{count}, {bytes} bytes");
     }
 
@@ -552,6 +574,6 @@ mod tests {
         }
         let state = lock(&sessions.state);
         assert!(state.live.is_empty() && state.due.is_empty());
-        assert_eq!(sessions.departed.entry_count(), 0);
+        assert_eq!(sessions.departed.len(), 0);
     }
 }
