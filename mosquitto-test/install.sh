@@ -5,9 +5,9 @@ set -euo pipefail
 
 # bindgen reads Mosquitto's headers with libclang, and cc compiles the shim; get-brokers.sh checks
 # what it fetches against the archive's keyring, a test turns a broker's clock back, and some of
-# the example APIs are Python.
+# the example APIs are Python. One of the clients is Java.
 packages=(clang libclang-dev gcc libc6-dev mosquitto-dev libmosquitto-dev ca-certificates
-  debian-archive-keyring libfaketime python3 python3-venv)
+  debian-archive-keyring libfaketime python3 python3-venv default-jdk-headless libmqtt-client-java)
 # Others are JavaScript. Debian's Node.js 18 will do, and so will a newer one from elsewhere, beside
 # which Debian's npm cannot be installed.
 if ! command -v node >/dev/null || ! command -v npm >/dev/null; then

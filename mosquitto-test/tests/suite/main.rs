@@ -10,6 +10,7 @@ mod bounded_waits;
 mod brute_force;
 mod cache;
 mod clients;
+mod clients_java;
 mod clients_mosquitto;
 mod clients_mqttjs;
 mod clients_paho;

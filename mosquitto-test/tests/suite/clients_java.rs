@@ -1,0 +1,79 @@
+//! FuseSource's client for Java, over TCP in MQTT 3.1.1, which is all that it has of the four ways.
+
+use std::path::Path;
+use std::process::Command;
+
+use mosquitto_test::prelude::*;
+use mosquitto_test::program::repository;
+
+use crate::clients::{self, WAYS, Way, api, asked, broker, hold_logins, printed, whole_session};
+
+const WAY: &Way = &WAYS[0];
+
+/// Where Debian's packages have the client and what it needs.
+const JARS: [&str; 4] = ["mqtt-client", "hawtbuf", "hawtdispatch", "hawtdispatch-transport"];
+
+fn start(broker: &Broker, password: &str) -> Program {
+    let jars = JARS.map(|name| format!("/usr/share/java/{name}.jar"));
+    for jar in &jars {
+        assert!(Path::new(jar).exists(), "{jar} is missing: run mosquitto-test/install.sh once");
+    }
+    let mut command = Command::new("java");
+    command.arg("-cp").arg(jars.join(":"));
+    command.arg(repository("mosquitto-test/clients/java/Client.java"));
+    clients::start(command, broker, WAY, password)
+}
+
+/// What a session that went well prints once it is connected.
+fn expected() -> Vec<String> {
+    let own = |what: &str, how: &str| format!("{what} {}/{how}", WAY.name);
+    vec![
+        "connected".to_owned(),
+        own("subscribed", "#: 1"),
+        "subscribed others/#: 128".to_owned(),
+        own("published", "secret"),
+        own("published", "open"),
+        own("message", "open: hello"),
+        "published others/x".to_owned(),
+        "ended".to_owned(),
+    ]
+}
+
+on_every_broker! {
+    fn a_whole_session(version) {
+        let api = api();
+        let broker = broker(version, &api, &[]);
+        let logins = hold_logins(version, &api);
+        let client = start(&broker, "green");
+        logins.release(1);
+        client.wait_for_log("ended");
+        assert_eq!(printed(&client), [vec!["connecting".to_owned()], expected()].concat());
+        assert_eq!(asked(&api, WAY.name), whole_session(WAY.name));
+    }
+
+    fn a_wrong_password_ends_it(version) {
+        let api = api();
+        let broker = broker(version, &api, &[]);
+        let client = start(&broker, "blue");
+        client.wait_for_log("ended");
+        let refused = "MQTTException: Could not connect: CONNECTION_REFUSED_NOT_AUTHORIZED";
+        assert_eq!(printed(&client), ["connecting", refused, "ended"]);
+        assert_eq!(asked(&api, WAY.name), ["login"]);
+    }
+
+    fn while_the_api_is_down_it_goes_on_trying(version) {
+        let api = api();
+        api.stop();
+        let broker = broker(version, &api, &[]);
+        let client = start(&broker, "green");
+        client.wait_for_log("connecting\nconnecting");
+        api.restart();
+        client.wait_for_log("ended");
+        let printed = printed(&client);
+        let connected = printed.iter().position(|line| line == "connected").unwrap();
+        let (before, session) = printed.split_at(connected);
+        assert_eq!(session, expected());
+        assert!(before.iter().all(|line| line == "connecting"), "{before:?}");
+        assert_eq!(asked(&api, WAY.name), whole_session(WAY.name));
+    }
+}
