@@ -39,8 +39,15 @@ by_npm() {
   npm install --prefix "$folder" --no-save --no-package-lock --no-audit --no-fund --loglevel=error "$@" >/dev/null
 }
 
-need python3 node npm
+need python3 node npm java javac
 fetched paho by_pip 'paho-mqtt>=2.1,<3'
 fetched mqttjs by_npm 'mqtt@5'
 # It wants paho-mqtt 1.6, so it lives apart.
 fetched sinetstream by_pip 'sinetstream>=1.10,<1.11' 'sinetstream-mqtt>=1.10,<1.11'
+
+# The Java client is Debian's (install.sh). Its program is compiled here: to start it from its source takes seconds.
+client=mosquitto-test/clients/java/Client.java
+if [[ ! .clients/java/Client.class -nt $client ]]; then
+  say "compiling $client"
+  javac -cp /usr/share/java/mqtt-client.jar:/usr/share/java/hawtbuf.jar -d .clients/java "$client"
+fi

@@ -4,7 +4,6 @@ use std::path::Path;
 use std::process::Command;
 
 use mosquitto_test::prelude::*;
-use mosquitto_test::program::repository;
 
 use crate::clients::{self, WAYS, Way, api, asked, broker, hold_logins, printed, whole_session};
 
@@ -19,8 +18,9 @@ fn start(broker: &Broker, password: &str) -> Program {
         assert!(Path::new(jar).exists(), "{jar} is missing: run mosquitto-test/install.sh once");
     }
     let mut command = Command::new("java");
-    command.arg("-cp").arg(jars.join(":"));
-    command.arg(repository("mosquitto-test/clients/java/Client.java"));
+    let program = clients::installed("java/Client.class");
+    let folder = program.parent().unwrap().display();
+    command.arg("-cp").arg(format!("{folder}:{}", jars.join(":"))).arg("Client");
     clients::start(command, broker, WAY, password)
 }
 
