@@ -52,8 +52,9 @@ impl Field {
         Self::CertSubject,
     ];
 
-    /// Fields that `http_acl_fields` may add.
+    /// Fields that `http_acl_fields` may name. The client identifier is there anyway.
     pub const FOR_ACCESS: &'static [Self] = &[
+        Self::ClientId,
         Self::PeerHost,
         Self::Protocol,
         Self::ProtocolVersion,
@@ -146,7 +147,10 @@ impl FieldLists {
     /// The fields of the contract, and those that the options add.
     #[must_use]
     pub fn with_extra(login: &[Field], access: &[Field]) -> Self {
-        let list = |base: &[Field], extra: &[Field]| [base, extra].concat();
+        let list = |base: &[Field], extra: &[Field]| -> Vec<Field> {
+            let added = extra.iter().filter(|field| !base.contains(field));
+            base.iter().chain(added).copied().collect()
+        };
         Self {
             login: list(&[Field::Username, Field::Password], login),
             access: list(&[Field::Username, Field::ClientId, Field::Topic, Field::Acc], access),

@@ -100,9 +100,9 @@ pub static OPTIONS: &[Opt] = &[
     opt!(
         "http_acl_fields",
         "unset",
-        "Fields to add to the body of ACL questions: a comma list out of `peerhost`, `protocol`, \
-         `protocol_version`, `keepalive`, `clean_session`, `cert_common_name`, `cert_subject`, \
-         `qos`, `retain`.",
+        "Fields to add to the body of ACL questions: a comma list out of `clientid` (which it has \
+         anyway), `peerhost`, `protocol`, `protocol_version`, `keepalive`, `clean_session`, \
+         `cert_common_name`, `cert_subject`, `qos`, `retain`.",
         |draft, text| draft.acl_fields = values::fields(text, Field::FOR_ACCESS)?
     ),
     opt!(

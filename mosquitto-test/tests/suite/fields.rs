@@ -45,6 +45,22 @@ on_every_broker! {
         assert_eq!((&body["peerhost"], &body["protocol"]), (&json!("127.0.0.1"), &json!("mqtt")));
     }
 
+    fn a_check_tells_the_client_identifier_once_whether_it_was_named_or_not(version) {
+        for fields in ["clientid", "clientid, peerhost,qos"] {
+            let api = AuthServer::start();
+            let options = [
+                ("http_user_route", "/login"), ("http_acl_route", "/acl"), ("http_acl_fields", fields),
+            ];
+            let broker = Broker::config(version).plugin(api.options(options)).start();
+            let client = broker.client("c").credentials("ann", "x").connect().expect_accepted();
+            client.publish("a/b", "hello");
+            let text = api.requests_to("/acl")[0].text();
+            let base = r#"{"username":"ann","clientid":"c","topic":"a/b","acc":2"#;
+            let added = if fields == "clientid" { "" } else { r#","peerhost":"127.0.0.1","qos":1"# };
+            assert_eq!(text, format!("{base}{added}}}"));
+        }
+    }
+
     fn a_different_value_of_an_added_field_is_a_different_question(version) {
         let api = AuthServer::start();
         let broker = Broker::config(version).plugin(options(&api)).start();
