@@ -155,7 +155,7 @@ impl Client {
             let whole = read_whole(body)?;
             // Nothing is no JSON, and nobody said that there would be nothing.
             let nothing = whole.trim_ascii().is_empty();
-            if must_be_whole && nothing && framing::ends_with_the_connection(&head.headers) {
+            if must_be_whole && nothing && framing::ends_unannounced(head) {
                 return Err(trouble::body_breaks_off());
             }
             return Ok(Some(whole));

@@ -6,7 +6,9 @@
 
 #![forbid(unsafe_code)]
 
-use ureq::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
+use ureq::http::header::{
+    CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING,
+};
 use ureq::http::response::Parts;
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, Version};
 
@@ -42,10 +44,16 @@ pub fn check(head: &Parts, says_something: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Whether the end of the connection is the end of the body, so that one that was cut off cannot
-/// be told from one that is complete.
-pub fn ends_with_the_connection(headers: &HeaderMap) -> bool {
-    !headers.contains_key(CONTENT_LENGTH) && !headers.contains_key(TRANSFER_ENCODING)
+/// Whether the connection's end is to be the end of the body although the server did not say that
+/// the connection would end, so that one that was cut off cannot be told from one that is complete.
+/// HTTP/1.0 says so by itself (RFC 9112, section 9.3).
+pub fn ends_unannounced(head: &Parts) -> bool {
+    let has_end =
+        head.headers.contains_key(CONTENT_LENGTH) || head.headers.contains_key(TRANSFER_ENCODING);
+    let closes = texts(&head.headers, &CONNECTION)
+        .flat_map(|options| options.split(','))
+        .any(|option| option.trim().eq_ignore_ascii_case("close"));
+    !has_end && !closes && head.version == Version::HTTP_11
 }
 
 /// Whether the body is JSON: `application/json`, or anything that ends in `+json` (RFC 6839). Where
@@ -107,6 +115,23 @@ mod tests {
         let chunks = [("Transfer-Encoding", "chunked")];
         assert!(check(&head(Version::HTTP_10, 200, &chunks), true).is_err());
         assert!(check(&head(Version::HTTP_11, 101, &[]), false).is_err());
+    }
+
+    #[test]
+    fn a_body_ends_with_its_connection_where_the_server_said_so() {
+        let unannounced =
+            |version, lines: &[(&str, &str)]| ends_unannounced(&head(version, 200, lines));
+        assert!(unannounced(Version::HTTP_11, &[]));
+        assert!(unannounced(Version::HTTP_11, &[("Connection", "keep-alive")]));
+        for lines in [
+            ("Connection", "close"),
+            ("Connection", "x, Close"),
+            ("Content-Length", "0"),
+            ("Transfer-Encoding", "chunked"),
+        ] {
+            assert!(!unannounced(Version::HTTP_11, &[lines]), "{lines:?}");
+        }
+        assert!(!unannounced(Version::HTTP_10, &[]));
     }
 
     #[test]

@@ -27,13 +27,19 @@ fn is_sick_over_tls(version: Version, bad: fn() -> Reply, lines: &[&str]) {
     expect_failure(version, &api, &https, bad, lines);
 }
 
-/// The head of a 200 without a length that claims a JSON body.
+/// The head of a 200 without a length that claims a JSON body, and does not say that the connection
+/// will end with it.
 fn json_until_the_end() -> Vec<u8> {
+    head_of_200("Content-Type: application/json\r\n\r\n")
+}
+
+/// The same, and says that it will.
+fn json_until_the_close() -> Vec<u8> {
     head_of_200("Content-Type: application/json\r\nConnection: close\r\n\r\n")
 }
 
 /// Answers that no two readers would read in two ways, though few servers write them.
-const UNUSUAL: [(&str, &str); 8] = [
+const UNUSUAL: [(&str, &str); 10] = [
     ("no-reason", "HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n"),
     ("empty-reason", "HTTP/1.1 200 \r\nContent-Length: 0\r\n\r\n"),
     ("bare-line-feeds", "HTTP/1.1 200 OK\nContent-Length: 2\n\nok"),
@@ -49,6 +55,12 @@ const UNUSUAL: [(&str, &str); 8] = [
     (
         "early-hints",
         "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+    ),
+    // As Python's `http.server` answers, unless it is told otherwise.
+    ("json-in-http-1-0-and-no-body", "HTTP/1.0 200 OK\r\nContent-Type: application/json\r\n\r\n"),
+    (
+        "json-with-an-announced-end-and-no-body",
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n",
     ),
     (
         "http-1-0-kept-alive",
@@ -80,9 +92,9 @@ on_every_broker! {
     }
 
     fn a_body_of_no_length_that_is_cut_off_under_tls(version) {
-        let bad = || Reply::raw_then_cut(json_until_the_end());
+        let bad = || Reply::raw_then_cut(json_until_the_close());
         is_sick_over_tls(version, bad, CUT_OFF);
-        let bad = || Reply::raw_then_cut([&json_until_the_end(), &b"[1, 2, "[..]].concat());
+        let bad = || Reply::raw_then_cut([&json_until_the_close(), &b"[1, 2, "[..]].concat());
         is_sick_over_tls(version, bad, CUT_OFF);
     }
 
@@ -265,7 +277,8 @@ on_every_broker! {
     fn what_is_unusual_but_clear_is_an_answer(version) {
         let api = AuthServer::answering(|request| {
             let user = request.json()["username"].as_str().unwrap().to_owned();
-            Reply::raw(UNUSUAL.iter().find(|(name, _)| *name == user).unwrap().1)
+            let answer = UNUSUAL.iter().find(|(name, _)| *name == user).unwrap().1;
+            if user.starts_with("json-") { Reply::raw_then_close(answer) } else { Reply::raw(answer) }
         });
         let broker = broker_with(version, &api, &[]);
         for (user, _) in UNUSUAL {
