@@ -98,7 +98,7 @@ fn with_statement(
     json: &[u8],
     unix_time: Duration,
 ) -> Result<Reply, Failure> {
-    let statement = Statement::read(json, kind == Kind::Login).map_err(Failure::BrokenAnswer)?;
+    let statement = Statement::read(json, kind).map_err(Failure::BrokenAnswer)?;
     let has_expired = statement.terms.as_ref().is_some_and(|terms| {
         terms.expire_at.is_some_and(|expire_at| expire_at <= unix_time.as_secs())
     });

@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use crate::answer::{Terms, Verdict};
+use crate::question::Kind;
 use crate::rules::{Permission, Rule, Rules, Verb};
 
 /// What a body says; none of what it does not mention.
@@ -26,24 +27,24 @@ pub struct Statement {
 type Problem = String;
 
 impl Statement {
-    /// Reads a body; its terms only where they are wanted.
+    /// Reads the body of an answer to this kind of question. Terms are a login's; to the question
+    /// whether somebody is a superuser, `is_superuser` may say no as well.
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn read(body: &[u8], wants_terms: bool) -> Result<Self, Problem> {
+    pub fn read(body: &[u8], kind: Kind) -> Result<Self, Problem> {
         let Some(object) = object(body)? else { return Ok(Self::default()) };
-        let ttl =
-            match known(&object, "ttl") {
-                None => None,
-                Some(value) => Some(value.as_u64().ok_or_else(|| {
-                    problem("ttl", value, "a whole number of seconds, 0 or more")
-                })?),
-            };
-        Ok(Self {
-            verdict: known(&object, "result").map(|value| verdict("result", value)).transpose()?,
-            ttl: ttl.map(Duration::from_secs),
-            terms: if wants_terms { terms(&object)? } else { None },
-        })
+        let ttl = known(&object, "ttl").map(|value| {
+            seconds(value).ok_or_else(|| problem("ttl", value, "a number of seconds, 0 or more"))
+        });
+        let ttl = ttl.transpose()?;
+        let mut verdict =
+            known(&object, "result").map(|value| verdict("result", value)).transpose()?;
+        if kind == Kind::Superuser && is_superuser(&object)? == Some(false) {
+            verdict = Some(Verdict::Deny);
+        }
+        let terms = if kind == Kind::Login { terms(&object)? } else { None };
+        Ok(Self { verdict, ttl: ttl.map(Duration::from_secs), terms })
     }
 }
 
@@ -79,8 +80,10 @@ pub fn ok(body: &[u8]) -> Result<(bool, Option<String>), Problem> {
     Ok((ok, reason.map(|reason| reason.chars().take(100).collect())))
 }
 
-/// The object; none if the body does not even begin like one.
+/// The object; none if the body does not even begin like one. A mark of the byte order, which some
+/// servers put in front, is passed over (RFC 8259, section 8.1).
 fn object(body: &[u8]) -> Result<Option<Map<String, Value>>, Problem> {
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     if !body.trim_ascii_start().starts_with(b"{") {
         return Ok(None);
     }
@@ -92,6 +95,13 @@ fn known<'a>(object: &'a Map<String, Value>, key: &str) -> Option<&'a Value> {
     object.get(key).filter(|value| !value.is_null())
 }
 
+/// Whole seconds: those that have passed, of a number with a fraction.
+fn seconds(value: &Value) -> Option<u64> {
+    // A number that is too large becomes the largest.
+    let whole = |number: f64| (number >= 0.0).then_some(number as u64);
+    value.as_u64().or_else(|| value.as_f64().and_then(whole))
+}
+
 fn verdict(key: &str, value: &Value) -> Result<Verdict, Problem> {
     match value.as_str() {
         Some("allow") => Ok(Verdict::Allow),
@@ -101,21 +111,24 @@ fn verdict(key: &str, value: &Value) -> Result<Verdict, Problem> {
     }
 }
 
+fn is_superuser(object: &Map<String, Value>) -> Result<Option<bool>, Problem> {
+    let value = known(object, "is_superuser");
+    let flag = |value: &Value| {
+        value.as_bool().ok_or_else(|| problem("is_superuser", value, "true, false"))
+    };
+    value.map(flag).transpose()
+}
+
 fn terms(object: &Map<String, Value>) -> Result<Option<Terms>, Problem> {
-    let is_superuser = known(object, "is_superuser")
-        .map(|value| value.as_bool().ok_or_else(|| problem("is_superuser", value, "true, false")));
     let expire_at = known(object, "expire_at").map(|value| {
-        value.as_u64().ok_or_else(|| problem("expire_at", value, "whole seconds of Unix time"))
+        seconds(value).ok_or_else(|| problem("expire_at", value, "seconds of Unix time"))
     });
     let rules = known(object, "acl").map(|value| {
         let list = value.as_array().ok_or_else(|| problem("acl", value, "an array of rules"))?;
-        let numbered = list.iter().zip(1..);
-        let rules =
-            numbered.map(|(value, number)| rule(number, value)).collect::<Result<_, _>>()?;
-        Rules::compile(rules).map(Arc::new).map_err(|bad| bad.to_string())
+        compile(list).map(Arc::new)
     });
     let terms = Terms {
-        is_superuser: is_superuser.transpose()?,
+        is_superuser: is_superuser(object)?,
         rules: rules.transpose()?,
         expire_at: expire_at.transpose()?,
     };
@@ -124,11 +137,26 @@ fn terms(object: &Map<String, Value>) -> Result<Option<Terms>, Problem> {
     Ok(says_something.then_some(terms))
 }
 
+fn compile(list: &[Value]) -> Result<Rules, Problem> {
+    let (mut rules, mut numbers) = (Vec::with_capacity(list.len()), Vec::new());
+    for (value, number) in list.iter().zip(1..) {
+        rules.extend(rule(number, value)?);
+        // One with several topics is several rules here, and still one to whoever wrote it.
+        numbers.resize(rules.len(), number);
+    }
+    Rules::compile(rules).map_err(|bad| match numbers.get(bad.position) {
+        Some(number) => format!("rule {number}: {}", bad.problem),
+        None => bad.problem,
+    })
+}
+
 /// Conditions that other brokers know and this one does not. A rule that has one would hold for
 /// more than it was written for.
-const CONDITIONS: [&str; 5] = ["ipaddr", "username_re", "clientid_re", "zone_re", "listener_re"];
+const CONDITIONS: [&str; 7] =
+    ["ipaddr", "username_re", "clientid_re", "zone", "zone_re", "listener", "listener_re"];
 
-fn rule(number: usize, value: &Value) -> Result<Rule, Problem> {
+/// A rule, or one for each of its topics.
+fn rule(number: usize, value: &Value) -> Result<Vec<Rule>, Problem> {
     let within = |key: &str, value: &Value, allowed: &str| {
         format!("rule {number}: {}", problem(key, value, allowed))
     };
@@ -163,13 +191,22 @@ fn rule(number: usize, value: &Value) -> Result<Rule, Problem> {
             value.as_bool().map(Some).ok_or_else(|| within("retain", value, "true, false, \"all\""))
         }
     });
-    Ok(Rule {
-        permission,
-        verb,
-        topic: text("topic", "a topic filter")?.to_owned(),
-        qos: qos.transpose()?,
-        retain: retain.transpose()?.flatten(),
-    })
+    let (qos, retain) = (qos.transpose()?, retain.transpose()?.flatten());
+    let topics = match known(object, "topics").filter(|_| known(object, "topic").is_none()) {
+        None => vec![text("topic", "a topic filter")?],
+        Some(topics) => {
+            texts(topics).ok_or_else(|| within("topics", topics, "an array of topic filters"))?
+        }
+    };
+    let rule = |topic: &str| {
+        let (topic, qos) = (topic.to_owned(), qos.clone());
+        Rule { permission, verb, topic, qos, retain }
+    };
+    Ok(topics.into_iter().map(rule).collect())
+}
+
+fn texts(value: &Value) -> Option<Vec<&str>> {
+    value.as_array()?.iter().map(Value::as_str).collect()
 }
 
 /// A level, an array of levels, or levels with commas between them.
@@ -195,7 +232,7 @@ mod tests {
     use super::*;
 
     fn read(body: &str) -> Result<Statement, Problem> {
-        Statement::read(body.as_bytes(), true)
+        Statement::read(body.as_bytes(), Kind::Login)
     }
 
     fn rules(body: &str) -> usize {
@@ -261,6 +298,47 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_rule_may_have_several_topics() {
+        let with = |topics: &str| {
+            let rule = format!(r#"{{"permission":"allow","action":"all",{topics}}}"#);
+            let first = r#"{"permission":"deny","action":"all","topics":["x","y"]}"#;
+            format!(r#"{{"acl":[{first},{rule}]}}"#)
+        };
+        assert_eq!(rules(&with(r##""topics":["a","eq b/#","c/%c"]"##)), 5);
+        assert_eq!(rules(&with(r#""topics":[]"#)), 2);
+        assert_eq!(rules(&with(r#""topic":"a","topics":["b","c"]"#)), 3, "the one goes first");
+        is_wrong(&with(r#""topics":"a""#), r#"rule 2: "topics" is "a""#);
+        is_wrong(&with(r#""topics":["a",7]"#), r#"rule 2: "topics" is"#);
+        is_wrong(&with(r##""topics":["a","#/b"]"##), "rule 2: the topic");
+    }
+
+    #[test]
+    fn seconds_may_have_a_fraction_which_does_not_count() {
+        let statement = read(r#"{"ttl":2.9,"expire_at":1790000000.75}"#).unwrap();
+        assert_eq!(statement.ttl, Some(Duration::from_secs(2)));
+        assert_eq!(statement.terms.unwrap().expire_at, Some(1_790_000_000));
+        assert_eq!(read(r#"{"ttl":1e300}"#).unwrap().ttl, Some(Duration::from_secs(u64::MAX)));
+        is_wrong(r#"{"ttl":-0.5}"#, r#""ttl" is -0.5"#);
+    }
+
+    #[test]
+    fn a_mark_of_the_byte_order_does_not_hide_a_no() {
+        assert_eq!(read("\u{feff}{\"result\":\"deny\"}").unwrap().verdict, Some(Verdict::Deny));
+        assert!(read("\u{feff}{\"result\":").is_err());
+    }
+
+    #[test]
+    fn whether_somebody_is_a_superuser_may_be_denied_in_two_ways() {
+        let verdict =
+            |body: &str| Statement::read(body.as_bytes(), Kind::Superuser).unwrap().verdict;
+        assert_eq!(verdict(r#"{"is_superuser":false}"#), Some(Verdict::Deny));
+        assert_eq!(verdict(r#"{"result":"allow","is_superuser":false}"#), Some(Verdict::Deny));
+        assert_eq!(verdict(r#"{"result":"deny","is_superuser":true}"#), Some(Verdict::Deny));
+        assert_eq!(verdict(r#"{"is_superuser":true,"acl":"unread"}"#), None);
+        assert!(Statement::read(br#"{"is_superuser":"no"}"#, Kind::Superuser).is_err());
+    }
+
     #[track_caller]
     fn is_wrong(body: &str, named: &str) {
         let problem = read(body).unwrap_err();
@@ -273,7 +351,7 @@ mod tests {
         is_wrong(r#"{"result":true}"#, r#""result" is true"#);
         is_wrong(r#"{"ttl":-1}"#, r#""ttl" is -1"#);
         is_wrong(r#"{"ttl":"300"}"#, r#""ttl" is "300""#);
-        is_wrong(r#"{"expire_at":1.5}"#, r#""expire_at" is 1.5"#);
+        is_wrong(r#"{"expire_at":"soon"}"#, r#""expire_at" is "soon""#);
         is_wrong(r#"{"is_superuser":1}"#, r#""is_superuser" is 1"#);
         is_wrong(r#"{"acl":{}}"#, r#""acl" is {}"#);
     }
@@ -296,7 +374,10 @@ mod tests {
         is_wrong(&narrowed(r#""qos":3"#), r#"rule 2: "qos" is 3"#);
         is_wrong(&narrowed(r#""qos":[0,"1"]"#), "rule 2: \"qos\"");
         is_wrong(&narrowed(r#""retain":"yes""#), "rule 2: \"retain\"");
-        is_wrong(&narrowed(r#""ipaddr":"127.0.0.1""#), "rule 2: the condition \"ipaddr\"");
+        for condition in CONDITIONS {
+            let named = format!("rule 2: the condition \"{condition}\"");
+            is_wrong(&narrowed(&format!(r#""{condition}":"127.0.0.1""#)), &named);
+        }
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! What the body of an answer means. JSON may say more than the status, and what it says must be
 //! whole: half an answer is none.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use mosquitto_test::prelude::*;
 use serde_json::{Value, json};
 
@@ -49,7 +51,7 @@ fn broken() -> Vec<(&'static str, Reply)> {
         ("result-type", saying(json!({"result": true}))),
         ("ttl", saying(json!({"ttl": "300"}))),
         ("ttl-negative", saying(json!({"ttl": -1}))),
-        ("ttl-fraction", saying(json!({"ttl": 1.5}))),
+        ("ttl-fraction", saying(json!({"ttl": -0.5}))),
         ("expire-at", saying(json!({"expire_at": "2030-01-01T00:00:00Z"}))),
         ("is-superuser", saying(json!({"is_superuser": "true"}))),
         ("acl", saying(json!({"acl": {"permission": "allow", "action": "all", "topic": "#"}}))),
@@ -324,6 +326,43 @@ on_every_broker! {
             assert!(may_publish(&client, "t"), "{user}");
         }
         assert_eq!(api.connections(), 1);
+    }
+
+    fn a_mark_of_the_byte_order_does_not_hide_what_is_said(version) {
+        let api = api(vec![
+            ("denied", body("\u{feff}{\"result\": \"deny\"}")),
+            ("cut", body("\u{feff}{\"result\": ")),
+        ]);
+        let broker = broker_with(version, &api, &[]);
+        log_in(&broker, Protocol::V5, "denied").expect_refused();
+        log_in(&broker, Protocol::V5, "cut").expect_closed();
+    }
+
+    fn seconds_may_have_a_fraction(version) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
+        let api = api(vec![
+            ("later", saying(json!({"expire_at": now + 600.5, "ttl": 60.5}))),
+            ("past", saying(json!({"expire_at": now - 0.5}))),
+            ("brief", saying(json!({"ttl": 0.5}))),
+        ]);
+        let broker = broker_with(version, &api, &[]);
+        log_in(&broker, Protocol::V5, "past").expect_refused();
+        for (user, asked) in [("later", 1), ("brief", 2)] {
+            for _ in 0..2 {
+                log_in(&broker, Protocol::V5, user).expect_accepted();
+            }
+            assert_eq!(asked_about(&api, user), asked, "{user}");
+        }
+    }
+
+    fn a_rule_may_have_several_topics(version) {
+        let rule = json!({"permission": "allow", "action": "publish", "topics": ["a", "b/+"]});
+        let none = json!({"permission": "deny", "action": "all", "topics": []});
+        let api = AuthServer::answering(move |_| saying(json!({"acl": [none, rule]})));
+        let broker = Broker::config(version).plugin(api.options([ROUTES[0]])).start();
+        let client = logged_in(&broker, Protocol::V5, "ann");
+        let may = ["a", "b/1", "b", "c"].map(|topic| may_publish(&client, topic));
+        assert_eq!(may, [true, true, false, false]);
     }
 
     fn who_is_a_superuser_by_the_logins_answer_is_never_asked_about(version) {

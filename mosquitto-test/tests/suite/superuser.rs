@@ -38,6 +38,20 @@ on_every_broker! {
         assert!(api.requests_to("/acl").is_empty());
     }
 
+    fn an_answer_that_says_who_is_no_superuser_is_believed(version) {
+        for said in [json!({"is_superuser": false}), json!({"result": "deny"}),
+                     json!({"result": "allow", "is_superuser": false})] {
+            let api = api(200, 403);
+            api.set_handler(move |request| match request.path.as_str() {
+                "/superuser" => Reply::status(200).json(said.clone()),
+                "/acl" => Reply::status(403),
+                _ => Reply::status(200),
+            });
+            let (_broker, client) = client(version, &api, true);
+            assert_eq!(client.publish("a/b", "hello"), 0x87);
+        }
+    }
+
     fn of_anyone_else_the_acl_route_is_asked(version) {
         for (acl, code) in [(200, 0x10), (403, 0x87)] {
             let api = api(403, acl);
