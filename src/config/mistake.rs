@@ -29,23 +29,28 @@ impl Mistake {
         Self::about(option, format!("option {option}: {problem}"))
     }
 
-    /// No option has this name. `given` is left out where it may be a secret.
+    /// No option has this name. `given` is left out where it may be a secret; `is_near` tells whether
+    /// the nearest name may have been meant.
     #[must_use]
-    pub fn unknown(name: &str, given: Option<&str>, nearest: Option<&str>) -> Self {
+    pub fn unknown(name: &str, given: Option<&str>, nearest: &str, is_near: bool) -> Self {
         let mut text = format!("option {} is not known", name.escape_debug());
         if let Some(given) = given {
             text.push_str(&format!(" (given: {})", shown(given)));
         }
-        match nearest {
-            Some(nearest) => text.push_str(&format!("; the nearest known name is {nearest}")),
-            None => text.push_str("; docs/configuration.md has the known names"),
+        text.push_str(&format!("; the nearest known name is {nearest}"));
+        if !is_near {
+            text.push_str(", docs/configuration.md has all of them");
         }
         Self::about(name, text)
     }
 
+    /// An option was given more than once; the first two values, unless they may be secrets.
     #[must_use]
-    pub fn twice(option: &str) -> Self {
-        let text = format!("option {} is given twice; allowed: once", option.escape_debug());
+    pub fn twice(option: &str, given: Option<[&str; 2]>) -> Self {
+        let values = given.map(|values| values.map(shown).join(", then "));
+        let values = values.map(|values| format!(" ({values})")).unwrap_or_default();
+        let text =
+            format!("option {} is given twice{values}; allowed: once", option.escape_debug());
         Self::about(option, text)
     }
 

@@ -24,9 +24,7 @@ pub fn read(given: &[(String, String)]) -> Result<Config, Vec<Mistake>> {
         .iter()
         .filter_map(|(name, value)| set(&mut draft, name, value.trim()).err())
         .collect();
-    let names: Vec<String> = given.iter().map(|(name, _)| identity(name)).collect();
-    mistakes
-        .extend(values::doubled(names.iter().map(String::as_str)).into_iter().map(Mistake::twice));
+    mistakes.extend(doubled(given));
     mistakes.extend(legacy::conclude(&mut draft).err());
     let is_given = |names: &[&str]| given.iter().any(|(name, _)| names.contains(&name.as_str()));
     if !is_given(&["http_host", "http_ip", "http_hostname"]) {
@@ -65,6 +63,25 @@ fn tls_mistakes(draft: &Draft) -> Option<Mistake> {
     Some(Mistake::overall(format!("option {given} needs http_protocol https")))
 }
 
+/// A mistake for each option that is given more than once.
+fn doubled(given: &[(String, String)]) -> Vec<Mistake> {
+    let mut seen: Vec<(String, &str, usize)> = Vec::new();
+    let mut mistakes = Vec::new();
+    for (name, value) in given {
+        let identity = identity(name);
+        let Some((_, first, count)) = seen.iter_mut().find(|(other, ..)| *other == identity) else {
+            seen.push((identity, value.trim(), 1));
+            continue;
+        };
+        *count += 1;
+        if *count == 2 {
+            let is_known = OPTIONS.iter().any(|option| option.name == name);
+            mistakes.push(Mistake::twice(name, is_known.then_some([*first, value.trim()])));
+        }
+    }
+    mistakes
+}
+
 /// The name under which an option can be given once: header fields know no case.
 fn identity(name: &str) -> String {
     match name.strip_prefix(HEADER_PREFIX) {
@@ -92,34 +109,41 @@ fn set(draft: &mut Draft, name: &str, value: &str) -> Result<(), Mistake> {
             legacy::pass_over(draft, name);
             return Ok(());
         }
-        let nearest = nearest(name);
-        let secret = nearest.is_some_and(|name| name.starts_with(HEADER_PREFIX)) || secretive(name);
-        return Err(Mistake::unknown(name, (!secret).then_some(value), nearest));
+        let (nearest, is_near) = nearest(name);
+        let shown = (!is_secretive(name, nearest)).then_some(value);
+        return Err(Mistake::unknown(name, shown, nearest, is_near));
     };
     (option.set)(draft, value).map_err(|allowed| Mistake::value(name, value, &allowed))
 }
 
-/// The known name that takes the fewest corrections, if it takes few enough to be meant.
-fn nearest(name: &str) -> Option<&'static str> {
-    let distance = |known: &str| {
-        // A header's name is the user's own: compare as much of both as the prefix has.
-        let start = name.get(..HEADER_PREFIX.len()).unwrap_or(name);
-        match known.strip_suffix("NAME") {
-            Some(prefix) => strsim::damerau_levenshtein(start, prefix),
-            None => strsim::damerau_levenshtein(name, known),
-        }
+/// The known name that takes the fewest corrections, and whether it takes few enough to be meant; or
+/// the shortest of which the name is a part.
+fn nearest(name: &str) -> (&'static str, bool) {
+    let name = name.to_ascii_lowercase().replace('-', "_");
+    // A header's name is the user's own: compare as much of both as the prefix has.
+    let start = name.get(..HEADER_PREFIX.len()).unwrap_or(&name);
+    let rank = |known: &'static str| {
+        let (given, wanted) = match known.strip_suffix("NAME") {
+            Some(prefix) => (start, prefix),
+            None => (name.as_str(), known),
+        };
+        let distance = strsim::damerau_levenshtein(given, wanted);
+        let is_part = name.len() > 3 && known.contains(name.as_str());
+        let is_near = distance <= given.len().max(6) / 3 || is_part;
+        (!is_near, distance, known)
     };
-    let (distance, nearest) =
-        OPTIONS.iter().map(|option| (distance(option.name), option.name)).min()?;
-    (distance <= name.len().max(6) / 3).then_some(nearest)
+    let ranked = OPTIONS.iter().map(|option| rank(option.name)).min();
+    ranked.map_or((HEADER_PREFIX, false), |(is_far, _, known)| (known, !is_far))
 }
 
-/// Whether a name that is not known looks as if its value were a secret.
-fn secretive(name: &str) -> bool {
+/// Whether a name that is not known looks as if its value were a secret: what makes it look so is not
+/// in the name that was probably meant.
+fn is_secretive(name: &str, nearest: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    ["pass", "secret", "token", "key", "auth", "credential", "header"]
-        .iter()
-        .any(|word| name.contains(word))
+    nearest.starts_with(HEADER_PREFIX)
+        || ["pass", "secret", "token", "key", "auth", "credential", "header"]
+            .iter()
+            .any(|word| name.contains(word) && !nearest.contains(word))
 }
 
 #[cfg(test)]
@@ -230,8 +254,8 @@ mod tests {
                 "option cache_ttl: \"soon\" is not allowed; allowed: a whole number of seconds \
                  from 0 to 31536000",
                 "option on_error: \"maybe\" is not allowed; allowed: deny, defer, allow",
-                "option colour is not known (given: \"red\"); docs/configuration.md has \
-                 the known names",
+                "option colour is not known (given: \"red\"); the nearest known name is compat, \
+                 docs/configuration.md has all of them",
             ]
         );
     }
@@ -241,7 +265,14 @@ mod tests {
         let said = |name: &str| mistakes(&[(name, "1")]).join("");
         assert!(said("cache_tll").ends_with("the nearest known name is cache_ttl"));
         assert!(said("htp_timeout_ms").ends_with("the nearest known name is http_timeout_ms"));
-        assert!(said("HTTP_PORT").contains("not known"));
+        assert!(said("HTTP_PORT").ends_with("the nearest known name is http_port"));
+        assert!(said("http-host").ends_with("the nearest known name is http_host"));
+        assert!(said("user_route").ends_with("the nearest known name is http_user_route"));
+        assert!(said("timeout").ends_with("the nearest known name is http_timeout_ms"));
+        for far in ["colour", "x", "an_option_of_something_else_altogether"] {
+            assert!(said(far).contains("the nearest known name is "), "{}", said(far));
+            assert!(said(far).ends_with("docs/configuration.md has all of them"), "{}", said(far));
+        }
         assert!(said("http_heder_X-Key").ends_with("the nearest known name is http_header_NAME"));
     }
 
@@ -254,10 +285,13 @@ mod tests {
 
     #[test]
     fn a_doubled_option_is_a_mistake() {
-        let twice = [("cache_ttl", "1"), ("cache_ttl", "1")];
-        assert_eq!(mistakes(&twice), ["option cache_ttl is given twice; allowed: once"]);
-        let headers = [("http_header_X-Key", "1"), ("http_header_x-key", "1")];
-        assert_eq!(mistakes(&headers), ["option http_header_x-key is given twice; allowed: once"]);
+        let twice = [("cache_ttl", "1"), ("cache_ttl", " 2 ")];
+        let said = "option cache_ttl is given twice (\"1\", then \"2\"); allowed: once";
+        assert_eq!(mistakes(&twice), [said]);
+        let thrice = [("cache_ttl", "1"), ("cache_ttl", "2"), ("cache_ttl", "3")];
+        assert_eq!(mistakes(&thrice), [said]);
+        let headers = [("http_header_x-key", "1"), ("http_header_X-Key", "1")];
+        assert_eq!(mistakes(&headers), ["option http_header_X-Key is given twice; allowed: once"]);
     }
 
     #[test]
@@ -280,6 +314,18 @@ mod tests {
             let said = mistakes(&[given]).join("\n");
             assert!(!said.contains("hunter2"), "{said}");
             assert!(said.contains(given.0), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_slip_in_the_name_of_what_is_no_secret_does_not_hide_the_value() {
+        for name in ["cache_auth_tll", "tls_key_fiel", "password_encodng", "cache_auth_ttls"] {
+            let said = mistakes(&[(name, "v4lue")]).join("\n");
+            assert!(said.contains("(given: \"v4lue\")"), "{said}");
+        }
+        for name in ["tls_key_pass", "http_auth", "http_basic_auth", "api_key", "cache_password"] {
+            let said = mistakes(&[(name, "v4lue")]).join("\n");
+            assert!(!said.contains("v4lue"), "{said}");
         }
     }
 

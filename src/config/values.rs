@@ -2,7 +2,6 @@
 
 #![forbid(unsafe_code)]
 
-use std::collections::HashSet;
 use std::env;
 use std::fs;
 use std::net::{Ipv6Addr, SocketAddr};
@@ -230,18 +229,6 @@ pub fn system_roots() -> Result<Vec<Vec<u8>>, String> {
         ));
     }
     Ok(found.certs.into_iter().map(|certificate| certificate.to_vec()).collect())
-}
-
-/// Names that are given more than once, each named once.
-pub fn doubled<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
-    let mut seen = HashSet::new();
-    let mut doubled = Vec::new();
-    for name in names {
-        if !seen.insert(name) && !doubled.contains(&name) {
-            doubled.push(name);
-        }
-    }
-    doubled
 }
 
 #[cfg(test)]
