@@ -133,6 +133,11 @@ impl Plugin {
         if decision == Decision::Defer {
             self.sessions.begin_at_broker(admission, question.username);
         } else if decision == Decision::Allow {
+            if attempt.username.is_none() {
+                // A client that keeps no name is disconnected at SIGHUP unless the broker lets in
+                // whoever has none; nobody is asked about it then.
+                client.set_username(question.username);
+            }
             let terms = outcome.as_ref().ok().and_then(|answer| answer.terms.clone());
             let again = self.is_asked_again(terms.as_ref());
             let question_again = again.then(|| self.engine.seal(question)).flatten();

@@ -87,6 +87,31 @@ on_every_broker! {
         assert_eq!(api.requests_to("/acl")[0].json()["username"], "guest");
     }
 
+    fn a_client_without_a_username_stays_at_sighup(version) {
+        let (api, gate) = (AuthServer::start(), Gate::new());
+        let held = gate.clone();
+        api.set_handler(move |request| match request.path.as_str() {
+            "/login" => Reply::status(200).after(&held),
+            _ => Reply::status(200),
+        });
+        gate.open();
+        let options =
+            [("http_user_route", "/login"), ("http_acl_route", "/acl"), ("anonymous_username", "guest")];
+        // As far as the broker itself is concerned, nobody without a name may come in.
+        let config = Broker::config(version).allow_anonymous(false);
+        let broker = config.plugin(api.options(options)).start();
+        let clients = ["asked", "known"].map(|id| {
+            broker.client(id).protocol(Protocol::V5).connect().expect_accepted()
+        });
+        assert_eq!(api.requests_to("/login").len(), 1, "the second one's answer is cached");
+        broker.reload();
+        for client in &clients {
+            assert_eq!(client.publish("a/b", "still here"), 0x10);
+        }
+        let asked = api.requests_to("/acl");
+        assert!(asked.iter().all(|asked| asked.json()["username"] == "guest"), "{asked:?}");
+    }
+
     fn an_empty_password_is_asked_about_as_empty(version) {
         let api = AuthServer::start();
         let broker = broker(version, &api);
