@@ -11,9 +11,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use quick_cache::OptionsBuilder;
-use quick_cache::sync::DefaultLifecycle;
-use rustc_hash::{FxBuildHasher, FxHashMap};
+use rustc_hash::FxHashMap;
 use smol_str::SmolStr;
 
 use crate::answer::Terms;
@@ -22,16 +20,12 @@ use crate::rules::Rules;
 use crate::sync::lock;
 use crate::vault::SealedQuestion;
 
-/// How much memory may go to clients that have left, in bytes.
-const DEPARTED_BYTES: u64 = 16 << 20;
+mod departed;
 
-/// What one of them takes beside its rules and names: the entry, and the bookkeeping for it.
-const DEPARTED_ENTRY_BYTES: usize = 250;
-
-/// For how many of them room is made at first.
-const DEPARTED_COUNT: usize = 1000;
+use departed::{Departed, DepartedClients};
 
 /// Live clients by the broker's handle, which is a client's own for as long as it is connected.
+#[derive(Default)]
 pub struct Sessions {
     state: Mutex<State>,
     departed: DepartedClients,
@@ -102,45 +96,6 @@ struct Session {
     due: Option<Instant>,
 }
 
-struct Departed {
-    client_id: SmolStr,
-    username: SmolStr,
-    standing: Standing,
-}
-
-type DepartedClients = quick_cache::sync::Cache<
-    usize,
-    Arc<Departed>,
-    Weigher,
-    FxBuildHasher,
-    DefaultLifecycle<usize, Arc<Departed>>,
->;
-
-/// Counts what a client that left takes.
-#[derive(Clone)]
-struct Weigher;
-
-impl quick_cache::Weighter<usize, Arc<Departed>> for Weigher {
-    fn weight(&self, _: &usize, departed: &Arc<Departed>) -> u64 {
-        let rules = departed.standing.rules.as_ref().map_or(0, |rules| rules.bytes());
-        (DEPARTED_ENTRY_BYTES + departed.client_id.len() + departed.username.len() + rules) as u64
-    }
-}
-
-impl Default for Sessions {
-    fn default() -> Self {
-        // In one piece, since nothing that is larger than a piece is kept.
-        let mut options = OptionsBuilder::new();
-        options.shards(1).estimated_items_capacity(DEPARTED_COUNT);
-        options.weight_capacity(DEPARTED_BYTES);
-        #[expect(clippy::expect_used, reason = "it fails only without these two numbers")]
-        let options = options.build().expect("both numbers are given");
-        let (hasher, lifecycle) = (FxBuildHasher, DefaultLifecycle::default());
-        let departed = DepartedClients::with_options(options, Weigher, hasher, lifecycle);
-        Self { state: Mutex::default(), departed }
-    }
-}
-
 impl Sessions {
     /// The API let this client in. What was known of its handle belonged to another.
     pub fn begin(
@@ -180,7 +135,7 @@ impl Sessions {
     }
 
     fn put(&self, handle: usize, session: Session, due: Option<Instant>) {
-        self.departed.remove(&handle);
+        self.departed.remove(handle);
         let mut state = lock(&self.state);
         state.remove(handle);
         state.live.insert(handle, session);
@@ -189,7 +144,7 @@ impl Sessions {
 
     /// This client is connected, so that what is known of one that left is another's.
     pub fn forget_departed(&self, handle: usize) {
-        self.departed.remove(&handle);
+        self.departed.remove(handle);
     }
 
     /// A client left. What it may do stays known for its Will and for what is queued for it.
@@ -199,7 +154,7 @@ impl Sessions {
         // Without a login question nothing tells when another client takes the handle over.
         if key.is_some() && standing != Standing::default() {
             let departed = Departed { client_id, username, standing };
-            self.departed.insert(handle, Arc::new(departed));
+            self.departed.insert(handle, departed);
         }
     }
 
@@ -229,7 +184,7 @@ impl Sessions {
                 return session.belongs_to(holder).then(|| view(&session.standing));
             }
         }
-        let departed = self.departed.get(&holder.handle)?;
+        let departed = self.departed.get(holder.handle)?;
         departed.belongs_to(holder).then(|| view(&departed.standing))
     }
 
@@ -264,14 +219,14 @@ impl Sessions {
         if lock(&self.state).live.contains_key(&holder.handle) {
             return false;
         }
-        let Some(departed) = self.departed.get(&holder.handle) else { return false };
+        let Some(departed) = self.departed.get(holder.handle) else { return false };
         if !departed.belongs_to(holder) {
             return false;
         }
         let standing = Standing { is_superuser: Some(is_superuser), ..departed.standing.clone() };
         let (client_id, username) = (departed.client_id.clone(), departed.username.clone());
         let departed = Departed { client_id, username, standing };
-        self.departed.insert(holder.handle, Arc::new(departed));
+        self.departed.insert(holder.handle, departed);
         true
     }
 
@@ -377,12 +332,6 @@ impl State {
         if let Some(due) = due {
             self.due.insert((due, handle));
         }
-    }
-}
-
-impl Departed {
-    fn belongs_to(&self, holder: Holder<'_>) -> bool {
-        self.client_id == holder.client_id && self.username == holder.username
     }
 }
 
@@ -559,8 +508,9 @@ mod tests {
             sessions.set_superuser(holder(handle, &long, &long), true);
             sessions.end(handle);
         }
-        let (count, bytes) = (sessions.departed.len(), sessions.departed.weight());
-        assert!((1..150).contains(&count) && bytes <= DEPARTED_BYTES, "{count}, {bytes} bytes");
+        let known = |handle| sessions.standing(holder(handle, &long, &long)).is_some();
+        let count = (0..1000).filter(|handle| known(*handle)).count();
+        assert!((100..150).contains(&count) && known(999), "{count}");
     }
 
     #[test]
@@ -574,6 +524,7 @@ mod tests {
         }
         let state = lock(&sessions.state);
         assert!(state.live.is_empty() && state.due.is_empty());
-        assert_eq!(sessions.departed.len(), 0);
+        drop(state);
+        assert!((0..5000).all(|handle| sessions.standing(holder(handle, "c", "ann")).is_none()));
     }
 }

@@ -8,7 +8,7 @@ use mosquitto_test::prelude::*;
 use serde_json::json;
 
 use crate::support::{
-    ROUTES, granting_what_the_password_spells as spelled, logged_in, saying, vanish,
+    ROUTES, broker_with, granting_what_the_password_spells as spelled, logged_in, saying, vanish,
 };
 
 /// A client with these rules, whose session is kept; its protocol is its name.
@@ -313,5 +313,52 @@ on_every_broker! {
         other.disconnect();
         let client = sleeper(&broker, Protocol::V3_1_1, "x").connect().expect_accepted();
         assert_eq!(messages_until_marker(&client, &root), ["q/b"]);
+    }
+
+    fn of_clients_that_left_the_last_ones_are_remembered(version) {
+        // With so many rules each, these clients are more than what is remembered.
+        const CLIENTS: usize = 70;
+        const RULES: usize = 3000;
+        let api = AuthServer::answering(|request| {
+            let body = request.json();
+            let user = body["username"].as_str().unwrap_or_default();
+            let rule = |topic: String| {
+                json!({"permission": "allow", "action": "subscribe", "topic": topic})
+            };
+            match (request.path.as_str(), user) {
+                ("/user", "root") => saying(json!({"is_superuser": true})),
+                ("/user", _) => {
+                    let others = (0..RULES).map(|n| rule(format!("other/{user}/{n}/of-many/#")));
+                    let rules: Vec<_> = others.chain([rule(format!("q/{user}"))]).collect();
+                    saying(json!({"acl": rules}))
+                }
+                _ => Reply::status(403),
+            }
+        });
+        let broker = broker_with(version, &api, &[("cache_ttl", "0")]);
+        let root = logged_in(&broker, Protocol::V5, "root");
+        let client = |user: &str| broker.client(user).credentials(user, "x").clean(false).connect();
+        for nth in 0..CLIENTS {
+            let user = format!("user-{nth}");
+            let client = client(&user).expect_accepted();
+            client.subscribe(&format!("q/{user}")).expect_granted();
+            client.disconnect();
+        }
+        assert!(api.requests_to("/acl").is_empty(), "everybody has rules");
+        let [first, recent, last] = [0, CLIENTS - 20, CLIENTS - 1].map(|nth| format!("user-{nth}"));
+        for user in [&first, &recent, &last] {
+            root.publish(&format!("q/{user}"), "while away");
+        }
+        // Of the first one nothing is known any more, so that the API is asked, which denies.
+        let asked: Vec<_> = api.requests_to("/acl").iter().map(Request::json).collect();
+        let about = json!({"username": first, "clientid": first, "acc": 1, "topic": "q/user-0"});
+        assert_eq!(asked, [about]);
+        for user in [&recent, &last] {
+            let back = client(user).expect_accepted();
+            assert_eq!(back.expect_message(), (format!("q/{user}"), "while away".into()));
+        }
+        let back = client(&first).expect_accepted();
+        root.publish("q/user-0", "when it is back");
+        assert_eq!(back.expect_message(), ("q/user-0".into(), "when it is back".into()));
     }
 }

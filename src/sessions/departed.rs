@@ -1,0 +1,163 @@
+//! What clients that have left may do, in bounded space: of those that were needed last.
+
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use rustc_hash::FxHashMap;
+use smol_str::SmolStr;
+
+use super::{Holder, Standing};
+use crate::sync::lock;
+
+/// How much memory may go to all of them, in bytes.
+const MOST_BYTES: usize = 16 << 20;
+
+/// What one takes beside its rules and names: the entry, and the bookkeeping for it.
+const ENTRY_BYTES: usize = 250;
+
+/// A client that has left.
+pub struct Departed {
+    pub client_id: SmolStr,
+    pub username: SmolStr,
+    pub standing: Standing,
+}
+
+impl Departed {
+    pub fn belongs_to(&self, holder: Holder<'_>) -> bool {
+        self.client_id == holder.client_id && self.username == holder.username
+    }
+
+    fn bytes(&self) -> usize {
+        let rules = self.standing.rules.as_ref().map_or(0, |rules| rules.bytes());
+        ENTRY_BYTES + self.client_id.len() + self.username.len() + rules
+    }
+}
+
+/// Clients that have left, by the handle that they had.
+#[derive(Default)]
+pub struct DepartedClients(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    /// With when each was needed last, as a number that grows.
+    known: FxHashMap<usize, (u64, Arc<Departed>)>,
+    by_need: BTreeMap<u64, usize>,
+    next: u64,
+    bytes: usize,
+}
+
+impl State {
+    fn remove(&mut self, handle: usize) {
+        let Some((number, departed)) = self.known.remove(&handle) else { return };
+        self.by_need.remove(&number);
+        self.bytes -= departed.bytes();
+    }
+
+    fn number(&mut self, handle: usize) -> u64 {
+        self.next += 1;
+        self.by_need.insert(self.next, handle);
+        self.next
+    }
+}
+
+impl DepartedClients {
+    /// One that is too large for the space is not kept.
+    pub fn insert(&self, handle: usize, departed: Departed) {
+        let mut state = lock(&self.0);
+        state.remove(handle);
+        let bytes = departed.bytes();
+        if bytes > MOST_BYTES {
+            return;
+        }
+        while state.bytes + bytes > MOST_BYTES {
+            let Some((_, handle)) = state.by_need.pop_first() else { break };
+            state.remove(handle);
+        }
+        let number = state.number(handle);
+        state.known.insert(handle, (number, Arc::new(departed)));
+        state.bytes += bytes;
+    }
+
+    pub fn get(&self, handle: usize) -> Option<Arc<Departed>> {
+        let mut state = lock(&self.0);
+        let (number, departed) = state.known.get(&handle)?;
+        let (before, departed) = (*number, Arc::clone(departed));
+        state.by_need.remove(&before);
+        let now = state.number(handle);
+        if let Some((number, _)) = state.known.get_mut(&handle) {
+            *number = now;
+        }
+        Some(departed)
+    }
+
+    pub fn remove(&self, handle: usize) {
+        lock(&self.0).remove(handle);
+    }
+
+    pub fn clear(&self) {
+        *lock(&self.0) = State::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn departed(name_bytes: usize) -> Departed {
+        let (client_id, username) = ("x".repeat(name_bytes).into(), SmolStr::default());
+        Departed { client_id, username, standing: Standing::default() }
+    }
+
+    /// The handles that are known, and that the books agree about them.
+    fn known(clients: &DepartedClients) -> Vec<usize> {
+        let state = lock(&clients.0);
+        let mut known: Vec<_> = state.known.keys().copied().collect();
+        known.sort_unstable();
+        let mut by_need: Vec<_> = state.by_need.values().copied().collect();
+        by_need.sort_unstable();
+        assert_eq!(known, by_need);
+        let bytes = state.known.values().map(|(_, departed)| departed.bytes()).sum::<usize>();
+        assert!(bytes == state.bytes && bytes <= MOST_BYTES, "{bytes}, {}", state.bytes);
+        known
+    }
+
+    const QUARTER: usize = MOST_BYTES / 4 - ENTRY_BYTES;
+
+    #[test]
+    fn those_that_were_needed_last_are_kept() {
+        let clients = DepartedClients::default();
+        (0..6).for_each(|handle| clients.insert(handle, departed(QUARTER)));
+        assert_eq!(known(&clients), [2, 3, 4, 5]);
+        assert!(clients.get(2).is_some() && clients.get(0).is_none());
+        clients.insert(6, departed(QUARTER));
+        assert_eq!(known(&clients), [2, 4, 5, 6]);
+        clients.insert(7, departed(2 * QUARTER));
+        assert_eq!(known(&clients), [2, 6, 7]);
+    }
+
+    #[test]
+    fn what_does_not_fit_at_all_is_not_kept() {
+        let clients = DepartedClients::default();
+        clients.insert(1, departed(10));
+        clients.insert(2, departed(10));
+        clients.insert(2, departed(MOST_BYTES));
+        assert_eq!(known(&clients), [1]);
+    }
+
+    #[test]
+    fn a_handle_is_known_once_and_can_be_forgotten() {
+        let clients = DepartedClients::default();
+        for bytes in [10, 20, 5] {
+            clients.insert(1, departed(bytes));
+            assert_eq!(known(&clients), [1]);
+        }
+        clients.insert(2, departed(1));
+        clients.remove(1);
+        clients.remove(1);
+        assert_eq!(known(&clients), [2]);
+        clients.clear();
+        assert!(known(&clients).is_empty() && clients.get(2).is_none());
+    }
+}
