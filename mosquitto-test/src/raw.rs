@@ -1,25 +1,46 @@
 //! Hand-made MQTT packets, for what no client library would send: passwords with NUL in them, names
 //! that are not UTF-8, packets before the CONNACK, half a packet.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::ErrorKind;
 use std::net::{Shutdown, TcpStream};
 
 use crate::broker::secrets;
 use crate::mqtt::Protocol;
+use crate::tls::Identity;
 use crate::watch::{PATIENCE, patience};
 
-/// A TCP connection that sends what it is given and reads packet by packet.
+mod wire;
+
+use wire::{Websocket, Wire};
+
+/// A connection that sends what it is given and reads packet by packet.
 pub struct RawClient {
     stream: TcpStream,
+    wire: Box<dyn Wire>,
 }
 
 impl RawClient {
     pub fn connect_to(port: u16) -> RawClient {
+        RawClient::over(port, |stream| Box::new(stream))
+    }
+
+    /// Over TLS, with this certificate.
+    pub fn connect_with_certificate(port: u16, identity: &Identity) -> RawClient {
+        RawClient::over(port, |stream| Box::new(wire::tls(stream, identity)))
+    }
+
+    /// Over a websocket.
+    pub fn connect_by_websocket(port: u16) -> RawClient {
+        RawClient::over(port, |stream| Box::new(Websocket::open(stream).unwrap()))
+    }
+
+    fn over(port: u16, wire: impl FnOnce(TcpStream) -> Box<dyn Wire>) -> RawClient {
         let stream =
             TcpStream::connect(("127.0.0.1", port)).expect("the broker accepts connections");
         stream.set_read_timeout(Some(patience())).unwrap();
         stream.set_nodelay(true).unwrap();
-        RawClient { stream }
+        let wire = wire(stream.try_clone().unwrap());
+        RawClient { stream, wire }
     }
 
     /// Sends bytes; a broker that has closed already is found out by the next read.
@@ -27,7 +48,7 @@ impl RawClient {
         if let Some(password) = password_in(bytes.as_ref()) {
             secrets::sent(self.stream.peer_addr().map_or(0, |peer| peer.port()), password);
         }
-        let _ = self.stream.write_all(bytes.as_ref());
+        let _ = self.wire.write_all(bytes.as_ref());
         self
     }
 
@@ -76,7 +97,7 @@ impl RawClient {
 
     fn read_exactly(&mut self, count: usize) -> Option<Vec<u8>> {
         let mut bytes = vec![0; count];
-        match self.stream.read_exact(&mut bytes) {
+        match self.wire.read_exact(&mut bytes) {
             Ok(()) => Some(bytes),
             Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                 panic!("the broker sent nothing for {PATIENCE:?}")

@@ -12,7 +12,7 @@ use rcgen::{
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig};
 use tempfile::TempDir;
 
 /// An authority and the server certificate that it signed for `localhost` and `127.0.0.1`.
@@ -168,6 +168,22 @@ impl Identity {
         let cert = self.cert.with_extension("chain.pem");
         fs::write(&cert, chain).unwrap();
         Identity { cert, ..self.clone() }
+    }
+
+    /// A connection to a server of the same authority by which whoever has this certificate identifies
+    /// itself.
+    pub(crate) fn client_connection(&self) -> ClientConnection {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut roots = RootCertStore::empty();
+        roots.add(self.authority_der.clone()).unwrap();
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key_der.clone()));
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_client_auth_cert(vec![self.certificate_der.clone()], key)
+            .unwrap();
+        ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap()
     }
 
     /// What a rustls server needs to present this certificate and, if `ask_clients`, to demand one

@@ -356,54 +356,15 @@ fn a_websockets_login_waits_too() {
         .listener(|listener| listener)
         .listener(|listener| listener.websockets())
         .start();
-    let mut stream = websocket(broker.port_of(1));
+    let mut client = RawClient::connect_by_websocket(broker.port_of(1));
     let connect = raw::connect_packet(Protocol::V3_1_1, "c", Some(b"slow"), Some(b"right"), true);
-    stream.send(&connect);
+    client.send(&connect);
     gate.wait_until_waiting(1);
     expect_service(&broker);
     gate.open();
-    assert_eq!(stream.receive(), [0x20, 2, 0, 0], "CONNACK: accepted");
+    assert_eq!(client.read_connack(), Some(0));
     let asked = api.requests_to("/login");
     assert!(asked.iter().any(|request| request.json()["username"] == "slow"));
-}
-
-/// The least of a websocket (RFC 6455) that carries MQTT.
-struct Websocket(std::net::TcpStream);
-
-fn websocket(port: u16) -> Websocket {
-    use std::io::{BufRead, BufReader, Write};
-
-    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
-    let head = "GET /mqtt HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n";
-    let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n";
-    write!(stream, "{head}{key}Sec-WebSocket-Protocol: mqtt\r\n\r\n").unwrap();
-    let mut answer = BufReader::with_capacity(1, stream.try_clone().unwrap()).lines();
-    assert!(answer.next().unwrap().unwrap().contains(" 101 "));
-    while !answer.next().unwrap().unwrap().is_empty() {}
-    Websocket(stream)
-}
-
-impl Websocket {
-    /// One binary frame, masked with zeroes as a client's frame must be masked.
-    fn send(&mut self, payload: &[u8]) {
-        use std::io::Write;
-
-        let length = u8::try_from(payload.len()).unwrap();
-        assert!(length < 126, "one length byte is enough here");
-        let head = [0x82, 0x80 | length, 0, 0, 0, 0];
-        self.0.write_all(&[&head, payload].concat()).unwrap();
-    }
-
-    /// The payload of the next frame.
-    fn receive(&mut self) -> Vec<u8> {
-        use std::io::Read;
-
-        let mut head = [0; 2];
-        self.0.read_exact(&mut head).unwrap();
-        let mut payload = vec![0; usize::from(head[1])];
-        self.0.read_exact(&mut payload).unwrap();
-        payload
-    }
 }
 
 #[test]

@@ -62,4 +62,5 @@ mod statuses;
 mod stray_answers;
 mod superuser;
 mod support;
+mod transports;
 mod wills;
