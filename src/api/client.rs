@@ -16,6 +16,7 @@ use super::dial::{self, Dial, Unresolved};
 use super::framing;
 use super::guarded::Guard;
 use super::recording::{self, BodySink};
+use super::statement;
 use super::tap::Tap;
 use super::trouble::{self, broken_off};
 use crate::answer::Failure;
@@ -152,7 +153,7 @@ impl Client {
             says_something && (dialect.needs_body() || dialect.compat == Compat::None);
         framing::check(head, must_be_whole)?;
         if says_something {
-            let whole = read_whole(body)?;
+            let whole = read_whole(body, framing::ends_with_the_connection(head))?;
             // Nothing is no JSON, and nobody said that there would be nothing.
             let nothing = whole.trim_ascii().is_empty();
             if must_be_whole && nothing && framing::ends_unannounced(head) {
@@ -160,7 +161,7 @@ impl Client {
             }
             return Ok(Some(whole));
         }
-        let beginning = read_away(body)?;
+        let beginning = read_away(body, framing::ends_with_the_connection(head))?;
         let is_bad_request = head.status == StatusCode::BAD_REQUEST;
         match is_bad_request.then(|| trouble::not_passed_on(&beginning)).flatten() {
             Some(failure) => Err(failure),
@@ -279,11 +280,18 @@ fn headers(headers: &[Header]) -> Arc<[(HeaderName, HeaderValue)]> {
     headers.iter().filter_map(header).collect()
 }
 
-fn read_whole(body: Body) -> Result<Vec<u8>, Failure> {
+/// `may_end` is whether the end of the connection is to be its end. Over TLS that must have been
+/// announced, unless nothing can be missing: an object that is complete has no more to say.
+fn read_whole(body: Body, may_end: bool) -> Result<Vec<u8>, Failure> {
     let mut whole = Vec::new();
     // One byte more than allowed tells that there is more.
     let limit = JSON_BYTES as u64 + 1;
-    body.into_reader().take(limit).read_to_end(&mut whole).map_err(broken_off)?;
+    match body.into_reader().take(limit).read_to_end(&mut whole) {
+        Ok(_) => {}
+        Err(error)
+            if may_end && trouble::is_unannounced_end(&error) && statement::is_whole(&whole) => {}
+        Err(error) => return Err(broken_off(error)),
+    }
     let mut sink = BodySink::default();
     sink.write_all(&whole).map_err(broken_off)?;
     sink.end();
@@ -295,17 +303,22 @@ fn read_whole(body: Body) -> Result<Vec<u8>, Failure> {
 
 /// Reads the body away, so that the connection can be used again and a broken answer is noticed;
 /// returns its beginning. The rest of one that is too large is left: the connection is closed with
-/// it.
-fn read_away(body: Body) -> Result<Vec<u8>, Failure> {
+/// it. Of what says nothing nothing can be missing, so that one that is to end with the connection
+/// may end with it, announced or not.
+fn read_away(body: Body, may_end: bool) -> Result<Vec<u8>, Failure> {
     let mut beginning = Vec::new();
     if body.content_length().is_some_and(|length| length > BODY_BYTES as u64) {
         return Ok(beginning);
     }
     let mut reader = body.into_reader().take(BODY_BYTES as u64 + 1);
     let mut sink = BodySink::default();
-    reader.by_ref().take(BEGINNING_BYTES).read_to_end(&mut beginning).map_err(broken_off)?;
+    let read = reader.by_ref().take(BEGINNING_BYTES).read_to_end(&mut beginning);
     sink.write_all(&beginning).map_err(broken_off)?;
-    let rest = io::copy(&mut reader, &mut sink).map_err(broken_off)?;
+    let rest = match read.and_then(|_| io::copy(&mut reader, &mut sink)) {
+        Ok(rest) => rest,
+        Err(error) if may_end && trouble::is_unannounced_end(&error) => 0,
+        Err(error) => return Err(broken_off(error)),
+    };
     if beginning.len() as u64 + rest <= BODY_BYTES as u64 {
         sink.end();
     }

@@ -44,16 +44,19 @@ pub fn check(head: &Parts, says_something: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Whether the connection's end is to be the end of the body although the server did not say that
-/// the connection would end, so that one that was cut off cannot be told from one that is complete.
-/// HTTP/1.0 says so by itself (RFC 9112, section 9.3).
+/// Whether the end of the connection is the end of the body.
+pub fn ends_with_the_connection(head: &Parts) -> bool {
+    !head.headers.contains_key(CONTENT_LENGTH) && !head.headers.contains_key(TRANSFER_ENCODING)
+}
+
+/// Whether it is, although the server did not say that the connection would end, so that one that was
+/// cut off cannot be told from one that is complete. HTTP/1.0 says so by itself (RFC 9112, section
+/// 9.3).
 pub fn ends_unannounced(head: &Parts) -> bool {
-    let has_end =
-        head.headers.contains_key(CONTENT_LENGTH) || head.headers.contains_key(TRANSFER_ENCODING);
     let closes = texts(&head.headers, &CONNECTION)
         .flat_map(|options| options.split(','))
         .any(|option| option.trim().eq_ignore_ascii_case("close"));
-    !has_end && !closes && head.version == Version::HTTP_11
+    ends_with_the_connection(head) && !closes && head.version == Version::HTTP_11
 }
 
 /// Whether the body is JSON: `application/json`, or anything that ends in `+json` (RFC 6839). Where

@@ -80,6 +80,12 @@ pub fn ok(body: &[u8]) -> Result<(bool, Option<String>), Problem> {
     Ok((ok, reason.map(|reason| reason.chars().take(100).collect())))
 }
 
+/// Whether a body is a complete object, so that nothing of what it says can be missing.
+#[must_use]
+pub fn is_whole(body: &[u8]) -> bool {
+    matches!(object(body), Ok(Some(_)))
+}
+
 /// The object; none if the body does not even begin like one. A mark of the byte order, which some
 /// servers put in front, is passed over (RFC 8259, section 8.1).
 fn object(body: &[u8]) -> Result<Option<Map<String, Value>>, Problem> {

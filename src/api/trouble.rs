@@ -35,6 +35,13 @@ pub fn body_breaks_off() -> Failure {
     Failure::BrokenAnswer("the body breaks off".to_owned())
 }
 
+/// Whether a connection ended as one does that was closed, but without TLS's own word for it
+/// (RFC 8446, section 6.1). Many servers do not care to send it; so may somebody on the way.
+pub fn is_unannounced_end(error: &io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<io::Error>());
+    inner.is_some_and(|inner| inner.kind() == io::ErrorKind::UnexpectedEof)
+}
+
 fn io_failure(error: &io::Error) -> Failure {
     use io::ErrorKind;
 

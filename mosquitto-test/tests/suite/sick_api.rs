@@ -98,6 +98,39 @@ on_every_broker! {
         is_sick_over_tls(version, bad, CUT_OFF);
     }
 
+    fn what_has_nothing_more_to_say_may_end_under_tls_without_a_word(version) {
+        // As servers answer that are made of Python's `http.server` and `ssl`, and many others.
+        let json = "Content-Type: application/json\r\n\r\n";
+        let answers = [
+            ("nothing", "HTTP/1.0 200 OK\r\n\r\n".to_owned()),
+            ("text", "HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\nwelcome".to_owned()),
+            ("close", "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n".to_owned()),
+            ("yes", format!("HTTP/1.0 200 OK\r\n{json}{{\"result\":\"allow\"}}\n")),
+            ("no", format!("HTTP/1.0 200 OK\r\n{json}{{\"result\":\"deny\"}}")),
+            ("denied", "HTTP/1.0 403 Forbidden\r\n\r\n".to_owned()),
+            ("failed", "HTTP/1.0 500 Oh\r\n\r\n".to_owned()),
+            ("half", format!("HTTP/1.0 200 OK\r\n{json}{{\"result\":")),
+        ];
+        let certs = Certs::new();
+        let api = AuthServer::start_tls(&certs);
+        api.set_handler(move |request| {
+            let user = request.json()["username"].as_str().unwrap().to_owned();
+            Reply::raw_then_cut(&answers.iter().find(|(name, _)| *name == user).unwrap().1)
+        });
+        let ca_file = certs.ca_file().to_str().unwrap();
+        let broker =
+            broker_with(version, &api, &[("http_protocol", "https"), ("tls_ca_file", ca_file)]);
+        for user in ["nothing", "text", "close", "yes"] {
+            log_in(&broker, Protocol::V5, user).expect_accepted();
+        }
+        for user in ["no", "denied"] {
+            log_in(&broker, Protocol::V5, user).expect_refused();
+        }
+        for user in ["failed", "half"] {
+            log_in(&broker, Protocol::V5, user).expect_closed();
+        }
+    }
+
     fn two_lengths(version) {
         let bad = || Reply::raw(head_of_200("Content-Length: 5\r\nContent-Length: 7\r\n\r\n1234567"));
         is_sick(version, bad, &["broken answer ("]);
