@@ -4,8 +4,8 @@
 
 #![forbid(unsafe_code)]
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use quick_cache::OptionsBuilder;
@@ -16,14 +16,18 @@ use crate::answer::{Answer, Verdict};
 use crate::clock::Clock;
 use crate::config::Lifetime;
 use crate::question::{Kind, Question};
+use crate::sync::lock;
 use crate::tally::Miss;
 
+mod era;
 mod key;
 mod near;
 mod outdated;
+pub use era::Good;
 pub use key::{Key, Keyring};
 pub use outdated::Matter;
 
+use era::Era;
 use near::Near;
 use outdated::Outdated;
 
@@ -86,6 +90,9 @@ pub struct Cache {
     /// Whether the last answer about a topic could be kept.
     keeps_access: AtomicBool,
     outdated: Outdated,
+    era: Era,
+    /// Held while an answer takes another's place, so that it is seen whether they differ.
+    replacing: Mutex<()>,
     clock: Arc<dyn Clock>,
 }
 
@@ -124,6 +131,8 @@ impl quick_cache::Weighter<Key, Arc<Entry>> for Weigher {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Hit {
     pub answer: Answer,
+    /// For how long it may be remembered elsewhere.
+    pub good: Good,
     /// Whether it is time to ask for it again, ahead of its end. Said once, and again only when
     /// half of the time that was left has passed.
     pub refresh: bool,
@@ -148,6 +157,8 @@ impl Cache {
             refresh_ahead,
             keeps_access,
             outdated: Outdated::default(),
+            era: Era::default(),
+            replacing: Mutex::default(),
             clock,
         }
     }
@@ -155,6 +166,13 @@ impl Cache {
     /// Uses no answer to these questions any more that was asked for up to now.
     pub fn outdate(&self, matter: Matter) {
         self.outdated.declare(matter, self.clock.now());
+        self.era.end();
+    }
+
+    /// Whether an answer that was found here, and is remembered elsewhere, is good still.
+    #[must_use]
+    pub fn is_good(&self, good: &Good) -> bool {
+        self.era.allows(good, || self.clock.now())
     }
 
     /// About how many answers are kept, and how many bytes they take, with what has ended since the
@@ -175,9 +193,11 @@ impl Cache {
     /// # Errors
     /// It is not known, and why.
     pub fn look(&self, key: &Key, question: &Question<'_>) -> Result<Hit, Miss> {
+        let era = self.era.now();
         self.alive(key, question, |entry, age| {
             let refresh = self.refresh_ahead && entry.is_due(age);
-            Hit { answer: entry.answer.clone(), refresh }
+            let good = Good::new(era, entry.undisturbed_until(self.refresh_ahead));
+            Hit { answer: entry.answer.clone(), good, refresh }
         })
     }
 
@@ -275,19 +295,33 @@ impl Cache {
         if kind == Kind::Access {
             self.keeps_access.store(!lifetime.is_zero(), Ordering::Relaxed);
         }
-        if lifetime.is_zero() {
-            self.entries.remove(&key);
-            self.near.remove(&key);
-            return;
-        }
-        let life = configured.jitter.of(lifetime, fastrand::f64());
-        let refresh_at_ms = AtomicU64::new(millis(life.mul_f64(REFRESH_FROM)));
-        self.entries.insert(key, Arc::new(Entry { answer, asked, life, refresh_at_ms }));
-        // Until now somebody may have found the older one, to put it there.
-        self.near.remove(&key);
+        let entry = (!lifetime.is_zero()).then(|| {
+            let life = configured.jitter.of(lifetime, fastrand::f64());
+            let refresh_at_ms = AtomicU64::new(millis(life.mul_f64(REFRESH_FROM)));
+            Arc::new(Entry { answer, asked, life, refresh_at_ms })
+        });
+        self.replace(key, kind, entry);
         // Whoever counts down to nothing does it; until it is done there are plenty left.
         if self.until_sweep.fetch_sub(1, Ordering::Relaxed) == 1 {
             self.sweep();
+        }
+    }
+
+    /// Puts an answer in another's place, or nothing. Permissions about topics are remembered elsewhere.
+    fn replace(&self, key: Key, kind: Kind, entry: Option<Arc<Entry>>) {
+        let _alone = lock(&self.replacing);
+        let before = self.entries.peek(&key);
+        // What had to make room for others may have been a permission.
+        let was_permission = before.is_none_or(|entry| entry.is_permission());
+        let is_permission = entry.as_ref().is_some_and(|entry| entry.is_permission());
+        match entry {
+            Some(entry) => self.entries.insert(key, entry),
+            None => drop(self.entries.remove(&key)),
+        }
+        // Until now somebody may have found the older one, to put it there.
+        self.near.remove(&key);
+        if kind == Kind::Access && was_permission && !is_permission {
+            self.era.end();
         }
     }
 
@@ -317,6 +351,15 @@ fn entries(count: usize, bytes: u64) -> Entries {
 impl Entry {
     fn is_permission(&self) -> bool {
         self.answer.verdict == Verdict::Allow
+    }
+
+    /// Until when nothing is to be done about it: it ends then, or has to be asked for again.
+    fn undisturbed_until(&self, refresh_ahead: bool) -> Instant {
+        let is_refreshed = refresh_ahead && self.is_permission();
+        let refresh_at = Duration::from_millis(self.refresh_at_ms.load(Ordering::Relaxed));
+        let age = if is_refreshed { refresh_at.min(self.life) } else { self.life };
+        // An end that the clock cannot count to is asked about each time.
+        self.asked.checked_add(age).unwrap_or(self.asked)
     }
 
     /// A denial is never due: it ends with its lifetime, and is asked about anew.
@@ -507,6 +550,65 @@ mod tests {
         assert_eq!(stale(&cache, &denied), None);
         clock.advance(Duration::from_secs(60));
         assert_eq!(stale(&cache, &allowed), None);
+    }
+
+    /// What is found under this key, which is good at first.
+    fn found(cache: &Cache, key: &Key) -> Good {
+        let good = get(cache, key).expect("it is there").good;
+        assert!(cache.is_good(&good));
+        good
+    }
+
+    #[test]
+    fn what_is_remembered_elsewhere_is_good_until_the_answer_wants_to_be_looked_at() {
+        let (cache, clock) = cache(LIFETIMES);
+        let (allowed, denied) = (Key::from_number(1), Key::from_number(2));
+        cache.store(allowed, Kind::Access, Answer::ALLOW, None, clock.now());
+        cache.store(denied, Kind::Access, Answer::DENY, None, clock.now());
+        let (allowed, denied) = (found(&cache, &allowed), found(&cache, &denied));
+        clock.advance(LIFETIMES.access.deny + Duration::from_millis(1));
+        assert!(cache.is_good(&allowed) && !cache.is_good(&denied));
+        clock.advance(LIFETIMES.access.allow.mul_f64(REFRESH_FROM) - LIFETIMES.access.deny);
+        assert!(!cache.is_good(&allowed), "it is to be refreshed");
+        let key = Key::from_number(1);
+        assert!(get(&cache, &key).is_some_and(|hit| hit.refresh && cache.is_good(&hit.good)));
+    }
+
+    #[test]
+    fn what_is_remembered_elsewhere_is_no_longer_good_when_a_permission_may_have_gone() {
+        let (cache, clock) = cache(LIFETIMES);
+        let key = Key::from_number(1);
+        let store = |key: u32, answer: Answer, lifetime| {
+            cache.store(Key::from_number(key), Kind::Access, answer, lifetime, clock.now());
+        };
+        store(1, Answer::ALLOW, None);
+        let good = found(&cache, &key);
+        store(1, Answer::ALLOW, None);
+        store(2, Answer::ALLOW, None);
+        cache.store(Key::from_number(3), Kind::Login, Answer::DENY, None, clock.now());
+        assert!(cache.is_good(&good), "the same was said again, and more");
+        store(1, Answer::DENY, None);
+        assert!(!cache.is_good(&good), "it was taken back");
+        store(1, Answer::ALLOW, None);
+        let good = found(&cache, &key);
+        store(1, Answer::ALLOW, Some(Duration::ZERO));
+        assert!(!cache.is_good(&good), "it is not to be kept");
+        store(1, Answer::ALLOW, None);
+        let good = found(&cache, &key);
+        cache.outdate(Matter::default());
+        assert!(!cache.is_good(&good), "it was declared outdated");
+    }
+
+    #[test]
+    fn a_denial_in_place_of_what_had_to_make_room_ends_what_is_remembered_elsewhere() {
+        let (cache, clock) = cache(LIFETIMES);
+        let key = Key::from_number(0);
+        cache.store(key, Kind::Access, Answer::ALLOW, None, clock.now());
+        let good = found(&cache, &key);
+        cache.entries.remove(&key);
+        assert!(cache.is_good(&good));
+        cache.store(key, Kind::Access, Answer::DENY, None, clock.now());
+        assert!(!cache.is_good(&good));
     }
 
     #[test]

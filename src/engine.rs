@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::answer::{Answer, Failure};
 use crate::api::{Api, Health, Observer, Reply, Request};
-use crate::cache::{Cache, Key, Keyring, Lifetimes, Matter};
+use crate::cache::{Cache, Good, Key, Keyring, Lifetimes, Matter};
 use crate::clock::Clock;
 use crate::config::{CacheConfig, Config, Material};
 use crate::defect;
@@ -136,21 +136,28 @@ impl Engine {
     #[must_use]
     pub fn ask(&self, key: Key, question: &Question<'_>) -> Asked {
         match self.known(&key, question) {
-            Some(answer) => Asked::Now(Ok(answer)),
+            Some((answer, _)) => Asked::Now(Ok(answer)),
             None => self.ask_api(key, question),
         }
     }
 
-    /// The answer to the question that has this key, if it is known.
+    /// The answer to the question that has this key, if it is known, and for how long it may be remembered
+    /// elsewhere.
     #[must_use]
-    pub fn known(&self, key: &Key, question: &Question<'_>) -> Option<Answer> {
+    pub fn known(&self, key: &Key, question: &Question<'_>) -> Option<(Answer, Good)> {
         let hit = self.cache.look(key, question).map_err(|why| self.tally.missed(why)).ok()?;
         self.tally.hit();
         if hit.refresh && self.has_room() {
             // The answer at hand is good; if there is no room, the next use tries again.
             let _ = self.pool.ask_quietly(key, || self.job(*key, question));
         }
-        Some(hit.answer)
+        Some((hit.answer, hit.good))
+    }
+
+    /// Whether an answer that was known, and is remembered elsewhere, is good still.
+    #[must_use]
+    pub fn is_good(&self, good: &Good) -> bool {
+        self.cache.is_good(good)
     }
 
     /// Asks a question whose answer is not known.

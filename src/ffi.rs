@@ -10,6 +10,7 @@ mod certificate;
 mod descriptors;
 mod entry;
 mod event;
+mod fetch;
 mod guard;
 mod host;
 mod thread;

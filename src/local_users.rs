@@ -38,9 +38,9 @@ impl LocalUsers {
     }
 
     #[must_use]
-    pub fn contains(&self, username: &str) -> bool {
+    pub fn contains(&self, username: impl AsRef<[u8]>) -> bool {
         let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
-        names.contains(username.as_bytes())
+        names.contains(username.as_ref())
     }
 
     #[must_use]

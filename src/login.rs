@@ -66,9 +66,11 @@ impl<T> Arrivals<T> {
 
     #[must_use]
     pub fn take(&self) -> Vec<T> {
-        if !self.any.swap(false, Ordering::Acquire) {
+        // Only the broker's thread takes, so that what it does not see now it sees next time.
+        if !self.any.load(Ordering::Acquire) {
             return Vec::new();
         }
+        self.any.store(false, Ordering::Relaxed);
         std::mem::take(&mut *lock(&self.items))
     }
 }

@@ -6,6 +6,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use log::Level;
 
@@ -26,8 +27,7 @@ use crate::patience::Patience;
 use crate::policy::OnError;
 use crate::pool::{Asked, Spawn};
 use crate::question::{Kind, Question};
-use crate::rules::Recent;
-use crate::sessions::Sessions;
+use crate::sessions::{Fetch, Sessions};
 use crate::subscriptions::Subscriptions;
 use crate::sync::lock;
 use crate::tally::Tally;
@@ -78,8 +78,6 @@ pub struct Plugin {
     kicks: Arc<Arrivals<Target>>,
     subscriptions: Subscriptions,
     last_fan_out: LastFanOut,
-    /// What rules said of the last delivery.
-    recent: Recent,
     pulse: Pulse,
     vitals: Arc<Vitals>,
     bulletin: Bulletin,
@@ -101,6 +99,8 @@ pub struct Abilities {
     pub spawn: Spawn,
     /// Calls the broker's thread.
     pub ring: Ring,
+    /// Fetches what is looked at next into the processor's caches.
+    pub fetch: Fetch,
     /// Sees every request; a broker has nobody for that.
     pub observer: Option<Arc<dyn Observer>>,
     /// Says yes to the first instance of a process that asks, and to no other: they would publish on
@@ -144,7 +144,7 @@ impl Plugin {
             }
         };
         let logins = Arc::new(Logins::new(Arc::clone(&abilities.ring)));
-        let sessions = Arc::<Sessions>::default();
+        let sessions = Arc::new(Sessions::new(abilities.fetch));
         let vitals = Arc::new(Vitals {
             engine: Arc::clone(&engine),
             logins: Arc::clone(&logins),
@@ -172,7 +172,6 @@ impl Plugin {
             kicks: Arrivals::new(Arc::clone(&abilities.ring)),
             subscriptions: Subscriptions::default(),
             last_fan_out: LastFanOut::default(),
-            recent: Recent::default(),
             pulse: Pulse::new(Arc::clone(&clock)),
             vitals,
             bulletin: Bulletin::new(config.sys_interval, abilities.claim_topics, &clock),
@@ -264,15 +263,16 @@ impl Plugin {
     /// verdict has come, disconnects whom the API no longer lets in, and has those asked about whose
     /// time has come.
     pub fn tick(&self, broker: &dyn Broker) {
-        self.pulse.beat();
-        self.catch_up(broker);
+        let now = self.clock.now();
+        self.pulse.beat(now);
+        self.catch_up(broker, now);
     }
 
     /// Does a tick's work in another callback, if the broker does not tick: 2.0.11 never does with
     /// `per_listener_settings`, and 2.1 does not while the wall clock is behind.
     pub fn tick_if_overdue(&self, broker: &dyn Broker) {
         if !self.pulse.is_regular() {
-            self.catch_up(broker);
+            self.catch_up(broker, self.clock.now());
         }
     }
 
@@ -280,11 +280,11 @@ impl Plugin {
     /// clients, as when it publishes their Wills.
     pub fn look_up_if_overdue(&self) {
         if !self.pulse.seems_regular() {
-            self.check_due();
+            self.check_due(self.clock.now());
         }
     }
 
-    fn catch_up(&self, broker: &dyn Broker) {
+    fn catch_up(&self, broker: &dyn Broker, now: Instant) {
         for (waiting, outcome) in self.logins.arrived() {
             let placeholder = waiting.placeholder.clone();
             if !contained(|| self.finish_login(broker, waiting, &outcome)) {
@@ -300,7 +300,7 @@ impl Plugin {
             }
         }
         self.finish_commands(broker);
-        self.check_due();
+        self.check_due(now);
         self.bulletin.publish_if_due(broker, &self.vitals);
     }
 

@@ -81,6 +81,48 @@ pub struct Action<'a> {
     pub retain: bool,
 }
 
+impl Action<'_> {
+    #[must_use]
+    pub fn manner(&self) -> Manner {
+        Manner::of(self.access, self.qos, self.retain)
+    }
+}
+
+/// What is done, but for the topic, in one number.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Manner(u8);
+
+impl Manner {
+    /// MQTT knows three levels of quality of service; whatever else a broker may say is a fourth.
+    const OTHER_QOS: u8 = 3;
+
+    #[must_use]
+    pub const fn of(access: Access, qos: u8, retain: bool) -> Self {
+        let kind = match access {
+            Access::Read => 0,
+            Access::Write => 1,
+            Access::Subscribe => 2,
+            Access::Unsubscribe => 3,
+        };
+        let qos = if qos < Self::OTHER_QOS { qos } else { Self::OTHER_QOS };
+        Self(kind << 3 | qos << 1 | retain as u8)
+    }
+}
+
+/// A delivery or a publish as the broker asks about it, in bytes that nobody has looked through yet:
+/// that is enough to see whether the same was asked before.
+#[derive(Clone, Copy, Debug)]
+pub struct Glance<'a> {
+    /// See [`Client::handle`].
+    pub handle: usize,
+    pub client_id: &'a [u8],
+    pub username: &'a [u8],
+    pub topic: &'a [u8],
+    /// [`Access::Read`] or [`Access::Write`].
+    pub access: Access,
+    pub manner: Manner,
+}
+
 /// The kinds of question; each has a route at the API.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {

@@ -156,7 +156,8 @@ impl Rules {
     }
 
     /// The same, and whether it is the same for everybody, whatever their names.
-    fn judge_for(&self, action: &Action<'_>, names: Names<'_>) -> (Option<Ruling>, bool) {
+    #[must_use]
+    pub fn judge_for(&self, action: &Action<'_>, names: Names<'_>) -> (Option<Ruling>, bool) {
         let is_filter = action.access == Access::Subscribe;
         let topic = if is_filter { filter::asked(action.topic) } else { Some(action.topic) };
         let (Some(situation), Some(topic)) = (Situations::of(action), topic) else {

@@ -8,33 +8,41 @@
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use rustc_hash::FxHashMap;
 use smol_str::SmolStr;
 
 use crate::answer::Terms;
 use crate::cache::{Key, Matter};
-use crate::rules::Rules;
+use crate::question::{Access, Action, Glance};
+use crate::rules::{Recent, Rules};
 use crate::sync::lock;
 use crate::vault::SealedQuestion;
 
 mod departed;
+mod lately;
+mod places;
+pub use lately::Basis;
+pub use places::{Fetch, Piece};
 
 use departed::{Departed, DepartedClients};
+use lately::Lately;
+use places::Places;
 
 /// Live clients by the broker's handle, which is a client's own for as long as it is connected.
-#[derive(Default)]
 pub struct Sessions {
     state: Mutex<State>,
+    /// Whether any may be due at some time, readable without the lock: every tick asks.
+    may_be_due: AtomicBool,
     departed: DepartedClients,
 }
 
-#[derive(Default)]
 struct State {
-    /// The broker chooses the handles, so that nobody can make them collide.
-    live: FxHashMap<usize, Session>,
+    live: Places,
+    /// What rules said of the last delivery.
+    recent: Recent,
     /// The sessions that must be asked about again, by when.
     due: BTreeSet<(Instant, usize)>,
 }
@@ -87,16 +95,36 @@ impl Standing {
 struct Session {
     client_id: SmolStr,
     username: SmolStr,
+    standing: Standing,
+    /// What it was allowed last, by this standing.
+    lately: Lately,
     /// None: nobody was asked about its login.
     key: Option<Key>,
     let_in_by: LetInBy,
-    standing: Standing,
     /// The login question, for asking again.
     question: Option<Arc<SealedQuestion>>,
     due: Option<Instant>,
 }
 
+/// For whom it makes no difference what lies in the processor's caches.
+impl Default for Sessions {
+    fn default() -> Self {
+        Self::new(|_| {})
+    }
+}
+
 impl Sessions {
+    #[must_use]
+    pub fn new(fetch: Fetch) -> Self {
+        let live = Places::new(fetch);
+        let state = State { live, recent: Recent::default(), due: BTreeSet::new() };
+        Self {
+            state: Mutex::new(state),
+            may_be_due: AtomicBool::new(false),
+            departed: DepartedClients::default(),
+        }
+    }
+
     /// The API let this client in. What was known of its handle belonged to another.
     pub fn begin(
         &self,
@@ -113,6 +141,7 @@ impl Sessions {
             key: Some(key),
             let_in_by: LetInBy::Api,
             standing: Standing::on(terms),
+            lately: Lately::default(),
             question: question.map(Arc::new),
             due: None,
         };
@@ -128,6 +157,7 @@ impl Sessions {
             key: Some(key),
             let_in_by: LetInBy::Broker,
             standing: Standing::default(),
+            lately: Lately::default(),
             question: None,
             due: None,
         };
@@ -139,7 +169,12 @@ impl Sessions {
         let mut state = lock(&self.state);
         state.remove(handle);
         state.live.insert(handle, session);
+        self.schedule(&mut state, handle, due);
+    }
+
+    fn schedule(&self, state: &mut State, handle: usize, due: Option<Instant>) {
         state.schedule(handle, due);
+        self.may_be_due.store(!state.due.is_empty(), Ordering::Relaxed);
     }
 
     /// This client is connected, so that what is known of one that left is another's.
@@ -180,12 +215,53 @@ impl Sessions {
     pub fn look<R>(&self, holder: Holder<'_>, view: impl FnOnce(&Standing) -> R) -> Option<R> {
         {
             let state = lock(&self.state);
-            if let Some(session) = state.live.get(&holder.handle) {
+            if let Some(session) = state.live.get(holder.handle) {
                 return session.belongs_to(holder).then(|| view(&session.standing));
             }
         }
         let departed = self.departed.get(holder.handle)?;
         departed.belongs_to(holder).then(|| view(&departed.standing))
+    }
+
+    /// What a permission rests on that this client was given before, if that is known: the session's
+    /// standing is the same still.
+    #[must_use]
+    pub fn recall(&self, glance: &Glance<'_>) -> Option<Basis> {
+        let mut state = lock(&self.state);
+        let State { live, recent, .. } = &mut *state;
+        let session = if glance.access == Access::Read {
+            let names = [glance.client_id.as_ptr() as usize, glance.username.as_ptr() as usize];
+            live.follow(glance.handle, names)?
+        } else {
+            live.again(glance.handle)?
+        };
+        if !session.is_seen(glance) {
+            return None;
+        }
+        match &session.standing.rules {
+            Some(rules) if recent.recall(rules, glance) => Some(Basis::Standing),
+            _ => session.lately.recall(glance),
+        }
+    }
+
+    /// This client is allowed this, on this basis.
+    pub fn note_allowed(&self, holder: Holder<'_>, action: &Action<'_>, basis: Basis) {
+        let mut state = lock(&self.state);
+        if let Some(session) = state.live.get_mut(holder.handle) {
+            if session.belongs_to(holder) {
+                session.lately.note(action, basis);
+            }
+        }
+    }
+
+    /// This client's rules allow this to everybody who has them.
+    pub fn note_allowed_to_all(&self, holder: Holder<'_>, action: &Action<'_>) {
+        let mut state = lock(&self.state);
+        let State { live, recent, .. } = &mut *state;
+        let session = live.get(holder.handle).filter(|session| session.belongs_to(holder));
+        if let Some(rules) = session.and_then(|session| session.standing.rules.as_ref()) {
+            recent.note(rules, action);
+        }
     }
 
     /// It became known whether this client's user is a superuser. That holds for as long as the
@@ -195,19 +271,18 @@ impl Sessions {
             return;
         }
         let mut state = lock(&self.state);
-        let known = state.live.get_mut(&holder.handle).filter(|known| known.belongs_to(holder));
+        let known = state.live.get_mut(holder.handle).filter(|known| known.belongs_to(holder));
         match known {
-            Some(session) => session.standing.is_superuser = Some(is_superuser),
+            Some(session) => {
+                session.stand(Standing {
+                    is_superuser: Some(is_superuser),
+                    ..session.standing.clone()
+                });
+            }
             None => {
-                let session = Session {
-                    client_id: holder.client_id.into(),
-                    username: holder.username.into(),
-                    key: None,
-                    let_in_by: LetInBy::Broker,
-                    standing: Standing { rules: None, is_superuser: Some(is_superuser) },
-                    question: None,
-                    due: None,
-                };
+                let standing = Standing { rules: None, is_superuser: Some(is_superuser) };
+                let session =
+                    Session { standing, ..Session::of_nobody(holder.client_id, holder.username) };
                 state.remove(holder.handle);
                 state.live.insert(holder.handle, session);
             }
@@ -216,7 +291,7 @@ impl Sessions {
 
     /// The same, if it has left; whether it has.
     fn set_departed_superuser(&self, holder: Holder<'_>, is_superuser: bool) -> bool {
-        if lock(&self.state).live.contains_key(&holder.handle) {
+        if lock(&self.state).live.get(holder.handle).is_some() {
             return false;
         }
         let Some(departed) = self.departed.get(holder.handle) else { return false };
@@ -234,16 +309,22 @@ impl Sessions {
     pub fn renew(&self, admission: &Admission, terms: Option<&Arc<Terms>>, due: Option<Instant>) {
         let mut state = lock(&self.state);
         let Some(session) = state.get_mut(admission) else { return };
-        session.standing = Standing::on(terms);
-        state.schedule(admission.handle, due);
+        session.stand(Standing::on(terms));
+        self.schedule(&mut state, admission.handle, due);
     }
 
     /// A client is to be asked about again at this time.
     pub fn postpone(&self, admission: &Admission, due: Instant) {
         let mut state = lock(&self.state);
         if state.get(admission).is_some() {
-            state.schedule(admission.handle, Some(due));
+            self.schedule(&mut state, admission.handle, Some(due));
         }
+    }
+
+    /// Whether the time of any may come.
+    #[must_use]
+    pub fn may_be_due(&self) -> bool {
+        self.may_be_due.load(Ordering::Relaxed)
     }
 
     /// Takes up to `most` sessions whose time has come, with the questions that let them in.
@@ -252,12 +333,15 @@ impl Sessions {
         let mut state = lock(&self.state);
         let mut taken = Vec::new();
         while taken.len() < most {
-            let Some(&(due, handle)) = state.due.first() else { break };
+            let Some(&(due, handle)) = state.due.first() else {
+                self.may_be_due.store(false, Ordering::Relaxed);
+                break;
+            };
             if due > now {
                 break;
             }
-            state.schedule(handle, None);
-            let Some(session) = state.live.get(&handle) else { continue };
+            self.schedule(&mut state, handle, None);
+            let Some(session) = state.live.get(handle) else { continue };
             if let (Some(key), Some(question)) = (session.key, &session.question) {
                 let client_id = session.client_id.to_string();
                 taken.push((Admission { handle, client_id, key }, Arc::clone(question)));
@@ -273,7 +357,7 @@ impl Sessions {
         let mut live = state.live.iter();
         let (handle, session) = live
             .find(|(_, session)| session.client_id == client_id && session.username == username)?;
-        Some((*handle, session.standing.clone()))
+        Some((handle, session.standing.clone()))
     }
 
     /// Has every client asked about again of which something was remembered that is outdated now;
@@ -282,17 +366,17 @@ impl Sessions {
         self.departed.clear();
         let mut state = lock(&self.state);
         let mut outdated = Vec::new();
-        for (handle, session) in &mut state.live {
+        for (handle, session) in state.live.iter_mut() {
             if !matter.is_about(&session.client_id, &session.username) {
                 continue;
             }
             if session.question.is_some() {
-                outdated.push(*handle);
+                outdated.push(handle);
             } else {
-                session.standing.is_superuser = None;
+                session.stand(Standing { is_superuser: None, ..session.standing.clone() });
             }
         }
-        outdated.iter().for_each(|handle| state.schedule(*handle, Some(now)));
+        outdated.iter().for_each(|handle| self.schedule(&mut state, *handle, Some(now)));
         outdated.len()
     }
 
@@ -310,22 +394,22 @@ impl Sessions {
 
 impl State {
     fn get(&self, admission: &Admission) -> Option<&Session> {
-        let session = self.live.get(&admission.handle)?;
+        let session = self.live.get(admission.handle)?;
         session.was_admitted_by(admission).then_some(session)
     }
 
     fn get_mut(&mut self, admission: &Admission) -> Option<&mut Session> {
-        let session = self.live.get_mut(&admission.handle)?;
+        let session = self.live.get_mut(admission.handle)?;
         session.was_admitted_by(admission).then_some(session)
     }
 
     fn remove(&mut self, handle: usize) -> Option<Session> {
         self.schedule(handle, None);
-        self.live.remove(&handle)
+        self.live.remove(handle)
     }
 
     fn schedule(&mut self, handle: usize, due: Option<Instant>) {
-        let Some(session) = self.live.get_mut(&handle) else { return };
+        let Some(session) = self.live.get_mut(handle) else { return };
         if let Some(before) = std::mem::replace(&mut session.due, due) {
             self.due.remove(&(before, handle));
         }
@@ -336,6 +420,36 @@ impl State {
 }
 
 impl Session {
+    /// One of a client that nobody was asked about.
+    fn of_nobody(client_id: &str, username: &str) -> Self {
+        Self {
+            client_id: client_id.into(),
+            username: username.into(),
+            standing: Standing::default(),
+            lately: Lately::default(),
+            key: None,
+            let_in_by: LetInBy::Broker,
+            question: None,
+            due: None,
+        }
+    }
+
+    /// From now on this is what the client may do.
+    fn stand(&mut self, standing: Standing) {
+        self.standing = standing;
+        self.lately.forget();
+    }
+
+    /// Whether what the broker asks about is this session's client.
+    fn is_seen(&self, glance: &Glance<'_>) -> bool {
+        self.client_id.as_bytes() == glance.client_id && self.username.as_bytes() == glance.username
+    }
+
+    /// Where in memory more of it lies.
+    fn elsewhere(&self) -> Piece {
+        self.lately.piece()
+    }
+
     fn was_admitted_by(&self, admission: &Admission) -> bool {
         self.key == Some(admission.key) && self.client_id == admission.client_id
     }
@@ -474,6 +588,68 @@ mod tests {
         assert_eq!(is_superuser("c"), None);
     }
 
+    fn glance<'a>(holder: Holder<'a>, action: &Action<'a>) -> Glance<'a> {
+        Glance {
+            handle: holder.handle,
+            client_id: holder.client_id.as_bytes(),
+            username: holder.username.as_bytes(),
+            topic: action.topic.as_bytes(),
+            access: action.access,
+            manner: action.manner(),
+        }
+    }
+
+    const READ: Action<'_> = Action { access: Access::Read, topic: "a", qos: 0, retain: false };
+
+    #[test]
+    fn what_was_allowed_is_recalled_for_this_client_as_long_as_its_standing_is_the_same() {
+        let sessions = Sessions::default();
+        let ann = holder(1, "c", "ann");
+        let recalls = |holder| sessions.recall(&glance(holder, &READ)).is_some();
+        sessions.note_allowed(ann, &READ, Basis::Standing);
+        assert!(!recalls(ann), "nothing is known of it");
+        begin(&sessions, 1, "c", 7);
+        assert!(!recalls(ann));
+        sessions.note_allowed(holder(1, "c", "ben"), &READ, Basis::Standing);
+        assert!(!recalls(ann) && !recalls(holder(1, "c", "ben")), "another user");
+        let again = || {
+            sessions.note_allowed(ann, &READ, Basis::Standing);
+            assert!(recalls(ann));
+        };
+        again();
+        assert!(!recalls(holder(1, "d", "ann")) && !recalls(holder(2, "c", "ann")));
+        sessions.renew(&admission(1, "c", 7), None, None);
+        assert!(!recalls(ann), "it was let in again");
+        again();
+        sessions.set_superuser(ann, false);
+        assert!(!recalls(ann), "it became known that it is no superuser");
+        again();
+        sessions.outdate(&Matter::default(), SystemClock.now());
+        assert!(!recalls(ann), "it was declared outdated");
+        again();
+        sessions.end(1);
+        assert!(!recalls(ann), "it left");
+        begin(&sessions, 1, "c", 7);
+        assert!(!recalls(ann), "it is another now");
+    }
+
+    #[test]
+    fn what_rules_allow_to_all_is_recalled_for_whoever_has_them() {
+        let sessions = Sessions::default();
+        let rules = || Some(Arc::new(Rules::compile(Vec::new()).unwrap()));
+        let terms = |rules| Arc::new(Terms { is_superuser: None, rules, expire_at: None });
+        let (some, others) = (terms(rules()), terms(rules()));
+        for (handle, terms) in [(1, &some), (2, &some), (3, &others)] {
+            sessions.begin(admission(handle, "c", 7), "ann", Some(terms), None, None);
+        }
+        sessions.note_allowed_to_all(holder(1, "c", "ann"), &READ);
+        let recalls =
+            |handle| sessions.recall(&glance(holder(handle, "c", "ann"), &READ)).is_some();
+        assert_eq!([1, 2, 3].map(recalls), [true, true, false]);
+        sessions.renew(&admission(2, "c", 7), Some(&others), None);
+        assert_eq!([1, 2, 3].map(recalls), [true, false, false]);
+    }
+
     #[test]
     fn a_session_comes_due_once_and_not_after_its_end() {
         let (sessions, now) = (Sessions::default(), SystemClock.now());
@@ -523,7 +699,7 @@ mod tests {
             sessions.end(handle);
         }
         let state = lock(&sessions.state);
-        assert!(state.live.is_empty() && state.due.is_empty());
+        assert!(state.live.len() == 0 && state.due.is_empty());
         drop(state);
         assert!((0..5000).all(|handle| sessions.standing(holder(handle, "c", "ann")).is_none()));
     }

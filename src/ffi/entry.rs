@@ -9,6 +9,7 @@ use super::bell::Bell;
 use super::bindings as mosquitto;
 use super::callback::{Callback, Instance, callbacks, control, this_thread};
 use super::descriptors;
+use super::fetch::fetch;
 use super::guard::{contain, hide_panic_messages, panicked_at};
 use super::host::{self, Host};
 use super::thread::spawn;
@@ -138,6 +139,7 @@ fn abilities(bell: &Option<Arc<Bell>>) -> Abilities {
         spawn,
         ring: Arc::new(move || bell.iter().for_each(|bell| bell.ring())),
         claim_topics: host::claim_topics,
+        fetch,
         observer: None,
     }
 }

@@ -6,7 +6,7 @@ use super::bindings as mosquitto;
 use super::certificate::Certificate;
 use crate::answer::Decision;
 use crate::plugin::Reply;
-use crate::question::{Access, Action, CertificatePart, Client};
+use crate::question::{Access, Action, CertificatePart, Client, Glance, Manner};
 
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
@@ -79,6 +79,29 @@ impl AccessCheck<'_> {
                 },
             })
         }
+    }
+}
+
+/// A first look at an ACL event; none if it is about nothing that is asked over and over.
+///
+/// # Safety
+/// As [`AccessCheck::read`].
+pub unsafe fn glance<'a>(data: *mut c_void) -> Option<Glance<'a>> {
+    // SAFETY: as the caller says; the layout is the same on every supported broker (shim.c).
+    unsafe {
+        let event = data.cast::<mosquitto::mosquitto_evt_acl_check>().as_ref()?;
+        let access = access(event.access)?;
+        if !matches!(access, Access::Read | Access::Write) {
+            return None;
+        }
+        Some(Glance {
+            handle: event.client as usize,
+            client_id: bytes(mosquitto::mosquitto_client_id(event.client))?,
+            username: bytes(mosquitto::mosquitto_client_username(event.client))?,
+            topic: bytes(event.topic)?,
+            access,
+            manner: Manner::of(access, event.qos, event.retain),
+        })
     }
 }
 

@@ -6,9 +6,9 @@ use super::{Ground, Plugin};
 use crate::answer::{Answer, Decision, Failure, Outcome, Verdict};
 use crate::config::{EmptyCredentials, LocalUsersAcl};
 use crate::policy;
-use crate::question::{About, Access, Action, Client, Kind, Question};
+use crate::question::{About, Access, Action, Client, Glance, Kind, Question};
 use crate::rules::{Names, Permission, Ruling};
-use crate::sessions::{Holder, Standing};
+use crate::sessions::{Basis, Holder, Standing};
 
 /// Who wants to do something, and what is known of it without asking.
 #[derive(Clone, Copy)]
@@ -20,7 +20,32 @@ pub(super) struct Who<'a> {
     pub on_broker_thread: bool,
 }
 
+/// For whom it holds what is known without asking.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    Client,
+    /// Everybody who has the same rules.
+    Everybody,
+}
+
 impl Plugin {
+    /// Whether this client was allowed this before, and for the same reason is now. False: that is to
+    /// be found out. For the broker's own thread.
+    pub fn recall(&self, glance: &Glance<'_>) -> bool {
+        let Some(basis) = self.sessions.recall(glance) else { return false };
+        if self.local_users.as_ref().is_some_and(|users| users.contains(glance.username)) {
+            return false;
+        }
+        if let Basis::Answer(good) = &basis {
+            if !self.engine.is_good(good) {
+                return false;
+            }
+            self.tally.hit();
+        }
+        self.tally.decided(Kind::Access, Decision::Allow);
+        true
+    }
+
     /// May this client do this? `username` is none where the client has none.
     pub fn access(
         &self,
@@ -108,12 +133,24 @@ impl Plugin {
             }
         }
         // Mostly the rules decide, and then nothing of them is copied.
-        let judged = self.sessions.look(holder(client, username), |standing| {
+        let holder = holder(client, username);
+        let judged = self.sessions.look(holder, |standing| {
             let who = Who { client, username, standing, on_broker_thread };
             self.access_by_rules(who, action).ok_or_else(|| standing.clone())
         });
         let standing = match judged {
-            Some(Ok(judged)) => return judged,
+            Some(Ok((decision, ground, reach))) => {
+                match (decision, reach) {
+                    (Decision::Allow, Reach::Everybody) => {
+                        self.sessions.note_allowed_to_all(holder, &action);
+                    }
+                    (Decision::Allow, Reach::Client) => {
+                        self.sessions.note_allowed(holder, &action, Basis::Standing);
+                    }
+                    _ => {}
+                }
+                return (decision, ground);
+            }
             Some(Err(standing)) => standing,
             // With check_retain_source, a stand-in for whoever published a retained message.
             None if client.protocol_version() == 0 && action.access == Access::Write => {
@@ -123,7 +160,10 @@ impl Plugin {
             None => Standing::default(),
         };
         let who = Who { client, username, standing: &standing, on_broker_thread };
-        self.access_by_rules(who, action).unwrap_or_else(|| self.ask_access(who, action))
+        match self.access_by_rules(who, action) {
+            Some((decision, ground, _)) => (decision, ground),
+            None => self.ask_access(who, action),
+        }
     }
 
     /// A name with a wildcard in it could pass for a topic filter where the API builds one from it.
@@ -137,27 +177,20 @@ impl Plugin {
         &self,
         who: Who<'_>,
         action: Action<'_>,
-    ) -> Option<(Decision, Ground)> {
+    ) -> Option<(Decision, Ground, Reach)> {
         let is_superuser = match who.standing.is_superuser {
             None if !self.has_route(Kind::Superuser) => Some(false),
             known => known,
         };
         if is_superuser == Some(true) {
-            return Some((Decision::Allow, Ground::Superuser));
+            return Some((Decision::Allow, Ground::Superuser, Reach::Client));
         }
-        let Ruling { permission, position } = self.ruling(who, action)?;
+        let (Ruling { permission, position }, reach) = ruling(who, action)?;
         match (permission, is_superuser) {
-            (Permission::Allow, _) => Some((Decision::Allow, Ground::Rule(position))),
-            (Permission::Deny, Some(_)) => Some((Decision::Deny, Ground::Rule(position))),
+            (Permission::Allow, _) => Some((Decision::Allow, Ground::Rule(position), reach)),
+            (Permission::Deny, Some(_)) => Some((Decision::Deny, Ground::Rule(position), reach)),
             (Permission::Deny, None) => None,
         }
-    }
-
-    /// What the client's own rules say.
-    fn ruling(&self, who: Who<'_>, action: Action<'_>) -> Option<Ruling> {
-        let rules = who.standing.rules.as_ref()?;
-        let names = Names { username: who.username, client_id: who.client.id() };
-        self.recent.judge(rules, &action, names)
     }
 
     /// Asks what is not known: first whether the user is a superuser, then the ACL route, unless a
@@ -170,8 +203,8 @@ impl Plugin {
         }
         let has_rules = who.standing.rules.is_some();
         let denying =
-            self.ruling(who, action).filter(|ruling| ruling.permission == Permission::Deny);
-        let (outcome, ground) = if let Some(Ruling { position, .. }) = denying {
+            ruling(who, action).filter(|(ruling, _)| ruling.permission == Permission::Deny);
+        let (outcome, ground) = if let Some((Ruling { position, .. }, _)) = denying {
             (Ok(Answer::DENY), Some(Ground::Rule(position)))
         } else if self.has_route(Kind::Access) {
             (self.ask_access_route(who, action), None)
@@ -216,7 +249,16 @@ impl Plugin {
         let question = Question { client, username, about: About::Access(action) };
         let key = self.engine.key(&question);
         let outcome = match self.engine.known(&key, &question) {
-            Some(answer) => Ok(answer),
+            Some((answer, good)) => {
+                if answer.verdict == Verdict::Allow && who.on_broker_thread {
+                    self.sessions.note_allowed(
+                        holder(client, username),
+                        &action,
+                        Basis::Answer(good),
+                    );
+                }
+                Ok(answer)
+            }
             None => {
                 if action.access == Access::Read {
                     self.ask_for_other_subscribers(&key, action);
@@ -230,6 +272,14 @@ impl Plugin {
         }
         outcome
     }
+}
+
+/// What the client's own rules say, and for whom they say so.
+fn ruling(who: Who<'_>, action: Action<'_>) -> Option<(Ruling, Reach)> {
+    let rules = who.standing.rules.as_ref()?;
+    let names = Names { username: who.username, client_id: who.client.id() };
+    let (ruling, for_all) = rules.judge_for(&action, names);
+    Some((ruling?, if for_all { Reach::Everybody } else { Reach::Client }))
 }
 
 pub(super) fn holder<'a>(client: &'a dyn Client, username: &'a str) -> Holder<'a> {

@@ -2,24 +2,25 @@
 
 #![forbid(unsafe_code)]
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
-use crate::sync::lock;
 
 /// An idle broker ticks every 100 ms, a busy one more often. One that has not for this long does
 /// not tick at all, or was held up.
 const OVERDUE: Duration = Duration::from_secs(2);
 
-/// How many questions may come after a tick before the clock is looked at.
+/// How many questions may come before the clock is looked at once more.
 const SOON: u32 = 16;
 
-/// The broker's ticks.
+/// The broker's ticks. It looks up after all that it does, so that a tick costs next to nothing.
 pub struct Pulse {
-    last: Mutex<Option<Instant>>,
-    /// How often since the last tick somebody asked whether they seem regular.
+    began: Instant,
+    /// When it ticked last, in milliseconds since the beginning and one more; 0: never.
+    last: AtomicU64,
+    /// How often somebody asked whether they seem regular since that was known.
     asked: AtomicU32,
     reloading: AtomicBool,
     clock: Arc<dyn Clock>,
@@ -27,33 +28,48 @@ pub struct Pulse {
 
 impl Pulse {
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        let (last, reloading) = (Mutex::new(None), AtomicBool::new(false));
-        // Before the first tick none was soon.
-        Self { last, asked: AtomicU32::new(SOON), reloading, clock }
+        Self {
+            began: clock.now(),
+            last: AtomicU64::new(0),
+            // Before the first tick none was soon.
+            asked: AtomicU32::new(SOON),
+            reloading: AtomicBool::new(false),
+            clock,
+        }
     }
 
-    /// The broker looked up. A reload, if there was one, is over.
-    pub fn beat(&self) {
-        *lock(&self.last) = Some(self.clock.now());
+    /// The broker looked up, at this time. A reload, if there was one, is over.
+    pub fn beat(&self, now: Instant) {
+        self.last.store(self.count(now) + 1, Ordering::Relaxed);
         self.asked.store(0, Ordering::Relaxed);
         self.reloading.store(false, Ordering::Relaxed);
     }
 
-    /// Whether the broker will look up before long, so that something can be left for then.
-    pub fn is_regular(&self) -> bool {
-        let last = *lock(&self.last);
-        last.is_some_and(|last| self.clock.now().duration_since(last) < OVERDUE)
+    /// A time, in milliseconds since the beginning.
+    fn count(&self, time: Instant) -> u64 {
+        u64::try_from(time.duration_since(self.began).as_millis()).unwrap_or(u64::MAX - 1)
     }
 
-    /// The same, for who asks with every message: told without the clock as long as few have asked
-    /// since the last tick, so that it may take a few more to notice that there are none.
+    /// Whether the broker has ever looked up.
+    fn has_beaten(&self) -> bool {
+        self.last.load(Ordering::Relaxed) != 0
+    }
+
+    /// Whether the broker will look up before long, so that something can be left for then.
+    pub fn is_regular(&self) -> bool {
+        let Some(last) = self.last.load(Ordering::Relaxed).checked_sub(1) else { return false };
+        Duration::from_millis(self.count(self.clock.now()).saturating_sub(last)) < OVERDUE
+    }
+
+    /// The same, for who asks with every message: the clock is looked at once for a number of them, so
+    /// that it may take a few more to notice that there are no ticks.
     pub fn seems_regular(&self) -> bool {
         let asked = self.asked.load(Ordering::Relaxed);
-        if asked < SOON {
-            self.asked.store(asked + 1, Ordering::Relaxed);
-            return true;
+        let is_regular = asked < SOON || self.is_regular();
+        if is_regular {
+            self.asked.store(asked % SOON + 1, Ordering::Relaxed);
         }
-        self.is_regular()
+        is_regular
     }
 
     /// A reload begins. The broker asks about every session within the same pass of its loop, and
@@ -65,12 +81,12 @@ impl Pulse {
     /// Whether what the broker asks now may be about a session that is live already. Without
     /// ticks a reload has no end that could be seen, so it may be at any time.
     pub fn may_be_about_a_session(&self) -> bool {
-        self.reloading.load(Ordering::Relaxed) || lock(&self.last).is_none()
+        self.reloading.load(Ordering::Relaxed) || !self.has_beaten()
     }
 
     /// Whether what the broker asks now cannot be about a new connection.
     pub fn is_about_a_session(&self) -> bool {
-        self.reloading.load(Ordering::Relaxed) && lock(&self.last).is_some()
+        self.reloading.load(Ordering::Relaxed) && self.has_beaten()
     }
 }
 
@@ -81,12 +97,13 @@ mod tests {
 
     #[test]
     fn a_reload_lasts_until_the_next_tick() {
-        let pulse = Pulse::new(ManualClock::new());
-        pulse.beat();
+        let clock = ManualClock::new();
+        let pulse = Pulse::new(clock.clone());
+        pulse.beat(clock.now());
         assert!(!pulse.may_be_about_a_session() && !pulse.is_about_a_session());
         pulse.reload();
         assert!(pulse.may_be_about_a_session() && pulse.is_about_a_session());
-        pulse.beat();
+        pulse.beat(clock.now());
         assert!(!pulse.may_be_about_a_session() && !pulse.is_about_a_session());
     }
 
@@ -103,7 +120,7 @@ mod tests {
         let clock = ManualClock::new();
         let pulse = Pulse::new(clock.clone());
         assert!(!pulse.is_regular());
-        pulse.beat();
+        pulse.beat(clock.now());
         assert!(pulse.is_regular());
         clock.advance(OVERDUE);
         assert!(!pulse.is_regular());
@@ -114,10 +131,10 @@ mod tests {
         let clock = ManualClock::new();
         let pulse = Pulse::new(clock.clone());
         assert!(!pulse.seems_regular());
-        pulse.beat();
+        pulse.beat(clock.now());
         clock.advance(OVERDUE);
         assert_eq!((0..100).filter(|_| pulse.seems_regular()).count(), SOON as usize);
-        pulse.beat();
+        pulse.beat(clock.now());
         assert!((0..100).all(|_| pulse.seems_regular()));
     }
 }

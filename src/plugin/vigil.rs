@@ -86,10 +86,13 @@ impl Plugin {
     }
 
     /// Asks about the clients whose time has come, no more at once than the API is asked at once.
-    pub(super) fn check_due(&self) {
+    pub(super) fn check_due(&self, now: Instant) {
+        if !self.sessions.may_be_due() {
+            return;
+        }
         let under_way = self.checks_under_way.load(Ordering::Relaxed);
         let most = self.config.connections.saturating_sub(under_way);
-        for (admission, question) in self.sessions.take_due(self.clock.now(), most) {
+        for (admission, question) in self.sessions.take_due(now, most) {
             match self.engine.ask_sealed(admission.key, &question) {
                 Some(ticket) => {
                     self.checks_under_way.fetch_add(1, Ordering::Relaxed);

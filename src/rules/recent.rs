@@ -1,63 +1,59 @@
-//! What was judged last, for whoever comes next.
+//! What rules allowed last, for whoever comes next.
 //!
 //! The broker asks about a message's subscribers one after the other, and clients of a kind share
-//! their rules ([`Shelf`](super::Shelf)). What these rules say of the topic, unless they name the
-//! client, was found out for the first of them.
+//! their rules ([`Shelf`](super::Shelf)). What these rules allow to everybody was found out for the first
+//! of them.
 
 #![forbid(unsafe_code)]
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use super::placeholder::Names;
-use super::{Rules, Ruling, Situations};
-use crate::question::{Access, Action};
-use crate::sync::lock;
+use super::Rules;
+use crate::question::{Access, Action, Glance, Manner};
 
-/// The last judgement of a delivery.
+/// The last delivery that rules allowed to everybody who has them.
 #[derive(Default)]
-pub struct Recent(Mutex<Option<Judgement>>);
+pub struct Recent(Option<Delivery>);
 
-struct Judgement {
+struct Delivery {
     rules: Arc<Rules>,
     topic: String,
-    situation: Situations,
-    ruling: Option<Ruling>,
+    manner: Manner,
 }
 
 impl Recent {
-    /// What [`Rules::judge`] says.
+    /// Whether this is that delivery.
     #[must_use]
-    pub fn judge(
-        &self,
-        rules: &Arc<Rules>,
-        action: &Action<'_>,
-        names: Names<'_>,
-    ) -> Option<Ruling> {
-        // Nothing else is asked about one client after the other.
+    pub fn recall(&self, rules: &Arc<Rules>, glance: &Glance<'_>) -> bool {
+        self.0.as_ref().is_some_and(|last| {
+            Arc::ptr_eq(&last.rules, rules)
+                && last.manner == glance.manner
+                && last.topic.as_bytes() == glance.topic
+        })
+    }
+
+    /// These rules allow this to everybody. Nothing but deliveries is asked about one client after the
+    /// other.
+    pub fn note(&mut self, rules: &Arc<Rules>, action: &Action<'_>) {
         if action.access != Access::Read {
-            return rules.judge(action, names);
+            return;
         }
-        let situation = Situations::of(action)?;
-        let mut last = lock(&self.0);
-        if let Some(last) = &*last {
-            let is_same = Arc::ptr_eq(&last.rules, rules) && last.situation == situation;
-            if is_same && last.topic == action.topic {
-                return last.ruling;
+        let (rules, manner) = (Arc::clone(rules), action.manner());
+        match &mut self.0 {
+            Some(last) => {
+                (last.rules, last.manner) = (rules, manner);
+                last.topic.clear();
+                last.topic.push_str(action.topic);
             }
+            none => *none = Some(Delivery { rules, topic: action.topic.to_owned(), manner }),
         }
-        let (ruling, for_all) = rules.judge_for(action, names);
-        if for_all {
-            let topic = action.topic.to_owned();
-            *last = Some(Judgement { rules: Arc::clone(rules), topic, situation, ruling });
-        }
-        ruling
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rules::{Permission, Rule, Verb};
+    use crate::rules::{Names, Permission, Rule, Verb};
 
     const TOPICS: [&str; 6] = ["news/a", "news/b", "own/c1", "own/c2", "own/c1/x", "other"];
 
@@ -70,14 +66,14 @@ mod tests {
     }
 
     #[test]
-    fn it_says_what_the_rules_say_in_whatever_order_it_is_asked() {
+    fn what_it_recalls_the_rules_allow_to_whoever_is_asked_about() {
         use Permission::{Allow, Deny};
         let sets = [
             rules(&[(Allow, "own/${clientid}/#"), (Deny, "own/#"), (Allow, "news/a")]),
             rules(&[(Deny, "own/c2"), (Allow, "own/${username}"), (Allow, "#")]),
             rules(&[(Allow, "+/${clientid}"), (Deny, "news/+")]),
         ];
-        let recent = Recent::default();
+        let (mut recent, mut recalled) = (Recent::default(), 0);
         let mut random = fastrand::Rng::with_seed(1);
         for _ in 0..20_000 {
             // Mostly the same as before, but for one thing.
@@ -88,25 +84,24 @@ mod tests {
                 let names = Names { username: name, client_id: name };
                 let access = [Access::Read, Access::Read, Access::Write][random.usize(..3)];
                 let action = Action { access, topic, qos: random.u8(..2), retain: random.bool() };
-                assert_eq!(
-                    recent.judge(rules, &action, names),
-                    rules.judge(&action, names),
-                    "{action:?} by {name}"
-                );
+                let (ruling, for_all) = rules.judge_for(&action, names);
+                let is_allowed = ruling.is_some_and(|ruling| ruling.permission == Allow);
+                let glance = Glance {
+                    handle: 1,
+                    client_id: name.as_bytes(),
+                    username: name.as_bytes(),
+                    topic: topic.as_bytes(),
+                    access,
+                    manner: action.manner(),
+                };
+                if recent.recall(rules, &glance) {
+                    assert!(is_allowed, "{action:?} by {name}");
+                    recalled += 1;
+                } else if is_allowed && for_all {
+                    recent.note(rules, &action);
+                }
             }
         }
-    }
-
-    #[test]
-    fn it_remembers_what_is_so_for_all() {
-        let rules = rules(&[(Permission::Allow, "own/${clientid}"), (Permission::Allow, "news/+")]);
-        let recent = Recent::default();
-        let topic = |recent: &Recent| lock(&recent.0).as_ref().map(|last| last.topic.clone());
-        let names = Names { username: "ann", client_id: "c1" };
-        let read = |topic| Action { access: Access::Read, topic, qos: 0, retain: false };
-        let _ = recent.judge(&rules, &read("own/c1"), names);
-        assert_eq!(topic(&recent), None);
-        let _ = recent.judge(&rules, &read("news/a"), names);
-        assert_eq!(topic(&recent).as_deref(), Some("news/a"));
+        assert!(recalled > 1000, "{recalled}");
     }
 }

@@ -140,6 +140,7 @@ pub fn start(block: &conf::Plugin, how: Start) -> Result<Started, Vec<Remark>> {
         tells_reasons: false,
         spawn,
         ring: Arc::new(|| {}),
+        fetch: |_| {},
         observer: how.observer,
         claim_topics: || true,
     };

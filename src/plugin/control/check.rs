@@ -72,7 +72,7 @@ impl Plugin {
             }
             _ => {}
         }
-        if let Some((decision, _)) = self.access_by_rules(who, action) {
+        if let Some((decision, _, _)) = self.access_by_rules(who, action) {
             let by = match (who.standing.is_superuser, self.ruling_in_words(who, action)) {
                 (Some(true), _) | (_, None) => "superuser".to_owned(),
                 (_, Some(rule)) => rule,

@@ -1,0 +1,142 @@
+//! What a client was allowed last, for when it is asked about once more.
+//!
+//! Most clients publish the same over and over, and are sent the same. What was found out about that,
+//! whether by rules or from the cache, is kept where the session is looked at anyway.
+
+#![forbid(unsafe_code)]
+
+use std::ptr;
+
+use super::places::Piece;
+use crate::cache::Good;
+use crate::question::{Access, Action, Glance, Manner};
+
+/// The longest topic name that is kept, in bytes.
+const LONGEST: usize = 69;
+
+/// One of the client's deliveries and one of its publishes, that were allowed. Most sessions of whose
+/// clients the rules are those of others too need none.
+#[derive(Default)]
+pub struct Lately(Option<Box<[Allowed; 2]>>);
+
+/// What a permission rests on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Basis {
+    /// The session's own standing.
+    Standing,
+    /// An answer that was found in the cache, for as long as it is good.
+    Answer(Good),
+}
+
+#[derive(Clone, Copy)]
+struct Allowed {
+    basis: Basis,
+    manner: Manner,
+    /// How long the topic is; 0: there is none.
+    length: u8,
+    topic: [u8; LONGEST],
+}
+
+const NOTHING: Allowed = Allowed {
+    basis: Basis::Standing,
+    manner: Manner::of(Access::Read, 0, false),
+    length: 0,
+    topic: [0; LONGEST],
+};
+
+impl Lately {
+    /// What the permission rests on, if the same was allowed.
+    pub fn recall(&self, glance: &Glance<'_>) -> Option<Basis> {
+        let allowed = &self.0.as_ref()?[slot(glance.access)?];
+        let topic = allowed.topic.get(..usize::from(allowed.length))?;
+        let is_same = allowed.manner == glance.manner && topic == glance.topic;
+        (is_same && allowed.length > 0).then_some(allowed.basis)
+    }
+
+    /// This was allowed.
+    pub fn note(&mut self, action: &Action<'_>, basis: Basis) {
+        let Some(slot) = slot(action.access) else { return };
+        let bytes = action.topic.as_bytes();
+        let (Ok(length), true) = (u8::try_from(bytes.len()), bytes.len() <= LONGEST) else {
+            return;
+        };
+        let allowed = &mut self.0.get_or_insert_with(|| Box::new([NOTHING; 2]))[slot];
+        allowed.topic[..bytes.len()].copy_from_slice(bytes);
+        (allowed.basis, allowed.manner, allowed.length) = (basis, action.manner(), length);
+    }
+
+    /// Nothing of it holds any more.
+    pub fn forget(&mut self) {
+        self.0 = None;
+    }
+
+    /// Where it lies in memory.
+    pub fn piece(&self) -> Piece {
+        self.0.as_ref().map_or((0, 0), |allowed| {
+            let address = ptr::from_ref(&**allowed) as usize;
+            (address, size_of_val(&**allowed))
+        })
+    }
+}
+
+/// Nobody subscribes over and over.
+fn slot(access: Access) -> Option<usize> {
+    match access {
+        Access::Read => Some(0),
+        Access::Write => Some(1),
+        Access::Subscribe | Access::Unsubscribe => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn action(access: Access, topic: &str) -> Action<'_> {
+        Action { access, topic, qos: 1, retain: false }
+    }
+
+    fn recall(lately: &Lately, action: Action<'_>) -> Option<Basis> {
+        let Action { access, topic, .. } = action;
+        let manner = action.manner();
+        let topic = topic.as_bytes();
+        lately.recall(&Glance { handle: 1, client_id: b"c", username: b"u", topic, access, manner })
+    }
+
+    #[test]
+    fn the_same_is_recalled_and_nothing_else_is() {
+        let mut lately = Lately::default();
+        for access in [Access::Read, Access::Write] {
+            let noted = action(access, "a/b");
+            assert_eq!(recall(&lately, noted), None);
+            lately.note(&noted, Basis::Standing);
+            assert_eq!(recall(&lately, noted), Some(Basis::Standing));
+            for topic in ["", "a", "a/", "a/c", "a/b/", "a/bb", "A/b"] {
+                assert_eq!(recall(&lately, Action { topic, ..noted }), None, "{topic}");
+            }
+            assert_eq!(recall(&lately, Action { qos: 0, ..noted }), None);
+            assert_eq!(recall(&lately, Action { retain: true, ..noted }), None);
+        }
+        lately.note(&action(Access::Read, "b"), Basis::Standing);
+        assert_eq!(recall(&lately, action(Access::Read, "a/b")), None, "another came after it");
+        assert_eq!(recall(&lately, action(Access::Write, "a/b")), Some(Basis::Standing));
+        lately.forget();
+        assert_eq!(recall(&lately, action(Access::Write, "a/b")), None);
+    }
+
+    #[test]
+    fn neither_long_names_nor_none_nor_filters_are_kept() {
+        let mut lately = Lately::default();
+        let (longest, longer) = ("x".repeat(LONGEST), "x".repeat(LONGEST + 1));
+        lately.note(&action(Access::Write, &longest), Basis::Standing);
+        assert_eq!(recall(&lately, action(Access::Write, &longest)), Some(Basis::Standing));
+        for long in [longer, "x".repeat(256 + LONGEST)] {
+            lately.note(&action(Access::Write, &long), Basis::Standing);
+            assert_eq!(recall(&lately, action(Access::Write, &long)), None);
+        }
+        lately.note(&action(Access::Write, ""), Basis::Standing);
+        lately.note(&action(Access::Subscribe, "a"), Basis::Standing);
+        assert_eq!(recall(&lately, action(Access::Write, "")), None);
+        assert_eq!(recall(&lately, action(Access::Subscribe, "a")), None);
+    }
+}
