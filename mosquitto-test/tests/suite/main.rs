@@ -23,6 +23,7 @@ mod defects;
 mod delayed_login;
 mod docs;
 mod drop_in;
+mod drop_in_answers;
 mod entrances;
 mod example_apis;
 mod express;
