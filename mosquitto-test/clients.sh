@@ -33,10 +33,20 @@ by_pip() {
   python3 -m venv "$folder" && "$folder/bin/pip" install --quiet --disable-pip-version-check "$@"
 }
 
+# Neither what a package expects beside it is installed, nor a program of its own run.
 by_npm() {
   local folder=$1
   shift
-  npm install --prefix "$folder" --no-save --no-package-lock --no-audit --no-fund --loglevel=error "$@" >/dev/null
+  npm install --prefix "$folder" --no-save --no-package-lock --no-audit --no-fund --loglevel=error \
+    --legacy-peer-deps --ignore-scripts "$@" >/dev/null
+}
+
+# compiled CLIENT JARS: the program of a Java client. To start it from its source would take seconds.
+compiled() {
+  local source=mosquitto-test/clients/$1/Client.java classes=.clients/$1/classes
+  [[ $classes/Client.class -nt $source ]] && return
+  say "compiling $source"
+  javac -cp "$2" -d "$classes" "$source"
 }
 
 need python3 node npm java javac
@@ -45,9 +55,8 @@ fetched mqttjs by_npm 'mqtt@5'
 # It wants paho-mqtt 1.6, so it lives apart.
 fetched sinetstream by_pip 'sinetstream>=1.10,<1.11' 'sinetstream-mqtt>=1.10,<1.11'
 
-# The Java client is Debian's (install.sh). Its program is compiled here: to start it from its source takes seconds.
-client=mosquitto-test/clients/java/Client.java
-if [[ ! .clients/java/Client.class -nt $client ]]; then
-  say "compiling $client"
-  javac -cp /usr/share/java/mqtt-client.jar:/usr/share/java/hawtbuf.jar -d .clients/java "$client"
-fi
+# Debian's packages (install.sh).
+compiled fusesource /usr/share/java/mqtt-client.jar:/usr/share/java/hawtbuf.jar
+# Eclipse Paho's jar comes along with this package, which is for React Native.
+fetched paho-java by_npm 'react-native-mqtt-clients@0.2.0'
+compiled paho-java '.clients/paho-java/node_modules/react-native-mqtt-clients/android/libs/*'

@@ -23,6 +23,9 @@ pub const WAYS: [Way; 4] = [
     Way { name: "ws-5", protocol: "5", transport: "websockets", listener: 1 },
 ];
 
+/// For clients that are tried with TLS as well; [`broker_with_tls`] has it.
+pub const TLS: Way = Way { name: "tls-3", protocol: "3.1.1", transport: "tls", listener: 2 };
+
 impl Way {
     pub fn is_5(&self) -> bool {
         self.protocol == "5"
@@ -35,7 +38,7 @@ pub fn api() -> AuthServer {
     AuthServer::answering(answer)
 }
 
-fn answer(request: &Request) -> Reply {
+pub fn answer(request: &Request) -> Reply {
     let body = request.json();
     let text = |key: &str| body[key].as_str().unwrap_or_default().to_owned();
     let allowed = if request.path == "/user" {
@@ -76,15 +79,25 @@ impl HeldLogins {
 }
 
 /// The plugin's options for this API, which may take long: until every client of a test has started.
+/// Its answers outlive any test, however slowly the clients start: each question is asked once.
 pub fn options(api: &AuthServer, more: &[(&str, &str)]) -> Vec<(String, String)> {
-    let patience = [("http_timeout_ms", "60000")];
+    let patience = [("http_timeout_ms", "60000"), ("cache_ttl", "600"), ("cache_deny_ttl", "600")];
     api.options([&ROUTES, &EVERY_QUESTION[..], &patience, more].concat())
+}
+
+fn config(version: Version, api: &AuthServer, more: &[(&str, &str)]) -> BrokerConfig {
+    let config = Broker::config(version).plugin(options(api, more)).allow_anonymous(false);
+    config.listener(|listener| listener).listener(Listener::websockets)
 }
 
 /// A broker with a plain listener and one for websockets.
 pub fn broker(version: Version, api: &AuthServer, more: &[(&str, &str)]) -> Broker {
-    let config = Broker::config(version).plugin(options(api, more)).allow_anonymous(false);
-    config.listener(|listener| listener).listener(Listener::websockets).start()
+    config(version, api, more).start()
+}
+
+/// The same with a third listener, for TLS.
+pub fn broker_with_tls(version: Version, api: &AuthServer, certs: &Certs) -> Broker {
+    config(version, api, &[]).listener(|listener| listener.tls(certs)).start()
 }
 
 /// A file that `mosquitto-test/clients.sh` has installed.
@@ -92,6 +105,15 @@ pub fn installed(file: &str) -> PathBuf {
     let path = repository(".clients").join(file);
     assert!(path.exists(), "{} is missing: run mosquitto-test/clients.sh once", path.display());
     path
+}
+
+/// Starts a Java client, which `clients.sh` has compiled, with the archives that it needs.
+pub fn java(client: &str, archives: &str) -> Command {
+    let program = installed(&format!("{client}/classes/Client.class"));
+    let classes = program.parent().unwrap().display();
+    let mut command = Command::new("java");
+    command.args(["-cp", &format!("{classes}:{archives}"), "Client"]);
+    command
 }
 
 /// Has a client of our own log in with this password, once it is told where.

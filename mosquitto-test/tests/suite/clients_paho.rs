@@ -7,9 +7,6 @@ use mosquitto_test::program::repository;
 
 use crate::clients::{self, WAYS, Way, api, asked, broker, hold_logins, printed, whole_session};
 
-/// Denials that outlive any test.
-const DENIALS_STAY: [(&str, &str); 1] = [("cache_deny_ttl", "600")];
-
 fn client() -> Command {
     let mut command = Command::new(clients::installed("paho/bin/python"));
     command.arg(repository("mosquitto-test/clients/paho/client.py"));
@@ -67,7 +64,7 @@ on_every_broker! {
 
     fn a_wrong_password_is_tried_again_and_again(version) {
         let api = api();
-        let broker = broker(version, &api, &DENIALS_STAY);
+        let broker = broker(version, &api, &[]);
         for (client, way) in &start(&broker, "blue") {
             let reason = if way.is_5() { "Protocol error" } else { "Unspecified error" };
             let refused = format!("refused: Not authorized\ndisconnected: {reason}\n");

@@ -42,10 +42,62 @@ const GO_AUTH: &str = "backends http
 const JSON: &str = "application/json";
 const FORM: &str = "application/x-www-form-urlencoded";
 
+const AUTH_PLUG: &str = "backends http
+    http_ip 127.0.0.1
+    http_port PORT
+    http_getuser_uri /auth
+    http_superuser_uri /superuser
+    http_aclcheck_uri /acl";
+
+/// What the console of a hosted Mosquitto asks for, as mosquitto-go-auth's options.
+const STACKHERO: &str = "http_host 127.0.0.1
+    http_port PORT
+    http_getuser_uri /user
+    http_superuser_uri /superUser
+    http_aclcheck_uri /acls";
+
+/// The bodies of a login, of a subscription and of a publish that is delivered, of a client all of
+/// whose names hold what must be escaped somewhere.
+const GO_AUTH_JSON: [&str; 5] = [
+    r#"{"clientid":"c \"\u0026+%/é😀","password":"p \"\u0026+%/é😀","username":"u \"\u0026+%/é😀"}"#,
+    r#"{"username":"u \"\u0026+%/é😀"}"#,
+    r#"{"acc":4,"clientid":"c \"\u0026+%/é😀","topic":"t \"\u0026%é😀/+/#","username":"u \"\u0026+%/é😀"}"#,
+    r#"{"acc":2,"clientid":"c \"\u0026+%/é😀","topic":"t \"\u0026%é😀/a/b","username":"u \"\u0026+%/é😀"}"#,
+    r#"{"acc":1,"clientid":"c \"\u0026+%/é😀","topic":"t \"\u0026%é😀/a/b","username":"u \"\u0026+%/é😀"}"#,
+];
+
+const GO_AUTH_FORM: [&str; 5] = [
+    "clientid=c+%22%26%2B%25%2F%C3%A9%F0%9F%98%80&password=p+%22%26%2B%25%2F%C3%A9%F0%9F%98%80\
+     &username=u+%22%26%2B%25%2F%C3%A9%F0%9F%98%80",
+    "username=u+%22%26%2B%25%2F%C3%A9%F0%9F%98%80",
+    "acc=4&clientid=c+%22%26%2B%25%2F%C3%A9%F0%9F%98%80\
+     &topic=t+%22%26%25%C3%A9%F0%9F%98%80%2F%2B%2F%23&username=u+%22%26%2B%25%2F%C3%A9%F0%9F%98%80",
+    "acc=2&clientid=c+%22%26%2B%25%2F%C3%A9%F0%9F%98%80\
+     &topic=t+%22%26%25%C3%A9%F0%9F%98%80%2Fa%2Fb&username=u+%22%26%2B%25%2F%C3%A9%F0%9F%98%80",
+    "acc=1&clientid=c+%22%26%2B%25%2F%C3%A9%F0%9F%98%80\
+     &topic=t+%22%26%25%C3%A9%F0%9F%98%80%2Fa%2Fb&username=u+%22%26%2B%25%2F%C3%A9%F0%9F%98%80",
+];
+
+const AUTH_PLUG_FORM: [&str; 5] = [
+    "username=u%20%22%26%2B%25%2F%C3%A9%F0%9F%98%80&password=p%20%22%26%2B%25%2F%C3%A9%F0%9F%98%80\
+     &topic=&acc=-1&clientid=",
+    "username=u%20%22%26%2B%25%2F%C3%A9%F0%9F%98%80&password=&topic=&acc=-1&clientid=",
+    "username=u%20%22%26%2B%25%2F%C3%A9%F0%9F%98%80&password=\
+     &topic=t%20%22%26%25%C3%A9%F0%9F%98%80%2F%2B%2F%23&acc=4\
+     &clientid=c%20%22%26%2B%25%2F%C3%A9%F0%9F%98%80",
+    "username=u%20%22%26%2B%25%2F%C3%A9%F0%9F%98%80&password=\
+     &topic=t%20%22%26%25%C3%A9%F0%9F%98%80%2Fa%2Fb&acc=2\
+     &clientid=c%20%22%26%2B%25%2F%C3%A9%F0%9F%98%80",
+    "username=u%20%22%26%2B%25%2F%C3%A9%F0%9F%98%80&password=\
+     &topic=t%20%22%26%25%C3%A9%F0%9F%98%80%2Fa%2Fb&acc=1\
+     &clientid=c%20%22%26%2B%25%2F%C3%A9%F0%9F%98%80",
+];
+
 /// An API that knows no superusers, and allows everything else.
 fn api() -> AuthServer {
     AuthServer::answering(|request| {
-        Reply::status(if request.path == "/superuser" { 403 } else { 200 })
+        let superuser = request.path.to_lowercase().contains("superuser");
+        Reply::status(if superuser { 403 } else { 200 })
     })
 }
 
@@ -101,6 +153,53 @@ on_every_broker! {
             let requests: Vec<_> = api.requests().iter().map(seen).collect();
             assert_eq!(requests, expected);
             assert_eq!(api.requests()[0].header("user-agent"), Some("device-gate"));
+        }
+    }
+
+    fn whatever_a_name_holds_is_written_as_they_did(version) {
+        for (dialect, options) in [
+            (&GO_AUTH_JSON, GO_AUTH.to_owned()),
+            (&GO_AUTH_JSON, STACKHERO.to_owned()),
+            (&GO_AUTH_FORM, format!("{GO_AUTH}\nhttp_params_mode form")),
+            (&AUTH_PLUG_FORM, AUTH_PLUG.to_owned()),
+        ] {
+            let api = api();
+            let broker = start(version, &api, &format!("{options}\ndeny_special_chars false"));
+            let name = |first: &str| format!("{first} \"&+%/é😀");
+            let client = log_in(&broker, &name("c"), &name("u"), &name("p")).expect_accepted();
+            client.subscribe("t \"&%é😀/+/#").expect_granted();
+            assert!(may_publish(&client, "t \"&%é😀/a/b"));
+            client.expect_message();
+            let bodies: Vec<_> = api.requests().iter().map(Request::text).collect();
+            assert_eq!(bodies, dialect.map(str::to_owned), "{options}");
+        }
+    }
+
+    fn the_longest_names_arrive_whole(version) {
+        let (password, topic) = ("p".repeat(65_000), "t".repeat(65_000));
+        for (options, fields) in [
+            (GO_AUTH.to_owned(), [r#""password":""#, r#""topic":""#]),
+            (format!("{GO_AUTH}\nhttp_params_mode form"), ["&password=", "&topic="]),
+            (AUTH_PLUG.to_owned(), ["&password=", "&topic="]),
+        ] {
+            let api = api();
+            let broker = start(version, &api, &options);
+            let client = log_in(&broker, "c", "u", &password).expect_accepted();
+            assert!(may_publish(&client, &topic));
+            let requests = api.requests();
+            assert!(requests[0].text().contains(&format!("{}{password}", fields[0])), "{options}");
+            assert!(requests[2].text().contains(&format!("{}{topic}", fields[1])), "{options}");
+        }
+    }
+
+    fn a_password_that_is_not_utf_8_is_denied_unasked(version) {
+        for options in [GO_AUTH, AUTH_PLUG] {
+            let api = api();
+            let broker = start(version, &api, options);
+            let mut client = broker.raw();
+            client.send(raw::connect_packet(Protocol::V3_1_1, "c", Some(b"u"), Some(b"p\xff"), true));
+            assert_eq!(client.read_connack(), Some(5));
+            assert!(api.requests().is_empty());
         }
     }
 
@@ -189,6 +288,7 @@ on_every_broker! {
     }
 
     fn a_yes_of_any_route_is_final(version) {
+        // What failed is asked again, and may then say yes: no answer of another route stands in for it.
         for (superuser, acl, allowed, asked) in
             [(500, 200, true, 1), (200, 403, true, 0), (500, 401, false, 1), (403, 401, false, 1)]
         {
@@ -199,10 +299,14 @@ on_every_broker! {
                     _ => 200,
                 })
             });
-            let broker = start(version, &api, GO_AUTH);
+            let broker = start(version, &api, &format!("{GO_AUTH}\ncache true"));
             let client = log_in(&broker, "c", "u", "p").expect_accepted();
-            assert_eq!(may_publish(&client, "t"), allowed, "{superuser} {acl}");
+            for _ in 0..2 {
+                assert_eq!(may_publish(&client, "t"), allowed, "{superuser} {acl}");
+            }
             assert_eq!(api.requests_to("/acl").len(), asked, "{superuser} {acl}");
+            let asked = if superuser == 500 { 2 } else { 1 };
+            assert_eq!(api.requests_to("/superuser").len(), asked, "{superuser} {acl}");
         }
     }
 
@@ -219,9 +323,11 @@ on_every_broker! {
 
     fn empty_credentials_are_denied_unasked(version) {
         let api = api();
-        let broker = start(version, &api, GO_AUTH);
-        log_in(&broker, "c", "u", "").expect_refused();
-        broker.client("c").protocol(Protocol::V5).connect().expect_refused();
+        for options in [GO_AUTH, AUTH_PLUG] {
+            let broker = start(version, &api, options);
+            log_in(&broker, "c", "u", "").expect_refused();
+            broker.client("c").protocol(Protocol::V5).connect().expect_refused();
+        }
         assert!(api.requests().is_empty());
         let broker = start(version, &api, &format!("{GO_AUTH}\nallow_empty_credentials true"));
         broker.client("c").protocol(Protocol::V5).connect().expect_accepted();
@@ -246,15 +352,28 @@ on_every_broker! {
 
     fn configurations_of_their_users_start(version) {
         let api = api();
-        let stackhero = "http_host 127.0.0.1
+        let carried_along = "backends http
+            log_level warning
+            http_mode remote
+            http_host 127.0.0.1
             http_port PORT
-            http_getuser_uri /user
-            http_superuser_uri /superUser
-            http_aclcheck_uri /acls";
-        let carried_along = format!(
-            "{GO_AUTH}\nhttp_mode remote\nhttp_host_whitelist *\ncache true\ncache_type go-cache
-             auth_cache_seconds 600\nacl_cache_seconds 600\nlog_level warning\nretry_count 2
-             hasher bcrypt\nlog_dest stdout"
+            http_getuser_uri /api/auth/mqtt/
+            http_aclcheck_uri /api/auth/mqtt/?check_acl=true
+            http_superuser_uri /api/auth/mqtt/?check_superuser=true
+            http_host_whitelist *
+            http_params_mode json
+            cache true
+            cache_type go-cache
+            cache_reset true
+            cache_refresh true
+            auth_cache_seconds 300
+            acl_cache_seconds 300
+            auth_jitter_seconds 5
+            acl_jitter_seconds 5";
+        let repeating = format!(
+            "{GO_AUTH}\nhttp_with_tls false\ncache true\ncache_type go-cache\ncache_reset true
+             cache_refresh true\nauth_cache_seconds 60\nacl_cache_seconds 300
+             auth_jitter_seconds 5\nacl_jitter_seconds 30\nretry_count 3"
         );
         let add_on = "backends http
             hasher pbkdf2
@@ -265,6 +384,7 @@ on_every_broker! {
             acl_jitter_seconds 30
             log_level error
             files_password_path /etc/mosquitto/pw
+            files_acl_path /etc/mosquitto/acl
             http_host 127.0.0.1
             http_port PORT
             http_getuser_uri /authentication
@@ -277,16 +397,29 @@ on_every_broker! {
             http_superuser_uri /superuser
             http_aclcheck_uri /acl
             log_quiet true";
+        let uncached = "acl_cacheseconds 0
+            backends http
+            http_hostname 127.0.0.1
+            http_port PORT
+            http_basic_auth_key Z2F0ZTpvcGVu
+            http_getuser_uri /users
+            http_superuser_uri /superusers
+            http_aclcheck_uri /acl";
         for directive in ["auth_plugin", "plugin"] {
-            for options in [stackhero, &carried_along, add_on, older_add_on] {
-                let broker = config(version, api.port(), directive, options).start();
+            for options in
+                [STACKHERO, carried_along, &repeating, add_on, older_add_on, uncached]
+            {
+                let config = config(version, api.port(), directive, options);
+                // The broker's own, which the add-on has and no plugin is told.
+                let broker = config.line("auth_plugin_deny_special_chars false").start();
                 let client = log_in(&broker, "c", "u", "p").expect_accepted();
                 assert!(may_publish(&client, "t"), "{options}");
             }
         }
-        let broker = start(version, &api, &carried_along);
+        let broker = start(version, &api, carried_along);
         broker.wait_for_log("option http_mode does nothing here");
         broker.wait_for_log("option http_host_whitelist does nothing here");
+        broker.wait_for_log("option cache_refresh does nothing here");
         broker.wait_for_log("option http_getuser_uri is there, so compat is go-auth");
     }
 

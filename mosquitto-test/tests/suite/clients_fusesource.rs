@@ -1,7 +1,6 @@
 //! FuseSource's client for Java, over TCP in MQTT 3.1.1, which is all that it has of the four ways.
 
 use std::path::Path;
-use std::process::Command;
 
 use mosquitto_test::prelude::*;
 
@@ -17,10 +16,7 @@ fn start(broker: &Broker, password: &str) -> Program {
     for jar in &jars {
         assert!(Path::new(jar).exists(), "{jar} is missing: run mosquitto-test/install.sh once");
     }
-    let mut command = Command::new("java");
-    let program = clients::installed("java/Client.class");
-    let folder = program.parent().unwrap().display();
-    command.arg("-cp").arg(format!("{folder}:{}", jars.join(":"))).arg("Client");
+    let command = clients::java("fusesource", &jars.join(":"));
     clients::start(command, broker, WAY, password)
 }
 
@@ -51,13 +47,17 @@ on_every_broker! {
         assert_eq!(asked(&api, WAY.name), whole_session(WAY.name));
     }
 
-    fn a_wrong_password_ends_it(version) {
+    fn a_wrong_password_is_thrown(version) {
         let api = api();
         let broker = broker(version, &api, &[]);
         let client = start(&broker, "blue");
         client.wait_for_log("ended");
         let refused = "MQTTException: Could not connect: CONNECTION_REFUSED_NOT_AUTHORIZED";
-        assert_eq!(printed(&client), ["connecting", refused, "ended"]);
+        // Where it reads the end of the connection along with the CONNACK, it takes that for a loss
+        // and connects anew, though it has thrown.
+        let mut printed = printed(&client);
+        printed.retain(|line| line != "connecting");
+        assert_eq!(printed, [refused, "ended"]);
         assert_eq!(asked(&api, WAY.name), ["login"]);
     }
 
