@@ -12,24 +12,24 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use smol_str::SmolStr;
-
 use crate::answer::Terms;
-use crate::cache::{Key, Matter};
+use crate::cache::Matter;
 use crate::question::{Access, Action, Glance};
-use crate::rules::{Recent, Rules};
+use crate::rules::Recent;
 use crate::sync::lock;
 use crate::vault::SealedQuestion;
 
 mod departed;
 mod lately;
 mod places;
+mod session;
 pub use lately::Basis;
 pub use places::{Fetch, Piece};
+pub use session::{Admission, Holder, LetInBy, Standing};
 
 use departed::{Departed, DepartedClients};
-use lately::Lately;
 use places::Places;
+use session::Session;
 
 /// Live clients by the broker's handle, which is a client's own for as long as it is connected.
 pub struct Sessions {
@@ -45,65 +45,6 @@ struct State {
     recent: Recent,
     /// The sessions that must be asked about again, by when.
     due: BTreeSet<(Instant, usize)>,
-}
-
-/// Whom a session belongs to.
-#[derive(Clone, Copy)]
-pub struct Holder<'a> {
-    pub handle: usize,
-    pub client_id: &'a str,
-    pub username: &'a str,
-}
-
-/// A session, and the login by which it was let in: as long as both agree, what is said of the one
-/// holds for the other.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Admission {
-    pub handle: usize,
-    pub client_id: String,
-    /// The login question that the API answered with yes.
-    pub key: Key,
-}
-
-/// Who let a client in.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum LetInBy {
-    Api,
-    /// The broker's other means, to which the API, or its failure, left the question.
-    Broker,
-}
-
-/// What may be done by whoever a session belongs to.
-#[derive(Clone, Default, PartialEq, Eq, Debug)]
-pub struct Standing {
-    /// The rules that the API gave when it let the client in.
-    pub rules: Option<Arc<Rules>>,
-    /// Whether the user is a superuser, once that is known.
-    pub is_superuser: Option<bool>,
-}
-
-impl Standing {
-    /// What somebody may do whom the API let in on these terms.
-    fn on(terms: Option<&Arc<Terms>>) -> Self {
-        let Some(terms) = terms else { return Self::default() };
-        Self { rules: terms.rules.clone(), is_superuser: terms.is_superuser }
-    }
-}
-
-/// Short names lie in the session itself: every check compares them, and mostly those of another
-/// client each time, so that each place in memory that is looked at is one to wait for.
-struct Session {
-    client_id: SmolStr,
-    username: SmolStr,
-    standing: Standing,
-    /// What it was allowed last, by this standing.
-    lately: Lately,
-    /// None: nobody was asked about its login.
-    key: Option<Key>,
-    let_in_by: LetInBy,
-    /// The login question, for asking again.
-    question: Option<Arc<SealedQuestion>>,
-    due: Option<Instant>,
 }
 
 /// For whom it makes no difference what lies in the processor's caches.
@@ -136,14 +77,11 @@ impl Sessions {
     ) {
         let Admission { handle, client_id, key } = admission;
         let session = Session {
-            client_id: client_id.into(),
-            username: username.into(),
             key: Some(key),
             let_in_by: LetInBy::Api,
             standing: Standing::on(terms),
-            lately: Lately::default(),
             question: question.map(Arc::new),
-            due: None,
+            ..Session::of_nobody(&client_id, username)
         };
         self.put(handle, session, due);
     }
@@ -151,16 +89,7 @@ impl Sessions {
     /// This client's login was left to the broker. If that does not let it in, it leaves at once.
     pub fn begin_at_broker(&self, admission: Admission, username: &str) {
         let Admission { handle, client_id, key } = admission;
-        let session = Session {
-            client_id: client_id.into(),
-            username: username.into(),
-            key: Some(key),
-            let_in_by: LetInBy::Broker,
-            standing: Standing::default(),
-            lately: Lately::default(),
-            question: None,
-            due: None,
-        };
+        let session = Session { key: Some(key), ..Session::of_nobody(&client_id, username) };
         self.put(handle, session, None);
     }
 
@@ -419,53 +348,15 @@ impl State {
     }
 }
 
-impl Session {
-    /// One of a client that nobody was asked about.
-    fn of_nobody(client_id: &str, username: &str) -> Self {
-        Self {
-            client_id: client_id.into(),
-            username: username.into(),
-            standing: Standing::default(),
-            lately: Lately::default(),
-            key: None,
-            let_in_by: LetInBy::Broker,
-            question: None,
-            due: None,
-        }
-    }
-
-    /// From now on this is what the client may do.
-    fn stand(&mut self, standing: Standing) {
-        self.standing = standing;
-        self.lately.forget();
-    }
-
-    /// Whether what the broker asks about is this session's client.
-    fn is_seen(&self, glance: &Glance<'_>) -> bool {
-        self.client_id.as_bytes() == glance.client_id && self.username.as_bytes() == glance.username
-    }
-
-    /// Where in memory more of it lies.
-    fn elsewhere(&self) -> Piece {
-        self.lately.piece()
-    }
-
-    fn was_admitted_by(&self, admission: &Admission) -> bool {
-        self.key == Some(admission.key) && self.client_id == admission.client_id
-    }
-
-    fn belongs_to(&self, holder: Holder<'_>) -> bool {
-        self.client_id == holder.client_id && self.username == holder.username
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::cache::Key;
     use crate::clock::{Clock, SystemClock};
     use crate::question::Kind;
+    use crate::rules::Rules;
     use crate::secret::Secret;
     use crate::vault::Vault;
 

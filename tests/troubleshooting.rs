@@ -79,9 +79,10 @@ fn literals(source: &str) -> Vec<String> {
             rest
         } else if let Some(begun) = from.strip_prefix('"') {
             let (literal, rest) = literal(begun);
-            // Reasons of lints, and of what cannot fail, are for readers of the source.
+            // Reasons of lints, and of what cannot fail, are for readers of the source; instructions
+            // are for the processor.
             let before = before.trim_end();
-            if !before.ends_with("reason =") && !before.ends_with(".expect(") {
+            if !["reason =", ".expect(", "asm!("].iter().any(|other| before.ends_with(other)) {
                 literals.push(literal);
             }
             rest
