@@ -23,6 +23,7 @@ mod dial;
 mod endpoint;
 mod framing;
 mod guarded;
+mod json;
 mod recording;
 mod reply;
 mod statement;

@@ -9,10 +9,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Map, Value};
+use serde::de::{Error, MapAccess, SeqAccess};
 
+use super::json::{self, Members, Piece, Problem, Read, Whole};
 use crate::answer::{Terms, Verdict};
-use crate::rules::{Permission, Rule, Rules, Verb};
+use crate::rules::Rules;
+
+mod place;
+mod rules;
+
+use place::{Place, flag, natural, one_of};
+use rules::ReadRules;
+
+const VERDICTS: &str = "\"allow\", \"deny\", \"ignore\"";
 
 /// What a body says; none of what it does not mention.
 #[derive(Default, PartialEq, Eq, Debug)]
@@ -22,27 +31,22 @@ pub struct Statement {
     pub terms: Option<Terms>,
 }
 
-/// What is wrong with a body, naming the key and what is allowed.
-type Problem = String;
-
 impl Statement {
     /// Reads a body; its terms only where they are wanted.
     ///
     /// # Errors
     /// What is wrong with it.
     pub fn read(body: &[u8], wants_terms: bool) -> Result<Self, Problem> {
-        let Some(object) = object(body)? else { return Ok(Self::default()) };
-        let ttl =
-            match known(&object, "ttl") {
-                None => None,
-                Some(value) => Some(value.as_u64().ok_or_else(|| {
-                    problem("ttl", value, "a whole number of seconds, 0 or more")
-                })?),
-            };
+        let Some(object) = json::object(body)? else { return Ok(Self::default()) };
+        let mut said = Said { wants_terms, ..Said::default() };
+        json::read(object, Object(&mut said))?;
+        let Said { verdict, ttl, is_superuser, expire_at, rules, .. } = said;
+        let says_something = is_superuser.is_some() || rules.is_some() || expire_at.is_some();
+        let rules = rules.map(Arc::new);
         Ok(Self {
-            verdict: known(&object, "result").map(|value| verdict("result", value)).transpose()?,
+            verdict,
             ttl: ttl.map(Duration::from_secs),
-            terms: if wants_terms { terms(&object)? } else { None },
+            terms: says_something.then_some(Terms { is_superuser, rules, expire_at }),
         })
     }
 }
@@ -52,14 +56,10 @@ impl Statement {
 /// # Errors
 /// What is wrong with it.
 pub fn batch(body: &[u8], count: usize) -> Result<Vec<Verdict>, Problem> {
-    let object = object(body)?.ok_or("the batch route did not answer with a JSON object")?;
-    let results = known(&object, "results").and_then(Value::as_array);
-    let results = results.ok_or("the batch route's answer has no array \"results\"")?;
-    if results.len() != count {
-        let got = results.len();
-        return Err(format!("\"results\" holds {got} words for {count} checks; allowed: one each"));
-    }
-    results.iter().map(|value| verdict("results", value)).collect()
+    let object = json::object(body)?.ok_or("the batch route did not answer with a JSON object")?;
+    let mut said = Results { count, verdicts: None };
+    json::read(object, Object(&mut said))?;
+    Ok(said.verdicts.ok_or(NO_RESULTS)?)
 }
 
 /// Reads the body of an answer in the mode `json`: whether it is a yes, and if not, why.
@@ -67,127 +67,157 @@ pub fn batch(body: &[u8], count: usize) -> Result<Vec<Verdict>, Problem> {
 /// # Errors
 /// What is wrong with it.
 pub fn ok(body: &[u8]) -> Result<(bool, Option<String>), Problem> {
-    let object = object(body)?.ok_or("the answer is no JSON object")?;
-    // Whoever wrote for these APIs could spell it in any case.
-    let named =
-        object.iter().find(|(key, value)| key.eq_ignore_ascii_case("ok") && !value.is_null());
-    let ok = match named {
-        None => false,
-        Some((_, value)) => value.as_bool().ok_or_else(|| problem("ok", value, "true, false"))?,
-    };
-    let reason = known(&object, "error").and_then(Value::as_str);
-    Ok((ok, reason.map(|reason| reason.chars().take(100).collect())))
+    let object = json::object(body)?.ok_or("the answer is no JSON object")?;
+    let mut said = Okay::default();
+    json::read(object, Object(&mut said))?;
+    Ok((said.ok.unwrap_or(false), said.reason))
 }
 
-/// The object; none if the body does not even begin like one.
-fn object(body: &[u8]) -> Result<Option<Map<String, Value>>, Problem> {
-    if !body.trim_ascii_start().starts_with(b"{") {
-        return Ok(None);
+/// An object whose members say something.
+struct Object<'a, M>(&'a mut M);
+
+impl<'de, M: Members<'de>> Read<'de> for Object<'_, M> {
+    type Value = ();
+
+    fn whole<E: Error>(self, value: Whole<'de>) -> Result<(), E> {
+        Err(E::custom(format_args!("{value} is no JSON object")))
     }
-    serde_json::from_slice(body).map(Some).map_err(|error| format!("its JSON is broken: {error}"))
-}
 
-/// The value of a key; `null` says nothing.
-fn known<'a>(object: &'a Map<String, Value>, key: &str) -> Option<&'a Value> {
-    object.get(key).filter(|value| !value.is_null())
-}
-
-fn verdict(key: &str, value: &Value) -> Result<Verdict, Problem> {
-    match value.as_str() {
-        Some("allow") => Ok(Verdict::Allow),
-        Some("deny") => Ok(Verdict::Deny),
-        Some("ignore") => Ok(Verdict::Ignore),
-        _ => Err(problem(key, value, "\"allow\", \"deny\", \"ignore\"")),
+    fn object<A: MapAccess<'de>>(self, object: A) -> Result<(), A::Error> {
+        json::members(object, self.0)
     }
 }
 
-fn terms(object: &Map<String, Value>) -> Result<Option<Terms>, Problem> {
-    let is_superuser = known(object, "is_superuser")
-        .map(|value| value.as_bool().ok_or_else(|| problem("is_superuser", value, "true, false")));
-    let expire_at = known(object, "expire_at").map(|value| {
-        value.as_u64().ok_or_else(|| problem("expire_at", value, "whole seconds of Unix time"))
-    });
-    let rules = known(object, "acl").map(|value| {
-        let list = value.as_array().ok_or_else(|| problem("acl", value, "an array of rules"))?;
-        let numbered = list.iter().zip(1..);
-        let rules =
-            numbered.map(|(value, number)| rule(number, value)).collect::<Result<_, _>>()?;
-        Rules::compile(rules).map(Arc::new).map_err(|bad| bad.to_string())
-    });
-    let terms = Terms {
-        is_superuser: is_superuser.transpose()?,
-        rules: rules.transpose()?,
-        expire_at: expire_at.transpose()?,
-    };
-    let says_something =
-        terms.is_superuser.is_some() || terms.rules.is_some() || terms.expire_at.is_some();
-    Ok(says_something.then_some(terms))
+/// What a single question's answer says so far.
+#[derive(Default)]
+struct Said {
+    wants_terms: bool,
+    verdict: Option<Verdict>,
+    ttl: Option<u64>,
+    is_superuser: Option<bool>,
+    expire_at: Option<u64>,
+    rules: Option<Rules>,
 }
 
-/// Conditions that other brokers know and this one does not. A rule that has one would hold for
-/// more than it was written for.
-const CONDITIONS: [&str; 5] = ["ipaddr", "username_re", "clientid_re", "zone_re", "listener_re"];
-
-fn rule(number: usize, value: &Value) -> Result<Rule, Problem> {
-    let within = |key: &str, value: &Value, allowed: &str| {
-        format!("rule {number}: {}", problem(key, value, allowed))
-    };
-    let object = value.as_object().ok_or_else(|| within("acl", value, "objects in the array"))?;
-    if let Some(condition) = CONDITIONS.iter().find(|key| known(object, key).is_some()) {
-        return Err(format!("rule {number}: the condition {condition:?} is not supported"));
+impl<'de> Members<'de> for Said {
+    fn known(&self, name: &str) -> Option<&'static str> {
+        let terms: &[_] =
+            if self.wants_terms { &["is_superuser", "expire_at", "acl"] } else { &[] };
+        one_of(&["result", "ttl"], name).or(one_of(terms, name))
     }
-    let text = |key: &str, allowed: &str| {
-        let value = object.get(key).unwrap_or(&Value::Null);
-        value.as_str().ok_or_else(|| within(key, value, allowed))
-    };
-    let permissions = "\"allow\", \"deny\"";
-    let permission = match text("permission", permissions)? {
-        "allow" => Permission::Allow,
-        "deny" => Permission::Deny,
-        other => return Err(within("permission", &other.into(), permissions)),
-    };
-    let actions = "\"publish\", \"subscribe\", \"read\", \"all\"";
-    let verb = match text("action", actions)? {
-        "publish" | "write" => Verb::Publish,
-        "subscribe" => Verb::Subscribe,
-        "read" => Verb::Read,
-        "all" => Verb::All,
-        other => return Err(within("action", &other.into(), actions)),
-    };
-    let qos = known(object, "qos").map(|value| {
-        qos(value).ok_or_else(|| within("qos", value, "0, 1, 2, or an array of them"))
-    });
-    let retain = known(object, "retain").map(|value| match value.as_str() {
-        Some("all") => Ok(None),
-        _ => {
-            value.as_bool().map(Some).ok_or_else(|| within("retain", value, "true, false, \"all\""))
+
+    fn take<A: MapAccess<'de>>(
+        &mut self,
+        name: &'static str,
+        object: &mut A,
+    ) -> Result<(), A::Error> {
+        let place = Place { name, rule: None };
+        match name {
+            "result" => self.verdict = place.take(object, VERDICTS, verdict)?,
+            "ttl" => {
+                let allowed = "a whole number of seconds, 0 or more";
+                self.ttl = place.take(object, allowed, natural)?;
+            }
+            "is_superuser" => {
+                self.is_superuser = place.take(object, "true, false", flag)?;
+            }
+            "expire_at" => {
+                let allowed = "whole seconds of Unix time";
+                self.expire_at = place.take(object, allowed, natural)?;
+            }
+            _ => self.rules = object.next_value_seed(Piece(ReadRules))?,
         }
-    });
-    Ok(Rule {
-        permission,
-        verb,
-        topic: text("topic", "a topic filter")?.to_owned(),
-        qos: qos.transpose()?,
-        retain: retain.transpose()?.flatten(),
-    })
-}
-
-/// A level, an array of levels, or levels with commas between them.
-fn qos(value: &Value) -> Option<Vec<u8>> {
-    let level = |number: u64| u8::try_from(number).ok().filter(|level| *level <= 2);
-    match value {
-        Value::Array(list) => list.iter().map(|value| value.as_u64().and_then(level)).collect(),
-        Value::String(text) => {
-            text.split(',').map(|part| part.trim().parse().ok().and_then(level)).collect()
-        }
-        _ => Some(vec![value.as_u64().and_then(level)?]),
+        Ok(())
     }
 }
 
-/// A value may be anything, so only its beginning is shown.
-fn problem(key: &str, value: &Value, allowed: &str) -> Problem {
-    let shown: String = value.to_string().chars().take(60).collect();
-    format!("\"{key}\" is {shown}; allowed: {allowed}")
+/// What a batch's answer says so far.
+struct Results {
+    count: usize,
+    verdicts: Option<Vec<Verdict>>,
+}
+
+const NO_RESULTS: &str = "the batch route's answer has no array \"results\"";
+
+impl<'de> Members<'de> for Results {
+    fn known(&self, name: &str) -> Option<&'static str> {
+        one_of(&["results"], name)
+    }
+
+    fn take<A: MapAccess<'de>>(&mut self, _: &'static str, object: &mut A) -> Result<(), A::Error> {
+        self.verdicts = Some(object.next_value_seed(Piece(ReadResults { count: self.count }))?);
+        Ok(())
+    }
+}
+
+struct ReadResults {
+    count: usize,
+}
+
+impl<'de> Read<'de> for ReadResults {
+    type Value = Vec<Verdict>;
+
+    fn whole<E: Error>(self, _: Whole<'de>) -> Result<Vec<Verdict>, E> {
+        Err(E::custom(NO_RESULTS))
+    }
+
+    fn array<A: SeqAccess<'de>>(self, mut array: A) -> Result<Vec<Verdict>, A::Error> {
+        let place = Place { name: "results", rule: None };
+        let mut verdicts = Vec::new();
+        let (mut got, count) = (0, self.count);
+        while let Some(verdict) = array.next_element_seed(place.one(VERDICTS, verdict))? {
+            got += 1;
+            if got <= count {
+                verdicts.push(verdict);
+            }
+        }
+        if got == count {
+            return Ok(verdicts);
+        }
+        Err(A::Error::custom(format_args!(
+            "\"results\" holds {got} words for {count} checks; allowed: one each"
+        )))
+    }
+}
+
+/// What an answer in the mode `json` says so far.
+#[derive(Default)]
+struct Okay {
+    ok: Option<bool>,
+    reason: Option<String>,
+}
+
+impl<'de> Members<'de> for Okay {
+    fn known(&self, name: &str) -> Option<&'static str> {
+        // Whoever wrote for these APIs could spell it in any case.
+        name.eq_ignore_ascii_case("ok").then_some("ok").or(one_of(&["error"], name))
+    }
+
+    fn take<A: MapAccess<'de>>(
+        &mut self,
+        name: &'static str,
+        object: &mut A,
+    ) -> Result<(), A::Error> {
+        let place = Place { name, rule: None };
+        if name == "ok" {
+            self.ok = place.take(object, "true, false", flag)?;
+        } else {
+            // A reason that is no text says nothing.
+            let begin = |text: &str| text.chars().take(100).collect();
+            let reason = |value: &Whole<'_>| Some(value.text().map(begin));
+            self.reason = place.take(object, "", reason)?.flatten();
+        }
+        Ok(())
+    }
+}
+
+fn verdict(value: &Whole<'_>) -> Option<Verdict> {
+    match value.text()? {
+        "allow" => Some(Verdict::Allow),
+        "deny" => Some(Verdict::Deny),
+        "ignore" => Some(Verdict::Ignore),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -275,7 +305,8 @@ mod tests {
         is_wrong(r#"{"ttl":"300"}"#, r#""ttl" is "300""#);
         is_wrong(r#"{"expire_at":1.5}"#, r#""expire_at" is 1.5"#);
         is_wrong(r#"{"is_superuser":1}"#, r#""is_superuser" is 1"#);
-        is_wrong(r#"{"acl":{}}"#, r#""acl" is {}"#);
+        is_wrong(r#"{"acl":{}}"#, r#""acl" is an object; allowed: an array of rules"#);
+        is_wrong(r#"{"acl":[[]]}"#, r#"rule 1: "acl" is an array; allowed: objects"#);
     }
 
     #[test]
@@ -297,6 +328,35 @@ mod tests {
         is_wrong(&narrowed(r#""qos":[0,"1"]"#), "rule 2: \"qos\"");
         is_wrong(&narrowed(r#""retain":"yes""#), "rule 2: \"retain\"");
         is_wrong(&narrowed(r#""ipaddr":"127.0.0.1""#), "rule 2: the condition \"ipaddr\"");
+    }
+
+    #[test]
+    fn what_is_said_twice_is_not_said() {
+        is_wrong(r#"{"result":"deny","result":"allow"}"#, r#""result" is there twice"#);
+        is_wrong(r#"{"acl":[],"ttl":1,"acl":null}"#, r#""acl" is there twice"#);
+        let rule = r#""permission":"deny","action":"all","topic":"a","permission":"allow""#;
+        is_wrong(&format!(r#"{{"acl":[{{{rule}}}]}}"#), r#""permission" is there twice"#);
+        assert!(ok(br#"{"OK":true,"ok":false}"#).unwrap_err().contains(r#""ok" is there twice"#));
+        assert!(batch(br#"{"results":["deny"],"results":["allow"]}"#, 1).is_err());
+        // What nobody asked for may be said as often as anybody likes.
+        assert_eq!(read(r#"{"x":1,"x":{"result":"deny"}}"#), Ok(Statement::default()));
+        let access = Statement::read(br#"{"acl":1,"acl":2,"result":"deny"}"#, false).unwrap();
+        assert_eq!(access.verdict, Some(Verdict::Deny));
+    }
+
+    #[test]
+    fn a_no_is_seen_behind_a_byte_order_mark_and_in_no_other_encoding() {
+        let denial = r#" {"result":"deny"}"#;
+        assert_eq!(read(&format!("\u{feff}{denial}")).unwrap().verdict, Some(Verdict::Deny));
+        let wide = |order: fn(u16) -> [u8; 2]| denial.encode_utf16().flat_map(order).collect();
+        let wide: [Vec<u8>; 2] = [wide(u16::to_be_bytes), wide(u16::to_le_bytes)];
+        let marked = [b"\xfe\xff", b"\xff\xfe"].map(|mark| mark.to_vec());
+        let marked = [[&*marked[0], &wide[0]].concat(), [&*marked[1], &wide[1]].concat()];
+        let gzip = b"\x1f\x8b\x08\x00\x00\x00\x00\x00".to_vec();
+        for body in wide.iter().chain(&marked).chain([&gzip]) {
+            let problem = Statement::read(body, true).unwrap_err();
+            assert_eq!(problem, "its JSON is broken: it is not UTF-8");
+        }
     }
 
     #[test]
