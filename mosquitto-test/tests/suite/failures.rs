@@ -189,6 +189,20 @@ on_every_broker! {
         expect(version, &[DENY_LONG], bad, "broken answer (");
     }
 
+    fn a_client_cannot_call_itself_a_failure(version) {
+        // What nginx says of itself, out of the mouth of an API that repeats what it was asked.
+        let name = "No required SSL certificate was sent";
+        let api = AuthServer::answering(|request| {
+            let user = request.json()["username"].as_str().unwrap().to_owned();
+            Reply::status(400).body(format!("<p>no user {user}</p>"))
+        });
+        let broker = broker_with(version, &api, &[("on_error", "allow")]);
+        for protocol in Protocol::BOTH {
+            log_in(&broker, protocol, name).expect_refused();
+        }
+        assert!(!broker.log_contains(" failed: "));
+    }
+
     fn a_failed_delivery_check_keeps_publisher_and_subscriber(version) {
         for bad in [|| Reply::status(500), Reply::close] {
             let api = AuthServer::start();
