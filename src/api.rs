@@ -168,7 +168,10 @@ impl Api {
                 )
             }),
         }
-        match endpoint.breaker.record(now, outcome.is_ok()) {
+        // Whoever refuses a batch as a whole is there. What stands in it is for clients to choose, and
+        // none of them is to put the host out of service.
+        let is_there = outcome.as_ref().map_or_else(reply::is_refusal, |_| true);
+        match endpoint.breaker.record(now, is_there) {
             Some(Change::OutOfService) => {
                 endpoint.drop_connections();
                 log::warn!(
