@@ -249,6 +249,19 @@ on_every_broker! {
         assert!(left_out > 0);
     }
 
+    fn another_host_that_fails_alike_has_a_line_of_its_own(version) {
+        let ports = [refused_port(), refused_port()];
+        let hosts = ports.map(|port| format!("127.0.0.1:{port}"));
+        let list = hosts.join(",");
+        let broker = Broker::config(version)
+            .plugin([("http_host", list.as_str()), ("http_user_route", "/user")])
+            .start();
+        log_in(&broker, Protocol::V5, "ann").expect_closed();
+        for host in hosts {
+            broker.wait_for_log(&format!("the API at http://{host} failed: connection refused; "));
+        }
+    }
+
     fn another_kind_of_outage_has_a_line_of_its_own(version) {
         let api = AuthServer::answering(|request| {
             match request.json()["username"].as_str().unwrap() {
