@@ -1,17 +1,23 @@
 #!/bin/bash
 # Fetches the Mosquitto brokers that the tests run against, side by side, without installing anything:
 #
-#   mosquitto-test/get-brokers.sh [DIR]        (DIR: the repository's .brokers)
+#   mosquitto-test/get-brokers.sh [--valgrind] [DIR]        (DIR: the repository's .brokers)
 #
 # fills DIR/2.0.11, DIR/2.0.21 and DIR/2.1.2 with the packages of Debian bookworm, bookworm-backports
 # and sid. DIR/VERSION/bin has mosquitto and its companions, each started with its release's own libc,
 # so that all three run on one Debian 12 (amd64). Needs no root; what is there already is left alone.
+# With --valgrind, DIR/valgrind gets the Valgrind of sid, which knows the C library of 2.1.2.
 set -euo pipefail
 shopt -s nullglob
 export LC_ALL=C
 
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 triplet=x86_64-linux-gnu
+valgrind=
+if [[ ${1:-} == --valgrind ]]; then
+  valgrind=yes
+  shift
+fi
 brokers=${1:-$(dirname "$(readlink -f "$0")")/../.brokers}
 mkdir -p "$brokers"
 brokers=$(cd "$brokers" && pwd)
@@ -41,19 +47,26 @@ private_apt() {
 # A mirror in the middle of its update fails once; a second try is enough or nothing is.
 twice() { "$@" || { say "trying again: ${*:3:3}"; "$@"; }; }
 
-# fetch NAME VERSION-PREFIX 'SUITE…' [PACKAGE…]
-fetch() {
-  local name=$1 prefix=$2 suites=$3 target=$brokers/$1 work version suite deb
-  shift 3
-  [[ -e $target/.ok ]] && { say "$name is there"; return; }
-  work=$(mktemp -d "$brokers/.fetch-$name.XXXXXX")
+# Makes a folder to fetch $1 in, with an apt of its own for the suites $2, and says where it is.
+workplace() {
+  local work suite
+  work=$(mktemp -d "$brokers/.fetch-$1.XXXXXX")
   mkdir -p "$work"/apt/{state/lists,cache/archives}/partial "$work"/tree/{root,bin}
   : > "$work/apt/status"
   echo '#clear APT::Update::Post-Invoke; #clear DPkg::Post-Invoke;' > "$work/apt/apt.conf"
-  for suite in $suites; do
+  for suite in $2; do
     echo "deb [signed-by=$keyring] $mirror $suite main"
   done > "$work/apt/sources.list"
-  twice private_apt "$work/apt" apt-get update
+  twice private_apt "$work/apt" apt-get update >&2
+  echo "$work"
+}
+
+# fetch NAME VERSION-PREFIX 'SUITE…' [PACKAGE…]
+fetch() {
+  local name=$1 prefix=$2 suites=$3 target=$brokers/$1 work version deb
+  shift 3
+  [[ -e $target/.ok ]] && { say "$name is there"; return; }
+  work=$(workplace "$name" "$suites")
   version=$(private_apt "$work/apt" apt-cache madison mosquitto |
     awk -v prefix="$prefix" 'index($3, prefix) == 1 { print $3; exit }')
   [[ -n $version ]] || { say "the mirror has no mosquitto $prefix* in $suites"; return 1; }
@@ -90,6 +103,29 @@ END
   done
 }
 
+# Fetches sid's Valgrind, and puts the symbols of 2.1.2's C library where any Valgrind looks for them.
+fetch_valgrind() {
+  local target=$brokers/valgrind libraries=$brokers/2.1.2/root/usr/lib/$triplet work deb library id symbols
+  [[ -e $target/.ok && -e $libraries/.debug ]] && { say "valgrind is there"; return; }
+  work=$(workplace valgrind sid)
+  twice private_apt "$work/apt" apt-get -y --download-only install valgrind libc6-dbg >/dev/null
+  for deb in "$work"/apt/cache/archives/{valgrind,libc6-dbg}_*.deb; do
+    dpkg-deb --fsys-tarfile "$deb" | tar -x --no-same-owner -C "$work/tree/root" --exclude='./usr/share/*'
+  done
+  mkdir -p "$work/tree/symbols"
+  for library in ld-linux-x86-64.so.2 libc.so.6; do
+    id=$(readelf -n "$libraries/$library" | sed -n 's/.*Build ID: //p')
+    symbols=$work/tree/root/usr/lib/debug/.build-id/${id:0:2}/${id:2}.debug
+    [[ -e $symbols ]] || { say "sid has another C library by now: remove $brokers/2.1.2"; return 1; }
+    mv "$symbols" "$work/tree/symbols/"
+  done
+  rm -rf "$libraries/.debug" "$target" "$work/tree/root/usr/lib/debug"
+  mv "$work/tree/symbols" "$libraries/.debug"
+  mv "$work/tree" "$target"
+  touch "$target/.ok"
+  say "valgrind: $(VALGRIND_LIB=$target/root/usr/libexec/valgrind "$target/root/usr/bin/valgrind.bin" --version)"
+}
+
 [[ $(dpkg --print-architecture) == amd64 ]] || { say "only amd64 is supported"; exit 1; }
 mirror=$(find_mirror)
 if [[ -z $mirror ]]; then
@@ -102,3 +138,4 @@ fetch 2.0.11 2.0.11- 'bookworm'
 fetch 2.0.21 2.0.21- 'bookworm bookworm-backports'
 # Without a named provider apt picks systemd for the package's sysusers dependency.
 fetch 2.1.2 2.1.2- 'sid' systemd-standalone-sysusers
+[[ -z $valgrind ]] || fetch_valgrind

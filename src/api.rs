@@ -23,6 +23,7 @@ mod dial;
 mod endpoint;
 mod framing;
 mod guarded;
+mod json;
 mod recording;
 mod reply;
 mod statement;
@@ -158,16 +159,12 @@ impl Api {
         }
         match &outcome {
             Ok(replies) => self.note(endpoint, requests, replies, now.duration_since(asked)),
-            // An outage would fill the log: one line a second per kind of failure.
-            Err(failure) => self.journal.seldom(Level::Warn, failure.name(), || {
-                let about = requests.first().map_or("nothing", |request| &request.about);
-                format!(
-                    "the API at {} failed: {failure}; it was asked about {about}",
-                    endpoint.origin
-                )
-            }),
+            Err(failure) => self.note_failure(&endpoint.origin, requests, failure),
         }
-        match endpoint.breaker.record(now, outcome.is_ok()) {
+        // Whoever refuses a batch as a whole is there. What stands in it is for clients to choose, and
+        // none of them is to put the host out of service.
+        let is_there = outcome.as_ref().map_or_else(reply::is_refusal, |_| true);
+        match endpoint.breaker.record(now, is_there) {
             Some(Change::OutOfService) => {
                 endpoint.drop_connections();
                 log::warn!(
@@ -207,6 +204,14 @@ impl Api {
                 request.about
             );
         }
+    }
+
+    /// An outage would fill the log: one line a second for each host and kind of failure.
+    fn note_failure(&self, origin: &str, requests: &[&Request], failure: &Failure) {
+        self.journal.seldom(Level::Warn, format!("{} {origin}", failure.name()), || {
+            let about = requests.first().map_or("nothing", |request| &request.about);
+            format!("the API at {origin} failed: {failure}; it was asked about {about}")
+        });
     }
 
     /// Uses other certificates and secrets from now on.

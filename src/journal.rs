@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -45,7 +46,7 @@ pub struct Journal {
 struct Lines {
     queue: VecDeque<(Level, String)>,
     dropped: usize,
-    seldom: HashMap<&'static str, Seldom>,
+    seldom: HashMap<Cow<'static, str>, Seldom>,
 }
 
 struct Seldom {
@@ -76,13 +77,19 @@ impl Journal {
 
     /// Logs a line that could come thousands of times a second, once a second at most. `line` is
     /// told how many of its `kind` were left out since the last one.
-    pub fn seldom(&self, level: Level, kind: &'static str, line: impl FnOnce() -> String) {
+    pub fn seldom(
+        &self,
+        level: Level,
+        kind: impl Into<Cow<'static, str>>,
+        line: impl FnOnce() -> String,
+    ) {
         if level > self.level {
             return;
         }
+        let kind = kind.into();
         let now = self.clock.now();
         let mut lines = lock(&self.lines);
-        let suppressed = match lines.seldom.get_mut(kind) {
+        let suppressed = match lines.seldom.get_mut(&kind) {
             Some(seldom) if now.duration_since(seldom.last) < SELDOM => {
                 seldom.suppressed += 1;
                 return;

@@ -54,6 +54,10 @@ impl Lockout {
         let mut denials = lock(&denials);
         self.forget_old(&mut denials);
         denials.push_back(self.clock.now());
+        // Many at once may be denied after the last that counts.
+        while denials.len() > self.most {
+            denials.pop_front();
+        }
         denials.len() >= self.most
     }
 

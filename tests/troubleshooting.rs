@@ -34,6 +34,11 @@ const NO_LINES: &[&str] = &[
     "The plain HTTP request was sent to HTTPS port",
     "Client sent an HTTP request to an HTTPS server",
     "speaking plain HTTP to an SSL-enabled server port",
+    "<html><head><title>400 Bad Request</title></head><body><h1>Bad Request</h1><p>Your browser sent a \
+     request that this server could not understand.<br />Reason: You're",
+    // The library's place of a problem, which is left out.
+    "at line",
+    "column",
     // A rule in words, for the control topic.
     "{permission} {verb} {topic}",
     "qos {}",

@@ -172,6 +172,11 @@ impl Report {
     pub fn verdict(&self) -> Result<(), String> {
         let mut faults = self.counts.wrong.clone();
         faults.extend(self.usage.faults());
+        // Where nothing happens, nothing is wrong. Who is denied a delivery is told nothing.
+        let [others @ .., delivered] = &self.counts.judged;
+        if delivered[0] == 0 || others.iter().any(|[yes, no, _]| *yes == 0 || *no == 0) {
+            faults.push(format!("not everything was tried: {:?}", self.counts.judged));
+        }
         if faults.is_empty() { Ok(()) } else { Err(faults.join("\n")) }
     }
 }

@@ -9,11 +9,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Map, Value};
+use serde::de::{Error, MapAccess, SeqAccess};
 
+use super::json::{self, Members, Piece, Problem, Read, Whole};
 use crate::answer::{Terms, Verdict};
 use crate::question::Kind;
-use crate::rules::{Permission, Rule, Rules, Verb};
+use crate::rules::Rules;
+
+mod place;
+mod rules;
+
+use place::{Place, flag, one_of, seconds};
+use rules::ReadRules;
+
+const VERDICTS: &str = "\"allow\", \"deny\", \"ignore\"";
 
 /// What a body says; none of what it does not mention.
 #[derive(Default, PartialEq, Eq, Debug)]
@@ -23,9 +32,6 @@ pub struct Statement {
     pub terms: Option<Terms>,
 }
 
-/// What is wrong with a body, naming the key and what is allowed.
-type Problem = String;
-
 impl Statement {
     /// Reads the body of an answer to this kind of question. Terms are a login's; to the question
     /// whether somebody is a superuser, `is_superuser` may say no as well.
@@ -33,18 +39,21 @@ impl Statement {
     /// # Errors
     /// What is wrong with it.
     pub fn read(body: &[u8], kind: Kind) -> Result<Self, Problem> {
-        let Some(object) = object(body)? else { return Ok(Self::default()) };
-        let ttl = known(&object, "ttl").map(|value| {
-            seconds(value).ok_or_else(|| problem("ttl", value, "a number of seconds, 0 or more"))
-        });
-        let ttl = ttl.transpose()?;
-        let mut verdict =
-            known(&object, "result").map(|value| verdict("result", value)).transpose()?;
-        if kind == Kind::Superuser && is_superuser(&object)? == Some(false) {
-            verdict = Some(Verdict::Deny);
+        let Some(object) = json::object(body)? else { return Ok(Self::default()) };
+        let mut said = Said::about(kind);
+        json::read(object, Object(&mut said))?;
+        let Said { verdict, ttl, is_superuser, expire_at, rules, .. } = said;
+        if kind == Kind::Superuser {
+            let verdict = if is_superuser == Some(false) { Some(Verdict::Deny) } else { verdict };
+            return Ok(Self { verdict, ttl: ttl.map(Duration::from_secs), terms: None });
         }
-        let terms = if kind == Kind::Login { terms(&object)? } else { None };
-        Ok(Self { verdict, ttl: ttl.map(Duration::from_secs), terms })
+        let says_something = is_superuser.is_some() || rules.is_some() || expire_at.is_some();
+        let rules = rules.map(Arc::new);
+        Ok(Self {
+            verdict,
+            ttl: ttl.map(Duration::from_secs),
+            terms: says_something.then_some(Terms { is_superuser, rules, expire_at }),
+        })
     }
 }
 
@@ -53,14 +62,10 @@ impl Statement {
 /// # Errors
 /// What is wrong with it.
 pub fn batch(body: &[u8], count: usize) -> Result<Vec<Verdict>, Problem> {
-    let object = object(body)?.ok_or("the batch route did not answer with a JSON object")?;
-    let results = known(&object, "results").and_then(Value::as_array);
-    let results = results.ok_or("the batch route's answer has no array \"results\"")?;
-    if results.len() != count {
-        let got = results.len();
-        return Err(format!("\"results\" holds {got} words for {count} checks; allowed: one each"));
-    }
-    results.iter().map(|value| verdict("results", value)).collect()
+    let object = json::object(body)?.ok_or("the batch route did not answer with a JSON object")?;
+    let mut said = Results { count, verdicts: None };
+    json::read(object, Object(&mut said))?;
+    Ok(said.verdicts.ok_or(NO_RESULTS)?)
 }
 
 /// Reads the body of an answer in the mode `json`: whether it is a yes, and if not, why.
@@ -68,169 +73,185 @@ pub fn batch(body: &[u8], count: usize) -> Result<Vec<Verdict>, Problem> {
 /// # Errors
 /// What is wrong with it.
 pub fn ok(body: &[u8]) -> Result<(bool, Option<String>), Problem> {
-    let object = object(body)?.ok_or("the answer is no JSON object")?;
-    // Whoever wrote for these APIs could spell it in any case.
-    let named =
-        object.iter().find(|(key, value)| key.eq_ignore_ascii_case("ok") && !value.is_null());
-    let ok = match named {
-        None => false,
-        Some((_, value)) => value.as_bool().ok_or_else(|| problem("ok", value, "true, false"))?,
-    };
-    let reason = known(&object, "error").and_then(Value::as_str);
-    Ok((ok, reason.map(|reason| reason.chars().take(100).collect())))
+    let object = json::object(body)?.ok_or("the answer is no JSON object")?;
+    let mut said = Okay::default();
+    json::read(object, Object(&mut said))?;
+    Ok((said.ok.unwrap_or(false), said.reason))
 }
 
 /// Whether a body is a complete object, so that nothing of what it says can be missing.
 #[must_use]
 pub fn is_whole(body: &[u8]) -> bool {
-    matches!(object(body), Ok(Some(_)))
+    let object = json::object(body).ok().flatten();
+    object.is_some_and(|object| json::read(object, Object(&mut Anything)).is_ok())
 }
 
-/// The object; none if the body does not even begin like one. A mark of the byte order, which some
-/// servers put in front, is passed over (RFC 8259, section 8.1).
-fn object(body: &[u8]) -> Result<Option<Map<String, Value>>, Problem> {
-    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
-    if !body.trim_ascii_start().starts_with(b"{") {
-        return Ok(None);
+/// Nothing of what an object says.
+struct Anything;
+
+impl<'de> Members<'de> for Anything {
+    fn known(&self, _: &str) -> Option<&'static str> {
+        None
     }
-    serde_json::from_slice(body).map(Some).map_err(|error| format!("its JSON is broken: {error}"))
-}
 
-/// The value of a key; `null` says nothing.
-fn known<'a>(object: &'a Map<String, Value>, key: &str) -> Option<&'a Value> {
-    object.get(key).filter(|value| !value.is_null())
-}
-
-/// Whole seconds: those that have passed, of a number with a fraction.
-fn seconds(value: &Value) -> Option<u64> {
-    // A number that is too large becomes the largest.
-    let whole = |number: f64| (number >= 0.0).then_some(number as u64);
-    value.as_u64().or_else(|| value.as_f64().and_then(whole))
-}
-
-fn verdict(key: &str, value: &Value) -> Result<Verdict, Problem> {
-    match value.as_str() {
-        Some("allow") => Ok(Verdict::Allow),
-        Some("deny") => Ok(Verdict::Deny),
-        Some("ignore") => Ok(Verdict::Ignore),
-        _ => Err(problem(key, value, "\"allow\", \"deny\", \"ignore\"")),
+    fn take<A: MapAccess<'de>>(&mut self, _: &'static str, _: &mut A) -> Result<(), A::Error> {
+        Ok(())
     }
 }
 
-fn is_superuser(object: &Map<String, Value>) -> Result<Option<bool>, Problem> {
-    let value = known(object, "is_superuser");
-    let flag = |value: &Value| {
-        value.as_bool().ok_or_else(|| problem("is_superuser", value, "true, false"))
-    };
-    value.map(flag).transpose()
-}
+/// An object whose members say something.
+struct Object<'a, M>(&'a mut M);
 
-fn terms(object: &Map<String, Value>) -> Result<Option<Terms>, Problem> {
-    let expire_at = known(object, "expire_at").map(|value| {
-        seconds(value).ok_or_else(|| problem("expire_at", value, "seconds of Unix time"))
-    });
-    let rules = known(object, "acl").map(|value| {
-        let list = value.as_array().ok_or_else(|| problem("acl", value, "an array of rules"))?;
-        compile(list).map(Arc::new)
-    });
-    let terms = Terms {
-        is_superuser: is_superuser(object)?,
-        rules: rules.transpose()?,
-        expire_at: expire_at.transpose()?,
-    };
-    let says_something =
-        terms.is_superuser.is_some() || terms.rules.is_some() || terms.expire_at.is_some();
-    Ok(says_something.then_some(terms))
-}
+impl<'de, M: Members<'de>> Read<'de> for Object<'_, M> {
+    type Value = ();
 
-fn compile(list: &[Value]) -> Result<Rules, Problem> {
-    let (mut rules, mut numbers) = (Vec::with_capacity(list.len()), Vec::new());
-    for (value, number) in list.iter().zip(1..) {
-        rules.extend(rule(number, value)?);
-        // One with several topics is several rules here, and still one to whoever wrote it.
-        numbers.resize(rules.len(), number);
+    fn whole<E: Error>(self, value: Whole<'de>) -> Result<(), E> {
+        Err(E::custom(format_args!("{value} is no JSON object")))
     }
-    Rules::compile(rules).map_err(|bad| match numbers.get(bad.position) {
-        Some(number) => format!("rule {number}: {}", bad.problem),
-        None => bad.problem,
-    })
+
+    fn object<A: MapAccess<'de>>(self, object: A) -> Result<(), A::Error> {
+        json::members(object, self.0)
+    }
 }
 
-/// Conditions that other brokers know and this one does not. A rule that has one would hold for
-/// more than it was written for.
-const CONDITIONS: [&str; 7] =
-    ["ipaddr", "username_re", "clientid_re", "zone", "zone_re", "listener", "listener_re"];
+/// What a single question's answer says so far.
+struct Said {
+    /// What may be said.
+    names: &'static [&'static str],
+    verdict: Option<Verdict>,
+    ttl: Option<u64>,
+    is_superuser: Option<bool>,
+    expire_at: Option<u64>,
+    rules: Option<Rules>,
+}
 
-/// A rule, or one for each of its topics.
-fn rule(number: usize, value: &Value) -> Result<Vec<Rule>, Problem> {
-    let within = |key: &str, value: &Value, allowed: &str| {
-        format!("rule {number}: {}", problem(key, value, allowed))
-    };
-    let object = value.as_object().ok_or_else(|| within("acl", value, "objects in the array"))?;
-    if let Some(condition) = CONDITIONS.iter().find(|key| known(object, key).is_some()) {
-        return Err(format!("rule {number}: the condition {condition:?} is not supported"));
+impl Said {
+    fn about(kind: Kind) -> Self {
+        let names: &[_] = match kind {
+            Kind::Login => &["result", "ttl", "is_superuser", "expire_at", "acl"],
+            Kind::Superuser => &["result", "ttl", "is_superuser"],
+            Kind::Access => &["result", "ttl"],
+        };
+        let (is_superuser, expire_at, rules) = (None, None, None);
+        Self { names, verdict: None, ttl: None, is_superuser, expire_at, rules }
     }
-    let text = |key: &str, allowed: &str| {
-        let value = object.get(key).unwrap_or(&Value::Null);
-        value.as_str().ok_or_else(|| within(key, value, allowed))
-    };
-    let permissions = "\"allow\", \"deny\"";
-    let permission = match text("permission", permissions)? {
-        "allow" => Permission::Allow,
-        "deny" => Permission::Deny,
-        other => return Err(within("permission", &other.into(), permissions)),
-    };
-    let actions = "\"publish\", \"subscribe\", \"read\", \"all\"";
-    let verb = match text("action", actions)? {
-        "publish" | "write" => Verb::Publish,
-        "subscribe" => Verb::Subscribe,
-        "read" => Verb::Read,
-        "all" => Verb::All,
-        other => return Err(within("action", &other.into(), actions)),
-    };
-    let qos = known(object, "qos").map(|value| {
-        qos(value).ok_or_else(|| within("qos", value, "0, 1, 2, or an array of them"))
-    });
-    let retain = known(object, "retain").map(|value| match value.as_str() {
-        Some("all") => Ok(None),
-        _ => {
-            value.as_bool().map(Some).ok_or_else(|| within("retain", value, "true, false, \"all\""))
+}
+
+impl<'de> Members<'de> for Said {
+    fn known(&self, name: &str) -> Option<&'static str> {
+        one_of(self.names, name)
+    }
+
+    fn take<A: MapAccess<'de>>(
+        &mut self,
+        name: &'static str,
+        object: &mut A,
+    ) -> Result<(), A::Error> {
+        let place = Place { name, rule: None };
+        match name {
+            "result" => self.verdict = place.take(object, VERDICTS, verdict)?,
+            "ttl" => {
+                self.ttl = place.take(object, "a number of seconds, 0 or more", seconds)?;
+            }
+            "is_superuser" => {
+                self.is_superuser = place.take(object, "true, false", flag)?;
+            }
+            "expire_at" => {
+                self.expire_at = place.take(object, "seconds of Unix time", seconds)?;
+            }
+            _ => self.rules = object.next_value_seed(Piece(ReadRules))?,
         }
-    });
-    let (qos, retain) = (qos.transpose()?, retain.transpose()?.flatten());
-    let topics = match known(object, "topics").filter(|_| known(object, "topic").is_none()) {
-        None => vec![text("topic", "a topic filter")?],
-        Some(topics) => {
-            texts(topics).ok_or_else(|| within("topics", topics, "an array of topic filters"))?
-        }
-    };
-    let rule = |topic: &str| {
-        let (topic, qos) = (topic.to_owned(), qos.clone());
-        Rule { permission, verb, topic, qos, retain }
-    };
-    Ok(topics.into_iter().map(rule).collect())
-}
-
-fn texts(value: &Value) -> Option<Vec<&str>> {
-    value.as_array()?.iter().map(Value::as_str).collect()
-}
-
-/// A level, an array of levels, or levels with commas between them.
-fn qos(value: &Value) -> Option<Vec<u8>> {
-    let level = |number: u64| u8::try_from(number).ok().filter(|level| *level <= 2);
-    match value {
-        Value::Array(list) => list.iter().map(|value| value.as_u64().and_then(level)).collect(),
-        Value::String(text) => {
-            text.split(',').map(|part| part.trim().parse().ok().and_then(level)).collect()
-        }
-        _ => Some(vec![value.as_u64().and_then(level)?]),
+        Ok(())
     }
 }
 
-/// A value may be anything, so only its beginning is shown.
-fn problem(key: &str, value: &Value, allowed: &str) -> Problem {
-    let shown: String = value.to_string().chars().take(60).collect();
-    format!("\"{key}\" is {shown}; allowed: {allowed}")
+/// What a batch's answer says so far.
+struct Results {
+    count: usize,
+    verdicts: Option<Vec<Verdict>>,
+}
+
+const NO_RESULTS: &str = "the batch route's answer has no array \"results\"";
+
+impl<'de> Members<'de> for Results {
+    fn known(&self, name: &str) -> Option<&'static str> {
+        one_of(&["results"], name)
+    }
+
+    fn take<A: MapAccess<'de>>(&mut self, _: &'static str, object: &mut A) -> Result<(), A::Error> {
+        self.verdicts = Some(object.next_value_seed(Piece(ReadResults { count: self.count }))?);
+        Ok(())
+    }
+}
+
+struct ReadResults {
+    count: usize,
+}
+
+impl<'de> Read<'de> for ReadResults {
+    type Value = Vec<Verdict>;
+
+    fn whole<E: Error>(self, _: Whole<'de>) -> Result<Vec<Verdict>, E> {
+        Err(E::custom(NO_RESULTS))
+    }
+
+    fn array<A: SeqAccess<'de>>(self, mut array: A) -> Result<Vec<Verdict>, A::Error> {
+        let place = Place { name: "results", rule: None };
+        let mut verdicts = Vec::new();
+        let (mut got, count) = (0, self.count);
+        while let Some(verdict) = array.next_element_seed(place.one(VERDICTS, verdict))? {
+            got += 1;
+            if got <= count {
+                verdicts.push(verdict);
+            }
+        }
+        if got == count {
+            return Ok(verdicts);
+        }
+        Err(A::Error::custom(format_args!(
+            "\"results\" holds {got} words for {count} checks; allowed: one each"
+        )))
+    }
+}
+
+/// What an answer in the mode `json` says so far.
+#[derive(Default)]
+struct Okay {
+    ok: Option<bool>,
+    reason: Option<String>,
+}
+
+impl<'de> Members<'de> for Okay {
+    fn known(&self, name: &str) -> Option<&'static str> {
+        // Whoever wrote for these APIs could spell it in any case.
+        name.eq_ignore_ascii_case("ok").then_some("ok").or(one_of(&["error"], name))
+    }
+
+    fn take<A: MapAccess<'de>>(
+        &mut self,
+        name: &'static str,
+        object: &mut A,
+    ) -> Result<(), A::Error> {
+        let place = Place { name, rule: None };
+        if name == "ok" {
+            self.ok = place.take(object, "true, false", flag)?;
+        } else {
+            // A reason that is no text says nothing.
+            let begin = |text: &str| text.chars().take(100).collect();
+            let reason = |value: &Whole<'_>| Some(value.text().map(begin));
+            self.reason = place.take(object, "", reason)?.flatten();
+        }
+        Ok(())
+    }
+}
+
+fn verdict(value: &Whole<'_>) -> Option<Verdict> {
+    match value.text()? {
+        "allow" => Some(Verdict::Allow),
+        "deny" => Some(Verdict::Deny),
+        "ignore" => Some(Verdict::Ignore),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -329,12 +350,6 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_of_the_byte_order_does_not_hide_a_no() {
-        assert_eq!(read("\u{feff}{\"result\":\"deny\"}").unwrap().verdict, Some(Verdict::Deny));
-        assert!(read("\u{feff}{\"result\":").is_err());
-    }
-
-    #[test]
     fn whether_somebody_is_a_superuser_may_be_denied_in_two_ways() {
         let verdict =
             |body: &str| Statement::read(body.as_bytes(), Kind::Superuser).unwrap().verdict;
@@ -343,6 +358,16 @@ mod tests {
         assert_eq!(verdict(r#"{"result":"deny","is_superuser":true}"#), Some(Verdict::Deny));
         assert_eq!(verdict(r#"{"is_superuser":true,"acl":"unread"}"#), None);
         assert!(Statement::read(br#"{"is_superuser":"no"}"#, Kind::Superuser).is_err());
+    }
+
+    #[test]
+    fn an_object_is_whole_when_it_has_ended() {
+        for body in ["{}", "{\"a\":[1]} ", "\u{feff}{}"] {
+            assert!(is_whole(body.as_bytes()), "{body}");
+        }
+        for body in ["", "{", "{\"a\":1", "[]", "{} x", "OK"] {
+            assert!(!is_whole(body.as_bytes()), "{body}");
+        }
     }
 
     #[track_caller]
@@ -359,7 +384,8 @@ mod tests {
         is_wrong(r#"{"ttl":"300"}"#, r#""ttl" is "300""#);
         is_wrong(r#"{"expire_at":"soon"}"#, r#""expire_at" is "soon""#);
         is_wrong(r#"{"is_superuser":1}"#, r#""is_superuser" is 1"#);
-        is_wrong(r#"{"acl":{}}"#, r#""acl" is {}"#);
+        is_wrong(r#"{"acl":{}}"#, r#""acl" is an object; allowed: an array of rules"#);
+        is_wrong(r#"{"acl":[[]]}"#, r#"rule 1: "acl" is an array; allowed: objects"#);
     }
 
     #[test]
@@ -380,9 +406,39 @@ mod tests {
         is_wrong(&narrowed(r#""qos":3"#), r#"rule 2: "qos" is 3"#);
         is_wrong(&narrowed(r#""qos":[0,"1"]"#), "rule 2: \"qos\"");
         is_wrong(&narrowed(r#""retain":"yes""#), "rule 2: \"retain\"");
-        for condition in CONDITIONS {
+        for condition in rules::CONDITIONS {
             let named = format!("rule 2: the condition \"{condition}\"");
             is_wrong(&narrowed(&format!(r#""{condition}":"127.0.0.1""#)), &named);
+        }
+    }
+
+    #[test]
+    fn what_is_said_twice_is_not_said() {
+        is_wrong(r#"{"result":"deny","result":"allow"}"#, r#""result" is there twice"#);
+        is_wrong(r#"{"acl":[],"ttl":1,"acl":null}"#, r#""acl" is there twice"#);
+        let rule = r#""permission":"deny","action":"all","topic":"a","permission":"allow""#;
+        is_wrong(&format!(r#"{{"acl":[{{{rule}}}]}}"#), r#""permission" is there twice"#);
+        assert!(ok(br#"{"OK":true,"ok":false}"#).unwrap_err().contains(r#""ok" is there twice"#));
+        assert!(batch(br#"{"results":["deny"],"results":["allow"]}"#, 1).is_err());
+        // What nobody asked for may be said as often as anybody likes.
+        assert_eq!(read(r#"{"x":1,"x":{"result":"deny"}}"#), Ok(Statement::default()));
+        let access =
+            Statement::read(br#"{"acl":1,"acl":2,"result":"deny"}"#, Kind::Access).unwrap();
+        assert_eq!(access.verdict, Some(Verdict::Deny));
+    }
+
+    #[test]
+    fn a_no_is_seen_behind_a_byte_order_mark_and_in_no_other_encoding() {
+        let denial = r#" {"result":"deny"}"#;
+        assert_eq!(read(&format!("\u{feff}{denial}")).unwrap().verdict, Some(Verdict::Deny));
+        let wide = |order: fn(u16) -> [u8; 2]| denial.encode_utf16().flat_map(order).collect();
+        let wide: [Vec<u8>; 2] = [wide(u16::to_be_bytes), wide(u16::to_le_bytes)];
+        let marked = [b"\xfe\xff", b"\xff\xfe"].map(|mark| mark.to_vec());
+        let marked = [[&*marked[0], &wide[0]].concat(), [&*marked[1], &wide[1]].concat()];
+        let gzip = b"\x1f\x8b\x08\x00\x00\x00\x00\x00".to_vec();
+        for body in wide.iter().chain(&marked).chain([&gzip]) {
+            let problem = Statement::read(body, Kind::Login).unwrap_err();
+            assert_eq!(problem, "its JSON is broken: it is not UTF-8");
         }
     }
 

@@ -63,16 +63,21 @@ fn io_failure(error: &io::Error) -> Failure {
 }
 
 /// What servers say with status 400 when they have not passed the question on, since something is
-/// wrong with the connection that it came over. Whoever denied it was not the API.
-const NOT_PASSED_ON: [(&str, &str); 5] = [
+/// wrong with the connection that it came over; and the words before that, white space apart. Whoever
+/// denied it was not the API.
+const NOT_PASSED_ON: [(&str, &str, &str); 5] = [
     // nginx, and what is built on it.
-    ("No required SSL certificate was sent", NEEDS_CERTIFICATE),
-    ("The SSL certificate error", REFUSES_CERTIFICATE),
-    ("The plain HTTP request was sent to HTTPS port", NEEDS_HTTPS),
+    (NGINX, "No required SSL certificate was sent", NEEDS_CERTIFICATE),
+    (NGINX, "The SSL certificate error", REFUSES_CERTIFICATE),
+    (NGINX, "The plain HTTP request was sent to HTTPS port", NEEDS_HTTPS),
     // Go's own server, Apache.
-    ("Client sent an HTTP request to an HTTPS server", NEEDS_HTTPS),
-    ("speaking plain HTTP to an SSL-enabled server port", NEEDS_HTTPS),
+    ("", "Client sent an HTTP request to an HTTPS server", NEEDS_HTTPS),
+    (APACHE, "speaking plain HTTP to an SSL-enabled server port", NEEDS_HTTPS),
 ];
+
+const NGINX: &str = "<html><head><title>400";
+const APACHE: &str = "<html><head><title>400 Bad Request</title></head><body><h1>Bad Request</h1>\
+     <p>Your browser sent a request that this server could not understand.<br />Reason: You're";
 
 const NEEDS_CERTIFICATE: &str =
     "the API's server demands a client certificate: set tls_cert_file and tls_key_file";
@@ -82,11 +87,24 @@ const NEEDS_HTTPS: &str = "the API's server speaks TLS on this port: set http_pr
 const NO_COMMON_VERSION: &str =
     "the API's server offers neither TLS 1.2 nor TLS 1.3: older versions are not safe to use";
 
-/// Whether a 400 with this body comes from a server in front of the API that never asked it.
+/// Whether a 400 with this body comes from a server in front of the API that never asked it. The words
+/// count at that server's own place for them: an API may repeat what a client calls itself, and then
+/// it would be for clients to say that the API has failed.
 pub fn not_passed_on(body: &[u8]) -> Option<Failure> {
     let body = String::from_utf8_lossy(body);
-    let said = NOT_PASSED_ON.iter().find(|(said, _)| body.contains(said));
-    said.map(|(_, meaning)| Failure::Tls((*meaning).to_owned()))
+    // Versions of Apache differ in the type of their pages.
+    let html = body.strip_prefix("<!DOCTYPE").and_then(|rest| rest.split_once('>'));
+    let body = html.map_or(&*body, |(_, page)| page);
+    let said = NOT_PASSED_ON.iter().find(|(before, said, _)| {
+        let place = body.find(said);
+        place.is_some_and(|place| closed_up(&body[..place]).eq(closed_up(before)))
+    });
+    said.map(|(_, _, meaning)| Failure::Tls((*meaning).to_owned()))
+}
+
+/// The text without white space.
+fn closed_up(text: &str) -> impl Iterator<Item = char> {
+    text.chars().filter(|character| !character.is_whitespace())
 }
 
 fn tls(error: &rustls::Error) -> String {
@@ -232,7 +250,27 @@ mod tests {
         assert_eq!(not_passed_on(nginx), Some(Failure::Tls(NEEDS_CERTIFICATE.to_owned())));
         let go = b"Client sent an HTTP request to an HTTPS server.\n";
         assert_eq!(not_passed_on(go), Some(Failure::Tls(NEEDS_HTTPS.to_owned())));
+        let apache = b"<!DOCTYPE HTML PUBLIC \"-//W3C//DTD HTML 4.01//EN\" \"http://www.w3.org/TR/\
+            html4/strict.dtd\">\n<html><head>\n<title>400 Bad Request</title>\n</head><body>\n\
+            <h1>Bad Request</h1>\n<p>Your browser sent a request that this server could not \
+            understand.<br />\nReason: You're speaking plain HTTP to an SSL-enabled server port.";
+        assert_eq!(not_passed_on(apache), Some(Failure::Tls(NEEDS_HTTPS.to_owned())));
         assert_eq!(not_passed_on(b"{\"error\": \"no such user\"}"), None);
+    }
+
+    #[test]
+    fn no_client_passes_for_such_a_server_by_what_it_calls_itself() {
+        for (before, said, _) in NOT_PASSED_ON {
+            for name in [said.to_owned(), format!("{before} {said}")] {
+                for body in [
+                    format!("{{\"error\": \"no user {name}\"}}"),
+                    format!("no user {name}"),
+                    format!("<html><head><title>400 no user {name}</title>"),
+                ] {
+                    assert_eq!(not_passed_on(body.as_bytes()), None, "{body}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::borrow::Cow;
 use std::fmt;
 
 /// Values longer than this are cut in messages.
@@ -80,9 +81,18 @@ impl fmt::Display for Mistake {
 }
 
 fn shown(given: &str) -> String {
+    let given = without_credentials(given);
     let mut start: String = given.chars().take(SHOWN).collect();
     if start.len() < given.len() {
         start.push('…');
     }
     format!("{start:?}")
+}
+
+/// A whole URI, where a host or a path is asked for, may hold a password (RFC 3986, section 3.2.1).
+fn without_credentials(given: &str) -> Cow<'_, str> {
+    match given.rsplit_once('@') {
+        Some((before, after)) if before.contains(':') => Cow::Owned(format!("…@{after}")),
+        _ => Cow::Borrowed(given),
+    }
 }

@@ -310,6 +310,9 @@ mod tests {
             ("http_heder_Authorization", "hunter2"),
             ("http_password", "hunter2"),
             ("bearer_token", "hunter2"),
+            ("http_host", "http://ann:hunter2@api.example.com"),
+            ("http_user_route", "https://ann:hunter2@api.example.com/user"),
+            ("http_url", "ann:hunter2@api.example.com"),
         ] {
             let said = mistakes(&[given]).join("\n");
             assert!(!said.contains("hunter2"), "{said}");

@@ -166,10 +166,13 @@ pub fn header_name(name: &str) -> Result<(), Allowed> {
 /// a mistake never shows the value.
 pub fn header_value(text: &str) -> Result<Secret, String> {
     let value = if let Some(path) = text.strip_prefix('@') {
-        fs::read(path).map_err(|error| format!("cannot read the file {path:?}: {error}"))?
+        let place = reference(path, path.starts_with('/'));
+        fs::read(path).map_err(|error| format!("cannot read the file {place}: {error}"))?
     } else if let Some(name) = text.strip_prefix('$') {
+        let usual = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
+        let place = reference(name, name.bytes().all(usual));
         let value = env::var_os(name)
-            .ok_or_else(|| format!("the environment variable {name:?} is not set"))?;
+            .ok_or_else(|| format!("the environment variable {place} is not set"))?;
         value.into_encoded_bytes()
     } else {
         text.as_bytes().to_vec()
@@ -184,6 +187,12 @@ pub fn header_value(text: &str) -> Result<Secret, String> {
         return Err("the header's value holds a control character or a line end".to_owned());
     }
     Ok(Secret::new(value.to_vec()))
+}
+
+/// Where a header's value is to be found. Shown only if it looks like that: it may as well be a secret
+/// that begins with the character by which a place is named.
+fn reference(place: &str, is_usual: bool) -> String {
+    if is_usual { format!("{place:?}") } else { "that the value names".to_owned() }
 }
 
 /// Certificates in PEM (RFC 7468), as DER.
@@ -320,6 +329,16 @@ mod tests {
         for text in ["", "@/does/not/exist", "$DOES_NOT_EXIST_ANYWHERE", "a\nb"] {
             assert!(header_value(text).is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_secret_that_begins_like_a_place_is_not_shown() {
+        for text in ["$hunter2", "$2b$10$hunter2", "@hunter2", "@hunter2/HUNTER2"] {
+            let problem = header_value(text).unwrap_err();
+            assert!(!problem.to_lowercase().contains("hunter2"), "{problem}");
+        }
+        assert!(header_value("$DOES_NOT_EXIST").unwrap_err().contains("\"DOES_NOT_EXIST\""));
+        assert!(header_value("@/does/not/exist").unwrap_err().contains("\"/does/not/exist\""));
     }
 
     #[test]

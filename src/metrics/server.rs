@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -158,7 +159,9 @@ impl Serving {
 
     fn serve(&mut self, token: usize) {
         let Some(client) = self.clients.get_mut(&token) else { return };
-        if client.connection.proceed(&self.page).is_ok_and(|progress| progress == Progress::Waits) {
+        // A defect costs this client its answer, and no other one theirs.
+        let proceeded = catch_unwind(AssertUnwindSafe(|| client.connection.proceed(&self.page)));
+        if matches!(proceeded, Ok(Ok(Progress::Waits))) {
             return;
         }
         // Closing takes it off the list of what is waited for.
@@ -170,6 +173,7 @@ impl Serving {
 mod tests {
     use std::io::{Read, Write};
     use std::net::TcpStream;
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::thread;
 
     use super::*;
@@ -241,6 +245,19 @@ mod tests {
         slow.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").unwrap();
         assert!(running.get().len() > 16 << 20);
         assert!(rest(slow).len() > 16 << 20);
+    }
+
+    #[test]
+    fn a_page_that_panics_is_no_answer_and_the_next_one_is() {
+        let panics = Arc::new(AtomicBool::new(true));
+        let panicking = Arc::clone(&panics);
+        let running = start(move || {
+            assert!(!panicking.load(Ordering::SeqCst), "a defect, on purpose");
+            "a 1\n".to_owned()
+        });
+        assert_eq!(running.get(), "");
+        panics.store(false, Ordering::SeqCst);
+        assert!(running.get().ends_with("a 1\n"));
     }
 
     #[test]

@@ -244,9 +244,7 @@ impl Plugin {
         if let Err(failure) = outcome {
             self.report(failure);
         }
-        let Waiting { username, client_id, address, .. } = &waiting;
-        self.note_verdict(outcome, username, client_id, address.as_deref());
-        let decision = policy::decide(Kind::Login, outcome, self.config.on_error);
+        let decision = self.decide_waiting(&waiting, outcome);
         self.tally.decided(Kind::Login, decision);
         match decision {
             Decision::Allow => {
@@ -269,6 +267,20 @@ impl Plugin {
                 broker.close_by_username(&waiting.placeholder);
             }
         }
+    }
+
+    /// Whoever guesses many passwords at once has them all on their way before the first is denied: none
+    /// of them counts that is right after too many were wrong.
+    fn decide_waiting(&self, waiting: &Waiting, outcome: &Outcome) -> Decision {
+        let Waiting { username, client_id, address, .. } = waiting;
+        let decision = policy::decide(Kind::Login, outcome, self.config.on_error);
+        if decision == Decision::Allow && self.lockout.refuses(address.as_deref(), username) {
+            let why = Denial::TooManyFailures;
+            self.note_denial(username, client_id, address.as_deref(), why);
+            return Decision::Deny;
+        }
+        self.note_verdict(outcome, username, client_id, address.as_deref());
+        decision
     }
 
     /// A client is connected.

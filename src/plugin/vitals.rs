@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::config::Mistake;
+use crate::defect;
 use crate::engine::Engine;
 use crate::journal::Journal;
 use crate::login::Logins;
@@ -57,6 +58,7 @@ pub fn serve(
     let Some(address) = address else { return Ok(None) };
     let (vitals, clock) = (Arc::clone(vitals), Arc::clone(clock));
     let page = Box::new(move || {
+        defect::place("metrics");
         vitals.engine.tidy_up();
         metrics::text(&vitals.snapshot())
     });

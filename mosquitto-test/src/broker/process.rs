@@ -78,19 +78,30 @@ impl Drop for Process {
 /// The broker's program, under Valgrind if `SUITE_VALGRIND` names a folder for its reports.
 fn program(version: Version) -> Command {
     let Some(reports) = valgrind_reports() else { return Command::new(version.bin("mosquitto")) };
-    // Valgrind needs to know the C library's symbols, so that only the other libraries can be the
-    // fetched ones: brokers for this machine's Debian run, and those for a newer one do not.
     let root = version.bin("..").join("root");
-    let mut command = Command::new("valgrind");
+    let libraries = root.join("usr/lib/x86_64-linux-gnu");
+    // It has to know the C library's symbols: 2.1.2 comes with that of a newer Debian, and needs the
+    // Valgrind of that.
+    let own = version.is_2_1().then(|| version.bin("../../valgrind/root/usr"));
+    let mut command = match &own {
+        Some(usr) => Command::new(usr.join("bin/valgrind.bin")),
+        None => Command::new("valgrind"),
+    };
     command
         .args(["--tool=memcheck", "--leak-check=full", "--show-leak-kinds=definite"])
         .args(["--keep-debuginfo=yes", "--num-callers=40", "--quiet"])
         // Or the broker's thread may keep the workers from ever running.
         .args(["--fair-sched=try"])
         .arg(format!("--suppressions={}", repository("mosquitto-test/valgrind.supp").display()))
-        .arg(format!("--log-file={}/{}-%p", reports.display(), version.name()))
-        .arg(root.join("usr/sbin/mosquitto"))
-        .env("LD_LIBRARY_PATH", root.join("usr/lib/x86_64-linux-gnu"));
+        .arg(format!("--log-file={}/{}-%p", reports.display(), version.name()));
+    if let Some(usr) = own {
+        command.env("VALGRIND_LIB", usr.join("libexec/valgrind"));
+        command.arg(libraries.join("ld-linux-x86-64.so.2")).arg("--library-path").arg(&libraries);
+    } else {
+        // The C library is this machine's own.
+        command.env("LD_LIBRARY_PATH", libraries);
+    }
+    command.arg(root.join("usr/sbin/mosquitto"));
     command
 }
 

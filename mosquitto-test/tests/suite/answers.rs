@@ -47,6 +47,23 @@ fn broken() -> Vec<(&'static str, Reply)> {
         ("followed", body(r#"{"result":"allow"} and more"#)),
         ("two", body(r#"{"result":"allow"}{"result":"deny"}"#)),
         ("latin-1", body(b"{\"result\":\"allow\",\"user\":\"Andr\xe9\"}")),
+        (
+            "utf-16",
+            body(
+                "{\"result\":\"deny\"}"
+                    .encode_utf16()
+                    .flat_map(u16::to_be_bytes)
+                    .collect::<Vec<_>>(),
+            ),
+        ),
+        ("result-twice", body(r#"{"result":"deny","result":"allow"}"#)),
+        ("acl-twice", body(r#"{"acl":[],"result":"allow","acl":null}"#)),
+        (
+            "rule-twice",
+            body(
+                r##"{"acl":[{"permission":"deny","action":"all","topic":"#","permission":"allow"}]}"##,
+            ),
+        ),
         ("result", saying(json!({"result": "Allow"}))),
         ("result-type", saying(json!({"result": true}))),
         ("ttl", saying(json!({"ttl": "300"}))),
@@ -85,9 +102,11 @@ on_every_broker! {
             ("allowed", result(json!("allow"))),
             ("denied", result(json!("deny"))),
             ("null", result(Value::Null)),
+            ("marked", body("\u{feff}{\"result\": \"deny\"}")),
         ]);
         let broker = broker_with(version, &api, &[]);
         for protocol in Protocol::BOTH {
+            log_in(&broker, protocol, "marked").expect_refused();
             for user in ["allowed", "null", "nothing-said"] {
                 log_in(&broker, protocol, user).expect_accepted();
             }
@@ -241,14 +260,15 @@ on_every_broker! {
         let api = api(broken());
         let broker = broker_with(version, &api, &[]);
         let client = logged_in(&broker, Protocol::V5, "ann");
-        let for_checks = ["cut", "cut-rules", "followed", "two", "latin-1", "result", "result-type",
+        let for_checks = ["cut", "cut-rules", "followed", "two", "latin-1", "utf-16", "result-twice",
+                          "result", "result-type",
                           "ttl", "ttl-negative", "ttl-fraction"];
         for topic in for_checks {
             assert!(!may_publish(&client, topic), "{topic}");
             client.subscribe(topic).expect_refused();
         }
         // What only a login's answer can grant is nobody's business here.
-        for topic in ["is-superuser", "acl", "rule-type", "expire-at"] {
+        for topic in ["is-superuser", "acl", "acl-twice", "rule-type", "expire-at"] {
             assert!(may_publish(&client, topic), "{topic}");
         }
         broker.wait_for_log(" failed: broken answer (its JSON is broken: ");
@@ -257,6 +277,8 @@ on_every_broker! {
     fn the_log_says_what_is_wrong_with_an_answer(version) {
         for (user, problem) in [
             ("cut", "its JSON is broken: EOF while parsing a string"),
+            ("utf-16", "its JSON is broken: it is not UTF-8"),
+            ("result-twice", "\"result\" is there twice; allowed: once"),
             ("result", "\"result\" is \"Allow\"; allowed: \"allow\", \"deny\", \"ignore\""),
             ("ttl", "\"ttl\" is \"300\"; allowed: "),
             ("rule-filter", "rule 2: "),

@@ -75,3 +75,37 @@ on_every_broker! {
         broker.wait_for_log(&line);
     }
 }
+
+/// Where logins wait for their answers, many guesses are on their way before the first is denied.
+#[test]
+fn many_guesses_at_once_count_as_many_one_after_another() {
+    let (wrong, right) = (Gate::new(), Gate::new());
+    let (hold_wrong, hold_right) = (wrong.clone(), right.clone());
+    let api = AuthServer::answering(move |request| match request.json()["password"].as_str() {
+        Some("right") => Reply::status(200).after(&hold_right),
+        _ => Reply::status(403).after(&hold_wrong),
+    });
+    let limit = [("login_failures_max", "3"), ("cache_ttl", "0")];
+    let broker = broker_with(Version::V2_1_2, &api, &limit);
+    let guess = |nth: usize, password: &str| {
+        let mut raw = broker.raw();
+        let (id, user) = (format!("c-{nth}"), Some(&b"ann"[..]));
+        let password = Some(password.as_bytes());
+        raw.send(raw::connect_packet(Protocol::V3_1_1, id, user, password, true));
+        raw
+    };
+    let mut guesses: Vec<_> = (0..5).map(|nth| guess(nth, &format!("guess {nth}"))).collect();
+    let mut lucky = guess(5, "right");
+    wrong.wait_until_waiting(5);
+    right.wait_until_waiting(1);
+    wrong.open();
+    for guess in &mut guesses {
+        assert_eq!(guess.read_connack(), Some(Protocol::V3_1_1.refusal()));
+    }
+    right.open();
+    assert_eq!(lucky.read_connack(), Some(Protocol::V3_1_1.refusal()));
+    broker.wait_for_log("username=\"ann\" clientid=\"c-5\" reason=too-many-failures");
+    log_in(&broker, "c", "ann", "right").expect_refused();
+    assert_eq!(api.requests().len(), 6, "and from then on the API is left in peace");
+    log_in(&broker, "c", "ben", "right").expect_accepted();
+}

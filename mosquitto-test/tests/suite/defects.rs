@@ -12,6 +12,7 @@ use std::time::Instant;
 use mosquitto_test::prelude::*;
 use serde_json::json;
 
+use crate::metrics::Metrics;
 use crate::support::{EVERY_QUESTION, NOT_AUTHORIZED, ROUTES, eventually, log_in, may_publish};
 
 /// The environment variable by which such a plugin finds the file.
@@ -248,6 +249,19 @@ on_every_broker! {
             lost += usize::from(topic == "news/2");
         }
         assert_eq!(lost, 1, "the one at which the panic was");
+    }
+
+    fn in_the_metrics_their_reader_gets_none_and_the_next_one_does(version) {
+        let (api, metrics) = (AuthServer::start(), Metrics { port: program::free_port() });
+        let listen = metrics.address();
+        let (broker, switch) = start(version, &api, &[("metrics_listen", &listen)]);
+        switch.on("metrics");
+        let ask = || metrics.answer_to("GET /metrics HTTP/1.1\r\n\r\n");
+        assert_eq!(ask(), "");
+        serves(&broker, "ann");
+        wait_for_defect(&broker);
+        switch.off();
+        assert!(ask().starts_with("HTTP/1.1 200 OK\r\n"));
     }
 
     fn in_a_probe_the_api_is_found_again_by_a_later_one(version) {

@@ -189,6 +189,20 @@ on_every_broker! {
         expect(version, &[DENY_LONG], bad, "broken answer (");
     }
 
+    fn a_client_cannot_call_itself_a_failure(version) {
+        // What nginx says of itself, out of the mouth of an API that repeats what it was asked.
+        let name = "No required SSL certificate was sent";
+        let api = AuthServer::answering(|request| {
+            let user = request.json()["username"].as_str().unwrap().to_owned();
+            Reply::status(400).body(format!("<p>no user {user}</p>"))
+        });
+        let broker = broker_with(version, &api, &[("on_error", "allow")]);
+        for protocol in Protocol::BOTH {
+            log_in(&broker, protocol, name).expect_refused();
+        }
+        assert!(!broker.log_contains(" failed: "));
+    }
+
     fn a_failed_delivery_check_keeps_publisher_and_subscriber(version) {
         for bad in [|| Reply::status(500), Reply::close] {
             let api = AuthServer::start();
@@ -233,6 +247,19 @@ on_every_broker! {
         let left_out: usize = lines.iter().filter_map(counted).sum();
         assert_eq!(lines.len() + left_out, failed);
         assert!(left_out > 0);
+    }
+
+    fn another_host_that_fails_alike_has_a_line_of_its_own(version) {
+        let ports = [refused_port(), refused_port()];
+        let hosts = ports.map(|port| format!("127.0.0.1:{port}"));
+        let list = hosts.join(",");
+        let broker = Broker::config(version)
+            .plugin([("http_host", list.as_str()), ("http_user_route", "/user")])
+            .start();
+        log_in(&broker, Protocol::V5, "ann").expect_closed();
+        for host in hosts {
+            broker.wait_for_log(&format!("the API at http://{host} failed: connection refused; "));
+        }
     }
 
     fn another_kind_of_outage_has_a_line_of_its_own(version) {

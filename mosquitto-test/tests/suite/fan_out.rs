@@ -147,6 +147,27 @@ on_every_broker! {
         }
     }
 
+    fn a_batch_that_is_refused_puts_no_host_out_of_service(version) {
+        let api = AuthServer::answering(|request| {
+            // One check that it does not like, and it likes none.
+            Reply::status(if request.path == "/batch" { 400 } else { 200 })
+        });
+        let batches = [("http_acl_batch_route", "/batch"), ("http_connections", "1")];
+        let options = [&ROUTES[..], &EVERY_QUESTION[..2], &batches, &[("breaker_failures", "1")]];
+        let broker = Broker::config(version).plugin(api.options(options.concat())).start();
+        let clients = ["one", "two", "three"].map(|name| {
+            let client = logged_in(&broker, Protocol::V5, name);
+            client.subscribe("news").expect_granted();
+            client
+        });
+        let publisher = logged_in(&broker, Protocol::V5, "publisher");
+        assert!(may_publish(&publisher, "news"));
+        broker.wait_for_log(" failed: status 400; it was asked about ");
+        assert!(clients.iter().all(Client::is_connected));
+        logged_in(&broker, Protocol::V5, "later");
+        assert!(!broker.log_contains("out of service"));
+    }
+
     fn whoever_unsubscribed_or_left_is_not_asked_about(version) {
         let gate = Gate::new();
         gate.open();

@@ -87,6 +87,8 @@ on_every_broker! {
     fn a_value_that_cannot_be_had_stops_the_start(version) {
         for (value, why) in [
             ("@/does/not/exist", "cannot read the file \"/does/not/exist\": "),
+            ("@hidden", "cannot read the file that the value names: "),
+            ("$hidden", "the environment variable that the value names is not set"),
             ("$NO_SUCH_VARIABLE", "the environment variable \"NO_SUCH_VARIABLE\" is not set"),
             ("@/dev/null", "the header's value is empty"),
         ] {

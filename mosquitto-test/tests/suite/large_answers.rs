@@ -56,6 +56,35 @@ on_every_broker! {
         log_in(&broker, Protocol::V5, "ann").expect_accepted();
     }
 
+    fn json_takes_no_more_memory_than_it_is_long(version) {
+        const LONG: usize = 4 << 20;
+        let filled = |begin: &str, with: &str, end: &str| {
+            let room = LONG - begin.len() - end.len() - 2;
+            format!("{begin}{}{with}{end}", format!("{with},").repeat(room / (with.len() + 1) - 1))
+        };
+        // What makes many values of few bytes, where something may stand and where nothing may.
+        let unknown = filled(r#"{"result":"deny","x":["#, r#"{"":0}"#, "]}");
+        let no_rules = filled(r#"{"acl":["#, r#"{"":0}"#, "]}");
+        let no_word = filled(r#"{"result":["#, "[]", "]}");
+        let api = AuthServer::answering(move |request| {
+            let json = match request.json()["username"].as_str().unwrap() {
+                "unknown" => &unknown,
+                "no-rules" => &no_rules,
+                _ => &no_word,
+            };
+            Reply::status(200).header("Content-Type", "application/json").body(json)
+        });
+        let broker = broker_with(version, &api, &[("http_connections", "1")]);
+        log_in(&broker, Protocol::V5, "warm").expect_closed();
+        let before = peak_memory(&broker);
+        log_in(&broker, Protocol::V5, "unknown").expect_refused();
+        for user in ["no-rules", "no-word"] {
+            log_in(&broker, Protocol::V5, user).expect_closed();
+        }
+        let grown = peak_memory(&broker) - before;
+        assert!(grown < 20 * MIB, "the broker took {grown} bytes more");
+    }
+
     fn a_denial_with_a_large_body_is_a_denial(version) {
         let head = "HTTP/1.1 403 Forbidden\r\nContent-Length: 10000000\r\n\r\n";
         let api = AuthServer::answering(move |_| {

@@ -19,17 +19,17 @@ use crate::support::{
 };
 
 /// Where a broker's metrics are.
-struct Metrics {
-    port: u16,
+pub struct Metrics {
+    pub port: u16,
 }
 
 impl Metrics {
-    fn address(&self) -> String {
+    pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
     /// Sends this and returns everything that comes back.
-    fn answer_to(&self, request: &str) -> String {
+    pub fn answer_to(&self, request: &str) -> String {
         let mut stream = TcpStream::connect(self.address()).expect("the metrics' port is open");
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.write_all(request.as_bytes()).unwrap();

@@ -3,9 +3,11 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::net::TcpStream;
 
 use mosquitto_test::prelude::*;
 
+use crate::metrics::Metrics;
 use crate::support::{broker_with, log_in};
 
 /// `O_CLOEXEC` as `/proc/PID/fdinfo` shows it (proc(5)).
@@ -45,6 +47,19 @@ fn descriptors(broker: &Broker) -> BTreeSet<(u32, String)> {
         Some((number, what.to_string_lossy().into_owned()))
     };
     folder.filter_map(descriptor).collect()
+}
+
+fn is_closed_on_exec(broker: &Broker, number: u32) -> bool {
+    let path = format!("/proc/{}/fdinfo/{number}", broker.pid());
+    u32::from_str_radix(&line(&path, "flags:"), 8).unwrap() & CLOSE_ON_EXEC != 0
+}
+
+/// The sockets, as `/proc/PID/fd` names them, that have this port of this machine.
+fn bound_to(broker: &Broker, port: u16) -> BTreeSet<String> {
+    let table = fs::read_to_string(format!("/proc/{}/net/tcp", broker.pid())).unwrap();
+    let rows = table.lines().map(|row| row.split_whitespace().collect::<Vec<_>>());
+    let own = rows.filter(|row| row[1] == format!("0100007F:{port:04X}"));
+    own.map(|row| format!("socket:[{}]", row[9])).collect()
 }
 
 /// The sockets, as `/proc/PID/fd` names them, that are connected to this port of this machine.
@@ -107,11 +122,35 @@ on_every_broker! {
             .collect();
         assert!(!ours.is_empty());
         for (number, what) in ours {
-            let path = format!("/proc/{}/fdinfo/{number}", broker.pid());
-            let flags = u32::from_str_radix(&line(&path, "flags:"), 8).unwrap();
-            assert_ne!(flags & CLOSE_ON_EXEC, 0, "{what} would be inherited: {flags:o}");
+            assert!(is_closed_on_exec(&broker, number), "{what} would be inherited");
         }
         drop(client);
+    }
+
+    fn what_serves_the_metrics_takes_no_signals_and_is_not_inherited(version) {
+        let (api, metrics) = (AuthServer::start(), Metrics { port: program::free_port() });
+        let without = broker_with(version, &api, &[]);
+        let listen = metrics.address();
+        let broker = broker_with(version, &api, &[("metrics_listen", &listen)]);
+        let (_, blocked) = threads(&broker)
+            .into_iter()
+            .find(|(name, _)| name == "http-auth-meter")
+            .expect("the metrics have a thread of their own");
+        assert_eq!(blocked & ALL_SIGNALS, ALL_SIGNALS, "it blocks {blocked:x}");
+        let _reader = TcpStream::connect(&listen).unwrap();
+        // Another's answer: the one that came first was taken in before.
+        assert!(metrics.answer_to("GET /metrics HTTP/1.1\r\n\r\n").contains(" 200 OK\r\n"));
+        let sockets = bound_to(&broker, metrics.port);
+        let ours: Vec<_> =
+            descriptors(&broker).into_iter().filter(|(_, what)| sockets.contains(what)).collect();
+        assert!(ours.len() >= 2, "a listener, and a reader: {ours:?}");
+        assert!(ours.iter().all(|(number, _)| is_closed_on_exec(&broker, *number)), "{ours:?}");
+        // The poll and what wakes it have no names; the broker has such as well.
+        let inherited = |broker: &Broker| {
+            let nameless = descriptors(broker).into_iter().filter(|(_, w)| w.starts_with("anon_inode"));
+            nameless.filter(|(number, _)| !is_closed_on_exec(broker, *number)).count()
+        };
+        assert_eq!(inherited(&broker), inherited(&without));
     }
 
     fn ending_with_many_questions_under_way_leaves_nothing_behind(version) {

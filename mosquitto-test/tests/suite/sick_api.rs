@@ -2,6 +2,9 @@
 //! says what it was. Nobody gets in by it, nothing of it is remembered, and what a sick API says on a
 //! connection never answers the next question.
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use mosquitto_test::prelude::*;
@@ -36,6 +39,26 @@ fn json_until_the_end() -> Vec<u8> {
 /// The same, and says that it will.
 fn json_until_the_close() -> Vec<u8> {
     head_of_200("Content-Type: application/json\r\nConnection: close\r\n\r\n")
+}
+
+/// A port on which a TLS handshake (RFC 8446) begins, and goes on by a byte at a time.
+fn handshake_without_end() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            thread::spawn(move || {
+                let _ = stream.read(&mut [0; 4096]);
+                // A record of 16 KiB, in which a certificate comes.
+                let mut sent = stream.write_all(b"\x16\x03\x03\x40\x00\x0b\x00\x3f\xf0");
+                while sent.is_ok() {
+                    thread::sleep(Duration::from_millis(100));
+                    sent = stream.write_all(b"x");
+                }
+            });
+        }
+    });
+    port
 }
 
 /// Answers that no two readers would read in two ways, though few servers write them.
@@ -270,6 +293,20 @@ on_every_broker! {
             ("http_connect_timeout_ms", "300"),
         ];
         let broker = broker_on_port(version, silence.port(), &options);
+        let started = Instant::now();
+        log_in(&broker, Protocol::V5, "ann").expect_closed();
+        assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+        wait_for_failure(&broker, "unreachable", "the login of \"ann\"");
+    }
+
+    fn a_tls_handshake_that_drips_ends_when_the_time_is_up(version) {
+        let (certs, port) = (Certs::new(), handshake_without_end());
+        let options = [
+            ("http_protocol", "https"),
+            ("tls_ca_file", certs.ca_file().to_str().unwrap()),
+            ("http_connect_timeout_ms", "500"),
+        ];
+        let broker = broker_on_port(version, port, &options);
         let started = Instant::now();
         log_in(&broker, Protocol::V5, "ann").expect_closed();
         assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());

@@ -1,0 +1,74 @@
+//! Single values: what they mean, and what is said of one that means nothing.
+
+#![forbid(unsafe_code)]
+
+use serde::de::{Error, MapAccess};
+
+use crate::api::json::{Piece, Read, Whole};
+
+/// Where a value stands, for what is said of it.
+#[derive(Clone, Copy)]
+pub struct Place {
+    pub name: &'static str,
+    /// The number of the rule that it belongs to.
+    pub rule: Option<usize>,
+}
+
+impl Place {
+    /// Takes a member's value; none if it is `null`, which says nothing.
+    pub fn take<'de, A: MapAccess<'de>, T>(
+        self,
+        object: &mut A,
+        allowed: &'static str,
+        read: impl Fn(&Whole<'_>) -> Option<T>,
+    ) -> Result<Option<T>, A::Error> {
+        let read = |value: &Whole<'_>| match value {
+            Whole::Null => Some(None),
+            value => read(value).map(Some),
+        };
+        object.next_value_seed(self.one(allowed, read))
+    }
+
+    /// Reads a value that must be there.
+    pub fn one<F>(self, allowed: &'static str, read: F) -> Piece<One<F>> {
+        Piece(One { place: self, allowed, read })
+    }
+
+    pub fn problem<E: Error>(self, value: &Whole<'_>, allowed: &str) -> E {
+        let Self { name, rule } = self;
+        let rule = rule.map(|number| format!("rule {number}: ")).unwrap_or_default();
+        E::custom(format_args!("{rule}\"{name}\" is {value}; allowed: {allowed}"))
+    }
+}
+
+/// A value that is not taken apart, and what it means.
+pub struct One<F> {
+    place: Place,
+    allowed: &'static str,
+    read: F,
+}
+
+impl<'de, T, F: Fn(&Whole<'_>) -> Option<T>> Read<'de> for One<F> {
+    type Value = T;
+
+    fn whole<E: Error>(self, value: Whole<'de>) -> Result<T, E> {
+        (self.read)(&value).ok_or_else(|| self.place.problem(&value, self.allowed))
+    }
+}
+
+pub fn one_of(names: &[&'static str], name: &str) -> Option<&'static str> {
+    names.iter().copied().find(|known| *known == name)
+}
+
+/// Whole seconds: those that have passed, of a number with a fraction. One that is too large becomes the
+/// largest.
+pub fn seconds(value: &Whole<'_>) -> Option<u64> {
+    match value {
+        Whole::Fraction(number) => (*number >= 0.0).then_some(*number as u64),
+        value => value.natural(),
+    }
+}
+
+pub fn flag(value: &Whole<'_>) -> Option<bool> {
+    value.flag()
+}

@@ -1,0 +1,210 @@
+//! The rules in a login's answer. One that is malformed breaks all of them.
+
+#![forbid(unsafe_code)]
+
+use serde::de::{Error, MapAccess, SeqAccess};
+
+use super::place::{Place, flag, one_of};
+use crate::api::json::{self, Members, Piece, Read, Whole};
+use crate::rules::{Permission, Rule, Rules, Verb};
+
+/// The rules of a list; none of `null`.
+pub struct ReadRules;
+
+impl<'de> Read<'de> for ReadRules {
+    type Value = Option<Rules>;
+
+    fn whole<E: Error>(self, value: Whole<'de>) -> Result<Option<Rules>, E> {
+        match value {
+            Whole::Null => Ok(None),
+            value => Err(Place { name: "acl", rule: None }.problem(&value, "an array of rules")),
+        }
+    }
+
+    fn array<A: SeqAccess<'de>>(self, mut array: A) -> Result<Option<Rules>, A::Error> {
+        let (mut rules, mut numbers) = (Vec::new(), Vec::new());
+        let mut number = 1;
+        while let Some(some) = array.next_element_seed(Piece(ReadRule(number)))? {
+            rules.extend(some);
+            // One with several topics is several rules here, and still one to whoever wrote it.
+            numbers.resize(rules.len(), number);
+            number += 1;
+        }
+        Rules::compile(rules).map(Some).map_err(|bad| {
+            let number = numbers.get(bad.position).copied().unwrap_or(bad.position + 1);
+            A::Error::custom(format_args!("rule {number}: {}", bad.problem))
+        })
+    }
+}
+
+/// The rule of this number, or one for each of its topics.
+struct ReadRule(usize);
+
+impl<'de> Read<'de> for ReadRule {
+    type Value = Vec<Rule>;
+
+    fn whole<E: Error>(self, value: Whole<'de>) -> Result<Vec<Rule>, E> {
+        Err(Place { name: "acl", rule: Some(self.0) }.problem(&value, "objects in the array"))
+    }
+
+    fn object<A: MapAccess<'de>>(self, object: A) -> Result<Vec<Rule>, A::Error> {
+        let mut said = RuleSaid { number: self.0, ..RuleSaid::default() };
+        json::members(object, &mut said)?;
+        let place = |name| Place { name, rule: Some(self.0) };
+        let missing = |name, allowed| place(name).problem(&Whole::Null, allowed);
+        let permission = said.permission.ok_or_else(|| missing("permission", PERMISSIONS))?;
+        let verb = said.verb.ok_or_else(|| missing("action", ACTIONS))?;
+        let topics = said.topic.map(|topic| vec![topic]).or(said.topics);
+        let topics = topics.ok_or_else(|| missing("topic", "a topic filter"))?;
+        let (qos, retain) = (said.qos, said.retain);
+        let rule = |topic| Rule { permission, verb, topic, qos: qos.clone(), retain };
+        Ok(topics.into_iter().map(rule).collect())
+    }
+}
+
+/// What a rule says so far.
+#[derive(Default)]
+struct RuleSaid {
+    number: usize,
+    permission: Option<Permission>,
+    verb: Option<Verb>,
+    topic: Option<String>,
+    /// In place of one.
+    topics: Option<Vec<String>>,
+    qos: Option<Vec<u8>>,
+    retain: Option<bool>,
+}
+
+/// Conditions that other brokers know and this one does not. A rule that has one would hold for
+/// more than it was written for.
+pub const CONDITIONS: [&str; 7] =
+    ["ipaddr", "username_re", "clientid_re", "zone", "zone_re", "listener", "listener_re"];
+
+const PERMISSIONS: &str = "\"allow\", \"deny\"";
+const ACTIONS: &str = "\"publish\", \"subscribe\", \"read\", \"all\"";
+const LEVELS: &str = "0, 1, 2, or an array of them";
+
+impl<'de> Members<'de> for RuleSaid {
+    fn known(&self, name: &str) -> Option<&'static str> {
+        one_of(&["permission", "action", "topic", "topics", "qos", "retain"], name)
+            .or(one_of(&CONDITIONS, name))
+    }
+
+    fn take<A: MapAccess<'de>>(
+        &mut self,
+        name: &'static str,
+        object: &mut A,
+    ) -> Result<(), A::Error> {
+        let place = Place { name, rule: Some(self.number) };
+        match name {
+            "permission" => self.permission = place.take(object, PERMISSIONS, permission)?,
+            "action" => self.verb = place.take(object, ACTIONS, verb)?,
+            "topic" => {
+                self.topic = place.take(object, "a topic filter", text)?;
+            }
+            "topics" => self.topics = object.next_value_seed(Piece(ReadTopics(place)))?,
+            "qos" => self.qos = object.next_value_seed(Piece(ReadLevels(place)))?,
+            "retain" => {
+                self.retain = place.take(object, "true, false, \"all\"", retain)?.flatten();
+            }
+            condition => {
+                // `null` says nothing.
+                if place.take(object, "", |_| Some(()))?.is_some() {
+                    let rule = self.number;
+                    return Err(A::Error::custom(format_args!(
+                        "rule {rule}: the condition {condition:?} is not supported"
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An array of topic filters; none of `null`.
+struct ReadTopics(Place);
+
+const TOPICS: &str = "an array of topic filters";
+
+impl<'de> Read<'de> for ReadTopics {
+    type Value = Option<Vec<String>>;
+
+    fn whole<E: Error>(self, value: Whole<'de>) -> Result<Option<Vec<String>>, E> {
+        match value {
+            Whole::Null => Ok(None),
+            value => Err(self.0.problem(&value, TOPICS)),
+        }
+    }
+
+    fn array<A: SeqAccess<'de>>(self, mut array: A) -> Result<Option<Vec<String>>, A::Error> {
+        let mut topics = Vec::new();
+        while let Some(topic) = array.next_element_seed(self.0.one(TOPICS, text))? {
+            topics.push(topic);
+        }
+        Ok(Some(topics))
+    }
+}
+
+/// A level of QoS, an array of levels, or levels with commas between them; none of `null`.
+struct ReadLevels(Place);
+
+impl<'de> Read<'de> for ReadLevels {
+    type Value = Option<Vec<u8>>;
+
+    fn whole<E: Error>(self, value: Whole<'de>) -> Result<Option<Vec<u8>>, E> {
+        let levels = match &value {
+            Whole::Null => return Ok(None),
+            Whole::Text(text) => {
+                text.split(',').map(|part| part.trim().parse().ok().and_then(level)).collect()
+            }
+            value => value.natural().and_then(level).map(|level| vec![level]),
+        };
+        levels.map(Some).ok_or_else(|| self.0.problem(&value, LEVELS))
+    }
+
+    fn array<A: SeqAccess<'de>>(self, mut array: A) -> Result<Option<Vec<u8>>, A::Error> {
+        let mut levels = Vec::new();
+        let one = |value: &Whole<'_>| value.natural().and_then(level);
+        while let Some(level) = array.next_element_seed(self.0.one(LEVELS, one))? {
+            // More of the same say no more.
+            if !levels.contains(&level) {
+                levels.push(level);
+            }
+        }
+        Ok(Some(levels))
+    }
+}
+
+fn text(value: &Whole<'_>) -> Option<String> {
+    value.text().map(str::to_owned)
+}
+
+fn permission(value: &Whole<'_>) -> Option<Permission> {
+    match value.text()? {
+        "allow" => Some(Permission::Allow),
+        "deny" => Some(Permission::Deny),
+        _ => None,
+    }
+}
+
+fn verb(value: &Whole<'_>) -> Option<Verb> {
+    match value.text()? {
+        "publish" | "write" => Some(Verb::Publish),
+        "subscribe" => Some(Verb::Subscribe),
+        "read" => Some(Verb::Read),
+        "all" => Some(Verb::All),
+        _ => None,
+    }
+}
+
+/// Whether only what is retained is meant, or only what is not; none: either.
+fn retain(value: &Whole<'_>) -> Option<Option<bool>> {
+    match value.text() {
+        Some("all") => Some(None),
+        _ => flag(value).map(Some),
+    }
+}
+
+fn level(number: u64) -> Option<u8> {
+    u8::try_from(number).ok().filter(|level| *level <= 2)
+}
