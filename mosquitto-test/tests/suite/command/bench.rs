@@ -47,6 +47,7 @@ fn failures_are_counted_by_their_kind_and_nothing_is_given_up() {
     assert!(report["advice"].as_array().unwrap().is_empty());
     let text = conf.run("bench", &["-u", "ann", "-n", "30", "-P", "-"], "right");
     assert!(text.stdout.contains("failed: failure status: 30"), "{}", text.all());
+    assert!(!text.stdout.contains("p50"), "nothing took no time: {}", text.all());
 }
 
 #[test]
