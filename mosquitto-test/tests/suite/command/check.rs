@@ -179,7 +179,10 @@ fn what_one_version_refuses_is_a_warning() {
         (scoped("password_file /x"), "password_file stands before the first listener"),
         (scoped("acl_file /x"), "acl_file stands before the first listener"),
         (scoped("auto_id_prefix x"), "auto_id_prefix stands before the first listener"),
-        (format!("acl_file /x\nacl_file /x\n{}{VALID}", plugin()), "2.0 does not start"),
+        (
+            format!("acl_file /x\nacl_file /x\n{}{VALID}", plugin()),
+            "as well, and then Mosquitto 2.0",
+        ),
         (format!("include_dir {folder}\n{}{VALID}", plugin()), "Mosquitto 2.0 passes over it"),
     ] {
         let report = check(&text, 0);

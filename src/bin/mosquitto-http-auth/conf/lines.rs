@@ -73,6 +73,14 @@ impl Reader {
                 self.plugin(context, name, rest, place);
             }
             "plugin_use" => self.plugin_use(context, rest.trim(), &place),
+            "user" => self.conf.user = Some(rest.trim().to_owned()),
+            _ => self.admission(context, name, rest, place),
+        }
+    }
+
+    /// A line about who may log in, or one that is not read here.
+    fn admission(&mut self, context: &mut Context, name: &str, rest: &str, place: Place) {
+        match name {
             "allow_anonymous" | "listener_allow_anonymous" => {
                 if let Some(flag) = self.flag(name, rest, &place) {
                     let of_listener = name == "listener_allow_anonymous";
@@ -89,7 +97,9 @@ impl Reader {
                 };
                 let earlier = file.replace((rest.trim().to_owned(), place.clone()));
                 if let Some((_, earlier)) = earlier {
-                    let text = format!("{name} stands at {earlier} as well: 2.0 does not start");
+                    let text = format!(
+                        "{name} stands at {earlier} as well, and then Mosquitto 2.0 does not start"
+                    );
                     self.warn(&place, text);
                 }
             }
@@ -101,7 +111,6 @@ impl Reader {
                     self.in_force(context).certificate_names = Some(place);
                 }
             }
-            "user" => self.conf.user = Some(rest.trim().to_owned()),
             _ if name.trim_start_matches('\t').starts_with('#') => self.refuse(
                 &place,
                 "a comment begins with the first character of its line: no broker starts with this",
