@@ -75,7 +75,20 @@ fn check_topic(access: Access, topic: &str) -> Result<(), String> {
              it (a topic filter goes with --acc subscribe)"
         ));
     }
+    if matches!(access, Access::Subscribe | Access::Unsubscribe) && !is_filter(topic) {
+        return Err(format!(
+            "--topic {topic:?} is no topic filter: # is the whole of the last level, and + the whole \
+             of a level"
+        ));
+    }
     Ok(())
+}
+
+/// MQTT 5.0, section 4.7.1.
+fn is_filter(topic: &str) -> bool {
+    let (above, last) = topic.rsplit_once('/').unwrap_or(("", topic));
+    let is_level = |level: &str| level == "+" || !level.contains(['+', '#']);
+    (last == "#" || is_level(last)) && above.split('/').all(is_level)
 }
 
 /// What Mosquitto decides before it asks a plugin.

@@ -214,20 +214,13 @@ fn print(
     run: &Run,
     took: Duration,
 ) -> io::Result<()> {
-    let Findings { concurrency, per_second, .. } = findings;
+    let concurrency = findings.concurrency;
     let total = run.answered() + run.failed();
     let title = format!("{total} logins, {concurrency} at once, in {:.2} s", took.as_secs_f64());
     writeln!(out, "{}", title.paint(HEADING))?;
-    writeln!(out, "answered: {per_second:.0} a second, each within")?;
-    chart::print(out, &run.latency)?;
-    let latency = &run.latency;
-    let mut parts: Vec<_> = QUANTILES
-        .iter()
-        .map(|(name, quantile)| format!("{name} {}", ms(latency.value_at_quantile(*quantile))))
-        .collect();
-    parts.push(format!("max {}", ms(latency.max())));
-    parts.push(format!("mean {}", ms(latency.mean() as u64)));
-    writeln!(out, "{} (milliseconds)", parts.join(", "))?;
+    if run.answered() > 0 {
+        print_latency(out, findings.per_second, &run.latency)?;
+    }
     let Run { allowed, denied, ignored, failures, .. } = run;
     writeln!(out, "allowed {allowed}, denied {denied}, left to the broker {ignored}")?;
     for (name, count) in failures {
@@ -237,6 +230,18 @@ fn print(
         writeln!(out, "{} {}", format!("{}:", advice.option).paint(WARNING), advice.text)?;
     }
     Ok(())
+}
+
+fn print_latency(out: &mut dyn Write, per_second: f64, latency: &Histogram<u64>) -> io::Result<()> {
+    writeln!(out, "answered: {per_second:.0} a second, each within")?;
+    chart::print(out, latency)?;
+    let mut parts: Vec<_> = QUANTILES
+        .iter()
+        .map(|(name, quantile)| format!("{name} {}", ms(latency.value_at_quantile(*quantile))))
+        .collect();
+    parts.push(format!("max {}", ms(latency.max())));
+    parts.push(format!("mean {}", ms(latency.mean() as u64)));
+    writeln!(out, "{} (milliseconds)", parts.join(", "))
 }
 
 fn as_json(

@@ -132,14 +132,13 @@ fn print(
             writeln!(out, "{}", text.paint(style))?;
         }
     }
-    match mistakes {
-        0 => writeln!(out, "{}", "The options are valid.".paint(GOOD)),
-        1 => writeln!(out, "{}", "1 mistake: the broker would not start.".paint(WRONG)),
-        many => {
-            let text = format!("{many} mistakes: the broker would not start.");
-            writeln!(out, "{}", text.paint(WRONG))
-        }
-    }
+    let (text, style) = match (mistakes, missing) {
+        (0, _) => ("The options are valid.", GOOD),
+        (1, Some(_)) => ("The broker would start without the plugin.", WRONG),
+        (1, None) => ("1 mistake: the broker would not start.", WRONG),
+        (many, _) => (&*format!("{many} mistakes: the broker would not start."), WRONG),
+    };
+    writeln!(out, "{}", text.paint(style))
 }
 
 fn as_json(

@@ -3,10 +3,12 @@
 #![forbid(unsafe_code)]
 
 use std::fs;
+use std::io;
 use std::path::Path;
 
 use clap::CommandFactory as _;
 use clap_complete::Shell;
+use clap_mangen::Man;
 
 use crate::args::{Arguments, Generate};
 
@@ -20,11 +22,35 @@ pub fn run(what: &Generate) -> Result<(), String> {
     made.map_err(|error| format!("cannot write into {}: {error}", folder.display()))
 }
 
-fn man(folder: &Path) -> std::io::Result<()> {
-    clap_mangen::generate_to(Arguments::command(), folder)
+fn man(folder: &Path) -> io::Result<()> {
+    let mut command = Arguments::command();
+    command.build();
+    let all = [&command].into_iter().chain(command.get_subcommands());
+    for command in all.filter(|command| !command.is_hide_set()) {
+        let page = Man::new(command.clone());
+        fs::write(folder.join(page.get_filename()), text(&page)?)?;
+    }
+    Ok(())
 }
 
-fn completions(folder: &Path) -> std::io::Result<()> {
+/// The page, with what the help says below the options in sections of their own, line by line.
+fn text(page: &Man) -> io::Result<String> {
+    let mut text = Vec::new();
+    page.render(&mut text)?;
+    let text = String::from_utf8_lossy(&text).into_owned();
+    let Some((above, below)) = text.split_once(".SH EXTRA\n") else { return Ok(text) };
+    let mut below = below.replace(".SH VERSION", ".fi\n.SH VERSION");
+    for (heading, section) in [
+        ("Exit status:", "\"EXIT STATUS\""),
+        ("Examples:", "EXAMPLES"),
+        ("Environment:", "ENVIRONMENT"),
+    ] {
+        below = below.replace(&format!("{heading}\n"), &format!(".fi\n.SH {section}\n.nf\n"));
+    }
+    Ok(above.to_owned() + &below)
+}
+
+fn completions(folder: &Path) -> io::Result<()> {
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
         let mut command = Arguments::command();
         let name = command.get_name().to_owned();

@@ -321,10 +321,21 @@ const SLOW: std::time::Duration = std::time::Duration::from_millis(5);
 fn what_a_broker_would_not_ask_is_refused() {
     let api = AuthServer::start();
     let conf = Conf::of(&api, &ROUTES);
-    for (topic, acc) in [("a/#", "write"), ("+", "read"), ("", "subscribe")] {
+    for (topic, acc) in [
+        ("a/#", "write"),
+        ("+", "read"),
+        ("", "subscribe"),
+        ("#/a", "subscribe"),
+        ("a#", "subscribe"),
+        ("a+/b", "subscribe"),
+    ] {
         let ran = conf.run("access", &["-u", "ann", "-t", topic, "-a", acc], "");
         assert_eq!(ran.status, 2, "{}", ran.all());
         assert!(ran.stderr.contains("--topic"), "{}", ran.stderr);
+    }
+    assert!(api.requests().is_empty());
+    for topic in ["#", "+", "+/a/#", "/", "a/+/b"] {
+        conf.json("access", &["-u", "ann", "-t", topic, "-a", "subscribe"], "", 0);
     }
     let report = conf.json("access", &["-u", "ann", "-t", "$SYS/a", "-a", "write"], "", 0);
     assert!(last(&report)["hints"][0].as_str().unwrap().contains("Mosquitto itself denies"));

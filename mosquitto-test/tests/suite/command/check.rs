@@ -150,6 +150,56 @@ fn plugin() -> String {
     format!("plugin {}\n", plugin_path().display())
 }
 
+/// The same for the listeners that use it as x.
+fn load() -> String {
+    plugin().replace("plugin ", "plugin_load x ")
+}
+
+#[test]
+fn a_broker_without_the_plugin_would_start() {
+    for (text, verdict) in [
+        ("plugin /x/other.so\n", "The broker would start without the plugin."),
+        ("plugin /x/other.so\nlistener 0\n", "2 mistakes: the broker would not start."),
+    ] {
+        let ran = Conf::new(text).run("check", &[], "");
+        assert_eq!((ran.status, ran.stdout.lines().last()), (1, Some(verdict)));
+    }
+}
+
+/// These start one version and stop another, which is what the warnings say.
+#[test]
+fn what_one_version_refuses_is_a_warning() {
+    let scoped =
+        |line: &str| format!("per_listener_settings true\n{line}\nlistener 1\n{}{VALID}", plugin());
+    let included = tempfile::tempdir().unwrap();
+    fs::write(included.path().join("a.conf"), "include_dir /does/not/exist\n").unwrap();
+    let folder = included.path().display();
+    for (text, expected) in [
+        (scoped("allow_anonymous false"), "allow_anonymous stands before the first listener"),
+        (scoped("password_file /x"), "password_file stands before the first listener"),
+        (scoped("acl_file /x"), "acl_file stands before the first listener"),
+        (scoped("auto_id_prefix x"), "auto_id_prefix stands before the first listener"),
+        (
+            format!("acl_file /x\nacl_file /x\n{}{VALID}", plugin()),
+            "as well, and then Mosquitto 2.0",
+        ),
+        (format!("include_dir {folder}\n{}{VALID}", plugin()), "Mosquitto 2.0 passes over it"),
+    ] {
+        let report = check(&text, 0);
+        let warnings = texts(&report["warnings"]).join("\n");
+        assert!(warnings.contains(expected), "{expected}: {warnings}");
+    }
+}
+
+#[test]
+fn the_default_listener_has_the_port_that_is_said() {
+    let block = |port: &str| format!("{port}\n{}{VALID}", plugin());
+    let text = format!("per_listener_settings true\n{}{}", block("port 1884"), block("listener 2"));
+    let report = Conf::new(&text).json("check", &["--listener", "1884"], "", 0);
+    assert_eq!(report["plugins"][0]["scope"], "listener 1884");
+    assert_eq!(texts(&report["warnings"]), Vec::<String>::new());
+}
+
 #[test]
 fn what_no_broker_takes_is_a_mistake() {
     for (text, expected) in [
@@ -172,6 +222,13 @@ fn what_no_broker_takes_is_a_mistake() {
         (format!("plugin\n{}{VALID}", plugin()), "the path of the plugin is missing"),
         (format!("include_dir /does/not/exist\n{}{VALID}", plugin()), "include_dir: cannot read"),
         (format!("plugin_use x\n{}{VALID}", plugin()), "plugin_use: it belongs under a listener"),
+        (
+            format!("{}{VALID}listener 1\nplugin_use x\nplugin_use x\n", load()),
+            "plugin_use x stands twice under a listener",
+        ),
+        (format!("  # words\n{}{VALID}", plugin()), "a comment begins with the first character"),
+        (format!("\t# words\n{}{VALID}", plugin()), "a comment begins with the first character"),
+        (format!("port mqtt\n{}{VALID}", plugin()), "port: \"mqtt\" is not allowed"),
     ] {
         let report = check(&text, 1);
         let mistakes = texts(&report["mistakes"]);

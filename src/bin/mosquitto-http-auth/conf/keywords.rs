@@ -25,6 +25,7 @@ const KNOWN: &[&str] = &[
     "bridge_capath",
     "bridge_certfile",
     "bridge_ciphers",
+    "bridge_ciphers_tls1.3",
     "bridge_identity",
     "bridge_insecure",
     "bridge_keyfile",
@@ -155,10 +156,12 @@ pub fn problem(name: &str) -> Option<String> {
     }
     let distance = |known: &str| strsim::damerau_levenshtein(name, known);
     let nearest = KNOWN.iter().map(|known| (distance(known), *known)).min();
+    let text =
+        format!("{name:?} is no option of Mosquitto 2.0 or 2.1, and they do not start with it");
     Some(match nearest {
         Some((distance, nearest)) if distance <= name.len().max(6) / 3 => {
-            format!("{name:?} is no option of Mosquitto 2.0 or 2.1; is {nearest} meant?")
+            format!("{text}; is {nearest} meant?")
         }
-        _ => format!("{name:?} is no option of Mosquitto 2.0 or 2.1"),
+        _ => text,
     })
 }

@@ -14,7 +14,7 @@ use super::{Conf, Listener, Opt, Place, Plugin, Remark, Security, keywords, orde
 /// # Errors
 /// The file itself cannot be read.
 pub fn read(conf: Conf, path: &Path) -> std::io::Result<Conf> {
-    let mut reader = Reader { conf, noted: BTreeSet::new() };
+    let mut reader = Reader { conf, noted: BTreeSet::new(), default: None };
     reader.file(path, 0)?;
     Ok(reader.conf)
 }
@@ -23,6 +23,8 @@ struct Reader {
     conf: Conf,
     /// Options of 2.1 that were noted already.
     noted: BTreeSet<&'static str>,
+    /// The listener of what stands before the first one, once there is such a line.
+    default: Option<usize>,
 }
 
 /// What lines refer to that follow in the same file; an included file begins anew.
@@ -63,6 +65,7 @@ impl Reader {
         match name {
             "include_dir" => self.include(rest, &place, level),
             "listener" => self.listener(context, rest, place),
+            "port" => self.port(context, rest, &place),
             "per_listener_settings" => {
                 self.conf.per_listener |= self.flag(name, rest, &place).unwrap_or(false);
             }
@@ -70,26 +73,48 @@ impl Reader {
                 self.plugin(context, name, rest, place);
             }
             "plugin_use" => self.plugin_use(context, rest.trim(), &place),
+            "user" => self.conf.user = Some(rest.trim().to_owned()),
+            _ => self.admission(context, name, rest, place),
+        }
+    }
+
+    /// A line about who may log in, or one that is not read here.
+    fn admission(&mut self, context: &mut Context, name: &str, rest: &str, place: Place) {
+        match name {
             "allow_anonymous" | "listener_allow_anonymous" => {
                 if let Some(flag) = self.flag(name, rest, &place) {
                     let of_listener = name == "listener_allow_anonymous";
+                    self.of_a_listener(context, name, &place);
                     self.security(context, of_listener).allow_anonymous = Some((flag, place));
                 }
             }
-            "password_file" => {
-                let file = rest.trim().to_owned();
-                self.security(context, false).password_file = Some((file, place));
+            "password_file" | "acl_file" => {
+                self.of_a_listener(context, name, &place);
+                let security = self.security(context, false);
+                let file = match name {
+                    "password_file" => &mut security.password_file,
+                    _ => &mut security.acl_file,
+                };
+                let earlier = file.replace((rest.trim().to_owned(), place.clone()));
+                if let Some((_, earlier)) = earlier {
+                    let text = format!(
+                        "{name} stands at {earlier} as well, and then Mosquitto 2.0 does not start"
+                    );
+                    self.warn(&place, text);
+                }
             }
-            "acl_file" => {
-                let file = rest.trim().to_owned();
-                self.security(context, false).acl_file = Some((file, place));
+            "allow_zero_length_clientid" | "auto_id_prefix" | "psk_file" => {
+                self.of_a_listener(context, name, &place);
             }
             "use_identity_as_username" | "use_subject_as_username" => {
                 if self.flag(name, rest, &place) == Some(true) {
                     self.in_force(context).certificate_names = Some(place);
                 }
             }
-            "user" => self.conf.user = Some(rest.trim().to_owned()),
+            _ if name.trim_start_matches('\t').starts_with('#') => self.refuse(
+                &place,
+                "a comment begins with the first character of its line: no broker starts with this",
+            ),
             _ => {
                 if let Some(problem) = keywords::problem(name) {
                     self.warn(&place, problem);
@@ -123,7 +148,9 @@ impl Reader {
 
     fn include(&mut self, rest: &str, place: &Place, level: usize) {
         if level > 0 {
-            return self.refuse(place, "include_dir is allowed in the main file only");
+            let text = "include_dir in a file that is included: Mosquitto 2.0 passes over it, and 2.1 does \
+                        not start";
+            return self.warn(place, text);
         }
         match order::included(Path::new(rest)) {
             Ok(files) => {
@@ -154,6 +181,19 @@ impl Reader {
         context.listener = Some(self.add_listener(name));
     }
 
+    /// The port of the default listener, wherever the line stands.
+    fn port(&mut self, context: &mut Context, rest: &str, place: &Place) {
+        let word = rest.split(' ').find(|word| !word.is_empty()).unwrap_or_default();
+        match word.parse::<u16>() {
+            Ok(port) if port > 0 => {
+                let position = self.default_listener();
+                self.conf.listeners[position].name = port.to_string();
+                context.listener.get_or_insert(position);
+            }
+            _ => self.refuse(place, format!("port: {word:?} is not allowed; allowed: a port")),
+        }
+    }
+
     fn add_listener(&mut self, name: String) -> usize {
         let listener = Listener { name, security: Security::default(), certificate_names: None };
         self.conf.listeners.push(listener);
@@ -167,12 +207,26 @@ impl Reader {
     }
 
     fn position(&mut self, context: &mut Context) -> usize {
-        let position = context.listener.unwrap_or_else(|| {
-            let known = self.conf.listeners.iter().position(|l| l.name == DEFAULT_LISTENER);
-            known.unwrap_or_else(|| self.add_listener(DEFAULT_LISTENER.to_owned()))
-        });
+        let position = context.listener.unwrap_or_else(|| self.default_listener());
         context.listener = Some(position);
         position
+    }
+
+    fn default_listener(&mut self) -> usize {
+        let position =
+            self.default.unwrap_or_else(|| self.add_listener(DEFAULT_LISTENER.to_owned()));
+        *self.default.insert(position)
+    }
+
+    /// Notes that a line stands before the first listener of its file, where 2.1 wants one.
+    fn of_a_listener(&mut self, context: &Context, name: &str, place: &Place) {
+        if self.conf.per_listener && context.listener.is_none() {
+            let text = format!(
+                "{name} stands before the first listener, and with per_listener_settings Mosquitto \
+                 2.1 does not start then"
+            );
+            self.warn(place, text);
+        }
     }
 
     fn security(&mut self, context: &mut Context, of_listener: bool) -> &mut Security {
@@ -203,11 +257,7 @@ impl Reader {
             "plugin_load" => Some(BTreeSet::new()),
             "global_plugin" => None,
             _ if self.conf.per_listener && context.listener.is_none() => {
-                let text = format!(
-                    "{keyword} stands before the first listener, and with per_listener_settings \
-                     Mosquitto 2.1 does not start then"
-                );
-                self.warn(&place, text);
+                self.of_a_listener(context, keyword, &place);
                 Some(BTreeSet::from([self.position(context)]))
             }
             _ => self.conf.per_listener.then(|| context.listener.into_iter().collect()),
@@ -225,7 +275,10 @@ impl Reader {
         match self.conf.plugins.iter().position(named) {
             Some(position) => {
                 context.plugin = Some(position);
-                self.conf.plugins[position].listeners.get_or_insert_default().insert(listener);
+                let listeners = self.conf.plugins[position].listeners.get_or_insert_default();
+                if !listeners.insert(listener) {
+                    self.refuse(place, format!("plugin_use {name} stands twice under a listener"));
+                }
             }
             None => self.refuse(place, format!("plugin_use {name}: no plugin_load {name} before")),
         }
