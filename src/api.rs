@@ -22,6 +22,7 @@ mod client;
 mod dial;
 mod endpoint;
 mod framing;
+mod gathered;
 mod guarded;
 mod json;
 mod recording;

@@ -14,6 +14,7 @@ use ureq::{Agent, Body};
 
 use super::dial::{self, Dial, Unresolved};
 use super::framing;
+use super::gathered::Gather;
 use super::guarded::Guard;
 use super::recording::{self, BodySink};
 use super::statement;
@@ -223,7 +224,7 @@ fn renewed(agent: &Agent, observed: bool) -> Agent {
 
 fn connecting(config: ureq::config::Config, observed: bool) -> Agent {
     // Guarded below the TLS layer as well, which has no eye for what waits there.
-    let connector = Dial.chain(Guard).chain(RustlsConnector::default()).chain(Guard);
+    let connector = Dial.chain(Guard).chain(RustlsConnector::default()).chain(Gather).chain(Guard);
     if observed {
         Agent::with_parts(config, connector.chain(Tap), Unresolved)
     } else {

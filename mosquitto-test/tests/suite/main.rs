@@ -55,6 +55,7 @@ mod openapi;
 mod outages;
 mod passwords;
 mod process;
+mod recall;
 mod revocation;
 mod rules;
 mod secrets;
