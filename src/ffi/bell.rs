@@ -4,6 +4,7 @@
 //! between its look and its sleep is lost, so the signal is repeated until the broker answers. An
 //! instance that has not rung for a while has no thread and costs nothing.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, Once, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -31,6 +32,8 @@ pub struct Bell {
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
+    /// Whether somebody rang, readable without the lock: every tick asks.
+    rang: AtomicBool,
 }
 
 #[derive(Default)]
@@ -60,6 +63,7 @@ impl Bell {
                 return;
             }
             state.rung = true;
+            self.shared.rang.store(true, Ordering::Release);
             std::mem::replace(&mut state.repeats, true)
         };
         self.broker.interrupt(self.signal);
@@ -72,7 +76,11 @@ impl Bell {
 
     /// The broker's thread has heard.
     pub fn answer(&self) {
+        if !self.shared.rang.load(Ordering::Acquire) {
+            return;
+        }
         let mut state = lock(&self.shared.state);
+        self.shared.rang.store(false, Ordering::Relaxed);
         if state.rung {
             state.rung = false;
             self.shared.changed.notify_all();

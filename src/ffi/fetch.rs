@@ -9,8 +9,8 @@ const LINE: usize = 64;
 /// happens.
 pub fn fetch(pieces: &[Piece]) {
     for (address, bytes) in pieces {
-        for at in (0..*bytes).step_by(LINE) {
-            fetch_line(address.wrapping_add(at));
+        for line in 0..bytes.div_ceil(LINE) {
+            fetch_line(address.wrapping_add(line * LINE));
         }
     }
 }
