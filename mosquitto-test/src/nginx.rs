@@ -84,7 +84,8 @@ impl NginxConfig {
     }
 }
 
-fn binary() -> PathBuf {
+/// The program that `install.sh` has unpacked, or the one that is installed.
+pub fn binary() -> PathBuf {
     let unpacked = repository(".nginx/usr/sbin/nginx");
     if unpacked.exists() {
         return unpacked;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use mosquitto_test::api::AuthServer;
+use mosquitto_test::nginx;
 use mosquitto_test::program::{Program, free_port};
 use tempfile::TempDir;
 
@@ -147,7 +148,7 @@ impl Nginx {
             folders.concat()
         );
         fs::write(&path, config).expect("the configuration can be written");
-        let mut command = Command::new("nginx");
+        let mut command = Command::new(nginx::binary());
         command.arg("-c").arg(&path).args(["-e", "stderr", "-p"]).arg(folder.path());
         Nginx { program: Program::start(command, port, "start worker process "), folder }
     }

@@ -134,8 +134,8 @@ const HEAD: &str = "# Performance\n\n\
     writes this file; with the names of sections instead of `all`, it measures those and leaves \
     the others. API, clients and broker share one machine. All modes of a table were measured in \
     one run; what counts is how they relate. A goal that was missed says so.\n\n\
-    The sections `cold` and `callbacks` need nginx, wrk and valgrind (Debian: `nginx-light`, `wrk`, \
-    `valgrind`), `start` needs `nm` (`binutils`).\n";
+    After `mosquitto-test/install.sh`, the sections `cold` and `callbacks` need `wrk` and `valgrind` \
+    as well, and `start` needs `nm` (Debian: `wrk`, `valgrind`, `binutils`).\n";
 
 /// The whole report: the file, in which each section stands between two marks.
 pub struct Report {
