@@ -132,38 +132,48 @@ impl Plugin {
                 return (decision, Ground::LocalUser);
             }
         }
+        match self.access_by_session(client, username, action, on_broker_thread) {
+            Ok(judged) => judged,
+            Err(standing) => {
+                let who = Who { client, username, standing: &standing, on_broker_thread };
+                self.ask_access(who, action)
+            }
+        }
+    }
+
+    /// What is known without asking, which is remembered for the next time if it is a yes; else, how the
+    /// client stands.
+    fn access_by_session(
+        &self,
+        client: &dyn Client,
+        username: &str,
+        action: Action<'_>,
+        on_broker_thread: bool,
+    ) -> Result<(Decision, Ground), Standing> {
         // Mostly the rules decide, and then nothing of them is copied.
-        let holder = holder(client, username);
-        let judged = self.sessions.look(holder, |standing| {
+        let judge = |standing: &Standing| {
             let who = Who { client, username, standing, on_broker_thread };
             self.access_by_rules(who, action).ok_or_else(|| standing.clone())
-        });
-        let standing = match judged {
-            Some(Ok((decision, ground, reach))) => {
-                match (decision, reach) {
-                    (Decision::Allow, Reach::Everybody) => {
-                        self.sessions.note_allowed_to_all(holder, &action);
-                    }
-                    (Decision::Allow, Reach::Client) => {
-                        self.sessions.note_allowed(holder, &action, Basis::Standing);
-                    }
-                    _ => {}
-                }
-                return (decision, ground);
-            }
-            Some(Err(standing)) => standing,
-            // With check_retain_source, a stand-in for whoever published a retained message.
-            None if client.protocol_version() == 0 && action.access == Access::Write => {
-                let found = self.sessions.find(client.id(), username);
-                found.map(|(_, standing)| standing).unwrap_or_default()
-            }
-            None => Standing::default(),
         };
-        let who = Who { client, username, standing: &standing, on_broker_thread };
-        match self.access_by_rules(who, action) {
-            Some((decision, ground, _)) => (decision, ground),
-            None => self.ask_access(who, action),
+        let holder = holder(client, username);
+        let Some(judged) = self.sessions.look(holder, judge) else {
+            // With check_retain_source, a stand-in for whoever published a retained message.
+            let is_stand_in = client.protocol_version() == 0 && action.access == Access::Write;
+            let found = is_stand_in.then(|| self.sessions.find(client.id(), username)).flatten();
+            let standing = found.map(|(_, standing)| standing).unwrap_or_default();
+            return judge(&standing).map(|(decision, ground, _)| (decision, ground));
+        };
+        let (decision, ground, reach) = judged?;
+        match (decision, reach) {
+            (Decision::Allow, Reach::Everybody) => {
+                self.sessions.note_allowed_to_all(holder, &action);
+            }
+            (Decision::Allow, Reach::Client) => {
+                self.sessions.note_allowed(holder, &action, Basis::Standing);
+            }
+            _ => {}
         }
+        Ok((decision, ground))
     }
 
     /// A name with a wildcard in it could pass for a topic filter where the API builds one from it.

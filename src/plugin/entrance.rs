@@ -114,9 +114,7 @@ impl Plugin {
             // state, and whoever comes back for it is asked about then.
             return now(Decision::Unavailable, Ground::Session);
         }
-        if self.lockout.refuses(client.address(), question.username) {
-            let why = Denial::TooManyFailures;
-            self.note_denial(question.username, client.id(), client.address(), why);
+        if self.is_locked_out(question.username, client.id(), client.address()) {
             return now(Decision::Deny, Ground::TooManyFailures);
         }
         let asked = match self.engine.ask(key, question) {
@@ -218,6 +216,15 @@ impl Plugin {
         }
     }
 
+    /// Whether whoever comes from there under this name was denied too often; then this is another denial.
+    fn is_locked_out(&self, username: &str, id: &str, address: Option<&str>) -> bool {
+        let refuses = self.lockout.refuses(address, username);
+        if refuses {
+            self.note_denial(username, id, address, Denial::TooManyFailures);
+        }
+        refuses
+    }
+
     /// Counts, and writes the line that intrusion prevention looks for: the address comes first, and
     /// what a client may choose is quoted, so that no name can pass for an address.
     fn note_denial(&self, username: &str, id: &str, address: Option<&str>, why: Denial) {
@@ -274,9 +281,9 @@ impl Plugin {
     fn decide_waiting(&self, waiting: &Waiting, outcome: &Outcome) -> Decision {
         let Waiting { username, client_id, address, .. } = waiting;
         let decision = policy::decide(Kind::Login, outcome, self.config.on_error);
-        if decision == Decision::Allow && self.lockout.refuses(address.as_deref(), username) {
-            let why = Denial::TooManyFailures;
-            self.note_denial(username, client_id, address.as_deref(), why);
+        if decision == Decision::Allow
+            && self.is_locked_out(username, client_id, address.as_deref())
+        {
             return Decision::Deny;
         }
         self.note_verdict(outcome, username, client_id, address.as_deref());

@@ -129,6 +129,18 @@ pub fn printed(client: &Program) -> Vec<String> {
     client.log().lines().filter(|line| *line != "started").map(str::to_owned).collect()
 }
 
+/// What one of the clients in Java prints of a whole session once it has subscribed.
+pub fn printed_once_subscribed(way: &Way) -> Vec<String> {
+    let own = |what: &str, how: &str| format!("{what} {}/{how}", way.name);
+    vec![
+        own("published", "secret"),
+        own("published", "open"),
+        own("message", "open: hello"),
+        "published others/x".to_owned(),
+        "ended".to_owned(),
+    ]
+}
+
 /// What the API was asked about this user, in order: `login`, or the kind of access and the topic.
 pub fn asked(api: &AuthServer, user: &str) -> Vec<String> {
     let of_user = api.requests().into_iter().map(|request| request.json());
