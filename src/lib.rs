@@ -9,7 +9,7 @@
 //! into the [`cache`], and on a miss hands the question to the [`pool`], where one worker sends
 //! one request through [`api`], however many ask the same. The asker gets a ticket. A [`login`] on
 //! Mosquitto 2.1 leaves it there and is finished by a later tick; everything else waits for as
-//! long as its [`patience`] lasts. What comes back is an [`answer::Answer`] or an
+//! long as the [`block_budget`] permits. What comes back is an [`answer::Answer`] or an
 //! [`answer::Failure`]; [`policy`] alone turns either into a decision, and `ffi` turns the
 //! decision into the broker's return code.
 //!
@@ -29,13 +29,13 @@ mod ffi;
 
 pub mod plugin;
 
+pub mod block_budget;
 pub mod broker;
 pub mod engine;
 pub mod local_users;
 pub mod lockout;
 pub mod login;
 pub mod metrics;
-pub mod patience;
 pub mod sessions;
 pub mod subscriptions;
 

@@ -12,8 +12,8 @@ use log::Level;
 
 use crate::answer::{Failure, Outcome};
 use crate::api::Observer;
+use crate::block_budget::{BlockBudget, Payer};
 use crate::broker::Broker;
-use crate::cache::Key;
 use crate::clock::Clock;
 use crate::config::{Config, Material, Mistake};
 use crate::defect;
@@ -23,10 +23,9 @@ use crate::local_users::LocalUsers;
 use crate::lockout::Lockout;
 use crate::login::{Arrivals, Logins, Ring};
 use crate::metrics;
-use crate::patience::Patience;
 use crate::policy::OnError;
 use crate::pool::{Asked, Spawn};
-use crate::question::{Kind, Question};
+use crate::question::Kind;
 use crate::sessions::{Fetch, Sessions};
 use crate::subscriptions::Subscriptions;
 use crate::sync::lock;
@@ -64,7 +63,7 @@ pub struct Plugin {
     journal: Arc<Journal>,
     tally: Arc<Tally>,
     engine: Arc<Engine>,
-    patience: Patience,
+    block_budget: BlockBudget,
     local_users: Option<LocalUsers>,
     lockout: Lockout,
     logins: Arc<Logins>,
@@ -158,7 +157,7 @@ impl Plugin {
             .map_err(|mistake| vec![mistake])?;
         let (longest, percent) = (config.max_block, config.max_block_percent);
         let plugin = Self {
-            patience: Patience::new(longest, percent, clock.clone(), Arc::clone(&tally)),
+            block_budget: BlockBudget::new(longest, percent, clock.clone(), Arc::clone(&tally)),
             lockout: Lockout::new(
                 config.login_failures_max,
                 config.login_failures_window,
@@ -226,13 +225,9 @@ impl Plugin {
         }
     }
 
-    /// Asks, and waits for the answer for as long as the broker may be held up.
-    fn ask(&self, key: Key, question: &Question<'_>) -> Outcome {
-        self.wait(self.engine.ask(key, question))
-    }
-
-    fn wait(&self, asked: Asked) -> Outcome {
-        let outcome = self.patience.wait(asked);
+    /// Waits for the answer for as long as the payer may hold up the broker.
+    fn wait(&self, asked: Asked, payer: Payer<'_>) -> Outcome {
+        let (outcome, _) = self.block_budget.wait(asked, payer);
         if let Err(failure) = &outcome {
             self.report(failure);
         }

@@ -19,6 +19,8 @@ pub struct Subscriptions(Mutex<State>);
 struct State {
     root: Node,
     subscribers: HashMap<usize, Subscriber>,
+    /// What all of it takes.
+    bytes: usize,
 }
 
 /// The subscribers of the filters that begin with the same levels.
@@ -30,7 +32,28 @@ struct Node {
 
 struct Subscriber {
     portrait: Arc<Portrait>,
-    filters: HashSet<Box<str>>,
+    /// With the QoS that each was granted.
+    filters: HashMap<Box<str>, u8>,
+    /// What the filters take, as [`cost`] counts.
+    bytes: usize,
+}
+
+/// What may be known of one client's subscriptions, and of all, in bytes. What is beyond that is asked
+/// about when its turn comes.
+const MOST_OF_A_CLIENT: usize = 256 << 10;
+const MOST: usize = 64 << 20;
+
+/// What a level takes, beside its name, where nobody else has it.
+const LEVEL_BYTES: usize = 150;
+
+/// About how much memory a filter takes, in bytes.
+fn cost(filter: &str) -> usize {
+    2 * filter.len() + LEVEL_BYTES * (filter.bytes().filter(|byte| *byte == b'/').count() + 2)
+}
+
+/// Whether it is shared: what it gets goes to one of its members only (MQTT 5.0, section 4.8.2).
+fn is_shared(filter: &str) -> bool {
+    filter.starts_with("$share/")
 }
 
 /// A client as it was when it subscribed, for questions that are asked ahead of the broker.
@@ -118,20 +141,35 @@ impl Client for Portrait {
 }
 
 impl Subscriptions {
-    /// A client subscribed. What a shared subscription gets goes to one of its members only, so
-    /// that is left out (MQTT 5.0, section 4.8.2).
-    pub fn add(&self, handle: usize, filter: &str, portrait: impl FnOnce() -> Portrait) {
-        if filter.starts_with("$share/") {
+    /// A client subscribed, and gets messages with this QoS at most. What there is no room for is not
+    /// noted.
+    pub fn add(&self, handle: usize, filter: &str, qos: u8, portrait: impl FnOnce() -> Portrait) {
+        let mut state = lock(&self.0);
+        let State { root, subscribers, bytes } = &mut *state;
+        let room = MOST.saturating_sub(*bytes).min(MOST_OF_A_CLIENT);
+        let cost = cost(filter);
+        if let Some(known) = subscribers.get_mut(&handle) {
+            if let Some(before) = known.filters.get_mut(filter) {
+                *before = qos;
+                return;
+            }
+            // What is free is everybody's, so that nobody has more of it than is left for others.
+            if known.bytes + cost > room {
+                return;
+            }
+        } else if cost > room {
             return;
         }
-        let mut state = lock(&self.0);
-        let state = &mut *state;
-        let subscriber = state.subscribers.entry(handle).or_insert_with(|| Subscriber {
+        let subscriber = subscribers.entry(handle).or_insert_with(|| Subscriber {
             portrait: Arc::new(portrait()),
-            filters: HashSet::new(),
+            filters: HashMap::new(),
+            bytes: 0,
         });
-        if subscriber.filters.insert(filter.into()) {
-            let mut node = &mut state.root;
+        subscriber.filters.insert(filter.into(), qos);
+        subscriber.bytes += cost;
+        *bytes += cost;
+        if !is_shared(filter) {
+            let mut node = root;
             for level in filter.split('/') {
                 node = node.children.entry(level.into()).or_default();
             }
@@ -139,25 +177,40 @@ impl Subscriptions {
         }
     }
 
-    /// A client gave a subscription up.
+    /// A client gave a subscription up. With a `mount_point` the broker asks about the filter without it,
+    /// and goes on to deliver: such an unsubscribe ends nothing, and is none here either.
     pub fn remove(&self, handle: usize, filter: &str) {
         let mut state = lock(&self.0);
-        let Some(subscriber) = state.subscribers.get_mut(&handle) else { return };
-        if subscriber.filters.remove(filter) {
-            if subscriber.filters.is_empty() {
-                state.subscribers.remove(&handle);
-            }
-            state.root.remove(filter.split('/'), handle);
+        let State { root, subscribers, bytes } = &mut *state;
+        let Some(subscriber) = subscribers.get_mut(&handle) else { return };
+        if subscriber.filters.remove(filter).is_none() {
+            return;
         }
+        subscriber.bytes -= cost(filter);
+        *bytes -= cost(filter);
+        if subscriber.filters.is_empty() {
+            subscribers.remove(&handle);
+        }
+        root.remove(filter.split('/'), handle);
     }
 
     /// A client left.
     pub fn end(&self, handle: usize) {
         let mut state = lock(&self.0);
         let Some(subscriber) = state.subscribers.remove(&handle) else { return };
-        for filter in subscriber.filters {
+        state.bytes -= subscriber.bytes;
+        for filter in subscriber.filters.into_keys() {
             state.root.remove(filter.split('/'), handle);
         }
+    }
+
+    /// The highest QoS that this client gets a message with this topic name with; none if nothing is
+    /// known of a subscription that it matches.
+    #[must_use]
+    pub fn qos(&self, handle: usize, topic: &str) -> Option<u8> {
+        let state = lock(&self.0);
+        let filters = state.subscribers.get(&handle)?.filters.iter();
+        filters.filter(|(filter, _)| matches(filter, topic)).map(|(_, qos)| *qos).max()
     }
 
     /// Those whom a message with this topic name goes to, up to so many.
@@ -170,6 +223,28 @@ impl Subscriptions {
         let subscribers = found.into_iter().filter_map(|handle| state.subscribers.get(&handle));
         subscribers.take(most).map(|subscriber| Arc::clone(&subscriber.portrait)).collect()
     }
+}
+
+/// Whether a message with this topic name goes to whoever has this subscription.
+fn matches(filter: &str, topic: &str) -> bool {
+    // `$share/GROUP/FILTER`
+    let filter = match filter.strip_prefix("$share/").map(|rest| rest.split_once('/')) {
+        Some(Some((_, filter))) => filter,
+        _ => filter,
+    };
+    if topic.starts_with('$') && filter.starts_with(['+', '#']) {
+        return false;
+    }
+    let mut levels = topic.split('/');
+    for wanted in filter.split('/') {
+        match (wanted, levels.next()) {
+            ("#", _) => return true,
+            ("+", Some(_)) => {}
+            (wanted, level) if level == Some(wanted) => {}
+            _ => return false,
+        }
+    }
+    levels.next().is_none()
 }
 
 impl Node {
@@ -211,7 +286,7 @@ mod tests {
 
     fn add(subscriptions: &Subscriptions, handle: usize, filter: &str) {
         let client = FakeClient { id: format!("client-{handle}"), ..FakeClient::default() };
-        subscriptions.add(handle, filter, || Portrait::of(&client, "ann", true));
+        subscriptions.add(handle, filter, 1, || Portrait::of(&client, "ann", true));
     }
 
     #[track_caller]
@@ -261,7 +336,54 @@ mod tests {
         finds(&subscriptions, "a/b/c", &[2]);
         subscriptions.remove(1, "a/b");
         subscriptions.end(2);
+        assert!(is_empty(&subscriptions));
+    }
+
+    fn is_empty(subscriptions: &Subscriptions) -> bool {
         let state = lock(&subscriptions.0);
-        assert!(state.root.children.is_empty() && state.subscribers.is_empty());
+        state.root.children.is_empty() && state.subscribers.is_empty() && state.bytes == 0
+    }
+
+    #[test]
+    fn what_is_known_is_bounded_for_each_client_and_for_all() {
+        let subscriptions = Subscriptions::default();
+        let bytes = || lock(&subscriptions.0).bytes;
+        add(&subscriptions, 1, &"/".repeat(60_000));
+        assert!(is_empty(&subscriptions), "a node for each level would be megabytes");
+        for number in 0..1000 {
+            add(&subscriptions, 1, &format!("{number}/{}", "x".repeat(1000)));
+        }
+        assert!(bytes() <= MOST_OF_A_CLIENT);
+        for handle in 2..400 {
+            for number in 0..100 {
+                add(&subscriptions, handle, &format!("{number}/{}", "x".repeat(1000)));
+            }
+        }
+        assert!(bytes() <= MOST);
+        add(&subscriptions, 1000, "a/b");
+        finds(&subscriptions, "a/b", &[1000]);
+        (0..=1000).for_each(|handle| subscriptions.end(handle));
+        assert!(is_empty(&subscriptions));
+    }
+
+    #[test]
+    fn the_qos_of_a_message_is_that_of_the_best_subscription() {
+        let subscriptions = Subscriptions::default();
+        let client = FakeClient::default();
+        for (filter, qos) in [("a/+", 0), ("a/#", 1), ("$share/g/s/#", 2), ("#", 0)] {
+            subscriptions.add(1, filter, qos, || Portrait::of(&client, "ann", false));
+        }
+        for (topic, qos) in [
+            ("a/b", Some(1)),
+            ("a", Some(1)),
+            ("s/1", Some(2)),
+            ("other", Some(0)),
+            ("$SYS/a", None),
+        ] {
+            assert_eq!(subscriptions.qos(1, topic), qos, "{topic}");
+        }
+        subscriptions.add(1, "#", 2, || Portrait::of(&client, "ann", false));
+        assert_eq!(subscriptions.qos(1, "other"), Some(2), "a new subscription replaces the old");
+        assert_eq!(subscriptions.qos(2, "a"), None);
     }
 }

@@ -21,7 +21,7 @@ const LAYERS: &[&[&str]] = &[
         "lockout",
         "login",
         "metrics",
-        "patience",
+        "block_budget",
         "sessions",
         "subscriptions",
         "local_users",

@@ -219,8 +219,11 @@ pub static OPTIONS: &[Opt] = &[
     opt!(
         "max_block_percent",
         "50",
-        "The share of any second that all such waits together may take; past it a miss is handled \
-         as if `max_block_ms` had passed.",
+        "The share of the time that all such waits for logins together may take, in bursts of \
+         `max_block_ms`; past it a login is handled as if `max_block_ms` had passed. What a client \
+         does with topics is counted for that client alone: 5 seconds in a row, of which it gets \
+         back a twentieth of the time. 100: only `max_block_ms` bounds either; 0: nothing is \
+         waited for.",
         |draft, text| draft.max_block_percent = Some(percent(text)?)
     ),
     opt!(

@@ -4,6 +4,7 @@
 
 use super::{Ground, Plugin};
 use crate::answer::{Answer, Decision, Failure, Outcome, Verdict};
+use crate::block_budget::Payer;
 use crate::config::{EmptyCredentials, LocalUsersAcl};
 use crate::policy;
 use crate::question::{About, Access, Action, Client, Glance, Kind, Question};
@@ -246,7 +247,8 @@ impl Plugin {
         }
         let Who { client, username, .. } = who;
         let question = Question { client, username, about: About::Superuser };
-        let answer = self.ask(self.engine.key(&question), &question)?;
+        let asked = self.engine.ask(self.engine.key(&question), &question);
+        let answer = self.wait(asked, payer(who))?;
         let is_superuser = answer.verdict == Verdict::Allow;
         if is_connected(client) {
             self.sessions.set_superuser(holder(client, username), is_superuser);
@@ -273,14 +275,22 @@ impl Plugin {
                 if action.access == Access::Read {
                     self.ask_for_other_subscribers(&key, action);
                 }
-                self.wait(self.engine.ask_api(key, &question))
+                self.wait(self.engine.ask_api(key, &question), payer(who))
             }
         };
         let is_allowed = outcome.as_ref().is_ok_and(|answer| answer.verdict == Verdict::Allow);
         if action.access == Access::Subscribe && is_allowed {
-            self.note_subscription(who, action.topic);
+            self.note_subscription(who, action.topic, action.qos);
         }
         outcome
+    }
+}
+
+/// Whose allowance the broker waits by, for this client's checks.
+fn payer<'a>(who: Who<'a>) -> Payer<'a> {
+    match who.on_broker_thread {
+        true => Payer::Client { client_id: who.client.id(), username: who.username },
+        false => Payer::HttpApi,
     }
 }
 

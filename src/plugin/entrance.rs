@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::{Ground, Plugin};
 use crate::answer::{Decision, Outcome, Terms, Verdict};
+use crate::block_budget::Payer;
 use crate::broker::Broker;
 use crate::config::{EmptyCredentials, PasswordEncoding, UnavailableReply};
 use crate::defect;
@@ -91,7 +92,7 @@ impl Plugin {
     fn ask_login(&self, attempt: &Attempt<'_>, question: &Question<'_>) -> (Reply, Ground) {
         let (client, key) = (attempt.client, self.engine.key(question));
         if !attempt.on_broker_thread {
-            let outcome = self.ask(key, question);
+            let outcome = self.wait(self.engine.ask(key, question), Payer::HttpApi);
             let decision = self.decide_login(client, question.username, &outcome);
             return now(decision, Ground::of(Kind::Login, outcome));
         }
@@ -126,7 +127,7 @@ impl Plugin {
             }
             asked => asked,
         };
-        let outcome = self.wait(asked);
+        let outcome = self.wait(asked, Payer::Logins);
         let decision = self.decide_login(client, question.username, &outcome);
         if decision == Decision::Defer {
             self.sessions.begin_at_broker(admission, question.username);

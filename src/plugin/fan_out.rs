@@ -45,11 +45,11 @@ impl LastFanOut {
 
 impl Plugin {
     /// Notes that deliveries for this filter to this client will be asked of the API.
-    pub(super) fn note_subscription(&self, who: Who<'_>, filter: &str) {
+    pub(super) fn note_subscription(&self, who: Who<'_>, filter: &str, qos: u8) {
         let fields = self.config.fields.of(Kind::Access);
         let with_certificate =
             fields.iter().any(|field| matches!(field, Field::CertCommonName | Field::CertSubject));
-        self.subscriptions.add(who.client.handle(), filter, || {
+        self.subscriptions.add(who.client.handle(), filter, qos, || {
             Portrait::of(who.client, who.username, with_certificate)
         });
     }

@@ -24,7 +24,7 @@ fn status(operator: &Client) -> Value {
 }
 
 /// How much memory the broker has now, in bytes.
-fn memory(broker: &Broker) -> u64 {
+pub fn memory(broker: &Broker) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", broker.pid())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() * 1024

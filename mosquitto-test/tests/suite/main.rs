@@ -59,6 +59,7 @@ mod recall;
 mod revocation;
 mod rules;
 mod secrets;
+mod shares;
 mod sick_api;
 mod sighup;
 mod statuses;
