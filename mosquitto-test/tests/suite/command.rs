@@ -12,6 +12,7 @@ mod ask;
 mod bench;
 mod check;
 pub mod docs;
+mod healthcheck;
 mod tls;
 
 /// A configuration in a folder of its own.

@@ -43,6 +43,7 @@ pub enum Command {
     Login(Login),
     Access(Access),
     Bench(Bench),
+    Healthcheck(Healthcheck),
     #[command(subcommand)]
     Generate(Generate),
 }
@@ -178,6 +179,31 @@ pub struct Bench {
     pub json: bool,
     #[command(flatten)]
     pub client: ClientFacts,
+}
+
+/// See whether the broker answers, for a container's health check
+///
+/// Connects to the first listener of the configuration (or to --listener) and sends the beginning of
+/// an MQTT connection in a version that no broker knows. The broker turns it away before it asks
+/// anybody, so that neither the API nor a user is needed, and a listener with TLS, websockets or
+/// a client certificate does as well: that it says anything, or closes, shows that it works.
+#[derive(Args)]
+#[command(
+    after_long_help = "Exit status:\n  0  the broker answers\n  1  it does not, or not in time\n  \
+                             2  a wrong command line or configuration\n\n\
+                             Examples:\n  mosquitto-http-auth healthcheck\n  \
+                             mosquitto-http-auth healthcheck mosquitto.conf --listener 8883 --timeout 2"
+)]
+pub struct Healthcheck {
+    /// The broker's configuration file
+    #[arg(value_name = "CONF", default_value = USUAL_CONF)]
+    pub file: PathBuf,
+    /// The port, or the path of the socket, of another listener than the first
+    #[arg(long, value_name = "PORT")]
+    pub listener: Option<String>,
+    /// Seconds that the broker may take
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=600))]
+    pub timeout: u16,
 }
 
 /// Write the manual pages or the shells' completions into a folder

@@ -61,6 +61,9 @@ pub struct Security {
 pub struct Listener {
     /// Its port, or the path of its socket.
     pub name: String,
+    /// The address or host name that it is bound to; none: every address, or (without a `listener`
+    /// line) the loopback interface.
+    pub address: Option<String>,
     pub security: Security,
     /// The option that has the broker take usernames from certificates, and then ask nobody.
     pub certificate_names: Option<Place>,

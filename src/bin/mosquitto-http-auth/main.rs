@@ -16,6 +16,7 @@ mod conf;
 mod doubts;
 mod exchange;
 mod generate;
+mod healthcheck;
 mod library;
 mod mask;
 mod paint;
@@ -54,6 +55,7 @@ fn run(command: &Command) -> Result<u8, Problem> {
         Command::Login(args) => ask::login(args, out),
         Command::Access(args) => ask::access(args, out),
         Command::Bench(args) => bench::run(args, out),
+        Command::Healthcheck(args) => healthcheck::run(args, out),
         Command::Generate(what) => {
             generate::run(what)?;
             Ok(exit::YES)

@@ -167,18 +167,18 @@ impl Reader {
     fn listener(&mut self, context: &mut Context, rest: &str, place: Place) {
         let mut words = rest.split(' ').filter(|word| !word.is_empty());
         let (port, address) = (words.next().unwrap_or_default(), words.next());
-        let name = match (port.parse::<u16>(), address) {
-            (Ok(0), Some(path)) => path.to_owned(),
+        let (name, address) = match (port.parse::<u16>(), address) {
+            (Ok(0), Some(path)) => (path.to_owned(), None),
             (Ok(0), None) => {
                 return self.refuse(&place, "a listener with port 0 needs the path of a socket");
             }
-            (Ok(port), _) => port.to_string(),
+            (Ok(port), address) => (port.to_string(), address),
             (Err(_), _) => {
                 let text = format!("listener: {port:?} is not allowed; allowed: a port");
                 return self.refuse(&place, text);
             }
         };
-        context.listener = Some(self.add_listener(name));
+        context.listener = Some(self.add_listener(name, address.map(str::to_owned)));
     }
 
     /// The port of the default listener, wherever the line stands.
@@ -194,8 +194,9 @@ impl Reader {
         }
     }
 
-    fn add_listener(&mut self, name: String) -> usize {
-        let listener = Listener { name, security: Security::default(), certificate_names: None };
+    fn add_listener(&mut self, name: String, address: Option<String>) -> usize {
+        let security = Security::default();
+        let listener = Listener { name, address, security, certificate_names: None };
         self.conf.listeners.push(listener);
         self.conf.listeners.len() - 1
     }
@@ -214,7 +215,7 @@ impl Reader {
 
     fn default_listener(&mut self) -> usize {
         let position =
-            self.default.unwrap_or_else(|| self.add_listener(DEFAULT_LISTENER.to_owned()));
+            self.default.unwrap_or_else(|| self.add_listener(DEFAULT_LISTENER.to_owned(), None));
         *self.default.insert(position)
     }
 
