@@ -242,7 +242,14 @@ impl Cache {
             return Err(Miss::Outdated);
         }
         let age = self.clock.now().duration_since(entry.asked);
-        if age < entry.life { Ok(age) } else { Err(Miss::Expired) }
+        if age < entry.life && !self.has_ended(entry) { Ok(age) } else { Err(Miss::Expired) }
+    }
+
+    /// Whether its terms have, by the time of day, which may have been set since it was stored.
+    fn has_ended(&self, entry: &Entry) -> bool {
+        entry.answer.terms.as_ref().is_some_and(|terms| {
+            terms.expire_at.is_some_and(|end| end <= self.clock.unix_time().as_secs())
+        })
     }
 
     /// The answer under this key was asked for again, in vain: a use in a second may try anew.
@@ -264,10 +271,9 @@ impl Cache {
             return None;
         }
         let age = self.clock.now().duration_since(entry.asked);
-        let expired = entry.answer.terms.as_ref().is_some_and(|terms| {
-            terms.expire_at.is_some_and(|end| end <= self.clock.unix_time().as_secs())
-        });
-        let serves = entry.is_permission() && !expired && age < entry.life + self.lifetimes.stale;
+        let serves = entry.is_permission()
+            && !self.has_ended(&entry)
+            && age < entry.life + self.lifetimes.stale;
         serves.then(|| entry.answer.clone())
     }
 

@@ -12,6 +12,43 @@ pub trait Clock: Send + Sync {
     fn unix_time(&self) -> Duration;
 }
 
+/// A time of day at which something ends. The clock that it is compared with may be set, or stand still
+/// while the machine is suspended: whichever of the two clocks comes to it first ends it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Deadline {
+    /// In seconds of Unix time.
+    unix: u64,
+    /// The same by the time that never goes back; none if that cannot count so far.
+    monotonic: Option<Instant>,
+}
+
+impl Deadline {
+    /// At this Unix time, in seconds.
+    #[must_use]
+    pub fn at(unix: u64, clock: &dyn Clock) -> Self {
+        let left = Duration::from_secs(unix).saturating_sub(clock.unix_time());
+        Self { unix, monotonic: clock.now().checked_add(left) }
+    }
+
+    /// In seconds of Unix time.
+    #[must_use]
+    pub fn unix(&self) -> u64 {
+        self.unix
+    }
+
+    /// As it seemed when it was set.
+    #[must_use]
+    pub fn monotonic(&self) -> Option<Instant> {
+        self.monotonic
+    }
+
+    #[must_use]
+    pub fn is_over(&self, clock: &dyn Clock) -> bool {
+        self.unix <= clock.unix_time().as_secs()
+            || self.monotonic.is_some_and(|end| end <= clock.now())
+    }
+}
+
 /// The machine's own clock.
 #[derive(Clone, Copy, Debug)]
 pub struct SystemClock;
@@ -33,6 +70,8 @@ impl Clock for SystemClock {
 pub struct ManualClock {
     began: Instant,
     now: std::sync::Mutex<Instant>,
+    /// How far the time of day was set ahead, in seconds.
+    set: std::sync::atomic::AtomicI64,
 }
 
 /// When a manual clock begins, in seconds of Unix time.
@@ -43,7 +82,16 @@ pub const BEGINNING: u64 = 1_700_000_000;
 impl ManualClock {
     pub fn new() -> std::sync::Arc<Self> {
         let began = SystemClock.now();
-        std::sync::Arc::new(Self { began, now: std::sync::Mutex::new(began) })
+        std::sync::Arc::new(Self {
+            began,
+            now: std::sync::Mutex::new(began),
+            set: std::sync::atomic::AtomicI64::new(0),
+        })
+    }
+
+    /// Somebody sets the time of day, this much later.
+    pub fn set_ahead(&self, seconds: i64) {
+        self.set.fetch_add(seconds, std::sync::atomic::Ordering::Relaxed);
     }
 
     pub fn advance(&self, by: Duration) {
@@ -57,6 +105,31 @@ impl Clock for ManualClock {
         *self.now.lock().unwrap()
     }
     fn unix_time(&self) -> Duration {
-        Duration::from_secs(BEGINNING) + self.now().duration_since(self.began)
+        let set = self.set.load(std::sync::atomic::Ordering::Relaxed);
+        Duration::from_secs(BEGINNING.saturating_add_signed(set))
+            + self.now().duration_since(self.began)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_is_over_by_whichever_clock_comes_to_it_first() {
+        let clock = ManualClock::new();
+        let deadline = || Deadline::at(clock.unix_time().as_secs() + 3600, &*clock);
+        let slow = deadline();
+        assert!(!slow.is_over(&*clock));
+        clock.set_ahead(3600);
+        assert!(slow.is_over(&*clock), "the clock was an hour slow, or the machine was suspended");
+        let fast = deadline();
+        clock.set_ahead(-3600);
+        clock.advance(Duration::from_secs(3599));
+        assert!(!fast.is_over(&*clock));
+        clock.advance(Duration::from_secs(1));
+        assert!(fast.is_over(&*clock), "the clock was set back, but an hour is over");
+        assert!(Deadline::at(0, &*clock).is_over(&*clock));
+        assert!(!Deadline::at(u64::MAX, &*clock).is_over(&*clock));
     }
 }

@@ -5,16 +5,20 @@
 
 #![forbid(unsafe_code)]
 
-use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::clock::Clock;
-use crate::sync::lock;
+use moka::policy::EvictionPolicy;
 
-/// How many pairs of address and username are remembered; the ones not seen for longest go first.
-const PAIRS: u64 = 100_000;
+use crate::clock::Clock;
+
+/// How much memory all that is remembered may take, in bytes; pairs of address and username that were not
+/// seen for longest go first.
+const MOST_BYTES: u64 = 32 << 20;
+
+/// What one pair takes beside the times of its denials.
+const PAIR_BYTES: usize = 250;
 
 /// A hash of an address and a username under a random key: names may be long, and hashes are not.
 type Pair = u64;
@@ -23,9 +27,17 @@ type Pair = u64;
 pub struct Lockout {
     most: usize,
     window: Duration,
-    denials: moka::sync::Cache<Pair, Arc<Mutex<VecDeque<Instant>>>>,
+    denials: moka::sync::Cache<Pair, Times>,
     hasher: RandomState,
     clock: Arc<dyn Clock>,
+    began: Instant,
+}
+
+/// When a pair was denied, in milliseconds since the beginning; the oldest first.
+type Times = Arc<[u64]>;
+
+fn bytes(_: &Pair, times: &Times) -> u32 {
+    u32::try_from(PAIR_BYTES + size_of_val(&**times)).unwrap_or(u32::MAX)
 }
 
 impl Lockout {
@@ -33,32 +45,41 @@ impl Lockout {
     /// older than that. 0: nobody is.
     #[must_use]
     pub fn new(most: usize, window: Duration, clock: Arc<dyn Clock>) -> Self {
-        let denials = moka::sync::Cache::builder().max_capacity(PAIRS).time_to_idle(window).build();
-        Self { most, window, denials, hasher: RandomState::new(), clock }
+        Self::within(MOST_BYTES, most, window, clock)
+    }
+
+    fn within(most_bytes: u64, most: usize, window: Duration, clock: Arc<dyn Clock>) -> Self {
+        let denials = moka::sync::Cache::builder()
+            .max_capacity(most_bytes)
+            .weigher(bytes)
+            .eviction_policy(EvictionPolicy::lru())
+            .time_to_idle(window)
+            .build();
+        let began = clock.now();
+        Self { most, window, denials, hasher: RandomState::new(), clock, began }
     }
 
     /// Whether this pair is refused.
     #[must_use]
     pub fn refuses(&self, address: Option<&str>, username: &str) -> bool {
         let Some(pair) = self.pair(address, username) else { return false };
-        let Some(denials) = self.denials.get(&pair) else { return false };
-        let mut denials = lock(&denials);
-        self.forget_old(&mut denials);
-        denials.len() >= self.most
+        let Some(times) = self.denials.get(&pair) else { return false };
+        self.of_late(&times).len() >= self.most
     }
 
     /// The API has denied this pair; whether it is refused from now on.
     pub fn denied(&self, address: Option<&str>, username: &str) -> bool {
         let Some(pair) = self.pair(address, username) else { return false };
-        let denials = self.denials.get_with(pair, Arc::default);
-        let mut denials = lock(&denials);
-        self.forget_old(&mut denials);
-        denials.push_back(self.clock.now());
-        // Many at once may be denied after the last that counts.
-        while denials.len() > self.most {
-            denials.pop_front();
-        }
-        denials.len() >= self.most
+        let now = self.millis(self.clock.now());
+        // Another thread may add to it at the same time.
+        let entry = self.denials.entry(pair).and_upsert_with(|known| {
+            let known = known.map(moka::Entry::into_value).unwrap_or_default();
+            let of_late = self.of_late(&known);
+            // Many at once may be denied after the last that counts.
+            let kept = &of_late[of_late.len().saturating_sub(self.most - 1)..];
+            kept.iter().copied().chain([now]).collect()
+        });
+        entry.value().len() >= self.most
     }
 
     /// The API has let this pair in.
@@ -73,11 +94,15 @@ impl Lockout {
         Some(self.hasher.hash_one((address, username)))
     }
 
-    fn forget_old(&self, denials: &mut VecDeque<Instant>) {
-        let now = self.clock.now();
-        while denials.front().is_some_and(|at| now.duration_since(*at) >= self.window) {
-            denials.pop_front();
-        }
+    /// Those of the times that are not too long ago.
+    fn of_late<'a>(&self, times: &'a [u64]) -> &'a [u64] {
+        let now = self.millis(self.clock.now());
+        let window = u64::try_from(self.window.as_millis()).unwrap_or(u64::MAX);
+        &times[times.partition_point(|at| now.saturating_sub(*at) >= window)..]
+    }
+
+    fn millis(&self, time: Instant) -> u64 {
+        u64::try_from(time.duration_since(self.began).as_millis()).unwrap_or(u64::MAX)
     }
 }
 
@@ -129,12 +154,50 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_is_bounded() {
-        let (lockout, _) = lockout(1);
-        for number in 0..2 * PAIRS {
-            lockout.denied(HERE, &number.to_string());
+    fn what_is_remembered_is_bounded_in_bytes_however_many_denials_count() {
+        let most_bytes = 1 << 20;
+        let lockout = Lockout::within(most_bytes, 1000, WINDOW, ManualClock::new());
+        for user in 0..1000 {
+            let denials = if user % 4 == 0 { 1001 } else { 1 };
+            (0..denials).for_each(|_| {
+                lockout.denied(HERE, &user.to_string());
+            });
         }
         lockout.denials.run_pending_tasks();
-        assert!(lockout.denials.entry_count() <= PAIRS);
+        let entries: Vec<_> = lockout.denials.iter().map(|(_, times)| times).collect();
+        let bytes: u64 = entries.iter().map(|times| u64::from(bytes(&0, times))).sum();
+        assert!((most_bytes / 2..=most_bytes).contains(&bytes), "{bytes}");
+        assert!(entries.iter().all(|times| times.len() <= 1000));
+        assert!(lockout.refuses(HERE, "996") && !lockout.refuses(HERE, "999"));
+    }
+
+    #[test]
+    fn a_flood_of_other_names_does_not_end_what_counts_for_one_that_is_seen() {
+        let lockout = Lockout::within(1 << 20, 3, WINDOW, ManualClock::new());
+        for number in 0..20_000 {
+            lockout.denied(HERE, &number.to_string());
+            if number % 500 == 0 {
+                assert_eq!(lockout.refuses(HERE, "ann"), number > 2000);
+            }
+            if number % 1000 == 0 && number < 3000 {
+                lockout.denied(HERE, "ann");
+            }
+        }
+        assert!(lockout.refuses(HERE, "ann"));
+    }
+
+    #[test]
+    fn denials_on_several_threads_all_count() {
+        let (lockout, _) = lockout(400);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    (0..100).for_each(|_| {
+                        lockout.denied(HERE, "ann");
+                    });
+                });
+            }
+        });
+        assert!(lockout.refuses(HERE, "ann"));
     }
 }

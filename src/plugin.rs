@@ -36,6 +36,8 @@ mod bulletin;
 mod control;
 mod entrance;
 mod fan_out;
+#[cfg(test)]
+mod gates;
 mod ground;
 mod pulse;
 mod vigil;
@@ -143,7 +145,7 @@ impl Plugin {
             }
         };
         let logins = Arc::new(Logins::new(Arc::clone(&abilities.ring)));
-        let sessions = Arc::new(Sessions::new(abilities.fetch));
+        let sessions = Arc::new(Sessions::new(abilities.fetch, Arc::clone(&clock)));
         let vitals = Arc::new(Vitals {
             engine: Arc::clone(&engine),
             logins: Arc::clone(&logins),
@@ -309,7 +311,11 @@ impl Plugin {
         let Some(users) = &self.local_users else { return };
         let path = users.path().display();
         match users.reload() {
-            Ok(count) => log::info!(logger: *self.journal, "{path}: {count} local users"),
+            Ok(count) => {
+                // Who was none may be one now, whatever was recalled for it.
+                self.sessions.let_all_pass_anew();
+                log::info!(logger: *self.journal, "{path}: {count} local users");
+            }
             Err(error) => log::error!(
                 logger: *self.journal,
                 "option local_users_file: cannot read {path} again ({error}); the names that it \
@@ -341,7 +347,7 @@ impl Plugin {
 
     /// The client of this handle has left, or its session has gone offline.
     pub fn left(&self, handle: usize) {
-        self.sessions.end(handle);
+        self.sessions.end(handle, self.pulse.beats());
         self.subscriptions.end(handle);
     }
 

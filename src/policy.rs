@@ -32,6 +32,37 @@ pub fn decide(kind: Kind, outcome: &Outcome, on_error: OnError) -> Decision {
     }
 }
 
+/// The same about a topic where it is asked first whether the user is a superuser: a yes of the rest is
+/// final without that. To any other answer the superuser route, if it failed, might have said yes, so
+/// that `on_error` decides, with one limit: what the API denies, by a rule or by its route, is not left to
+/// the broker's other means, which may allow it.
+#[must_use]
+pub fn decide_access(
+    superuser: Option<&Failure>,
+    outcome: &Outcome,
+    on_error: OnError,
+) -> (Decision, DecidedBy) {
+    let rest = decide(Kind::Access, outcome, on_error);
+    let (Ok(answer), Some(failure)) = (outcome, superuser) else {
+        return (rest, DecidedBy::Outcome);
+    };
+    match (answer.verdict, on_error) {
+        (Verdict::Allow, _) | (Verdict::Deny, OnError::Defer) => (rest, DecidedBy::Outcome),
+        _ => (
+            decide(Kind::Superuser, &Err(failure.clone()), on_error),
+            DecidedBy::SuperuserFailure(failure.clone()),
+        ),
+    }
+}
+
+/// What a decision about a topic rests on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum DecidedBy {
+    Outcome,
+    /// Nobody knows whether the user is a superuser.
+    SuperuserFailure(Failure),
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -58,6 +89,23 @@ mod tests {
                 [Decision::Unavailable, Decision::Defer, Decision::Allow]
             );
         }
+    }
+
+    #[test]
+    fn where_the_superuser_route_fails_no_denial_becomes_anybody_elses_yes() {
+        use Decision::{Allow, Defer, Deny, Unavailable};
+        let failed = Failure::Refused;
+        let decide = |outcome: Outcome| {
+            ON_ERROR.map(|on_error| decide_access(Some(&failed), &outcome, on_error).0)
+        };
+        assert_eq!(decide(Ok(Answer::ALLOW)), [Allow; 3]);
+        assert_eq!(decide(Ok(Answer::DENY)), [Unavailable, Deny, Allow]);
+        assert_eq!(decide(Ok(Answer::IGNORE)), [Unavailable, Defer, Allow]);
+        assert_eq!(decide(Err(Failure::TimedOut)), [Unavailable, Defer, Allow]);
+        let known =
+            |outcome: Outcome| ON_ERROR.map(|on_error| decide_access(None, &outcome, on_error).0);
+        assert_eq!(known(Ok(Answer::DENY)), [Deny; 3]);
+        assert_eq!(known(Ok(Answer::IGNORE)), [Defer; 3]);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use std::time::Instant;
 
 use crate::answer::Terms;
 use crate::cache::Matter;
+use crate::clock::{Clock, Deadline};
 use crate::question::{Access, Action, Glance};
 use crate::rules::Recent;
 use crate::sync::lock;
@@ -27,7 +28,8 @@ pub use lately::Basis;
 pub use places::{Fetch, Piece};
 pub use session::{Admission, Holder, LetInBy, Standing};
 
-use departed::{Departed, DepartedClients};
+pub use departed::Departed;
+use departed::DepartedClients;
 use places::Places;
 use session::Session;
 
@@ -37,6 +39,7 @@ pub struct Sessions {
     /// Whether any may be due at some time, readable without the lock: every tick asks.
     may_be_due: AtomicBool,
     departed: DepartedClients,
+    clock: Arc<dyn Clock>,
 }
 
 struct State {
@@ -45,28 +48,25 @@ struct State {
     recent: Recent,
     /// The sessions that must be asked about again, by when.
     due: BTreeSet<(Instant, usize)>,
-}
-
-/// For whom it makes no difference what lies in the processor's caches.
-impl Default for Sessions {
-    fn default() -> Self {
-        Self::new(|_| {})
-    }
+    /// The same by the time of day, in seconds of Unix time.
+    due_by_day: BTreeSet<(u64, usize)>,
 }
 
 impl Sessions {
     #[must_use]
-    pub fn new(fetch: Fetch) -> Self {
-        let live = Places::new(fetch);
-        let state = State { live, recent: Recent::default(), due: BTreeSet::new() };
+    pub fn new(fetch: Fetch, clock: Arc<dyn Clock>) -> Self {
+        let (live, recent) = (Places::new(fetch), Recent::default());
+        let (due, due_by_day) = (BTreeSet::new(), BTreeSet::new());
         Self {
-            state: Mutex::new(state),
+            state: Mutex::new(State { live, recent, due, due_by_day }),
             may_be_due: AtomicBool::new(false),
             departed: DepartedClients::default(),
+            clock,
         }
     }
 
-    /// The API let this client in. What was known of its handle belonged to another.
+    /// The API let this client in. What was known of its handle belonged to another. It is asked about
+    /// again when it is `due`, and when the terms end.
     pub fn begin(
         &self,
         admission: Admission,
@@ -81,6 +81,7 @@ impl Sessions {
             let_in_by: LetInBy::Api,
             standing: Standing::on(terms),
             question: question.map(Arc::new),
+            expiry: self.expiry(terms),
             ..Session::of_nobody(&client_id, username)
         };
         self.put(handle, session, due);
@@ -97,13 +98,28 @@ impl Sessions {
         self.departed.remove(handle);
         let mut state = lock(&self.state);
         state.remove(handle);
+        let expiry = session.expiry;
         state.live.insert(handle, session);
-        self.schedule(&mut state, handle, due);
+        self.schedule(&mut state, handle, due, expiry);
     }
 
-    fn schedule(&self, state: &mut State, handle: usize, due: Option<Instant>) {
-        state.schedule(handle, due);
-        self.may_be_due.store(!state.due.is_empty(), Ordering::Relaxed);
+    fn expiry(&self, terms: Option<&Arc<Terms>>) -> Option<Deadline> {
+        let expire_at = terms?.expire_at?;
+        Some(Deadline::at(expire_at, &*self.clock))
+    }
+
+    fn schedule(
+        &self,
+        state: &mut State,
+        handle: usize,
+        due: Option<Instant>,
+        expiry: Option<Deadline>,
+    ) {
+        let ends = expiry.and_then(|expiry| expiry.monotonic());
+        let due = due.into_iter().chain(ends).min();
+        state.schedule(handle, (due, expiry.map(|expiry| expiry.unix())));
+        let may_be_due = !(state.due.is_empty() && state.due_by_day.is_empty());
+        self.may_be_due.store(may_be_due, Ordering::Relaxed);
     }
 
     /// This client is connected, so that what is known of one that left is another's.
@@ -111,13 +127,14 @@ impl Sessions {
         self.departed.remove(handle);
     }
 
-    /// A client left. What it may do stays known for its Will and for what is queued for it.
-    pub fn end(&self, handle: usize) {
+    /// A client left, in this pass of the broker's loop. What it may do stays known for its Will and for
+    /// what is queued for it.
+    pub fn end(&self, handle: usize, pass: u64) {
         let Some(session) = lock(&self.state).remove(handle) else { return };
-        let Session { client_id, username, key, standing, .. } = session;
+        let Session { client_id, username, key, standing, expiry, .. } = session;
         // Without a login question nothing tells when another client takes the handle over.
         if key.is_some() && standing != Standing::default() {
-            let departed = Departed { client_id, username, standing };
+            let departed = Departed { client_id, username, standing, expiry, pass };
             self.departed.insert(handle, departed);
         }
     }
@@ -137,11 +154,17 @@ impl Sessions {
     /// What this client may do, as far as it is known.
     #[must_use]
     pub fn standing(&self, holder: Holder<'_>) -> Option<Standing> {
-        self.look(holder, Standing::clone)
+        self.look(holder, |_| false, Standing::clone)
     }
 
-    /// What `view` makes of what this client may do, as far as it is known.
-    pub fn look<R>(&self, holder: Holder<'_>, view: impl FnOnce(&Standing) -> R) -> Option<R> {
+    /// What `view` makes of what this client may do, as far as it is known. Where one has left that was
+    /// known by the same names, `is_another` tells whether this is a new one.
+    pub fn look<R>(
+        &self,
+        holder: Holder<'_>,
+        is_another: impl FnOnce(&Departed) -> bool,
+        view: impl FnOnce(&Standing) -> R,
+    ) -> Option<R> {
         {
             let state = lock(&self.state);
             if let Some(session) = state.live.get(holder.handle) {
@@ -149,7 +172,19 @@ impl Sessions {
             }
         }
         let departed = self.departed.get(holder.handle)?;
-        departed.belongs_to(holder).then(|| view(&departed.standing))
+        if !departed.belongs_to(holder) {
+            return None;
+        }
+        if is_another(&departed) {
+            self.departed.remove(holder.handle);
+            return None;
+        }
+        let has_expired = departed.expiry.is_some_and(|expiry| expiry.is_over(&*self.clock));
+        Some(if has_expired {
+            view(&departed.standing.expired())
+        } else {
+            view(&departed.standing)
+        })
     }
 
     /// What a permission rests on that this client was given before, if that is known: the session's
@@ -164,7 +199,7 @@ impl Sessions {
         } else {
             live.again(glance.handle)?
         };
-        if !session.is_seen(glance) {
+        if !session.is_seen(glance) || !session.has_passed {
             return None;
         }
         match &session.standing.rules {
@@ -178,6 +213,7 @@ impl Sessions {
         let mut state = lock(&self.state);
         if let Some(session) = state.live.get_mut(holder.handle) {
             if session.belongs_to(holder) {
+                session.has_passed = true;
                 session.lately.note(action, basis);
             }
         }
@@ -187,10 +223,17 @@ impl Sessions {
     pub fn note_allowed_to_all(&self, holder: Holder<'_>, action: &Action<'_>) {
         let mut state = lock(&self.state);
         let State { live, recent, .. } = &mut *state;
-        let session = live.get(holder.handle).filter(|session| session.belongs_to(holder));
-        if let Some(rules) = session.and_then(|session| session.standing.rules.as_ref()) {
+        let session = live.get_mut(holder.handle).filter(|session| session.belongs_to(holder));
+        let Some(session) = session else { return };
+        session.has_passed = true;
+        if let Some(rules) = &session.standing.rules {
             recent.note(rules, action);
         }
+    }
+
+    /// Whoever is connected has to pass anew what is decided before anything is recalled.
+    pub fn let_all_pass_anew(&self) {
+        lock(&self.state).live.iter_mut().for_each(|(_, session)| session.has_passed = false);
     }
 
     /// It became known whether this client's user is a superuser. That holds for as long as the
@@ -209,7 +252,7 @@ impl Sessions {
                 });
             }
             None => {
-                let standing = Standing { rules: None, is_superuser: Some(is_superuser) };
+                let standing = Standing { is_superuser: Some(is_superuser), ..Standing::default() };
                 let session =
                     Session { standing, ..Session::of_nobody(holder.client_id, holder.username) };
                 state.remove(holder.handle);
@@ -228,9 +271,7 @@ impl Sessions {
             return false;
         }
         let standing = Standing { is_superuser: Some(is_superuser), ..departed.standing.clone() };
-        let (client_id, username) = (departed.client_id.clone(), departed.username.clone());
-        let departed = Departed { client_id, username, standing };
-        self.departed.insert(holder.handle, departed);
+        self.departed.insert(holder.handle, Departed { standing, ..(*departed).clone() });
         true
     }
 
@@ -239,14 +280,16 @@ impl Sessions {
         let mut state = lock(&self.state);
         let Some(session) = state.get_mut(admission) else { return };
         session.stand(Standing::on(terms));
-        self.schedule(&mut state, admission.handle, due);
+        session.expiry = self.expiry(terms);
+        let expiry = session.expiry;
+        self.schedule(&mut state, admission.handle, due, expiry);
     }
 
     /// A client is to be asked about again at this time.
     pub fn postpone(&self, admission: &Admission, due: Instant) {
         let mut state = lock(&self.state);
         if state.get(admission).is_some() {
-            self.schedule(&mut state, admission.handle, Some(due));
+            self.schedule(&mut state, admission.handle, Some(due), None);
         }
     }
 
@@ -261,15 +304,10 @@ impl Sessions {
     pub fn take_due(&self, now: Instant, most: usize) -> Vec<(Admission, Arc<SealedQuestion>)> {
         let mut state = lock(&self.state);
         let mut taken = Vec::new();
+        let today = self.clock.unix_time().as_secs();
         while taken.len() < most {
-            let Some(&(due, handle)) = state.due.first() else {
-                self.may_be_due.store(false, Ordering::Relaxed);
-                break;
-            };
-            if due > now {
-                break;
-            }
-            self.schedule(&mut state, handle, None);
+            let Some(handle) = state.first_due(now, today) else { break };
+            self.schedule(&mut state, handle, None, None);
             let Some(session) = state.live.get(handle) else { continue };
             if let (Some(key), Some(question)) = (session.key, &session.question) {
                 let client_id = session.client_id.to_string();
@@ -305,7 +343,7 @@ impl Sessions {
                 session.stand(Standing { is_superuser: None, ..session.standing.clone() });
             }
         }
-        outdated.iter().for_each(|handle| self.schedule(&mut state, *handle, Some(now)));
+        outdated.iter().for_each(|handle| self.schedule(&mut state, *handle, Some(now), None));
         outdated.len()
     }
 
@@ -333,18 +371,25 @@ impl State {
     }
 
     fn remove(&mut self, handle: usize) -> Option<Session> {
-        self.schedule(handle, None);
+        self.schedule(handle, (None, None));
         self.live.remove(handle)
     }
 
-    fn schedule(&mut self, handle: usize, due: Option<Instant>) {
+    fn schedule(&mut self, handle: usize, due: (Option<Instant>, Option<u64>)) {
         let Some(session) = self.live.get_mut(handle) else { return };
-        if let Some(before) = std::mem::replace(&mut session.due, due) {
-            self.due.remove(&(before, handle));
-        }
-        if let Some(due) = due {
-            self.due.insert((due, handle));
-        }
+        let (before, before_by_day) = std::mem::replace(&mut session.due, due);
+        before.map(|before| self.due.remove(&(before, handle)));
+        before_by_day.map(|before| self.due_by_day.remove(&(before, handle)));
+        let (due, due_by_day) = due;
+        due.map(|due| self.due.insert((due, handle)));
+        due_by_day.map(|due| self.due_by_day.insert((due, handle)));
+    }
+
+    /// One whose time has come, by either clock.
+    fn first_due(&self, now: Instant, today: u64) -> Option<usize> {
+        let due = self.due.first().filter(|(due, _)| *due <= now).map(|(_, handle)| *handle);
+        let by_day = || self.due_by_day.first().filter(|(due, _)| *due <= today);
+        due.or_else(|| by_day().map(|(_, handle)| *handle))
     }
 }
 
@@ -354,11 +399,15 @@ mod tests {
 
     use super::*;
     use crate::cache::Key;
-    use crate::clock::{Clock, SystemClock};
+    use crate::clock::{Clock, ManualClock, SystemClock};
     use crate::question::Kind;
     use crate::rules::Rules;
     use crate::secret::Secret;
     use crate::vault::Vault;
+
+    fn sessions() -> Sessions {
+        Sessions::new(|_| {}, Arc::new(SystemClock))
+    }
 
     fn admission(handle: usize, client_id: &str, key: u32) -> Admission {
         Admission { handle, client_id: client_id.into(), key: Key::from_number(key) }
@@ -379,20 +428,20 @@ mod tests {
 
     #[test]
     fn a_session_is_known_by_handle_identifier_and_credentials_until_it_ends() {
-        let sessions = Sessions::default();
+        let sessions = sessions();
         begin(&sessions, 1, "c", 7);
         assert!(sessions.holds(&admission(1, "c", 7)));
         assert!(!sessions.holds(&admission(2, "c", 7)), "another connection");
         assert!(!sessions.holds(&admission(1, "d", 7)), "another client on the same handle");
         assert!(!sessions.holds(&admission(1, "c", 8)), "other credentials");
-        sessions.end(1);
+        sessions.end(1, 0);
         assert!(!sessions.holds(&admission(1, "c", 7)));
         assert!(sessions.is_empty());
     }
 
     #[test]
     fn a_handle_that_is_used_again_belongs_to_the_new_client() {
-        let sessions = Sessions::default();
+        let sessions = sessions();
         begin(&sessions, 1, "c", 7);
         begin(&sessions, 1, "d", 8);
         assert!(!sessions.holds(&admission(1, "c", 7)));
@@ -402,11 +451,11 @@ mod tests {
 
     #[test]
     fn what_a_client_may_do_is_its_own_and_outlives_it() {
-        let sessions = Sessions::default();
+        let sessions = sessions();
         begin(&sessions, 1, "c", 7);
         let standing = sessions.standing(holder(1, "c", "ann")).unwrap();
         assert_eq!(standing.is_superuser, Some(false));
-        sessions.end(1);
+        sessions.end(1, 0);
         assert_eq!(sessions.standing(holder(1, "c", "ann")), Some(standing));
         assert_eq!(sessions.standing(holder(1, "c", "ben")), None, "another user");
         assert_eq!(sessions.standing(holder(1, "d", "ann")), None, "another client");
@@ -416,39 +465,39 @@ mod tests {
 
     #[test]
     fn a_question_about_a_client_that_left_adds_to_what_is_known_of_it() {
-        let sessions = Sessions::default();
+        let sessions = sessions();
         let rules = Some(Arc::new(Rules::compile(Vec::new()).unwrap()));
-        let terms = Terms { is_superuser: None, rules: rules.clone(), expire_at: Some(1) };
+        let terms = Terms { is_superuser: None, rules: rules.clone(), expire_at: None };
         let terms = Some(Arc::new(terms));
         sessions.begin(admission(1, "c", 7), "ann", terms.as_ref(), None, None);
-        sessions.end(1);
+        sessions.end(1, 0);
         sessions.set_superuser(holder(1, "c", "ann"), false);
-        let expected = Standing { rules, is_superuser: Some(false) };
+        let expected = Standing { rules, is_superuser: Some(false), has_expired: false };
         assert_eq!(sessions.standing(holder(1, "c", "ann")), Some(expected));
         assert!(sessions.is_empty());
     }
 
     #[test]
     fn what_is_known_of_a_client_that_came_without_a_question_ends_with_it() {
-        let sessions = Sessions::default();
+        let sessions = sessions();
         sessions.set_superuser(holder(1, "c", "ann"), true);
-        sessions.end(1);
+        sessions.end(1, 0);
         assert_eq!(sessions.standing(holder(1, "c", "ann")), None);
     }
 
     #[test]
     fn nothing_is_kept_of_a_client_of_which_nothing_was_known() {
-        let sessions = Sessions::default();
+        let sessions = sessions();
         sessions.begin(admission(1, "c", 7), "ann", None, None, None);
-        sessions.end(1);
+        sessions.end(1, 0);
         assert_eq!(sessions.standing(holder(1, "c", "ann")), None);
     }
 
     #[test]
     fn a_client_that_the_broker_let_in_has_nothing_of_one_that_was_there_before() {
-        let sessions = Sessions::default();
+        let sessions = sessions();
         begin(&sessions, 1, "c", 7);
-        sessions.end(1);
+        sessions.end(1, 0);
         sessions.begin_at_broker(admission(1, "c", 7), "ann");
         assert_eq!(sessions.let_in_by(&admission(1, "c", 7)), Some(LetInBy::Broker));
         assert!(!sessions.holds(&admission(1, "c", 7)));
@@ -457,16 +506,16 @@ mod tests {
 
     #[test]
     fn what_is_known_of_one_that_left_ends_when_another_is_seen_on_its_handle() {
-        let sessions = Sessions::default();
+        let sessions = sessions();
         begin(&sessions, 1, "c", 7);
-        sessions.end(1);
+        sessions.end(1, 0);
         sessions.forget_departed(1);
         assert_eq!(sessions.standing(holder(1, "c", "ann")), None);
     }
 
     #[test]
     fn a_superuser_is_one_until_it_leaves_or_is_let_in_again() {
-        let sessions = Sessions::default();
+        let sessions = sessions();
         sessions.set_superuser(holder(1, "c", "ann"), true);
         let is_superuser =
             |client_id| sessions.standing(holder(1, client_id, "ann")).and_then(|s| s.is_superuser);
@@ -494,7 +543,7 @@ mod tests {
 
     #[test]
     fn what_was_allowed_is_recalled_for_this_client_as_long_as_its_standing_is_the_same() {
-        let sessions = Sessions::default();
+        let sessions = sessions();
         let ann = holder(1, "c", "ann");
         let recalls = |holder| sessions.recall(&glance(holder, &READ)).is_some();
         sessions.note_allowed(ann, &READ, Basis::Standing);
@@ -518,7 +567,7 @@ mod tests {
         sessions.outdate(&Matter::default(), SystemClock.now());
         assert!(!recalls(ann), "it was declared outdated");
         again();
-        sessions.end(1);
+        sessions.end(1, 0);
         assert!(!recalls(ann), "it left");
         begin(&sessions, 1, "c", 7);
         assert!(!recalls(ann), "it is another now");
@@ -526,7 +575,7 @@ mod tests {
 
     #[test]
     fn what_rules_allow_to_all_is_recalled_for_whoever_has_them() {
-        let sessions = Sessions::default();
+        let sessions = sessions();
         let rules = || Some(Arc::new(Rules::compile(Vec::new()).unwrap()));
         let terms = |rules| Arc::new(Terms { is_superuser: None, rules, expire_at: None });
         let (some, others) = (terms(rules()), terms(rules()));
@@ -536,14 +585,83 @@ mod tests {
         sessions.note_allowed_to_all(holder(1, "c", "ann"), &READ);
         let recalls =
             |handle| sessions.recall(&glance(holder(handle, "c", "ann"), &READ)).is_some();
+        assert_eq!([1, 2, 3].map(recalls), [true, false, false], "the second was never let pass");
+        let other = Action { topic: "b", ..READ };
+        sessions.note_allowed_to_all(holder(2, "c", "ann"), &other);
+        sessions.note_allowed_to_all(holder(1, "c", "ann"), &READ);
         assert_eq!([1, 2, 3].map(recalls), [true, true, false]);
+        sessions.let_all_pass_anew();
+        assert_eq!([1, 2, 3].map(recalls), [false, false, false]);
+        sessions.note_allowed_to_all(holder(2, "c", "ann"), &READ);
         sessions.renew(&admission(2, "c", 7), Some(&others), None);
-        assert_eq!([1, 2, 3].map(recalls), [true, false, false]);
+        assert_eq!([1, 2, 3].map(recalls), [false, false, false]);
+    }
+
+    #[test]
+    fn what_was_allowed_until_a_time_ends_then_for_a_client_that_left() {
+        for set_ahead in [0, 10] {
+            let clock = ManualClock::new();
+            let sessions = Sessions::new(|_| {}, clock.clone());
+            let expire_at = Some(clock.unix_time().as_secs() + 10);
+            let rules = Some(Arc::new(Rules::compile(Vec::new()).unwrap()));
+            let terms = Arc::new(Terms { is_superuser: Some(true), rules, expire_at });
+            sessions.begin(admission(1, "c", 7), "ann", Some(&terms), None, None);
+            sessions.end(1, 0);
+            let standing = || sessions.standing(holder(1, "c", "ann")).unwrap();
+            assert!(standing().is_superuser == Some(true) && standing().rules_in_force().is_some());
+            clock.set_ahead(set_ahead);
+            clock.advance(Duration::from_secs(10 - set_ahead.unsigned_abs()));
+            assert!(standing().is_superuser.is_none() && standing().rules_in_force().is_none());
+            assert!(standing().rules.is_some(), "that there were rules is not forgotten");
+        }
+    }
+
+    #[test]
+    fn what_is_known_of_one_that_left_is_nobody_elses() {
+        let sessions = sessions();
+        let is_known = |is_another| {
+            sessions
+                .look(holder(1, "c", "ann"), |left| is_another && left.pass == 5, |_| ())
+                .is_some()
+        };
+        begin(&sessions, 1, "c", 7);
+        sessions.end(1, 5);
+        assert!(is_known(false) && !is_known(true) && !is_known(false));
+        begin(&sessions, 1, "c", 7);
+        assert!(is_known(true), "whoever is connected is the very client");
+        sessions.end(1, 5);
+        sessions.end(1, 6);
+        assert!(is_known(false), "brokers say so again at SIGHUP, for one");
+    }
+
+    #[test]
+    fn a_session_comes_due_by_whichever_clock_comes_to_its_end_first() {
+        let vault = Vault::random().unwrap();
+        for (set_ahead, advance) in [(0, 3600), (3600, 0), (1800, 1800), (-3600, 3600)] {
+            let clock = ManualClock::new();
+            let sessions = Sessions::new(|_| {}, clock.clone());
+            let expire_at = Some(clock.unix_time().as_secs() + 3600);
+            let terms = Arc::new(Terms { is_superuser: None, rules: None, expire_at });
+            let body = vault.seal(&Secret::new(vec![1])).unwrap();
+            let question = SealedQuestion { kind: Kind::Login, body, about: String::new() };
+            let admission = admission(1, "c", 7);
+            sessions.begin(admission.clone(), "ann", Some(&terms), Some(question), None);
+            let is_due = || !sessions.take_due(clock.now(), 9).is_empty();
+            assert!(!is_due() && sessions.may_be_due());
+            clock.set_ahead(set_ahead);
+            clock.advance(Duration::from_secs(advance));
+            assert!(is_due(), "set by {set_ahead}, and {advance} later");
+            assert!(!is_due() && !sessions.may_be_due(), "once is enough");
+            sessions.postpone(&admission, clock.now() + Duration::from_secs(2));
+            assert!(!is_due(), "its end has passed, but it was asked about just now");
+            clock.advance(Duration::from_secs(2));
+            assert!(is_due());
+        }
     }
 
     #[test]
     fn a_session_comes_due_once_and_not_after_its_end() {
-        let (sessions, now) = (Sessions::default(), SystemClock.now());
+        let (sessions, now) = (sessions(), SystemClock.now());
         let vault = Vault::random().unwrap();
         let second = Duration::from_secs(1);
         for (handle, due) in [(1, now + second), (2, now), (3, now), (4, now)] {
@@ -553,7 +671,7 @@ mod tests {
             let admission = admission(handle, "c", 7);
             sessions.begin(admission, "ann", None, question, Some(due));
         }
-        sessions.end(4);
+        sessions.end(4, 0);
         let taken = |now, most| -> Vec<usize> {
             let taken = sessions.take_due(now, most);
             taken.into_iter().map(|(admission, _)| admission.handle).collect()
@@ -568,12 +686,12 @@ mod tests {
 
     #[test]
     fn however_long_their_names_those_that_left_take_little_room() {
-        let sessions = Sessions::default();
+        let sessions = sessions();
         let long = "x".repeat(65_000);
         for handle in 0..1000 {
             sessions.begin(admission(handle, &long, 7), &long, None, None, None);
             sessions.set_superuser(holder(handle, &long, &long), true);
-            sessions.end(handle);
+            sessions.end(handle, 0);
         }
         let known = |handle| sessions.standing(holder(handle, &long, &long)).is_some();
         let count = (0..1000).filter(|handle| known(*handle)).count();
@@ -582,12 +700,12 @@ mod tests {
 
     #[test]
     fn a_million_clients_leave_nothing_behind() {
-        let sessions = Sessions::default();
+        let sessions = sessions();
         for number in 0..1_000_000_usize {
             let handle = number % 5000;
             let due = Some(SystemClock.now());
             sessions.begin(admission(handle, "c", 7), "ann", None, None, due);
-            sessions.end(handle);
+            sessions.end(handle, 0);
         }
         let state = lock(&sessions.state);
         assert!(state.live.len() == 0 && state.due.is_empty());

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::bell::Bell;
 use super::bindings as mosquitto;
 use super::event::{
-    AccessCheck, ControlMessage, Login, access_code, client_and_username, glance, handle,
-    login_code,
+    AccessCheck, ControlMessage, Login, access_code, access_of, client_and_username, glance,
+    handle, login_code,
 };
 use super::guard::{contain, has_panicked, panicked_at};
 use super::host::{self, Host};
@@ -134,11 +134,11 @@ unsafe extern "C" fn acl_check(_: c_int, data: *mut c_void, userdata: *mut c_voi
     unsafe {
         called(userdata, refusal, |instance, on_broker_thread| {
             defect::place("acl_check");
-            if let (true, Some(glance)) = (on_broker_thread, glance(data)) {
-                if glance.access == Access::Write {
+            if on_broker_thread {
+                if access_of(data) == Some(Access::Write) {
                     instance.plugin.look_up_if_overdue();
                 }
-                if instance.plugin.recall(&glance) {
+                if glance(data).is_some_and(|glance| instance.plugin.recall(&glance)) {
                     return access_code(Decision::Allow);
                 }
             }

@@ -82,6 +82,16 @@ impl AccessCheck<'_> {
     }
 }
 
+/// What an ACL event is about.
+///
+/// # Safety
+/// As [`AccessCheck::read`].
+pub unsafe fn access_of(data: *mut c_void) -> Option<Access> {
+    // SAFETY: as the caller says; the layout is the same on every supported broker (shim.c).
+    let event = unsafe { data.cast::<mosquitto::mosquitto_evt_acl_check>().as_ref()? };
+    access(event.access)
+}
+
 /// A first look at an ACL event; none if it is about nothing that is asked over and over.
 ///
 /// # Safety

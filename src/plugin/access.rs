@@ -6,10 +6,10 @@ use super::{Ground, Plugin};
 use crate::answer::{Answer, Decision, Failure, Outcome, Verdict};
 use crate::block_budget::Payer;
 use crate::config::{EmptyCredentials, LocalUsersAcl};
-use crate::policy;
-use crate::question::{About, Access, Action, Client, Glance, Kind, Question};
+use crate::policy::{self, DecidedBy};
+use crate::question::{About, Access, Action, CertificatePart, Client, Glance, Kind, Question};
 use crate::rules::{Names, Permission, Ruling};
-use crate::sessions::{Basis, Holder, Standing};
+use crate::sessions::{Basis, Departed, Holder, Standing};
 
 /// Who wants to do something, and what is known of it without asking.
 #[derive(Clone, Copy)]
@@ -34,9 +34,6 @@ impl Plugin {
     /// be found out. For the broker's own thread.
     pub fn recall(&self, glance: &Glance<'_>) -> bool {
         let Some(basis) = self.sessions.recall(glance) else { return false };
-        if self.local_users.as_ref().is_some_and(|users| users.contains(glance.username)) {
-            return false;
-        }
         if let Basis::Answer(good) = &basis {
             if !self.engine.is_good(good) {
                 return false;
@@ -109,36 +106,48 @@ impl Plugin {
         action: Action<'_>,
         on_broker_thread: bool,
     ) -> (Decision, Ground) {
-        if self.is_special(client.id()) || username.is_some_and(|name| self.is_special(name)) {
-            return (Decision::Deny, Ground::SpecialChars);
-        }
-        let config = &self.config;
-        let stand_in = config.anonymous_username.as_deref().or(config.anonymous_access.as_deref());
-        let Some(username) = username.or(stand_in) else {
-            return match config.empty_credentials {
-                EmptyCredentials::Own => (Decision::Defer, Ground::NoUsername),
-                EmptyCredentials::Deny => (Decision::Deny, Ground::EmptyCredentials),
-            };
+        let username = match self.gate(client.id(), username) {
+            Ok(username) => username,
+            Err(judged) => return judged,
         };
-        if action.access == Access::Subscribe {
-            // Only who is connected subscribes.
-            self.sessions.forget_departed(client.handle());
-        }
-        if let Some(local) = &config.local_users {
-            if self.is_local(username) {
-                let decision = match local.acl {
-                    LocalUsersAcl::Allow => Decision::Allow,
-                    LocalUsersAcl::Defer => Decision::Defer,
-                };
-                return (decision, Ground::LocalUser);
-            }
-        }
         match self.access_by_session(client, username, action, on_broker_thread) {
             Ok(judged) => judged,
             Err(standing) => {
                 let who = Who { client, username, standing: &standing, on_broker_thread };
                 self.ask_access(who, action)
             }
+        }
+    }
+
+    /// All that is decided before anything is known of the client beyond its names; else, the name to
+    /// ask under. Nothing is recalled for a client that has not come this way: [`Sessions::recall`].
+    ///
+    /// [`Sessions::recall`]: crate::sessions::Sessions::recall
+    pub(super) fn gate<'a>(
+        &'a self,
+        client_id: &str,
+        username: Option<&'a str>,
+    ) -> Result<&'a str, (Decision, Ground)> {
+        if self.is_special(client_id) || username.is_some_and(|name| self.is_special(name)) {
+            return Err((Decision::Deny, Ground::SpecialChars));
+        }
+        let config = &self.config;
+        let stand_in = config.anonymous_username.as_deref().or(config.anonymous_access.as_deref());
+        let Some(username) = username.or(stand_in) else {
+            return Err(match config.empty_credentials {
+                EmptyCredentials::Own => (Decision::Defer, Ground::NoUsername),
+                EmptyCredentials::Deny => (Decision::Deny, Ground::EmptyCredentials),
+            });
+        };
+        match &config.local_users {
+            Some(local) if self.is_local(username) => {
+                let decision = match local.acl {
+                    LocalUsersAcl::Allow => Decision::Allow,
+                    LocalUsersAcl::Defer => Decision::Defer,
+                };
+                Err((decision, Ground::LocalUser))
+            }
+            _ => Ok(username),
         }
     }
 
@@ -157,7 +166,8 @@ impl Plugin {
             self.access_by_rules(who, action).ok_or_else(|| standing.clone())
         };
         let holder = holder(client, username);
-        let Some(judged) = self.sessions.look(holder, judge) else {
+        let is_another = |departed: &Departed| self.is_another(client, action.access, departed);
+        let Some(judged) = self.sessions.look(holder, is_another, judge) else {
             // With check_retain_source, a stand-in for whoever published a retained message.
             let is_stand_in = client.protocol_version() == 0 && action.access == Access::Write;
             let found = is_stand_in.then(|| self.sessions.find(client.id(), username)).flatten();
@@ -175,6 +185,23 @@ impl Plugin {
             _ => {}
         }
         Ok((decision, ground))
+    }
+
+    /// Whether this is a new client on a handle that one with the same names has left. Mosquitto 2.0 tells
+    /// of nobody that it has come of whom it asks nobody (`use_identity_as_username`), and keeps the
+    /// address of one that has left.
+    fn is_another(&self, client: &dyn Client, access: Access, departed: &Departed) -> bool {
+        if access == Access::Subscribe {
+            // Only who is connected subscribes.
+            return true;
+        }
+        // Within the pass in which a client leaves, nobody takes its handle over, and its Will follows.
+        if departed.pass == self.pulse.beats() {
+            return false;
+        }
+        // The certificate goes with the connection, and a Will that is delayed is one of MQTT 5.
+        client.certificate(CertificatePart::Subject).is_some()
+            || access == Access::Write && client.protocol_version() != 5
     }
 
     /// A name with a wildcard in it could pass for a topic filter where the API builds one from it.
@@ -205,8 +232,7 @@ impl Plugin {
     }
 
     /// Asks what is not known: first whether the user is a superuser, then the ACL route, unless a
-    /// rule denies. A yes of either is final. Without one, a superuser route that failed is a
-    /// failure: it might have said yes.
+    /// rule denies.
     fn ask_access(&self, who: Who<'_>, action: Action<'_>) -> (Decision, Ground) {
         let is_superuser = self.ask_superuser(who);
         if is_superuser == Ok(true) {
@@ -219,21 +245,22 @@ impl Plugin {
             (Ok(Answer::DENY), Some(Ground::Rule(position)))
         } else if self.has_route(Kind::Access) {
             (self.ask_access_route(who, action), None)
-        } else if has_rules {
+        } else if has_rules && !(who.standing.has_expired && action.access == Access::Read) {
             (Ok(Answer::DENY), Some(Ground::NoRule))
         } else if is_queued_for_later(who, action) {
             (Ok(Answer::ALLOW), Some(Ground::NoAccessRoute))
         } else {
             (Ok(Answer::IGNORE), Some(Ground::NoAccessRoute))
         };
-        let (outcome, ground) = match (outcome, is_superuser) {
-            (Ok(answer), Err(failure)) if answer.verdict != Verdict::Allow => {
-                (Err(failure.clone()), Some(Ground::Failure(Kind::Superuser, failure)))
+        let failure = is_superuser.as_ref().err();
+        match policy::decide_access(failure, &outcome, self.config.on_error) {
+            (decision, DecidedBy::SuperuserFailure(failure)) => {
+                (decision, Ground::Failure(Kind::Superuser, failure))
             }
-            (outcome, _) => (outcome, ground),
-        };
-        let decision = policy::decide(Kind::Access, &outcome, self.config.on_error);
-        (decision, ground.unwrap_or_else(|| Ground::of(Kind::Access, outcome)))
+            (decision, DecidedBy::Outcome) => {
+                (decision, ground.unwrap_or_else(|| Ground::of(Kind::Access, outcome)))
+            }
+        }
     }
 
     /// Whether the user is a superuser. Once that is known, it holds for as long as the client is
@@ -296,7 +323,7 @@ fn payer<'a>(who: Who<'a>) -> Payer<'a> {
 
 /// What the client's own rules say, and for whom they say so.
 fn ruling(who: Who<'_>, action: Action<'_>) -> Option<(Ruling, Reach)> {
-    let rules = who.standing.rules.as_ref()?;
+    let rules = who.standing.rules_in_force()?;
     let names = Names { username: who.username, client_id: who.client.id() };
     let (ruling, for_all) = rules.judge_for(&action, names);
     Some((ruling?, if for_all { Reach::Everybody } else { Reach::Client }))
@@ -318,8 +345,10 @@ fn is_will_of_nobody(client: &dyn Client, username: Option<&str>) -> bool {
     username.is_none() && client.address().is_none() && client.protocol_version() != 0
 }
 
-/// Whether a message is about to be queued for a session that the broker restored from disk. When
-/// its client comes back and is let in, the broker asks about every queued message again.
+/// Whether a message is about to be queued for a session that the broker restored from disk, or whose
+/// client was let in until a time that is over by now. When its client comes back and is let in, the broker
+/// asks about every queued message again.
 fn is_queued_for_later(who: Who<'_>, action: Action<'_>) -> bool {
-    action.access == Access::Read && who.client.address().is_none() && who.on_broker_thread
+    let is_away = who.client.address().is_none() || who.standing.has_expired;
+    action.access == Access::Read && is_away && who.on_broker_thread
 }

@@ -21,6 +21,7 @@ use crate::tally::{Counted, Kick};
 
 mod check;
 mod command;
+mod json;
 pub use command::Target;
 
 use command::Command;

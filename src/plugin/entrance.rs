@@ -152,7 +152,7 @@ impl Plugin {
         terms: Option<Arc<Terms>>,
         question: Option<SealedQuestion>,
     ) {
-        let due = self.next_check(terms.as_ref());
+        let due = self.next_check();
         self.sessions.begin(admission, username, terms.as_ref(), question, due);
     }
 

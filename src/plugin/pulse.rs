@@ -23,6 +23,8 @@ pub struct Pulse {
     /// How often somebody asked whether they seem regular since that was known.
     asked: AtomicU32,
     reloading: AtomicBool,
+    /// How often the broker has looked up.
+    beats: AtomicU64,
     clock: Arc<dyn Clock>,
 }
 
@@ -34,6 +36,7 @@ impl Pulse {
             // Before the first tick none was soon.
             asked: AtomicU32::new(SOON),
             reloading: AtomicBool::new(false),
+            beats: AtomicU64::new(0),
             clock,
         }
     }
@@ -41,6 +44,7 @@ impl Pulse {
     /// The broker looked up, at this time. A reload, if there was one, is over.
     pub fn beat(&self, now: Instant) {
         self.last.store(self.count(now) + 1, Ordering::Relaxed);
+        self.beats.fetch_add(1, Ordering::Relaxed);
         self.asked.store(0, Ordering::Relaxed);
         self.reloading.store(false, Ordering::Relaxed);
     }
@@ -48,6 +52,11 @@ impl Pulse {
     /// A time, in milliseconds since the beginning.
     fn count(&self, time: Instant) -> u64 {
         u64::try_from(time.duration_since(self.began).as_millis()).unwrap_or(u64::MAX - 1)
+    }
+
+    /// How often the broker has looked up: once at least between two passes of its loop.
+    pub fn beats(&self) -> u64 {
+        self.beats.load(Ordering::Relaxed)
     }
 
     /// Whether the broker has ever looked up.

@@ -72,17 +72,14 @@ impl Plugin {
         terms.is_some() || !self.config.cache.revalidate.is_zero()
     }
 
-    /// When a client that the API has just let in is to be asked about again.
-    pub(super) fn next_check(&self, terms: Option<&Arc<Terms>>) -> Option<Instant> {
-        let expires_in = terms
-            .and_then(|terms| terms.expire_at)
-            .map(|expire_at| Duration::from_secs(expire_at).saturating_sub(self.clock.unix_time()));
+    /// When a client that the API has just let in is to be asked about again, whatever its answer says.
+    pub(super) fn next_check(&self) -> Option<Instant> {
         let revalidate = self.config.cache.revalidate;
-        let revalidate =
-            (!revalidate.is_zero()).then(|| revalidate.mul_f64(1.0 - JITTER * fastrand::f64()));
-        let soonest = expires_in.into_iter().chain(revalidate).min()?;
+        if revalidate.is_zero() {
+            return None;
+        }
         // Never, if the clock cannot count that far.
-        self.clock.now().checked_add(soonest)
+        self.clock.now().checked_add(revalidate.mul_f64(1.0 - JITTER * fastrand::f64()))
     }
 
     /// Asks about the clients whose time has come, no more at once than the API is asked at once.
@@ -133,8 +130,7 @@ impl Plugin {
         }
         match outcome {
             Ok(answer) if answer.verdict == Verdict::Allow => {
-                let due = self.next_check(answer.terms.as_ref());
-                self.sessions.renew(&admission, answer.terms.as_ref(), due);
+                self.sessions.renew(&admission, answer.terms.as_ref(), self.next_check());
             }
             Ok(answer) => {
                 let id = &admission.client_id;

@@ -9,6 +9,7 @@ use rustc_hash::FxHashMap;
 use smol_str::SmolStr;
 
 use super::{Holder, Standing};
+use crate::clock::Deadline;
 use crate::sync::lock;
 
 /// How much memory may go to all of them, in bytes.
@@ -18,10 +19,15 @@ const MOST_BYTES: usize = 16 << 20;
 const ENTRY_BYTES: usize = 250;
 
 /// A client that has left.
+#[derive(Clone)]
 pub struct Departed {
     pub client_id: SmolStr,
     pub username: SmolStr,
     pub standing: Standing,
+    /// When what it was let in for ends.
+    pub expiry: Option<Deadline>,
+    /// In which pass of the broker's loop it left.
+    pub pass: u64,
 }
 
 impl Departed {
@@ -107,7 +113,7 @@ mod tests {
 
     fn departed(name_bytes: usize) -> Departed {
         let (client_id, username) = ("x".repeat(name_bytes).into(), SmolStr::default());
-        Departed { client_id, username, standing: Standing::default() }
+        Departed { client_id, username, standing: Standing::default(), expiry: None, pass: 0 }
     }
 
     /// The handles that are known, and that the books agree about them.

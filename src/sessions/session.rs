@@ -11,6 +11,7 @@ use super::lately::Lately;
 use super::places::Piece;
 use crate::answer::Terms;
 use crate::cache::Key;
+use crate::clock::Deadline;
 use crate::question::Glance;
 use crate::rules::Rules;
 use crate::vault::SealedQuestion;
@@ -48,13 +49,27 @@ pub struct Standing {
     pub rules: Option<Arc<Rules>>,
     /// Whether the user is a superuser, once that is known.
     pub is_superuser: Option<bool>,
+    /// Whether it was let in until a time that is over, and has left.
+    pub has_expired: bool,
 }
 
 impl Standing {
     /// What somebody may do whom the API let in on these terms.
     pub fn on(terms: Option<&Arc<Terms>>) -> Self {
         let Some(terms) = terms else { return Self::default() };
-        Self { rules: terms.rules.clone(), is_superuser: terms.is_superuser }
+        let Terms { rules, is_superuser, .. } = &**terms;
+        Self { rules: rules.clone(), is_superuser: *is_superuser, has_expired: false }
+    }
+
+    /// What is left of it when its time is over: that there were rules, none of which matches any more,
+    /// so that nothing is left to the broker's other means that was not before.
+    pub fn expired(&self) -> Self {
+        Self { rules: self.rules.clone(), is_superuser: None, has_expired: true }
+    }
+
+    /// The rules that hold.
+    pub fn rules_in_force(&self) -> Option<&Arc<Rules>> {
+        self.rules.as_ref().filter(|_| !self.has_expired)
     }
 }
 
@@ -69,9 +84,16 @@ pub struct Session {
     /// None: nobody was asked about its login.
     pub key: Option<Key>,
     pub let_in_by: LetInBy,
+    /// Whether the client itself, under its name, has passed whatever is decided before anything is
+    /// recalled. What was found out for another that has the same rules may serve it only then.
+    pub has_passed: bool,
     /// The login question, for asking again.
     pub question: Option<Arc<SealedQuestion>>,
-    pub due: Option<Instant>,
+    /// When what the login's answer says ends.
+    pub expiry: Option<Deadline>,
+    /// When it is to be asked about again: by the time that never goes back, and by the time of day, in
+    /// seconds of Unix time.
+    pub due: (Option<Instant>, Option<u64>),
 }
 
 impl Session {
@@ -84,8 +106,10 @@ impl Session {
             lately: Lately::default(),
             key: None,
             let_in_by: LetInBy::Broker,
+            has_passed: false,
             question: None,
-            due: None,
+            expiry: None,
+            due: (None, None),
         }
     }
 

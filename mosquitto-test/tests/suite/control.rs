@@ -271,6 +271,23 @@ on_every_broker! {
         assert_eq!(responses(&operator)[0]["data"]["decision"], "allow");
     }
 
+    fn what_nobody_can_be_called_and_what_is_said_twice_is_not_obeyed(version) {
+        let api = api();
+        let broker = broker_with(version, &api, &[]);
+        let operator = operator(&broker);
+        let ann = log_in(&broker, "ann");
+        for name in ["username", "clientid"] {
+            let said = command(&operator, json!([{"command": "kick", name: "ann\u{0}b"}])).remove(0);
+            assert!(said["error"].as_str().unwrap().contains("no U+0000"), "{said}");
+        }
+        let twice = r#"{"commands":[{"command":"kick","clientid":"nobody","clientid":"ann"}]}"#;
+        operator.publish(TOPIC, twice);
+        let said = responses(&operator).remove(0);
+        let problem = said["error"].as_str().unwrap();
+        assert!(problem.contains("\"clientid\" is there twice; allowed: once"), "{said}");
+        assert!(may_publish(&ann, "t"));
+    }
+
     fn what_is_no_command_is_answered_with_what_is_wrong(version) {
         let api = api();
         let broker = broker_with(version, &api, &[]);

@@ -2,6 +2,8 @@
 //! answer ever counts for another attempt than its own.
 
 use mosquitto_test::prelude::*;
+
+use crate::support::with_clock;
 use serde_json::json;
 
 const VERSION: Version = Version::V2_1_2;
@@ -370,20 +372,13 @@ fn a_websockets_login_waits_too() {
 #[test]
 fn a_wall_clock_that_steps_back_keeps_nobody_out() {
     // While the clock is behind, Mosquitto 2.1 does not tick, and nobody finishes what waits.
-    let library = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
-    assert!(std::path::Path::new(library).exists(), "install.sh installs libfaketime");
     let gate = Gate::new();
     gate.open();
     let api = api(&gate);
     let config = Broker::config(VERSION);
     let clock = config.file("clock", "+0");
-    let broker = config
-        .plugin(api.options(ROUTES.into_iter().chain([("cache_ttl", "0")])))
-        .env("LD_PRELOAD", library)
-        .env("FAKETIME_TIMESTAMP_FILE", clock.to_str().unwrap())
-        .env("FAKETIME_NO_CACHE", "1")
-        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
-        .start();
+    let config = config.plugin(api.options(ROUTES.into_iter().chain([("cache_ttl", "0")])));
+    let broker = with_clock(config, &clock).start();
     broker.client("before").credentials("quick", "right").connect().expect_accepted();
     std::fs::write(&clock, "-1h").unwrap();
     // Equal questions under way would make one request; each of these is another user's.

@@ -8,7 +8,8 @@ use mosquitto_test::prelude::*;
 use serde_json::json;
 
 use crate::support::{
-    ROUTES, broker_with, granting_what_the_password_spells as spelled, logged_in, saying, vanish,
+    ROUTES, broker_with, eventually, granting_what_the_password_spells as spelled, logged_in,
+    rules, saying, unix_time, vanish,
 };
 
 /// A client with these rules, whose session is kept; its protocol is its name.
@@ -128,6 +129,28 @@ on_every_broker! {
                 root.publish(topic, "hello");
             }
             assert_eq!(messages_until_marker(&new, &root), ["q/b"]);
+        }
+    }
+
+    fn what_comes_after_its_login_has_expired_waits_for_the_next_login_to_judge_it(version) {
+        let api = AuthServer::answering(|request| match request.json()["password"].as_str() {
+            Some("until then") => {
+                saying(json!({"expire_at": unix_time() + 2, "acl": rules(&["allow subscribe q/#"])}))
+            }
+            _ => spelled(request),
+        });
+        let options = api.options([ROUTES[0], ("cache_ttl", "0")]);
+        let broker = Broker::config(version).plugin(options).start();
+        let root = logged_in(&broker, Protocol::V5, "root");
+        for protocol in Protocol::BOTH {
+            go_to_sleep(&broker, protocol, "until then");
+            let end = unix_time() + 2;
+            eventually("its login expires", || unix_time() > end);
+            for topic in ["q/a", "q/b"] {
+                root.publish(topic, "while away");
+            }
+            let client = sleeper(&broker, protocol, NOT_A).connect().expect_accepted();
+            assert_eq!(messages_until_marker(&client, &root), ["q/b"]);
         }
     }
 

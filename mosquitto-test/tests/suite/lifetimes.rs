@@ -1,10 +1,17 @@
 //! An answer may say for how long it holds, denials too: the `ttl` in its body goes before its
 //! `Cache-Control`, and that before the options.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use mosquitto_test::mqtt::Attempt;
 use mosquitto_test::prelude::*;
 use serde_json::json;
 
-use crate::support::{broker_with, eventually, log_in, logged_in, may_publish, saying};
+use crate::support::{
+    PASSWORD, broker_with, eventually, log_in, logged_in, may_publish, saying, unix_time,
+    with_clock,
+};
 
 /// What a request is about: the topic, or where it has none the user.
 fn about(request: &Request) -> String {
@@ -114,6 +121,53 @@ on_every_broker! {
         }
     }
 
+    fn a_login_expires_by_the_time_of_day_whatever_that_was_when_it_was_let_in(version) {
+        // The broker's clock is an hour slow, and set right; and it is right, and set back.
+        for (before, after) in [("-1h", "+0"), ("+0", "-1h")] {
+            let api = api(vec![]);
+            let expire_at = unix_time() + 3;
+            let was_asked = AtomicBool::new(false);
+            api.set_handler(move |request| {
+                let is_ann = request.json()["username"] == "ann";
+                match is_ann && was_asked.swap(true, Ordering::Relaxed) {
+                    true => Reply::status(403),
+                    false => saying(json!({"expire_at": expire_at})),
+                }
+            });
+            let config = Broker::config(version);
+            let clock = config.file("clock", before);
+            let options = api.options([("http_user_route", "/user"), ("cache_ttl", "600")]);
+            let broker = with_clock(config.plugin(options), &clock).start();
+            // Mosquitto 2.0.21 takes the step for a time in which it heard nothing of the client.
+            let patient = broker.client("ann").keep_alive(Duration::from_secs(65_000));
+            let client = patient.credentials("ann", PASSWORD).connect().expect_accepted();
+            // The broker answers a login before it tells that the client is connected.
+            client.publish("t", "x");
+            std::fs::write(&clock, after).unwrap();
+            // Others come and go, since Mosquitto 2.1 does not tick while its clock is behind.
+            let (mut others, mut count) = (Vec::new(), 0);
+            let mut come_and_go = || {
+                count += 1;
+                let name = format!("other-{count}");
+                others.push(broker.client(&name).credentials(&name, "x").start_connecting());
+                others.retain(Attempt::is_pending);
+                // Not to be waited for, but not to drown the broker.
+                std::thread::sleep(Duration::from_millis(50));
+            };
+            eventually("it is asked about again, and denied", || {
+                come_and_go();
+                !client.is_connected()
+            });
+            assert!(unix_time() + 1 >= expire_at, "it was not asked about before its time");
+            let again = broker.client("ann").credentials("ann", PASSWORD).start_connecting();
+            eventually("a login is answered", || {
+                come_and_go();
+                !again.is_pending()
+            });
+            assert!(!again.outcome().is_accepted());
+        }
+    }
+
     fn a_ttl_that_is_longer_holds_when_others_have_expired(version) {
         let api = api(vec![("long", saying(json!({"ttl": 600})))]);
         let more = [("cache_ttl", "1"), ("cache_refresh_ahead", "false")];
@@ -147,4 +201,21 @@ on_every_broker! {
         });
         assert_eq!(asked_about(&api, "other"), 1);
     }
+}
+
+/// Where Mosquitto 2.0.11 does not tick, messages have those asked about whose time has come.
+#[test]
+fn messages_of_clients_without_a_name_have_others_asked_about_too() {
+    let api = api(vec![]);
+    let options = [("http_user_route", "/user"), ("cache_revalidate", "1"), ("cache_ttl", "0")];
+    let broker = Broker::config(Version::V2_0_11)
+        .per_listener_settings()
+        .listener(|listener| listener.allow_anonymous(true).plugin(api.options(options)))
+        .start();
+    let _ann = logged_in(&broker, Protocol::V5, "ann");
+    let anonymous = broker.client("nameless").protocol(Protocol::V5).connect().expect_accepted();
+    eventually("ann is asked about again", || {
+        may_publish(&anonymous, "t");
+        api.requests_to("/user").len() > 1
+    });
 }

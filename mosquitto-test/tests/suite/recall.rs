@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use mosquitto_test::prelude::*;
 use serde_json::{Value, json};
@@ -113,6 +114,41 @@ on_every_broker! {
         let api = AuthServer::answering(by_rules);
         let broker = Broker::config(version).plugin(api.options([LOGIN])).start();
         deliver(&broker);
+    }
+
+    fn what_was_recalled_for_one_passes_no_gate_that_stops_another(version) {
+        // The rules allow everything to everybody who has them.
+        let api = AuthServer::answering(|_| granting(&["allow all #"]));
+        let config = Broker::config(version).password_file(&[("filey", "right")]);
+        let file = config.password_path().display().to_string();
+        let local = [("local_users_file", file.as_str()), ("local_users_acl", "defer")];
+        let config = config.acl_file("user filey\ntopic read marker\n");
+        let broker = config.plugin(api.options([&[LOGIN][..], &local].concat())).start();
+        let speaker = logged_in(&broker, Protocol::V5, "speaker");
+        let listener = logged_in(&broker, Protocol::V5, "listener");
+        listener.subscribe("news/#").expect_granted();
+        for (id, next) in [("c1", "a#b+c"), ("c2", "filey")] {
+            let session = |name: &str, password: &str| {
+                let client = broker.client(id).protocol(Protocol::V5).clean(false);
+                client.credentials(name, password).connect().expect_accepted()
+            };
+            let ann = session("ann", "x");
+            ann.subscribe("news/#").expect_granted();
+            for text in ["one", "two"] {
+                assert_eq!(speaker.publish("news/a", text), 0);
+                assert_eq!(ann.expect_message().1, text);
+                assert_eq!(listener.expect_message().1, text);
+            }
+            let taker = session(next, "right");
+            for text in ["three", "four", "five"] {
+                assert_eq!(speaker.publish("news/a", text), 0);
+                assert_eq!(listener.expect_message().1, text);
+            }
+            // The answer comes behind whatever was sent before.
+            assert!(!may_publish(&taker, "news/a"));
+            assert!(taker.try_message(Duration::ZERO).is_none(), "{next} was sent a message");
+            taker.disconnect();
+        }
     }
 
     fn whoever_has_become_a_local_user_is_the_brokers_from_then_on(version) {

@@ -3,6 +3,8 @@
 use mosquitto_test::prelude::*;
 use serde_json::json;
 
+use crate::support::{ROUTES, certificate_listener, logged_in, with_certificate};
+
 /// An API whose superuser route answers `superuser`, and whose ACL route answers `acl`.
 fn api(superuser: u16, acl: u16) -> AuthServer {
     AuthServer::answering(move |request| {
@@ -78,6 +80,66 @@ on_every_broker! {
         // The failure was not stored: now that the route answers, it is asked again and believed.
         api.set_handler(|_| Reply::status(200));
         assert_eq!(client.publish("a/b", "hello"), 0x10);
+    }
+
+    fn a_superuser_route_that_fails_leaves_nothing_to_the_acl_file_that_the_api_denies(version) {
+        // By a rule, by there being none, and by the other route.
+        let rules = Reply::status(200).json(json!({"acl": [
+            {"permission": "deny", "action": "all", "topic": "secret/#"},
+            {"permission": "allow", "action": "all", "topic": "open/#"},
+        ]}));
+        for (login, acl) in [(rules.clone(), None), (rules, Some(403)), (Reply::status(200), Some(403))] {
+            let api = AuthServer::answering(move |request| match request.path.as_str() {
+                "/login" => login.clone(),
+                "/superuser" => Reply::status(500),
+                _ => Reply::status(acl.unwrap_or(500)),
+            });
+            let mut options = vec![
+                ("http_user_route", "/login"),
+                ("http_superuser_route", "/superuser"),
+                ("on_error", "defer"),
+                ("breaker_failures", "1000000"),
+            ];
+            options.extend(acl.map(|_| ("http_acl_route", "/acl")));
+            let acl_file = "topic readwrite #\n user ann\ntopic readwrite #\n";
+            let broker = Broker::config(version)
+                .acl_file(acl_file)
+                .plugin(api.options(options))
+                .start();
+            let client = broker.client("c").protocol(Protocol::V5).credentials("ann", "x");
+            let client = client.connect().expect_accepted();
+            assert_eq!(client.publish("secret/a", "x"), 0x87);
+            assert_eq!(client.publish("other", "x"), 0x87);
+            // A failure of the ACL route is a failure still.
+            if acl.is_some() {
+                api.set_handler(|_| Reply::status(500));
+                assert_eq!(client.publish("more", "x"), 0x10);
+            }
+        }
+    }
+
+    fn whoever_comes_by_certificate_has_nothing_of_one_who_came_by_password(version) {
+        let certs = Certs::new();
+        let api = AuthServer::answering(|request| match request.path.as_str() {
+            "/user" => Reply::status(200).json(json!({"is_superuser": true})),
+            _ => Reply::status(if request.json()["topic"] == "marker" { 200 } else { 403 }),
+        });
+        let config = Broker::config(version).plugin(api.options(ROUTES));
+        let broker = certificate_listener(config, &certs);
+        let watcher = logged_in(&broker, Protocol::V5, "watcher");
+        watcher.subscribe("#").expect_granted();
+        for _ in 0..15 {
+            // The handle is free for the next one as soon as this one has left.
+            let client = broker.client("c").credentials("sensor-7", "x").connect();
+            let client = client.expect_accepted();
+            client.publish("by-password", "x");
+            assert_eq!(watcher.expect_message().0, "by-password");
+            client.disconnect();
+            for topic in ["by-certificate", "marker"] {
+                with_certificate(&broker, &certs, &["-q", "1", "-t", topic, "-m", "x"]);
+            }
+            assert_eq!(watcher.expect_message().0, "marker");
+        }
     }
 
     fn without_an_acl_route_others_are_left_to_the_broker(version) {

@@ -1,7 +1,8 @@
 //! What several of the files beside this one need.
 
+use std::path::Path;
 use std::process::Output;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use mosquitto_test::prelude::*;
 use mosquitto_test::watch::{PATIENCE, patience};
@@ -75,6 +76,22 @@ pub fn eventually(what: &str, mut works: impl FnMut() -> bool) {
     while !works() {
         assert!(started.elapsed() < patience(), "{what}: not within {PATIENCE:?}");
     }
+}
+
+/// What time it is, in seconds of Unix time.
+pub fn unix_time() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
+/// Has the broker take the time of day from this file: `-1h` and the like. Its other clock goes on.
+pub fn with_clock(config: BrokerConfig, clock: &Path) -> BrokerConfig {
+    let library = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
+    assert!(Path::new(library).exists(), "install.sh installs libfaketime");
+    config
+        .env("LD_PRELOAD", library)
+        .env("FAKETIME_TIMESTAMP_FILE", clock.to_str().unwrap())
+        .env("FAKETIME_NO_CACHE", "1")
+        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
 }
 
 /// A 200 that says this.

@@ -6,7 +6,8 @@ use mosquitto_test::prelude::*;
 use serde_json::json;
 
 use crate::support::{
-    ROUTES, granting_what_the_password_spells as spelled, logged_in, may_publish, saying, vanish,
+    ROUTES, granting_what_the_password_spells as spelled, logged_in, may_publish, rules, saying,
+    unix_time, vanish,
 };
 
 /// What the broker's own file says to whatever is left to it.
@@ -122,6 +123,39 @@ on_every_broker! {
         }
         assert_eq!(watcher.expect_message(), ("wills/c".into(), "gone".into()));
         expect_nothing(&watcher);
+    }
+
+    fn a_will_that_is_delayed_is_judged_by_no_login_that_has_expired(version) {
+        let api = AuthServer::answering(|request| {
+            let soon = unix_time() + 2;
+            match request.json()["password"].as_str() {
+                Some("until then") => saying(json!({"expire_at": soon, "acl": rules(&[MAY])})),
+                Some("superuser until then") => {
+                    saying(json!({"expire_at": soon, "is_superuser": true, "acl": []}))
+                }
+                _ => spelled(request),
+            }
+        });
+        let broker = broker(version, &api);
+        let watcher = watcher(&broker);
+        for password in ["until then", "superuser until then"] {
+            for seconds in [4, 0] {
+                let mut client = broker.raw();
+                client.send(delayed_will("c", password, seconds));
+                assert_eq!(client.read_connack(), Some(0));
+                client.close();
+                if seconds == 0 {
+                    assert_eq!(watcher.expect_message(), ("wills/c".into(), "gone".into()));
+                } else {
+                    // This one leaves later, and its Will comes at about the same time or after.
+                    let mut other = broker.raw();
+                    other.send(delayed_will("d", "allow publish wills/d", seconds + 1));
+                    assert_eq!(other.read_connack(), Some(0));
+                    other.close();
+                    assert_eq!(watcher.expect_message(), ("wills/d".into(), "gone".into()));
+                }
+            }
+        }
     }
 
     fn a_disconnect_that_asks_for_the_will_has_it_judged(version) {

@@ -6,11 +6,10 @@ use serde_json::{Value, json};
 
 use super::Place;
 use super::command::Check;
-use crate::answer::{Answer, Decision, Outcome, Verdict};
-use crate::config::LocalUsersAcl;
-use crate::plugin::Plugin;
+use crate::answer::{Answer, Decision, Failure, Outcome, Verdict};
 use crate::plugin::access::Who;
-use crate::policy::{self, OnError};
+use crate::plugin::{Ground, Plugin};
+use crate::policy::{self, DecidedBy, OnError};
 use crate::pool::Asked;
 use crate::question::{About, Action, Kind, Question};
 use crate::sessions::Standing;
@@ -23,7 +22,8 @@ enum Finding {
     Ask {
         superuser: bool,
         access: bool,
-        without: Decision,
+        /// What holds where the ACL route is not asked, and why.
+        without: (Answer, &'static str),
     },
 }
 
@@ -59,18 +59,10 @@ impl Plugin {
 
     fn find_decision(&self, who: Who<'_>, action: Action<'_>) -> Finding {
         let decided = |decision, by: &str| Finding::Decided(decision, by.to_owned());
-        if self.is_special(who.client.id()) || self.is_special(who.username) {
-            return decided(Decision::Deny, "deny_special_chars");
-        }
-        match &self.config.local_users {
-            Some(local) if self.is_local(who.username) => {
-                let decision = match local.acl {
-                    LocalUsersAcl::Allow => Decision::Allow,
-                    LocalUsersAcl::Defer => Decision::Defer,
-                };
-                return decided(decision, "local_users_acl");
-            }
-            _ => {}
+        match self.gate(who.client.id(), Some(who.username)) {
+            Err((decision, Ground::LocalUser)) => return decided(decision, "local_users_acl"),
+            Err((decision, _)) => return decided(decision, "deny_special_chars"),
+            Ok(_) => {}
         }
         if let Some((decision, _, _)) = self.access_by_rules(who, action) {
             let by = match (who.standing.is_superuser, self.ruling_in_words(who, action)) {
@@ -83,12 +75,15 @@ impl Plugin {
         let rules = who.standing.rules.as_ref();
         let denied_by_rule = self.ruling_in_words(who, action).is_some();
         let access = self.has_route(Kind::Access) && !denied_by_rule;
-        let without = if rules.is_some() { Decision::Deny } else { Decision::Defer };
-        match (superuser, access) {
-            (false, false) if rules.is_some() => decided(without, "no rule matches"),
-            (false, false) => decided(without, "neither rules nor http_acl_route"),
-            _ => Finding::Ask { superuser, access, without },
+        let (without, why) = match rules {
+            Some(_) if denied_by_rule => (Answer::DENY, "a rule denies it"),
+            Some(_) => (Answer::DENY, "no rule matches"),
+            None => (Answer::IGNORE, "neither rules nor http_acl_route"),
+        };
+        if superuser || access {
+            return Finding::Ask { superuser, access, without: (without, why) };
         }
+        decided(policy::decide(Kind::Access, &Ok(without), self.config.on_error), why)
     }
 
     fn ruling_in_words(&self, who: Who<'_>, action: Action<'_>) -> Option<String> {
@@ -101,7 +96,7 @@ impl Plugin {
 /// A check whose answer is still to come.
 struct Case {
     second: Option<Asked>,
-    without: Decision,
+    without: (Answer, &'static str),
     on_error: OnError,
     place: Place,
 }
@@ -117,34 +112,36 @@ impl Case {
     /// The superuser route has answered, or there is none to ask.
     fn go_on(self, superuser: Outcome) {
         let is_superuser = superuser.as_ref().is_ok_and(|a| a.verdict == Verdict::Allow);
-        match self.second {
-            _ if is_superuser => {
-                self.place.respond(Ok(report(Decision::Allow, "http_superuser_route")))
+        let Self { second, without: (without, why), on_error, place } = self;
+        let failure = superuser.err();
+        match second {
+            _ if is_superuser => place.respond(Ok(report(Decision::Allow, "http_superuser_route"))),
+            None => finish(place, on_error, failure.as_ref(), &Ok(without), why),
+            Some(Asked::Now(outcome)) => {
+                finish(place, on_error, failure.as_ref(), &outcome, "http_acl_route");
             }
-            None => {
-                let (decision, by) = match &superuser {
-                    Ok(_) => (self.without, "no rule allows it".to_owned()),
-                    Err(failure) => (
-                        policy::decide(Kind::Superuser, &superuser, self.on_error),
-                        format!("on_error, as http_superuser_route failed: {failure}"),
-                    ),
-                };
-                self.place.respond(Ok(report(decision, &by)));
-            }
-            Some(Asked::Now(outcome)) => finish(self.place, self.on_error, &outcome),
-            Some(Asked::Later(ticket)) => {
-                let (place, on_error) = (self.place, self.on_error);
-                ticket.watch(move |outcome| finish(place, on_error, &outcome));
-            }
+            Some(Asked::Later(ticket)) => ticket.watch(move |outcome| {
+                finish(place, on_error, failure.as_ref(), &outcome, "http_acl_route");
+            }),
         }
     }
 }
 
-fn finish(place: Place, on_error: OnError, outcome: &Outcome) {
-    let decision = policy::decide(Kind::Access, outcome, on_error);
-    let by = match outcome {
-        Ok(_) => "http_acl_route".to_owned(),
-        Err(failure) => format!("on_error, as http_acl_route failed: {failure}"),
+/// Responds with what follows, if the superuser route failed too. `by` tells whose word the outcome is.
+fn finish(
+    place: Place,
+    on_error: OnError,
+    superuser: Option<&Failure>,
+    outcome: &Outcome,
+    by: &str,
+) {
+    let (decision, decided_by) = policy::decide_access(superuser, outcome, on_error);
+    let by = match (decided_by, outcome) {
+        (DecidedBy::SuperuserFailure(failure), _) => {
+            format!("on_error, as http_superuser_route failed: {failure}")
+        }
+        (DecidedBy::Outcome, Err(failure)) => format!("on_error, as {by} failed: {failure}"),
+        (DecidedBy::Outcome, Ok(_)) => by.to_owned(),
     };
     place.respond(Ok(report(decision, &by)));
 }

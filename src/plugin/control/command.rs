@@ -4,6 +4,8 @@
 
 use serde_json::{Map, Value};
 
+use super::json;
+
 use crate::cache::Matter;
 use crate::question::Access;
 
@@ -44,8 +46,7 @@ pub struct Check {
 /// # Errors
 /// It is no list of commands.
 pub fn read(payload: &[u8]) -> Result<Vec<Given>, String> {
-    let message: Value =
-        serde_json::from_slice(payload).map_err(|error| format!("Payload is not JSON: {error}"))?;
+    let message = json::read(payload).map_err(|error| format!("Payload is not JSON: {error}"))?;
     let commands = message.get("commands").and_then(Value::as_array);
     let commands = commands.ok_or("\"commands\" is missing; allowed: an array of commands")?;
     if commands.is_empty() || commands.len() > MOST {
@@ -86,8 +87,13 @@ fn only(object: &Map<String, Value>, known: &[&str]) -> Result<(), String> {
 fn text(object: &Map<String, Value>, key: &str) -> Result<Option<String>, String> {
     match object.get(key) {
         None => Ok(None),
-        Some(Value::String(text)) if !text.is_empty() => Ok(Some(text.clone())),
-        Some(_) => Err(format!("{key:?} is not a text; allowed: a text that is not empty")),
+        Some(Value::String(text)) if !text.is_empty() && !text.contains('\0') => {
+            Ok(Some(text.clone()))
+        }
+        // MQTT 5.0, section 1.5.4: no name and no topic has a U+0000.
+        Some(_) => Err(format!(
+            "{key:?} is not a text; allowed: a text that is not empty and has no U+0000"
+        )),
     }
 }
 
@@ -195,6 +201,28 @@ mod tests {
         is_wrong(&json!({"command": "invalidate", "username": ""}), "\"username\"");
         is_wrong(&json!({"command": "invalidate", "all": true, "topic": "a"}), "\"all\"");
         is_wrong(&json!({"command": "invalidate", "all": false}), "\"all\"");
+    }
+
+    #[test]
+    fn no_name_has_a_character_that_none_can_have() {
+        for key in ["username", "clientid"] {
+            is_wrong(&json!({"command": "kick", key: "a\u{0}b"}), "no U+0000");
+            is_wrong(&json!({"command": "invalidate", key: "a\u{0}b"}), "no U+0000");
+        }
+        is_wrong(&json!({"command": "invalidate", "topic": "a\u{0}b"}), "no U+0000");
+    }
+
+    #[test]
+    fn what_is_said_twice_is_not_obeyed() {
+        for payload in [
+            r#"{"commands":[{"command":"kick","clientid":"a","clientid":"b"}]}"#,
+            r#"{"commands":[{"command":"kick","clientid":"a","client\u0069d":"a"}]}"#,
+            r#"{"commands":[{"command":"getStatus"}],"commands":[{"command":"getStatus"}]}"#,
+            r#"{"commands":[{"command":"getStatus","correlationData":{"a":1,"a":2}}]}"#,
+        ] {
+            let problem = read(payload.as_bytes()).err().unwrap();
+            assert!(problem.contains("is there twice; allowed: once"), "{problem}");
+        }
     }
 
     #[test]

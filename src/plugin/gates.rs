@@ -1,0 +1,213 @@
+//! What was recalled for one client never passes a gate that stops another.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::Builder;
+
+use super::{Abilities, Ground, Plugin};
+use crate::answer::{Decision, Terms};
+use crate::cache::Key;
+use crate::clock::ManualClock;
+use crate::config;
+use crate::question::{Access, Action, CertificatePart, Client, Glance};
+use crate::rules::{Permission, Rule, Rules, Verb};
+use crate::sessions::Admission;
+
+struct Connected {
+    handle: usize,
+    id: &'static str,
+}
+
+impl Client for Connected {
+    fn id(&self) -> &str {
+        self.id
+    }
+    fn address(&self) -> Option<&str> {
+        Some("192.0.2.7")
+    }
+    fn protocol(&self) -> &'static str {
+        "mqtt"
+    }
+    fn protocol_version(&self) -> u64 {
+        5
+    }
+    fn keepalive(&self) -> u64 {
+        60
+    }
+    fn clean_session(&self) -> bool {
+        true
+    }
+    fn certificate(&self, _: CertificatePart) -> Option<String> {
+        None
+    }
+    fn handle(&self) -> usize {
+        self.handle
+    }
+    fn set_username(&self, _: &str) -> bool {
+        true
+    }
+}
+
+/// A plugin whose API is not there, and a file of local users that has this in it.
+fn plugin(local_users: &str) -> (Plugin, PathBuf) {
+    let name = format!("mosquitto-http-auth-gates-{}-{}", std::process::id(), fastrand::u64(..));
+    let file = std::env::temp_dir().join(name);
+    std::fs::write(&file, local_users).unwrap();
+    let options = [
+        ("http_host", "127.0.0.1"),
+        ("http_port", "1"),
+        ("http_user_route", "/user"),
+        ("local_users_file", file.to_str().unwrap()),
+        ("local_users_acl", "defer"),
+    ];
+    let options = options.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let abilities = Abilities {
+        delays_logins: true,
+        tells_reasons: true,
+        spawn: |name, body| Builder::new().name(name).spawn(body),
+        ring: Arc::new(|| {}),
+        fetch: |_| {},
+        observer: None,
+        claim_topics: || false,
+    };
+    let config = config::read(&options).unwrap();
+    (Plugin::start(config, ManualClock::new(), abilities).unwrap(), file)
+}
+
+/// Rules that allow everybody everything but one topic, which is for one user.
+fn terms() -> Arc<Terms> {
+    let rule = |permission, topic: &str| Rule {
+        permission,
+        verb: Verb::All,
+        topic: topic.to_owned(),
+        qos: None,
+        retain: None,
+    };
+    let list = vec![
+        rule(Permission::Allow, "own/${username}"),
+        rule(Permission::Deny, "own/+"),
+        rule(Permission::Allow, "#"),
+    ];
+    let rules = Some(Arc::new(Rules::compile(list).unwrap()));
+    Arc::new(Terms { is_superuser: None, rules, expire_at: None })
+}
+
+fn begin(plugin: &Plugin, client: &Connected, username: &str, terms: &Arc<Terms>) {
+    let admission = Admission {
+        handle: client.handle,
+        client_id: client.id.to_owned(),
+        key: Key::from_number(1),
+    };
+    plugin.sessions.begin(admission, username, Some(terms), None, None);
+}
+
+fn recalls(plugin: &Plugin, client: &Connected, username: &str, action: Action<'_>) -> bool {
+    plugin.recall(&Glance {
+        handle: client.handle,
+        client_id: client.id.as_bytes(),
+        username: username.as_bytes(),
+        topic: action.topic.as_bytes(),
+        access: action.access,
+        manner: action.manner(),
+    })
+}
+
+const TOPICS: [&str; 2] = ["news", "own/ann"];
+const ACCESSES: [Access; 3] = [Access::Read, Access::Write, Access::Subscribe];
+
+/// Has `ann` on the first handle, and another with the same rules on the second, do everything, often
+/// enough for all of it to be recalled.
+fn make_memos(plugin: &Plugin, terms: &Arc<Terms>) {
+    for (handle, name) in [(1, "ann"), (2, "ann")] {
+        let client = Connected { handle, id: "c1" };
+        begin(plugin, &client, name, terms);
+        for action in actions() {
+            for _ in 0..2 {
+                assert_eq!(plugin.access(&client, Some(name), action, true), Decision::Allow);
+            }
+            // What is allowed to everybody is recalled for deliveries only.
+            let is_recalled = match action.access {
+                Access::Read => true,
+                Access::Write => action.topic != "news",
+                Access::Subscribe | Access::Unsubscribe => false,
+            };
+            assert_eq!(recalls(plugin, &client, name, action), is_recalled);
+        }
+    }
+}
+
+fn actions() -> impl Iterator<Item = Action<'static>> {
+    ACCESSES.into_iter().flat_map(|access| {
+        TOPICS.into_iter().map(move |topic| Action { access, topic, qos: 0, retain: false })
+    })
+}
+
+#[test]
+fn no_memo_serves_a_client_that_a_gate_stops() {
+    let (plugin, file) = plugin("filey:$7$x\n");
+    let terms = terms();
+    let placeholder = plugin.logins.placeholder("ann");
+    // Who comes next on the handle, whether it has the same rules, and what must become of it.
+    let table = [
+        ("c1", Some("a#b+c"), true, [Ground::SpecialChars, Ground::SpecialChars]),
+        ("c#1", Some("ann"), true, [Ground::SpecialChars, Ground::SpecialChars]),
+        ("c1", Some("filey"), true, [Ground::LocalUser, Ground::LocalUser]),
+        ("c1", Some(&*placeholder), true, [Ground::NotLetIn, Ground::NotLetIn]),
+        ("c1", None, true, [Ground::NoUsername, Ground::NoUsername]),
+        ("c1", Some("ben"), true, [Ground::Rule(2), Ground::Rule(1)]),
+        ("c1", Some("carl"), false, [Ground::NoAccessRoute, Ground::NoAccessRoute]),
+        ("c2", Some("ann"), false, [Ground::NoAccessRoute, Ground::NoAccessRoute]),
+    ];
+    for (id, username, has_rules, grounds) in table {
+        for is_new_handle in [false, true] {
+            make_memos(&plugin, &terms);
+            let handle = if is_new_handle { 3 } else { 1 };
+            let client = Connected { handle, id };
+            if has_rules {
+                begin(&plugin, &client, username.unwrap_or_default(), &terms);
+            } else {
+                plugin.sessions.end(handle, 0);
+            }
+            for (action, ground) in actions().zip(grounds.iter().cycle()) {
+                // The last of it is what was allowed last to somebody with the same rules.
+                let ann = Connected { handle: 2, id: "c1" };
+                plugin.access(&ann, Some("ann"), action, true);
+                if let Some(name) = username {
+                    assert!(
+                        !recalls(&plugin, &client, name, action) || *ground == Ground::Rule(2),
+                        "{id} {username:?} {action:?}"
+                    );
+                }
+                let (decision, why) = plugin.explain_access(&client, username, action, true);
+                assert_eq!(why, *ground, "{id} {username:?} {action:?}");
+                assert_eq!(decision == Decision::Allow, why == Ground::Rule(2));
+            }
+        }
+    }
+    std::fs::remove_file(file).unwrap();
+}
+
+#[test]
+fn whoever_becomes_a_local_user_is_one_from_the_next_message_on() {
+    let (plugin, file) = plugin("filey:$7$x\n");
+    make_memos(&plugin, &terms());
+    std::fs::write(&file, "ann:$7$x\n").unwrap();
+    plugin.reload();
+    let client = Connected { handle: 1, id: "c1" };
+    for action in actions() {
+        assert!(!recalls(&plugin, &client, "ann", action));
+        let judged = plugin.explain_access(&client, Some("ann"), action, true);
+        assert_eq!(judged, (Decision::Defer, Ground::LocalUser));
+    }
+    std::fs::remove_file(file).unwrap();
+}
+
+#[test]
+fn an_unsubscribe_is_not_taken_for_anything_that_was_allowed() {
+    let (plugin, file) = plugin("");
+    make_memos(&plugin, &terms());
+    let client = Connected { handle: 1, id: "c1" };
+    let action = Action { access: Access::Unsubscribe, topic: "news", qos: 0, retain: false };
+    assert!(!recalls(&plugin, &client, "ann", action));
+    std::fs::remove_file(file).unwrap();
+}
