@@ -1,5 +1,7 @@
 //! What was recalled for one client never passes a gate that stops another.
 
+#![forbid(unsafe_code)]
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::Builder;
