@@ -76,7 +76,7 @@ impl Subject {
                 cache
             }),
             Subject::Sessions | Subject::SessionsWithEnd => measure(|| {
-                let sessions = Sessions::default();
+                let sessions = Sessions::new(|_| {}, Arc::new(SystemClock));
                 begin(&sessions, count, self == Subject::SessionsWithEnd);
                 sessions
             }),
