@@ -230,9 +230,8 @@ pub static OPTIONS: &[Opt] = &[
         "on_error",
         "`deny`",
         "What follows when the API fails and nothing is cached: `deny` (a login is closed without \
-         an answer, so that the client tries again), `defer` (to the broker's other means, but \
-         for what the API denies while nobody knows whether the user is a superuser), or `allow` \
-         (warns at every start).",
+         an answer, so that the client tries again), `defer` (to the broker's other means, but for \
+         no denial by the API while its superuser route fails), or `allow` (warns at every start).",
         |draft, text| draft.on_error = Some(choice(text, ON_ERROR)?)
     ),
     opt!(
