@@ -42,7 +42,7 @@ mod ground;
 mod pulse;
 mod vigil;
 mod vitals;
-pub use control::TOPIC as CONTROL_TOPIC;
+pub use control::{Instances, TOPIC as CONTROL_TOPIC};
 pub use entrance::{Attempt, Reply};
 pub use ground::Ground;
 
@@ -53,13 +53,13 @@ pub mod fuzzing {
 }
 
 use bulletin::Bulletin;
-use control::{Letter, Target};
+use control::{Letter, Membership, Message, Target};
 use fan_out::LastFanOut;
 use pulse::Pulse;
 use vigil::Finding;
 use vitals::Vitals;
 
-/// One instance of the plugin; a broker may hold several, and they share nothing.
+/// One instance of the plugin; a broker may hold several, which share no more than [`Instances`].
 pub struct Plugin {
     config: Config,
     journal: Arc<Journal>,
@@ -77,6 +77,9 @@ pub struct Plugin {
     /// Responses to commands, and who is to be disconnected by one.
     outbox: Arc<Arrivals<Letter>>,
     kicks: Arc<Arrivals<Target>>,
+    /// Commands that the broker handed to another instance.
+    inbox: Arc<Arrivals<Message>>,
+    membership: Membership,
     subscriptions: Subscriptions,
     last_fan_out: LastFanOut,
     pulse: Pulse,
@@ -107,6 +110,8 @@ pub struct Abilities {
     /// Says yes to the first instance of a process that asks, and to no other: they would publish on
     /// the same topics.
     pub claim_topics: fn() -> bool,
+    /// All instances of the process.
+    pub instances: Arc<Instances>,
 }
 
 /// Does one of several things; whether it was done. A panic must not keep the others from being
@@ -158,6 +163,8 @@ impl Plugin {
         let metrics = vitals::serve(&vitals, config.metrics_listen, abilities.spawn, &clock)
             .map_err(|mistake| vec![mistake])?;
         let (longest, percent) = (config.max_block, config.max_block_percent);
+        let inbox = Arrivals::new(Arc::clone(&abilities.ring));
+        let membership = abilities.instances.join(&inbox, &sessions);
         let plugin = Self {
             block_budget: BlockBudget::new(longest, percent, clock.clone(), Arc::clone(&tally)),
             lockout: Lockout::new(
@@ -171,6 +178,8 @@ impl Plugin {
             checks_under_way: Arc::default(),
             outbox: Arrivals::new(Arc::clone(&abilities.ring)),
             kicks: Arrivals::new(Arc::clone(&abilities.ring)),
+            membership,
+            inbox,
             subscriptions: Subscriptions::default(),
             last_fan_out: LastFanOut::default(),
             pulse: Pulse::new(Arc::clone(&clock)),

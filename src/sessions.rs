@@ -21,6 +21,7 @@ use crate::sync::lock;
 use crate::vault::SealedQuestion;
 
 mod departed;
+mod known;
 mod lately;
 mod places;
 mod session;

@@ -7,14 +7,14 @@ use super::bell::Bell;
 use super::bindings as mosquitto;
 use super::event::{
     AccessCheck, ControlMessage, Login, access_code, access_of, client_and_username, glance,
-    handle, login_code,
+    handle, login_code, publisher,
 };
 use super::guard::{contain, has_panicked, panicked_at};
 use super::host::{self, Host};
 use crate::answer::Decision;
 use crate::defect;
-use crate::plugin::{Attempt, Plugin, Reply};
-use crate::question::{Access, Client as _};
+use crate::plugin::{Attempt, CONTROL_TOPIC, Plugin, Reply};
+use crate::question::Access;
 
 /// What the broker carries for one instance, and hands back with every event.
 pub struct Instance {
@@ -137,6 +137,9 @@ unsafe extern "C" fn acl_check(_: c_int, data: *mut c_void, userdata: *mut c_voi
             if on_broker_thread {
                 if access_of(data) == Some(Access::Write) {
                     instance.plugin.look_up_if_overdue();
+                    if let Some(handle) = publisher(data, CONTROL_TOPIC) {
+                        instance.plugin.asked_about_commands(handle);
+                    }
                 }
                 if glance(data).is_some_and(|glance| instance.plugin.recall(&glance)) {
                     return access_code(Decision::Allow);
@@ -160,7 +163,7 @@ pub unsafe extern "C" fn control(_: c_int, data: *mut c_void, userdata: *mut c_v
         called(userdata, SUCCESS, |instance, _| {
             defect::place("control");
             if let Some(command) = ControlMessage::read(data) {
-                instance.plugin.control(command.client.id(), command.payload);
+                instance.plugin.control(&command.client, command.payload);
                 instance.plugin.tick_if_overdue(&Host::on_its_own_thread());
             }
             SUCCESS

@@ -139,13 +139,14 @@ fn abilities(bell: &Option<Arc<Bell>>) -> Abilities {
         spawn,
         ring: Arc::new(move || bell.iter().for_each(|bell| bell.ring())),
         claim_topics: host::claim_topics,
+        instances: host::instances(),
         fetch,
         observer: None,
     }
 }
 
 /// Listens for commands. One instance per listener, or per broker, can: a broker knows one callback
-/// for each control topic.
+/// for each control topic. Those of the others come through that one.
 ///
 /// # Safety
 /// As [`register`].

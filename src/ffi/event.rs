@@ -92,6 +92,18 @@ pub unsafe fn access_of(data: *mut c_void) -> Option<Access> {
     access(event.access)
 }
 
+/// The handle of the client that an ACL event is about, if it is about this topic.
+///
+/// # Safety
+/// As [`AccessCheck::read`].
+pub unsafe fn publisher(data: *mut c_void, topic: &str) -> Option<usize> {
+    // SAFETY: as the caller says; the layout is the same on every supported broker (shim.c).
+    unsafe {
+        let event = data.cast::<mosquitto::mosquitto_evt_acl_check>().as_ref()?;
+        (bytes(event.topic)? == topic.as_bytes()).then_some(event.client as usize)
+    }
+}
+
 /// A first look at an ACL event; none if it is about nothing that is asked over and over.
 ///
 /// # Safety

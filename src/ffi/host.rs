@@ -2,6 +2,7 @@
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::marker::PhantomData;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use log::Level;
@@ -9,6 +10,7 @@ use once_cell::sync::Lazy;
 
 use super::bindings as mosquitto;
 use crate::broker::Broker;
+use crate::plugin::Instances;
 
 unsafe extern "C" {
     /// Defined in `shim.c`.
@@ -109,6 +111,12 @@ pub fn is_2_1() -> bool {
 pub fn claim_topics() -> bool {
     static CLAIMED: AtomicBool = AtomicBool::new(false);
     !CLAIMED.swap(true, Ordering::Relaxed)
+}
+
+/// All instances in this process.
+pub fn instances() -> Arc<Instances> {
+    static INSTANCES: Lazy<Arc<Instances>> = Lazy::new(Arc::default);
+    Arc::clone(&INSTANCES)
 }
 
 /// Tells a broker of 2.1 or later what the plugin is called, for its own log lines.

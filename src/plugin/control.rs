@@ -7,6 +7,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use log::Level;
 use serde_json::{Map, Value, json};
 
 use super::Plugin;
@@ -16,15 +17,19 @@ use crate::cache::Matter;
 use crate::journal::quoted;
 use crate::login::Arrivals;
 use crate::metrics::Snapshot;
+use crate::question::Client;
 use crate::sync::lock;
 use crate::tally::{Counted, Kick};
 
 mod check;
 mod command;
+mod instances;
 mod json;
 pub use command::Target;
+pub use instances::{Instances, Membership};
 
 use command::Command;
+use instances::Recipient;
 
 /// Reads a message for a fuzzer.
 #[cfg(any(test, fuzzing))]
@@ -46,6 +51,12 @@ struct Batch {
     /// None where a response is still to come.
     responses: Mutex<Vec<Option<Value>>>,
     outbox: Arc<Arrivals<Letter>>,
+}
+
+/// What a client published to the control topic.
+pub struct Message {
+    client_id: String,
+    payload: Vec<u8>,
 }
 
 /// A response on its way to the broker's thread.
@@ -85,8 +96,31 @@ impl Place {
 }
 
 impl Plugin {
-    /// A client published this to the control topic, as its ACL allows.
-    pub fn control(&self, client_id: &str, payload: &[u8]) {
+    /// The broker asks whether this client may publish to the control topic.
+    pub fn asked_about_commands(&self, handle: usize) {
+        self.membership.note_commander(handle);
+    }
+
+    /// A client published this to the control topic, as its ACL allows. The broker hands it to one instance,
+    /// but it is for the one that was asked about its sender.
+    pub fn control(&self, client: &dyn Client, payload: &[u8]) {
+        let client_id = client.id();
+        match self.membership.recipient(client.handle()) {
+            Recipient::This => self.obey_message(client_id, payload),
+            Recipient::Other(inbox) => {
+                inbox.bring(Message { client_id: client_id.to_owned(), payload: payload.to_vec() });
+            }
+            Recipient::Nobody => self.journal.seldom(Level::Warn, "foreign commands", || {
+                format!(
+                    "commands of {} are not obeyed: it came by a listener where the plugin is not \
+                     asked what it may do",
+                    quoted(client_id)
+                )
+            }),
+        }
+    }
+
+    fn obey_message(&self, client_id: &str, payload: &[u8]) {
         log::info!(
             logger: *self.journal,
             "{} sends commands: {:?}",
@@ -150,14 +184,33 @@ impl Plugin {
 
     /// The broker's thread looks up: sends what is to be sent, and disconnects who is to be.
     pub(super) fn finish_commands(&self, broker: &dyn Broker) {
+        for message in self.inbox.take() {
+            self.obey_message(&message.client_id, &message.payload);
+        }
         for letter in self.outbox.take() {
             broker.publish_to(&letter.client_id, RESPONSE_TOPIC, &letter.payload);
         }
         for target in self.kicks.take() {
             self.tally.kicked(Kick::Command);
-            match target {
-                Target::ClientId(id) => broker.disconnect(&id),
-                Target::Username(username) => broker.close_by_username(&username),
+            self.kick(broker, &target);
+        }
+    }
+
+    /// Disconnects a client that this instance let in.
+    fn kick(&self, broker: &dyn Broker, target: &Target) {
+        match target {
+            Target::ClientId(id) if self.membership.may_own(id) => broker.disconnect(id),
+            Target::ClientId(_) => {}
+            Target::Username(username) if self.membership.is_alone() => {
+                broker.close_by_username(username);
+            }
+            // The broker would close the connections of all listeners.
+            Target::Username(username) => {
+                for id in self.sessions.identifiers_of(username) {
+                    if self.membership.may_own(&id) {
+                        broker.disconnect(&id);
+                    }
+                }
             }
         }
     }

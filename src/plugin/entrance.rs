@@ -59,6 +59,7 @@ impl Plugin {
     fn reply_to_login(&self, attempt: &Attempt<'_>) -> (Reply, Ground) {
         // Asked about a new connection: whoever waited under its identifier has left.
         if attempt.on_broker_thread && !self.pulse.is_about_a_session() {
+            self.membership.note_client(attempt.client.id());
             self.logins.forget(attempt.client.id());
         }
         let username = attempt.username.or(self.config.anonymous_username.as_deref());
@@ -293,6 +294,7 @@ impl Plugin {
 
     /// A client is connected.
     pub fn connected(&self, client: &dyn Client, username: Option<&str>) {
+        self.membership.note_client(client.id());
         if username.and_then(|name| self.enter(client, name)).is_none() {
             self.sessions.forget_departed(client.handle());
         }

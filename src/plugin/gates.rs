@@ -71,6 +71,7 @@ fn plugin(local_users: &str) -> (Plugin, PathBuf) {
         fetch: |_| {},
         observer: None,
         claim_topics: || false,
+        instances: Arc::default(),
     };
     let config = config::read(&options).unwrap();
     (Plugin::start(config, ManualClock::new(), abilities).unwrap(), file)

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use crate::support::{NOT_AUTHORIZED, PASSWORD, ROUTES, broker_with, eventually, may_publish};
 
-const TOPIC: &str = "$CONTROL/http-auth/v1";
-const RESPONSES: &str = "$CONTROL/http-auth/v1/response";
+pub const TOPIC: &str = "$CONTROL/http-auth/v1";
+pub const RESPONSES: &str = "$CONTROL/http-auth/v1/response";
 
 /// An API that lets everybody in, lets `root` do everything, and everyone else what the ACL route
 /// says: 200, unless the topic begins with `no/` or is the control topic.

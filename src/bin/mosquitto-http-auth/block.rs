@@ -143,6 +143,7 @@ pub fn start(block: &conf::Plugin, how: Start) -> Result<Started, Vec<Remark>> {
         fetch: |_| {},
         observer: how.observer,
         claim_topics: || true,
+        instances: Arc::default(),
     };
     let plugin = Plugin::start(used, Arc::new(SystemClock), abilities).map_err(remarks)?;
     let lines = lines(&plugin);

@@ -1,0 +1,186 @@
+//! The instances of a process: which of them commands and clients belong to.
+//!
+//! A broker may hold several, one for each listener, and each asks an API of its own. But a broker has one
+//! table of client identifiers, and 2.1 hands all messages on the control topic to one instance, whichever
+//! listener they come from, even one without the plugin.
+
+#![forbid(unsafe_code)]
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::{Arc, Mutex};
+
+use moka::policy::EvictionPolicy;
+use moka::sync::Cache;
+
+use super::Message;
+use crate::login::Arrivals;
+use crate::sessions::Sessions;
+use crate::sync::lock;
+
+/// Of how many client identifiers it is remembered which instance was asked about them; those that nobody
+/// was asked about for longest go first.
+const MOST_IDENTIFIERS: u64 = 100_000;
+
+/// All instances of a process.
+pub struct Instances {
+    state: Mutex<State>,
+    /// Which instance was asked last about a client identifier, by a hash of that: it may be long.
+    asked: Cache<u64, u64>,
+    hasher: RandomState,
+}
+
+#[derive(Default)]
+struct State {
+    last_number: u64,
+    members: Vec<Member>,
+    /// Who is publishing to the control topic, by its handle, and the instance that was asked last whether it
+    /// may. A broker that lets it hands the message over next.
+    commander: Option<(usize, u64)>,
+}
+
+struct Member {
+    number: u64,
+    inbox: Arc<Arrivals<Message>>,
+    sessions: Arc<Sessions>,
+}
+
+/// An instance's place among the others, for as long as it lives.
+pub struct Membership {
+    all: Arc<Instances>,
+    number: u64,
+}
+
+/// Whose a message on the control topic is.
+pub enum Recipient {
+    This,
+    /// Another instance, which finds it here.
+    Other(Arc<Arrivals<Message>>),
+    /// No instance was asked whether its sender may publish it.
+    Nobody,
+}
+
+impl Default for Instances {
+    fn default() -> Self {
+        let policy = EvictionPolicy::lru();
+        let asked = Cache::builder().max_capacity(MOST_IDENTIFIERS).eviction_policy(policy).build();
+        Self { state: Mutex::default(), asked, hasher: RandomState::new() }
+    }
+}
+
+impl Instances {
+    /// Adds an instance, by where it takes messages for it, and what it knows of clients.
+    pub fn join(
+        self: &Arc<Self>,
+        inbox: &Arc<Arrivals<Message>>,
+        sessions: &Arc<Sessions>,
+    ) -> Membership {
+        let mut state = lock(&self.state);
+        state.last_number += 1;
+        let number = state.last_number;
+        let (inbox, sessions) = (Arc::clone(inbox), Arc::clone(sessions));
+        state.members.push(Member { number, inbox, sessions });
+        Membership { all: Arc::clone(self), number }
+    }
+}
+
+impl Membership {
+    /// Whether this is the only instance.
+    pub fn is_alone(&self) -> bool {
+        lock(&self.all.state).members.len() == 1
+    }
+
+    /// The broker asks this instance about the login of a new connection, or tells it of one.
+    pub fn note_client(&self, client_id: &str) {
+        self.all.asked.insert(self.all.hasher.hash_one(client_id), self.number);
+    }
+
+    /// The broker asks this instance whether this client may publish to the control topic.
+    pub fn note_commander(&self, handle: usize) {
+        lock(&self.all.state).commander = Some((handle, self.number));
+    }
+
+    /// Whose message it is that this client has published.
+    pub fn recipient(&self, handle: usize) -> Recipient {
+        let mut state = lock(&self.all.state);
+        let asked = state.commander.take().filter(|(commander, _)| *commander == handle);
+        let Some((_, number)) = asked else { return Recipient::Nobody };
+        if number == self.number {
+            return Recipient::This;
+        }
+        let member = state.members.iter().find(|member| member.number == number);
+        member.map_or(Recipient::Nobody, |member| Recipient::Other(Arc::clone(&member.inbox)))
+    }
+
+    /// Whether the client of this identifier may be this instance's: none of the others has let it in, or was
+    /// asked about it after this one.
+    pub fn may_own(&self, client_id: &str) -> bool {
+        if let Some(owner) = self.all.asked.get(&self.all.hasher.hash_one(client_id)) {
+            return owner == self.number;
+        }
+        let state = lock(&self.all.state);
+        let mut others = state.members.iter().filter(|member| member.number != self.number);
+        others.all(|member| !member.sessions.is_connected(client_id))
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        lock(&self.all.state).members.retain(|member| member.number != self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::Key;
+    use crate::clock::SystemClock;
+    use crate::sessions::Admission;
+
+    fn join(all: &Arc<Instances>) -> (Membership, Arc<Arrivals<Message>>, Arc<Sessions>) {
+        let inbox = Arrivals::new(Arc::new(|| {}));
+        let sessions = Arc::new(Sessions::new(|_| {}, Arc::new(SystemClock)));
+        (all.join(&inbox, &sessions), inbox, sessions)
+    }
+
+    fn recipient(of: &Membership, handle: usize) -> &'static str {
+        match of.recipient(handle) {
+            Recipient::This => "this",
+            Recipient::Other(_) => "another",
+            Recipient::Nobody => "nobody",
+        }
+    }
+
+    #[test]
+    fn a_message_is_for_whoever_was_asked_last_about_its_sender() {
+        let all = Arc::new(Instances::default());
+        let ((one, ..), (two, inbox, _)) = (join(&all), join(&all));
+        assert_eq!(recipient(&one, 7), "nobody");
+        one.note_commander(7);
+        assert_eq!(recipient(&one, 7), "this");
+        assert_eq!(recipient(&one, 7), "nobody", "another message");
+        one.note_commander(7);
+        two.note_commander(7);
+        let Recipient::Other(found) = one.recipient(7) else { panic!("it is the second one's") };
+        assert!(Arc::ptr_eq(&found, &inbox));
+        one.note_commander(7);
+        assert_eq!(recipient(&one, 8), "nobody", "another client");
+        two.note_commander(7);
+        drop(two);
+        assert_eq!(recipient(&one, 7), "nobody");
+        assert!(one.is_alone());
+    }
+
+    #[test]
+    fn a_client_is_that_instances_which_was_asked_about_it_last() {
+        let all = Arc::new(Instances::default());
+        let ((one, _, sessions), (two, ..)) = (join(&all), join(&all));
+        assert!(one.may_own("c") && two.may_own("c"), "nobody knows it");
+        one.note_client("c");
+        assert!(one.may_own("c") && !two.may_own("c"));
+        two.note_client("c");
+        assert!(!one.may_own("c") && two.may_own("c"));
+        let admission = Admission { handle: 1, client_id: "d".into(), key: Key::from_number(1) };
+        sessions.begin_at_broker(admission, "ann");
+        assert!(one.may_own("d") && !two.may_own("d"), "the first one knows it");
+    }
+}
