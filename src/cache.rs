@@ -169,6 +169,18 @@ impl Cache {
         self.era.end();
     }
 
+    /// Whether an answer to this question, asked for at that time, was declared outdated since.
+    #[must_use]
+    pub fn is_outdated(&self, question: &Question<'_>, asked: Instant) -> bool {
+        self.outdated.covers(question, asked)
+    }
+
+    /// Whether an answer to this client's login, asked for at that time, was declared outdated since.
+    #[must_use]
+    pub fn is_login_outdated(&self, client_id: &str, username: &str, asked: Instant) -> bool {
+        self.outdated.covers_login(client_id, username, asked)
+    }
+
     /// Whether an answer that was found here, and is remembered elsewhere, is good still.
     #[must_use]
     pub fn is_good(&self, good: &Good) -> bool {

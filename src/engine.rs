@@ -221,6 +221,18 @@ impl Engine {
         self.cache.outdate(matter);
     }
 
+    /// Whether an answer to this question, asked for at that time, is not to be believed any more.
+    #[must_use]
+    pub fn is_outdated(&self, question: &Question<'_>, asked: Instant) -> bool {
+        self.cache.is_outdated(question, asked)
+    }
+
+    /// Whether an answer to this client's login, asked for at that time, is not to be believed any more.
+    #[must_use]
+    pub fn is_login_outdated(&self, client_id: &str, username: &str, asked: Instant) -> bool {
+        self.cache.is_login_outdated(client_id, username, asked)
+    }
+
     /// Uses other certificates and secrets from now on.
     pub fn renew(&self, material: &Material) {
         self.api.renew(material);

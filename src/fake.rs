@@ -57,4 +57,7 @@ impl Client for FakeClient {
         *self.username_at_broker.borrow_mut() = Some(username.to_owned());
         true
     }
+    fn set_id(&self, _: &str) -> bool {
+        false
+    }
 }

@@ -36,6 +36,7 @@ pub mod local_users;
 pub mod lockout;
 pub mod login;
 pub mod metrics;
+pub mod retry_answers;
 pub mod sessions;
 pub mod subscriptions;
 

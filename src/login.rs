@@ -2,18 +2,19 @@
 //!
 //! Mosquitto 2.1 lets a login wait and finishes it later, by client identifier alone, and it does
 //! not tell when a waiting client has left. So a late yes could admit whoever waits under the same
-//! identifier by then. Every attempt therefore has a *generation*: a new attempt under an
-//! identifier proves that the one before has gone (while one waits, the broker does not even ask
-//! about another), and a verdict counts only for the attempt that is the newest.
+//! identifier by then. Every attempt therefore has a *generation*, in a registry that all instances
+//! share ([`LoginAttempts`]): a new question about an identifier proves that the attempt before has gone,
+//! and a verdict counts only for the attempt that is the newest.
 //!
 //! A waiting client bears a *placeholder* for its username, since the broker can close a waiting
 //! connection without an answer only by username. Whoever is let in gets the real name back.
 
 #![forbid(unsafe_code)]
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use crate::answer::{Outcome, Terms};
 use crate::cache::Key;
@@ -21,26 +22,63 @@ use crate::pool::Ticket;
 use crate::sync::lock;
 use crate::vault::SealedQuestion;
 
-/// How many questions are remembered that are not to wait.
-const NOT_TO_WAIT: usize = 10_000;
+pub mod attempts;
+pub use attempts::LoginAttempts;
+
+use attempts::Entering;
+
+/// How many attempts may wait.
+const MOST: usize = 10_000;
 
 /// Calls the broker's thread; from a worker.
 pub type Ring = Arc<dyn Fn() + Send + Sync>;
 
+/// Who tried to log in, for the log line if the API denies it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Applicant {
+    pub client_id: String,
+    pub username: String,
+    /// Where the client connected from.
+    pub address: Option<String>,
+}
+
 /// An attempt to log in that waits.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Waiting {
-    pub client_id: String,
-    pub username: String,
-    /// Where the client connected from, for the log line if it is denied.
-    pub address: Option<String>,
+    pub applicant: Applicant,
+    pub handle: usize,
+    /// The client identifier that the broker knows it by while it waits. Where that is not its own, it keeps
+    /// nobody out, and cannot be let in: it is closed, and its next try is.
+    pub broker_id: String,
     pub placeholder: String,
     /// The question's key, by which the session is known later.
     pub key: Key,
     /// The question itself, for asking it again.
     pub question: Option<SealedQuestion>,
+    /// When it was asked.
+    pub asked: Instant,
     /// What the API granted, once it has.
     pub terms: Option<Arc<Terms>>,
+}
+
+/// What came of an attempt.
+#[derive(PartialEq, Eq, Debug)]
+pub enum Arrived {
+    /// The verdict about one that waits.
+    Verdict(Waiting, Outcome),
+    /// The verdict about one that waited until it left, or was closed.
+    Late(Waiting, Outcome),
+}
+
+/// How far letting a client in has come.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Progress {
+    /// The broker has asked about its queued messages, and it has its own name back.
+    pub has_own_name: bool,
+    /// The broker says that it is connected.
+    pub is_connected: bool,
+    /// The broker says that it has left again.
+    pub has_left: bool,
 }
 
 /// What workers have brought for the broker's thread.
@@ -75,98 +113,120 @@ impl<T> Arrivals<T> {
     }
 }
 
-/// All logins that wait.
+/// All logins of one instance that wait.
 pub struct Logins {
     state: Mutex<State>,
-    arrivals: Arc<Arrivals<(String, u64, Outcome)>>,
-    /// How this instance's placeholders end, and no name that a client may think of.
-    mark: String,
+    arrivals: Arc<Arrivals<(u64, Outcome)>>,
+    /// Whether something is left of what has arrived, or somebody is to be closed, readable without the
+    /// lock: every tick asks.
+    has_more: AtomicBool,
+    attempts: Arc<LoginAttempts>,
 }
 
 #[derive(Default)]
 struct State {
-    waiting: HashMap<String, (u64, Waiting)>,
-    generation: u64,
-    /// Questions that are left to the broker, which it can only be told at once.
-    not_to_wait: HashSet<Key>,
+    waiting: HashMap<u64, Waiting>,
+    /// What has arrived and was not dealt with yet.
+    arrived: VecDeque<(u64, Outcome)>,
+    /// The placeholders of those who are to be closed.
+    closings: VecDeque<String>,
     /// The attempt that is being let in right now: the broker already checks its queued messages,
     /// and still knows it by its placeholder.
-    entering: Option<Waiting>,
+    entering: Option<(Waiting, Progress)>,
+}
+
+impl Waiting {
+    /// Whether it waits under another identifier than its own.
+    #[must_use]
+    pub fn is_aside(&self) -> bool {
+        self.broker_id != self.applicant.client_id
+    }
 }
 
 impl Logins {
     #[must_use]
-    pub fn new(ring: Ring) -> Self {
-        let mark = format!(", {:08x})", fastrand::u32(..));
-        Self { state: Mutex::default(), arrivals: Arrivals::new(ring), mark }
+    pub fn new(ring: Ring, attempts: Arc<LoginAttempts>) -> Self {
+        let (state, has_more) = (Mutex::default(), AtomicBool::new(false));
+        Self { state, arrivals: Arrivals::new(ring), has_more, attempts }
     }
 
-    /// A name for the next attempt that no client bears.
+    /// Whether one more may wait.
     #[must_use]
-    pub fn placeholder(&self, username: &str) -> String {
-        let next = lock(&self.state).generation + 1;
-        format!("{username} (login {next}{}", self.mark)
+    pub fn has_room(&self) -> bool {
+        self.waiting() < MOST
     }
 
-    /// Lets an attempt wait for this ticket. An older one of the same client has left.
+    /// Lets an attempt wait for this ticket.
     pub fn wait(&self, attempt: Waiting, ticket: Ticket) {
-        let client_id = attempt.client_id.clone();
-        let generation = {
-            let mut state = lock(&self.state);
-            state.generation += 1;
-            let generation = state.generation;
-            state.waiting.insert(client_id.clone(), (generation, attempt));
-            generation
-        };
+        let generation = self.attempts.wait(&attempt.broker_id);
+        lock(&self.state).waiting.insert(generation, attempt);
         let arrivals = Arc::clone(&self.arrivals);
-        ticket.watch(move |outcome| arrivals.bring((client_id, generation, outcome)));
+        ticket.watch(move |outcome| arrivals.bring((generation, outcome)));
     }
 
-    /// The broker asks about this client anew: whoever waited under its identifier has left.
-    pub fn forget(&self, client_id: &str) {
-        lock(&self.state).waiting.remove(client_id);
-    }
-
-    /// The attempts whose verdict has come, those that left excepted.
+    /// The next attempt whose verdict has come.
     #[must_use]
-    pub fn arrived(&self) -> Vec<(Waiting, Outcome)> {
-        let arrived = self.arrivals.take();
-        if arrived.is_empty() {
-            return Vec::new();
+    pub fn next_arrived(&self) -> Option<Arrived> {
+        let news = self.arrivals.take();
+        if news.is_empty() && !self.has_more.load(Ordering::Relaxed) {
+            return None;
         }
         let mut state = lock(&self.state);
-        let verdict = |(client_id, generation, outcome): (String, u64, Outcome)| {
-            let newest = state.waiting.get(&client_id).is_some_and(|(g, _)| *g == generation);
-            let (_, waiting) = newest.then(|| state.waiting.remove(&client_id)).flatten()?;
-            Some((waiting, outcome))
-        };
-        arrived.into_iter().filter_map(verdict).collect()
-    }
-
-    /// Whoever comes with this question next is not to wait for its answer.
-    pub fn hurry_next(&self, key: Key) {
-        let mut state = lock(&self.state);
-        if state.not_to_wait.len() >= NOT_TO_WAIT {
-            state.not_to_wait.clear();
+        state.arrived.extend(news);
+        while let Some((generation, outcome)) = state.arrived.pop_front() {
+            self.note_rest(&state);
+            if let Some(waiting) = state.waiting.remove(&generation) {
+                let is_newest = self.attempts.take(&waiting.broker_id, generation);
+                let arrived = if is_newest { Arrived::Verdict } else { Arrived::Late };
+                return Some(arrived(waiting, outcome));
+            }
         }
-        state.not_to_wait.insert(key);
+        self.note_rest(&state);
+        None
     }
 
-    /// Whether whoever comes with this question may wait for its answer.
+    fn note_rest(&self, state: &State) {
+        let has_more = !(state.arrived.is_empty() && state.closings.is_empty());
+        self.has_more.store(has_more, Ordering::Relaxed);
+    }
+
+    /// Whether something is left to be done at the next tick.
     #[must_use]
-    pub fn may_wait(&self, key: &Key) -> bool {
-        !lock(&self.state).not_to_wait.remove(key)
+    pub fn has_more(&self) -> bool {
+        self.has_more.load(Ordering::Relaxed)
     }
 
-    /// Marks the attempt that the broker is about to let in; none when it has.
-    pub fn set_entering(&self, attempt: Option<Waiting>) {
-        lock(&self.state).entering = attempt;
+    /// Has whoever bears this placeholder closed before long.
+    pub fn close(&self, placeholder: String) {
+        let mut state = lock(&self.state);
+        state.closings.push_back(placeholder);
+        self.note_rest(&state);
     }
 
-    /// Whether the broker knows somebody by this name who waits, or has waited.
+    /// The next placeholder whose bearer is to be closed.
     #[must_use]
-    pub fn is_placeholder(&self, username: &str) -> bool {
-        username.ends_with(&self.mark)
+    pub fn next_closing(&self) -> Option<String> {
+        if !self.has_more() {
+            return None;
+        }
+        let mut state = lock(&self.state);
+        let closing = state.closings.pop_front();
+        self.note_rest(&state);
+        closing
+    }
+
+    /// Has those who wait closed, before long, that this is about.
+    pub fn close_waiting(&self, is_meant: impl Fn(&Applicant) -> bool) {
+        let mut state = lock(&self.state);
+        let meant = state.waiting.iter().filter(|(_, waiting)| is_meant(&waiting.applicant));
+        let mut closings = Vec::new();
+        for (generation, waiting) in meant {
+            // From now on it waits for nothing, whatever the verdict.
+            self.attempts.take(&waiting.broker_id, *generation);
+            closings.push(waiting.placeholder.clone());
+        }
+        state.closings.extend(closings);
+        self.note_rest(&state);
     }
 
     /// How many attempts wait.
@@ -175,14 +235,56 @@ impl Logins {
         lock(&self.state).waiting.len()
     }
 
-    /// Takes the attempt that is being let in, if the broker knows it by this name.
+    /// The broker is about to let this attempt in.
+    pub fn begin_entering(&self, attempt: Waiting) {
+        self.attempts.set_entering(Some(Entering {
+            handle: attempt.handle,
+            placeholder: attempt.placeholder.clone(),
+            username: attempt.applicant.username.clone(),
+        }));
+        lock(&self.state).entering = Some((attempt, Progress::default()));
+    }
+
+    /// How far it has come.
     #[must_use]
-    pub fn enter(&self, placeholder: &str) -> Option<Waiting> {
+    pub fn progress(&self) -> Progress {
+        lock(&self.state).entering.as_ref().map(|(_, progress)| *progress).unwrap_or_default()
+    }
+
+    /// The broker is done with letting it in; how far that came.
+    pub fn end_entering(&self) -> Progress {
+        self.attempts.set_entering(None);
+        lock(&self.state).entering.take().map(|(_, progress)| progress).unwrap_or_default()
+    }
+
+    /// If this is the client that is being let in, and was not known as such before: its attempt.
+    #[must_use]
+    pub fn enter(&self, handle: usize) -> Option<Waiting> {
         let mut state = lock(&self.state);
-        if state.entering.as_ref().is_some_and(|waiting| waiting.placeholder == placeholder) {
-            return state.entering.take();
+        let (attempt, progress) = state.entering.as_mut().filter(|(it, _)| it.handle == handle)?;
+        let is_first = !std::mem::replace(&mut progress.has_own_name, true);
+        is_first.then(|| attempt.clone())
+    }
+
+    /// The broker says that this client is connected.
+    pub fn note_connected(&self, handle: usize) {
+        self.note(handle, |progress| progress.is_connected = true);
+    }
+
+    /// The broker says that this client has left.
+    pub fn note_left(&self, handle: usize) {
+        self.note(handle, |progress| progress.has_left = true);
+    }
+
+    fn note(&self, handle: usize, change: impl FnOnce(&mut Progress)) {
+        if !self.attempts.is_entering(handle) {
+            return;
         }
-        None
+        if let Some((_, progress)) =
+            lock(&self.state).entering.as_mut().filter(|(it, _)| it.handle == handle)
+        {
+            change(progress);
+        }
     }
 }
 
@@ -190,97 +292,175 @@ impl Logins {
 mod tests {
     use super::*;
     use crate::answer::Answer;
+    use crate::clock::{Clock as _, SystemClock};
 
-    fn logins() -> Logins {
-        Logins::new(Arc::new(|| {}))
+    fn attempts() -> Arc<LoginAttempts> {
+        Arc::new(LoginAttempts::new().unwrap())
     }
 
-    fn attempt(logins: &Logins, username: &str) -> Waiting {
+    fn logins(attempts: &Arc<LoginAttempts>) -> Logins {
+        Logins::new(Arc::new(|| {}), Arc::clone(attempts))
+    }
+
+    fn attempt(attempts: &LoginAttempts, username: &str) -> Waiting {
         Waiting {
-            client_id: "c".into(),
-            username: username.into(),
-            address: None,
-            placeholder: logins.placeholder(username),
+            applicant: Applicant {
+                client_id: "c".into(),
+                username: username.into(),
+                address: None,
+            },
+            handle: 7,
+            broker_id: "c".into(),
+            placeholder: attempts.placeholder(username).unwrap(),
             key: Key::from_number(1),
             question: None,
+            asked: SystemClock.now(),
             terms: None,
         }
     }
 
-    fn names(arrived: Vec<(Waiting, Outcome)>) -> Vec<String> {
-        arrived.into_iter().map(|(waiting, _)| waiting.username).collect()
+    /// The broker asks anew, and the attempt waits.
+    fn wait(logins: &Logins, username: &str, ticket: Ticket) {
+        logins.attempts.supersede("c", SystemClock.now());
+        logins.wait(attempt(&logins.attempts, username), ticket);
+    }
+
+    fn arrived(logins: &Logins) -> Vec<Arrived> {
+        std::iter::from_fn(|| logins.next_arrived()).collect()
+    }
+
+    /// The names of those about whom a verdict has come, and whether they wait.
+    fn names(logins: &Logins) -> Vec<(String, bool)> {
+        let name = |arrived| match arrived {
+            Arrived::Verdict(waiting, _) => (waiting.applicant.username, true),
+            Arrived::Late(waiting, _) => (waiting.applicant.username, false),
+        };
+        arrived(logins).into_iter().map(name).collect()
+    }
+
+    fn named(name: &str, waits: bool) -> (String, bool) {
+        (name.to_owned(), waits)
     }
 
     #[test]
     fn a_verdict_counts_for_its_own_attempt_only() {
-        let logins = logins();
+        let logins = logins(&attempts());
         let (first, land_first) = Ticket::for_test();
         let (second, land_second) = Ticket::for_test();
-        logins.wait(attempt(&logins, "good"), first);
-        logins.wait(attempt(&logins, "bad"), second);
+        wait(&logins, "good", first);
+        wait(&logins, "bad", second);
         land_first(Ok(Answer::ALLOW));
-        assert!(logins.arrived().is_empty(), "the first attempt has left");
+        assert_eq!(names(&logins), [named("good", false)], "the first attempt has left");
         land_second(Ok(Answer::DENY));
-        assert_eq!(names(logins.arrived()), ["bad"]);
-        assert!(logins.arrived().is_empty());
+        assert_eq!(names(&logins), [named("bad", true)]);
+        assert!(arrived(&logins).is_empty());
+        assert_eq!(logins.waiting(), 0);
+    }
+
+    #[test]
+    fn a_verdict_of_one_instance_does_not_count_for_an_attempt_at_another() {
+        let attempts = attempts();
+        let (one, other) = (logins(&attempts), logins(&attempts));
+        let (first, land_first) = Ticket::for_test();
+        let (second, land_second) = Ticket::for_test();
+        wait(&one, "good", first);
+        wait(&other, "bad", second);
+        land_first(Ok(Answer::ALLOW));
+        assert_eq!(names(&one), [named("good", false)]);
+        land_second(Ok(Answer::DENY));
+        assert_eq!(names(&other), [named("bad", true)]);
     }
 
     /// Verdicts come from workers in whatever order, while the client comes again and again.
     #[test]
     fn under_stress_only_the_newest_attempt_is_ever_let_in() {
-        let logins = logins();
+        let logins = logins(&attempts());
         for _ in 0..200 {
             let tickets: Vec<_> = (0..4).map(|_| Ticket::for_test()).collect();
             let newest = tickets.len() - 1;
             let mut workers = Vec::new();
             for (number, (ticket, land)) in tickets.into_iter().enumerate() {
-                logins.wait(attempt(&logins, &number.to_string()), ticket);
+                wait(&logins, &number.to_string(), ticket);
                 let verdict = if number == newest { Answer::DENY } else { Answer::ALLOW };
                 let body = move || land(Ok(verdict));
                 workers.push(std::thread::Builder::new().spawn(body).unwrap());
-                // Whoever has come by now was the newest until a moment ago, or is.
-                for (waiting, _) in logins.arrived() {
-                    assert_eq!(waiting.username, number.to_string());
+                // Whoever has come by now and waits was the newest until a moment ago, or is.
+                for (name, waits) in names(&logins) {
+                    assert!(!waits || name == number.to_string());
                 }
             }
             workers.into_iter().for_each(|worker| worker.join().unwrap());
-            assert!(logins.arrived().iter().all(|(w, _)| w.username == newest.to_string()));
+            let rest = names(&logins);
+            assert!(rest.iter().all(|(name, waits)| !waits || *name == newest.to_string()));
             assert_eq!(logins.waiting(), 0);
         }
     }
 
     #[test]
     fn a_client_that_is_asked_about_anew_waits_no_longer() {
-        let logins = logins();
+        let logins = logins(&attempts());
         let (ticket, land) = Ticket::for_test();
-        logins.wait(attempt(&logins, "good"), ticket);
-        logins.forget("c");
+        wait(&logins, "good", ticket);
+        logins.attempts.supersede("c", SystemClock.now());
         land(Ok(Answer::ALLOW));
-        assert!(logins.arrived().is_empty());
+        assert_eq!(names(&logins), [named("good", false)]);
     }
 
     #[test]
     fn an_answer_that_is_there_already_arrives_too() {
-        let logins = logins();
+        let logins = logins(&attempts());
         let (ticket, land) = Ticket::for_test();
         land(Ok(Answer::ALLOW));
-        logins.wait(attempt(&logins, "good"), ticket);
-        assert_eq!(names(logins.arrived()), ["good"]);
+        wait(&logins, "good", ticket);
+        assert_eq!(names(&logins), [named("good", true)]);
     }
 
     #[test]
-    fn placeholders_differ_and_lead_back_only_while_entering() {
-        let logins = logins();
-        let (one, (ticket, _land)) = (attempt(&logins, "ann"), Ticket::for_test());
-        logins.wait(one.clone(), ticket);
-        let two = attempt(&logins, "ann");
-        assert_ne!(one.placeholder, two.placeholder);
-        assert_eq!(logins.enter(&one.placeholder), None);
-        logins.set_entering(Some(one.clone()));
-        assert_eq!(logins.enter(&two.placeholder), None);
-        assert_eq!(logins.enter(&one.placeholder), Some(one.clone()));
-        assert_eq!(logins.enter(&one.placeholder), None, "once is enough");
-        assert!(logins.is_placeholder(&one.placeholder) && !logins.is_placeholder("ann"));
-        logins.set_entering(None);
+    fn who_is_kicked_while_waiting_is_closed_and_not_let_in() {
+        let logins = logins(&attempts());
+        let (ticket, land) = Ticket::for_test();
+        wait(&logins, "ann", ticket);
+        let placeholder = lock(&logins.state).waiting.values().next().unwrap().placeholder.clone();
+        logins.close_waiting(|applicant| applicant.username == "ben");
+        assert_eq!(logins.next_closing(), None);
+        logins.close_waiting(|applicant| applicant.username == "ann");
+        assert_eq!(logins.next_closing(), Some(placeholder));
+        assert_eq!(logins.next_closing(), None);
+        land(Ok(Answer::ALLOW));
+        assert_eq!(names(&logins), [named("ann", false)]);
+    }
+
+    #[test]
+    fn how_many_wait_is_bounded() {
+        let logins = logins(&attempts());
+        let mut landings = Vec::new();
+        for number in 0..MOST {
+            assert!(logins.has_room(), "{number}");
+            let (ticket, land) = Ticket::for_test();
+            landings.push(land);
+            wait(&logins, "ann", ticket);
+        }
+        assert!(!logins.has_room());
+        landings.pop().unwrap()(Ok(Answer::DENY));
+        assert_eq!(arrived(&logins).len(), 1);
+        assert!(logins.has_room());
+    }
+
+    #[test]
+    fn it_is_seen_how_far_letting_a_client_in_has_come() {
+        let logins = logins(&attempts());
+        let attempt = attempt(&logins.attempts, "ann");
+        assert_eq!(logins.enter(7), None);
+        logins.begin_entering(attempt.clone());
+        assert_eq!(logins.progress(), Progress::default());
+        assert_eq!(logins.enter(8), None);
+        logins.note_left(8);
+        assert_eq!(logins.enter(7), Some(attempt));
+        assert_eq!(logins.enter(7), None, "once is enough");
+        logins.note_connected(7);
+        let progress = Progress { has_own_name: true, is_connected: true, has_left: false };
+        assert_eq!(logins.end_entering(), progress);
+        logins.note_left(7);
+        assert_eq!(logins.progress(), Progress::default());
     }
 }

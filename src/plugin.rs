@@ -21,11 +21,12 @@ use crate::engine::Engine;
 use crate::journal::Journal;
 use crate::local_users::LocalUsers;
 use crate::lockout::Lockout;
-use crate::login::{Arrivals, Logins, Ring};
+use crate::login::{Arrivals, LoginAttempts, Logins, Ring};
 use crate::metrics;
 use crate::policy::OnError;
 use crate::pool::{Asked, Spawn};
 use crate::question::Kind;
+use crate::retry_answers::RetryAnswers;
 use crate::sessions::{Fetch, Sessions};
 use crate::subscriptions::Subscriptions;
 use crate::sync::lock;
@@ -40,6 +41,7 @@ mod fan_out;
 mod gates;
 mod ground;
 mod pulse;
+mod verdict;
 mod vigil;
 mod vitals;
 pub use control::{Instances, TOPIC as CONTROL_TOPIC};
@@ -69,6 +71,10 @@ pub struct Plugin {
     local_users: Option<LocalUsers>,
     lockout: Lockout,
     logins: Arc<Logins>,
+    /// The whole process's, of all instances.
+    attempts: Arc<LoginAttempts>,
+    /// For those who were closed instead of being answered.
+    retry_answers: Arc<RetryAnswers>,
     sessions: Arc<Sessions>,
     /// What asking again about clients that are in came to.
     findings: Arc<Arrivals<Finding>>,
@@ -107,6 +113,8 @@ pub struct Abilities {
     pub fetch: Fetch,
     /// Sees every request; a broker has nobody for that.
     pub observer: Option<Arc<dyn Observer>>,
+    /// The process's attempts to log in.
+    pub login_attempts: Arc<LoginAttempts>,
     /// Says yes to the first instance of a process that asks, and to no other: they would publish on
     /// the same topics.
     pub claim_topics: fn() -> bool,
@@ -149,7 +157,8 @@ impl Plugin {
                 return Err(engine.err().into_iter().chain(local_users.err()).collect());
             }
         };
-        let logins = Arc::new(Logins::new(Arc::clone(&abilities.ring)));
+        let attempts = Arc::clone(&abilities.login_attempts);
+        let logins = Arc::new(Logins::new(Arc::clone(&abilities.ring), Arc::clone(&attempts)));
         let sessions = Arc::new(Sessions::new(abilities.fetch, Arc::clone(&clock)));
         let vitals = Arc::new(Vitals {
             engine: Arc::clone(&engine),
@@ -173,6 +182,8 @@ impl Plugin {
                 Arc::clone(&clock),
             ),
             logins,
+            attempts,
+            retry_answers: RetryAnswers::new(Arc::clone(&clock)),
             sessions,
             findings: Arrivals::new(Arc::clone(&abilities.ring)),
             checks_under_way: Arc::default(),
@@ -291,14 +302,7 @@ impl Plugin {
     }
 
     fn catch_up(&self, broker: &dyn Broker, now: Instant) {
-        for (waiting, outcome) in self.logins.arrived() {
-            let placeholder = waiting.placeholder.clone();
-            if !contained(|| self.finish_login(broker, waiting, &outcome)) {
-                // Whoever cannot be told yes or no is not left waiting either.
-                self.logins.set_entering(None);
-                broker.close_by_username(&placeholder);
-            }
-        }
+        self.finish_logins(broker);
         for finding in self.findings.take() {
             let admission = finding.admission();
             if !contained(|| self.act_on(broker, finding)) {
@@ -356,6 +360,7 @@ impl Plugin {
 
     /// The client of this handle has left, or its session has gone offline.
     pub fn left(&self, handle: usize) {
+        self.logins.note_left(handle);
         self.sessions.end(handle, self.pulse.beats());
         self.subscriptions.end(handle);
     }

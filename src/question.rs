@@ -59,6 +59,9 @@ pub trait Client {
     fn handle(&self) -> usize;
     /// Has the broker know the client by this username from now on; whether it does.
     fn set_username(&self, username: &str) -> bool;
+    /// Has the broker know the client by this identifier from now on, whose login it asks about; whether
+    /// it does. What [`Client::id`] says stays.
+    fn set_id(&self, id: &str) -> bool;
 }
 
 /// A password as the API gets to see it.

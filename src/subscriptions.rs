@@ -138,6 +138,9 @@ impl Client for Portrait {
     fn set_username(&self, _: &str) -> bool {
         false
     }
+    fn set_id(&self, _: &str) -> bool {
+        false
+    }
 }
 
 impl Subscriptions {

@@ -22,6 +22,7 @@ const LAYERS: &[&[&str]] = &[
         "login",
         "metrics",
         "block_budget",
+        "retry_answers",
         "sessions",
         "subscriptions",
         "local_users",

@@ -132,10 +132,9 @@ impl Key {
 
 #[cfg(test)]
 impl Key {
-    pub fn from_number(number: u32) -> Self {
-        let mut key = [0; 16];
-        key[..4].copy_from_slice(&number.to_le_bytes());
-        Self(key)
+    pub const fn from_number(number: u32) -> Self {
+        let [a, b, c, d] = number.to_le_bytes();
+        Self([a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
     }
 }
 

@@ -66,13 +66,22 @@ impl Outdated {
         self.any.store(true, Ordering::Release);
     }
 
+    /// Whether an answer to this client's login, asked for at that time, is outdated.
+    pub fn covers_login(&self, client_id: &str, username: &str, asked: Instant) -> bool {
+        self.any_since(asked, |it| it.topic.is_none() && it.is_about(client_id, username))
+    }
+
     /// Whether an answer to this question, asked for at that time, is outdated.
     pub fn covers(&self, question: &Question<'_>, asked: Instant) -> bool {
+        self.any_since(asked, |matter| matter.covers(question))
+    }
+
+    fn any_since(&self, asked: Instant, covers: impl Fn(&Matter) -> bool) -> bool {
         if !self.any.load(Ordering::Acquire) {
             return false;
         }
         let declared = self.declared.read().unwrap_or_else(PoisonError::into_inner);
-        declared.iter().any(|(matter, at)| asked <= *at && matter.covers(question))
+        declared.iter().any(|(matter, at)| asked <= *at && covers(matter))
     }
 }
 
@@ -139,6 +148,8 @@ mod tests {
             assert_eq!(outdated.covers(&access, now), covers_access);
             assert_eq!(outdated.covers(&superuser, now), covers_superuser);
             assert!(!outdated.covers(&access, now + Duration::from_millis(1)), "asked later");
+            // As with the other question that has no topic.
+            assert_eq!(outdated.covers_login("c", "ann", now), covers_superuser);
         }
     }
 

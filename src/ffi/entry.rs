@@ -15,7 +15,7 @@ use super::host::{self, Host};
 use super::thread::spawn;
 use crate::broker::Broker as _;
 use crate::clock::SystemClock;
-use crate::config;
+use crate::config::{self, Mistake};
 use crate::defect;
 use crate::plugin::{Abilities, CONTROL_TOPIC, Plugin};
 
@@ -69,7 +69,7 @@ pub unsafe extern "C" fn mosquitto_plugin_init(
         let options = unsafe { read_options(options, count) };
         let bell = host::is_2_1().then(Bell::for_this_thread).flatten().map(Arc::new);
         let started = config::read(&options)
-            .and_then(|config| Plugin::start(config, Arc::new(SystemClock), abilities(&bell)));
+            .and_then(|config| Plugin::start(config, Arc::new(SystemClock), abilities(&bell)?));
         let plugin = match started {
             Ok(plugin) => plugin,
             Err(mistakes) => {
@@ -131,18 +131,24 @@ pub unsafe extern "C" fn mosquitto_plugin_cleanup(
 }
 
 /// What the plugin can count on.
-fn abilities(bell: &Option<Arc<Bell>>) -> Abilities {
+///
+/// # Errors
+/// What of it cannot be had.
+fn abilities(bell: &Option<Arc<Bell>>) -> Result<Abilities, Vec<Mistake>> {
     let bell = bell.clone();
-    Abilities {
+    let login_attempts = host::login_attempts()
+        .map_err(|error| vec![Mistake::overall(format!("no random bytes to be had: {error}"))])?;
+    Ok(Abilities {
         delays_logins: host::is_2_1(),
         tells_reasons: host::is_2_1(),
         spawn,
         ring: Arc::new(move || bell.iter().for_each(|bell| bell.ring())),
+        login_attempts,
         claim_topics: host::claim_topics,
         instances: host::instances(),
         fetch,
         observer: None,
-    }
+    })
 }
 
 /// Listens for commands. One instance per listener, or per broker, can: a broker knows one callback

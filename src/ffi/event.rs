@@ -1,9 +1,13 @@
 //! Events of the broker as borrowed Rust values, and decisions as its return codes.
 
+use std::borrow::Cow;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
+
+use once_cell::sync::Lazy;
 
 use super::bindings as mosquitto;
 use super::certificate::Certificate;
+use super::host::symbol;
 use crate::answer::Decision;
 use crate::plugin::Reply;
 use crate::question::{Access, Action, CertificatePart, Client, Glance, Manner};
@@ -36,7 +40,7 @@ pub struct ControlMessage<'a> {
 /// A client as the broker holds it, for the length of one callback.
 pub struct BrokerClient<'a> {
     raw: *const mosquitto::mosquitto,
-    id: &'a str,
+    id: Cow<'a, str>,
 }
 
 impl Login<'_> {
@@ -50,7 +54,7 @@ impl Login<'_> {
         unsafe {
             let event = data.cast::<mosquitto::mosquitto_evt_basic_auth>().as_ref()?;
             Some(Self {
-                client: BrokerClient::new(event.client)?,
+                client: BrokerClient::new(event.client)?.with_copied_id(),
                 username: text(event.username).ok()?.map(str::to_owned),
                 password: bytes(event.password).unwrap_or_default(),
             })
@@ -215,7 +219,12 @@ impl BrokerClient<'_> {
     unsafe fn new(raw: *const mosquitto::mosquitto) -> Option<Self> {
         // SAFETY: the broker gives the identifier of a client that is alive, as the caller says.
         let id = unsafe { text(mosquitto::mosquitto_client_id(raw)) }.ok()??;
-        Some(Self { raw, id })
+        Some(Self { raw, id: Cow::Borrowed(id) })
+    }
+
+    /// The same client, for who may give it another identifier: the broker then frees its own.
+    fn with_copied_id(self) -> Self {
+        Self { raw: self.raw, id: Cow::Owned(self.id.into_owned()) }
     }
 }
 
@@ -229,7 +238,7 @@ macro_rules! ask_broker {
 
 impl Client for BrokerClient<'_> {
     fn id(&self) -> &str {
-        self.id
+        &self.id
     }
 
     fn address(&self) -> Option<&str> {
@@ -275,7 +284,26 @@ impl Client for BrokerClient<'_> {
         let code = unsafe { mosquitto::mosquitto_set_username(self.raw.cast_mut(), name.as_ptr()) };
         code as c_int == mosquitto::MOSQ_ERR_SUCCESS as c_int
     }
+
+    fn set_id(&self, id: &str) -> bool {
+        // Whoever has borrowed the broker's own text must not see it freed.
+        let (Cow::Owned(_), Some(set), Ok(id)) = (&self.id, *SET_CLIENT_ID, CString::new(id))
+        else {
+            return false;
+        };
+        // SAFETY: the client is alive, and its login is being asked about, when the broker allows any identifier; the new
+        // one ends in NUL, and nothing here borrows the one that the broker now frees.
+        unsafe { set(self.raw.cast_mut(), id.as_ptr()) == mosquitto::MOSQ_ERR_SUCCESS as c_int }
+    }
 }
+
+/// `mosquitto_set_clientid`, where the broker has it.
+type SetClientId = unsafe extern "C" fn(*mut mosquitto::mosquitto, *const c_char) -> c_int;
+static SET_CLIENT_ID: Lazy<Option<SetClientId>> = Lazy::new(|| {
+    let address = symbol(c"mosquitto_set_clientid")?;
+    // SAFETY: this is the function's signature in every broker that has it.
+    Some(unsafe { std::mem::transmute::<*mut c_void, SetClientId>(address) })
+});
 
 /// `MOSQ_ERR_AUTH_DELAYED` and `MOSQ_ERR_SERVER_UNAVAILABLE`, which the headers of 2.0 lack. They
 /// are returned only to brokers of 2.1, where they mean what they say.

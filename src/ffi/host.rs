@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use log::Level;
-use once_cell::sync::Lazy;
+use once_cell::sync::{Lazy, OnceCell};
 
 use super::bindings as mosquitto;
 use crate::broker::Broker;
+use crate::login::LoginAttempts;
 use crate::plugin::Instances;
 
 unsafe extern "C" {
@@ -117,6 +118,15 @@ pub fn claim_topics() -> bool {
 pub fn instances() -> Arc<Instances> {
     static INSTANCES: Lazy<Arc<Instances>> = Lazy::new(Arc::default);
     Arc::clone(&INSTANCES)
+}
+
+/// This process's attempts to log in, which all instances share, as the broker has one table of them.
+///
+/// # Errors
+/// The operating system gives no random bytes.
+pub fn login_attempts() -> Result<Arc<LoginAttempts>, getrandom::Error> {
+    static ATTEMPTS: OnceCell<Arc<LoginAttempts>> = OnceCell::new();
+    ATTEMPTS.get_or_try_init(|| LoginAttempts::new().map(Arc::new)).cloned()
 }
 
 /// Tells a broker of 2.1 or later what the plugin is called, for its own log lines.

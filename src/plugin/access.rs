@@ -85,18 +85,16 @@ impl Plugin {
         if action.access == Access::Write && is_will_of_nobody(client, username) {
             return (Decision::Deny, Ground::WillOfNobody);
         }
-        match username {
-            Some(name) if self.logins.is_placeholder(name) => {
-                // From here on the broker knows the client by its own name, and so do its other
-                // means, which may be asked next.
-                match self.enter(client, name) {
-                    Some(own) => self.access_of(client, Some(&own), action, on_broker_thread),
-                    // It waits, or waited in vain; either way nobody has let it in.
-                    None => (Decision::Deny, Ground::NotLetIn),
-                }
-            }
-            _ => self.access_of(client, username, action, on_broker_thread),
+        // From here on the broker knows the client by its own name, and so do its other means, which may
+        // be asked next.
+        let own = self.attempts.is_entering(client.handle()).then(|| self.enter(client, username));
+        let own = own.flatten();
+        let username = own.as_deref().or(username);
+        if username.is_some_and(|name| self.attempts.is_placeholder(name)) {
+            // It waits, or waited in vain; either way nobody has let it in.
+            return (Decision::Deny, Ground::NotLetIn);
         }
+        self.access_of(client, username, action, on_broker_thread)
     }
 
     fn access_of(

@@ -198,6 +198,10 @@ impl Plugin {
 
     /// Disconnects a client that this instance let in.
     fn kick(&self, broker: &dyn Broker, target: &Target) {
+        self.logins.close_waiting(|applicant| match target {
+            Target::ClientId(id) => applicant.client_id == *id,
+            Target::Username(username) => applicant.username == *username,
+        });
         match target {
             Target::ClientId(id) if self.membership.may_own(id) => broker.disconnect(id),
             Target::ClientId(_) => {}

@@ -3,15 +3,15 @@
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::{Ground, Plugin};
-use crate::answer::{Decision, Outcome, Terms, Verdict};
+use crate::answer::{Decision, Failure, Outcome, Terms, Verdict};
 use crate::block_budget::Payer;
-use crate::broker::Broker;
+use crate::cache::Key;
 use crate::config::{EmptyCredentials, PasswordEncoding, UnavailableReply};
-use crate::defect;
 use crate::journal::quoted;
-use crate::login::Waiting;
+use crate::login::{Applicant, Waiting};
 use crate::policy::{self, OnError};
 use crate::pool::{Asked, Ticket};
 use crate::question::{About, Client, Kind, Password, Question};
@@ -57,10 +57,15 @@ impl Plugin {
     }
 
     fn reply_to_login(&self, attempt: &Attempt<'_>) -> (Reply, Ground) {
-        // Asked about a new connection: whoever waited under its identifier has left.
+        // Before anything else, and whatever comes of it: the other instances rely on it.
         if attempt.on_broker_thread && !self.pulse.is_about_a_session() {
             self.membership.note_client(attempt.client.id());
-            self.logins.forget(attempt.client.id());
+            self.attempts.supersede(attempt.client.id(), self.clock.now());
+        }
+        if let Some(name) = attempt.username.filter(|name| self.attempts.is_placeholder(name)) {
+            let (id, address) = (attempt.client.id(), attempt.client.address());
+            self.note_denial(name, id, address, Denial::ReservedName);
+            return now(Decision::Deny, Ground::ReservedName);
         }
         let username = attempt.username.or(self.config.anonymous_username.as_deref());
         if !self.has_route(Kind::Login) {
@@ -119,16 +124,19 @@ impl Plugin {
         if self.is_locked_out(question.username, client.id(), client.address()) {
             return now(Decision::Deny, Ground::TooManyFailures);
         }
-        let asked = match self.engine.ask(key, question) {
-            Asked::Later(ticket) if self.may_delay(client) && self.logins.may_wait(&key) => {
-                match self.delay(&admission, question, ticket) {
-                    Ok(()) => return (Reply::Later, Ground::OnItsWay),
-                    Err(ticket) => Asked::Later(ticket),
-                }
+        let outcome = match self.known_login(&key, question) {
+            Some(outcome) => outcome,
+            None if !self.may_delay(client) => {
+                self.wait(self.engine.ask_api(key, question), Payer::Logins)
             }
-            asked => asked,
+            None if !self.logins.has_room() => {
+                self.wait(Asked::Now(Err(Failure::Overloaded)), Payer::Logins)
+            }
+            None => match self.engine.ask_api(key, question) {
+                Asked::Later(ticket) => return self.leave(&admission, question, ticket),
+                asked => self.wait(asked, Payer::Logins),
+            },
         };
-        let outcome = self.wait(asked, Payer::Logins);
         let decision = self.decide_login(client, question.username, &outcome);
         if decision == Decision::Defer {
             self.sessions.begin_at_broker(admission, question.username);
@@ -146,7 +154,7 @@ impl Plugin {
         now(decision, Ground::of(Kind::Login, outcome))
     }
 
-    fn begin(
+    pub(super) fn begin(
         &self,
         admission: Admission,
         username: &str,
@@ -157,29 +165,68 @@ impl Plugin {
         self.sessions.begin(admission, username, terms.as_ref(), question, due);
     }
 
-    /// Lets the client wait for its ticket; gives it back if the broker does not take the name that
-    /// a waiting client bears.
-    fn delay(
+    /// What is known about a login, from the cache or from a try before that was closed.
+    fn known_login(&self, key: &Key, question: &Question<'_>) -> Option<Outcome> {
+        if let Some((answer, _)) = self.engine.known(key, question) {
+            return Some(Ok(answer));
+        }
+        let is_outdated = |asked| self.engine.is_outdated(question, asked);
+        self.retry_answers.take(key, is_outdated)
+    }
+
+    /// Has the client wait for its ticket; closes it where it cannot, and its next try finds the answer.
+    fn leave(
         &self,
         admission: &Admission,
         question: &Question<'_>,
         ticket: Ticket,
-    ) -> Result<(), Ticket> {
-        let placeholder = self.logins.placeholder(question.username);
-        if !question.client.set_username(&placeholder) {
-            return Err(ticket);
+    ) -> (Reply, Ground) {
+        let asked = self.clock.now();
+        match self.prepare_to_wait(admission, question, asked) {
+            Some(waiting) => {
+                self.logins.wait(waiting, ticket);
+                (Reply::Later, Ground::OnItsWay)
+            }
+            None => {
+                self.retry_answers.keep_when_known(admission.key, ticket, asked);
+                now(Decision::Unavailable, Ground::OnItsWay)
+            }
         }
-        let waiting = Waiting {
-            client_id: admission.client_id.clone(),
-            username: question.username.to_owned(),
-            address: question.client.address().map(str::to_owned),
+    }
+
+    /// Gives the client the name that it bears while it waits, and another identifier where it is not to keep
+    /// others out who come under its own. None: the broker takes neither, and could not close it.
+    fn prepare_to_wait(
+        &self,
+        admission: &Admission,
+        question: &Question<'_>,
+        asked: Instant,
+    ) -> Option<Waiting> {
+        let client_id = admission.client_id.clone();
+        let placeholder = self.attempts.placeholder(question.username)?;
+        // Before the broker forgets the client's own names.
+        let sealed = self.engine.seal(question);
+        if !question.client.set_username(&placeholder) {
+            return None;
+        }
+        let broker_id = if self.attempts.may_wait(&client_id, asked) {
+            client_id.clone()
+        } else {
+            self.attempts.contest(&client_id, asked);
+            question.client.set_id(&placeholder).then(|| placeholder.clone())?
+        };
+        let address = question.client.address().map(str::to_owned);
+        let username = question.username.to_owned();
+        Some(Waiting {
+            applicant: Applicant { client_id, username, address },
+            handle: admission.handle,
+            broker_id,
             placeholder,
             key: admission.key,
-            question: self.engine.seal(question),
+            question: sealed,
+            asked,
             terms: None,
-        };
-        self.logins.wait(waiting, ticket);
-        Ok(())
+        })
     }
 
     /// Whether this client can wait for its answer: the broker must be able to let it, must look
@@ -207,7 +254,13 @@ impl Plugin {
     }
 
     /// Notes what the API said about a login.
-    fn note_verdict(&self, outcome: &Outcome, username: &str, id: &str, address: Option<&str>) {
+    pub(super) fn note_verdict(
+        &self,
+        outcome: &Outcome,
+        username: &str,
+        id: &str,
+        address: Option<&str>,
+    ) {
         match outcome.as_ref().map(|answer| answer.verdict) {
             Ok(Verdict::Allow) => self.lockout.let_in(address, username),
             Ok(Verdict::Deny) => {
@@ -219,7 +272,7 @@ impl Plugin {
     }
 
     /// Whether whoever comes from there under this name was denied too often; then this is another denial.
-    fn is_locked_out(&self, username: &str, id: &str, address: Option<&str>) -> bool {
+    pub(super) fn is_locked_out(&self, username: &str, id: &str, address: Option<&str>) -> bool {
         let refuses = self.lockout.refuses(address, username);
         if refuses {
             self.note_denial(username, id, address, Denial::TooManyFailures);
@@ -245,70 +298,5 @@ impl Plugin {
             PasswordEncoding::Utf8 => std::str::from_utf8(password).ok().map(Password::Text),
             PasswordEncoding::Base64 => Some(Password::Base64(password)),
         }
-    }
-
-    /// Finishes a login that waited. The client may have left meanwhile; then nobody hears it.
-    pub(super) fn finish_login(&self, broker: &dyn Broker, waiting: Waiting, outcome: &Outcome) {
-        defect::place("finish_login");
-        if let Err(failure) = outcome {
-            self.report(failure);
-        }
-        let decision = self.decide_waiting(&waiting, outcome);
-        self.tally.decided(Kind::Login, decision);
-        match decision {
-            Decision::Allow => {
-                let client_id = waiting.client_id.clone();
-                let terms = outcome.as_ref().ok().and_then(|answer| answer.terms.clone());
-                self.logins.set_entering(Some(Waiting { terms, ..waiting }));
-                // The broker comes back with questions, and with `connected`, before this returns.
-                broker.finish_login(&client_id, true);
-                self.logins.set_entering(None);
-            }
-            Decision::Deny => {
-                broker.finish_login(&waiting.client_id, false);
-            }
-            Decision::Defer => {
-                // The broker's other means can only be asked at once, so the client tries again.
-                self.logins.hurry_next(waiting.key);
-                broker.close_by_username(&waiting.placeholder);
-            }
-            Decision::Unavailable | Decision::UnavailableAloud => {
-                broker.close_by_username(&waiting.placeholder);
-            }
-        }
-    }
-
-    /// Whoever guesses many passwords at once has them all on their way before the first is denied: none
-    /// of them counts that is right after too many were wrong.
-    fn decide_waiting(&self, waiting: &Waiting, outcome: &Outcome) -> Decision {
-        let Waiting { username, client_id, address, .. } = waiting;
-        let decision = policy::decide(Kind::Login, outcome, self.config.on_error);
-        if decision == Decision::Allow
-            && self.is_locked_out(username, client_id, address.as_deref())
-        {
-            return Decision::Deny;
-        }
-        self.note_verdict(outcome, username, client_id, address.as_deref());
-        decision
-    }
-
-    /// A client is connected.
-    pub fn connected(&self, client: &dyn Client, username: Option<&str>) {
-        self.membership.note_client(client.id());
-        if username.and_then(|name| self.enter(client, name)).is_none() {
-            self.sessions.forget_departed(client.handle());
-        }
-    }
-
-    /// If this client is one that waited and that the broker lets in at this moment, it gets its own
-    /// name back, which is returned, and its session begins.
-    pub(super) fn enter(&self, client: &dyn Client, username: &str) -> Option<String> {
-        let waited = self.logins.enter(username)?;
-        client.set_username(&waited.username);
-        let Waiting { client_id, key, username, terms, question, .. } = waited;
-        let question = question.filter(|_| self.is_asked_again(terms.as_ref()));
-        let admission = Admission { handle: client.handle(), client_id, key };
-        self.begin(admission, &username, terms, question);
-        Some(username)
     }
 }

@@ -11,6 +11,7 @@ use crate::answer::{Decision, Terms};
 use crate::cache::Key;
 use crate::clock::ManualClock;
 use crate::config;
+use crate::login::LoginAttempts;
 use crate::question::{Access, Action, CertificatePart, Client, Glance};
 use crate::rules::{Permission, Rule, Rules, Verb};
 use crate::sessions::Admission;
@@ -48,6 +49,9 @@ impl Client for Connected {
     fn set_username(&self, _: &str) -> bool {
         true
     }
+    fn set_id(&self, _: &str) -> bool {
+        false
+    }
 }
 
 /// A plugin whose API is not there, and a file of local users that has this in it.
@@ -70,6 +74,7 @@ fn plugin(local_users: &str) -> (Plugin, PathBuf) {
         ring: Arc::new(|| {}),
         fetch: |_| {},
         observer: None,
+        login_attempts: Arc::new(LoginAttempts::new().unwrap()),
         claim_topics: || false,
         instances: Arc::default(),
     };
@@ -149,7 +154,7 @@ fn actions() -> impl Iterator<Item = Action<'static>> {
 fn no_memo_serves_a_client_that_a_gate_stops() {
     let (plugin, file) = plugin("filey:$7$x\n");
     let terms = terms();
-    let placeholder = plugin.logins.placeholder("ann");
+    let placeholder = plugin.attempts.placeholder("ann").unwrap();
     // Who comes next on the handle, whether it has the same rules, and what must become of it.
     let table = [
         ("c1", Some("a#b+c"), true, [Ground::SpecialChars, Ground::SpecialChars]),

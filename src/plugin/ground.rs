@@ -19,6 +19,8 @@ pub enum Ground {
     EmptyCredentials,
     /// A login: the password is not UTF-8, and `password_encoding` is `utf8`.
     NotUtf8,
+    /// A login: the username has the form of the name that a client bears while its login waits.
+    ReservedName,
     /// A login: `login_failures_max`.
     TooManyFailures,
     /// A login: the broker asks about a session that it has already, as it does on SIGHUP.
@@ -53,6 +55,7 @@ impl Ground {
         match self {
             Self::EmptyCredentials => Denial::EmptyCredentials,
             Self::NotUtf8 => Denial::NotUtf8,
+            Self::ReservedName => Denial::ReservedName,
             Self::TooManyFailures => Denial::TooManyFailures,
             Self::WillOfNobody | Self::NotLetIn => Denial::NotLetIn,
             Self::SpecialChars => Denial::SpecialChars,

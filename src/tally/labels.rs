@@ -48,6 +48,8 @@ labels! {
         Api = "api",
         /// The password is no text, and is to be sent as one.
         NotUtf8 = "not-utf8",
+        /// The username has the form of a name that the plugin gives to clients while they wait.
+        ReservedName = "reserved-name",
         /// The API denied this address and username too often lately.
         TooManyFailures = "too-many-failures",
         /// Without a username or a password nobody is asked about.
@@ -68,6 +70,8 @@ labels! {
         Revoked = "revoked",
         /// Somebody commanded it.
         Command = "command",
+        /// The API let it in, and the broker itself refused it.
+        RefusedByBroker = "refused-by-broker",
     }
 }
 

@@ -32,7 +32,7 @@ on_every_broker! {
             "login denied: ip=127.0.0.1 username=\"ann\" clientid=\"c\" reason=too-many-failures",
         );
         assert_eq!(api.requests().len(), 3, "the API is left in peace");
-        log_in(&broker, "c", "ben", "right").expect_accepted();
+        log_in(&broker, "d", "ben", "right").expect_accepted();
     }
 
     fn it_is_over_when_the_window_has_passed(version) {
@@ -50,8 +50,8 @@ on_every_broker! {
         let api = api();
         let limit = [("login_failures_max", "2"), ("cache_ttl", "0")];
         let broker = broker_with(version, &api, &limit);
-        for _ in 0..3 {
-            log_in(&broker, "c", "ann", "wrong").expect_refused();
+        for id in ["c-1", "c-2", "c-3"] {
+            log_in(&broker, id, "ann", "wrong").expect_refused();
             log_in(&broker, "c", "ann", "right").expect_accepted();
         }
     }
@@ -63,7 +63,7 @@ on_every_broker! {
             log_in(&broker, "c", "ann", "right").expect_closed();
         }
         api.set_handler(|_| Reply::status(200));
-        log_in(&broker, "c", "ann", "right").expect_accepted();
+        log_in(&broker, "d", "ann", "right").expect_accepted();
     }
 
     fn no_name_passes_for_an_address(version) {

@@ -12,6 +12,7 @@ use mosquitto_http_auth::api::Observer;
 use mosquitto_http_auth::broker::Broker;
 use mosquitto_http_auth::clock::SystemClock;
 use mosquitto_http_auth::config::{self, Config};
+use mosquitto_http_auth::login::LoginAttempts;
 use mosquitto_http_auth::plugin::{Abilities, Plugin};
 
 use crate::args;
@@ -135,6 +136,9 @@ pub fn start(block: &conf::Plugin, how: Start) -> Result<Started, Vec<Remark>> {
     }
     // The address is the broker's, which may be running.
     used.metrics_listen = None;
+    let login_attempts = LoginAttempts::new().map_err(|error| {
+        remarks(vec![config::Mistake::overall(format!("no random bytes to be had: {error}"))])
+    })?;
     let abilities = Abilities {
         delays_logins: false,
         tells_reasons: false,
@@ -142,6 +146,7 @@ pub fn start(block: &conf::Plugin, how: Start) -> Result<Started, Vec<Remark>> {
         ring: Arc::new(|| {}),
         fetch: |_| {},
         observer: how.observer,
+        login_attempts: Arc::new(login_attempts),
         claim_topics: || true,
         instances: Arc::default(),
     };

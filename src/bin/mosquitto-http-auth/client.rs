@@ -52,4 +52,7 @@ impl Client for ClientFacts {
     fn set_username(&self, _: &str) -> bool {
         false
     }
+    fn set_id(&self, _: &str) -> bool {
+        false
+    }
 }

@@ -84,9 +84,11 @@ impl Judged {
             Ground::Failure(..) => "on_error",
             Ground::Unsubscribe => "unsubscribe",
             // Only a broker asks like this.
-            Ground::Session | Ground::OnItsWay | Ground::WillOfNobody | Ground::NotLetIn => {
-                "broker"
-            }
+            Ground::Session
+            | Ground::OnItsWay
+            | Ground::WillOfNobody
+            | Ground::NotLetIn
+            | Ground::ReservedName => "broker",
         }
     }
 
@@ -138,9 +140,11 @@ impl Judged {
                 };
                 format!("{} failed ({failure}), and on_error is {option}", route(*kind))
             }
-            Ground::Session | Ground::OnItsWay | Ground::WillOfNobody | Ground::NotLetIn => {
-                "the broker's own question".to_owned()
-            }
+            Ground::Session
+            | Ground::OnItsWay
+            | Ground::WillOfNobody
+            | Ground::NotLetIn
+            | Ground::ReservedName => "the broker's own question".to_owned(),
         }
     }
 
