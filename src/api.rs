@@ -33,7 +33,7 @@ mod trouble;
 mod wire;
 pub use recording::{Attempt, Dialled, Exchange, Head, Observer};
 pub use reply::Reply;
-pub use wire::Request;
+pub use wire::{Request, describe};
 
 use breaker::Change;
 use endpoint::Endpoint;

@@ -4,6 +4,15 @@
 
 use log::Level;
 
+use crate::question::Properties;
+
+/// A message for one client.
+pub struct Delivery<'a> {
+    pub topic: &'a str,
+    pub payload: &'a [u8],
+    pub qos: u8,
+}
+
 /// The broker, on its own thread. The implementation must not be [`Send`]: a worker that could
 /// call the broker would crash it sooner or later.
 pub trait Broker {
@@ -20,6 +29,10 @@ pub trait Broker {
 
     /// Sends a message with QoS 0 to this client alone, whatever it has subscribed to.
     fn publish_to(&self, client_id: &str, topic: &str, payload: &str);
+
+    /// Sends a message to this client alone, without another check, or queues it for its session. Does
+    /// nothing if nobody has this identifier. The RETAIN flag is cleared, and the order is kept.
+    fn deliver(&self, client_id: &str, message: &Delivery<'_>, properties: Option<Properties>);
 
     /// Publishes a message with QoS 0 that the broker retains. Whoever subscribes needs the ACL's leave
     /// for it, as for any message.

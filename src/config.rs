@@ -15,6 +15,7 @@ use crate::policy::OnError;
 use crate::question::Kind;
 use crate::secret::Secret;
 
+mod described;
 mod draft;
 mod effective;
 mod legacy;
@@ -25,10 +26,10 @@ mod read;
 mod special;
 mod values;
 mod words;
+pub use described::{Described, described};
 pub use effective::{Origin, Setting, settings};
 pub use material::{Identity, Material, Sources};
 pub use mistake::Mistake;
-pub use options::{Described, described};
 pub use read::read;
 pub use special::SpecialChars;
 
@@ -59,6 +60,11 @@ pub struct Config {
     /// The share of the time that all waits together may take, in percent.
     pub max_block_percent: u8,
     pub on_error: OnError,
+    /// What follows for a publish or a subscription that nobody can decide.
+    pub acl_unavailable: AclUnavailable,
+    /// For how long a delivery may wait for its answer, and how much memory all of them may take.
+    pub hold: Duration,
+    pub hold_max_bytes: u64,
     /// The name to ask under for a client without one.
     pub anonymous_username: Option<String>,
     /// The same, for what it may do alone.
@@ -219,6 +225,15 @@ pub enum UnavailableReply {
     Close,
     /// A CONNACK with reason code 0x88 (MQTT 5.0, section 3.2.2.2), where the broker can send it.
     Reason,
+}
+
+/// What a client sees of a publish or a subscription that nobody could decide.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AclUnavailable {
+    /// Its connection is closed, so that it connects and asks again; a publish with QoS 0 is dropped.
+    Close,
+    /// It is denied.
+    Deny,
 }
 
 /// The users that are left to Mosquitto's own `password_file`.

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::answer::{Answer, Failure};
-use crate::api::{Api, Health, Observer, Reply, Request};
+use crate::api::{self, Api, Health, Observer, Reply, Request};
 use crate::cache::{Cache, Good, Key, Keyring, Lifetimes, Matter};
 use crate::clock::Clock;
 use crate::config::{CacheConfig, Config, Material};
@@ -124,6 +124,12 @@ impl Engine {
             most_question_bytes: QUESTION_BYTES,
             pool: Pool::new(config.connections, LINGER, batching, spawn, Box::new(work)),
         })
+    }
+
+    /// What the question is about, for a log line.
+    #[must_use]
+    pub fn describe(&self, question: &Question<'_>) -> String {
+        api::describe(question)
     }
 
     /// The key of a question, under which its answer is kept.

@@ -13,6 +13,7 @@ mod event;
 mod fetch;
 mod guard;
 mod host;
+mod properties;
 mod thread;
 
 /// What a fuzzer may reach.

@@ -32,6 +32,8 @@ pub mod plugin;
 pub mod block_budget;
 pub mod broker;
 pub mod engine;
+pub mod held_deliveries;
+pub mod last_asked;
 pub mod local_users;
 pub mod lockout;
 pub mod login;

@@ -51,6 +51,8 @@ pub struct Waiting {
     /// nobody out, and cannot be let in: it is closed, and its next try is.
     pub broker_id: String,
     pub placeholder: String,
+    /// Whether it goes on with a session that there is.
+    pub keeps_session: bool,
     /// The question's key, by which the session is known later.
     pub key: Key,
     /// The question itself, for asking it again.
@@ -312,6 +314,7 @@ mod tests {
             handle: 7,
             broker_id: "c".into(),
             placeholder: attempts.placeholder(username).unwrap(),
+            keeps_session: false,
             key: Key::from_number(1),
             question: None,
             asked: SystemClock.now(),

@@ -34,6 +34,9 @@ pub struct Snapshot {
     pub endpoints: Vec<Health>,
     pub sessions: usize,
     pub logins_waiting: usize,
+    /// Deliveries that wait, and how many bytes they take.
+    pub held: usize,
+    pub held_bytes: usize,
     pub log_lines_dropped: u64,
     /// When the plugin started, in Unix time.
     pub started: Duration,
@@ -51,6 +54,8 @@ impl Snapshot {
             endpoints: vec![Health { origin: origin.to_owned(), in_service: true, outages: 0 }],
             sessions: 0,
             logins_waiting: 0,
+            held: 0,
+            held_bytes: 0,
             log_lines_dropped: 0,
             started: Duration::ZERO,
         }

@@ -4,21 +4,23 @@
 #![forbid(unsafe_code)]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use log::Level;
 
-use crate::answer::{Failure, Outcome};
+use crate::answer::Outcome;
 use crate::api::Observer;
-use crate::block_budget::{BlockBudget, Payer};
+use crate::block_budget::{BlockBudget, Bound, Payer};
 use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::config::{Config, Material, Mistake};
 use crate::defect;
 use crate::engine::Engine;
+use crate::held_deliveries::HeldDeliveries;
 use crate::journal::Journal;
+use crate::last_asked::LastAsked;
 use crate::local_users::LocalUsers;
 use crate::lockout::Lockout;
 use crate::login::{Arrivals, LoginAttempts, Logins, Ring};
@@ -34,16 +36,20 @@ use crate::tally::Tally;
 
 mod access;
 mod bulletin;
+mod consult;
 mod control;
 mod entrance;
 mod fan_out;
 #[cfg(test)]
 mod gates;
 mod ground;
+mod held;
 mod pulse;
+mod undecided;
 mod verdict;
 mod vigil;
 mod vitals;
+pub use access::{AccessReply, Check};
 pub use control::{Instances, TOPIC as CONTROL_TOPIC};
 pub use entrance::{Attempt, Reply};
 pub use ground::Ground;
@@ -57,6 +63,7 @@ pub mod fuzzing {
 use bulletin::Bulletin;
 use control::{Letter, Membership, Message, Target};
 use fan_out::LastFanOut;
+use held::{Begun, HeldAnswer};
 use pulse::Pulse;
 use vigil::Finding;
 use vitals::Vitals;
@@ -87,6 +94,14 @@ pub struct Plugin {
     inbox: Arc<Arrivals<Message>>,
     membership: Membership,
     subscriptions: Subscriptions,
+    /// Deliveries that wait for their answers, and what has come of them.
+    held: Arc<HeldDeliveries>,
+    held_answers: Arc<Arrivals<HeldAnswer>>,
+    begun: Begun,
+    /// What is asked ahead for a client that comes in.
+    last_asked: LastAsked,
+    /// Whether the API has ever left an ACL check to the broker's other means.
+    leaves_to_broker: AtomicBool,
     last_fan_out: LastFanOut,
     pulse: Pulse,
     vitals: Arc<Vitals>,
@@ -160,7 +175,10 @@ impl Plugin {
         let attempts = Arc::clone(&abilities.login_attempts);
         let logins = Arc::new(Logins::new(Arc::clone(&abilities.ring), Arc::clone(&attempts)));
         let sessions = Arc::new(Sessions::new(abilities.fetch, Arc::clone(&clock)));
+        let max_held = usize::try_from(config.hold_max_bytes).unwrap_or(usize::MAX);
+        let held = Arc::new(HeldDeliveries::new(max_held));
         let vitals = Arc::new(Vitals {
+            held: Arc::clone(&held),
             engine: Arc::clone(&engine),
             logins: Arc::clone(&logins),
             sessions: Arc::clone(&sessions),
@@ -192,6 +210,11 @@ impl Plugin {
             membership,
             inbox,
             subscriptions: Subscriptions::default(),
+            held,
+            held_answers: Arrivals::new(Arc::clone(&abilities.ring)),
+            begun: Begun::default(),
+            last_asked: LastAsked::default(),
+            leaves_to_broker: AtomicBool::new(false),
             last_fan_out: LastFanOut::default(),
             pulse: Pulse::new(Arc::clone(&clock)),
             vitals,
@@ -248,24 +271,8 @@ impl Plugin {
     }
 
     /// Waits for the answer for as long as the payer may hold up the broker.
-    fn wait(&self, asked: Asked, payer: Payer<'_>) -> Outcome {
-        let (outcome, _) = self.block_budget.wait(asked, payer);
-        if let Err(failure) = &outcome {
-            self.report(failure);
-        }
-        outcome
-    }
-
-    /// What the API itself did is reported where it was asked; this is about the rest.
-    fn report(&self, failure: &Failure) {
-        self.tally.unanswered(failure);
-        let what = match failure {
-            Failure::NotYet => "the API took longer than the broker may be held up",
-            Failure::Overloaded => "more questions wait for the API than the queue holds",
-            Failure::Internal => "a question was not asked because of an internal error",
-            _ => return,
-        };
-        self.journal.seldom(Level::Warn, failure.name(), || what.to_owned());
+    fn wait(&self, asked: Asked, payer: Payer<'_>) -> (Outcome, Bound) {
+        self.block_budget.wait(asked, payer)
     }
 
     fn has_route(&self, kind: Kind) -> bool {
@@ -295,9 +302,11 @@ impl Plugin {
 
     /// Does what of it disconnects nobody: this is for where the broker may be going through its
     /// clients, as when it publishes their Wills.
-    pub fn look_up_if_overdue(&self) {
+    pub fn look_up_if_overdue(&self, broker: &dyn Broker) {
         if !self.pulse.seems_regular() {
-            self.check_due(self.clock.now());
+            let now = self.clock.now();
+            self.release(broker, now);
+            self.check_due(now);
         }
     }
 
@@ -310,6 +319,7 @@ impl Plugin {
             }
         }
         self.finish_commands(broker);
+        contained(|| self.release(broker, now));
         self.check_due(now);
         self.bulletin.publish_if_due(broker, &self.vitals);
     }
@@ -356,13 +366,6 @@ impl Plugin {
                 }
             }
         }
-    }
-
-    /// The client of this handle has left, or its session has gone offline.
-    pub fn left(&self, handle: usize) {
-        self.logins.note_left(handle);
-        self.sessions.end(handle, self.pulse.beats());
-        self.subscriptions.end(handle);
     }
 
     /// Notes a panic that was contained.

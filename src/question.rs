@@ -4,6 +4,8 @@
 
 #![forbid(unsafe_code)]
 
+use std::any::Any;
+
 /// What a client wants to do with a topic, by the broker's access numbers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Access {
@@ -124,6 +126,27 @@ pub struct Glance<'a> {
     /// [`Access::Read`] or [`Access::Write`].
     pub access: Access,
     pub manner: Manner,
+}
+
+/// How a client's connection ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Departure {
+    /// Its session is over.
+    Ended,
+    /// It is offline; its session is kept.
+    Offline,
+    /// One or the other, or somebody else has its identifier: 2.0 says no more.
+    Unclear,
+}
+
+/// Properties of MQTT 5 that only the broker can read.
+pub type Properties = Box<dyn Any + Send>;
+
+/// What a message is beside its topic, QoS and RETAIN flag, for whoever has to keep it.
+pub trait Payload {
+    fn bytes(&self) -> &[u8];
+    /// A copy of its properties; none where the broker tells of none.
+    fn properties(&self) -> Option<Properties>;
 }
 
 /// The kinds of question; each has a route at the API.

@@ -5,10 +5,10 @@
 
 #![forbid(unsafe_code)]
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex};
 
-use crate::question::{CertificatePart, Client};
+use crate::question::{CertificatePart, Client, Departure};
 use crate::sync::lock;
 
 /// Subscriptions by topic filter, and by the client that holds them.
@@ -19,8 +19,12 @@ pub struct Subscriptions(Mutex<State>);
 struct State {
     root: Node,
     subscribers: HashMap<usize, Subscriber>,
+    handles: HashMap<Box<str>, usize>,
+    /// Those whose sessions may be kept, the first to go offline first. Some are back by now, or gone.
+    offline: VecDeque<usize>,
     /// What all of it takes.
     bytes: usize,
+    offline_bytes: usize,
 }
 
 /// The subscribers of the filters that begin with the same levels.
@@ -36,12 +40,16 @@ struct Subscriber {
     filters: HashMap<Box<str>, u8>,
     /// What the filters take, as [`cost`] counts.
     bytes: usize,
+    is_offline: bool,
 }
 
 /// What may be known of one client's subscriptions, and of all, in bytes. What is beyond that is asked
 /// about when its turn comes.
 const MOST_OF_A_CLIENT: usize = 256 << 10;
 const MOST: usize = 64 << 20;
+
+/// What of that may be known of clients that are offline. Nobody says when their sessions end.
+const MOST_OFFLINE: usize = 8 << 20;
 
 /// What a level takes, beside its name, where nobody else has it.
 const LEVEL_BYTES: usize = 150;
@@ -57,6 +65,7 @@ fn is_shared(filter: &str) -> bool {
 }
 
 /// A client as it was when it subscribed, for questions that are asked ahead of the broker.
+#[derive(Clone)]
 pub struct Portrait {
     pub username: String,
     id: String,
@@ -146,73 +155,131 @@ impl Client for Portrait {
 impl Subscriptions {
     /// A client subscribed, and gets messages with this QoS at most. What there is no room for is not
     /// noted.
-    pub fn add(&self, handle: usize, filter: &str, qos: u8, portrait: impl FnOnce() -> Portrait) {
+    pub fn add(
+        &self,
+        client: &dyn Client,
+        filter: &str,
+        qos: u8,
+        portrait: impl FnOnce() -> Portrait,
+    ) {
         let mut state = lock(&self.0);
-        let State { root, subscribers, bytes } = &mut *state;
-        let room = MOST.saturating_sub(*bytes).min(MOST_OF_A_CLIENT);
-        let cost = cost(filter);
-        if let Some(known) = subscribers.get_mut(&handle) {
-            if let Some(before) = known.filters.get_mut(filter) {
-                *before = qos;
-                return;
-            }
-            // What is free is everybody's, so that nobody has more of it than is left for others.
-            if known.bytes + cost > room {
-                return;
-            }
-        } else if cost > room {
+        let state = &mut *state;
+        let (handle, cost) = (client.handle(), cost(filter));
+        if state.subscribers.get(&handle).is_some_and(|known| known.portrait.id != client.id()) {
+            state.end(handle);
+        }
+        let known = state.subscribers.get_mut(&handle);
+        let taken = known.as_ref().map_or(0, |known| known.bytes);
+        if let Some(before) = known.and_then(|known| known.filters.get_mut(filter)) {
+            *before = qos;
             return;
         }
-        let subscriber = subscribers.entry(handle).or_insert_with(|| Subscriber {
+        // What is free is everybody's: nobody has more of it than is left for others.
+        if taken + cost > MOST.saturating_sub(state.bytes).min(MOST_OF_A_CLIENT) {
+            return;
+        }
+        let subscriber = state.subscribers.entry(handle).or_insert_with(|| Subscriber {
             portrait: Arc::new(portrait()),
             filters: HashMap::new(),
             bytes: 0,
+            is_offline: false,
         });
         subscriber.filters.insert(filter.into(), qos);
         subscriber.bytes += cost;
-        *bytes += cost;
-        if !is_shared(filter) {
-            let mut node = root;
-            for level in filter.split('/') {
-                node = node.children.entry(level.into()).or_default();
-            }
-            node.subscribers.insert(handle);
-        }
+        state.bytes += cost;
+        state.handles.insert(client.id().into(), handle);
+        state.root.insert(filter, handle);
     }
 
     /// A client gave a subscription up. With a `mount_point` the broker asks about the filter without it,
     /// and goes on to deliver: such an unsubscribe ends nothing, and is none here either.
     pub fn remove(&self, handle: usize, filter: &str) {
         let mut state = lock(&self.0);
-        let State { root, subscribers, bytes } = &mut *state;
-        let Some(subscriber) = subscribers.get_mut(&handle) else { return };
+        let state = &mut *state;
+        let Some(subscriber) = state.subscribers.get_mut(&handle) else { return };
         if subscriber.filters.remove(filter).is_none() {
             return;
         }
         subscriber.bytes -= cost(filter);
-        *bytes -= cost(filter);
-        if subscriber.filters.is_empty() {
-            subscribers.remove(&handle);
+        state.bytes -= cost(filter);
+        let is_last = subscriber.filters.is_empty();
+        state.root.remove(filter.split('/'), handle);
+        if is_last {
+            state.end(handle);
         }
-        root.remove(filter.split('/'), handle);
     }
 
-    /// A client left.
-    pub fn end(&self, handle: usize) {
+    /// A client left. If its session may be kept, its subscriptions are, for when it comes back.
+    pub fn left(&self, handle: usize, departure: Departure) {
         let mut state = lock(&self.0);
-        let Some(subscriber) = state.subscribers.remove(&handle) else { return };
-        state.bytes -= subscriber.bytes;
-        for filter in subscriber.filters.into_keys() {
-            state.root.remove(filter.split('/'), handle);
+        let state = &mut *state;
+        let Some(subscriber) = state.subscribers.get_mut(&handle) else { return };
+        let is_clean =
+            subscriber.portrait.protocol_version < 5 && subscriber.portrait.clean_session;
+        // 2.0 says a second time that a session is offline when another takes it over.
+        let is_kept = match departure {
+            Departure::Offline => true,
+            Departure::Unclear => !is_clean && !subscriber.is_offline,
+            Departure::Ended => false,
+        };
+        if !is_kept {
+            state.end(handle);
+        } else if !subscriber.is_offline {
+            subscriber.is_offline = true;
+            state.offline_bytes += subscriber.bytes;
+            state.offline.push_back(handle);
+            while state.offline_bytes > MOST_OFFLINE {
+                let Some(first) = state.offline.pop_front() else { break };
+                if state.subscribers.get(&first).is_some_and(|known| known.is_offline) {
+                    state.end(first);
+                }
+            }
         }
+    }
+
+    /// This user comes in under this identifier, by this handle, and goes on with the session that there
+    /// is if it `keeps` it.
+    pub fn came(&self, handle: usize, client_id: &str, username: &str, keeps: bool) {
+        let mut state = lock(&self.0);
+        let state = &mut *state;
+        let Some(before) = state.handles.get(client_id).copied() else { return };
+        let Some(subscriber) = state.subscribers.get(&before) else { return };
+        if before == handle && !subscriber.is_offline {
+            return;
+        }
+        if !keeps || subscriber.portrait.username != username {
+            // The broker tells of the end of those that are connected.
+            if subscriber.is_offline {
+                state.end(before);
+            }
+            return;
+        }
+        let Some(mut subscriber) = state.take(before) else { return };
+        let known = &subscriber.portrait;
+        let portrait = Portrait { handle, ..Portrait::clone(known) };
+        subscriber.portrait = Arc::new(portrait);
+        subscriber.is_offline = false;
+        for filter in subscriber.filters.keys() {
+            state.root.insert(filter, handle);
+        }
+        state.bytes += subscriber.bytes;
+        state.handles.insert(client_id.into(), handle);
+        state.subscribers.insert(handle, subscriber);
+    }
+
+    /// Whether the session of this client is offline.
+    #[must_use]
+    pub fn is_offline(&self, handle: usize) -> bool {
+        lock(&self.0).subscribers.get(&handle).is_some_and(|known| known.is_offline)
     }
 
     /// The highest QoS that this client gets a message with this topic name with; none if nothing is
     /// known of a subscription that it matches.
     #[must_use]
-    pub fn qos(&self, handle: usize, topic: &str) -> Option<u8> {
+    pub fn qos(&self, handle: usize, client_id: &str, topic: &str) -> Option<u8> {
         let state = lock(&self.0);
-        let filters = state.subscribers.get(&handle)?.filters.iter();
+        let known = state.subscribers.get(&handle).filter(|known| known.portrait.id == client_id);
+        let filters = known?.filters.iter();
         filters.filter(|(filter, _)| matches(filter, topic)).map(|(_, qos)| *qos).max()
     }
 
@@ -224,7 +291,34 @@ impl Subscriptions {
         let levels: Vec<_> = topic.split('/').collect();
         state.root.find(&levels, topic.starts_with('$'), &mut found);
         let subscribers = found.into_iter().filter_map(|handle| state.subscribers.get(&handle));
-        subscribers.take(most).map(|subscriber| Arc::clone(&subscriber.portrait)).collect()
+        subscribers
+            .filter(|known| !known.is_offline)
+            .take(most)
+            .map(|subscriber| Arc::clone(&subscriber.portrait))
+            .collect()
+    }
+}
+
+impl State {
+    /// Takes a client and its filters out.
+    fn take(&mut self, handle: usize) -> Option<Subscriber> {
+        let subscriber = self.subscribers.remove(&handle)?;
+        self.bytes -= subscriber.bytes;
+        if subscriber.is_offline {
+            self.offline_bytes -= subscriber.bytes;
+            self.offline.retain(|known| *known != handle);
+        }
+        if self.handles.get(&*subscriber.portrait.id) == Some(&handle) {
+            self.handles.remove(&*subscriber.portrait.id);
+        }
+        for filter in subscriber.filters.keys() {
+            self.root.remove(filter.split('/'), handle);
+        }
+        Some(subscriber)
+    }
+
+    fn end(&mut self, handle: usize) {
+        self.take(handle);
     }
 }
 
@@ -251,6 +345,18 @@ fn matches(filter: &str, topic: &str) -> bool {
 }
 
 impl Node {
+    /// Notes a subscriber of this filter. What is shared goes to one of its members only, so that is left
+    /// out.
+    fn insert(&mut self, filter: &str, handle: usize) {
+        if !is_shared(filter) {
+            let mut node = self;
+            for level in filter.split('/') {
+                node = node.children.entry(level.into()).or_default();
+            }
+            node.subscribers.insert(handle);
+        }
+    }
+
     /// Adds the subscribers of every filter that matches these levels (MQTT 5.0, section 4.7).
     fn find(&self, levels: &[&str], wildcards_are_out: bool, found: &mut HashSet<usize>) {
         let all_below = if wildcards_are_out { None } else { self.children.get("#") };
@@ -285,11 +391,16 @@ impl Node {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fake::FakeClient;
+
+    fn client(handle: usize) -> Portrait {
+        Portrait {
+            clean_session: false,
+            ..Portrait::named(handle, &format!("client-{handle}"), "ann")
+        }
+    }
 
     fn add(subscriptions: &Subscriptions, handle: usize, filter: &str) {
-        let client = FakeClient { id: format!("client-{handle}"), ..FakeClient::default() };
-        subscriptions.add(handle, filter, 1, || Portrait::of(&client, "ann", true));
+        subscriptions.add(&client(handle), filter, 1, || client(handle));
     }
 
     #[track_caller]
@@ -335,16 +446,18 @@ mod tests {
             add(&subscriptions, 1, filter);
             add(&subscriptions, 2, filter);
         }
-        subscriptions.end(1);
+        subscriptions.left(1, Departure::Ended);
         finds(&subscriptions, "a/b/c", &[2]);
         subscriptions.remove(1, "a/b");
-        subscriptions.end(2);
+        subscriptions.left(2, Departure::Ended);
         assert!(is_empty(&subscriptions));
     }
 
     fn is_empty(subscriptions: &Subscriptions) -> bool {
         let state = lock(&subscriptions.0);
-        state.root.children.is_empty() && state.subscribers.is_empty() && state.bytes == 0
+        let is_known = !state.handles.is_empty() || !state.offline.is_empty();
+        let is_counted = state.bytes + state.offline_bytes > 0;
+        state.root.children.is_empty() && state.subscribers.is_empty() && !is_known && !is_counted
     }
 
     #[test]
@@ -365,16 +478,16 @@ mod tests {
         assert!(bytes() <= MOST);
         add(&subscriptions, 1000, "a/b");
         finds(&subscriptions, "a/b", &[1000]);
-        (0..=1000).for_each(|handle| subscriptions.end(handle));
+        (0..=1000).for_each(|handle| subscriptions.left(handle, Departure::Ended));
         assert!(is_empty(&subscriptions));
     }
 
     #[test]
     fn the_qos_of_a_message_is_that_of_the_best_subscription() {
         let subscriptions = Subscriptions::default();
-        let client = FakeClient::default();
+        let client = client(1);
         for (filter, qos) in [("a/+", 0), ("a/#", 1), ("$share/g/s/#", 2), ("#", 0)] {
-            subscriptions.add(1, filter, qos, || Portrait::of(&client, "ann", false));
+            subscriptions.add(&client, filter, qos, || client.clone());
         }
         for (topic, qos) in [
             ("a/b", Some(1)),
@@ -383,10 +496,60 @@ mod tests {
             ("other", Some(0)),
             ("$SYS/a", None),
         ] {
-            assert_eq!(subscriptions.qos(1, topic), qos, "{topic}");
+            assert_eq!(subscriptions.qos(1, "client-1", topic), qos, "{topic}");
         }
-        subscriptions.add(1, "#", 2, || Portrait::of(&client, "ann", false));
-        assert_eq!(subscriptions.qos(1, "other"), Some(2), "a new subscription replaces the old");
-        assert_eq!(subscriptions.qos(2, "a"), None);
+        subscriptions.add(&client, "#", 2, || client.clone());
+        assert_eq!(
+            subscriptions.qos(1, "client-1", "other"),
+            Some(2),
+            "a new subscription replaces the old"
+        );
+        assert_eq!(subscriptions.qos(1, "client-2", "a"), None, "the handle is another's");
+    }
+
+    #[test]
+    fn a_kept_session_keeps_its_subscriptions_for_the_same_user() {
+        for (departures, username, keeps, known) in [
+            (&[Departure::Offline][..], "ann", true, true),
+            (&[Departure::Unclear], "ann", true, true),
+            (&[Departure::Unclear, Departure::Unclear], "ann", true, false),
+            (&[Departure::Ended], "ann", true, false),
+            (&[Departure::Offline], "bob", true, false),
+            (&[Departure::Offline], "ann", false, false),
+        ] {
+            let subscriptions = Subscriptions::default();
+            add(&subscriptions, 1, "a/#");
+            departures.iter().for_each(|departure| subscriptions.left(1, *departure));
+            finds(&subscriptions, "a/b", &[]);
+            subscriptions.came(2, "client-1", username, keeps);
+            let qos = subscriptions.qos(2, "client-1", "a/b");
+            assert_eq!(qos, known.then_some(1), "{departures:?} {username} {keeps}");
+            subscriptions.left(2, Departure::Ended);
+            subscriptions.left(1, Departure::Ended);
+            assert!(is_empty(&subscriptions));
+        }
+    }
+
+    #[test]
+    fn a_client_that_takes_its_own_session_over_keeps_its_subscriptions() {
+        let subscriptions = Subscriptions::default();
+        add(&subscriptions, 1, "a/#");
+        subscriptions.came(2, "client-1", "ann", true);
+        subscriptions.left(1, Departure::Ended);
+        assert_eq!(subscriptions.qos(2, "client-1", "a/b"), Some(1));
+        finds(&subscriptions, "a/b", &[1]);
+    }
+
+    #[test]
+    fn clients_that_do_not_come_back_are_forgotten() {
+        let subscriptions = Subscriptions::default();
+        for handle in 1..200 {
+            for number in 0..100 {
+                add(&subscriptions, handle, &format!("{number}/{}", "x".repeat(1000)));
+            }
+            subscriptions.left(handle, Departure::Offline);
+        }
+        assert!(lock(&subscriptions.0).bytes <= MOST_OFFLINE);
+        assert!(subscriptions.qos(199, "client-199", &format!("1/{}", "x".repeat(1000))).is_some());
     }
 }

@@ -12,7 +12,7 @@ mod counters;
 mod labels;
 mod requests;
 pub use counters::Counted;
-pub use labels::{Denial, Kick, Miss};
+pub use labels::{Denial, HeldEnd, Kick, Miss, Undecided};
 pub use requests::{BOUNDS, Histogram, Route, RouteCounts};
 
 use counters::Counters;
@@ -34,6 +34,8 @@ pub struct Tally {
     denied_logins: Counters<Denial>,
     denied_access: Counters<Denial>,
     kicks: Counters<Kick>,
+    held_deliveries: Counters<HeldEnd>,
+    undecided: Counters<Undecided>,
     requests: Requests,
     /// Nanoseconds.
     held: AtomicU64,
@@ -62,6 +64,8 @@ pub struct Counts {
     pub denied_logins: Counted,
     pub denied_access: Counted,
     pub kicks: Counted,
+    pub held_deliveries: Counted,
+    pub undecided: Counted,
     /// Requests that are under way now.
     pub in_flight: u64,
     pub requests: Vec<RouteCounts>,
@@ -107,6 +111,16 @@ impl Tally {
         self.kicks.add(&why);
     }
 
+    /// This followed for a publish or a subscription that nobody could decide.
+    pub fn undecided(&self, what: Undecided) {
+        self.undecided.add(&what);
+    }
+
+    /// This became of so many deliveries that waited.
+    pub fn held_ended(&self, how: HeldEnd, count: usize) {
+        self.held_deliveries.add_many(&how, count as u64);
+    }
+
     /// The broker waited for an answer for so long.
     pub fn held(&self, time: Duration) {
         self.held.fetch_add(nanos(time), Ordering::Relaxed);
@@ -149,6 +163,8 @@ impl Tally {
             denied_logins: self.denied_logins.read(),
             denied_access: self.denied_access.read(),
             kicks: self.kicks.read(),
+            held_deliveries: self.held_deliveries.read(),
+            undecided: self.undecided.read(),
             in_flight: self.requests.in_flight(),
             requests: self.requests.read(),
             held: Duration::from_nanos(load(&self.held)),

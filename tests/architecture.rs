@@ -18,6 +18,8 @@ const LAYERS: &[&[&str]] = &[
     &["plugin"],
     &[
         "engine",
+        "held_deliveries",
+        "last_asked",
         "lockout",
         "login",
         "metrics",

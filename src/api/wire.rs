@@ -44,7 +44,7 @@ impl Request {
                 body.finish()
             }
         };
-        Self { kind, body, about: about(question) }
+        Self { kind, body, about: describe(question) }
     }
 }
 
@@ -109,7 +109,8 @@ impl Serialize for Object<'_> {
     }
 }
 
-fn about(question: &Question<'_>) -> String {
+/// What a question is about, for a log line.
+pub fn describe(question: &Question<'_>) -> String {
     let (id, username) = (quoted(question.client.id()), quoted(question.username));
     match question.about {
         About::Login { .. } => format!("the login of {username} (client {id})"),
@@ -227,7 +228,7 @@ mod tests {
     fn a_log_line_about_a_login_does_not_hold_the_password() {
         let client = FakeClient::default();
         let question = Question { client: &client, username: "alice", about: login("hunter2") };
-        let about = about(&question);
+        let about = describe(&question);
         assert!(about.contains("alice") && !about.contains("hunter2"), "{about}");
     }
 

@@ -11,8 +11,9 @@ use log::LevelFilter;
 use super::legacy::Leftovers;
 use super::special::SpecialChars;
 use super::{
-    BreakerConfig, CacheConfig, Config, EmptyCredentials, Endpoint, Jitter, Lifetime,
-    LocalUsersAcl, LocalUsersConfig, Material, PasswordEncoding, Routes, Sources, UnavailableReply,
+    AclUnavailable, BreakerConfig, CacheConfig, Config, EmptyCredentials, Endpoint, Jitter,
+    Lifetime, LocalUsersAcl, LocalUsersConfig, Material, PasswordEncoding, Routes, Sources,
+    UnavailableReply,
 };
 use crate::dialect::{Compat, Dialect};
 use crate::field::{Field, FieldLists};
@@ -44,6 +45,9 @@ pub struct Draft {
     pub breaker_failures: Option<u64>,
     pub breaker_open_ms: Option<u64>,
     pub on_error: Option<OnError>,
+    pub acl_unavailable: Option<AclUnavailable>,
+    pub hold_ms: Option<u64>,
+    pub hold_max_bytes: Option<u64>,
     pub anonymous_username: Option<String>,
     pub password_encoding: Option<PasswordEncoding>,
     pub local_users_file: Option<PathBuf>,
@@ -114,6 +118,9 @@ impl Draft {
             max_block: millis(self.max_block_ms, 1000),
             max_block_percent: self.max_block_percent.unwrap_or(50),
             on_error: self.on_error.unwrap_or(OnError::Deny),
+            acl_unavailable: self.acl_unavailable.unwrap_or(AclUnavailable::Close),
+            hold: millis(self.hold_ms, 10_000),
+            hold_max_bytes: self.hold_max_bytes.unwrap_or(16 << 20),
             anonymous_username: self.anonymous_username,
             anonymous_access: self.anonymous_access,
             empty_credentials: self.empty_credentials.unwrap_or(EmptyCredentials::Own),

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::options::{HEADER_PREFIX, OPTIONS};
 use super::words::{
-    COMPAT, LOCAL_USERS_ACL, LOG_LEVEL, METHOD, ON_ERROR, PARAMS_MODE, PASSWORD_ENCODING,
-    RESPONSE_MODE, UNAVAILABLE_REPLY,
+    ACL_UNAVAILABLE, COMPAT, LOCAL_USERS_ACL, LOG_LEVEL, METHOD, ON_ERROR, PARAMS_MODE,
+    PASSWORD_ENCODING, RESPONSE_MODE, UNAVAILABLE_REPLY,
 };
 use super::{Config, LocalUsersAcl};
 use crate::dialect::Compat;
@@ -126,6 +126,9 @@ fn value(config: &Config, given: &[(String, String)], name: &str) -> Option<Stri
         "max_block_ms" => millis(config.max_block),
         "max_block_percent" => Some(config.max_block_percent.to_string()),
         "on_error" => word(ON_ERROR, config.on_error),
+        "acl_unavailable" => word(ACL_UNAVAILABLE, config.acl_unavailable),
+        "hold_ms" => millis(config.hold),
+        "hold_max_bytes" => Some(bytes(config.hold_max_bytes)),
         "breaker_failures" => Some(config.breaker.failures.to_string()),
         "breaker_open_ms" => millis(config.breaker.rest),
         "local_users_file" => local_users.map(|local| local.file.display().to_string()),
@@ -232,6 +235,9 @@ mod tests {
         ("max_block_ms", "17"),
         ("max_block_percent", "18"),
         ("on_error", "defer"),
+        ("acl_unavailable", "deny"),
+        ("hold_ms", "24"),
+        ("hold_max_bytes", "25 MiB"),
         ("breaker_failures", "19"),
         ("breaker_open_ms", "20"),
         ("local_users_file", "/l"),

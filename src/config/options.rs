@@ -213,7 +213,7 @@ pub static OPTIONS: &[Opt] = &[
         "1000",
         "The longest that one question may hold up the broker, in milliseconds, where Mosquitto \
          offers no way to answer later. Past it a login is closed without an answer (the client \
-         tries again, and the answer is cached by then), and a check gets `on_error`. 0: never.",
+         tries again, and the answer is cached by then), and a check gets `acl_unavailable`. 0: never.",
         |draft, text| draft.max_block_ms = Some(number(text, &(0..=60_000), "milliseconds")?)
     ),
     opt!(
@@ -225,6 +225,20 @@ pub static OPTIONS: &[Opt] = &[
          back a twentieth of the time. 100: only `max_block_ms` bounds either; 0: nothing is \
          waited for.",
         |draft, text| draft.max_block_percent = Some(percent(text)?)
+    ),
+    opt!(
+        "hold_ms",
+        "10000",
+        "Milliseconds that a delivery waits for the API's answer before it is given up. The broker \
+         does not wait meanwhile, and the API is asked again if it fails.",
+        |draft, text| draft.hold_ms = Some(number(text, &(0..=600_000), "milliseconds")?)
+    ),
+    opt!(
+        "hold_max_bytes",
+        "16 MiB",
+        "Memory for deliveries that wait for an answer, in bytes, KiB, MiB or GiB; a client may take \
+         as much as is left for others. 0: none; the broker waits instead, up to `max_block_ms`.",
+        |draft, text| draft.hold_max_bytes = Some(values::bytes(text, &(0..=1 << 40))?)
     ),
     opt!(
         "on_error",
@@ -287,6 +301,14 @@ pub static OPTIONS: &[Opt] = &[
          clients that send packets before they have their CONNACK. Has no effect with `on_error \
          defer`, since the broker's other means can only be asked at once.",
         |draft, text| draft.delayed_login = Some(flag(text)?)
+    ),
+    opt!(
+        "acl_unavailable",
+        "`close`",
+        "What follows for a subscription, or a publish with QoS 1 or 2, that nobody could decide, with \
+         `on_error deny`: `close` (the connection is closed, so that the client connects again and asks \
+         again; a publish with QoS 0 is dropped), or `deny`.",
+        |draft, text| draft.acl_unavailable = Some(choice(text, ACL_UNAVAILABLE)?)
     ),
     opt!(
         "unavailable_reply",
@@ -374,27 +396,5 @@ fn path(text: &str) -> Result<PathBuf, String> {
 }
 
 fn name(text: &str) -> Result<String, String> {
-    if text.is_empty() { Err("a name".to_owned()) } else { Ok(text.to_owned()) }
-}
-
-/// An option as the documentation has it.
-pub struct Described {
-    pub name: &'static str,
-    pub default: &'static str,
-    /// What may be given, in the words in which a mistake is answered.
-    pub allowed: String,
-    pub meaning: &'static str,
-}
-
-/// Every option, for the documentation.
-#[must_use]
-pub fn described() -> Vec<Described> {
-    let describe = |option: &Opt| Described {
-        name: option.name,
-        default: option.default,
-        // No option takes an empty value.
-        allowed: (option.set)(&mut Draft::default(), "").err().unwrap_or_default(),
-        meaning: option.meaning,
-    };
-    OPTIONS.iter().map(describe).collect()
+    if text.is_empty() { Err("a name")? } else { Ok(text.to_owned()) }
 }

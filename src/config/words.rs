@@ -4,12 +4,15 @@
 
 use log::LevelFilter;
 
-use super::{LocalUsersAcl, PasswordEncoding, UnavailableReply};
+use super::{AclUnavailable, LocalUsersAcl, PasswordEncoding, UnavailableReply};
 use crate::dialect::{Compat, Method, Params, ResponseMode};
 use crate::policy::OnError;
 
 pub const ON_ERROR: &[(&str, OnError)] =
     &[("deny", OnError::Deny), ("defer", OnError::Defer), ("allow", OnError::Allow)];
+
+pub const ACL_UNAVAILABLE: &[(&str, AclUnavailable)] =
+    &[("close", AclUnavailable::Close), ("deny", AclUnavailable::Deny)];
 
 pub const UNAVAILABLE_REPLY: &[(&str, UnavailableReply)] =
     &[("close", UnavailableReply::Close), ("reason", UnavailableReply::Reason)];

@@ -13,8 +13,8 @@ use super::guard::{contain, has_panicked, panicked_at};
 use super::host::{self, Host};
 use crate::answer::Decision;
 use crate::defect;
-use crate::plugin::{Attempt, CONTROL_TOPIC, Plugin, Reply};
-use crate::question::Access;
+use crate::plugin::{AccessReply, Attempt, CONTROL_TOPIC, Check, Plugin, Reply};
+use crate::question::{Access, Departure};
 
 /// What the broker carries for one instance, and hands back with every event.
 pub struct Instance {
@@ -26,7 +26,7 @@ pub struct Instance {
     /// What a RELOAD callback has to return: 2.1 ends the broker on anything but success, and 2.0
     /// asks no further plugin after anything but a deferral.
     pub reloaded: c_int,
-    /// Wakes the broker; none where it can do nothing that would be worth waking it for.
+    /// Wakes the broker; none where no signal is free for that.
     pub bell: Option<Arc<Bell>>,
 }
 
@@ -67,7 +67,7 @@ static CALLBACKS: [(c_int, Callback); 7] = [
     (mosquitto::MOSQ_EVT_TICK as c_int, tick),
     (mosquitto::MOSQ_EVT_DISCONNECT as c_int, disconnect),
     (CONNECT, connect),
-    (CLIENT_OFFLINE, disconnect),
+    (CLIENT_OFFLINE, offline),
 ];
 
 /// Those of the callbacks that the broker knows.
@@ -129,29 +129,31 @@ unsafe extern "C" fn basic_auth(_: c_int, data: *mut c_void, userdata: *mut c_vo
 }
 
 unsafe extern "C" fn acl_check(_: c_int, data: *mut c_void, userdata: *mut c_void) -> c_int {
-    let refusal = access_code(Decision::Deny);
+    let refusal = access_code(AccessReply::Deny, Access::Read);
     // SAFETY: the broker calls with the registered instance and an ACL event.
     unsafe {
         called(userdata, refusal, |instance, on_broker_thread| {
             defect::place("acl_check");
             if on_broker_thread {
                 if access_of(data) == Some(Access::Write) {
-                    instance.plugin.look_up_if_overdue();
+                    instance.plugin.look_up_if_overdue(&Host::on_its_own_thread());
                     if let Some(handle) = publisher(data, CONTROL_TOPIC) {
                         instance.plugin.asked_about_commands(handle);
                     }
                 }
                 if glance(data).is_some_and(|glance| instance.plugin.recall(&glance)) {
-                    return access_code(Decision::Allow);
+                    return access_code(AccessReply::Allow, Access::Read);
                 }
             }
             let Some(check) = AccessCheck::read(data) else { return refusal };
-            access_code(instance.plugin.access(
-                &check.client,
-                check.username,
-                check.action,
+            let reply = instance.plugin.access(&Check {
+                client: &check.client,
+                username: check.username,
+                action: check.action,
+                message: Some(&check.message),
                 on_broker_thread,
-            ))
+            });
+            access_code(reply, check.action.access)
         })
     }
 }
@@ -212,14 +214,28 @@ unsafe extern "C" fn connect(_: c_int, data: *mut c_void, userdata: *mut c_void)
     }
 }
 
-/// A client has left, or (2.1) its session has gone offline.
+/// A client has left. On 2.0 that may mean that its session has gone offline.
 unsafe extern "C" fn disconnect(_: c_int, data: *mut c_void, userdata: *mut c_void) -> c_int {
-    // SAFETY: the broker calls with the registered instance and one of these two events.
+    let departure = if host::is_2_1() { Departure::Ended } else { Departure::Unclear };
+    // SAFETY: the broker calls with the registered instance and a DISCONNECT event.
+    unsafe { left(data, userdata, departure) }
+}
+
+/// A client's session has gone offline, and is kept (2.1).
+unsafe extern "C" fn offline(_: c_int, data: *mut c_void, userdata: *mut c_void) -> c_int {
+    // SAFETY: the broker calls with the registered instance and a CLIENT_OFFLINE event.
+    unsafe { left(data, userdata, Departure::Offline) }
+}
+
+/// # Safety
+/// As [`called`], and `data` is one of the two events.
+unsafe fn left(data: *mut c_void, userdata: *mut c_void, departure: Departure) -> c_int {
+    // SAFETY: as the caller says.
     unsafe {
         called(userdata, SUCCESS, |instance, _| {
             defect::place("disconnect");
             if let Some(handle) = handle(data) {
-                instance.plugin.left(handle);
+                instance.plugin.left(handle, departure);
             }
             SUCCESS
         })

@@ -67,7 +67,7 @@ pub unsafe extern "C" fn mosquitto_plugin_init(
         descriptors::make_room();
         // SAFETY: the broker hands over its options.
         let options = unsafe { read_options(options, count) };
-        let bell = host::is_2_1().then(Bell::for_this_thread).flatten().map(Arc::new);
+        let bell = Bell::for_this_thread().map(Arc::new);
         let started = config::read(&options)
             .and_then(|config| Plugin::start(config, Arc::new(SystemClock), abilities(&bell)?));
         let plugin = match started {

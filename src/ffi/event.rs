@@ -8,9 +8,12 @@ use once_cell::sync::Lazy;
 use super::bindings as mosquitto;
 use super::certificate::Certificate;
 use super::host::symbol;
+use super::properties::PropertyList;
 use crate::answer::Decision;
-use crate::plugin::Reply;
-use crate::question::{Access, Action, CertificatePart, Client, Glance, Manner};
+use crate::plugin::{AccessReply, Reply};
+use crate::question::{
+    Access, Action, CertificatePart, Client, Glance, Manner, Payload, Properties,
+};
 
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
@@ -29,6 +32,13 @@ pub struct AccessCheck<'a> {
     pub client: BrokerClient<'a>,
     pub username: Option<&'a str>,
     pub action: Action<'a>,
+    pub message: BrokerMessage<'a>,
+}
+
+/// The message that an ACL event is about.
+pub struct BrokerMessage<'a> {
+    payload: &'a [u8],
+    properties: *const mosquitto::mosquitto_property,
 }
 
 /// What a control event holds.
@@ -80,6 +90,10 @@ impl AccessCheck<'_> {
                     topic: text(event.topic).ok()??,
                     qos: event.qos,
                     retain: event.retain,
+                },
+                message: BrokerMessage {
+                    payload: payload(event.payload, event.payloadlen)?,
+                    properties: event.properties,
                 },
             })
         }
@@ -141,12 +155,7 @@ impl ControlMessage<'_> {
         // SAFETY: as the caller says; the layout is the same on every supported broker (shim.c).
         unsafe {
             let event = data.cast::<mosquitto::mosquitto_evt_control>().as_ref()?;
-            let payload = if event.payload.is_null() {
-                &[]
-            } else {
-                let length = usize::try_from(event.payloadlen).ok()?;
-                std::slice::from_raw_parts(event.payload.cast(), length)
-            };
+            let payload = payload(event.payload, event.payloadlen)?;
             Some(Self { client: BrokerClient::new(event.client)?, payload })
         }
     }
@@ -178,6 +187,30 @@ pub unsafe fn handle(data: *mut c_void) -> Option<usize> {
     // SAFETY: as the caller says.
     let event = unsafe { data.cast::<mosquitto::mosquitto_evt_disconnect>().as_ref()? };
     Some(event.client as usize)
+}
+
+/// A payload, which is empty if it is null.
+///
+/// # Safety
+/// `start` is null, or begins so many bytes that outlive the returned slice.
+unsafe fn payload<'a>(start: *const c_void, length: u32) -> Option<&'a [u8]> {
+    if start.is_null() {
+        return Some(&[]);
+    }
+    let length = usize::try_from(length).ok()?;
+    // SAFETY: as the caller says.
+    Some(unsafe { std::slice::from_raw_parts(start.cast(), length) })
+}
+
+impl Payload for BrokerMessage<'_> {
+    fn bytes(&self) -> &[u8] {
+        self.payload
+    }
+
+    fn properties(&self) -> Option<Properties> {
+        // SAFETY: the event's list, which lives as long as this value (`AccessCheck::read`).
+        unsafe { PropertyList::copy(self.properties) }
+    }
 }
 
 fn access(number: c_int) -> Option<Access> {
@@ -323,15 +356,14 @@ pub fn login_code(reply: Reply) -> c_int {
     }
 }
 
-/// What an ACL callback returns: 0, 12 or 17 and nothing else, since any other code on a delivery
-/// makes the broker disconnect the publisher.
-pub fn access_code(decision: Decision) -> c_int {
-    (match decision {
-        Decision::Allow => mosquitto::MOSQ_ERR_SUCCESS,
-        Decision::Deny | Decision::Unavailable | Decision::UnavailableAloud => {
-            mosquitto::MOSQ_ERR_ACL_DENIED
-        }
-        Decision::Defer => mosquitto::MOSQ_ERR_PLUGIN_DEFER,
+/// What an ACL callback returns: 0, 12 or 17. Any other code ends the connection of whoever publishes or
+/// subscribes; on a delivery that would be the publisher's, so there it is never returned.
+pub fn access_code(reply: AccessReply, access: Access) -> c_int {
+    (match reply {
+        AccessReply::Allow => mosquitto::MOSQ_ERR_SUCCESS,
+        AccessReply::Close if access != Access::Read => mosquitto::MOSQ_ERR_UNKNOWN,
+        AccessReply::Deny | AccessReply::Close => mosquitto::MOSQ_ERR_ACL_DENIED,
+        AccessReply::Defer => mosquitto::MOSQ_ERR_PLUGIN_DEFER,
     }) as c_int
 }
 
@@ -354,7 +386,11 @@ mod tests {
     }
 
     #[test]
-    fn acl_checks_never_return_a_code_that_disconnects() {
-        assert_eq!(ALL.map(access_code), [0, 12, 17, 12, 12]);
+    fn only_a_publish_or_a_subscription_can_end_a_connection() {
+        use AccessReply::{Allow, Close, Defer, Deny};
+        let codes = |access| [Allow, Deny, Defer, Close].map(|reply| access_code(reply, access));
+        assert_eq!(codes(Access::Read), [0, 12, 17, 12]);
+        assert_eq!(codes(Access::Write), [0, 12, 17, 13]);
+        assert_eq!(codes(Access::Subscribe), [0, 12, 17, 13]);
     }
 }

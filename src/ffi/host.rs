@@ -9,9 +9,11 @@ use log::Level;
 use once_cell::sync::{Lazy, OnceCell};
 
 use super::bindings as mosquitto;
-use crate::broker::Broker;
+use super::properties::PropertyList;
+use crate::broker::{Broker, Delivery};
 use crate::login::LoginAttempts;
 use crate::plugin::Instances;
+use crate::question::Properties;
 
 unsafe extern "C" {
     /// Defined in `shim.c`.
@@ -82,6 +84,36 @@ impl Broker for Host {
     fn publish_to(&self, client_id: &str, topic: &str, payload: &str) {
         let Ok(id) = CString::new(client_id) else { return };
         self.publish(Some(&id), topic, payload);
+    }
+
+    fn deliver(&self, client_id: &str, message: &Delivery<'_>, properties: Option<Properties>) {
+        let (Ok(id), Ok(topic), Ok(length)) = (
+            CString::new(client_id),
+            CString::new(message.topic),
+            c_int::try_from(message.payload.len()),
+        ) else {
+            return;
+        };
+        let publish = |properties| {
+            // SAFETY: as in `publish`; the properties are null, or a list that the broker takes over if
+            // the call succeeds.
+            let code = unsafe {
+                mosquitto::mosquitto_broker_publish_copy(
+                    id.as_ptr(),
+                    topic.as_ptr(),
+                    length,
+                    message.payload.as_ptr().cast(),
+                    c_int::from(message.qos),
+                    false,
+                    properties,
+                )
+            };
+            code as c_int == mosquitto::MOSQ_ERR_SUCCESS as c_int
+        };
+        match properties.and_then(|list| list.downcast::<PropertyList>().ok()) {
+            Some(list) => list.hand_over(publish),
+            None => _ = publish(std::ptr::null_mut()),
+        }
     }
 
     fn publish_retained(&self, topic: &str, payload: &str) {

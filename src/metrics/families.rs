@@ -52,7 +52,7 @@ pub static FAMILIES: &[Family] = &[
         "mosquitto_http_auth_questions_total",
         Counter,
         "Questions of the broker (logins, and ACL checks as access), by what it was told. \
-         Unavailable: nobody could decide; a login is then closed, a check denied.",
+         Unavailable: nobody could decide; a login is then closed, and see undecided_total.",
         &["kind", "decision"],
         |s| {
             let of = |kind: &'static str, counts: [u64; 4]| {
@@ -82,6 +82,38 @@ pub static FAMILIES: &[Family] = &[
          yet: the broker could not be held up any longer.",
         &["reason"],
         |s| by_name(&s.counts.unanswered),
+    ),
+    family(
+        "mosquitto_http_auth_undecided_total",
+        Counter,
+        "Publishes, subscriptions and deliveries that nobody could decide, by what followed. Closed: the \
+         client connects and asks again; dropped: a message with QoS 0 is lost.",
+        &["what"],
+        |s| by_name(&s.counts.undecided),
+    ),
+    family(
+        "mosquitto_http_auth_held_deliveries_total",
+        Counter,
+        "Deliveries that waited for the API's answer, by what became of them. Expired: there was none \
+         within hold_ms; no room: hold_max_bytes was used up; left to broker: the API leaves it to the \
+         broker's other means, which cannot be asked later; gone: the client's session ended; revoked: \
+         by a command.",
+        &["outcome"],
+        |s| by_name(&s.counts.held_deliveries),
+    ),
+    family(
+        "mosquitto_http_auth_held_deliveries",
+        Gauge,
+        "Deliveries that wait for the API's answer.",
+        &[],
+        |s| one(wide(s.held)),
+    ),
+    family(
+        "mosquitto_http_auth_held_bytes",
+        Gauge,
+        "Memory that they take; hold_max_bytes bounds it.",
+        &[],
+        |s| one(wide(s.held_bytes)),
     ),
     family(
         "mosquitto_http_auth_cache_hits_total",

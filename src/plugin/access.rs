@@ -2,12 +2,15 @@
 
 #![forbid(unsafe_code)]
 
+use super::consult::Consulted;
+use super::held::Ahead;
 use super::{Ground, Plugin};
-use crate::answer::{Answer, Decision, Failure, Outcome, Verdict};
-use crate::block_budget::Payer;
+use crate::answer::{Decision, Verdict};
+use crate::block_budget::{Bound, Payer};
 use crate::config::{EmptyCredentials, LocalUsersAcl};
-use crate::policy::{self, DecidedBy};
-use crate::question::{About, Access, Action, CertificatePart, Client, Glance, Kind, Question};
+use crate::held_deliveries::Gathered;
+use crate::pool::Asked;
+use crate::question::{Access, Action, CertificatePart, Client, Glance, Kind, Payload};
 use crate::rules::{Names, Permission, Ruling};
 use crate::sessions::{Basis, Departed, Holder, Standing};
 
@@ -19,6 +22,29 @@ pub(super) struct Who<'a> {
     pub standing: &'a Standing,
     /// Whether the broker asks on its own thread; 2.1 asks about its HTTP API on another.
     pub on_broker_thread: bool,
+}
+
+/// What the broker asks.
+#[derive(Clone, Copy)]
+pub struct Check<'a> {
+    pub client: &'a dyn Client,
+    /// None where the client has none.
+    pub username: Option<&'a str>,
+    pub action: Action<'a>,
+    /// The message, where it can be delivered later.
+    pub message: Option<&'a dyn Payload>,
+    /// Whether the broker asks on its own thread; 2.1 asks about its HTTP API on another.
+    pub on_broker_thread: bool,
+}
+
+/// What the broker is told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AccessReply {
+    Allow,
+    Deny,
+    Defer,
+    /// The client's connection is to be closed.
+    Close,
 }
 
 /// For whom it holds what is known without asking.
@@ -33,6 +59,9 @@ impl Plugin {
     /// Whether this client was allowed this before, and for the same reason is now. False: that is to
     /// be found out. For the broker's own thread.
     pub fn recall(&self, glance: &Glance<'_>) -> bool {
+        if glance.access == Access::Read && self.held.any() && self.held.is_for(glance.handle) {
+            return false;
+        }
         let Some(basis) = self.sessions.recall(glance) else { return false };
         if let Basis::Answer(good) = &basis {
             if !self.engine.is_good(good) {
@@ -44,46 +73,42 @@ impl Plugin {
         true
     }
 
-    /// May this client do this? `username` is none where the client has none.
-    pub fn access(
-        &self,
-        client: &dyn Client,
-        username: Option<&str>,
-        action: Action<'_>,
-        on_broker_thread: bool,
-    ) -> Decision {
-        self.explain_access(client, username, action, on_broker_thread).0
-    }
-
-    /// The same, and why.
-    pub fn explain_access(
-        &self,
-        client: &dyn Client,
-        username: Option<&str>,
-        action: Action<'_>,
-        on_broker_thread: bool,
-    ) -> (Decision, Ground) {
-        let judged = self.decide_access(client, username, action, on_broker_thread);
-        self.tally.decided(Kind::Access, judged.0);
-        if judged.0 == Decision::Deny {
-            self.tally.denied(Kind::Access, judged.1.denial());
+    /// May this client do this?
+    pub fn access(&self, check: &Check<'_>) -> AccessReply {
+        let Some((decision, ground)) = self.decide_access(check) else { return AccessReply::Deny };
+        self.count_access(decision, &ground);
+        match decision {
+            Decision::Allow => AccessReply::Allow,
+            Decision::Deny => AccessReply::Deny,
+            Decision::Defer => AccessReply::Defer,
+            Decision::Unavailable | Decision::UnavailableAloud => self.reply_to_undecided(check),
         }
-        judged
     }
 
-    fn decide_access(
-        &self,
-        client: &dyn Client,
-        username: Option<&str>,
-        action: Action<'_>,
-        on_broker_thread: bool,
-    ) -> (Decision, Ground) {
+    /// The same, and why; nothing is kept for later.
+    pub fn explain_access(&self, check: &Check<'_>) -> (Decision, Ground) {
+        let judged = self.decide_access(&Check { message: None, ..*check });
+        let (decision, ground) = judged.unwrap_or((Decision::Deny, Ground::NotLetIn));
+        self.count_access(decision, &ground);
+        (decision, ground)
+    }
+
+    pub(super) fn count_access(&self, decision: Decision, ground: &Ground) {
+        self.tally.decided(Kind::Access, decision);
+        if decision == Decision::Deny {
+            self.tally.denied(Kind::Access, ground.denial());
+        }
+    }
+
+    /// None: it is a delivery that waits for its answer.
+    fn decide_access(&self, check: &Check<'_>) -> Option<(Decision, Ground)> {
+        let Check { client, username, action, .. } = *check;
         if action.access == Access::Unsubscribe {
             self.subscriptions.remove(client.handle(), action.topic);
-            return (Decision::Allow, Ground::Unsubscribe);
+            return Some((Decision::Allow, Ground::Unsubscribe));
         }
         if action.access == Access::Write && is_will_of_nobody(client, username) {
-            return (Decision::Deny, Ground::WillOfNobody);
+            return Some((Decision::Deny, Ground::WillOfNobody));
         }
         // From here on the broker knows the client by its own name, and so do its other means, which may
         // be asked next.
@@ -92,27 +117,28 @@ impl Plugin {
         let username = own.as_deref().or(username);
         if username.is_some_and(|name| self.attempts.is_placeholder(name)) {
             // It waits, or waited in vain; either way nobody has let it in.
-            return (Decision::Deny, Ground::NotLetIn);
+            return Some((Decision::Deny, Ground::NotLetIn));
         }
-        self.access_of(client, username, action, on_broker_thread)
+        self.access_of(&Check { username, ..*check })
     }
 
-    fn access_of(
-        &self,
-        client: &dyn Client,
-        username: Option<&str>,
-        action: Action<'_>,
-        on_broker_thread: bool,
-    ) -> (Decision, Ground) {
-        let username = match self.gate(client.id(), username) {
+    fn access_of(&self, check: &Check<'_>) -> Option<(Decision, Ground)> {
+        let Check { client, action, on_broker_thread, .. } = *check;
+        let username = match self.gate(client.id(), check.username) {
             Ok(username) => username,
-            Err(judged) => return judged,
+            Err(judged) => return Some(judged),
         };
+        if action.access == Access::Subscribe {
+            self.begun.subscribes(client.handle());
+        }
+        if self.waits_behind_others(check, username) {
+            return None;
+        }
         match self.access_by_session(client, username, action, on_broker_thread) {
-            Ok(judged) => judged,
+            Ok(judged) => Some(judged),
             Err(standing) => {
                 let who = Who { client, username, standing: &standing, on_broker_thread };
-                self.ask_access(who, action)
+                self.ask_access(who, check)
             }
         }
     }
@@ -229,85 +255,38 @@ impl Plugin {
         }
     }
 
-    /// Asks what is not known: first whether the user is a superuser, then the ACL route, unless a
-    /// rule denies.
-    fn ask_access(&self, who: Who<'_>, action: Action<'_>) -> (Decision, Ground) {
-        let is_superuser = self.ask_superuser(who);
-        if is_superuser == Ok(true) {
-            return (Decision::Allow, Ground::Answer(Kind::Superuser));
-        }
-        let has_rules = who.standing.rules.is_some();
-        let denying =
-            ruling(who, action).filter(|(ruling, _)| ruling.permission == Permission::Deny);
-        let (outcome, ground) = if let Some((Ruling { position, .. }, _)) = denying {
-            (Ok(Answer::DENY), Some(Ground::Rule(position)))
-        } else if self.has_route(Kind::Access) {
-            (self.ask_access_route(who, action), None)
-        } else if has_rules && !(who.standing.has_expired && action.access == Access::Read) {
-            (Ok(Answer::DENY), Some(Ground::NoRule))
-        } else if is_queued_for_later(who, action) {
-            (Ok(Answer::ALLOW), Some(Ground::NoAccessRoute))
-        } else {
-            (Ok(Answer::IGNORE), Some(Ground::NoAccessRoute))
+    /// Asks what is not known, and waits for it, unless it is a delivery, which can be made later.
+    fn ask_access(&self, who: Who<'_>, check: &Check<'_>) -> Option<(Decision, Ground)> {
+        let action = check.action;
+        let mut gathered = Gathered::default();
+        let mut bound = Bound::Question;
+        let (decision, ground) = loop {
+            let (kind, ticket) = match self.consult(who, action, &mut gathered) {
+                Consulted::Known(decision, ground) => break (decision, ground),
+                Consulted::Asked(kind, ticket) => (kind, ticket),
+            };
+            if self.may_hold(check) && !self.waits_a_moment(check) {
+                self.hold(who, check, Ahead::Asked(gathered, kind, ticket));
+                return None;
+            }
+            let (outcome, by) = self.wait(Asked::Later(ticket), payer(who));
+            bound = by;
+            gathered.note(kind, outcome);
         };
-        let failure = is_superuser.as_ref().err();
-        match policy::decide_access(failure, &outcome, self.config.on_error) {
-            (decision, DecidedBy::SuperuserFailure(failure)) => {
-                (decision, Ground::Failure(Kind::Superuser, failure))
-            }
-            (decision, DecidedBy::Outcome) => {
-                (decision, ground.unwrap_or_else(|| Ground::of(Kind::Access, outcome)))
-            }
+        if let (Some(Ok(answer)), true) = (&gathered.superuser, is_connected(who.client)) {
+            let is_superuser = answer.verdict == Verdict::Allow;
+            self.sessions.set_superuser(holder(who.client, who.username), is_superuser);
         }
-    }
-
-    /// Whether the user is a superuser. Once that is known, it holds for as long as the client is
-    /// connected.
-    fn ask_superuser(&self, who: Who<'_>) -> Result<bool, Failure> {
-        if let Some(known) = who.standing.is_superuser {
-            return Ok(known);
+        if decision == Decision::Unavailable && self.may_hold(check) {
+            self.hold(who, check, Ahead::Failed);
+            return None;
         }
-        if !self.has_route(Kind::Superuser) {
-            return Ok(false);
-        }
-        let Who { client, username, .. } = who;
-        let question = Question { client, username, about: About::Superuser };
-        let asked = self.engine.ask(self.engine.key(&question), &question);
-        let answer = self.wait(asked, payer(who))?;
-        let is_superuser = answer.verdict == Verdict::Allow;
-        if is_connected(client) {
-            self.sessions.set_superuser(holder(client, username), is_superuser);
-        }
-        Ok(is_superuser)
-    }
-
-    fn ask_access_route(&self, who: Who<'_>, action: Action<'_>) -> Outcome {
-        let Who { client, username, .. } = who;
-        let question = Question { client, username, about: About::Access(action) };
-        let key = self.engine.key(&question);
-        let outcome = match self.engine.known(&key, &question) {
-            Some((answer, good)) => {
-                if answer.verdict == Verdict::Allow && who.on_broker_thread {
-                    self.sessions.note_allowed(
-                        holder(client, username),
-                        &action,
-                        Basis::Answer(good),
-                    );
-                }
-                Ok(answer)
-            }
-            None => {
-                if action.access == Access::Read {
-                    self.ask_for_other_subscribers(&key, action);
-                }
-                self.wait(self.engine.ask_api(key, &question), payer(who))
-            }
-        };
-        let is_allowed = outcome.as_ref().is_ok_and(|answer| answer.verdict == Verdict::Allow);
-        if action.access == Access::Subscribe && is_allowed {
+        if let Ground::Failure(_, failure) = &ground {
+            self.report_undecided(failure, bound, who, check);
+        } else if action.access == Access::Subscribe && decision == Decision::Allow {
             self.note_subscription(who, action.topic, action.qos);
         }
-        outcome
+        Some((decision, ground))
     }
 }
 
@@ -320,7 +299,7 @@ fn payer<'a>(who: Who<'a>) -> Payer<'a> {
 }
 
 /// What the client's own rules say, and for whom they say so.
-fn ruling(who: Who<'_>, action: Action<'_>) -> Option<(Ruling, Reach)> {
+pub(super) fn ruling(who: Who<'_>, action: Action<'_>) -> Option<(Ruling, Reach)> {
     let rules = who.standing.rules_in_force()?;
     let names = Names { username: who.username, client_id: who.client.id() };
     let (ruling, for_all) = rules.judge_for(&action, names);
@@ -333,7 +312,7 @@ pub(super) fn holder<'a>(client: &'a dyn Client, username: &'a str) -> Holder<'a
 
 /// Whether the broker will tell when this client leaves. (Version 0 is a stand-in: the broker's own
 /// for whoever published a retained message, or 2.1's for its HTTP API.)
-fn is_connected(client: &dyn Client) -> bool {
+pub(super) fn is_connected(client: &dyn Client) -> bool {
     client.address().is_some() && client.protocol_version() != 0
 }
 
@@ -346,7 +325,7 @@ fn is_will_of_nobody(client: &dyn Client, username: Option<&str>) -> bool {
 /// Whether a message is about to be queued for a session that the broker restored from disk, or whose
 /// client was let in until a time that is over by now. When its client comes back and is let in, the broker
 /// asks about every queued message again.
-fn is_queued_for_later(who: Who<'_>, action: Action<'_>) -> bool {
+pub(super) fn is_queued_for_later(who: Who<'_>, action: Action<'_>) -> bool {
     let is_away = who.client.address().is_none() || who.standing.has_expired;
     action.access == Access::Read && is_away && who.on_broker_thread
 }

@@ -78,7 +78,9 @@ mod tests {
     use log::Level;
 
     use super::*;
+    use crate::broker::Delivery;
     use crate::clock::ManualClock;
+    use crate::question::Properties;
 
     /// A broker that remembers what it was given to publish.
     #[derive(Default)]
@@ -89,6 +91,7 @@ mod tests {
         fn finish_login(&self, _: &str, _: bool) {}
         fn close_by_username(&self, _: &str) {}
         fn publish_to(&self, _: &str, _: &str, _: &str) {}
+        fn deliver(&self, _: &str, _: &Delivery<'_>, _: Option<Properties>) {}
         fn publish_retained(&self, topic: &str, payload: &str) {
             self.0.borrow_mut().push((topic.to_owned(), payload.to_owned()));
         }

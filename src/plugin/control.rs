@@ -177,6 +177,7 @@ impl Plugin {
     /// Believes nothing any more that was answered about these up to now; returns how many clients
     /// that are in are asked about again.
     fn invalidate(&self, matter: Matter) -> usize {
+        self.revoke_held(&matter);
         let asked_again = self.sessions.outdate(&matter, self.clock.now());
         self.engine.outdate(matter);
         asked_again
@@ -202,6 +203,12 @@ impl Plugin {
             Target::ClientId(id) => applicant.client_id == *id,
             Target::Username(username) => applicant.username == *username,
         });
+        let (client_id, username) = match target {
+            Target::ClientId(id) => (Some(id.clone()), None),
+            Target::Username(name) => (None, Some(name.clone())),
+        };
+        let matter = Matter { client_id, username, ..Matter::default() };
+        self.revoke_held(&matter);
         match target {
             Target::ClientId(id) if self.membership.may_own(id) => broker.disconnect(id),
             Target::ClientId(_) => {}
@@ -243,6 +250,7 @@ impl Plugin {
             "endpoints": snapshot.endpoints.iter().map(endpoint).collect::<Vec<_>>(),
             "sessions": snapshot.sessions,
             "loginsWaiting": snapshot.logins_waiting,
+            "deliveriesWaiting": snapshot.held,
             "kicks": happened(&counts.kicks),
             "brokerHeldMs": counts.held.as_millis() as u64,
         })

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::held::recipient;
 use super::{Ground, Plugin};
 use crate::answer::{Decision, Failure, Outcome, Terms, Verdict};
 use crate::block_budget::Payer;
@@ -52,6 +53,17 @@ impl Plugin {
         let judged = self.reply_to_login(attempt);
         if let Reply::Now(decision) = judged.0 {
             self.tally.decided(Kind::Login, decision);
+            if attempt.on_broker_thread && matches!(decision, Decision::Allow | Decision::Defer) {
+                let config = &self.config;
+                let stand_in = [&config.anonymous_username, &config.anonymous_access];
+                let stand_in = stand_in.into_iter().find_map(Option::as_deref);
+                let username = attempt.username.or(stand_in).unwrap_or_default();
+                let (client, is_certain) = (attempt.client, decision == Decision::Allow);
+                self.comes_in(recipient(client, username), !client.clean_session(), is_certain);
+                if is_certain {
+                    self.ask_what_was_asked(client, username);
+                }
+            }
         }
         judged
     }
@@ -98,7 +110,8 @@ impl Plugin {
     fn ask_login(&self, attempt: &Attempt<'_>, question: &Question<'_>) -> (Reply, Ground) {
         let (client, key) = (attempt.client, self.engine.key(question));
         if !attempt.on_broker_thread {
-            let outcome = self.wait(self.engine.ask(key, question), Payer::HttpApi);
+            let asked = self.engine.ask(key, question);
+            let outcome = self.wait_for_login(asked, Payer::HttpApi, question);
             let decision = self.decide_login(client, question.username, &outcome);
             return now(decision, Ground::of(Kind::Login, outcome));
         }
@@ -127,14 +140,15 @@ impl Plugin {
         let outcome = match self.known_login(&key, question) {
             Some(outcome) => outcome,
             None if !self.may_delay(client) => {
-                self.wait(self.engine.ask_api(key, question), Payer::Logins)
+                self.wait_for_login(self.engine.ask_api(key, question), Payer::Logins, question)
             }
             None if !self.logins.has_room() => {
-                self.wait(Asked::Now(Err(Failure::Overloaded)), Payer::Logins)
+                let asked = Asked::Now(Err(Failure::Overloaded));
+                self.wait_for_login(asked, Payer::Logins, question)
             }
             None => match self.engine.ask_api(key, question) {
                 Asked::Later(ticket) => return self.leave(&admission, question, ticket),
-                asked => self.wait(asked, Payer::Logins),
+                asked => self.wait_for_login(asked, Payer::Logins, question),
             },
         };
         let decision = self.decide_login(client, question.username, &outcome);
@@ -222,6 +236,7 @@ impl Plugin {
             handle: admission.handle,
             broker_id,
             placeholder,
+            keeps_session: !question.client.clean_session(),
             key: admission.key,
             question: sealed,
             asked,

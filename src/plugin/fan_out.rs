@@ -14,7 +14,7 @@ use crate::cache::Key;
 use crate::clock::Clock;
 use crate::defect;
 use crate::field::Field;
-use crate::question::{About, Action, Kind, Question};
+use crate::question::{About, Access, Action, Client, Kind, Question};
 use crate::subscriptions::Portrait;
 use crate::sync::lock;
 
@@ -46,12 +46,45 @@ impl LastFanOut {
 impl Plugin {
     /// Notes that deliveries for this filter to this client will be asked of the API.
     pub(super) fn note_subscription(&self, who: Who<'_>, filter: &str, qos: u8) {
-        let fields = self.config.fields.of(Kind::Access);
-        let with_certificate =
-            fields.iter().any(|field| matches!(field, Field::CertCommonName | Field::CertSubject));
-        self.subscriptions.add(who.client.handle(), filter, qos, || {
-            Portrait::of(who.client, who.username, with_certificate)
+        self.subscriptions.add(who.client, filter, qos, || {
+            Portrait::of(who.client, who.username, self.asks_for_certificates())
         });
+    }
+
+    /// Remembers what is asked, for when this client comes in again: of deliveries those alone that come at
+    /// that time, or for a session that is offline.
+    pub(super) fn note_asked(&self, who: Who<'_>, action: Action<'_>) {
+        let client = who.client;
+        let is_asked_again = action.access != Access::Read
+            || self.begun.is_with(client.handle())
+            || self.subscriptions.is_offline(client.handle());
+        if is_asked_again && who.on_broker_thread && self.engine.keeps_access_answers() {
+            self.last_asked.note(client.id(), who.username, &action);
+        }
+    }
+
+    /// A client is let in: asks in the background what it was asked about last time, so that it waits once
+    /// and not once for each topic.
+    pub(super) fn ask_what_was_asked(&self, client: &dyn Client, username: &str) {
+        if !self.has_route(Kind::Access) || !self.engine.keeps_access_answers() {
+            return;
+        }
+        let asked = self.last_asked.of(client.id(), username);
+        let standing = self.sessions.standing(holder(client, username)).unwrap_or_default();
+        let who = Who { client, username, standing: &standing, on_broker_thread: true };
+        let unknown =
+            asked.iter().filter(|asked| self.access_by_rules(who, asked.action()).is_none());
+        self.engine.ask_ahead(unknown.map(|asked| Question {
+            client,
+            username,
+            about: About::Access(asked.action()),
+        }));
+    }
+
+    /// Whether questions about topics tell of a client's certificate.
+    pub(super) fn asks_for_certificates(&self) -> bool {
+        let fields = self.config.fields.of(Kind::Access);
+        fields.iter().any(|field| matches!(field, Field::CertCommonName | Field::CertSubject))
     }
 
     /// A delivery whose answer is not known is the first of many: the same message goes to others

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::Builder;
 
-use super::{Abilities, Ground, Plugin};
+use super::{Abilities, AccessReply, Check, Ground, Plugin};
 use crate::answer::{Decision, Terms};
 use crate::cache::Key;
 use crate::clock::ManualClock;
@@ -15,6 +15,10 @@ use crate::login::LoginAttempts;
 use crate::question::{Access, Action, CertificatePart, Client, Glance};
 use crate::rules::{Permission, Rule, Rules, Verb};
 use crate::sessions::Admission;
+
+fn check<'a>(client: &'a dyn Client, username: Option<&'a str>, action: Action<'a>) -> Check<'a> {
+    Check { client, username, action, message: None, on_broker_thread: true }
+}
 
 struct Connected {
     handle: usize,
@@ -131,7 +135,7 @@ fn make_memos(plugin: &Plugin, terms: &Arc<Terms>) {
         begin(plugin, &client, name, terms);
         for action in actions() {
             for _ in 0..2 {
-                assert_eq!(plugin.access(&client, Some(name), action, true), Decision::Allow);
+                assert_eq!(plugin.access(&check(&client, Some(name), action)), AccessReply::Allow);
             }
             // What is allowed to everybody is recalled for deliveries only.
             let is_recalled = match action.access {
@@ -179,14 +183,14 @@ fn no_memo_serves_a_client_that_a_gate_stops() {
             for (action, ground) in actions().zip(grounds.iter().cycle()) {
                 // The last of it is what was allowed last to somebody with the same rules.
                 let ann = Connected { handle: 2, id: "c1" };
-                plugin.access(&ann, Some("ann"), action, true);
+                plugin.access(&check(&ann, Some("ann"), action));
                 if let Some(name) = username {
                     assert!(
                         !recalls(&plugin, &client, name, action) || *ground == Ground::Rule(2),
                         "{id} {username:?} {action:?}"
                     );
                 }
-                let (decision, why) = plugin.explain_access(&client, username, action, true);
+                let (decision, why) = plugin.explain_access(&check(&client, username, action));
                 assert_eq!(why, *ground, "{id} {username:?} {action:?}");
                 assert_eq!(decision == Decision::Allow, why == Ground::Rule(2));
             }
@@ -204,7 +208,7 @@ fn whoever_becomes_a_local_user_is_one_from_the_next_message_on() {
     let client = Connected { handle: 1, id: "c1" };
     for action in actions() {
         assert!(!recalls(&plugin, &client, "ann", action));
-        let judged = plugin.explain_access(&client, Some("ann"), action, true);
+        let judged = plugin.explain_access(&check(&client, Some("ann"), action));
         assert_eq!(judged, (Decision::Defer, Ground::LocalUser));
     }
     std::fs::remove_file(file).unwrap();

@@ -6,6 +6,7 @@ use super::{Plugin, contained};
 use crate::answer::{Decision, Outcome, Verdict};
 use crate::broker::Broker;
 use crate::defect;
+use crate::held_deliveries::Recipient;
 use crate::journal::quoted;
 use crate::login::{Applicant, Arrived, Waiting};
 use crate::policy;
@@ -123,6 +124,10 @@ impl Plugin {
     fn let_in(&self, broker: &dyn Broker, waiting: Waiting) -> bool {
         let Applicant { client_id, username, .. } = waiting.applicant.clone();
         let placeholder = waiting.placeholder.clone();
+        // Before the broker tells that the connection has ended whose session this one takes over.
+        let (handle, keeps) = (waiting.handle, waiting.keeps_session);
+        let recipient = Recipient { handle, client_id: &client_id, username: &username };
+        self.comes_in(recipient, keeps, true);
         self.logins.begin_entering(waiting);
         // The broker comes back with questions, and with `connected`, before this returns.
         broker.finish_login(&client_id, true);
@@ -195,6 +200,7 @@ impl Plugin {
             let question = question.filter(|_| self.is_asked_again(terms.as_ref()));
             let admission = Admission { handle: client.handle(), client_id, key };
             self.begin(admission, &username, terms, question);
+            self.ask_what_was_asked(client, &username);
         }
         own
     }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::Plugin;
 use crate::answer::{Failure, Outcome, Terms, Verdict};
 use crate::broker::Broker;
+use crate::cache::Matter;
 use crate::defect;
 use crate::journal::quoted;
 use crate::login::Arrivals;
@@ -144,6 +145,7 @@ impl Plugin {
                     quoted(id)
                 );
                 self.tally.kicked(Kick::Revoked);
+                self.revoke_held(&Matter { client_id: Some(id.clone()), ..Matter::default() });
                 broker.disconnect(id);
             }
             Err(_) => self.postpone(&admission),

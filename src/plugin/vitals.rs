@@ -10,6 +10,7 @@ use crate::clock::Clock;
 use crate::config::Mistake;
 use crate::defect;
 use crate::engine::Engine;
+use crate::held_deliveries::HeldDeliveries;
 use crate::journal::Journal;
 use crate::login::Logins;
 use crate::metrics::{self, Server, Snapshot};
@@ -22,6 +23,7 @@ pub struct Vitals {
     pub engine: Arc<Engine>,
     pub logins: Arc<Logins>,
     pub sessions: Arc<Sessions>,
+    pub held: Arc<HeldDeliveries>,
     pub journal: Arc<Journal>,
     pub tally: Arc<Tally>,
     pub cache_max_bytes: u64,
@@ -33,6 +35,7 @@ impl Vitals {
     /// How things stand now.
     pub fn snapshot(&self) -> Snapshot {
         let status = self.engine.status();
+        let (held, held_bytes) = self.held.size();
         Snapshot {
             counts: self.tally.counts(),
             answers: status.answers,
@@ -42,6 +45,8 @@ impl Vitals {
             endpoints: status.endpoints,
             sessions: self.sessions.len(),
             logins_waiting: self.logins.waiting(),
+            held,
+            held_bytes,
             log_lines_dropped: self.journal.dropped(),
             started: self.started,
         }

@@ -30,7 +30,11 @@ impl<L: Label> Default for Counters<L> {
 
 impl<L: Label> Counters<L> {
     pub fn add(&self, label: &L) {
-        self.counts[label.index()].fetch_add(1, Ordering::Relaxed);
+        self.add_many(label, 1);
+    }
+
+    pub fn add_many(&self, label: &L, count: u64) {
+        self.counts[label.index()].fetch_add(count, Ordering::Relaxed);
     }
 
     pub fn read(&self) -> Counted {

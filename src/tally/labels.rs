@@ -64,6 +64,36 @@ labels! {
         NotLetIn = "not-let-in",
     }
 
+    /// What became of a delivery that waited for its answer.
+    HeldEnd {
+        /// The API allows it, and it was sent.
+        Delivered = "delivered",
+        /// The API, or a rule, denies it.
+        Denied = "denied",
+        /// There was no answer within `hold_ms`.
+        Expired = "expired",
+        /// There was no room for it.
+        NoRoom = "no-room",
+        /// The API leaves it to the broker's other means, which cannot be asked later.
+        LeftToBroker = "left-to-broker",
+        /// The client's session is over, or somebody else has its identifier.
+        Gone = "gone",
+        /// What the client may do was declared outdated, or the client was disconnected.
+        Revoked = "revoked",
+    }
+
+    /// What followed for a publish or a subscription that nobody could decide.
+    Undecided {
+        /// The connection was closed, so that the client subscribes again.
+        SubscribeClosed = "subscribe-closed",
+        /// The connection was closed, so that the client publishes again.
+        PublishClosed = "publish-closed",
+        /// A message with QoS 0 was lost.
+        PublishDropped = "publish-dropped",
+        /// It was denied.
+        Denied = "denied",
+    }
+
     /// Why a client was disconnected.
     Kick {
         /// The API was asked about it again, and no longer lets it in.

@@ -43,7 +43,8 @@ on_every_broker! {
         for (on_error, code) in [("deny", 0x87), ("defer", 0x87), ("allow", 0x10)] {
             let gate = Gate::new();
             let api = api("/acl", &gate);
-            let more = [("max_block_ms", "100"), ("on_error", on_error)];
+            let more =
+                [("max_block_ms", "100"), ("on_error", on_error), ("acl_unavailable", "deny")];
             let broker = broker(version, &api, &more);
             let builder = broker.client("c").protocol(Protocol::V5).credentials("ann", "x");
             let client = builder.connect().expect_accepted();

@@ -33,6 +33,7 @@ mod fan_out;
 mod fastapi;
 mod fields;
 mod headers;
+mod held_deliveries;
 mod hostile_clients;
 mod https;
 mod instances;

@@ -48,7 +48,7 @@ on_every_broker! {
 
     fn known_answers_serve_through_an_outage(version) {
         let api = AuthServer::start();
-        let broker = broker(version, &api, &[("breaker_failures", "1")]);
+        let broker = broker(version, &api, &[("breaker_failures", "1"), ("acl_unavailable", "deny")]);
         let client = log_in(&broker, 1).expect_accepted();
         assert_eq!(client.publish("a/b", "hello"), 0);
         api.stop();
@@ -80,7 +80,8 @@ on_every_broker! {
 
     fn a_permission_in_use_is_asked_for_again_before_it_ends(version) {
         let api = AuthServer::start();
-        let broker = broker(version, &api, &[("cache_ttl", "2"), ("max_block_ms", "0")]);
+        let more = [("cache_ttl", "2"), ("max_block_ms", "0"), ("acl_unavailable", "deny")];
+        let broker = broker(version, &api, &more);
         // With `max_block_ms 0` an answer that is not cached is never waited for.
         let client = loop {
             if let Login::Accepted(client) = log_in(&broker, 1) {

@@ -12,9 +12,13 @@ use serde_json::{Value, json};
 pub const ROUTES: [(&str, &str); 2] = [("http_user_route", "/user"), ("http_acl_route", "/acl")];
 
 /// Has every question asked and waited for, so that each failure is seen as what it is: bounded
-/// waits and the breaker have tests of their own.
-pub const EVERY_QUESTION: [(&str, &str); 3] =
-    [("max_block_ms", "60000"), ("max_block_percent", "100"), ("breaker_failures", "1000000")];
+/// waits, the breaker and connections that are closed have tests of their own.
+pub const EVERY_QUESTION: [(&str, &str); 4] = [
+    ("max_block_ms", "60000"),
+    ("max_block_percent", "100"),
+    ("breaker_failures", "1000000"),
+    ("acl_unavailable", "deny"),
+];
 
 /// The reason code of a denied publish in MQTT 5.
 pub const NOT_AUTHORIZED: u8 = 0x87;

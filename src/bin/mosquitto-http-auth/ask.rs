@@ -7,7 +7,7 @@ use std::io::Write;
 use std::sync::Arc;
 
 use mosquitto_http_auth::answer::Decision;
-use mosquitto_http_auth::plugin::{Attempt, Ground, Reply};
+use mosquitto_http_auth::plugin::{Attempt, Check, Ground, Reply};
 use mosquitto_http_auth::question::{Access, Action, Kind};
 use zeroize::Zeroizing;
 
@@ -53,8 +53,8 @@ pub fn access(args: &args::Access, out: &mut dyn Write) -> Result<u8, Problem> {
     if !all.iter().any(is_out) {
         let action = Action { access, topic: &args.topic, qos: args.qos, retain: args.retain };
         let client = &args.client;
-        let (decision, ground) =
-            session.started.plugin.explain_access(client, username, action, true);
+        let check = Check { client, username, action, message: None, on_broker_thread: true };
+        let (decision, ground) = session.started.plugin.explain_access(&check);
         let judged = session.judged(Kind::Access, decision, ground, all.last());
         all.push(Judged { beforehand: beforehand(access, &args.topic), ..judged });
     }

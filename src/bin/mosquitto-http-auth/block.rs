@@ -9,11 +9,12 @@ use std::thread::{Builder, JoinHandle};
 
 use log::{Level, LevelFilter};
 use mosquitto_http_auth::api::Observer;
-use mosquitto_http_auth::broker::Broker;
+use mosquitto_http_auth::broker::{Broker, Delivery};
 use mosquitto_http_auth::clock::SystemClock;
 use mosquitto_http_auth::config::{self, Config};
 use mosquitto_http_auth::login::LoginAttempts;
 use mosquitto_http_auth::plugin::{Abilities, Plugin};
+use mosquitto_http_auth::question::Properties;
 
 use crate::args;
 use crate::conf::{self, Conf, Remark};
@@ -177,6 +178,7 @@ impl Broker for Log {
     fn finish_login(&self, _: &str, _: bool) {}
     fn close_by_username(&self, _: &str) {}
     fn publish_to(&self, _: &str, _: &str, _: &str) {}
+    fn deliver(&self, _: &str, _: &Delivery<'_>, _: Option<Properties>) {}
     fn publish_retained(&self, _: &str, _: &str) {}
     fn disconnect(&self, _: &str) {}
 }

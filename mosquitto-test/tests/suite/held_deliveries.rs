@@ -1,0 +1,380 @@
+//! A delivery whose answer is not known yet is made later: nobody waits for it, and nothing is lost.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use mosquitto_test::prelude::*;
+use serde_json::json;
+
+use crate::control::{command, operator};
+use crate::support::{ROUTES, logged_in, may_publish, subscribe_refusal, vanish};
+
+/// An API that allows everything, and takes so long for deliveries.
+fn slow(milliseconds: u64) -> AuthServer {
+    AuthServer::answering(move |request| {
+        if request.json()["acc"] == 1 {
+            thread::sleep(Duration::from_millis(milliseconds));
+        }
+        Reply::status(200)
+    })
+}
+
+/// An API that allows everything, but deliveries only once the gate is open, and then with this status.
+fn gated(gate: &Gate, status: u16) -> AuthServer {
+    let gate = gate.clone();
+    AuthServer::answering(move |request| match request.json()["acc"].as_u64() {
+        Some(1) if request.json()["topic"] != "end" => Reply::status(status).after(&gate),
+        _ => Reply::status(200),
+    })
+}
+
+fn broker(version: Version, api: &AuthServer, more: &[(&str, &str)]) -> Broker {
+    Broker::config(version).plugin(api.options([&ROUTES, more].concat())).start()
+}
+
+/// A client whose session is kept.
+fn kept(broker: &Broker, protocol: Protocol, user: &str) -> Client {
+    let builder = broker.client("kept").protocol(protocol).clean(false);
+    builder.credentials(user, "x").connect().expect_accepted()
+}
+
+/// Whether the next message to this client is one that came after whatever it must not get.
+#[track_caller]
+fn expect_nothing_before_the_end(broker: &Broker, client: &Client) {
+    client.subscribe("end").expect_granted();
+    let publisher = logged_in(broker, Protocol::V5, "last");
+    // Whatever was to be sent is sent by a tick; the second of two messages comes after one.
+    for _ in 0..2 {
+        assert!(may_publish(&publisher, "end"));
+        assert_eq!(client.expect_message().0, "end");
+        broker.wait_until_idle();
+    }
+}
+
+fn payloads(client: &Client, count: usize) -> Vec<String> {
+    (0..count).map(|_| client.expect_message().1).collect()
+}
+
+fn numbers(count: usize) -> Vec<String> {
+    (0..count).map(|number| number.to_string()).collect()
+}
+
+on_every_broker! {
+    fn nobody_waits_for_a_delivery_that_is_not_known(version) {
+        let gate = Gate::new();
+        let api = gated(&gate, 200);
+        let broker = broker(version, &api, &[]);
+        for protocol in Protocol::BOTH {
+            let reader = logged_in(&broker, protocol, &format!("reader-{protocol:?}"));
+            let topic = format!("news/{protocol:?}");
+            reader.subscribe(&topic).expect_granted();
+            let publisher = logged_in(&broker, Protocol::V5, "publisher");
+            let begun = Instant::now();
+            for number in numbers(20) {
+                assert_eq!(publisher.publish(&topic, number), 0);
+            }
+            assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+            gate.open();
+            for number in numbers(20) {
+                let message = reader.next_message();
+                assert_eq!((message.text(), message.qos, message.retain), (&*number, 1, false));
+            }
+            gate.close();
+        }
+    }
+
+    fn what_is_published_meanwhile_comes_after_what_waits(version) {
+        for delay in [5, 20, 100] {
+            let api = slow(delay);
+            let broker = broker(version, &api, &[("cache_ttl", "0")]);
+            let reader = logged_in(&broker, Protocol::V5, "reader");
+            reader.subscribe("news/#").expect_granted();
+            let publisher = logged_in(&broker, Protocol::V5, "publisher");
+            let count = 15;
+            for number in numbers(count) {
+                publisher.publish("news/1", number);
+            }
+            assert_eq!(payloads(&reader, count), numbers(count), "{delay} ms");
+        }
+    }
+
+    fn a_hundred_retained_messages_arrive(version) {
+        for delay in [5, 20, 100] {
+            let api = slow(delay);
+            let broker = broker(version, &api, &[]);
+            let publisher = logged_in(&broker, Protocol::V5, "publisher");
+            for number in 0..100 {
+                let topic = format!("dev/{number}/state");
+                publisher.publish_message(Message::new(&topic, "on").retained());
+            }
+            let reader = logged_in(&broker, Protocol::V3_1_1, "reader");
+            reader.subscribe("dev/+/state").expect_granted();
+            let mut topics: Vec<_> = (0..100).map(|_| reader.expect_message().0).collect();
+            topics.sort();
+            topics.dedup();
+            assert_eq!(topics.len(), 100, "{delay} ms");
+        }
+    }
+
+    fn a_retained_message_that_is_answered_quickly_keeps_its_flag(version) {
+        let api = slow(5);
+        let broker = broker(version, &api, &[]);
+        let publisher = logged_in(&broker, Protocol::V5, "publisher");
+        publisher.publish_message(Message::new("dev/1", "on").retained());
+        let reader = logged_in(&broker, Protocol::V3_1_1, "reader");
+        reader.subscribe("dev/1").expect_granted();
+        assert!(reader.next_message().retain);
+    }
+
+    fn what_was_queued_for_a_session_is_delivered_when_its_answers_have_ended(version) {
+        for (protocol, delay) in Protocol::BOTH.into_iter().zip([5, 20]) {
+            let api = slow(delay);
+            let broker = broker(version, &api, &[("cache_ttl", "0"), ("max_block_ms", "60000")]);
+            let reader = kept(&broker, protocol, "ann");
+            reader.subscribe("jobs/#").expect_granted();
+            vanish(&broker, "kept", reader);
+            let publisher = logged_in(&broker, Protocol::V5, "publisher");
+            for number in 0..100 {
+                publisher.publish(&format!("jobs/{}", number % 10), number.to_string());
+            }
+            let reader = kept(&broker, protocol, "ann");
+            let mut last = [None; 10];
+            for _ in 0..100 {
+                let message = reader.next_message();
+                assert_eq!(message.qos, 1);
+                let number: usize = message.text().parse().unwrap();
+                assert!(last[number % 10] < Some(number), "the order within a topic");
+                last[number % 10] = Some(number);
+            }
+        }
+    }
+
+    fn an_api_that_is_away_for_three_seconds_loses_no_delivery(version) {
+        let api = AuthServer::start();
+        let broker = broker(version, &api, &[("http_timeout_ms", "500")]);
+        let reader = logged_in(&broker, Protocol::V5, "reader");
+        reader.subscribe("news/#").expect_granted();
+        let publisher = logged_in(&broker, Protocol::V5, "publisher");
+        for number in 0..10 {
+            assert!(may_publish(&publisher, &format!("news/{number}")));
+            assert_eq!(reader.expect_message().0, format!("news/{number}"));
+        }
+        let other = logged_in(&broker, Protocol::V3_1_1, "other");
+        other.subscribe("news/#").expect_granted();
+        let away = Instant::now();
+        api.set_handler(move |_| {
+            Reply::status(if away.elapsed() < Duration::from_secs(3) { 503 } else { 200 })
+        });
+        // What is published is known to be allowed; who else gets it is not.
+        for number in 0..10 {
+            publisher.publish(&format!("news/{number}"), "x");
+        }
+        for number in 0..10 {
+            assert_eq!(reader.expect_message().0, format!("news/{number}"));
+        }
+        let mut topics: Vec<_> = (0..10).map(|_| other.expect_message().0).collect();
+        topics.sort();
+        assert_eq!(topics, (0..10).map(|number| format!("news/{number}")).collect::<Vec<_>>());
+        assert!(away.elapsed() >= Duration::from_secs(3));
+    }
+
+    fn the_qos_is_the_subscriptions_or_the_messages(version) {
+        let gate = Gate::new();
+        let api = gated(&gate, 200);
+        let broker = broker(version, &api, &[]);
+        let reader = logged_in(&broker, Protocol::V5, "reader");
+        // Subscribed with QoS 1.
+        reader.subscribe("news/#").expect_granted();
+        let publisher = logged_in(&broker, Protocol::V5, "publisher");
+        for qos in [0, 1, 2] {
+            publisher.publish_message(Message::new("news/1", qos.to_string()).qos(qos));
+        }
+        gate.open();
+        for qos in [0, 1, 1] {
+            assert_eq!(reader.next_message().qos, qos);
+        }
+    }
+
+    fn a_denied_client_gets_nothing(version) {
+        let gate = Gate::new();
+        let api = gated(&gate, 403);
+        let broker = broker(version, &api, &[]);
+        let reader = logged_in(&broker, Protocol::V5, "reader");
+        reader.subscribe("secret/#").expect_granted();
+        let publisher = logged_in(&broker, Protocol::V5, "publisher");
+        for number in numbers(5) {
+            publisher.publish("secret/1", number);
+        }
+        gate.wait_until_waiting(1);
+        gate.open();
+        expect_nothing_before_the_end(&broker, &reader);
+    }
+
+    fn what_waits_is_not_sent_once_the_answer_has_changed_to_no(version) {
+        for by_command in [true, false] {
+            let gate = Gate::new();
+            // The first answer is lost, and the next one is no.
+            let api = gated(&gate, if by_command { 200 } else { 503 });
+            let broker = broker(version, &api, &[]);
+            let reader = logged_in(&broker, Protocol::V5, "reader");
+            reader.subscribe("secret/#").expect_granted();
+            let operator = operator(&broker);
+            let publisher = logged_in(&broker, Protocol::V5, "publisher");
+            publisher.publish("secret/1", "x");
+            gate.wait_until_waiting(1);
+            if by_command {
+                command(&operator, json!([{"command": "invalidate", "username": "reader"}]));
+            } else {
+                api.set_handler(|request| match request.json()["topic"].as_str() {
+                    Some("secret/1") => Reply::status(403),
+                    _ => Reply::status(200),
+                });
+            }
+            gate.open();
+            expect_nothing_before_the_end(&broker, &reader);
+        }
+    }
+
+    fn what_waits_for_a_user_is_not_sent_to_another_with_its_identifier(version) {
+        for protocol in Protocol::BOTH {
+            for goes_first in [true, false] {
+                let gate = Gate::new();
+                let api = gated(&gate, 200);
+                let broker = broker(version, &api, &[]);
+                let ann = kept(&broker, protocol, "ann");
+                ann.subscribe("secret/#").expect_granted();
+                let publisher = logged_in(&broker, Protocol::V5, "publisher");
+                publisher.publish("secret/1", "for ann");
+                gate.wait_until_waiting(1);
+                let ann = if goes_first {
+                    vanish(&broker, "kept", ann);
+                    None
+                } else {
+                    Some(ann)
+                };
+                let bob = kept(&broker, protocol, "bob");
+                gate.open();
+                // Bob has taken Ann's session over with its subscription, so that later messages are his.
+                expect_nothing_before_the_end(&broker, &bob);
+                drop(ann);
+            }
+        }
+    }
+
+    fn what_waits_is_dropped_when_the_session_ends(version) {
+        let gate = Gate::new();
+        let api = gated(&gate, 200);
+        let broker = broker(version, &api, &[]);
+        for protocol in Protocol::BOTH {
+            gate.close();
+            let builder = broker.client("c").protocol(protocol).credentials("ann", "x");
+            let first = builder.connect().expect_accepted();
+            first.subscribe("news/#").expect_granted();
+            let publisher = logged_in(&broker, Protocol::V5, "publisher");
+            publisher.publish(&format!("news/{protocol:?}"), "x");
+            gate.wait_until_waiting(1);
+            first.disconnect();
+            let second = builder.connect().expect_accepted();
+            gate.open();
+            expect_nothing_before_the_end(&broker, &second);
+        }
+    }
+
+    fn what_waits_for_a_kept_session_is_sent_to_the_same_user(version) {
+        for protocol in Protocol::BOTH {
+            for takes_over in [true, false] {
+                let gate = Gate::new();
+                let api = gated(&gate, 200);
+                let broker = broker(version, &api, &[]);
+                let first = kept(&broker, protocol, "ann");
+                first.subscribe("news/#").expect_granted();
+                let publisher = logged_in(&broker, Protocol::V5, "publisher");
+                publisher.publish("news/1", "early");
+                gate.wait_until_waiting(1);
+                if !takes_over {
+                    vanish(&broker, "kept", first);
+                    // The broker asks about this one for the session that is offline.
+                    publisher.publish("news/1", "late");
+                    let second = kept(&broker, protocol, "ann");
+                    gate.open();
+                    assert_eq!(payloads(&second, 2), ["early", "late"]);
+                    continue;
+                }
+                let second = kept(&broker, protocol, "ann");
+                first.wait_disconnected();
+                publisher.publish("news/1", "late");
+                gate.open();
+                assert_eq!(payloads(&second, 2), ["early", "late"]);
+            }
+        }
+    }
+
+    fn what_does_not_fit_or_takes_too_long_is_counted_and_said(version) {
+        let gate = Gate::new();
+        let api = gated(&gate, 200);
+        let more = [("hold_max_bytes", "10000"), ("hold_ms", "300"), ("sys_interval", "1")];
+        let broker = broker(version, &api, &more);
+        let reader = logged_in(&broker, Protocol::V5, "reader");
+        reader.subscribe("news/#").expect_granted();
+        let publisher = logged_in(&broker, Protocol::V5, "publisher");
+        for number in numbers(30) {
+            publisher.publish("news/1", number);
+        }
+        let lost = |why: &str| {
+            format!("a delivery to \"reader\" (client \"reader\") on \"news/1\" was given up: {why}")
+        };
+        broker.wait_for_log(&lost("hold_max_bytes is used up"));
+        broker.wait_for_log(&lost("the API did not say within hold_ms whether it may be made"));
+        gate.open();
+        publisher.publish("news/2", "x");
+        assert_eq!(reader.expect_message().0, "news/2", "there is room again");
+    }
+
+    fn without_room_to_hold_anything_the_broker_waits(version) {
+        let api = slow(20);
+        let broker = broker(version, &api, &[("hold_max_bytes", "0")]);
+        let reader = logged_in(&broker, Protocol::V5, "reader");
+        reader.subscribe("news/#").expect_granted();
+        let publisher = logged_in(&broker, Protocol::V5, "publisher");
+        for number in numbers(5) {
+            publisher.publish("news/1", number);
+        }
+        assert_eq!(payloads(&reader, 5), numbers(5));
+    }
+
+    fn an_undecided_publish_or_subscribe_closes_the_connection(version) {
+        let api = AuthServer::start();
+        for mode in ["close", "deny"] {
+            for protocol in Protocol::BOTH {
+                api.set_handler(|_| Reply::status(200));
+                let more = [("acl_unavailable", mode), ("breaker_failures", "1000")];
+                let broker = broker(version, &api, &more);
+                let [publisher, loser, reader] =
+                    ["publisher", "loser", "reader"].map(|name| logged_in(&broker, protocol, name));
+                api.set_handler(|_| Reply::status(503));
+                // It may be lost, and is.
+                loser.publish_qos0("a", "x");
+                broker.wait_for_log("the message is lost, as it may be with QoS 0");
+                assert!(loser.is_connected());
+                if mode == "deny" {
+                    let refusal = Subscription::Refused(subscribe_refusal(protocol));
+                    assert_eq!(reader.subscribe("a"), refusal);
+                    publisher.publish("a", "x");
+                    continue;
+                }
+                thread::scope(|scope| {
+                    scope.spawn(|| std::panic::catch_unwind(std::panic::AssertUnwindSafe(
+                        || reader.subscribe("a"))));
+                    reader.wait_disconnected();
+                    scope.spawn(|| std::panic::catch_unwind(std::panic::AssertUnwindSafe(
+                        || publisher.publish("a", "x"))));
+                    publisher.wait_disconnected();
+                });
+                broker.wait_for_log("the connection is closed, to subscribe again");
+                api.set_handler(|_| Reply::status(200));
+                logged_in(&broker, protocol, "reader").subscribe("a").expect_granted();
+                logged_in(&broker, protocol, "publisher").publish("a", "x");
+            }
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! A message's MQTT 5 properties, which only the broker can read and copy.
+
+use std::ffi::{c_int, c_void};
+
+use once_cell::sync::Lazy;
+
+use super::bindings::mosquitto_property;
+use super::host::symbol;
+use crate::question::Properties;
+
+/// Functions that not every broker offers to plugins. One that lacks them tells of no properties.
+struct Functions {
+    copy_all: CopyAll,
+    free_all: FreeAll,
+}
+
+type CopyAll =
+    unsafe extern "C" fn(*mut *mut mosquitto_property, *const mosquitto_property) -> c_int;
+type FreeAll = unsafe extern "C" fn(*mut *mut mosquitto_property);
+
+static FUNCTIONS: Lazy<Option<Functions>> = Lazy::new(|| {
+    let copy_all = symbol(c"mosquitto_property_copy_all")?;
+    let free_all = symbol(c"mosquitto_property_free_all")?;
+    // SAFETY: these are the functions' signatures in every broker that has them.
+    unsafe {
+        Some(Functions {
+            copy_all: std::mem::transmute::<*mut c_void, CopyAll>(copy_all),
+            free_all: std::mem::transmute::<*mut c_void, FreeAll>(free_all),
+        })
+    }
+});
+
+/// A list of properties that belongs to nobody else.
+pub struct PropertyList(*mut mosquitto_property);
+
+// SAFETY: the list is memory of its own, to which nobody else has a pointer.
+unsafe impl Send for PropertyList {}
+
+impl PropertyList {
+    /// A copy; none if there are no properties, or they cannot be copied.
+    ///
+    /// # Safety
+    /// `list` is null or a list of the broker's, alive during the call.
+    pub unsafe fn copy(list: *const mosquitto_property) -> Option<Properties> {
+        let functions = FUNCTIONS.as_ref().filter(|_| !list.is_null())?;
+        let mut copy = std::ptr::null_mut();
+        // SAFETY: the list is alive, as the caller says, and there is a place for the copy.
+        let code = unsafe { (functions.copy_all)(&raw mut copy, list) };
+        (code == 0 && !copy.is_null()).then(|| Box::new(Self(copy)) as Properties)
+    }
+
+    /// Lends the list to a call that takes it over if it returns true.
+    pub fn hand_over(mut self, call: impl FnOnce(*mut mosquitto_property) -> bool) {
+        if call(self.0) {
+            self.0 = std::ptr::null_mut();
+        }
+    }
+}
+
+impl Drop for PropertyList {
+    fn drop(&mut self) {
+        if let Some(functions) = FUNCTIONS.as_ref().filter(|_| !self.0.is_null()) {
+            // SAFETY: the list is this one's own, and is not used again.
+            unsafe { (functions.free_all)(&raw mut self.0) };
+        }
+    }
+}

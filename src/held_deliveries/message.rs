@@ -1,0 +1,70 @@
+//! A delivery that is kept, and the memory that it takes.
+
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use crate::question::Properties;
+
+/// A delivery as the broker asked about it.
+pub struct Message {
+    pub topic: Arc<str>,
+    pub(super) payload: Arc<Payload>,
+    pub properties: Option<Properties>,
+    /// As the API is asked about it.
+    pub qos: u8,
+    pub retain: bool,
+    /// The QoS with which it is sent.
+    pub send_qos: u8,
+    /// When it is given up.
+    pub until: Instant,
+    pub(super) bytes: usize,
+    pub(super) _charge: Charge,
+}
+
+impl Message {
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
+        &self.payload.bytes
+    }
+}
+
+/// A payload, which all recipients of the message share.
+pub struct Payload {
+    pub bytes: Box<[u8]>,
+    pub(super) _charge: Charge,
+}
+
+/// Memory, counted for as long as it is taken.
+pub struct Charge {
+    bytes: usize,
+    all: Arc<AtomicUsize>,
+}
+
+impl Charge {
+    pub fn of(bytes: usize, all: &Arc<AtomicUsize>) -> Self {
+        all.fetch_add(bytes, Ordering::Relaxed);
+        Self { bytes, all: Arc::clone(all) }
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// What the broker said of a delivery that is to be kept.
+pub struct Draft<'a> {
+    pub topic: &'a str,
+    pub payload: &'a [u8],
+    pub properties: Option<Properties>,
+    pub qos: u8,
+    pub retain: bool,
+    pub send_qos: u8,
+    pub until: Instant,
+    /// Whether it was queued for the session before anything that waits.
+    pub is_older: bool,
+}

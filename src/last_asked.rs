@@ -1,0 +1,142 @@
+//! What a client's questions were about lately, for asking them ahead when it comes again.
+
+#![forbid(unsafe_code)]
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+
+use moka::policy::EvictionPolicy;
+use moka::sync::Cache;
+
+use crate::question::{Access, Action};
+
+/// How many questions are remembered for each client, and how long they may be together, in bytes.
+const MOST: usize = 256;
+const MOST_TEXT: usize = 16 << 10;
+
+/// How much memory all of it may take, in bytes.
+const MOST_BYTES: u64 = 8 << 20;
+
+/// A question about a topic.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Asked {
+    access: Access,
+    topic: Arc<str>,
+    qos: u8,
+    retain: bool,
+}
+
+impl Asked {
+    #[must_use]
+    pub fn action(&self) -> Action<'_> {
+        Action { access: self.access, topic: &self.topic, qos: self.qos, retain: self.retain }
+    }
+
+    fn is(&self, action: &Action<'_>) -> bool {
+        self.action() == *action
+    }
+
+    fn bytes(&self) -> usize {
+        size_of::<Self>() + 16 + self.topic.len()
+    }
+}
+
+/// The last questions, by client identifier and username: of those clients that asked last.
+pub struct LastAsked {
+    known: Cache<u64, Arc<[Asked]>>,
+    hasher: RandomState,
+}
+
+impl Default for LastAsked {
+    fn default() -> Self {
+        let bytes = |all: &Arc<[Asked]>| all.iter().map(Asked::bytes).sum::<usize>() + 200;
+        let weigh =
+            move |_: &u64, all: &Arc<[Asked]>| u32::try_from(bytes(all)).unwrap_or(u32::MAX);
+        let known = Cache::builder()
+            .max_capacity(MOST_BYTES)
+            .weigher(weigh)
+            .eviction_policy(EvictionPolicy::lru())
+            .build();
+        Self { known, hasher: RandomState::new() }
+    }
+}
+
+impl LastAsked {
+    fn key(&self, client_id: &str, username: &str) -> u64 {
+        self.hasher.hash_one((client_id, username))
+    }
+
+    /// This was asked for this client. The oldest go first.
+    pub fn note(&self, client_id: &str, username: &str, action: &Action<'_>) {
+        let key = self.key(client_id, username);
+        let before = self.known.get(&key).unwrap_or_default();
+        if action.topic.len() > MOST_TEXT || before.iter().any(|asked| asked.is(action)) {
+            return;
+        }
+        let Action { access, topic, qos, retain } = *action;
+        let asked = Asked { access, topic: topic.into(), qos, retain };
+        let mut text = topic.len();
+        let kept = before.iter().rev().take(MOST - 1).take_while(|asked| {
+            text += asked.topic.len();
+            text <= MOST_TEXT
+        });
+        let mut all: Vec<_> = kept.cloned().collect();
+        all.reverse();
+        all.push(asked);
+        self.known.insert(key, all.into());
+    }
+
+    /// What was asked for this client, the oldest first.
+    #[must_use]
+    pub fn of(&self, client_id: &str, username: &str) -> Arc<[Asked]> {
+        self.known.get(&self.key(client_id, username)).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn action(topic: &str) -> Action<'_> {
+        Action { access: Access::Subscribe, topic, qos: 1, retain: false }
+    }
+
+    fn topics(last: &LastAsked, username: &str) -> Vec<String> {
+        last.of("c", username).iter().map(|asked| asked.action().topic.to_owned()).collect()
+    }
+
+    #[test]
+    fn each_question_is_known_once_for_its_own_client() {
+        let last = LastAsked::default();
+        for topic in ["a", "b", "a"] {
+            last.note("c", "ann", &action(topic));
+        }
+        last.note("c", "bob", &action("d"));
+        assert_eq!(topics(&last, "ann"), ["a", "b"]);
+        assert_eq!(topics(&last, "bob"), ["d"]);
+        assert!(topics(&last, "eve").is_empty());
+    }
+
+    #[test]
+    fn a_client_has_so_many_and_so_long_ones() {
+        let last = LastAsked::default();
+        (0..MOST + 10).for_each(|number| last.note("c", "ann", &action(&number.to_string())));
+        assert_eq!(topics(&last, "ann").len(), MOST);
+        assert_eq!(topics(&last, "ann")[0], "10");
+        last.note("c", "ann", &action(&"x".repeat(MOST_TEXT - 3)));
+        assert_eq!(topics(&last, "ann").len(), 2);
+        last.note("c", "ann", &action(&"x".repeat(MOST_TEXT + 1)));
+        assert_eq!(topics(&last, "ann").len(), 2);
+    }
+
+    #[test]
+    fn all_of_it_is_bounded() {
+        let last = LastAsked::default();
+        for number in 0..2000 {
+            let long = "x".repeat(10_000);
+            last.note("c", &number.to_string(), &action(&long));
+        }
+        last.known.run_pending_tasks();
+        assert!(last.known.weighted_size() <= MOST_BYTES);
+    }
+}

@@ -1,0 +1,312 @@
+//! Deliveries that are decided later: kept, asked about, and sent by a tick once the answer is yes.
+
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use log::Level;
+
+use super::Plugin;
+use super::access::{Check, Who, holder};
+use super::consult::Consulted;
+use crate::answer::{Decision, Outcome, Verdict};
+use crate::broker::{Broker, Delivery};
+use crate::cache::Matter;
+use crate::defect;
+use crate::held_deliveries::{Draft, Gathered, Next, QueueId, Recipient};
+use crate::journal::quoted;
+use crate::login::Arrivals;
+use crate::policy::OnError;
+use crate::pool::Ticket;
+use crate::question::{Access, Action, Client, Departure, Kind};
+use crate::sessions::Holder;
+use crate::subscriptions::Portrait;
+use crate::tally::HeldEnd;
+
+/// How many deliveries are decided, and how many queues looked at, in one tick: others are to have their
+/// turn between.
+const MOST_AT_ONCE: usize = 200;
+
+/// When the API is asked again after it failed: at first, and at the most.
+const FIRST_RETRY: Duration = Duration::from_millis(50);
+const LONGEST_RETRY: Duration = Duration::from_secs(1);
+
+/// What came of a question about the next delivery of a queue.
+pub struct HeldAnswer {
+    queue: QueueId,
+    number: u64,
+    kind: Kind,
+    outcome: Outcome,
+}
+
+/// How far the question about a delivery has come that is to be kept.
+pub enum Ahead {
+    Asked(Gathered, Kind, Ticket),
+    /// The API failed.
+    Failed,
+}
+
+/// What the broker is in the middle of, which its checks of deliveries do not say.
+#[derive(Default)]
+pub struct Begun {
+    /// The client that subscribed last: it gets retained messages next.
+    subscribing: AtomicUsize,
+    /// The client that was let in last: it gets what was queued for its session next.
+    returning: AtomicUsize,
+}
+
+impl Begun {
+    pub fn subscribes(&self, handle: usize) {
+        self.subscribing.store(handle, Ordering::Relaxed);
+    }
+
+    pub fn is_let_in(&self, handle: usize) {
+        self.returning.store(handle, Ordering::Relaxed);
+    }
+
+    /// Whether the broker is in the middle of something for this client.
+    pub fn is_with(&self, handle: usize) -> bool {
+        [&self.subscribing, &self.returning].iter().any(|one| one.load(Ordering::Relaxed) == handle)
+    }
+
+    /// The broker begins with something else.
+    pub fn is_over(&self) {
+        self.subscribing.store(0, Ordering::Relaxed);
+        self.returning.store(0, Ordering::Relaxed);
+    }
+}
+
+pub(super) fn recipient<'a>(client: &'a dyn Client, username: &'a str) -> Recipient<'a> {
+    Recipient { handle: client.handle(), client_id: client.id(), username }
+}
+
+impl Plugin {
+    /// Whether this is a delivery that can be decided later. Where the broker's other means may be the
+    /// ones to decide, it cannot: they are asked at once or not at all.
+    pub(super) fn may_hold(&self, check: &Check<'_>) -> bool {
+        check.message.is_some()
+            && check.action.access == Access::Read
+            && check.on_broker_thread
+            && self.config.hold_max_bytes > 0
+            && self.config.on_error != OnError::Defer
+            && !self.leaves_to_broker.load(Ordering::Relaxed)
+    }
+
+    /// Whether the broker waits for the answer before the delivery is kept. A retained message keeps its
+    /// RETAIN flag if it is sent at once. What was queued for a session counts as in flight for as long as
+    /// the connection lasts if it is refused when the client comes back, and keeps others from being sent.
+    /// And a broker that does not tick sends nothing later.
+    pub(super) fn waits_a_moment(&self, check: &Check<'_>) -> bool {
+        let subscribing = self.begun.subscribing.load(Ordering::Relaxed);
+        let is_retained = check.action.retain && subscribing == check.client.handle();
+        is_retained || self.was_queued(check) || !self.pulse.seems_regular()
+    }
+
+    /// Whether this message was queued for a session whose client comes back at this moment.
+    fn was_queued(&self, check: &Check<'_>) -> bool {
+        let Check { client, action, .. } = *check;
+        let is_returning = self.begun.returning.load(Ordering::Relaxed) == client.handle();
+        action.access == Access::Read && is_returning
+    }
+
+    /// Whether others wait for this client and topic: then this delivery waits behind them, or is given up.
+    pub(super) fn waits_behind_others(&self, check: &Check<'_>, username: &str) -> bool {
+        if !self.held.any() || !self.may_hold(check) {
+            return false;
+        }
+        let recipient = recipient(check.client, username);
+        let (topic, is_older) = (check.action.topic, self.was_queued(check));
+        let (is_queued, dropped) = self.held.is_queued(recipient, topic, is_older);
+        self.tally.held_ended(HeldEnd::Gone, dropped);
+        if is_queued {
+            self.keep(check, username);
+        }
+        is_queued
+    }
+
+    /// Keeps a delivery until its question is answered.
+    pub(super) fn hold(&self, who: Who<'_>, check: &Check<'_>, ahead: Ahead) {
+        defect::place("hold");
+        let Some(queue) = self.keep(check, who.username) else { return };
+        match ahead {
+            Ahead::Asked(gathered, kind, ticket) => {
+                self.await_answer(queue, gathered, kind, ticket)
+            }
+            Ahead::Failed => self.held.retry(queue, self.clock.now() + FIRST_RETRY),
+        }
+    }
+
+    fn keep(&self, check: &Check<'_>, username: &str) -> Option<QueueId> {
+        let (client, action) = (check.client, check.action);
+        let message = check.message?;
+        let draft = Draft {
+            topic: action.topic,
+            payload: message.bytes(),
+            properties: message.properties(),
+            qos: action.qos,
+            retain: action.retain,
+            send_qos: self.send_qos(check),
+            until: self.clock.now() + self.config.hold,
+            is_older: self.was_queued(check),
+        };
+        let queue = self.held.push(recipient(client, username), draft, || {
+            Arc::new(Portrait::of(client, username, self.asks_for_certificates()))
+        });
+        if queue.is_none() {
+            self.give_up(HeldEnd::NoRoom, client.id(), username, action.topic);
+        }
+        queue
+    }
+
+    /// The QoS of a delivery: the message's, but no more than was subscribed with (MQTT 5.0, section
+    /// 3.8.4). Of one that was sent by a plugin and queued the broker tells 0, and it had 1 or 2.
+    fn send_qos(&self, check: &Check<'_>) -> u8 {
+        let Check { client, action, .. } = *check;
+        let subscribed = self.subscriptions.qos(client.handle(), client.id(), action.topic);
+        match action.qos {
+            0 if self.was_queued(check) => subscribed.unwrap_or(1),
+            qos => qos.min(subscribed.unwrap_or(2)),
+        }
+    }
+
+    fn await_answer(&self, queue: QueueId, gathered: Gathered, kind: Kind, ticket: Ticket) {
+        let number = self.held.ask(queue, gathered);
+        let answers: Arc<Arrivals<_>> = Arc::clone(&self.held_answers);
+        ticket.watch(move |outcome| answers.bring(HeldAnswer { queue, number, kind, outcome }));
+    }
+
+    /// Sends what is decided by now, and has asked what is not. For the broker's thread.
+    pub(super) fn release(&self, broker: &dyn Broker, now: Instant) {
+        self.begun.is_over();
+        for answer in self.held_answers.take() {
+            let HeldAnswer { queue, number, kind, outcome } = answer;
+            self.held.answer(queue, number, kind, outcome);
+        }
+        if !self.held.any() {
+            return;
+        }
+        defect::place("release");
+        let mut left = MOST_AT_ONCE;
+        for queue in self.held.ready(now, MOST_AT_ONCE) {
+            self.advance(broker, queue, now, &mut left);
+        }
+        if self.held.is_pressing() {
+            // What was sent goes out in the broker's next pass, and the rest follows it.
+            (self.abilities.ring)();
+        }
+    }
+
+    fn advance(&self, broker: &dyn Broker, queue: QueueId, now: Instant, left: &mut usize) {
+        while let Some(mut next) = self.held.next(queue) {
+            if next.until <= now {
+                self.held.take(queue, false);
+                let (id, username) = (next.client.id(), &next.username);
+                self.give_up(HeldEnd::Expired, id, username, &next.topic);
+                continue;
+            }
+            if !next.is_certain || next.is_asked {
+                self.held.pause(queue);
+                return;
+            }
+            if *left == 0 {
+                self.held.come_back(queue);
+                return;
+            }
+            *left -= 1;
+            let client: &dyn Client = &*next.client;
+            let (handle, username) = (next.handle, &*next.username);
+            let standing = self.sessions.standing(Holder { handle, ..holder(client, username) });
+            let is_known = standing.is_some();
+            let standing = &standing.unwrap_or_default();
+            let who = Who { client, username, standing, on_broker_thread: true };
+            let Next { qos, retain, .. } = next;
+            let action = Action { access: Access::Read, topic: &next.topic, qos, retain };
+            let (decision, ground) = match self.access_by_rules(who, action) {
+                Some((decision, ground, _)) => (decision, ground),
+                None => match self.consult(who, action, &mut next.gathered) {
+                    Consulted::Asked(kind, ticket) => {
+                        return self.await_answer(queue, next.gathered, kind, ticket);
+                    }
+                    Consulted::Known(decision, ground) => (decision, ground),
+                },
+            };
+            if let (Some(Ok(answer)), true) = (&next.gathered.superuser, is_known) {
+                let is_superuser = answer.verdict == Verdict::Allow;
+                let holder = Holder { handle, ..holder(client, username) };
+                self.sessions.set_superuser(holder, is_superuser);
+            }
+            match decision {
+                Decision::Allow => self.send(broker, queue),
+                Decision::Deny => {
+                    self.held.take(queue, false);
+                    self.tally.held_ended(HeldEnd::Denied, 1);
+                }
+                Decision::Defer => {
+                    self.held.take(queue, false);
+                    self.give_up(HeldEnd::LeftToBroker, client.id(), username, &next.topic);
+                }
+                Decision::Unavailable | Decision::UnavailableAloud => {
+                    let pause = FIRST_RETRY * 2_u32.saturating_pow(next.failures.min(10));
+                    self.held.retry(queue, now + pause.min(LONGEST_RETRY));
+                    return;
+                }
+            }
+            self.count_access(decision, &ground);
+        }
+        self.held.end_if_empty(queue);
+    }
+
+    fn send(&self, broker: &dyn Broker, queue: QueueId) {
+        let Some((client_id, mut message)) = self.held.take(queue, true) else { return };
+        let properties = message.properties.take();
+        let delivery =
+            Delivery { topic: &message.topic, payload: message.payload(), qos: message.send_qos };
+        broker.deliver(&client_id, &delivery, properties);
+        self.tally.held_ended(HeldEnd::Delivered, 1);
+    }
+
+    /// Counts a delivery that is lost, and says so.
+    fn give_up(&self, why: HeldEnd, client_id: &str, username: &str, topic: &str) {
+        self.tally.held_ended(why, 1);
+        let reason = match why {
+            HeldEnd::NoRoom => "hold_max_bytes is used up",
+            HeldEnd::LeftToBroker => {
+                "the API leaves it to the broker's other means, which cannot be asked later"
+            }
+            _ => "the API did not say within hold_ms whether it may be made",
+        };
+        self.journal.seldom(Level::Warn, why.name(), || {
+            format!(
+                "a delivery to {} (client {}) on {} was given up: {reason}",
+                quoted(username),
+                quoted(client_id),
+                quoted(topic)
+            )
+        });
+    }
+
+    /// The client of this handle has left, or its session has gone offline.
+    pub fn left(&self, handle: usize, departure: Departure) {
+        self.logins.note_left(handle);
+        self.sessions.end(handle, self.pulse.beats());
+        self.subscriptions.left(handle, departure);
+        self.tally.held_ended(HeldEnd::Gone, self.held.left(handle, departure));
+    }
+
+    /// This user comes in under this identifier, and goes on with the session that there is if it `keeps`
+    /// it. Unless that `is_certain`, somebody else decides whether it does.
+    pub(super) fn comes_in(&self, who: Recipient<'_>, keeps: bool, is_certain: bool) {
+        self.begun.is_let_in(who.handle);
+        self.subscriptions.came(who.handle, who.client_id, who.username, keeps);
+        let gone = self.held.came(who, keeps, is_certain);
+        self.tally.held_ended(HeldEnd::Gone, gone);
+    }
+
+    /// Gives up what waits for these clients: nobody sends what they are no longer to have.
+    pub(super) fn revoke_held(&self, matter: &Matter) {
+        let dropped = self.held.drop_if(|id, username| matter.is_about(id, username));
+        self.tally.held_ended(HeldEnd::Revoked, dropped);
+    }
+}
