@@ -22,11 +22,13 @@ mod client;
 mod dial;
 mod endpoint;
 mod framing;
+mod freshness;
 mod gathered;
 mod guarded;
 mod json;
 mod recording;
 mod reply;
+mod response_body;
 mod statement;
 mod tap;
 mod trouble;
@@ -43,6 +45,7 @@ use endpoint::Endpoint;
 pub mod fuzzing {
     pub use super::client::Response;
     pub use super::reply::{read, read_batch};
+    pub use super::response_body::Declared;
 }
 
 /// Asks the configured endpoints in order, until one answers.

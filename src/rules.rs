@@ -35,6 +35,9 @@ pub mod fuzzing {
     pub use super::model::judge as first_match;
 }
 
+/// How many rules an answer may have, each topic counted.
+pub const MAX_RULES: usize = 10_000;
+
 /// How much text rules may have together, so that every number in a [`Tree`] fits 32 bits.
 const MAX_TEXT: usize = 256 * 1024 * 1024;
 
@@ -115,9 +118,13 @@ pub struct Rules {
 
 impl Rules {
     /// # Errors
-    /// A topic is no topic filter or has an unknown placeholder, or a level of quality of service
-    /// is none. One bad rule spoils them all, since the rest may mean something else without it.
+    /// There are more than [`MAX_RULES`], a topic is no topic filter or has an unknown placeholder, there
+    /// are too many levels with placeholders, or a level of quality of service is none. One bad rule spoils them all, since the rest may mean something else without it.
     pub fn compile(rules: Vec<Rule>) -> Result<Self, BadRule> {
+        if rules.len() > MAX_RULES {
+            let problem = format!("there are more than {MAX_RULES} rules");
+            return Err(BadRule { position: MAX_RULES, problem });
+        }
         let mut compiled = Self { kept: Vec::with_capacity(rules.len()), tree: Tree::new() };
         for (position, rule) in rules.into_iter().enumerate() {
             compiled.add(&rule).map_err(|problem| BadRule { position, problem })?;
@@ -142,7 +149,7 @@ impl Rules {
         for meaning in [Meaning::Filter, Meaning::Literal] {
             let situations = kept.situations(&rule.topic, meaning);
             if situations != Situations::NONE {
-                self.tree.insert(meaning, filter, begin, position, situations);
+                self.tree.insert(meaning, filter, begin, position, situations)?;
             }
         }
         Ok(())
@@ -847,7 +854,25 @@ mod tests {
     #[test]
     fn rules_that_others_settle_take_next_to_nothing() {
         let bytes = |count| rules(&vec!["allow all a"; count]).bytes();
-        assert!(bytes(10_001) - bytes(1) < 10_000 * 10, "a letter and what is kept beside it");
+        assert!(bytes(10_000) - bytes(1) < 10_000 * 10, "a letter and what is kept beside it");
+    }
+
+    #[test]
+    fn rules_with_placeholders_are_bounded() {
+        let compile = |topics: &mut dyn Iterator<Item = String>| {
+            let rules = topics.map(|topic| rule(&format!("allow all {topic}"))).collect();
+            Rules::compile(rules).map(|rules| rules.len()).map_err(|bad| bad.to_string())
+        };
+        assert_eq!(compile(&mut (0..1000).map(|n| format!("%c{n}"))), Ok(1000));
+        // The same level in many filters is one level.
+        assert_eq!(compile(&mut (0..10_000).map(|n| format!("%c/{n}/%u"))), Ok(10_000));
+        let problem = compile(&mut (0..1001).map(|n| format!("a/%c{n}/b"))).unwrap_err();
+        assert_eq!(
+            problem,
+            "rule 1001: more than 1000 levels with placeholders stand in one place"
+        );
+        let problem = compile(&mut (0..10_001).map(|n| n.to_string())).unwrap_err();
+        assert_eq!(problem, "rule 10001: there are more than 10000 rules");
     }
 
     #[test]

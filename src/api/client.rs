@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::io::{self, Read, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -14,9 +15,10 @@ use ureq::{Agent, Body};
 
 use super::dial::{self, Dial, Unresolved};
 use super::framing;
-use super::gathered::Gather;
+use super::gathered::{self, Gather};
 use super::guarded::Guard;
 use super::recording::{self, BodySink};
+use super::response_body::{self, Declared};
 use super::statement;
 use super::tap::Tap;
 use super::trouble::{self, broken_off};
@@ -26,15 +28,12 @@ use crate::config::{Config, Header, Material};
 use crate::dialect::{Compat, Method};
 use crate::sync::lock;
 
-/// How much is read of a body that says nothing, so that its connection can be used again; one
-/// whose body is larger is closed rather than read to its end.
-const BODY_BYTES: usize = 64 * 1024;
+/// How long a body may be: ten thousand rules fit in. What is longer is not read to its end, and an
+/// answer that is not complete is none.
+const BODY_BYTES: u64 = 4 * 1024 * 1024;
 
-/// How much of such a body is looked at.
-const BEGINNING_BYTES: u64 = 1024;
-
-/// How long a body may be that says something: ten thousand rules fit in.
-const JSON_BYTES: usize = 4 * 1024 * 1024;
+/// How much is looked at of a body that says nothing.
+const BEGINNING_BYTES: u64 = 2048;
 
 /// How long a header section may be: a connection's buffers must hold it, and every worker that
 /// opens a connection pays for them, so they are far smaller than the library's own.
@@ -48,13 +47,13 @@ const IDLE: Duration = Duration::from_secs(60);
 #[derive(Default)]
 pub struct Response {
     pub status: u16,
-    /// The body, where it may say something: that of a 200 which is JSON by its `Content-Type`, or in
-    /// some dialects of every success.
+    /// The body, where it may say something: that of a 200, or in some dialects of every success.
     pub body: Option<Vec<u8>>,
+    pub declared: Declared,
     /// All `Cache-Control` lines, joined (RFC 9110, section 5.2).
-    pub cache_control: Option<String>,
-    /// Seconds since the response was made, if it comes out of a cache (RFC 9111, section 5.1).
-    pub age: u64,
+    pub cache_control: Option<Vec<u8>>,
+    /// All `Age` lines, joined (RFC 9111, section 5.1).
+    pub age: Option<Vec<u8>>,
 }
 
 #[cfg(any(test, fuzzing))]
@@ -62,7 +61,8 @@ impl Response {
     /// A response with this body, which claims to be JSON.
     #[must_use]
     pub fn of(status: u16, body: &[u8]) -> Self {
-        Self { status, body: Some(body.to_vec()), ..Self::default() }
+        let declared = Declared { json: true, form: false };
+        Self { status, body: Some(body.to_vec()), declared, ..Self::default() }
     }
 }
 
@@ -73,6 +73,8 @@ pub struct Client {
     config: Config,
     clock: Arc<dyn Clock>,
     observed: bool,
+    /// Whether anything was answered since the start that may be the API's.
+    has_answered: AtomicBool,
 }
 
 /// The means by which requests are sent; replaced when certificates or secrets change.
@@ -99,20 +101,29 @@ impl Client {
     /// `observed`: whether what goes over the wire is noted for whoever records it.
     pub fn new(config: &Config, clock: Arc<dyn Clock>, observed: bool) -> Self {
         let link = Link::new(config, &config.material, observed);
-        Self { link: Mutex::new(Some(link)), config: config.clone(), clock, observed }
+        Self {
+            link: Mutex::new(Some(link)),
+            config: config.clone(),
+            clock,
+            observed,
+            has_answered: AtomicBool::new(false),
+        }
     }
 
     /// Sends a question and returns the response once it is complete.
     ///
     /// A request that a kept-alive connection lost is sent once more on a new connection: the
-    /// server closed it while nobody looked, and never saw the request. Nothing else is repeated.
+    /// server closed it while nobody looked, and never saw the request. Nothing else is repeated, and
+    /// not that either once a byte of an answer has come (RFC 9110, section 9.2.2).
     pub fn ask(&self, url: &str, body: &[u8]) -> Result<Response, Failure> {
         let started = self.clock.now();
-        let dialled = dial::dialled();
+        let (dialled, received) = (dial::dialled(), gathered::received());
         let link = lock(&self.link).clone().ok_or(Failure::Stopping)?;
         let timeout = self.config.timeout;
         let response = match self.send(&link.agent, &link.headers, url, body, timeout) {
-            Err(Failure::ConnectionLost) if dial::dialled() == dialled => {
+            Err(Failure::ConnectionLost)
+                if dial::dialled() == dialled && gathered::received() == received =>
+            {
                 let left = timeout.saturating_sub(self.clock.now().duration_since(started));
                 if left.is_zero() {
                     return Err(Failure::TimedOut);
@@ -127,44 +138,48 @@ impl Client {
     fn read(&self, response: http::Response<Body>) -> Result<Response, Failure> {
         let (head, body) = response.into_parts();
         recording::note(|attempt, _| attempt.answering(&head));
-        let status = head.status.as_u16();
-        let line =
-            |name| head.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-        let lines = head.headers.get_all(header::CACHE_CONTROL).iter();
-        let cache_control: Vec<_> = lines.filter_map(|value| value.to_str().ok()).collect();
-        let body = self.read_body(&head, body)?;
+        let declared = Declared::of(&head.headers);
+        let body = self.read_body(&head, declared, body)?;
+        // From now on a 400 is the API's own.
+        self.has_answered.store(true, Ordering::Relaxed);
         Ok(Response {
-            status,
+            status: head.status.as_u16(),
             body,
-            cache_control: (!cache_control.is_empty()).then(|| cache_control.join(",")),
-            age: line(header::AGE).and_then(|age| age.trim().parse().ok()).unwrap_or(0),
+            declared,
+            cache_control: joined(&head, &header::CACHE_CONTROL),
+            age: joined(&head, &header::AGE),
         })
     }
 
     /// The body, where it may say something.
-    fn read_body(&self, head: &Parts, body: Body) -> Result<Option<Vec<u8>>, Failure> {
+    fn read_body(
+        &self,
+        head: &Parts,
+        declared: Declared,
+        body: Body,
+    ) -> Result<Option<Vec<u8>>, Failure> {
         let dialect = &self.config.dialect;
-        let says_something = if dialect.needs_body() {
+        let may_say_something = if dialect.needs_body() {
             head.status.is_success()
         } else {
-            head.status == StatusCode::OK && framing::is_json(&head.headers)
+            // To the plugins that came before, a body said nothing beside a status that decides.
+            head.status == StatusCode::OK && dialect.compat == Compat::None
         };
-        // To the plugins that came before, a body said nothing beside a status that decides.
-        let must_be_whole =
-            says_something && (dialect.needs_body() || dialect.compat == Compat::None);
-        framing::check(head, must_be_whole)?;
-        if says_something {
-            let whole = read_whole(body, framing::ends_with_the_connection(head))?;
+        let must_say = dialect.needs_body() || declared.says_something();
+        framing::check(head, may_say_something && must_say)?;
+        if may_say_something {
+            let whole = read_whole(body, framing::ends_with_the_connection(head), must_say)?;
             // Nothing is no JSON, and nobody said that there would be nothing.
             let nothing = whole.trim_ascii().is_empty();
-            if must_be_whole && nothing && framing::ends_unannounced(head) {
+            if must_say && nothing && framing::ends_unannounced(head) {
                 return Err(trouble::body_breaks_off());
             }
             return Ok(Some(whole));
         }
         let beginning = read_away(body, framing::ends_with_the_connection(head))?;
-        let is_bad_request = head.status == StatusCode::BAD_REQUEST;
-        match is_bad_request.then(|| trouble::not_passed_on(&beginning)).flatten() {
+        let may_be_a_proxy =
+            head.status == StatusCode::BAD_REQUEST && !self.has_answered.load(Ordering::Relaxed);
+        match may_be_a_proxy.then(|| trouble::not_passed_on(&beginning)).flatten() {
             Some(failure) => Err(failure),
             None => Ok(None),
         }
@@ -281,37 +296,43 @@ fn headers(headers: &[Header]) -> Arc<[(HeaderName, HeaderValue)]> {
     headers.iter().filter_map(header).collect()
 }
 
+/// All lines of a header field, joined.
+fn joined(head: &Parts, name: &HeaderName) -> Option<Vec<u8>> {
+    let lines: Vec<_> = head.headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
+    (!lines.is_empty()).then(|| lines.join(&b','))
+}
+
 /// `may_end` is whether the end of the connection is to be its end. Over TLS that must have been
-/// announced, unless nothing can be missing: an object that is complete has no more to say.
-fn read_whole(body: Body, may_end: bool) -> Result<Vec<u8>, Failure> {
+/// announced, unless nothing can be missing: an object that is complete has no more to say. `must_say`
+/// is whether the body is said to be one that says something.
+fn read_whole(body: Body, may_end: bool, must_say: bool) -> Result<Vec<u8>, Failure> {
+    refuse_longer(body.content_length())?;
     let mut whole = Vec::new();
     // One byte more than allowed tells that there is more.
-    let limit = JSON_BYTES as u64 + 1;
-    match body.into_reader().take(limit).read_to_end(&mut whole) {
+    match body.into_reader().take(BODY_BYTES + 1).read_to_end(&mut whole) {
         Ok(_) => {}
-        Err(error)
-            if may_end && trouble::is_unannounced_end(&error) && statement::is_whole(&whole) => {}
+        Err(error) if may_end && trouble::is_unannounced_end(&error) => {
+            let is_text = !must_say && !response_body::begins_as_object(&whole);
+            if !is_text && !statement::is_whole(&whole) {
+                return Err(broken_off(error));
+            }
+        }
         Err(error) => return Err(broken_off(error)),
     }
     let mut sink = BodySink::default();
     sink.write_all(&whole).map_err(broken_off)?;
     sink.end();
-    if whole.len() > JSON_BYTES {
-        return Err(Failure::BrokenAnswer(format!("its body is longer than {JSON_BYTES} bytes")));
-    }
+    refuse_longer(Some(whole.len() as u64))?;
     Ok(whole)
 }
 
 /// Reads the body away, so that the connection can be used again and a broken answer is noticed;
-/// returns its beginning. The rest of one that is too large is left: the connection is closed with
-/// it. Of what says nothing nothing can be missing, so that one that is to end with the connection
-/// may end with it, announced or not.
+/// returns its beginning. Of what says nothing nothing can be missing, so that one that is to end with
+/// the connection may end with it, announced or not.
 fn read_away(body: Body, may_end: bool) -> Result<Vec<u8>, Failure> {
+    refuse_longer(body.content_length())?;
     let mut beginning = Vec::new();
-    if body.content_length().is_some_and(|length| length > BODY_BYTES as u64) {
-        return Ok(beginning);
-    }
-    let mut reader = body.into_reader().take(BODY_BYTES as u64 + 1);
+    let mut reader = body.into_reader().take(BODY_BYTES + 1);
     let mut sink = BodySink::default();
     let read = reader.by_ref().take(BEGINNING_BYTES).read_to_end(&mut beginning);
     sink.write_all(&beginning).map_err(broken_off)?;
@@ -320,8 +341,17 @@ fn read_away(body: Body, may_end: bool) -> Result<Vec<u8>, Failure> {
         Err(error) if may_end && trouble::is_unannounced_end(&error) => 0,
         Err(error) => return Err(broken_off(error)),
     };
-    if beginning.len() as u64 + rest <= BODY_BYTES as u64 {
-        sink.end();
-    }
+    refuse_longer(Some(beginning.len() as u64 + rest))?;
+    sink.end();
     Ok(beginning)
+}
+
+fn refuse_longer(length: Option<u64>) -> Result<(), Failure> {
+    match length {
+        Some(length) if length > BODY_BYTES => {
+            let problem = format!("its body is longer than {BODY_BYTES} bytes");
+            Err(Failure::BrokenAnswer(problem))
+        }
+        _ => Ok(()),
+    }
 }

@@ -6,9 +6,7 @@
 
 #![forbid(unsafe_code)]
 
-use ureq::http::header::{
-    CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING,
-};
+use ureq::http::header::{CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, TRANSFER_ENCODING};
 use ureq::http::response::Parts;
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, Version};
 
@@ -46,7 +44,10 @@ pub fn check(head: &Parts, says_something: bool) -> Result<(), Failure> {
 
 /// Whether the end of the connection is the end of the body.
 pub fn ends_with_the_connection(head: &Parts) -> bool {
-    !head.headers.contains_key(CONTENT_LENGTH) && !head.headers.contains_key(TRANSFER_ENCODING)
+    // These have no body, and need not say so (RFC 9110, section 8.6).
+    let has_none = matches!(head.status.as_u16(), 204 | 304);
+    let has_length = head.headers.contains_key(CONTENT_LENGTH);
+    !has_none && !has_length && !head.headers.contains_key(TRANSFER_ENCODING)
 }
 
 /// Whether it is, although the server did not say that the connection would end, so that one that was
@@ -57,15 +58,6 @@ pub fn ends_unannounced(head: &Parts) -> bool {
         .flat_map(|options| options.split(','))
         .any(|option| option.trim().eq_ignore_ascii_case("close"));
     ends_with_the_connection(head) && !closes && head.version == Version::HTTP_11
-}
-
-/// Whether the body is JSON: `application/json`, or anything that ends in `+json` (RFC 6839). Where
-/// several lines contradict each other, one that says so is enough: such a body may be a no.
-pub fn is_json(headers: &HeaderMap) -> bool {
-    texts(headers, &CONTENT_TYPE).any(|value| {
-        let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        essence == "application/json" || essence.ends_with("+json")
-    })
 }
 
 /// The values of all lines of a header field; one that is no text is taken for an empty one.
@@ -135,20 +127,14 @@ mod tests {
             assert!(!unannounced(Version::HTTP_11, &[lines]), "{lines:?}");
         }
         assert!(!unannounced(Version::HTTP_10, &[]));
+        for status in [204, 304] {
+            assert!(!ends_with_the_connection(&head(Version::HTTP_11, status, &[])), "{status}");
+        }
     }
 
     #[test]
     fn a_body_that_says_nothing_may_be_encoded() {
         let head = head(Version::HTTP_11, 200, &[("Content-Encoding", "gzip")]);
         assert!(check(&head, false).is_ok());
-    }
-
-    #[test]
-    fn json_is_what_any_line_says_it_is() {
-        let is_json = |lines: &[_]| is_json(&head(Version::HTTP_11, 200, lines).headers);
-        assert!(is_json(&[("Content-Type", "application/problem+JSON; charset=utf-8")]));
-        assert!(is_json(&[("Content-Type", "text/plain"), ("Content-Type", "application/json")]));
-        assert!(!is_json(&[("Content-Type", "text/plain; x=application/json")]));
-        assert!(!is_json(&[]));
     }
 }

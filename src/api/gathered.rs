@@ -3,9 +3,21 @@
 
 #![forbid(unsafe_code)]
 
+use std::cell::Cell;
+
 use ureq::Error;
 use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, NextTimeout, Transport};
 use zeroize::{Zeroize as _, Zeroizing};
+
+thread_local! {
+    static RECEIVED: Cell<u64> = const { Cell::new(0) };
+}
+
+/// How often bytes of answers have come to this thread. A request during which the count stands still
+/// had not one byte of an answer.
+pub fn received() -> u64 {
+    RECEIVED.get()
+}
 
 /// Gathers what goes into the connections that the connectors before it have made.
 #[derive(Debug)]
@@ -82,7 +94,12 @@ impl<T: Transport> Transport for Gathered<T> {
             let held = std::mem::take(&mut self.held);
             self.send_bytes(&held, timeout)?;
         }
-        self.inner.await_input(timeout)
+        let before = self.inner.buffers().input().len();
+        let awaited = self.inner.await_input(timeout);
+        if self.inner.buffers().input().len() > before {
+            RECEIVED.set(RECEIVED.get() + 1);
+        }
+        awaited
     }
 
     fn is_open(&mut self) -> bool {

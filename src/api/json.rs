@@ -21,8 +21,12 @@ pub enum Whole<'de> {
     Negative(i64),
     Fraction(f64),
     Text(Cow<'de, str>),
-    Array,
+    Array {
+        is_empty: bool,
+    },
     Object,
+    /// What has been read already, as it is shown.
+    Shown(String),
 }
 
 /// What becomes of a value. Without a word about arrays and objects, those are passed over.
@@ -38,8 +42,9 @@ pub trait Read<'de>: Sized {
     /// # Errors
     /// It is not what it should be.
     fn array<A: SeqAccess<'de>>(self, mut array: A) -> Result<Self::Value, A::Error> {
+        let is_empty = array.next_element::<IgnoredAny>()?.is_none();
         while array.next_element::<IgnoredAny>()?.is_some() {}
-        self.whole(Whole::Array)
+        self.whole(Whole::Array { is_empty })
     }
 
     /// # Errors
@@ -96,13 +101,37 @@ pub fn members<'de, A: MapAccess<'de>>(
 /// # Errors
 /// It is no text, so that nobody can tell what it says.
 pub fn object(body: &[u8]) -> Result<Option<&str>, Problem> {
+    let text = text(body)?;
+    Ok(text.trim_ascii_start().starts_with('{').then_some(text))
+}
+
+/// Reads any value; of an array and an object what they are.
+///
+/// # Errors
+/// It is no JSON.
+pub fn value(body: &[u8]) -> Result<Whole<'_>, Problem> {
+    read(text(body)?, Any)
+}
+
+/// A value, whatever it is.
+struct Any;
+
+impl<'de> Read<'de> for Any {
+    type Value = Whole<'de>;
+
+    fn whole<E: Error>(self, value: Whole<'de>) -> Result<Whole<'de>, E> {
+        Ok(value)
+    }
+}
+
+/// A body as text.
+fn text(body: &[u8]) -> Result<&str, Problem> {
     // In UTF-16 every other byte of such text is 0.
     let text = std::str::from_utf8(body).ok().filter(|text| !text.contains('\0'));
     let text = text.ok_or("its JSON is broken: it is not UTF-8")?;
     // A byte order mark, as some editors put it before a script, is no part of what the script says
     // (RFC 8259, section 8.1).
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    Ok(text.trim_ascii_start().starts_with('{').then_some(text))
+    Ok(text.strip_prefix('\u{feff}').unwrap_or(text))
 }
 
 /// Reads JSON to its end.
@@ -232,8 +261,9 @@ impl fmt::Display for Whole<'_> {
             Self::Negative(number) => write!(f, "{number}"),
             Self::Fraction(number) => write!(f, "{number:?}"),
             Self::Text(text) => write!(f, "{:?}", text.chars().take(60).collect::<String>()),
-            Self::Array => f.write_str("an array"),
+            Self::Array { .. } => f.write_str("an array"),
             Self::Object => f.write_str("an object"),
+            Self::Shown(shown) => f.write_str(shown),
         }
     }
 }

@@ -5,13 +5,20 @@
 use std::time::Duration;
 
 use super::client::Response;
+use super::freshness::{self, LONGEST};
+use super::response_body::{self, ResponseBody};
 use super::statement::{self, Statement};
 use crate::answer::{Answer, Failure, Verdict};
 use crate::dialect::{Compat, Dialect, ResponseMode};
 use crate::question::Kind;
 
-/// The longest that an answer may be kept, whatever the API says.
-const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+/// How far ahead an `expire_at` may lie, and how large it may be: milliseconds, as JavaScript's
+/// `Date.now()` has them, are a mistake that would let a client stay for good.
+const FARTHEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+const LARGEST: u64 = 999_999_999_999;
+
+/// In Unix time, 2026-01-01. A machine without a clock of its own is at 1970 when it starts.
+const CLOCK_IS_SET: Duration = Duration::from_secs(1_767_225_600);
 
 /// An answer, and for how long the API lets it be kept.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -41,23 +48,27 @@ pub fn read(
     if verdict != Verdict::Allow {
         return Ok(reply);
     }
-    let body = response.body.as_deref();
-    match (dialect.response, body) {
-        (ResponseMode::Json, body) => {
-            let (ok, reason) =
-                statement::ok(body.unwrap_or_default()).map_err(Failure::BrokenAnswer)?;
+    let body = response.body.as_deref().unwrap_or_default();
+    match dialect.response {
+        ResponseMode::Json => {
+            let (ok, reason) = statement::ok(body).map_err(Failure::BrokenAnswer)?;
             let answer = if ok { Answer::ALLOW } else { Answer::DENY };
             Ok(Reply { answer, reason, ..reply })
         }
-        (ResponseMode::Text, Some(b"ok")) => Ok(reply),
-        (ResponseMode::Text, body) => {
-            let reason = body.map(|body| String::from_utf8_lossy(body).chars().take(100).collect());
+        ResponseMode::Text if body == b"ok" => Ok(reply),
+        ResponseMode::Text => {
+            if dialect.compat == Compat::None {
+                response_body::check_json(response.declared, body)
+                    .map_err(Failure::BrokenAnswer)?;
+            }
+            let text = || String::from_utf8_lossy(body).chars().take(100).collect();
+            let reason = response.body.is_some().then(text);
             Ok(Reply { answer: Answer::DENY, reason, ..reply })
         }
-        (ResponseMode::Status, Some(body)) if dialect.compat == Compat::None => {
-            with_statement(reply, kind, body, unix_time)
+        ResponseMode::Status if dialect.compat == Compat::None => {
+            with_body(reply, kind, response, unix_time)
         }
-        (ResponseMode::Status, _) => Ok(reply),
+        ResponseMode::Status => Ok(reply),
     }
 }
 
@@ -98,16 +109,24 @@ fn verdict(status: u16, dialect: &Dialect) -> Result<Verdict, Failure> {
 }
 
 /// What the body adds to a 200; for a login also the terms of the session.
-fn with_statement(
+fn with_body(
     reply: Reply,
     kind: Kind,
-    json: &[u8],
+    response: &Response,
     unix_time: Duration,
 ) -> Result<Reply, Failure> {
-    let statement = Statement::read(json, kind).map_err(Failure::BrokenAnswer)?;
-    let has_expired = statement.terms.as_ref().is_some_and(|terms| {
-        terms.expire_at.is_some_and(|expire_at| expire_at <= unix_time.as_secs())
+    let body = response.body.as_deref().unwrap_or_default();
+    let read = response_body::read(response.declared, body).and_then(|found| match found {
+        ResponseBody::Unrelated => Ok(Statement::default()),
+        ResponseBody::Object => Statement::read(body, kind),
+        ResponseBody::Form(pairs) => Statement::of_form(pairs, kind),
     });
+    let statement = read.map_err(Failure::BrokenAnswer)?;
+    let expire_at = statement.terms.as_ref().and_then(|terms| terms.expire_at);
+    let has_expired = expire_at.is_some_and(|expire_at| expire_at <= unix_time.as_secs());
+    if let Some(expire_at) = expire_at {
+        check_end(expire_at, unix_time).map_err(Failure::BrokenAnswer)?;
+    }
     let answer = match statement.verdict {
         // A yes until a time that is over.
         Some(Verdict::Allow) | None if has_expired => Answer::DENY,
@@ -120,23 +139,18 @@ fn with_statement(
     Ok(Reply { answer, lifetime, reason: None })
 }
 
-/// The freshness lifetime that `Cache-Control` gives (RFC 9111, sections 4.2.1 and 5.2.2), less
-/// the `Age` that the response already has; none without a directive that says anything about it.
-fn lifetime(response: &Response) -> Option<Duration> {
-    let mut lifetime = None;
-    for directive in response.cache_control.as_deref()?.split(',') {
-        let (name, value) = directive.split_once('=').unwrap_or((directive, ""));
-        let name = name.trim();
-        if name.eq_ignore_ascii_case("no-store") || name.eq_ignore_ascii_case("no-cache") {
-            return Some(Duration::ZERO);
-        }
-        if name.eq_ignore_ascii_case("max-age") {
-            // Invalid freshness information makes a response stale.
-            let seconds = value.trim().trim_matches('"').parse().unwrap_or(0);
-            lifetime = Some(Duration::from_secs(seconds).min(LONGEST));
-        }
+fn check_end(expire_at: u64, unix_time: Duration) -> Result<(), String> {
+    let farthest = unix_time.max(CLOCK_IS_SET) + FARTHEST;
+    if expire_at <= farthest.as_secs().min(LARGEST) {
+        return Ok(());
     }
-    lifetime.map(|lifetime| lifetime.saturating_sub(Duration::from_secs(response.age)))
+    Err(format!(
+        "\"expire_at\" is {expire_at}; allowed: seconds of Unix time, ten years ahead at most"
+    ))
+}
+
+fn lifetime(response: &Response) -> Option<Duration> {
+    freshness::lifetime(response.cache_control.as_deref(), response.age.as_deref())
 }
 
 #[cfg(test)]
@@ -201,31 +215,42 @@ mod tests {
         assert_eq!(reply.lifetime, Some(Duration::from_secs(7)));
     }
 
-    #[track_caller]
-    fn keeps(cache_control: &str, age: u64, seconds: Option<u64>) {
-        let cache_control = Some(cache_control.to_owned());
-        let response = Response { status: 200, cache_control, age, ..Response::default() };
-        assert_eq!(lifetime(&response), seconds.map(Duration::from_secs));
+    #[test]
+    fn a_session_does_not_end_in_more_than_ten_years() {
+        let ends = |expire_at: u64| login(&format!(r#"{{"expire_at":{expire_at}}}"#)).is_ok();
+        let ten_years = (CLOCK_IS_SET + FARTHEST).as_secs();
+        assert!(ends(1) && ends(ten_years));
+        for broken in [ten_years + 1, 1_795_883_368_000, 1_000_000_000_000, u64::MAX] {
+            assert!(!ends(broken), "{broken}");
+        }
+        let later = Duration::from_secs(2_000_000_000);
+        assert!(check_end(2_000_000_000, Duration::ZERO).is_ok(), "a clock that is not set");
+        assert!(check_end((later + FARTHEST).as_secs(), later).is_ok());
+        assert!(check_end((later + FARTHEST).as_secs() + 1, later).is_err());
     }
 
     #[test]
-    fn cache_control_says_how_long_an_answer_may_be_kept() {
-        keeps("max-age=60", 0, Some(60));
-        keeps("private, Max-Age=\"60\" ", 0, Some(60));
-        keeps("max-age=60", 20, Some(40));
-        keeps("max-age=60", 80, Some(0));
-        keeps("max-age=60, no-store", 0, Some(0));
-        keeps("No-Cache", 0, Some(0));
-        keeps("max-age=soon", 0, Some(0));
-        keeps("max-age=99999999999", 0, Some(LONGEST.as_secs()));
-        keeps("private", 0, None);
-        keeps("", 0, None);
+    fn a_form_says_what_an_object_says() {
+        let form = |kind, body: &str| {
+            let response = Response { status: 200, body: Some(body.into()), ..Response::default() };
+            own(kind, &response)
+        };
+        let verdict = |body: &str| form(Kind::Login, body).unwrap().answer.verdict;
+        assert_eq!(verdict("result=deny"), Verdict::Deny);
+        assert_eq!(verdict("result=ignore&x=1"), Verdict::Ignore);
+        assert_eq!(verdict("result=allow&is_superuser=false&ttl=5"), Verdict::Allow);
+        assert_eq!(verdict("a=b"), Verdict::Allow);
+        for broken in ["result=no", "result=deny&result=allow", "result=", "ttl=-1", "acl=x"] {
+            assert!(form(Kind::Login, broken).is_err(), "{broken}");
+        }
+        let superuser = form(Kind::Superuser, "is_superuser=0").unwrap();
+        assert_eq!(superuser.answer, Answer::DENY);
     }
 
     #[test]
     fn the_body_goes_before_the_header() {
         let mut response = response(200, r#"{"ttl":300}"#);
-        response.cache_control = Some("no-store".to_owned());
+        response.cache_control = Some(b"no-store".to_vec());
         let reply = own(Kind::Access, &response).unwrap();
         assert_eq!(reply.lifetime, Some(Duration::from_secs(300)));
     }
@@ -319,6 +344,9 @@ mod tests {
             (200, "ok\n", '-'),
             (200, "OK", '-'),
             (200, "", '-'),
+            (204, "", '-'),
+            (200, "{", '!'),
+            (200, "{}", '-'),
             (403, "ok", '-'),
             (502, "ok", '!'),
             (429, "ok", '!'),
@@ -340,9 +368,14 @@ mod tests {
         let broken = r#"{"acl":[{}]}"#;
         for (statuses, body, expected) in [
             (200..=200, "", "+!-+"),
-            (200..=200, "[1]", "+!-+"),
+            (200..=200, "[1]", "!!-+"),
+            (200..=200, "[]", "+!-+"),
+            (200..=200, "deny", "!!-+"),
+            (200..=200, "false", "!!-+"),
+            (200..=200, "denied", "+!-+"),
+            (200..=200, "result=deny", "-!-+"),
             (200..=200, r#"{"result":"deny"}"#, "---+"),
-            (200..=200, "{\"result\":", "!!-+"),
+            (200..=200, "{\"result\":", "!!!+"),
             (200..=200, broken, "!--+"),
             (200..=200, r#"{"ok":true}"#, "++-+"),
             (200..=200, r#"{"ok":false,"error":"why"}"#, "+--+"),

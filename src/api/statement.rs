@@ -9,7 +9,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::de::{Error, MapAccess, SeqAccess};
+use serde::de::value::{Error as FormError, MapDeserializer};
+use serde::de::{Deserializer, Error, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 
 use super::json::{self, Members, Piece, Problem, Read, Whole};
 use crate::answer::{Terms, Verdict};
@@ -19,7 +20,7 @@ use crate::rules::Rules;
 mod place;
 mod rules;
 
-use place::{Place, flag, one_of, seconds};
+use place::{Place, one_of, seconds, yes_or_no};
 use rules::ReadRules;
 
 const VERDICTS: &str = "\"allow\", \"deny\", \"ignore\"";
@@ -42,18 +43,62 @@ impl Statement {
         let Some(object) = json::object(body)? else { return Ok(Self::default()) };
         let mut said = Said::about(kind);
         json::read(object, Object(&mut said))?;
+        Ok(Self::of(said, kind))
+    }
+
+    /// Reads the pairs of a form. A number is written in digits there.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn of_form(pairs: Vec<(String, String)>, kind: Kind) -> Result<Self, Problem> {
+        let pairs = pairs.into_iter().map(|(name, value)| (name, FormValue(value)));
+        let mut said = Said::about(kind);
+        json::members(MapDeserializer::<_, FormError>::new(pairs), &mut said)
+            .map_err(|error| error.to_string())?;
+        Ok(Self::of(said, kind))
+    }
+
+    fn of(said: Said, kind: Kind) -> Self {
         let Said { verdict, ttl, is_superuser, expire_at, rules, .. } = said;
         if kind == Kind::Superuser {
             let verdict = if is_superuser == Some(false) { Some(Verdict::Deny) } else { verdict };
-            return Ok(Self { verdict, ttl: ttl.map(Duration::from_secs), terms: None });
+            return Self { verdict, ttl: ttl.map(Duration::from_secs), terms: None };
         }
         let says_something = is_superuser.is_some() || rules.is_some() || expire_at.is_some();
         let rules = rules.map(Arc::new);
-        Ok(Self {
+        Self {
             verdict,
             ttl: ttl.map(Duration::from_secs),
             terms: says_something.then_some(Terms { is_superuser, rules, expire_at }),
-        })
+        }
+    }
+}
+
+/// A value in a form.
+struct FormValue(String);
+
+impl<'de> IntoDeserializer<'de, FormError> for FormValue {
+    type Deserializer = Self;
+
+    fn into_deserializer(self) -> Self {
+        self
+    }
+}
+
+impl<'de> Deserializer<'de> for FormValue {
+    type Error = FormError;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, FormError> {
+        let is_number = self.0.bytes().all(|byte| byte.is_ascii_digit());
+        match self.0.parse().ok().filter(|_| is_number) {
+            Some(number) => visitor.visit_u64(number),
+            None => visitor.visit_string(self.0),
+        }
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option
+        unit unit_struct newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
     }
 }
 
@@ -128,7 +173,9 @@ struct Said {
 impl Said {
     fn about(kind: Kind) -> Self {
         let names: &[_] = match kind {
-            Kind::Login => &["result", "ttl", "is_superuser", "expire_at", "acl"],
+            Kind::Login => {
+                &["result", "ttl", "is_superuser", "expire_at", "acl", "clientid_override"]
+            }
             Kind::Superuser => &["result", "ttl", "is_superuser"],
             Kind::Access => &["result", "ttl"],
         };
@@ -154,10 +201,15 @@ impl<'de> Members<'de> for Said {
                 self.ttl = place.take(object, "a number of seconds, 0 or more", seconds)?;
             }
             "is_superuser" => {
-                self.is_superuser = place.take(object, "true, false", flag)?;
+                let allowed = "true, false";
+                self.is_superuser = Some(object.next_value_seed(place.one(allowed, yes_or_no))?);
             }
             "expire_at" => {
                 self.expire_at = place.take(object, "seconds of Unix time", seconds)?;
+            }
+            // Rules with `${clientid}` would be about the one that the client chose.
+            "clientid_override" => {
+                place.take(object, "null, as Mosquitto cannot do it", |_| None::<()>)?;
             }
             _ => self.rules = object.next_value_seed(Piece(ReadRules))?,
         }
@@ -234,7 +286,7 @@ impl<'de> Members<'de> for Okay {
     ) -> Result<(), A::Error> {
         let place = Place { name, rule: None };
         if name == "ok" {
-            self.ok = place.take(object, "true, false", flag)?;
+            self.ok = place.take(object, "true, false", |value| value.flag())?;
         } else {
             // A reason that is no text says nothing.
             let begin = |text: &str| text.chars().take(100).collect();
@@ -300,7 +352,8 @@ mod tests {
 
     #[test]
     fn null_says_nothing() {
-        let body = r#"{"result":null,"ttl":null,"acl":null,"is_superuser":null,"expire_at":null}"#;
+        let body =
+            r#"{"result":null,"ttl":null,"acl":null,"expire_at":null,"clientid_override":null}"#;
         assert_eq!(read(body), Ok(Statement::default()));
     }
 
@@ -316,7 +369,12 @@ mod tests {
             r#""qos":[0,1,2]"#,
             r#""qos":"0,1""#,
             r#""qos":null"#,
+            r#""qos":"2""#,
+            r#""qos":["0","1",2]"#,
             r#""retain":true"#,
+            r#""retain":"true""#,
+            r#""retain":"0""#,
+            r#""retain":1"#,
             r#""retain":"all""#,
             r#""comment":"unknown""#,
         ] {
@@ -358,6 +416,23 @@ mod tests {
         assert_eq!(verdict(r#"{"result":"deny","is_superuser":true}"#), Some(Verdict::Deny));
         assert_eq!(verdict(r#"{"is_superuser":true,"acl":"unread"}"#), None);
         assert!(Statement::read(br#"{"is_superuser":"no"}"#, Kind::Superuser).is_err());
+        for (text, is_one) in [
+            ("1", true),
+            ("\"1\"", true),
+            ("\"true\"", true),
+            ("true", true),
+            ("0", false),
+            ("\"0\"", false),
+            ("\"false\"", false),
+            ("\"\"", false),
+            ("null", false),
+            ("false", false),
+        ] {
+            let denied = (!is_one).then_some(Verdict::Deny);
+            let body = format!(r#"{{"is_superuser":{text}}}"#);
+            assert_eq!(verdict(&body), denied, "{text}");
+            assert_eq!(read(&body).unwrap().terms.unwrap().is_superuser, Some(is_one), "{text}");
+        }
     }
 
     #[test]
@@ -383,7 +458,9 @@ mod tests {
         is_wrong(r#"{"ttl":-1}"#, r#""ttl" is -1"#);
         is_wrong(r#"{"ttl":"300"}"#, r#""ttl" is "300""#);
         is_wrong(r#"{"expire_at":"soon"}"#, r#""expire_at" is "soon""#);
-        is_wrong(r#"{"is_superuser":1}"#, r#""is_superuser" is 1"#);
+        is_wrong(r#"{"is_superuser":2}"#, r#""is_superuser" is 2"#);
+        is_wrong(r#"{"is_superuser":"yes"}"#, r#""is_superuser" is "yes""#);
+        is_wrong(r#"{"clientid_override":"x"}"#, r#""clientid_override" is "x""#);
         is_wrong(r#"{"acl":{}}"#, r#""acl" is an object; allowed: an array of rules"#);
         is_wrong(r#"{"acl":[[]]}"#, r#"rule 1: "acl" is an array; allowed: objects"#);
     }
@@ -397,19 +474,57 @@ mod tests {
         is_wrong(&with("7"), "rule 2");
         is_wrong(&with(r#"{"action":"all","topic":"a"}"#), r#"rule 2: "permission" is null"#);
         is_wrong(&with(r#"{"permission":"Allow","action":"all","topic":"a"}"#), r#""Allow""#);
-        is_wrong(&with(r#"{"permission":"deny","action":"pub","topic":"a"}"#), r#""pub""#);
+        is_wrong(&with(r#"{"permission":"deny","action":"put","topic":"a"}"#), r#""put""#);
         is_wrong(&with(r#"{"permission":"deny","action":"all"}"#), r#"rule 2: "topic" is null"#);
         is_wrong(&with(r#"{"permission":"deny","action":"all","topic":"a/#/b"}"#), "rule 2");
         let narrowed = |by: &str| {
             with(&format!(r#"{{"permission":"allow","action":"all","topic":"a",{by}}}"#))
         };
         is_wrong(&narrowed(r#""qos":3"#), r#"rule 2: "qos" is 3"#);
-        is_wrong(&narrowed(r#""qos":[0,"1"]"#), "rule 2: \"qos\"");
-        is_wrong(&narrowed(r#""retain":"yes""#), "rule 2: \"retain\"");
+        for qos in [r#""1, 2""#, r#""+1""#, r#""01""#, r#"" 1""#, r#""""#, r#"[0,"01"]"#, "[3]"] {
+            is_wrong(&narrowed(&format!(r#""qos":{qos}"#)), "rule 2: \"qos\"");
+        }
+        for retain in [r#""yes""#, "2", r#""""#] {
+            is_wrong(&narrowed(&format!(r#""retain":{retain}"#)), "rule 2: \"retain\"");
+        }
         for condition in rules::CONDITIONS {
             let named = format!("rule 2: the condition \"{condition}\"");
             is_wrong(&narrowed(&format!(r#""{condition}":"127.0.0.1""#)), &named);
+            is_wrong(&narrowed(&format!(r#""{condition}":null"#)), &named);
         }
+    }
+
+    #[test]
+    fn rules_in_other_brokers_words_mean_the_same() {
+        let read_rules = |rule: &str| {
+            let rules = format!(r#"{{"acl":[{{"permission":"allow","topic":"a",{rule}}}]}}"#);
+            read(&rules).unwrap().terms.unwrap().rules.unwrap()
+        };
+        for (own, other) in [
+            (r#""action":"publish""#, r#""action":"pub""#),
+            (r#""action":"subscribe""#, r#""action":"sub""#),
+            (r#""action":"publish","retain":true"#, r#""action":"publish","retain":"1""#),
+            (r#""action":"publish","retain":false"#, r#""action":"pub","retain":0"#),
+            (r#""action":"all","qos":[0,2]"#, r#""action":"all","qos":["0","2"]"#),
+            // A subscription is not retained.
+            (r#""action":"subscribe""#, r#""retain":true,"action":"sub""#),
+            (r#""action":"subscribe""#, r#""action":"subscribe","retain":"whatever""#),
+        ] {
+            assert_eq!(read_rules(own), read_rules(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn too_many_rules_are_refused_before_they_take_memory() {
+        let rule = r#"{"permission":"allow","action":"all","topic":"a"}"#;
+        let body = |count| format!(r#"{{"acl":[{}]}}"#, vec![rule; count].join(","));
+        assert_eq!(rules(&body(10_000)), 10_000);
+        is_wrong(&body(10_001), "more than 10000 rules");
+        let topics = format!(r#"["a"{}]"#, r#","a""#.repeat(10_000));
+        is_wrong(
+            &format!(r#"{{"acl":[{{"permission":"allow","action":"all","topics":{topics}}}]}}"#),
+            "more than 10000 rules",
+        );
     }
 
     #[test]

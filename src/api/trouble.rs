@@ -62,22 +62,25 @@ fn io_failure(error: &io::Error) -> Failure {
     }
 }
 
-/// What servers say with status 400 when they have not passed the question on, since something is
-/// wrong with the connection that it came over; and the words before that, white space apart. Whoever
-/// denied it was not the API.
-const NOT_PASSED_ON: [(&str, &str, &str); 5] = [
-    // nginx, and what is built on it.
-    (NGINX, "No required SSL certificate was sent", NEEDS_CERTIFICATE),
-    (NGINX, "The SSL certificate error", REFUSES_CERTIFICATE),
-    (NGINX, "The plain HTTP request was sent to HTTPS port", NEEDS_HTTPS),
-    // Go's own server, Apache.
-    ("", "Client sent an HTTP request to an HTTPS server", NEEDS_HTTPS),
-    (APACHE, "speaking plain HTTP to an SSL-enabled server port", NEEDS_HTTPS),
+/// What nginx, and what is built on it, says with status 400 when it has not passed the question on,
+/// since something is wrong with the connection that it came over. Whoever denied it was not the API.
+const NGINX: [(&str, &str); 3] = [
+    ("No required SSL certificate was sent", NEEDS_CERTIFICATE),
+    ("The SSL certificate error", REFUSES_CERTIFICATE),
+    ("The plain HTTP request was sent to HTTPS port", NEEDS_HTTPS),
 ];
 
-const NGINX: &str = "<html><head><title>400";
+/// Its filling, so that old browsers show its page.
+const PADDING: &str = "<!-- a padding to disable MSIE and Chrome friendly error page -->";
+
+/// The page of Go's own server.
+const GO: &str = "Client sent an HTTP request to an HTTPS server.";
+
+/// Apache's page, up to its signature.
 const APACHE: &str = "<html><head><title>400 Bad Request</title></head><body><h1>Bad Request</h1>\
-     <p>Your browser sent a request that this server could not understand.<br />Reason: You're";
+     <p>Your browser sent a request that this server could not understand.<br />Reason: You're \
+     speaking plain HTTP to an SSL-enabled server port.<br />Instead use the HTTPS scheme to access \
+     this URL, please.<br /></p>";
 
 const NEEDS_CERTIFICATE: &str =
     "the API's server demands a client certificate: set tls_cert_file and tls_key_file";
@@ -87,24 +90,49 @@ const NEEDS_HTTPS: &str = "the API's server speaks TLS on this port: set http_pr
 const NO_COMMON_VERSION: &str =
     "the API's server offers neither TLS 1.2 nor TLS 1.3: older versions are not safe to use";
 
-/// Whether a 400 with this body comes from a server in front of the API that never asked it. The words
-/// count at that server's own place for them: an API may repeat what a client calls itself, and then
-/// it would be for clients to say that the API has failed.
+/// Whether a 400 with this body comes from a server in front of the API that never asked it. The whole
+/// page must be that server's: an API may repeat what a client calls itself, and then it would be for
+/// clients to say that the API has failed.
 pub fn not_passed_on(body: &[u8]) -> Option<Failure> {
     let body = String::from_utf8_lossy(body);
     // Versions of Apache differ in the type of their pages.
     let html = body.strip_prefix("<!DOCTYPE").and_then(|rest| rest.split_once('>'));
-    let body = html.map_or(&*body, |(_, page)| page);
-    let said = NOT_PASSED_ON.iter().find(|(before, said, _)| {
-        let place = body.find(said);
-        place.is_some_and(|place| closed_up(&body[..place]).eq(closed_up(before)))
+    let page = closed_up(html.map_or(&*body, |(_, page)| page));
+    let nginx = NGINX.iter().find(|(said, _)| is_nginxs(&page, said)).map(|(_, meaning)| *meaning);
+    let others = || (page == closed_up(GO) || is_apaches(&page)).then_some(NEEDS_HTTPS);
+    nginx.or_else(others).map(|meaning| Failure::Tls(meaning.to_owned()))
+}
+
+fn is_nginxs(page: &str, said: &str) -> bool {
+    let begin = format!(
+        "<html><head><title>400 {said}</title></head><body><center><h1>400 Bad Request</h1></center>\
+         <center>{said}</center><hr><center>"
+    );
+    let name = page.strip_prefix(&closed_up(&begin)).and_then(|rest| {
+        let rest = rest.trim_end_matches(&closed_up(PADDING));
+        rest.strip_suffix("</center></body></html>")
     });
-    said.map(|(_, _, meaning)| Failure::Tls((*meaning).to_owned()))
+    name.is_some_and(is_a_name)
+}
+
+fn is_apaches(page: &str) -> bool {
+    let end =
+        page.strip_prefix(&closed_up(APACHE)).and_then(|end| end.strip_suffix("</body></html>"));
+    end.is_some_and(|signature| {
+        let name = signature.strip_prefix("<hr><address>");
+        let name = name.and_then(|name| name.strip_suffix("</address>"));
+        signature.is_empty() || name.is_some_and(is_a_name)
+    })
+}
+
+/// Whether this may be a server's name and version.
+fn is_a_name(text: &str) -> bool {
+    text.len() < 200 && !text.contains(['<', '>'])
 }
 
 /// The text without white space.
-fn closed_up(text: &str) -> impl Iterator<Item = char> {
-    text.chars().filter(|character| !character.is_whitespace())
+fn closed_up(text: &str) -> String {
+    text.chars().filter(|character| !character.is_whitespace()).collect()
 }
 
 fn tls(error: &rustls::Error) -> String {
@@ -244,27 +272,51 @@ mod tests {
         assert_eq!(span(at(5), at(1)), "0 seconds");
     }
 
+    fn nginx(said: &str) -> String {
+        format!(
+            "<html>\r\n<head><title>400 {said}</title></head>\r\n<body>\r\n<center><h1>400 Bad \
+             Request</h1></center>\r\n<center>{said}</center>\r\n<hr><center>nginx/1.22.1\
+             </center>\r\n</body>\r\n</html>\r\n"
+        )
+    }
+
+    fn apache(signature: &str) -> String {
+        format!(
+            "<!DOCTYPE HTML PUBLIC \"-//W3C//DTD HTML 4.01//EN\" \"http://www.w3.org/TR/html4/\
+             strict.dtd\">\n<html><head>\n<title>400 Bad Request</title>\n</head><body>\n\
+             <h1>Bad Request</h1>\n<p>Your browser sent a request that this server could not \
+             understand.<br />\nReason: You're speaking plain HTTP to an SSL-enabled server port.\
+             <br />\n Instead use the HTTPS scheme to access this URL, please.<br />\n</p>\n\
+             {signature}</body></html>\n"
+        )
+    }
+
     #[test]
     fn pages_of_servers_that_never_asked_the_api_are_known() {
-        let nginx = b"<html>\r\n<head><title>400 No required SSL certificate was sent</title>";
-        assert_eq!(not_passed_on(nginx), Some(Failure::Tls(NEEDS_CERTIFICATE.to_owned())));
-        let go = b"Client sent an HTTP request to an HTTPS server.\n";
-        assert_eq!(not_passed_on(go), Some(Failure::Tls(NEEDS_HTTPS.to_owned())));
-        let apache = b"<!DOCTYPE HTML PUBLIC \"-//W3C//DTD HTML 4.01//EN\" \"http://www.w3.org/TR/\
-            html4/strict.dtd\">\n<html><head>\n<title>400 Bad Request</title>\n</head><body>\n\
-            <h1>Bad Request</h1>\n<p>Your browser sent a request that this server could not \
-            understand.<br />\nReason: You're speaking plain HTTP to an SSL-enabled server port.";
-        assert_eq!(not_passed_on(apache), Some(Failure::Tls(NEEDS_HTTPS.to_owned())));
+        for (said, meaning) in NGINX {
+            let meaning = Some(Failure::Tls(meaning.to_owned()));
+            assert_eq!(not_passed_on(nginx(said).as_bytes()), meaning);
+            let padded = format!("{}{}", nginx(said), format!("{PADDING}\r\n").repeat(6));
+            assert_eq!(not_passed_on(padded.as_bytes()), meaning);
+        }
+        let signature = "<hr>\n<address>Apache/2.4.57 (Debian) Server at x Port 443</address>\n";
+        let go = "Client sent an HTTP request to an HTTPS server.\n".to_owned();
+        for page in [go, apache(""), apache(signature)] {
+            let meaning = Some(Failure::Tls(NEEDS_HTTPS.to_owned()));
+            assert_eq!(not_passed_on(page.as_bytes()), meaning, "{page}");
+        }
         assert_eq!(not_passed_on(b"{\"error\": \"no such user\"}"), None);
     }
 
     #[test]
     fn no_client_passes_for_such_a_server_by_what_it_calls_itself() {
-        for (before, said, _) in NOT_PASSED_ON {
-            for name in [said.to_owned(), format!("{before} {said}")] {
+        let pages = [GO.to_owned(), nginx(NGINX[0].0), nginx(NGINX[2].0), apache("")];
+        for page in &pages {
+            for name in [page.clone(), page[..page.len() / 2].to_owned()] {
                 for body in [
                     format!("{{\"error\": \"no user {name}\"}}"),
                     format!("no user {name}"),
+                    format!("{name} is unknown"),
                     format!("<html><head><title>400 no user {name}</title>"),
                 ] {
                     assert_eq!(not_passed_on(body.as_bytes()), None, "{body}");

@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 
 use super::pending::Pending;
@@ -15,6 +16,9 @@ use super::situation::Situations;
 
 /// The end of a list, an empty slot, a position that is behind all others.
 const NONE: u32 = u32::MAX;
+
+/// How many levels that are not literal may hang from one node: a check compares with each of them.
+const MAX_INEXACT: usize = 1000;
 
 /// Where a text goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -100,6 +104,8 @@ pub struct Tree {
     /// How long literal levels are at most. A client's longer ones need no looking up.
     longest: usize,
     keys: [u64; 2],
+    /// While filters are added: what hangs in each node's list.
+    inexact_below: HashMap<u32, HashMap<String, u32>>,
 }
 
 impl Tree {
@@ -114,6 +120,7 @@ impl Tree {
             literals: 0,
             longest: 0,
             keys: [0, 1].map(|key| RandomState::new().hash_one(key)),
+            inexact_below: HashMap::new(),
         }
     }
 
@@ -131,6 +138,9 @@ impl Tree {
     }
 
     /// Adds the filter whose text was added at `begin`. Positions come in ascending order.
+    ///
+    /// # Errors
+    /// Too many levels with placeholders would hang from one node.
     pub fn insert(
         &mut self,
         meaning: Meaning,
@@ -138,7 +148,7 @@ impl Tree {
         begin: u32,
         position: u32,
         situations: Situations,
-    ) {
+    ) -> Result<(), String> {
         let mut node = meaning.root();
         let first = &mut self.nodes[node as usize].first;
         *first = position.min(*first);
@@ -147,12 +157,12 @@ impl Tree {
             if meaning == Meaning::Filter && level == "#" {
                 let head = self.nodes[node as usize].below;
                 self.nodes[node as usize].below = self.append(head, position, situations);
-                return;
+                return Ok(());
             }
             let wildcard = meaning == Meaning::Filter && level == "+";
             let next = Node::new(node, at, level.len() as u16, position);
             node = if wildcard || placeholder::stands_in(level) {
-                self.inexact_or_insert(level, next)
+                self.inexact_or_insert(level, next)?
             } else {
                 self.literal_or_insert(level, next)
             };
@@ -160,6 +170,7 @@ impl Tree {
         }
         let head = self.nodes[node as usize].here;
         self.nodes[node as usize].here = self.append(head, position, situations);
+        Ok(())
     }
 
     /// Adds to the end of a list and returns its head. What earlier entries settle is left out, so
@@ -184,16 +195,23 @@ impl Tree {
         head
     }
 
-    fn inexact_or_insert(&mut self, level: &str, node: Node) -> u32 {
-        let above = node.above as usize;
-        let known = self.inexact(&self.nodes[above]).find(|(_, text)| *text == level);
-        if let Some((index, _)) = known {
-            return index;
+    fn inexact_or_insert(&mut self, level: &str, node: Node) -> Result<u32, String> {
+        let above = node.above;
+        let known = self.inexact_below.entry(above).or_default();
+        if let Some(index) = known.get(level) {
+            return Ok(*index);
         }
-        let index = self.add(node);
-        self.nodes[index as usize].beside = self.nodes[above].inexact;
-        self.nodes[above].inexact = index;
-        index
+        if known.len() >= MAX_INEXACT {
+            return Err(format!(
+                "more than {MAX_INEXACT} levels with placeholders stand in one place"
+            ));
+        }
+        let index = self.nodes.len() as u32;
+        known.insert(level.to_owned(), index);
+        self.add(node);
+        self.nodes[index as usize].beside = self.nodes[above as usize].inexact;
+        self.nodes[above as usize].inexact = index;
+        Ok(index)
     }
 
     fn literal_or_insert(&mut self, level: &str, node: Node) -> u32 {
@@ -280,8 +298,9 @@ impl Tree {
         })
     }
 
-    /// Gives back what growing took too much.
+    /// Gives back what growing took too much; nothing is added after that.
     pub fn shrink(&mut self) {
+        self.inexact_below = HashMap::new();
         self.text.shrink_to_fit();
         self.nodes.shrink_to_fit();
         self.entries.shrink_to_fit();

@@ -1,5 +1,5 @@
-//! However large an answer is, the question is answered at once by its status, and what is too much
-//! is never read: the connection is closed instead.
+//! An answer counts once it is complete. One that is too large is never read to its end: it is broken, and
+//! its connection is closed.
 
 use std::fs;
 
@@ -16,19 +16,19 @@ pub fn peak_memory(broker: &Broker) -> u64 {
     line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() * 1024
 }
 
-/// Logins and ACL checks are allowed; the API finds each connection closed with most of the answer
-/// unsent.
-fn expect_allowed_unread(version: Version, reply: fn() -> Reply) {
+/// Logins and ACL checks fail; the API finds each connection closed with most of the answer unsent.
+fn expect_broken_unread(version: Version, reply: fn() -> Reply) {
     let api = AuthServer::start();
     let broker = broker_with(version, &api, &[]);
     let client = logged_in(&broker, Protocol::V5, "ann");
     let before = peak_memory(&broker);
     api.set_handler(move |_| reply());
     for protocol in Protocol::BOTH {
-        log_in(&broker, protocol, &format!("late-{protocol:?}")).expect_accepted();
+        log_in(&broker, protocol, &format!("late-{protocol:?}")).expect_closed();
     }
-    assert!(may_publish(&client, "t"));
-    client.subscribe("t").expect_granted();
+    assert!(!may_publish(&client, "t"));
+    client.subscribe("t").expect_refused();
+    broker.wait_for_log(" failed: broken answer (its body is longer than 4194304 bytes)");
     api.wait_for_open_connections(0);
     assert_eq!(api.requests().len(), 1 + 4);
     let grown = peak_memory(&broker) - before;
@@ -37,15 +37,15 @@ fn expect_allowed_unread(version: Version, reply: fn() -> Reply) {
 
 on_every_broker! {
     fn a_body_of_100_mb(version) {
-        expect_allowed_unread(version, || Reply::huge(100_000_000));
+        expect_broken_unread(version, || Reply::huge(100_000_000));
     }
 
     fn a_chunked_body_without_end(version) {
-        expect_allowed_unread(version, Reply::endless);
+        expect_broken_unread(version, Reply::endless);
     }
 
     fn a_body_of_no_length_without_end(version) {
-        expect_allowed_unread(version, Reply::endless_without_length);
+        expect_broken_unread(version, Reply::endless_without_length);
     }
 
     fn the_largest_length_that_there_is(version) {
@@ -53,7 +53,7 @@ on_every_broker! {
             Reply::raw("HTTP/1.1 200 OK\r\nContent-Length: 18446744073709551615\r\n\r\nx")
         });
         let broker = broker_with(version, &api, &[]);
-        log_in(&broker, Protocol::V5, "ann").expect_accepted();
+        log_in(&broker, Protocol::V5, "ann").expect_closed();
     }
 
     fn json_takes_no_more_memory_than_it_is_long(version) {
@@ -85,14 +85,23 @@ on_every_broker! {
         assert!(grown < 20 * MIB, "the broker took {grown} bytes more");
     }
 
-    fn a_denial_with_a_large_body_is_a_denial(version) {
-        let head = "HTTP/1.1 403 Forbidden\r\nContent-Length: 10000000\r\n\r\n";
-        let api = AuthServer::answering(move |_| {
-            Reply::raw([head.as_bytes(), &vec![b' '; 10_000_000]].concat())
+    fn a_denial_counts_once_it_is_complete(version) {
+        let denial = |length: usize, sent: usize| {
+            let head = format!("HTTP/1.1 403 Forbidden\r\nContent-Length: {length}\r\n\r\n");
+            [head.as_bytes(), &vec![b' '; sent]].concat()
+        };
+        let api = AuthServer::answering(move |request| {
+            match request.json()["username"].as_str().unwrap() {
+                "whole" => Reply::raw(denial(1_000_000, 1_000_000)),
+                "longer" => Reply::raw(denial(10_000_000, 10_000_000)),
+                _ => Reply::raw_then_close(denial(100_000, 5)),
+            }
         });
         let broker = broker_with(version, &api, &[]);
         for protocol in Protocol::BOTH {
-            log_in(&broker, protocol, "ann").expect_refused();
+            log_in(&broker, protocol, "whole").expect_refused();
+            log_in(&broker, protocol, "longer").expect_closed();
+            log_in(&broker, protocol, "cut").expect_closed();
         }
     }
 }

@@ -53,6 +53,7 @@ mod names;
 mod nginx;
 mod node_red;
 mod occupied_identifiers;
+mod odd_answers;
 mod on_error;
 mod openapi;
 mod outages;

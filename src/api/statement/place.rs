@@ -69,6 +69,26 @@ pub fn seconds(value: &Whole<'_>) -> Option<u64> {
     }
 }
 
+/// Yes or no in the spellings of other APIs; nothing is a no.
+pub fn yes_or_no(value: &Whole<'_>) -> Option<bool> {
+    match value {
+        Whole::Null => Some(false),
+        Whole::Text(text) if text.is_empty() => Some(false),
+        value => flag(value),
+    }
+}
+
+/// True or false, which may be written as a number or a text.
 pub fn flag(value: &Whole<'_>) -> Option<bool> {
-    value.flag()
+    match value {
+        Whole::Flag(flag) => Some(*flag),
+        Whole::Natural(1) => Some(true),
+        Whole::Natural(0) => Some(false),
+        Whole::Text(text) => match &**text {
+            "true" | "1" => Some(true),
+            "false" | "0" => Some(false),
+            _ => None,
+        },
+        _ => None,
+    }
 }

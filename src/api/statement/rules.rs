@@ -6,7 +6,7 @@ use serde::de::{Error, MapAccess, SeqAccess};
 
 use super::place::{Place, flag, one_of};
 use crate::api::json::{self, Members, Piece, Read, Whole};
-use crate::rules::{Permission, Rule, Rules, Verb};
+use crate::rules::{MAX_RULES, Permission, Rule, Rules, Verb};
 
 /// The rules of a list; none of `null`.
 pub struct ReadRules;
@@ -26,6 +26,9 @@ impl<'de> Read<'de> for ReadRules {
         let mut number = 1;
         while let Some(some) = array.next_element_seed(Piece(ReadRule(number)))? {
             rules.extend(some);
+            if rules.len() > MAX_RULES {
+                return Err(A::Error::custom(too_many()));
+            }
             // One with several topics is several rules here, and still one to whoever wrote it.
             numbers.resize(rules.len(), number);
             number += 1;
@@ -35,6 +38,10 @@ impl<'de> Read<'de> for ReadRules {
             A::Error::custom(format_args!("rule {number}: {}", bad.problem))
         })
     }
+}
+
+fn too_many() -> String {
+    format!("there are more than {MAX_RULES} rules")
 }
 
 /// The rule of this number, or one for each of its topics.
@@ -56,7 +63,14 @@ impl<'de> Read<'de> for ReadRule {
         let verb = said.verb.ok_or_else(|| missing("action", ACTIONS))?;
         let topics = said.topic.map(|topic| vec![topic]).or(said.topics);
         let topics = topics.ok_or_else(|| missing("topic", "a topic filter"))?;
-        let (qos, retain) = (said.qos, said.retain);
+        // Whether a subscription is retained is no question.
+        let retain = match (verb, said.retain) {
+            (Verb::Subscribe, _) | (_, None) => None,
+            (_, Some(retain)) => {
+                retain.map_err(|shown| place("retain").problem(&Whole::Shown(shown), RETAIN))?
+            }
+        };
+        let qos = said.qos;
         let rule = |topic| Rule { permission, verb, topic, qos: qos.clone(), retain };
         Ok(topics.into_iter().map(rule).collect())
     }
@@ -72,7 +86,8 @@ struct RuleSaid {
     /// In place of one.
     topics: Option<Vec<String>>,
     qos: Option<Vec<u8>>,
-    retain: Option<bool>,
+    /// None: either. As what it is shown, if it is none.
+    retain: Option<Result<Option<bool>, String>>,
 }
 
 /// Conditions that other brokers know and this one does not. A rule that has one would hold for
@@ -83,6 +98,7 @@ pub const CONDITIONS: [&str; 7] =
 const PERMISSIONS: &str = "\"allow\", \"deny\"";
 const ACTIONS: &str = "\"publish\", \"subscribe\", \"read\", \"all\"";
 const LEVELS: &str = "0, 1, 2, or an array of them";
+const RETAIN: &str = "true, false, \"all\"";
 
 impl<'de> Members<'de> for RuleSaid {
     fn known(&self, name: &str) -> Option<&'static str> {
@@ -105,16 +121,15 @@ impl<'de> Members<'de> for RuleSaid {
             "topics" => self.topics = object.next_value_seed(Piece(ReadTopics(place)))?,
             "qos" => self.qos = object.next_value_seed(Piece(ReadLevels(place)))?,
             "retain" => {
-                self.retain = place.take(object, "true, false, \"all\"", retain)?.flatten();
+                let read = |value: &Whole<'_>| Some(retain(value).ok_or_else(|| value.to_string()));
+                self.retain = place.take(object, RETAIN, read)?;
             }
+            // Neither is one that is `null`: a program that failed to look a value up writes that.
             condition => {
-                // `null` says nothing.
-                if place.take(object, "", |_| Some(()))?.is_some() {
-                    let rule = self.number;
-                    return Err(A::Error::custom(format_args!(
-                        "rule {rule}: the condition {condition:?} is not supported"
-                    )));
-                }
+                let rule = self.number;
+                return Err(A::Error::custom(format_args!(
+                    "rule {rule}: the condition {condition:?} is not supported"
+                )));
             }
         }
         Ok(())
@@ -140,6 +155,9 @@ impl<'de> Read<'de> for ReadTopics {
         let mut topics = Vec::new();
         while let Some(topic) = array.next_element_seed(self.0.one(TOPICS, text))? {
             topics.push(topic);
+            if topics.len() > MAX_RULES {
+                return Err(A::Error::custom(too_many()));
+            }
         }
         Ok(Some(topics))
     }
@@ -154,18 +172,15 @@ impl<'de> Read<'de> for ReadLevels {
     fn whole<E: Error>(self, value: Whole<'de>) -> Result<Option<Vec<u8>>, E> {
         let levels = match &value {
             Whole::Null => return Ok(None),
-            Whole::Text(text) => {
-                text.split(',').map(|part| part.trim().parse().ok().and_then(level)).collect()
-            }
-            value => value.natural().and_then(level).map(|level| vec![level]),
+            Whole::Text(text) => text.split(',').map(level_in_text).collect(),
+            value => level(value).map(|level| vec![level]),
         };
         levels.map(Some).ok_or_else(|| self.0.problem(&value, LEVELS))
     }
 
     fn array<A: SeqAccess<'de>>(self, mut array: A) -> Result<Option<Vec<u8>>, A::Error> {
         let mut levels = Vec::new();
-        let one = |value: &Whole<'_>| value.natural().and_then(level);
-        while let Some(level) = array.next_element_seed(self.0.one(LEVELS, one))? {
+        while let Some(level) = array.next_element_seed(self.0.one(LEVELS, level))? {
             // More of the same say no more.
             if !levels.contains(&level) {
                 levels.push(level);
@@ -189,8 +204,8 @@ fn permission(value: &Whole<'_>) -> Option<Permission> {
 
 fn verb(value: &Whole<'_>) -> Option<Verb> {
     match value.text()? {
-        "publish" | "write" => Some(Verb::Publish),
-        "subscribe" => Some(Verb::Subscribe),
+        "publish" | "pub" | "write" => Some(Verb::Publish),
+        "subscribe" | "sub" => Some(Verb::Subscribe),
         "read" => Some(Verb::Read),
         "all" => Some(Verb::All),
         _ => None,
@@ -205,6 +220,14 @@ fn retain(value: &Whole<'_>) -> Option<Option<bool>> {
     }
 }
 
-fn level(number: u64) -> Option<u8> {
-    u8::try_from(number).ok().filter(|level| *level <= 2)
+/// A level of QoS, as a number or as the very text of one.
+fn level(value: &Whole<'_>) -> Option<u8> {
+    match value {
+        Whole::Text(text) => level_in_text(text),
+        value => value.natural().and_then(|number| u8::try_from(number).ok()).filter(|n| *n <= 2),
+    }
+}
+
+fn level_in_text(text: &str) -> Option<u8> {
+    ["0", "1", "2"].iter().position(|level| *level == text).map(|level| level as u8)
 }
