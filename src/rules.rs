@@ -11,6 +11,7 @@ use std::hash::{Hash, Hasher};
 use crate::question::{Access, Action};
 
 mod filter;
+mod inexact;
 mod pending;
 mod placeholder;
 mod recent;

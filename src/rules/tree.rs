@@ -7,18 +7,15 @@
 
 #![forbid(unsafe_code)]
 
-use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 
+use super::inexact::Inexact;
 use super::pending::Pending;
 use super::placeholder::{self, Names};
 use super::situation::Situations;
 
 /// The end of a list, an empty slot, a position that is behind all others.
 const NONE: u32 = u32::MAX;
-
-/// How many levels that are not literal may hang from one node: a check compares with each of them.
-const MAX_INEXACT: usize = 1000;
 
 /// Where a text goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -105,7 +102,7 @@ pub struct Tree {
     longest: usize,
     keys: [u64; 2],
     /// While filters are added: what hangs in each node's list.
-    inexact_below: HashMap<u32, HashMap<String, u32>>,
+    inexact_below: Inexact,
 }
 
 impl Tree {
@@ -120,7 +117,7 @@ impl Tree {
             literals: 0,
             longest: 0,
             keys: [0, 1].map(|key| RandomState::new().hash_one(key)),
-            inexact_below: HashMap::new(),
+            inexact_below: Inexact::default(),
         }
     }
 
@@ -196,18 +193,11 @@ impl Tree {
     }
 
     fn inexact_or_insert(&mut self, level: &str, node: Node) -> Result<u32, String> {
-        let above = node.above;
-        let known = self.inexact_below.entry(above).or_default();
-        if let Some(index) = known.get(level) {
-            return Ok(*index);
+        let (above, new) = (node.above, self.nodes.len() as u32);
+        let index = self.inexact_below.find_or_add(above, level, new)?;
+        if index != new {
+            return Ok(index);
         }
-        if known.len() >= MAX_INEXACT {
-            return Err(format!(
-                "more than {MAX_INEXACT} levels with placeholders stand in one place"
-            ));
-        }
-        let index = self.nodes.len() as u32;
-        known.insert(level.to_owned(), index);
         self.add(node);
         self.nodes[index as usize].beside = self.nodes[above as usize].inexact;
         self.nodes[above as usize].inexact = index;
@@ -300,7 +290,7 @@ impl Tree {
 
     /// Gives back what growing took too much; nothing is added after that.
     pub fn shrink(&mut self) {
-        self.inexact_below = HashMap::new();
+        self.inexact_below = Inexact::default();
         self.text.shrink_to_fit();
         self.nodes.shrink_to_fit();
         self.entries.shrink_to_fit();
