@@ -33,9 +33,13 @@ const NO_LINES: &[&str] = &[
     "The SSL certificate error",
     "The plain HTTP request was sent to HTTPS port",
     "Client sent an HTTP request to an HTTPS server",
-    "speaking plain HTTP to an SSL-enabled server port",
+    "<html><head><title>400",
+    "</title></head><body><center><h1>400 Bad Request</h1></center><center>",
+    "</center><hr><center>",
+    "<!-- a padding to disable MSIE and Chrome friendly error page -->",
     "<html><head><title>400 Bad Request</title></head><body><h1>Bad Request</h1><p>Your browser sent a \
-     request that this server could not understand.<br />Reason: You're",
+     request that this server could not understand.<br />Reason: You're speaking plain HTTP to an \
+     SSL-enabled server port.<br />Instead use the HTTPS scheme to access this URL, please.<br /></p>",
     // The library's place of a problem, which is left out.
     "at line",
     "column",
