@@ -105,6 +105,17 @@ pub fn rules(data: &[u8]) {
     }
 }
 
+/// A request for metrics: two bytes for where it is cut, and the request.
+pub fn metrics(data: &[u8]) {
+    let [low, high, request @ ..] = data else { return };
+    crate::metrics::fuzzing::read_request(request, u16::from_le_bytes([*low, *high]).into());
+}
+
+/// Mosquitto's password file.
+pub fn passwords(data: &[u8]) {
+    crate::local_users::read_names(data);
+}
+
 /// A message on the control topic.
 pub fn command(data: &[u8]) {
     read_commands(data);
@@ -181,6 +192,16 @@ mod tests {
     #[test]
     fn events_from_seeds() {
         run("event", event);
+    }
+
+    #[test]
+    fn metrics_requests_from_seeds() {
+        run("metrics", metrics);
+    }
+
+    #[test]
+    fn password_files_from_seeds() {
+        run("passwords", passwords);
     }
 
     #[test]

@@ -60,6 +60,19 @@ fn names_in(file: &[u8]) -> HashSet<Vec<u8>> {
         .collect()
 }
 
+/// Reads a password file for a fuzzer: a name stands in its own line, whatever the others hold.
+#[cfg(any(test, fuzzing))]
+pub fn read_names(file: &[u8]) {
+    let names = names_in(file);
+    assert!(names.iter().map(Vec::len).sum::<usize>() <= file.len());
+    for name in &names {
+        assert!(!name.is_empty() && name.trim_ascii() == name.as_slice());
+        assert!(!name.contains(&b':') && !name.contains(&b'\n'));
+    }
+    let by_line = file.split(|byte| *byte == b'\n').flat_map(names_in).collect();
+    assert_eq!(names, by_line);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

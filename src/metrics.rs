@@ -22,6 +22,12 @@ pub use server::Server;
 pub use text::text;
 pub use topics::{TOPICS, Topic};
 
+/// What a fuzzer may reach.
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing {
+    pub use super::connection::read_request;
+}
+
 /// How things stand at one time.
 #[derive(Clone, Debug)]
 pub struct Snapshot {

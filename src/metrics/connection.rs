@@ -110,6 +110,25 @@ fn answer(head: &[u8], page: &dyn Fn() -> String) -> Option<Vec<u8>> {
     })
 }
 
+/// Reads a request for a fuzzer, which cuts it at `cut`: what comes in pieces is answered no better than
+/// what comes at once.
+#[cfg(any(test, fuzzing))]
+pub fn read_request(bytes: &[u8], cut: usize) {
+    const PAGE: &str = "a 1\n";
+    let head = &bytes[..bytes.len().min(REQUEST_BYTES)];
+    let answered = |head: &[u8]| {
+        let response = String::from_utf8(answer(head, &|| PAGE.to_owned())?).ok()?;
+        let (fields, body) = response.split_once("\r\n\r\n")?;
+        assert!(fields.contains(&format!("Content-Length: {}\r\n", body.len())), "{fields}");
+        assert_eq!(body == PAGE, fields.starts_with("HTTP/1.1 200 OK\r\n"), "{fields}");
+        Some(body == PAGE)
+    };
+    let (begun, whole) = (answered(&head[..cut.min(head.len())]), answered(head));
+    assert!(begun.is_none() || whole.is_some());
+    assert!(begun != Some(false) || whole != Some(true), "an error became the page");
+    assert!(whole.is_some() || head.len() < REQUEST_BYTES, "a head without end is not refused");
+}
+
 /// The path of a request's target, which may be a whole URI (RFC 9112, section 3.2.2).
 fn path(target: &str) -> &str {
     let path = match target.strip_prefix("http://") {

@@ -8,7 +8,7 @@ use std::net::TcpStream;
 use mosquitto_test::prelude::*;
 
 use crate::metrics::Metrics;
-use crate::support::{broker_with, log_in};
+use crate::support::{broker_with, eventually, log_in};
 
 /// `O_CLOEXEC` as `/proc/PID/fdinfo` shows it (proc(5)).
 const CLOSE_ON_EXEC: u32 = 0o2_000_000;
@@ -17,23 +17,34 @@ const CLOSE_ON_EXEC: u32 = 0o2_000_000;
 /// for itself.
 const ALL_SIGNALS: u64 = !(1 << (9 - 1) | 1 << (19 - 1) | 1 << (32 - 1) | 1 << (33 - 1));
 
-/// What `/proc` tells in a line that begins so.
-fn line(path: &str, begin: &str) -> String {
-    let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{path}: {error}"));
-    let line = text.lines().find_map(|line| line.strip_prefix(begin));
-    line.unwrap_or_else(|| panic!("{path} has no {begin}")).trim().to_owned()
+/// What stands in the line that begins so.
+fn value<'a>(text: &'a str, begin: &str) -> Option<&'a str> {
+    text.lines().find_map(|line| line.strip_prefix(begin)).map(str::trim)
 }
 
 /// The names of the broker's threads, and the signals that each blocks.
 fn threads(broker: &Broker) -> Vec<(String, u64)> {
     let tasks = fs::read_dir(format!("/proc/{}/task", broker.pid())).unwrap();
     let task = |entry: std::io::Result<fs::DirEntry>| {
-        let status = entry.unwrap().path().join("status");
-        let status = status.to_str().unwrap();
-        let blocked = u64::from_str_radix(&line(status, "SigBlk:"), 16).unwrap();
-        (line(status, "Name:"), blocked)
+        // One that has ended since the folder was read is none of its threads.
+        let status = fs::read_to_string(entry.ok()?.path().join("status")).ok()?;
+        let blocked = u64::from_str_radix(value(&status, "SigBlk:")?, 16).unwrap();
+        Some((value(&status, "Name:")?.to_owned(), blocked))
     };
-    tasks.map(task).collect()
+    tasks.filter_map(task).collect()
+}
+
+/// Those with a name of ours, once that is every thread but as many as there were before: a thread
+/// gives itself its name, a moment after it has started.
+fn ours_beside(broker: &Broker, before: usize) -> Vec<(String, u64)> {
+    let mut ours = Vec::new();
+    eventually("every thread has its name", || {
+        let all = threads(broker);
+        let count = all.len();
+        ours = all.into_iter().filter(|(name, _)| name.starts_with("http-auth-")).collect();
+        ours.len() == count - before
+    });
+    ours
 }
 
 /// The broker's descriptors: number, and what each is open on.
@@ -51,7 +62,9 @@ fn descriptors(broker: &Broker) -> BTreeSet<(u32, String)> {
 
 fn is_closed_on_exec(broker: &Broker, number: u32) -> bool {
     let path = format!("/proc/{}/fdinfo/{number}", broker.pid());
-    u32::from_str_radix(&line(&path, "flags:"), 8).unwrap() & CLOSE_ON_EXEC != 0
+    let info = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let flags = value(&info, "flags:").unwrap_or_else(|| panic!("{path} has no flags"));
+    u32::from_str_radix(flags, 8).unwrap() & CLOSE_ON_EXEC != 0
 }
 
 /// The sockets, as `/proc/PID/fd` names them, that have this port of this machine.
@@ -83,11 +96,7 @@ on_every_broker! {
         for number in 0..5 {
             log_in(&broker, Protocol::V5, &format!("user-{number}")).expect_accepted();
         }
-        let ours: Vec<_> = threads(&broker)
-            .into_iter()
-            .filter(|(name, _)| name.starts_with("http-auth-"))
-            .collect();
-        assert_eq!(ours.len(), broker.threads() - before, "{:?}", threads(&broker));
+        let ours = ours_beside(&broker, before);
         assert!(ours.iter().any(|(name, _)| name == "http-auth-1"), "{ours:?}");
         assert_eq!(ours.iter().any(|(name, _)| name == "http-auth-bell"), version.is_2_1());
         for (name, blocked) in ours {
@@ -132,10 +141,12 @@ on_every_broker! {
         let without = broker_with(version, &api, &[]);
         let listen = metrics.address();
         let broker = broker_with(version, &api, &[("metrics_listen", &listen)]);
-        let (_, blocked) = threads(&broker)
-            .into_iter()
-            .find(|(name, _)| name == "http-auth-meter")
-            .expect("the metrics have a thread of their own");
+        // A thread gives itself its name once it runs, after the broker listens.
+        let mut blocked = 0;
+        eventually("the metrics have a thread of their own", || {
+            let meter = threads(&broker).into_iter().find(|(name, _)| name == "http-auth-meter");
+            meter.inspect(|(_, signals)| blocked = *signals).is_some()
+        });
         assert_eq!(blocked & ALL_SIGNALS, ALL_SIGNALS, "it blocks {blocked:x}");
         let _reader = TcpStream::connect(&listen).unwrap();
         // Another's answer: the one that came first was taken in before.

@@ -16,6 +16,9 @@ use crate::support::{ROUTES, broker_on_port, broker_with, log_in, wait_for_failu
 /// it could be read.
 const CUT_OFF: &[&str] = &["broken answer (the body breaks off)", "connection lost"];
 
+/// Far more than the time that is up, on a busy machine too, and far less than it would take otherwise.
+const WELL_BEFORE: Duration = Duration::from_secs(15);
+
 /// Every question is answered in this way, over http.
 fn is_sick(version: Version, bad: fn() -> Reply, lines: &[&str]) {
     expect_failure(version, &AuthServer::start(), &[DENY_LONG], bad, lines);
@@ -280,7 +283,7 @@ on_every_broker! {
             let started = Instant::now();
             log_in(&broker, Protocol::V5, "ann").expect_closed();
             let took = started.elapsed();
-            assert!(took >= Duration::from_millis(1500) && took < Duration::from_secs(5), "{took:?}");
+            assert!(took >= Duration::from_millis(1500) && took < WELL_BEFORE, "{took:?}");
             broker.wait_for_log(" failed: timed out; ");
         }
     }
@@ -291,11 +294,12 @@ on_every_broker! {
             ("http_protocol", "https"),
             ("tls_ca_file", certs.ca_file().to_str().unwrap()),
             ("http_connect_timeout_ms", "300"),
+            ("http_timeout_ms", "60000"),
         ];
         let broker = broker_on_port(version, silence.port(), &options);
         let started = Instant::now();
         log_in(&broker, Protocol::V5, "ann").expect_closed();
-        assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+        assert!(started.elapsed() < WELL_BEFORE, "{:?}", started.elapsed());
         wait_for_failure(&broker, "unreachable", "the login of \"ann\"");
     }
 
@@ -305,11 +309,12 @@ on_every_broker! {
             ("http_protocol", "https"),
             ("tls_ca_file", certs.ca_file().to_str().unwrap()),
             ("http_connect_timeout_ms", "500"),
+            ("http_timeout_ms", "60000"),
         ];
         let broker = broker_on_port(version, port, &options);
         let started = Instant::now();
         log_in(&broker, Protocol::V5, "ann").expect_closed();
-        assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+        assert!(started.elapsed() < WELL_BEFORE, "{:?}", started.elapsed());
         wait_for_failure(&broker, "unreachable", "the login of \"ann\"");
     }
 
