@@ -25,7 +25,7 @@ use mosquitto_http_auth::clock::{Clock, SystemClock};
 use mosquitto_http_auth::config;
 use mosquitto_http_auth::engine::Engine;
 use mosquitto_http_auth::journal::Journal;
-use mosquitto_http_auth::pool::Asked;
+use mosquitto_http_auth::pool::{Asked, Urgency};
 use mosquitto_http_auth::question::{About, Password, Question};
 use mosquitto_http_auth::subscriptions::Portrait;
 use mosquitto_http_auth::tally::Tally;
@@ -103,7 +103,7 @@ fn engine(port: u64, connections: u64) -> Engine {
 fn ask(engine: &Engine, meter: &Portrait, username: &str, under_way: &Arc<UnderWay>) {
     let password = Password::Text("correct horse");
     let question = Question { client: meter, username, about: About::Login { password } };
-    match engine.ask(engine.key(&question), &question) {
+    match engine.ask(engine.key(&question), &question, Urgency::Waiting) {
         Asked::Later(ticket) => {
             *under_way.count.lock().unwrap() += 1;
             let under_way = Arc::clone(under_way);

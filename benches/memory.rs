@@ -168,7 +168,12 @@ fn begin(sessions: &Sessions, count: u64, with_end: bool) {
         let sealed = || {
             let body = format!(r#"{{"username":"{username}","password":"correct horse"}}"#);
             let body = vault.seal(&Secret::new(body.into_bytes())).unwrap();
-            SealedQuestion { kind: Kind::Login, body, about: format!("login of {username:?}") }
+            SealedQuestion {
+                kind: Kind::Login,
+                body,
+                about: format!("login of {username:?}"),
+                subject: 0,
+            }
         };
         let handle = 0x5500_0000_0000 + usize::try_from(number).unwrap() * 1024;
         let admission = Admission { handle, client_id: id, key };

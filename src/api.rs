@@ -33,6 +33,7 @@ mod statement;
 mod tap;
 mod trouble;
 mod wire;
+pub use breaker::Sign;
 pub use recording::{Attempt, Dialled, Exchange, Head, Observer};
 pub use reply::Reply;
 pub use wire::{Request, describe};
@@ -76,7 +77,7 @@ struct Claim<'a> {
 impl Drop for Claim<'_> {
     fn drop(&mut self) {
         if thread::panicking() {
-            let _ = self.endpoint.breaker.record(self.clock.now(), false);
+            let _ = self.endpoint.breaker.record(self.clock.now(), Sign::Unclear, 0);
         }
     }
 }
@@ -108,28 +109,39 @@ impl Api {
         self.endpoints.iter().map(health).collect()
     }
 
-    /// Whether any endpoint is worth asking.
+    /// Whether any endpoint is in service.
     #[must_use]
     pub fn in_service(&self) -> bool {
         self.endpoints.iter().any(|endpoint| endpoint.breaker.in_service())
     }
 
-    /// Whether an endpoint that is out of service is due to be tried again.
+    /// Whether a question would be let through as a probe of an endpoint that is out of service.
     #[must_use]
-    pub fn wants_probe(&self) -> bool {
+    pub fn wants_probe(&self, failed_before: bool) -> bool {
         let now = self.clock.now();
-        self.endpoints.iter().any(|endpoint| endpoint.breaker.wants_probe(now))
+        self.endpoints.iter().any(|endpoint| endpoint.breaker.wants_probe(now, failed_before))
     }
 
     /// Asks these questions, which one request can hold; called on a worker, and takes as long as
-    /// the time limits allow.
+    /// the time limits allow. Endpoints in service come first, in order; where none of them answers,
+    /// those that are due for a probe are asked. `failed_before`: whether one of the questions has
+    /// failed lately.
     ///
     /// # Errors
     /// No endpoint answered: why the last one did not.
-    pub fn ask(&self, requests: &[&Request]) -> Result<Vec<Reply>, Failure> {
+    pub fn ask(&self, requests: &[&Request], failed_before: bool) -> Result<Vec<Reply>, Failure> {
         let mut outcome = Err(Failure::OutOfService);
-        for endpoint in self.endpoints.iter().filter(|endpoint| endpoint.breaker.in_service()) {
+        let in_service = |endpoint: &&Endpoint| endpoint.breaker.in_service();
+        for endpoint in self.endpoints.iter().filter(in_service) {
             outcome = self.ask_one(endpoint, requests);
+            if outcome.is_ok() {
+                return outcome;
+            }
+        }
+        for endpoint in &self.endpoints {
+            if let Some(replies) = self.ask_out_of_service(endpoint, requests, failed_before) {
+                outcome = replies;
+            }
             if outcome.is_ok() {
                 break;
             }
@@ -137,16 +149,27 @@ impl Api {
         outcome
     }
 
-    /// Tries every endpoint that is due to be tried again with this question, and returns the
-    /// answer of the last one that is back.
-    pub fn probe(&self, request: &Request) -> Option<Reply> {
-        let due = self.endpoints.iter().filter(|e| e.breaker.claim_probe(self.clock.now()));
-        let ask = |endpoint| {
-            let _claim = Claim { endpoint, clock: &*self.clock };
-            defect::place("probe");
-            self.ask_one(endpoint, &[request]).ok()?.pop()
-        };
-        due.filter_map(ask).last()
+    /// Tries every endpoint that is due for a probe with this question, which another has answered:
+    /// all that counts is whether it answers.
+    pub fn probe(&self, request: &Request, failed_before: bool) {
+        for endpoint in &self.endpoints {
+            let _ = self.ask_out_of_service(endpoint, &[request], failed_before);
+        }
+    }
+
+    /// Asks an endpoint if it is due for a probe.
+    fn ask_out_of_service(
+        &self,
+        endpoint: &Endpoint,
+        requests: &[&Request],
+        failed_before: bool,
+    ) -> Option<Result<Vec<Reply>, Failure>> {
+        if !endpoint.breaker.claim_probe(self.clock.now(), failed_before) {
+            return None;
+        }
+        let _claim = Claim { endpoint, clock: &*self.clock };
+        defect::place("probe");
+        Some(self.ask_one(endpoint, requests))
     }
 
     fn ask_one(&self, endpoint: &Endpoint, requests: &[&Request]) -> Result<Vec<Reply>, Failure> {
@@ -165,10 +188,8 @@ impl Api {
             Ok(replies) => self.note(endpoint, requests, replies, now.duration_since(asked)),
             Err(failure) => self.note_failure(&endpoint.origin, requests, failure),
         }
-        // Whoever refuses a batch as a whole is there. What stands in it is for clients to choose, and
-        // none of them is to put the host out of service.
-        let is_there = outcome.as_ref().map_or_else(reply::is_refusal, |_| true);
-        match endpoint.breaker.record(now, is_there) {
+        let subject = requests.first().map_or(0, |request| request.subject);
+        match endpoint.breaker.record(now, Sign::of_outcome(&outcome), subject) {
             Some(Change::OutOfService) => {
                 endpoint.drop_connections();
                 log::warn!(

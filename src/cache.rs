@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use quick_cache::OptionsBuilder;
-use quick_cache::sync::DefaultLifecycle;
 use rustc_hash::FxBuildHasher;
 
 use crate::answer::{Answer, Verdict};
@@ -20,16 +19,16 @@ use crate::sync::lock;
 use crate::tally::Miss;
 
 mod era;
+mod invalidations;
 mod key;
 mod near;
-mod outdated;
 pub use era::Good;
+pub use invalidations::InvalidationScope;
 pub use key::{Key, Keyring};
-pub use outdated::Matter;
 
 use era::Era;
+use invalidations::Invalidations;
 use near::Near;
-use outdated::Outdated;
 
 /// What one entry takes of `cache_max_bytes`: the entry, the place that refers to it, and what is
 /// remembered of entries that had to go (`cargo bench --bench memory` tells).
@@ -89,8 +88,10 @@ pub struct Cache {
     refresh_ahead: bool,
     /// Whether the last answer about a topic could be kept.
     keeps_access: AtomicBool,
-    outdated: Outdated,
+    invalidations: Invalidations,
     era: Era,
+    /// Whether a permission had to make room for other answers, since an era ended for that reason.
+    evicted_permission: Arc<AtomicBool>,
     /// Held while an answer takes another's place, so that it is seen whether they differ.
     replacing: Mutex<()>,
     clock: Arc<dyn Clock>,
@@ -105,13 +106,21 @@ struct Entry {
     refresh_at_ms: AtomicU64,
 }
 
-type Entries = quick_cache::sync::Cache<
-    Key,
-    Arc<Entry>,
-    Weigher,
-    FxBuildHasher,
-    DefaultLifecycle<Key, Arc<Entry>>,
->;
+type Entries = quick_cache::sync::Cache<Key, Arc<Entry>, Weigher, FxBuildHasher, EvictionWatch>;
+
+/// Notes when a permission has to make room for other answers.
+#[derive(Clone)]
+struct EvictionWatch(Arc<AtomicBool>);
+
+impl quick_cache::Lifecycle<Key, Arc<Entry>> for EvictionWatch {
+    type RequestState = ();
+
+    fn on_evict(&self, (): &mut (), _: Key, entry: Arc<Entry>) {
+        if entry.is_permission() {
+            self.0.store(true, Ordering::Release);
+        }
+    }
+}
 
 /// For how long an answer stays past its life, but no longer than that was: a miss can then tell that
 /// it has expired.
@@ -149,14 +158,17 @@ impl Cache {
         let most = usize::try_from(max_bytes / ENTRY_BYTES).unwrap_or(usize::MAX);
         let near = Near::new(most / NEAR_SHARE);
         let keeps_access = AtomicBool::new(!lifetimes.access.allow.is_zero());
+        let evicted_permission = Arc::<AtomicBool>::default();
+        let watch = EvictionWatch(Arc::clone(&evicted_permission));
         Self {
-            entries: entries(most, max_bytes),
+            entries: entries(most, max_bytes, watch),
+            evicted_permission,
             until_sweep: AtomicUsize::new(SWEEP_AFTER),
             near,
             lifetimes,
             refresh_ahead,
             keeps_access,
-            outdated: Outdated::default(),
+            invalidations: Invalidations::default(),
             era: Era::default(),
             replacing: Mutex::default(),
             clock,
@@ -164,21 +176,21 @@ impl Cache {
     }
 
     /// Uses no answer to these questions any more that was asked for up to now.
-    pub fn outdate(&self, matter: Matter) {
-        self.outdated.declare(matter, self.clock.now());
+    pub fn outdate(&self, matter: InvalidationScope) {
+        self.invalidations.declare(matter, self.clock.now());
         self.era.end();
     }
 
     /// Whether an answer to this question, asked for at that time, was declared outdated since.
     #[must_use]
     pub fn is_outdated(&self, question: &Question<'_>, asked: Instant) -> bool {
-        self.outdated.covers(question, asked)
+        self.invalidations.covers(question, asked)
     }
 
     /// Whether an answer to this client's login, asked for at that time, was declared outdated since.
     #[must_use]
     pub fn is_login_outdated(&self, client_id: &str, username: &str, asked: Instant) -> bool {
-        self.outdated.covers_login(client_id, username, asked)
+        self.invalidations.covers_login(client_id, username, asked)
     }
 
     /// Whether an answer that was found here, and is remembered elsewhere, is good still.
@@ -250,7 +262,7 @@ impl Cache {
 
     /// How old an entry is, if it is still alive.
     fn age(&self, entry: &Entry, question: &Question<'_>) -> Result<Duration, Miss> {
-        if self.outdated.covers(question, entry.asked) {
+        if self.invalidations.covers(question, entry.asked) {
             return Err(Miss::Outdated);
         }
         let age = self.clock.now().duration_since(entry.asked);
@@ -279,7 +291,7 @@ impl Cache {
             return None;
         }
         let entry = self.entries.get(key)?;
-        if self.outdated.covers(question, entry.asked) {
+        if self.invalidations.covers(question, entry.asked) {
             return None;
         }
         let age = self.clock.now().duration_since(entry.asked);
@@ -329,8 +341,6 @@ impl Cache {
     fn replace(&self, key: Key, kind: Kind, entry: Option<Arc<Entry>>) {
         let _alone = lock(&self.replacing);
         let before = self.entries.peek(&key);
-        // What had to make room for others may have been a permission.
-        let was_permission = before.is_none_or(|entry| entry.is_permission());
         let is_permission = entry.as_ref().is_some_and(|entry| entry.is_permission());
         match entry {
             Some(entry) => self.entries.insert(key, entry),
@@ -338,7 +348,16 @@ impl Cache {
         }
         // Until now somebody may have found the older one, to put it there.
         self.near.remove(&key);
-        if kind == Kind::Access && was_permission && !is_permission {
+        if kind != Kind::Access || is_permission {
+            return;
+        }
+        // Where there was nothing, a permission may have been there and have made room for others. A
+        // client's first denial alone is no reason to look all permissions up again.
+        let was_permission = match before {
+            Some(before) => before.is_permission(),
+            None => self.evicted_permission.swap(false, Ordering::AcqRel),
+        };
+        if was_permission {
             self.era.end();
         }
     }
@@ -358,12 +377,12 @@ impl Cache {
 
 /// Room for so many bytes, and about so many entries. Keys are hashes already, so that any hash of
 /// them will do.
-fn entries(count: usize, bytes: u64) -> Entries {
+fn entries(count: usize, bytes: u64, watch: EvictionWatch) -> Entries {
     let mut options = OptionsBuilder::new();
     options.shards(PARTS).estimated_items_capacity(count).weight_capacity(bytes);
     #[expect(clippy::expect_used, reason = "it fails only without these two numbers")]
     let options = options.build().expect("both numbers are given");
-    Entries::with_options(options, Weigher, FxBuildHasher, DefaultLifecycle::default())
+    Entries::with_options(options, Weigher, FxBuildHasher, watch)
 }
 
 impl Entry {
@@ -548,7 +567,7 @@ mod tests {
         assert_eq!(why(&cache, &key), None);
         clock.advance(LIFETIMES.login.allow);
         assert_eq!(why(&cache, &key), Some(Miss::Expired));
-        cache.outdate(Matter::default());
+        cache.outdate(InvalidationScope::default());
         assert_eq!(why(&cache, &key), Some(Miss::Outdated));
         let nothing = Lifetime { deny: Duration::ZERO, ..lifetime(0) };
         let nothing = Lifetimes { login: lifetime(30), access: nothing, stale: Duration::ZERO };
@@ -613,20 +632,40 @@ mod tests {
         assert!(!cache.is_good(&good), "it is not to be kept");
         store(1, Answer::ALLOW, None);
         let good = found(&cache, &key);
-        cache.outdate(Matter::default());
+        cache.outdate(InvalidationScope::default());
         assert!(!cache.is_good(&good), "it was declared outdated");
     }
 
     #[test]
     fn a_denial_in_place_of_what_had_to_make_room_ends_what_is_remembered_elsewhere() {
+        let clock = ManualClock::new();
+        let cache = Cache::new(LIFETIMES, true, 100 * ENTRY_BYTES, clock.clone());
+        let store = |number: u32, answer| {
+            cache.store(Key::from_number(number), Kind::Access, answer, None, clock.now());
+        };
+        store(0, Answer::ALLOW);
+        let good = found(&cache, &Key::from_number(0));
+        let mut others = 1..1_000_000;
+        while cache.entries.peek(&Key::from_number(0)).is_some() {
+            store(others.next().expect("what is not used has to go"), Answer::ALLOW);
+        }
+        assert!(cache.is_good(&good));
+        store(0, Answer::DENY);
+        assert!(!cache.is_good(&good));
+    }
+
+    #[test]
+    fn the_first_denials_of_some_end_nothing_that_is_remembered_of_others() {
         let (cache, clock) = cache(LIFETIMES);
         let key = Key::from_number(0);
         cache.store(key, Kind::Access, Answer::ALLOW, None, clock.now());
         let good = found(&cache, &key);
-        cache.entries.remove(&key);
+        for number in 1..1000 {
+            let lifetime = (number % 2 == 0).then_some(Duration::ZERO);
+            let denied = Key::from_number(number);
+            cache.store(denied, Kind::Access, Answer::DENY, lifetime, clock.now());
+        }
         assert!(cache.is_good(&good));
-        cache.store(key, Kind::Access, Answer::DENY, None, clock.now());
-        assert!(!cache.is_good(&good));
     }
 
     #[test]
@@ -689,7 +728,7 @@ mod tests {
         let key = Key::from_number(1);
         let asked = clock.now();
         clock.advance(Duration::from_secs(1));
-        cache.outdate(Matter::default());
+        cache.outdate(InvalidationScope::default());
         cache.store(key, Kind::Login, Answer::ALLOW, None, asked);
         assert_eq!(get(&cache, &key), None);
         clock.advance(Duration::from_secs(1));

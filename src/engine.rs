@@ -10,22 +10,27 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::answer::{Answer, Failure};
-use crate::api::{self, Api, Health, Observer, Reply, Request};
-use crate::cache::{Cache, Good, Key, Keyring, Lifetimes, Matter};
+use crate::api::{self, Api, Health, Observer, Reply, Request, Sign};
+use crate::cache::{Cache, Good, InvalidationScope, Key, Keyring, Lifetimes};
 use crate::clock::Clock;
 use crate::config::{CacheConfig, Config, Material};
 use crate::defect;
 use crate::dialect::Dialect;
 use crate::field::FieldLists;
 use crate::journal::Journal;
-use crate::pool::{Asked, Batching, Landing, Load, Pool, Spawn, Ticket};
+use crate::pool::{Asked, Batching, Landing, Load, Pool, Spawn, Ticket, Urgency};
 use crate::question::{Kind, Question};
 use crate::tally::Tally;
 use crate::vault::{SealedQuestion, Vault};
 
-/// How many questions may go in one request. An API that reads bodies of 100 kB, as is usual, can
-/// take as many of ordinary length.
+mod recent_failures;
+use recent_failures::RecentFailures;
+
+/// How many questions may go in one request.
 const BATCH: usize = 500;
+
+/// How many bytes they may have together: many APIs read bodies of 100 kB at most.
+const BATCH_BYTES: usize = 64_000;
 
 /// How much memory may go to questions that wait or are being asked, in bytes: names and topics are as
 /// long as clients like.
@@ -42,6 +47,8 @@ pub struct Engine {
     dialect: Dialect,
     cache: Arc<Cache>,
     api: Arc<Api>,
+    recent_failures: Arc<RecentFailures>,
+    clock: Arc<dyn Clock>,
     tally: Arc<Tally>,
     /// What the questions on their way take, and may take, in bytes.
     question_bytes: Arc<AtomicUsize>,
@@ -106,11 +113,19 @@ impl Engine {
         ));
         let api =
             Arc::new(Api::new(config, journal, Arc::clone(&clock), Arc::clone(&tally), observer));
-        let crew = Crew { api: Arc::clone(&api), cache: Arc::clone(&cache), clock };
+        let recent_failures = Arc::<RecentFailures>::default();
+        let crew = Crew {
+            api: Arc::clone(&api),
+            cache: Arc::clone(&cache),
+            recent_failures: Arc::clone(&recent_failures),
+            clock: Arc::clone(&clock),
+        };
         let work = move |jobs: Vec<(Job, Landing<'_>)>| crew.fly(jobs);
         let batching = Batching {
             most: if config.routes.batch.is_some() { BATCH } else { 1 },
             joins: |job: &Job| job.request.kind == Kind::Access,
+            most_bytes: BATCH_BYTES,
+            bytes: |job: &Job| job.request.body.expose().len(),
         };
         Ok(Self {
             keyring: Keyring::random()?,
@@ -119,6 +134,8 @@ impl Engine {
             dialect: config.dialect.clone(),
             cache,
             api,
+            recent_failures,
+            clock,
             tally,
             question_bytes: Arc::default(),
             most_question_bytes: QUESTION_BYTES,
@@ -140,10 +157,10 @@ impl Engine {
 
     /// Asks the question that has this key.
     #[must_use]
-    pub fn ask(&self, key: Key, question: &Question<'_>) -> Asked {
+    pub fn ask(&self, key: Key, question: &Question<'_>, urgency: Urgency) -> Asked {
         match self.known(&key, question) {
             Some((answer, _)) => Asked::Now(Ok(answer)),
-            None => self.ask_api(key, question),
+            None => self.ask_api(key, question, urgency),
         }
     }
 
@@ -166,22 +183,29 @@ impl Engine {
         self.cache.is_good(good)
     }
 
-    /// Asks a question whose answer is not known.
+    /// Asks a question whose answer is not known. While no host is in service it is asked only if it
+    /// is let through as a probe; then whoever asks waits for it as for any question.
     #[must_use]
-    pub fn ask_api(&self, key: Key, question: &Question<'_>) -> Asked {
+    pub fn ask_api(&self, key: Key, question: &Question<'_>, urgency: Urgency) -> Asked {
         let job = || self.job(key, question);
         let stale = self.cache.stale(&key, question);
+        if let Some(failure) = self.recent_failures.back_off(&key, self.clock.now()) {
+            return Asked::Now(stale.ok_or(failure));
+        }
         if !self.api.in_service() {
-            if self.api.wants_probe() {
+            let is_probe = self.api.wants_probe(self.recent_failures.has(&key));
+            if is_probe && stale.is_some() {
                 let _ = self.pool.ask_quietly(&key, job);
             }
-            return Asked::Now(stale.ok_or(Failure::OutOfService));
+            if !is_probe || stale.is_some() {
+                return Asked::Now(stale.ok_or(Failure::OutOfService));
+            }
         }
         if !self.has_room() {
             return Asked::Now(stale.ok_or(Failure::Overloaded));
         }
         let known = || self.cache.known(&key, question);
-        match self.pool.ask(&key, known, job) {
+        match self.pool.ask(&key, urgency, known, job) {
             Asked::Later(ticket) => Asked::Later(ticket.or(stale)),
             Asked::Now(outcome) => Asked::Now(outcome.or_else(|failure| stale.ok_or(failure))),
         }
@@ -222,9 +246,11 @@ impl Engine {
         self.pool.is_under_way(key)
     }
 
-    /// Believes no answer to these questions any more that was asked for up to now.
-    pub fn outdate(&self, matter: Matter) {
+    /// Believes no answer to these questions any more that was asked for up to now, also not one
+    /// that is on its way.
+    pub fn outdate(&self, matter: InvalidationScope) {
         self.cache.outdate(matter);
+        self.pool.close_flying();
     }
 
     /// Whether an answer to this question, asked for at that time, is not to be believed any more.
@@ -260,18 +286,19 @@ impl Engine {
     /// The question, for asking it again by [`Engine::ask_sealed`].
     #[must_use]
     pub fn seal(&self, question: &Question<'_>) -> Option<SealedQuestion> {
-        let Request { kind, body, about } = self.request(question);
-        Some(SealedQuestion { kind, body: self.vault.seal(&body)?, about })
+        let Request { kind, body, about, subject } = self.request(question);
+        Some(SealedQuestion { kind, body: self.vault.seal(&body)?, about, subject })
     }
 
     /// Has a login asked again in the background, whatever is known of it. None: it cannot be.
     #[must_use]
     pub fn ask_sealed(&self, key: Key, question: &SealedQuestion) -> Option<Ticket> {
-        let SealedQuestion { kind, body, about } = question;
+        let SealedQuestion { kind, body, about, subject } = question;
         if !self.has_room() {
             return None;
         }
-        let request = Request { kind: *kind, body: self.vault.open(body)?, about: about.clone() };
+        let (about, subject) = (about.clone(), *subject);
+        let request = Request { kind: *kind, body: self.vault.open(body)?, about, subject };
         self.pool.ask_quietly(&key, || self.job_of(key, request)).ok()
     }
 
@@ -303,42 +330,87 @@ impl Engine {
 struct Crew {
     api: Arc<Api>,
     cache: Arc<Cache>,
+    recent_failures: Arc<RecentFailures>,
     clock: Arc<dyn Clock>,
 }
 
 impl Crew {
     /// A worker's job, or several in one request. Each answer is in the cache before anyone who
     /// waits for it hears of it, so that whoever asks from then on finds it there. When nobody
-    /// waits any more, the same question serves to see whether an endpoint that was out of service
-    /// is back.
+    /// waits any more, the same question serves to see whether a host that was out of service is
+    /// back.
     fn fly(&self, jobs: Vec<(Job, Landing<'_>)>) {
         defect::place("worker");
         let (jobs, landings): (Vec<_>, Vec<_>) = jobs.into_iter().unzip();
-        let requests: Vec<_> = jobs.iter().map(|job| &job.request).collect();
+        self.ask(&jobs, landings);
+        if let Some(job) = jobs.first() {
+            self.api.probe(&job.request, self.recent_failures.has(&job.key));
+        }
+    }
+
+    /// Asks these questions in one request, and lands their flights.
+    fn ask(&self, jobs: &[Job], mut landings: Vec<Landing<'_>>) {
         let asked = self.clock.now();
-        match self.api.ask(&requests) {
+        match self.ask_api(jobs) {
             Ok(replies) => {
                 defect::place("answer");
                 for ((job, landing), reply) in jobs.iter().zip(landings).zip(replies) {
-                    landing.land(Ok(self.keep(job, reply, asked)));
+                    self.answer(job, landing, reply, asked);
                 }
+            }
+            // An API that refuses or fails to answer a batch, for its size or for one of the questions
+            // in it, has said nothing about the others.
+            Err(failure) if jobs.len() > 1 && Sign::of(&failure) == Sign::There => {
+                let second_half = landings.split_off(jobs.len() / 2);
+                let (first, second) = jobs.split_at(jobs.len() / 2);
+                self.ask(first, landings);
+                self.ask(second, second_half);
             }
             Err(failure) => {
                 for (job, landing) in jobs.iter().zip(landings) {
-                    self.cache.refresh_failed(&job.key);
-                    landing.land(Err(failure.clone()));
+                    self.fail(job, landing, failure.clone());
                 }
             }
         }
-        let asked = self.clock.now();
-        let Some(job) = jobs.first() else { return };
-        if let Some(reply) = self.api.probe(&job.request) {
-            self.keep(job, reply, asked);
+    }
+
+    fn ask_api(&self, jobs: &[Job]) -> Result<Vec<Reply>, Failure> {
+        let requests: Vec<_> = jobs.iter().map(|job| &job.request).collect();
+        let failed_before = jobs.iter().any(|job| self.recent_failures.has(&job.key));
+        self.api.ask(&requests, failed_before)
+    }
+
+    /// Tells everybody who waits. An answer that the API lets nobody keep is for one of them, as a
+    /// one-time password is good for one login (RFC 9111, section 4, shares only what may be
+    /// stored): for each of the others the question is asked anew.
+    fn answer(&self, job: &Job, mut landing: Landing<'_>, reply: Reply, asked: Instant) {
+        let (mut reply, mut asked) = (reply, asked);
+        loop {
+            let is_for_one = reply.lifetime.is_some_and(|lifetime| lifetime.is_zero());
+            let answer = self.keep(job, reply, asked);
+            if !is_for_one {
+                return landing.land(Ok(answer));
+            }
+            let Some(others) = landing.land_for_one(Ok(answer)) else { return };
+            landing = others;
+            asked = self.clock.now();
+            reply = match self.ask_api(std::slice::from_ref(job)).map(|mut replies| replies.pop()) {
+                Ok(Some(reply)) => reply,
+                Ok(None) => return,
+                Err(failure) => return self.fail(job, landing, failure),
+            };
         }
+    }
+
+    fn fail(&self, job: &Job, landing: Landing<'_>, failure: Failure) {
+        self.cache.refresh_failed(&job.key);
+        self.recent_failures.note(job.key, &failure, self.clock.now());
+        landing.land(Err(failure));
     }
 
     fn keep(&self, job: &Job, reply: Reply, asked: Instant) -> Answer {
         let Reply { answer, lifetime, .. } = reply;
+        self.recent_failures.forget(&job.key);
         self.cache.store(job.key, job.request.kind, answer.clone(), lifetime, asked);
         answer
     }
@@ -375,7 +447,7 @@ mod tests {
             let action = Action { access: Access::Write, topic: &topic, qos: 0, retain: false };
             let question =
                 Question { client: &client, username: "ann", about: About::Access(action) };
-            engine.ask(engine.key(&question), &question)
+            engine.ask(engine.key(&question), &question, Urgency::Blocking)
         };
         for number in 0..5 {
             assert!(matches!(ask(number), Asked::Later(_)), "{number}");

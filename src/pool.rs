@@ -2,13 +2,15 @@
 //!
 //! A *flight* is a question on its way to the API. Whoever asks the same question meanwhile gets a
 //! [`Ticket`] for the flight that is already under way. Every flight lands: a worker that panics
-//! lands its own as [`Failure::Internal`], and [`Pool::shut_down`] lands what still waits.
+//! lands its own as [`Failure::Internal`], and [`Pool::shut_down`] lands what still waits. Once what
+//! is known was declared outdated ([`Pool::close_flying`]), nobody joins a flight that was under way.
 //!
 //! A worker that has nothing to do for a while ends: a process of one thread gets through its system
 //! calls a little faster, and most of what a broker does is system calls.
 //!
-//! Questions that somebody waits for go before those that nobody waits for (a cached answer asked
-//! for again, a session checked again), and those never occupy more than half of the workers.
+//! What the broker's thread waits for goes before a login that is answered later, and that before
+//! what nobody waits for (a cached answer asked for again, a session checked again). A quarter of the
+//! workers is kept for the first, and what nobody waits for never occupies more than half of them.
 
 #![forbid(unsafe_code)]
 
@@ -26,9 +28,10 @@ mod flight;
 mod queue;
 mod workers;
 pub use flight::{Landing, Ticket};
+pub use queue::Urgency;
 
 use flight::Flight;
-use queue::Queue;
+use queue::{Queue, Taken};
 use workers::Workers;
 
 /// Starts a named thread. The broker's process wants its signals on its own thread, so the real
@@ -43,6 +46,9 @@ type Work<J> = dyn Fn(Vec<(J, Landing<'_>)>) + Send + Sync;
 pub struct Batching<J> {
     pub most: usize,
     pub joins: fn(&J) -> bool,
+    /// How many bytes all of them may have; one that has more goes alone.
+    pub most_bytes: usize,
+    pub bytes: fn(&J) -> usize,
 }
 
 /// A bounded number of workers, started as they are needed.
@@ -68,15 +74,15 @@ struct State<K, J> {
     /// Whether one of them is not at work yet.
     starting: bool,
     idle: usize,
-    /// Workers that are at a quiet job.
-    quiet_workers: usize,
+    /// Workers that are at a job, by its urgency.
+    busy: [usize; 3],
     closed: bool,
 }
 
 /// How busy a pool is.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Load {
-    /// How many questions wait for a worker that somebody waits for.
+    /// How many questions wait for a worker that somebody waits for: the broker, or a client.
     pub urgent: usize,
     /// How many that nobody waits for.
     pub quiet: usize,
@@ -117,7 +123,7 @@ where
             workers: Workers::default(),
             starting: false,
             idle: 0,
-            quiet_workers: 0,
+            busy: [0; 3],
             closed: false,
         };
         let (state, bell) = (Mutex::new(state), Condvar::new());
@@ -132,18 +138,19 @@ where
     pub fn ask(
         &self,
         key: &K,
+        urgency: Urgency,
         known: impl FnOnce() -> Option<Answer>,
         job: impl FnOnce() -> J,
     ) -> Asked {
         let mut state = lock(&self.shared.state);
-        if let Some(flight) = state.queue.hurry(key) {
+        if let Some(flight) = state.queue.join(key, urgency) {
             self.shared.bell.notify_one();
             return Asked::Later(Ticket::new(flight));
         }
         if let Some(answer) = known() {
             return Asked::Now(Ok(answer));
         }
-        match self.take_off(state, key, job(), true) {
+        match self.take_off(state, key, job(), urgency) {
             Ok(flight) => Asked::Later(Ticket::new(flight)),
             Err(failure) => Asked::Now(Err(failure)),
         }
@@ -158,7 +165,7 @@ where
         let joined = state.queue.flight(key).cloned();
         let flight = match joined {
             Some(flight) => flight,
-            None => self.take_off(state, key, job(), false)?,
+            None => self.take_off(state, key, job(), Urgency::Background)?,
         };
         Ok(Ticket::new(flight))
     }
@@ -167,9 +174,9 @@ where
     #[must_use]
     pub fn load(&self) -> Load {
         let state = lock(&self.shared.state);
-        let [urgent, quiet] = state.queue.lengths();
+        let [blocking, waiting, quiet] = state.queue.lengths();
         Load {
-            urgent,
+            urgent: blocking + waiting,
             quiet,
             workers: state.workers.count(),
             most_workers: self.shared.max_workers,
@@ -180,6 +187,12 @@ where
     #[must_use]
     pub fn is_under_way(&self, key: &K) -> bool {
         lock(&self.shared.state).queue.flight(key).is_some()
+    }
+
+    /// Keeps others from joining what is under way: its answers may be older than what they are to
+    /// rely on. Questions that no worker has taken yet are asked later than now.
+    pub fn close_flying(&self) {
+        lock(&self.shared.state).queue.close_flying();
     }
 
     /// Starts a flight for each of these questions that is not on its way yet: somebody is about
@@ -204,12 +217,12 @@ where
         mut state: MutexGuard<'_, State<K, J>>,
         key: &K,
         job: J,
-        urgent: bool,
+        urgency: Urgency,
     ) -> Result<Arc<Flight>, Failure> {
         if state.closed {
             return Err(Failure::Stopping);
         }
-        let flight = state.queue.push(key, job, urgent)?;
+        let flight = state.queue.push(key, job, urgency)?;
         drop(state);
         self.shared.bell.notify_one();
         self.shared.grow();
@@ -298,27 +311,38 @@ where
     /// A worker's life.
     fn serve(self: &Arc<Self>, number: usize) {
         lock(&self.state).starting = false;
-        while let Some((jobs, quiet)) = self.next(number) {
+        while let Some((jobs, urgency)) = self.next(number) {
             self.grow();
-            let landing = |key| Landing::new(move |outcome| self.land(&key, outcome));
-            let jobs = jobs.into_iter().map(|(key, job)| (job, landing(key))).collect();
+            let jobs = jobs.into_iter().map(|(key, job, flight)| {
+                let landing = Arc::clone(&flight);
+                (job, Landing::new(landing, move || lock(&self.state).queue.close(&key, &flight)))
+            });
+            let jobs = jobs.collect();
             // A panic drops the landings, which lands the flights as failures.
             let _ = catch_unwind(AssertUnwindSafe(|| (self.work)(jobs)));
-            if quiet {
-                lock(&self.state).quiet_workers -= 1;
+            lock(&self.state).busy[urgency as usize] -= 1;
+            if urgency != Urgency::Blocking {
                 self.bell.notify_one();
             }
         }
     }
 
     /// What this worker does next. None: it ends, and its number is free.
-    fn next(&self, number: usize) -> Option<(Vec<(K, J)>, bool)> {
+    fn next(&self, number: usize) -> Option<(Vec<Taken<K, J>>, Urgency)> {
         let mut state = lock(&self.state);
         let mut is_idle = false;
         while !state.closed {
-            let may_be_quiet = state.quiet_workers < self.max_workers.div_ceil(2);
-            if let Some(next) = state.queue.next(may_be_quiet, &self.batching) {
-                state.quiet_workers += usize::from(next.1);
+            let [_, waiting, background] = state.busy;
+            let may = |urgency| match urgency {
+                Urgency::Blocking => true,
+                Urgency::Waiting => waiting + background < self.most_not_blocking(),
+                Urgency::Background => {
+                    background < self.max_workers.div_ceil(2)
+                        && waiting + background < self.most_not_blocking()
+                }
+            };
+            if let Some(next) = state.queue.next(may, &self.batching) {
+                state.busy[next.1 as usize] += 1;
                 return Some(next);
             }
             if is_idle {
@@ -335,11 +359,9 @@ where
         None
     }
 
-    fn land(&self, key: &K, outcome: Outcome) {
-        let flight = lock(&self.state).queue.remove(key);
-        if let Some(flight) = flight {
-            flight.land(outcome);
-        }
+    /// How many workers may be at what the broker's thread does not wait for.
+    fn most_not_blocking(&self) -> usize {
+        (self.max_workers - self.max_workers.div_ceil(4)).max(1)
     }
 }
 
@@ -367,7 +389,8 @@ mod tests {
     }
 
     fn lingering(max_workers: usize, linger: Duration) -> Pool<u32, Job> {
-        let batching = Batching { most: 1, joins: |_: &Job| false };
+        let batching =
+            Batching { most: 1, joins: |_: &Job| false, most_bytes: 0, bytes: |_: &Job| 0 };
         Pool::new(max_workers, linger, batching, spawn, Box::new(work))
     }
 
@@ -382,7 +405,7 @@ mod tests {
         key: u32,
         job: impl FnOnce() -> Outcome + Send + 'static,
     ) -> Ticket {
-        match pool.ask(&key, || None, || Box::new(job)) {
+        match pool.ask(&key, Urgency::Blocking, || None, || Box::new(job)) {
             Asked::Later(ticket) => ticket,
             Asked::Now(outcome) => panic!("{outcome:?} at once"),
         }
@@ -410,7 +433,7 @@ mod tests {
                         *lock(&answers) = Some(Answer::ALLOW);
                         Ok(Answer::ALLOW)
                     });
-                    match pool.ask(&1, || lock(&known).clone(), || job) {
+                    match pool.ask(&1, Urgency::Blocking, || lock(&known).clone(), || job) {
                         Asked::Now(outcome) => outcome,
                         Asked::Later(ticket) => ticket.wait(PATIENCE),
                     }
@@ -510,7 +533,12 @@ mod tests {
                                     pool.ask_ahead([(key as u32, job())].into_iter());
                                     None
                                 }
-                                _ => match pool.ask(&(key as u32), || None, job) {
+                                _ => match pool.ask(
+                                    &(key as u32),
+                                    Urgency::ALL[number % 3],
+                                    || None,
+                                    job,
+                                ) {
                                     Asked::Later(ticket) => Some(ticket),
                                     Asked::Now(outcome) => {
                                         assert_eq!(outcome, Err(Failure::Stopping));
@@ -564,7 +592,7 @@ mod tests {
         pool.shut_down(move || interrupt.send(()).unwrap());
         assert_eq!(under_way.wait(PATIENCE), Err(Failure::ConnectionLost));
         assert_eq!(queued.wait(PATIENCE), Err(Failure::Stopping));
-        let late = pool.ask(&3, || None, || Box::new(|| Ok(Answer::ALLOW)));
+        let late = pool.ask(&3, Urgency::Blocking, || None, || Box::new(|| Ok(Answer::ALLOW)));
         assert!(matches!(late, Asked::Now(Err(Failure::Stopping))));
     }
 
@@ -615,8 +643,8 @@ mod tests {
             let _ = pool.ask_quietly(&key, job(name)).unwrap();
         }
         let _ = pool.ask_quietly(&1, job("not twice")).unwrap();
-        let urgent = pool.ask(&4, || None, job("urgent"));
-        let hurried = pool.ask(&2, || None, job("not needed"));
+        let urgent = pool.ask(&4, Urgency::Blocking, || None, job("urgent"));
+        let hurried = pool.ask(&2, Urgency::Waiting, || None, job("not needed"));
         drop(release);
         for asked in [urgent, hurried] {
             let Asked::Later(ticket) = asked else { panic!("nothing is known") };
@@ -672,7 +700,12 @@ mod tests {
         let (tell, told) = mpsc::channel();
         let (release, gate) = mpsc::channel::<()>();
         let (tell, gate) = (Mutex::new(tell), Mutex::new(gate));
-        let batching = Batching { most: 3, joins: |number: &u32| *number < 100 };
+        let batching = Batching {
+            most: 3,
+            joins: |number: &u32| *number < 100,
+            most_bytes: 10,
+            bytes: |number: &u32| if *number == 6 { 11 } else { 1 },
+        };
         let pool = Pool::new(
             1,
             PATIENCE,
@@ -687,10 +720,10 @@ mod tests {
         );
         let first = pool.ask_quietly(&200, || 200).unwrap();
         assert_eq!(told.recv().unwrap(), [200]);
-        pool.ask_ahead([1, 2, 3, 4, 5, 100, 6].map(|number| (number, number)).into_iter());
+        pool.ask_ahead([1, 2, 3, 4, 5, 100, 7, 6].map(|number| (number, number)).into_iter());
         let joined = pool.ask_quietly(&2, || 2).unwrap();
         drop(release);
-        for together in [vec![1, 2, 3], vec![4, 5], vec![100], vec![6]] {
+        for together in [vec![1, 2, 3], vec![4, 5], vec![100], vec![7], vec![6]] {
             assert_eq!(told.recv().unwrap(), together);
         }
         assert_eq!(joined.wait(PATIENCE), Ok(Answer::ALLOW));
@@ -706,7 +739,8 @@ mod tests {
         for key in 1..=waiting {
             let _ = ask(&pool, key, || Ok(Answer::ALLOW));
         }
-        let refused = pool.ask(&(waiting + 1), || None, || Box::new(|| Ok(Answer::ALLOW)));
+        let refused =
+            pool.ask(&(waiting + 1), Urgency::Blocking, || None, || Box::new(|| Ok(Answer::ALLOW)));
         assert!(matches!(refused, Asked::Now(Err(Failure::Overloaded))));
         pool.shut_down(move || drop(release));
     }
@@ -716,7 +750,8 @@ mod tests {
         fn no_threads(_: String, _: Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>> {
             Err(io::ErrorKind::WouldBlock.into())
         }
-        let batching = Batching { most: 1, joins: |_: &Job| false };
+        let batching =
+            Batching { most: 1, joins: |_: &Job| false, most_bytes: 0, bytes: |_: &Job| 0 };
         let pool: Pool<u32, Job> = Pool::new(4, PATIENCE, batching, no_threads, Box::new(work));
         let asked = ask(&pool, 1, || Ok(Answer::ALLOW));
         assert_eq!(asked.wait(PATIENCE), Err(Failure::Internal));

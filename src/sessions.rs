@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use crate::answer::Terms;
-use crate::cache::Matter;
+use crate::cache::InvalidationScope;
 use crate::clock::{Clock, Deadline};
 use crate::question::{Access, Action, Glance};
 use crate::rules::Recent;
@@ -330,7 +330,7 @@ impl Sessions {
 
     /// Has every client asked about again of which something was remembered that is outdated now;
     /// how many there are. What is remembered of those that left is forgotten.
-    pub fn outdate(&self, matter: &Matter, now: Instant) -> usize {
+    pub fn outdate(&self, matter: &InvalidationScope, now: Instant) -> usize {
         self.departed.clear();
         let mut state = lock(&self.state);
         let mut outdated = Vec::new();
@@ -565,7 +565,7 @@ mod tests {
         sessions.set_superuser(ann, false);
         assert!(!recalls(ann), "it became known that it is no superuser");
         again();
-        sessions.outdate(&Matter::default(), SystemClock.now());
+        sessions.outdate(&InvalidationScope::default(), SystemClock.now());
         assert!(!recalls(ann), "it was declared outdated");
         again();
         sessions.end(1, 0);
@@ -644,7 +644,8 @@ mod tests {
             let expire_at = Some(clock.unix_time().as_secs() + 3600);
             let terms = Arc::new(Terms { is_superuser: None, rules: None, expire_at });
             let body = vault.seal(&Secret::new(vec![1])).unwrap();
-            let question = SealedQuestion { kind: Kind::Login, body, about: String::new() };
+            let question =
+                SealedQuestion { kind: Kind::Login, body, about: String::new(), subject: 0 };
             let admission = admission(1, "c", 7);
             sessions.begin(admission.clone(), "ann", Some(&terms), Some(question), None);
             let is_due = || !sessions.take_due(clock.now(), 9).is_empty();
@@ -667,7 +668,8 @@ mod tests {
         let second = Duration::from_secs(1);
         for (handle, due) in [(1, now + second), (2, now), (3, now), (4, now)] {
             let body = vault.seal(&Secret::new(vec![1])).unwrap();
-            let question = SealedQuestion { kind: Kind::Login, body, about: String::new() };
+            let question =
+                SealedQuestion { kind: Kind::Login, body, about: String::new(), subject: 0 };
             let question = Some(question);
             let admission = admission(handle, "c", 7);
             sessions.begin(admission, "ann", None, question, Some(due));

@@ -37,6 +37,8 @@ pub struct SealedQuestion {
     pub body: Sealed,
     /// What it asks, for log lines; without the password.
     pub about: String,
+    /// A hash of the user.
+    pub subject: u64,
 }
 
 impl Vault {

@@ -87,12 +87,6 @@ pub fn read_batch(response: &Response, count: usize) -> Result<Vec<Reply>, Failu
     Ok(verdicts.into_iter().map(reply).collect())
 }
 
-/// Whether the server could have answered, and chose not to: what a denial is to a single question.
-#[must_use]
-pub fn is_refusal(failure: &Failure) -> bool {
-    matches!(failure, Failure::Status(400..=407 | 409..=424 | 426..=428 | 430..=499))
-}
-
 /// What a status means, by itself: 200 allows (where the body decides, any success may); a status by
 /// which a server says that it could not answer is a failure (RFC 9110: 408, 425, 429 and 5xx); every
 /// other one denies. The plugins that came before took every success as a yes, and failures of the
@@ -268,15 +262,6 @@ mod tests {
         }
         let no = verdicts(403, r#"{"results":["allow","deny"]}"#);
         assert_eq!(no, Err(Failure::Status(403)));
-    }
-
-    #[test]
-    fn a_refusal_is_what_would_deny_a_single_question() {
-        for status in 400..=599 {
-            let denies = verdict(status, &Dialect::default()) == Ok(Verdict::Deny);
-            assert_eq!(is_refusal(&Failure::Status(status)), denies, "{status}");
-        }
-        assert!(!is_refusal(&Failure::TimedOut));
     }
 
     /// What an answer comes to: `+` allowed, `-` denied, `!` failed.

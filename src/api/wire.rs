@@ -2,10 +2,12 @@
 
 #![forbid(unsafe_code)]
 
+use std::hash::BuildHasher as _;
 use std::io;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use rustc_hash::FxBuildHasher;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::ser::{CompactFormatter, Formatter};
 use zeroize::Zeroizing;
@@ -25,6 +27,9 @@ pub struct Request {
     pub body: Secret,
     /// What it asks, for log lines; without the password.
     pub about: String,
+    /// A hash of the user, or for a question about a topic of that, by which questions are told apart
+    /// that fail for a reason of their own.
+    pub subject: u64,
 }
 
 impl Request {
@@ -44,7 +49,7 @@ impl Request {
                 body.finish()
             }
         };
-        Self { kind, body, about: describe(question) }
+        Self { kind, body, about: describe(question), subject: subject(question) }
     }
 }
 
@@ -124,6 +129,13 @@ pub fn describe(question: &Question<'_>) -> String {
             };
             format!("whether {username} (client {id}) may {verb} {}", quoted(action.topic))
         }
+    }
+}
+
+fn subject(question: &Question<'_>) -> u64 {
+    match question.about {
+        About::Login { .. } | About::Superuser => FxBuildHasher.hash_one(question.username),
+        About::Access(action) => FxBuildHasher.hash_one(action.topic),
     }
 }
 

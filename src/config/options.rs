@@ -127,7 +127,8 @@ pub static OPTIONS: &[Opt] = &[
     opt!(
         "http_connections",
         "32",
-        "Requests in flight at once, each on a kept-alive connection.",
+        "Requests in flight at once, each on a kept-alive connection. A quarter of them is kept for \
+         what holds up the broker.",
         |draft, text| draft.connections = Some(number(text, &(1..=1024), "connections")?)
     ),
     opt!(
@@ -252,13 +253,16 @@ pub static OPTIONS: &[Opt] = &[
         "breaker_failures",
         "5",
         "Consecutive failures after which a host is out of service: it is not asked, and if no \
-         other is left, questions are answered by `on_error` at once.",
+         other is left, questions are answered by `on_error` at once. A host that answers is there, \
+         whatever it says; 502, 503, 504, timeouts and lost connections count if at least three \
+         different users or topics met with them.",
         |draft, text| draft.breaker_failures = Some(number(text, &(1..=1_000_000), "failures")?)
     ),
     opt!(
         "breaker_open_ms",
         "5000",
-        "Milliseconds before a host that is out of service is tried again, in the background.",
+        "Milliseconds before a host that is out of service is tried again. Where no other host is \
+         left, the question by which it is tried waits for the answer like any other.",
         |draft, text| draft.breaker_open_ms = Some(number(text, &TIMEOUT_MS, "milliseconds")?)
     ),
     opt!(

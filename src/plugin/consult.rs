@@ -9,7 +9,7 @@ use super::{Ground, Plugin};
 use crate::answer::{Answer, Decision, Verdict};
 use crate::held_deliveries::Gathered;
 use crate::policy::{self, DecidedBy};
-use crate::pool::{Asked, Ticket};
+use crate::pool::{Asked, Ticket, Urgency};
 use crate::question::{About, Access, Action, Kind, Question};
 use crate::rules::{Permission, Ruling};
 use crate::sessions::Basis;
@@ -35,7 +35,7 @@ impl Plugin {
         let is_known = gathered.superuser.is_some() || standing.is_superuser.is_some();
         if !is_known && self.has_route(Kind::Superuser) {
             let question = Question { client, username, about: About::Superuser };
-            match self.engine.ask(self.engine.key(&question), &question) {
+            match self.engine.ask(self.engine.key(&question), &question, urgency(action)) {
                 Asked::Now(outcome) => gathered.superuser = Some(outcome),
                 Asked::Later(ticket) => return Consulted::Asked(Kind::Superuser, ticket),
             }
@@ -98,11 +98,19 @@ impl Plugin {
                 self.ask_for_other_subscribers(&key, action);
             }
             self.note_asked(who, action);
-            return self.engine.ask_api(key, &question);
+            return self.engine.ask_api(key, &question, urgency(action));
         };
         if answer.verdict == Verdict::Allow && who.on_broker_thread {
             self.sessions.note_allowed(holder(client, username), &action, Basis::Answer(good));
         }
         Asked::Now(Ok(answer))
+    }
+}
+
+/// Who waits for the answer: a delivery can be made later, and for all else the broker's thread waits.
+fn urgency(action: Action<'_>) -> Urgency {
+    match action.access {
+        Access::Read => Urgency::Waiting,
+        Access::Write | Access::Subscribe | Access::Unsubscribe => Urgency::Blocking,
     }
 }

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use super::Plugin;
 use crate::api::Health;
 use crate::broker::Broker;
-use crate::cache::Matter;
+use crate::cache::InvalidationScope;
 use crate::journal::quoted;
 use crate::login::Arrivals;
 use crate::metrics::Snapshot;
@@ -176,7 +176,7 @@ impl Plugin {
 
     /// Believes nothing any more that was answered about these up to now; returns how many clients
     /// that are in are asked about again.
-    fn invalidate(&self, matter: Matter) -> usize {
+    fn invalidate(&self, matter: InvalidationScope) -> usize {
         self.revoke_held(&matter);
         let asked_again = self.sessions.outdate(&matter, self.clock.now());
         self.engine.outdate(matter);
@@ -207,7 +207,7 @@ impl Plugin {
             Target::ClientId(id) => (Some(id.clone()), None),
             Target::Username(name) => (None, Some(name.clone())),
         };
-        let matter = Matter { client_id, username, ..Matter::default() };
+        let matter = InvalidationScope { client_id, username, ..InvalidationScope::default() };
         self.revoke_held(&matter);
         match target {
             Target::ClientId(id) if self.membership.may_own(id) => broker.disconnect(id),

@@ -14,7 +14,7 @@ use crate::config::{EmptyCredentials, PasswordEncoding, UnavailableReply};
 use crate::journal::quoted;
 use crate::login::{Applicant, Waiting};
 use crate::policy::{self, OnError};
-use crate::pool::{Asked, Ticket};
+use crate::pool::{Asked, Ticket, Urgency};
 use crate::question::{About, Client, Kind, Password, Question};
 use crate::sessions::{Admission, LetInBy};
 use crate::tally::Denial;
@@ -110,7 +110,7 @@ impl Plugin {
     fn ask_login(&self, attempt: &Attempt<'_>, question: &Question<'_>) -> (Reply, Ground) {
         let (client, key) = (attempt.client, self.engine.key(question));
         if !attempt.on_broker_thread {
-            let asked = self.engine.ask(key, question);
+            let asked = self.engine.ask(key, question, Urgency::Waiting);
             let outcome = self.wait_for_login(asked, Payer::HttpApi, question);
             let decision = self.decide_login(client, question.username, &outcome);
             return now(decision, Ground::of(Kind::Login, outcome));
@@ -139,14 +139,16 @@ impl Plugin {
         }
         let outcome = match self.known_login(&key, question) {
             Some(outcome) => outcome,
-            None if !self.may_delay(client) => {
-                self.wait_for_login(self.engine.ask_api(key, question), Payer::Logins, question)
-            }
+            None if !self.may_delay(client) => self.wait_for_login(
+                self.engine.ask_api(key, question, Urgency::Blocking),
+                Payer::Logins,
+                question,
+            ),
             None if !self.logins.has_room() => {
                 let asked = Asked::Now(Err(Failure::Overloaded));
                 self.wait_for_login(asked, Payer::Logins, question)
             }
-            None => match self.engine.ask_api(key, question) {
+            None => match self.engine.ask_api(key, question, Urgency::Waiting) {
                 Asked::Later(ticket) => return self.leave(&admission, question, ticket),
                 asked => self.wait_for_login(asked, Payer::Logins, question),
             },

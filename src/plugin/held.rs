@@ -13,7 +13,7 @@ use super::access::{Check, Who, holder};
 use super::consult::Consulted;
 use crate::answer::{Decision, Outcome, Verdict};
 use crate::broker::{Broker, Delivery};
-use crate::cache::Matter;
+use crate::cache::InvalidationScope;
 use crate::defect;
 use crate::held_deliveries::{Draft, Gathered, Next, QueueId, Recipient};
 use crate::journal::quoted;
@@ -305,7 +305,7 @@ impl Plugin {
     }
 
     /// Gives up what waits for these clients: nobody sends what they are no longer to have.
-    pub(super) fn revoke_held(&self, matter: &Matter) {
+    pub(super) fn revoke_held(&self, matter: &InvalidationScope) {
         let dropped = self.held.drop_if(|id, username| matter.is_about(id, username));
         self.tally.held_ended(HeldEnd::Revoked, dropped);
     }

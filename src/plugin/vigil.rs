@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::Plugin;
 use crate::answer::{Failure, Outcome, Terms, Verdict};
 use crate::broker::Broker;
-use crate::cache::Matter;
+use crate::cache::InvalidationScope;
 use crate::defect;
 use crate::journal::quoted;
 use crate::login::Arrivals;
@@ -145,7 +145,10 @@ impl Plugin {
                     quoted(id)
                 );
                 self.tally.kicked(Kick::Revoked);
-                self.revoke_held(&Matter { client_id: Some(id.clone()), ..Matter::default() });
+                self.revoke_held(&InvalidationScope {
+                    client_id: Some(id.clone()),
+                    ..InvalidationScope::default()
+                });
                 broker.disconnect(id);
             }
             Err(_) => self.postpone(&admission),

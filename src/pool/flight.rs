@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
@@ -18,52 +19,80 @@ pub struct Flight {
 
 #[derive(Default)]
 struct Progress {
+    /// What everybody is told, from now on as well.
     outcome: Option<Outcome>,
-    watchers: Vec<Box<dyn FnOnce(Outcome) + Send>>,
+    /// Outcomes of which each is for one asker.
+    single: VecDeque<Outcome>,
+    watchers: VecDeque<Watcher>,
+    /// How many tickets were given out that nothing was said to yet.
+    tickets: usize,
 }
 
-/// The right to a flight's outcome.
+type Watcher = Box<dyn FnOnce(Outcome) + Send>;
+
+impl Progress {
+    /// What the holder of a ticket is told, if there is anything.
+    fn take(&mut self) -> Option<Outcome> {
+        self.single.pop_front().or_else(|| self.outcome.clone())
+    }
+}
+
+/// The right to a flight's outcome. Dropped unused, it asks for nothing.
 pub struct Ticket {
-    flight: Arc<Flight>,
+    flight: Option<Arc<Flight>>,
     fallback: Option<Answer>,
 }
 
 impl Ticket {
     pub(super) fn new(flight: Arc<Flight>) -> Self {
-        Self { flight, fallback: None }
+        lock(&flight.state).tickets += 1;
+        Self { flight: Some(flight), fallback: None }
     }
 
     /// Has this answer stand in where the flight fails, or does not land in time.
     #[must_use]
-    pub fn or(self, fallback: Option<Answer>) -> Self {
-        Self { fallback, ..self }
+    pub fn or(mut self, fallback: Option<Answer>) -> Self {
+        self.fallback = fallback;
+        self
     }
 
     /// Waits until the flight has landed, but no longer than `limit`.
     ///
     /// # Errors
     /// The flight failed, or it is still under way. It then goes on, and its answer is stored.
-    pub fn wait(self, limit: Duration) -> Outcome {
-        let state = lock(&self.flight.state);
-        let flying = |state: &mut Progress| state.outcome.is_none();
-        let waited = self.flight.landed.wait_timeout_while(state, limit, flying);
-        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        let outcome = state.outcome.clone().unwrap_or(Err(Failure::NotYet));
-        or(outcome, self.fallback)
+    pub fn wait(mut self, limit: Duration) -> Outcome {
+        let Some(flight) = self.flight.take() else { return Err(Failure::Internal) };
+        let state = lock(&flight.state);
+        let flying = |state: &mut Progress| state.outcome.is_none() && state.single.is_empty();
+        let waited = flight.landed.wait_timeout_while(state, limit, flying);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        state.tickets -= 1;
+        let outcome = state.take().unwrap_or(Err(Failure::NotYet));
+        or(outcome, self.fallback.take())
     }
 
     /// Has `watcher` called with the outcome: at once if the flight has landed, and otherwise on
     /// the worker that lands it.
-    pub fn watch(self, watcher: impl FnOnce(Outcome) + Send + 'static) {
-        let fallback = self.fallback;
+    pub fn watch(mut self, watcher: impl FnOnce(Outcome) + Send + 'static) {
+        let Some(flight) = self.flight.take() else { return };
+        let fallback = self.fallback.take();
         let watcher = move |outcome| watcher(or(outcome, fallback));
-        let mut state = lock(&self.flight.state);
-        match state.outcome.clone() {
-            None => state.watchers.push(Box::new(watcher)),
+        let mut state = lock(&flight.state);
+        match state.take() {
+            None => state.watchers.push_back(Box::new(watcher)),
             Some(outcome) => {
+                state.tickets -= 1;
                 drop(state);
                 watcher(outcome);
             }
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if let Some(flight) = &self.flight {
+            lock(&flight.state).tickets -= 1;
         }
     }
 }
@@ -78,39 +107,90 @@ impl Flight {
         let watchers = {
             let mut state = lock(&self.state);
             state.outcome = Some(outcome.clone());
-            std::mem::take(&mut state.watchers)
+            let watchers = std::mem::take(&mut state.watchers);
+            state.tickets -= watchers.len();
+            watchers
         };
         self.landed.notify_all();
         for watcher in watchers {
-            // One that panics must not keep the others from being told, nor bring down a worker
-            // that lands its flights because it has panicked itself.
-            let _ = catch_unwind(AssertUnwindSafe(|| watcher(outcome.clone())));
+            tell(watcher, outcome.clone());
         }
     }
+
+    /// Tells one of those who wait, or who come for it with the tickets that they have; whether
+    /// others still wait for an outcome of their own.
+    fn land_for_one(&self, outcome: Outcome) -> bool {
+        let mut state = lock(&self.state);
+        let watcher = state.watchers.pop_front();
+        if watcher.is_some() {
+            state.tickets -= 1;
+        } else if state.tickets > state.single.len() {
+            state.single.push_back(outcome.clone());
+            self.landed.notify_one();
+        }
+        let others_wait = state.tickets > state.single.len();
+        drop(state);
+        if let Some(watcher) = watcher {
+            tell(watcher, outcome);
+        }
+        others_wait
+    }
+}
+
+/// One that panics must not keep the others from being told, nor bring down a worker that lands its
+/// flights because it has panicked itself.
+fn tell(watcher: Watcher, outcome: Outcome) {
+    let _ = catch_unwind(AssertUnwindSafe(|| watcher(outcome)));
 }
 
 /// A worker's duty to land the flight that it is at. Dropped without a word, as after a panic, it
 /// lands it as a failure.
-pub struct Landing<'a>(Option<Box<dyn FnOnce(Outcome) + 'a>>);
+pub struct Landing<'a> {
+    flight: Arc<Flight>,
+    /// Keeps others from joining the flight.
+    close: Option<Box<dyn FnOnce() + 'a>>,
+    has_landed: bool,
+}
 
 impl<'a> Landing<'a> {
-    pub(super) fn new(land: impl FnOnce(Outcome) + 'a) -> Self {
-        Self(Some(Box::new(land)))
+    pub(super) fn new(flight: Arc<Flight>, close: impl FnOnce() + 'a) -> Self {
+        Self { flight, close: Some(Box::new(close)), has_landed: false }
     }
 
     /// Tells everyone who waits. What the worker does afterwards, nobody waits for.
     pub fn land(mut self, outcome: Outcome) {
-        if let Some(land) = self.0.take() {
-            land(outcome);
+        self.finish(outcome);
+    }
+
+    /// Tells one of those who wait, since this outcome is for one alone. Where others wait, the worker
+    /// has to ask for them anew: it gets its duty back.
+    #[must_use]
+    pub fn land_for_one(mut self, outcome: Outcome) -> Option<Self> {
+        self.close();
+        if self.flight.land_for_one(outcome) {
+            return Some(self);
+        }
+        self.has_landed = true;
+        None
+    }
+
+    fn close(&mut self) {
+        if let Some(close) = self.close.take() {
+            close();
+        }
+    }
+
+    fn finish(&mut self, outcome: Outcome) {
+        if !std::mem::replace(&mut self.has_landed, true) {
+            self.close();
+            self.flight.land(outcome);
         }
     }
 }
 
 impl Drop for Landing<'_> {
     fn drop(&mut self) {
-        if let Some(land) = self.0.take() {
-            land(Err(Failure::Internal));
-        }
+        self.finish(Err(Failure::Internal));
     }
 }
 
@@ -151,10 +231,31 @@ mod tests {
         Ticket::new(Arc::clone(&flight)).watch(|_| panic!("a defect, on purpose"));
         let landed = Arc::clone(&flight);
         let worker = catch_unwind(AssertUnwindSafe(move || {
-            let _landing = Landing::new(|outcome| landed.land(outcome));
+            let _landing = Landing::new(landed, || {});
             panic!("another, on purpose");
         }));
         assert!(worker.is_err());
         assert_eq!(Ticket::new(flight).wait(NOW), Err(Failure::Internal));
+    }
+
+    #[test]
+    fn an_outcome_for_one_alone_is_told_to_one() {
+        let flight = Arc::new(Flight::default());
+        let (first, second, third) = (
+            Ticket::new(Arc::clone(&flight)),
+            Ticket::new(Arc::clone(&flight)),
+            Ticket::new(Arc::clone(&flight)),
+        );
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let hears = Arc::clone(&told);
+        first.watch(move |outcome| lock(&hears).push(outcome));
+        let landing = Landing::new(Arc::clone(&flight), || {});
+        let landing = landing.land_for_one(Ok(Answer::ALLOW)).unwrap();
+        assert_eq!(*lock(&told), [Ok(Answer::ALLOW)]);
+        // One that has its ticket and has not come yet gets one as well, and nobody else does.
+        let landing = landing.land_for_one(Ok(Answer::ALLOW)).unwrap();
+        assert_eq!(second.wait(NOW), Ok(Answer::ALLOW));
+        drop(third);
+        assert!(landing.land_for_one(Ok(Answer::ALLOW)).is_none(), "nobody else waits");
     }
 }

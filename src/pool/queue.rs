@@ -17,47 +17,72 @@ pub const URGENT: usize = 4096;
 /// Questions without anybody waiting that may queue; each is as large as its request.
 pub const QUIET: usize = 65_536;
 
+/// Who waits for an answer. What is more urgent goes first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Urgency {
+    /// The broker's thread, which does nothing else meanwhile.
+    Blocking,
+    /// A client, whose login is answered later.
+    Waiting,
+    /// Nobody.
+    Background,
+}
+
+impl Urgency {
+    pub const ALL: [Self; 3] = [Self::Blocking, Self::Waiting, Self::Background];
+
+    /// How many questions of this urgency may queue.
+    fn capacity(self) -> usize {
+        if self == Self::Background { QUIET } else { URGENT }
+    }
+}
+
 /// The flights that were not landed yet, and the order in which they take off.
 pub struct Queue<K, J> {
-    urgent: VecDeque<K>,
-    quiet: VecDeque<K>,
+    /// By urgency.
+    queues: [VecDeque<K>; 3],
     flights: HashMap<K, (Arc<Flight>, Stage<J>)>,
 }
 
-/// How far a flight has come. A quiet one that somebody has come to wait for stands in both
-/// queues; whoever takes its job first flies it, and its other entry is passed over.
+/// How far a flight has come. One that somebody has come to wait for stands in two queues;
+/// whoever takes its job first flies it, and its other entry is passed over.
 enum Stage<J> {
-    Queued { job: J, urgent: bool },
+    Queued { job: J, urgency: Urgency },
     Flying,
 }
 
+/// A job that a worker has taken, and the flight that it belongs to.
+pub type Taken<K, J> = (K, J, Arc<Flight>);
+
 impl<K, J> Default for Queue<K, J> {
     fn default() -> Self {
-        Self { urgent: VecDeque::new(), quiet: VecDeque::new(), flights: HashMap::new() }
+        Self { queues: Default::default(), flights: HashMap::new() }
     }
 }
 
 impl<K: Clone + Eq + Hash, J> Queue<K, J> {
     /// How many wait, at most.
     pub fn len(&self) -> usize {
-        self.urgent.len() + self.quiet.len()
+        self.lengths().iter().sum()
     }
 
-    /// How many wait that somebody waits for, and how many that nobody does.
-    pub fn lengths(&self) -> [usize; 2] {
-        [self.urgent.len(), self.quiet.len()]
+    /// How many wait, by urgency.
+    pub fn lengths(&self) -> [usize; 3] {
+        self.queues.each_ref().map(VecDeque::len)
     }
 
     pub fn flight(&self, key: &K) -> Option<&Arc<Flight>> {
         self.flights.get(key).map(|(flight, _)| flight)
     }
 
-    /// The flight under this key, which from now on somebody waits for.
-    pub fn hurry(&mut self, key: &K) -> Option<Arc<Flight>> {
+    /// The flight under this key, which from now on is at least that urgent.
+    pub fn join(&mut self, key: &K, at_least: Urgency) -> Option<Arc<Flight>> {
         let (flight, stage) = self.flights.get_mut(key)?;
-        if let Stage::Queued { urgent: urgent @ false, .. } = stage {
-            *urgent = true;
-            self.urgent.push_back(key.clone());
+        if let Stage::Queued { urgency, .. } = stage {
+            if at_least < *urgency {
+                *urgency = at_least;
+                self.queues[at_least as usize].push_back(key.clone());
+            }
         }
         Some(Arc::clone(flight))
     }
@@ -66,15 +91,14 @@ impl<K: Clone + Eq + Hash, J> Queue<K, J> {
     ///
     /// # Errors
     /// There is no room.
-    pub fn push(&mut self, key: &K, job: J, urgent: bool) -> Result<Arc<Flight>, Failure> {
-        let (queue, capacity) =
-            if urgent { (&mut self.urgent, URGENT) } else { (&mut self.quiet, QUIET) };
-        if queue.len() >= capacity {
+    pub fn push(&mut self, key: &K, job: J, urgency: Urgency) -> Result<Arc<Flight>, Failure> {
+        let queue = &mut self.queues[urgency as usize];
+        if queue.len() >= urgency.capacity() {
             return Err(Failure::Overloaded);
         }
         queue.push_back(key.clone());
         let flight = Arc::new(Flight::default());
-        self.flights.insert(key.clone(), (Arc::clone(&flight), Stage::Queued { job, urgent }));
+        self.flights.insert(key.clone(), (Arc::clone(&flight), Stage::Queued { job, urgency }));
         Ok(flight)
     }
 
@@ -82,45 +106,48 @@ impl<K: Clone + Eq + Hash, J> Queue<K, J> {
     /// as long as half of the room for such is free, so that there is room for others.
     pub fn push_ahead(&mut self, key: &K, job: J) {
         if !self.flights.contains_key(key) {
-            let urgent = self.urgent.len() < URGENT / 2;
+            let has_room = self.queues[Urgency::Waiting as usize].len() < URGENT / 2;
+            let urgency = if has_room { Urgency::Waiting } else { Urgency::Background };
             // Without room it is asked for when its turn comes.
-            let _ = self.push(key, job, urgent);
+            let _ = self.push(key, job, urgency);
         }
     }
 
-    /// The next jobs, and whether they are quiet ones.
+    /// The next jobs of those urgencies that `may` be taken, and how urgent they are.
     pub fn next(
         &mut self,
-        may_be_quiet: bool,
+        may: impl Fn(Urgency) -> bool,
         batching: &Batching<J>,
-    ) -> Option<(Vec<(K, J)>, bool)> {
-        let any = |_: &J| true;
-        let (first, quiet) = match self.pop(false, any) {
-            Some(job) => (job, false),
-            None if may_be_quiet => (self.pop(true, any)?, true),
-            None => return None,
-        };
+    ) -> Option<(Vec<Taken<K, J>>, Urgency)> {
+        let (first, urgency) = Urgency::ALL
+            .into_iter()
+            .filter(|urgency| may(*urgency))
+            .find_map(|urgency| Some((self.pop(urgency, |_| true)?, urgency)))?;
+        let mut bytes = (batching.bytes)(&first.1);
         let mut jobs = vec![first];
         if (batching.joins)(&jobs[0].1) {
             while jobs.len() < batching.most {
-                let Some(job) = self.pop(quiet, batching.joins) else { break };
+                let left = batching.most_bytes.saturating_sub(bytes);
+                let fits = |job: &J| (batching.joins)(job) && (batching.bytes)(job) <= left;
+                let Some(job) = self.pop(urgency, fits) else { break };
+                bytes += (batching.bytes)(&job.1);
                 jobs.push(job);
             }
         }
-        Some((jobs, quiet))
+        Some((jobs, urgency))
     }
 
     /// Takes the first job of a queue, if it `fits`.
-    fn pop(&mut self, quiet: bool, fits: impl Fn(&J) -> bool) -> Option<(K, J)> {
-        let queue = if quiet { &mut self.quiet } else { &mut self.urgent };
+    fn pop(&mut self, urgency: Urgency, fits: impl Fn(&J) -> bool) -> Option<Taken<K, J>> {
+        let queue = &mut self.queues[urgency as usize];
         while let Some(key) = queue.front() {
             match self.flights.get_mut(key) {
                 Some((_, Stage::Queued { job, .. })) if !fits(job) => return None,
-                Some((_, stage @ Stage::Queued { .. })) => {
+                Some((flight, stage @ Stage::Queued { .. })) => {
                     let taken = std::mem::replace(stage, Stage::Flying);
                     let key = queue.pop_front()?;
                     if let Stage::Queued { job, .. } = taken {
-                        return Some((key, job));
+                        return Some((key, job, Arc::clone(flight)));
                     }
                 }
                 // Another worker took it out of the other queue.
@@ -132,9 +159,16 @@ impl<K: Clone + Eq + Hash, J> Queue<K, J> {
         None
     }
 
-    /// Takes a flight out that has arrived.
-    pub fn remove(&mut self, key: &K) -> Option<Arc<Flight>> {
-        self.flights.remove(key).map(|(flight, _)| flight)
+    /// Keeps others from joining this flight, which is about to land.
+    pub fn close(&mut self, key: &K, flight: &Arc<Flight>) {
+        if self.flight(key).is_some_and(|current| Arc::ptr_eq(current, flight)) {
+            self.flights.remove(key);
+        }
+    }
+
+    /// Keeps others from joining any flight that a worker is at.
+    pub fn close_flying(&mut self) {
+        self.flights.retain(|_, (_, stage)| matches!(stage, Stage::Queued { .. }));
     }
 
     /// Takes every flight out that no worker is at.
@@ -147,8 +181,7 @@ impl<K: Clone + Eq + Hash, J> Queue<K, J> {
             }
             !queued
         });
-        self.urgent.clear();
-        self.quiet.clear();
+        self.queues.iter_mut().for_each(VecDeque::clear);
         waiting
     }
 }

@@ -303,4 +303,38 @@ on_every_broker! {
         assert!(said[1]["error"].as_str().unwrap().contains("clientid"));
         assert!(said[2]["error"].is_null() && said[2]["data"].is_object());
     }
+
+    /// The answer to a request that was sent before is older than the invalidation, whenever it comes.
+    fn a_question_that_comes_after_an_invalidation_is_not_answered_by_a_request_from_before(version) {
+        let api = api();
+        let options = [ROUTES[0], ROUTES[1], ("max_block_ms", "100")];
+        let broker = Broker::config(version).plugin(api.options(options)).start();
+        let operator = operator(&broker);
+        let gate = Gate::new();
+        let held = gate.clone();
+        api.set_handler(move |request| {
+            let reply = Reply::status(200);
+            if request.json()["username"] == "ann" { reply.after(&held) } else { reply }
+        });
+        let mut first = broker.raw();
+        first.send(raw::connect_packet(Protocol::V3_1_1, "one", Some(b"ann"), Some(b"x"), true));
+        gate.wait_until_waiting(1);
+        let denies = |request: &Request| match request.json()["username"] == "ann" {
+            true => Reply::status(403),
+            false => Reply::status(200),
+        };
+        api.set_handler(denies);
+        command(&operator, json!([{"command": "invalidate", "username": "ann"}]));
+        let log_in = || broker.client("two").credentials("ann", "x").connect();
+        eventually("the new answer decides", || match log_in() {
+            Login::Refused(_) => true,
+            Login::Accepted(_) => panic!("an answer from before the invalidation let ann in"),
+            Login::Closed => false,
+        });
+        gate.open();
+        // The old answer is there now, and nobody believes it.
+        for _ in 0..3 {
+            log_in().expect_refused();
+        }
+    }
 }

@@ -1,9 +1,11 @@
 //! A comma list of hosts is asked in its order: where one fails the next is asked, and the first
 //! answer is final.
 
+use std::time::Duration;
+
 use mosquitto_test::prelude::*;
 
-use crate::support::{EVERY_QUESTION, ROUTES, log_in, logged_in, may_publish};
+use crate::support::{EVERY_QUESTION, ROUTES, eventually, log_in, logged_in, may_publish};
 
 /// A broker whose plugin asks these ports, in this order.
 fn broker(version: Version, ports: &[u16], more: &[(&str, &str)]) -> Broker {
@@ -111,7 +113,10 @@ on_every_broker! {
             ill.port()
         ));
         ill.set_handler(|_| Reply::status(200));
-        log_in(&broker, Protocol::V5, "ann").expect_accepted();
+        // A question that failed is not asked again for a second.
+        eventually("ann is asked about again", || {
+            log_in(&broker, Protocol::V5, "ann").is_accepted()
+        });
     }
 
     fn the_first_host_is_asked_again_once_it_is_back(version) {
@@ -136,5 +141,36 @@ on_every_broker! {
             .start();
         log_in(&broker, Protocol::V5, "ann").expect_accepted();
         assert_eq!((first.requests().len(), second.requests().len()), (1, 1));
+    }
+
+    /// The first host has new data and denies, the second has old data and allows: whoever comes when
+    /// both are back is denied, as often as it tries.
+    fn a_host_that_is_found_to_be_back_decides_nothing_by_that(version) {
+        let hosts = [AuthServer::start(), AuthServer::start()];
+        hosts.iter().for_each(|host| host.set_handler(|_| Reply::status(503)));
+        let more = [("breaker_failures", "3"), ("breaker_open_ms", "500")];
+        let ports = [hosts[0].port(), hosts[1].port()];
+        let place = format!("127.0.0.1:{},127.0.0.1:{}", ports[0], ports[1]);
+        let options = [&[("http_host", place.as_str())], &ROUTES[..], &EVERY_QUESTION[..2], &more];
+        let broker = Broker::config(version).plugin(options.concat()).start();
+        for number in 0..3 {
+            log_in(&broker, Protocol::V5, &format!("user-{number}")).expect_closed();
+        }
+        for port in ports {
+            broker.wait_for_log(&format!("the API at http://127.0.0.1:{port} keeps failing"));
+        }
+        let denied = |request: &Request| Reply::status(match request.json()["username"] == "ann" {
+            true => 401,
+            false => 200,
+        });
+        hosts[0].set_handler(denied);
+        hosts[1].set_handler(|_| Reply::status(200));
+        std::thread::sleep(Duration::from_millis(500));
+        log_in(&broker, Protocol::V5, "ann").expect_refused();
+        // The other host is seen to be back by now or later; the answer stays what it was.
+        broker.wait_for_log(&format!("the API at http://127.0.0.1:{} is back", ports[1]));
+        for _ in 0..5 {
+            log_in(&broker, Protocol::V5, "ann").expect_refused();
+        }
     }
 }

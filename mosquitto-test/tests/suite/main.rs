@@ -55,6 +55,7 @@ mod node_red;
 mod occupied_identifiers;
 mod odd_answers;
 mod on_error;
+mod one_question;
 mod openapi;
 mod outages;
 mod passwords;

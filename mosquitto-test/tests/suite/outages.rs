@@ -1,5 +1,7 @@
 //! An API that is down hurts nobody for longer than it must.
 
+use std::time::Duration;
+
 use mosquitto_test::prelude::*;
 
 fn broker(version: Version, api: &AuthServer, more: &[(&'static str, &'static str)]) -> Broker {
@@ -44,6 +46,21 @@ on_every_broker! {
         while !log_in(&broker, 101).is_accepted() {}
         broker.wait_for_log("is back");
         log_in(&broker, 102).expect_accepted();
+    }
+
+    fn the_first_login_after_an_outage_is_answered(version) {
+        let api = AuthServer::answering(|_| Reply::status(503));
+        let rest = Duration::from_millis(200);
+        let more = [("breaker_failures", "3"), ("breaker_open_ms", "200"), ("max_block_ms", "60000")];
+        let broker = broker(version, &api, &more);
+        for number in 0..3 {
+            log_in(&broker, number).expect_closed();
+        }
+        broker.wait_for_log("is out of service");
+        api.set_handler(|_| Reply::status(200));
+        std::thread::sleep(rest);
+        log_in(&broker, 3).expect_accepted();
+        broker.wait_for_log("is back");
     }
 
     fn known_answers_serve_through_an_outage(version) {

@@ -10,7 +10,7 @@ use crate::answer::{Answer, Decision, Failure, Outcome, Verdict};
 use crate::plugin::access::Who;
 use crate::plugin::{Ground, Plugin};
 use crate::policy::{self, DecidedBy, OnError};
-use crate::pool::Asked;
+use crate::pool::{Asked, Urgency};
 use crate::question::{About, Action, Kind, Question};
 use crate::sessions::Standing;
 use crate::subscriptions::Portrait;
@@ -54,7 +54,7 @@ impl Plugin {
     }
 
     fn ask_for(&self, question: &Question<'_>) -> Asked {
-        self.engine.ask(self.engine.key(question), question)
+        self.engine.ask(self.engine.key(question), question, Urgency::Waiting)
     }
 
     fn find_decision(&self, who: Who<'_>, action: Action<'_>) -> Finding {

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::json;
 
-use crate::cache::Matter;
+use crate::cache::InvalidationScope;
 use crate::question::Access;
 
 /// How many commands one message may hold.
@@ -22,7 +22,7 @@ pub struct Given {
 
 pub enum Command {
     GetStatus,
-    Invalidate(Matter),
+    Invalidate(InvalidationScope),
     Kick(Target),
     CheckAccess(Check),
 }
@@ -101,9 +101,9 @@ fn required(object: &Map<String, Value>, key: &str) -> Result<String, String> {
     text(object, key)?.ok_or_else(|| format!("{key:?} is missing"))
 }
 
-fn invalidate(object: &Map<String, Value>) -> Result<Matter, String> {
+fn invalidate(object: &Map<String, Value>) -> Result<InvalidationScope, String> {
     only(object, &["username", "clientid", "topic", "all"])?;
-    let matter = Matter {
+    let matter = InvalidationScope {
         username: text(object, "username")?,
         client_id: text(object, "clientid")?,
         topic: text(object, "topic")?,
@@ -113,7 +113,7 @@ fn invalidate(object: &Map<String, Value>) -> Result<Matter, String> {
         Some(Value::Bool(true)) => true,
         Some(_) => return Err("\"all\" is something else; allowed: true".to_owned()),
     };
-    match (is_all, matter == Matter::default()) {
+    match (is_all, matter == InvalidationScope::default()) {
         (true, false) => Err("\"all\" goes with nothing else".to_owned()),
         (false, true) => {
             Err("nothing is named; allowed: username, clientid, topic, or all".to_owned())
@@ -195,7 +195,10 @@ mod tests {
         };
         let ann = matter(json!({"command": "invalidate", "username": "ann", "topic": "a/#"}));
         assert_eq!((ann.username.as_deref(), ann.topic.as_deref()), (Some("ann"), Some("a/#")));
-        assert_eq!(matter(json!({"command": "invalidate", "all": true})), Matter::default());
+        assert_eq!(
+            matter(json!({"command": "invalidate", "all": true})),
+            InvalidationScope::default()
+        );
         is_wrong(&json!({"command": "invalidate"}), "nothing is named");
         is_wrong(&json!({"command": "invalidate", "user": "ann"}), "\"user\" is not known");
         is_wrong(&json!({"command": "invalidate", "username": ""}), "\"username\"");

@@ -1,0 +1,93 @@
+//! Questions that failed lately: none of them is asked again for a moment, and none is the first
+//! choice for finding out whether a host is back. A question that makes the API fail, whoever causes
+//! it, thus costs the API one request a second.
+
+#![forbid(unsafe_code)]
+
+use std::time::{Duration, Instant};
+
+use moka::sync::Cache;
+
+use crate::answer::Failure;
+use crate::cache::Key;
+
+/// How long a question is not asked again.
+const BACK_OFF: Duration = Duration::from_secs(1);
+
+/// How long a question counts as one that failed.
+const REMEMBERED: Duration = Duration::from_secs(60);
+
+/// How many questions are remembered; of more, those go that are asked for least.
+const MOST: u64 = 10_000;
+
+/// What came of a question, and when.
+#[derive(Clone)]
+struct Failed {
+    failure: Failure,
+    at: Instant,
+}
+
+/// Failures by the question's key.
+pub struct RecentFailures(Cache<Key, Failed>);
+
+impl Default for RecentFailures {
+    fn default() -> Self {
+        Self(Cache::builder().max_capacity(MOST).time_to_live(REMEMBERED).build())
+    }
+}
+
+impl RecentFailures {
+    /// The API failed to answer this question. What was not asked of it has not failed.
+    pub fn note(&self, key: Key, failure: &Failure, at: Instant) {
+        let was_asked = !matches!(
+            failure,
+            Failure::NotYet
+                | Failure::OutOfService
+                | Failure::Overloaded
+                | Failure::Stopping
+                | Failure::Internal
+        );
+        if was_asked {
+            self.0.insert(key, Failed { failure: failure.clone(), at });
+        }
+    }
+
+    /// The API answered this question.
+    pub fn forget(&self, key: &Key) {
+        self.0.invalidate(key);
+    }
+
+    /// The failure by which this question is answered, as long as it is not asked again.
+    #[must_use]
+    pub fn back_off(&self, key: &Key, now: Instant) -> Option<Failure> {
+        let failed = self.0.get(key)?;
+        (now.saturating_duration_since(failed.at) < BACK_OFF).then_some(failed.failure)
+    }
+
+    /// Whether this question failed when it was last asked, not long ago.
+    #[must_use]
+    pub fn has(&self, key: &Key) -> bool {
+        self.0.contains_key(key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{Clock, ManualClock};
+
+    #[test]
+    fn a_question_that_failed_is_not_asked_again_for_a_second() {
+        let (failures, clock) = (RecentFailures::default(), ManualClock::new());
+        let (bad, good) = (Key::from_number(1), Key::from_number(2));
+        failures.note(bad, &Failure::Status(500), clock.now());
+        failures.note(good, &Failure::Overloaded, clock.now());
+        assert_eq!(failures.back_off(&bad, clock.now()), Some(Failure::Status(500)));
+        assert_eq!(failures.back_off(&good, clock.now()), None, "it was not asked");
+        clock.advance(BACK_OFF);
+        assert_eq!(failures.back_off(&bad, clock.now()), None);
+        assert!(failures.has(&bad) && !failures.has(&good));
+        failures.forget(&bad);
+        assert!(!failures.has(&bad));
+    }
+}
