@@ -160,7 +160,7 @@ impl Logins {
 
     /// Lets an attempt wait for this ticket.
     pub fn wait(&self, attempt: Waiting, ticket: Ticket) {
-        let generation = self.attempts.wait(&attempt.broker_id);
+        let generation = self.attempts.wait(&attempt.broker_id, attempt.asked);
         lock(&self.state).waiting.insert(generation, attempt);
         let arrivals = Arc::clone(&self.arrivals);
         ticket.watch(move |outcome| arrivals.bring((generation, outcome)));

@@ -18,9 +18,12 @@ use moka::sync::Cache;
 
 use crate::sync::lock;
 
-/// For how long no login waits under an identifier after one that waited there was not let in, and
+/// For how long no login waits under an identifier after some that waited there were not let in, and
 /// after each further one that comes meanwhile.
 pub const CONTESTED: Duration = Duration::from_secs(10);
+
+/// For how long they may keep it occupied in all: anybody may mistype a password, and an API may fail.
+const TOLERATED: Duration = Duration::from_millis(500);
 
 /// How many identifiers are remembered for that; those that were marked first go first.
 const MOST_CONTESTED: u64 = 100_000;
@@ -32,8 +35,8 @@ const NAME_IN_PLACEHOLDER: usize = 100;
 /// The process's attempts to log in.
 pub struct LoginAttempts {
     state: Mutex<State>,
-    /// When identifiers were marked last, by a hash of them: they may be long.
-    contested: Cache<u64, Instant>,
+    /// By a hash of the identifiers, which may be long.
+    contested: Cache<u64, Contest>,
     hasher: RandomState,
     /// How placeholders end. The broker's log shows it, so it proves nothing.
     mark: String,
@@ -41,12 +44,21 @@ pub struct LoginAttempts {
     entering: AtomicUsize,
 }
 
+/// What happened under an identifier lately.
+#[derive(Clone, Copy)]
+struct Contest {
+    /// For how long it was occupied by attempts that were not let in.
+    occupied: Duration,
+    /// When one of them ended, or came.
+    last: Instant,
+}
+
 #[derive(Default)]
 struct State {
     /// The last generation that was given out.
     last: u64,
-    /// The generation of the attempt that waits under an identifier.
-    newest: HashMap<String, u64>,
+    /// The generation of the attempt that waits under an identifier, and since when it does.
+    newest: HashMap<String, (u64, Instant)>,
     entering: Option<Entering>,
 }
 
@@ -79,42 +91,52 @@ impl LoginAttempts {
 
     /// The broker asks about a new connection under this identifier: whoever waited there has left.
     pub fn supersede(&self, client_id: &str, now: Instant) {
-        let has_left = lock(&self.state).newest.remove(client_id).is_some();
-        if has_left {
-            self.contest(client_id, now);
+        let has_left = lock(&self.state).newest.remove(client_id);
+        if let Some((_, since)) = has_left {
+            self.contest(client_id, since, now);
         }
     }
 
     /// A login waits under this identifier from now on; returns its generation.
-    pub fn wait(&self, client_id: &str) -> u64 {
+    pub fn wait(&self, client_id: &str, now: Instant) -> u64 {
         let mut state = lock(&self.state);
         state.last += 1;
         let generation = state.last;
-        state.newest.insert(client_id.to_owned(), generation);
+        state.newest.insert(client_id.to_owned(), (generation, now));
         generation
     }
 
     /// Ends the waiting of this generation under this identifier; whether it was the one that waited there.
     pub fn take(&self, client_id: &str, generation: u64) -> bool {
         let mut state = lock(&self.state);
-        let is_newest = state.newest.get(client_id).is_some_and(|newest| *newest == generation);
+        let is_newest =
+            state.newest.get(client_id).is_some_and(|(newest, _)| *newest == generation);
         if is_newest {
             state.newest.remove(client_id);
         }
         is_newest
     }
 
-    /// Somebody kept this identifier occupied and was not let in, or comes while that is not long ago. While a
-    /// login waits, the broker refuses all others under its identifier; so none waits there again for a while.
-    pub fn contest(&self, client_id: &str, now: Instant) {
-        self.contested.insert(self.hasher.hash_one(client_id), now);
+    /// Somebody kept this identifier occupied since that time and was not let in, or comes while that is
+    /// not long ago. While a login waits, the broker refuses all others under its identifier; so none
+    /// waits there for a while once some did for too long.
+    pub fn contest(&self, client_id: &str, since: Instant, now: Instant) {
+        let hash = self.hasher.hash_one(client_id);
+        let before = self.contest_of(hash, now).map_or(Duration::ZERO, |contest| contest.occupied);
+        let occupied = before.saturating_add(now.saturating_duration_since(since));
+        self.contested.insert(hash, Contest { occupied, last: now });
     }
 
     /// Whether a login may wait under this identifier.
     #[must_use]
     pub fn may_wait(&self, client_id: &str, now: Instant) -> bool {
-        let marked = self.contested.get(&self.hasher.hash_one(client_id));
-        marked.is_none_or(|at| now.duration_since(at) >= CONTESTED)
+        let contest = self.contest_of(self.hasher.hash_one(client_id), now);
+        contest.is_none_or(|contest| contest.occupied < TOLERATED)
+    }
+
+    fn contest_of(&self, hash: u64, now: Instant) -> Option<Contest> {
+        let contest = self.contested.get(&hash)?;
+        (now.duration_since(contest.last) < CONTESTED).then_some(contest)
     }
 
     /// A name for a login that waits, which no client bears and nobody can guess. None: there are no
@@ -169,10 +191,10 @@ mod tests {
     #[test]
     fn a_generation_counts_while_nobody_was_asked_about_anew() {
         let (attempts, clock) = (attempts(), ManualClock::new());
-        let first = attempts.wait("c");
-        let other = attempts.wait("d");
+        let first = attempts.wait("c", clock.now());
+        let other = attempts.wait("d", clock.now());
         attempts.supersede("c", clock.now());
-        let second = attempts.wait("c");
+        let second = attempts.wait("c", clock.now());
         assert!(!attempts.take("c", first), "a later one waits");
         assert!(!attempts.take("d", second));
         assert!(attempts.take("c", second) && attempts.take("d", other));
@@ -186,12 +208,19 @@ mod tests {
         let may_wait = |id| attempts.may_wait(id, clock.now());
         attempts.supersede("c", clock.now());
         assert!(may_wait("c"), "nobody waited");
-        attempts.wait("c");
-        attempts.supersede("c", clock.now());
+        let occupy = |time| {
+            attempts.wait("c", clock.now());
+            clock.advance(time);
+            attempts.supersede("c", clock.now());
+        };
+        occupy(TOLERATED / 2);
+        assert!(attempts.may_wait("c", clock.now()), "one may be a mistake");
+        occupy(TOLERATED / 2);
+        let may_wait = |id| attempts.may_wait(id, clock.now());
         assert!(!may_wait("c") && may_wait("d"));
         clock.advance(CONTESTED - Duration::from_millis(1));
         assert!(!may_wait("c"));
-        attempts.contest("c", clock.now());
+        attempts.contest("c", clock.now(), clock.now());
         clock.advance(CONTESTED - Duration::from_millis(1));
         assert!(!may_wait("c"), "somebody came meanwhile");
         clock.advance(Duration::from_millis(1));
@@ -202,11 +231,12 @@ mod tests {
     fn what_is_remembered_of_identifiers_is_bounded() {
         let (attempts, clock) = (attempts(), ManualClock::new());
         for number in 0..2 * MOST_CONTESTED {
-            attempts.contest(&number.to_string(), clock.now());
+            attempts.contest(&number.to_string(), clock.now(), clock.now() + TOLERATED);
         }
+        let last = (2 * MOST_CONTESTED - 1).to_string();
         attempts.contested.run_pending_tasks();
         assert!(attempts.contested.entry_count() <= MOST_CONTESTED);
-        assert!(!attempts.may_wait(&(2 * MOST_CONTESTED - 1).to_string(), clock.now()));
+        assert!(!attempts.may_wait(&last, clock.now()));
     }
 
     #[test]

@@ -228,7 +228,7 @@ impl Plugin {
         let broker_id = if self.attempts.may_wait(&client_id, asked) {
             client_id.clone()
         } else {
-            self.attempts.contest(&client_id, asked);
+            self.attempts.contest(&client_id, asked, asked);
             question.client.set_id(&placeholder).then(|| placeholder.clone())?
         };
         let address = question.client.address().map(str::to_owned);

@@ -85,7 +85,7 @@ impl Plugin {
         let decision = self.decide_waiting(&waiting, outcome);
         self.tally.decided(Kind::Login, decision);
         if decision != Decision::Allow {
-            self.attempts.contest(&waiting.applicant.client_id, self.clock.now());
+            self.attempts.contest(&waiting.applicant.client_id, waiting.asked, self.clock.now());
         }
         match decision {
             Decision::Allow => {
