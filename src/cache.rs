@@ -8,9 +8,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use quick_cache::OptionsBuilder;
-use rustc_hash::FxBuildHasher;
-
 use crate::answer::{Answer, Verdict};
 use crate::clock::Clock;
 use crate::config::Lifetime;
@@ -18,6 +15,7 @@ use crate::question::{Kind, Question};
 use crate::sync::lock;
 use crate::tally::Miss;
 
+mod entry;
 mod era;
 mod invalidations;
 mod key;
@@ -26,17 +24,10 @@ pub use era::Good;
 pub use invalidations::InvalidationScope;
 pub use key::{Key, Keyring};
 
+use entry::{Entries, Entry, EvictionWatch, entries, millis};
 use era::Era;
 use invalidations::Invalidations;
 use near::Near;
-
-/// What one entry takes of `cache_max_bytes`: the entry, the place that refers to it, and what is
-/// remembered of entries that had to go (`cargo bench --bench memory` tells).
-const ENTRY_BYTES: u64 = 160;
-
-/// How many parts the cache has, each with a lock and an even share of the room. While one is
-/// swept, whoever looks into another does not wait; and an answer has to fit into one.
-const PARTS: usize = 16;
 
 /// How many answers are stored at least before those that have ended are swept out.
 const SWEEP_AFTER: usize = 1000;
@@ -97,44 +88,9 @@ pub struct Cache {
     clock: Arc<dyn Clock>,
 }
 
-struct Entry {
-    answer: Answer,
-    /// When it was asked for, by which its age is counted.
-    asked: Instant,
-    life: Duration,
-    /// The age, in milliseconds, from which on the next use asks for the answer again.
-    refresh_at_ms: AtomicU64,
-}
-
-type Entries = quick_cache::sync::Cache<Key, Arc<Entry>, Weigher, FxBuildHasher, EvictionWatch>;
-
-/// Notes when a permission has to make room for other answers.
-#[derive(Clone)]
-struct EvictionWatch(Arc<AtomicBool>);
-
-impl quick_cache::Lifecycle<Key, Arc<Entry>> for EvictionWatch {
-    type RequestState = ();
-
-    fn on_evict(&self, (): &mut (), _: Key, entry: Arc<Entry>) {
-        if entry.is_permission() {
-            self.0.store(true, Ordering::Release);
-        }
-    }
-}
-
 /// For how long an answer stays past its life, but no longer than that was: a miss can then tell that
 /// it has expired.
 const LINGER: Duration = Duration::from_secs(60);
-
-/// Counts what an entry takes.
-#[derive(Clone)]
-struct Weigher;
-
-impl quick_cache::Weighter<Key, Arc<Entry>> for Weigher {
-    fn weight(&self, _: &Key, entry: &Arc<Entry>) -> u64 {
-        ENTRY_BYTES + entry.answer.bytes() as u64
-    }
-}
 
 /// An answer that is alive.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -155,7 +111,7 @@ impl Cache {
         max_bytes: u64,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let most = usize::try_from(max_bytes / ENTRY_BYTES).unwrap_or(usize::MAX);
+        let most = usize::try_from(max_bytes / entry::ENTRY_BYTES).unwrap_or(usize::MAX);
         let near = Near::new(most / NEAR_SHARE);
         let keeps_access = AtomicBool::new(!lifetimes.access.allow.is_zero());
         let evicted_permission = Arc::<AtomicBool>::default();
@@ -373,46 +329,6 @@ impl Cache {
         });
         self.until_sweep.store(self.entries.len().max(SWEEP_AFTER), Ordering::Relaxed);
     }
-}
-
-/// Room for so many bytes, and about so many entries. Keys are hashes already, so that any hash of
-/// them will do.
-fn entries(count: usize, bytes: u64, watch: EvictionWatch) -> Entries {
-    let mut options = OptionsBuilder::new();
-    options.shards(PARTS).estimated_items_capacity(count).weight_capacity(bytes);
-    #[expect(clippy::expect_used, reason = "it fails only without these two numbers")]
-    let options = options.build().expect("both numbers are given");
-    Entries::with_options(options, Weigher, FxBuildHasher, watch)
-}
-
-impl Entry {
-    fn is_permission(&self) -> bool {
-        self.answer.verdict == Verdict::Allow
-    }
-
-    /// Until when nothing is to be done about it: it ends then, or has to be asked for again.
-    fn undisturbed_until(&self, refresh_ahead: bool) -> Instant {
-        let is_refreshed = refresh_ahead && self.is_permission();
-        let refresh_at = Duration::from_millis(self.refresh_at_ms.load(Ordering::Relaxed));
-        let age = if is_refreshed { refresh_at.min(self.life) } else { self.life };
-        // An end that the clock cannot count to is asked about each time.
-        self.asked.checked_add(age).unwrap_or(self.asked)
-    }
-
-    /// A denial is never due: it ends with its lifetime, and is asked about anew.
-    fn is_due(&self, age: Duration) -> bool {
-        let age_ms = millis(age);
-        let due = self.is_permission() && age_ms >= self.refresh_at_ms.load(Ordering::Relaxed);
-        if due {
-            let left = millis(self.life).saturating_sub(age_ms);
-            self.refresh_at_ms.store(age_ms + left.div_ceil(2).max(1), Ordering::Relaxed);
-        }
-        due
-    }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -639,7 +555,7 @@ mod tests {
     #[test]
     fn a_denial_in_place_of_what_had_to_make_room_ends_what_is_remembered_elsewhere() {
         let clock = ManualClock::new();
-        let cache = Cache::new(LIFETIMES, true, 100 * ENTRY_BYTES, clock.clone());
+        let cache = Cache::new(LIFETIMES, true, 100 * entry::ENTRY_BYTES, clock.clone());
         let store = |number: u32, answer| {
             cache.store(Key::from_number(number), Kind::Access, answer, None, clock.now());
         };
@@ -671,12 +587,15 @@ mod tests {
     #[test]
     fn the_size_is_bounded() {
         let clock = ManualClock::new();
-        let cache = Cache::new(LIFETIMES, true, 100 * ENTRY_BYTES, clock.clone());
+        let cache = Cache::new(LIFETIMES, true, 100 * entry::ENTRY_BYTES, clock.clone());
         for number in 0..10_000 {
             cache.store(Key::from_number(number), Kind::Login, Answer::ALLOW, None, clock.now());
         }
         let (answers, bytes) = cache.size();
-        assert!((50..=100).contains(&answers) && bytes == answers * ENTRY_BYTES, "{answers}");
+        assert!(
+            (50..=100).contains(&answers) && bytes == answers * entry::ENTRY_BYTES,
+            "{answers}"
+        );
     }
 
     #[test]

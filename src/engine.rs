@@ -10,11 +10,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::answer::{Answer, Failure};
-use crate::api::{self, Api, Health, Observer, Reply, Request, Sign};
+use crate::api::{self, Api, Health, Observer, Request};
 use crate::cache::{Cache, Good, InvalidationScope, Key, Keyring, Lifetimes};
 use crate::clock::Clock;
 use crate::config::{CacheConfig, Config, Material};
-use crate::defect;
 use crate::dialect::Dialect;
 use crate::field::FieldLists;
 use crate::journal::Journal;
@@ -23,7 +22,9 @@ use crate::question::{Kind, Question};
 use crate::tally::Tally;
 use crate::vault::{SealedQuestion, Vault};
 
+mod crew;
 mod recent_failures;
+use crew::Crew;
 use recent_failures::RecentFailures;
 
 /// How many questions may go in one request.
@@ -323,96 +324,6 @@ impl Engine {
     /// Ends every request and joins every thread.
     pub fn shut_down(&self) {
         self.pool.shut_down(|| self.api.interrupt());
-    }
-}
-
-/// What the workers share.
-struct Crew {
-    api: Arc<Api>,
-    cache: Arc<Cache>,
-    recent_failures: Arc<RecentFailures>,
-    clock: Arc<dyn Clock>,
-}
-
-impl Crew {
-    /// A worker's job, or several in one request. Each answer is in the cache before anyone who
-    /// waits for it hears of it, so that whoever asks from then on finds it there. When nobody
-    /// waits any more, the same question serves to see whether a host that was out of service is
-    /// back.
-    fn fly(&self, jobs: Vec<(Job, Landing<'_>)>) {
-        defect::place("worker");
-        let (jobs, landings): (Vec<_>, Vec<_>) = jobs.into_iter().unzip();
-        self.ask(&jobs, landings);
-        if let Some(job) = jobs.first() {
-            self.api.probe(&job.request, self.recent_failures.has(&job.key));
-        }
-    }
-
-    /// Asks these questions in one request, and lands their flights.
-    fn ask(&self, jobs: &[Job], mut landings: Vec<Landing<'_>>) {
-        let asked = self.clock.now();
-        match self.ask_api(jobs) {
-            Ok(replies) => {
-                defect::place("answer");
-                for ((job, landing), reply) in jobs.iter().zip(landings).zip(replies) {
-                    self.answer(job, landing, reply, asked);
-                }
-            }
-            // An API that refuses or fails to answer a batch, for its size or for one of the questions
-            // in it, has said nothing about the others.
-            Err(failure) if jobs.len() > 1 && Sign::of(&failure) == Sign::There => {
-                let second_half = landings.split_off(jobs.len() / 2);
-                let (first, second) = jobs.split_at(jobs.len() / 2);
-                self.ask(first, landings);
-                self.ask(second, second_half);
-            }
-            Err(failure) => {
-                for (job, landing) in jobs.iter().zip(landings) {
-                    self.fail(job, landing, failure.clone());
-                }
-            }
-        }
-    }
-
-    fn ask_api(&self, jobs: &[Job]) -> Result<Vec<Reply>, Failure> {
-        let requests: Vec<_> = jobs.iter().map(|job| &job.request).collect();
-        let failed_before = jobs.iter().any(|job| self.recent_failures.has(&job.key));
-        self.api.ask(&requests, failed_before)
-    }
-
-    /// Tells everybody who waits. An answer that the API lets nobody keep is for one of them, as a
-    /// one-time password is good for one login (RFC 9111, section 4, shares only what may be
-    /// stored): for each of the others the question is asked anew.
-    fn answer(&self, job: &Job, mut landing: Landing<'_>, reply: Reply, asked: Instant) {
-        let (mut reply, mut asked) = (reply, asked);
-        loop {
-            let is_for_one = reply.lifetime.is_some_and(|lifetime| lifetime.is_zero());
-            let answer = self.keep(job, reply, asked);
-            if !is_for_one {
-                return landing.land(Ok(answer));
-            }
-            let Some(others) = landing.land_for_one(Ok(answer)) else { return };
-            landing = others;
-            asked = self.clock.now();
-            reply = match self.ask_api(std::slice::from_ref(job)).map(|mut replies| replies.pop()) {
-                Ok(Some(reply)) => reply,
-                Ok(None) => return,
-                Err(failure) => return self.fail(job, landing, failure),
-            };
-        }
-    }
-
-    fn fail(&self, job: &Job, landing: Landing<'_>, failure: Failure) {
-        self.cache.refresh_failed(&job.key);
-        self.recent_failures.note(job.key, &failure, self.clock.now());
-        landing.land(Err(failure));
-    }
-
-    fn keep(&self, job: &Job, reply: Reply, asked: Instant) -> Answer {
-        let Reply { answer, lifetime, .. } = reply;
-        self.recent_failures.forget(&job.key);
-        self.cache.store(job.key, job.request.kind, answer.clone(), lifetime, asked);
-        answer
     }
 }
 

@@ -18,6 +18,7 @@ const ELSEWHERE: &[&str] = &[
     "metrics/",
     "plugin/control/",
     "config/options.rs",
+    "config/options/",
     "config/effective.rs",
     "ffi/event/fuzzing.rs",
     "defect.rs",

@@ -2,12 +2,13 @@
 
 #![forbid(unsafe_code)]
 
-use std::path::PathBuf;
-
 use super::draft::Draft;
 use super::values::{self, choice, flag, number};
 use super::words::*;
 use crate::field::Field;
+
+mod plain_values;
+use plain_values::{name, path, percent, tcp_port};
 
 /// One option, as users know it.
 pub struct Opt {
@@ -55,7 +56,7 @@ pub static OPTIONS: &[Opt] = &[
         "http_port",
         "80 or 443",
         "The port of every host that names none of its own.",
-        |draft, text| draft.port = Some(port(text)?)
+        |draft, text| draft.port = Some(tcp_port(text)?)
     ),
     opt!("http_protocol", "`http`", "`http` or `https`.", |draft, text| draft.https =
         choice(text, &[("http", false), ("https", true)])?),
@@ -384,21 +385,3 @@ pub static OPTIONS: &[Opt] = &[
         |draft, text| draft.sys_interval = Some(number(text, &(0..=65_535), "seconds")?)
     ),
 ];
-
-fn port(text: &str) -> Result<u16, String> {
-    let port = number(text, &(1..=65535), "a TCP port");
-    port.ok().and_then(|port| port.try_into().ok()).ok_or("a port from 1 to 65535".to_owned())
-}
-
-fn percent(text: &str) -> Result<u8, String> {
-    let percent = number(text, &(0..=100), "percent")?;
-    percent.try_into().map_err(|_| "0 to 100".to_owned())
-}
-
-fn path(text: &str) -> Result<PathBuf, String> {
-    if text.is_empty() { Err("the path of a file".to_owned()) } else { Ok(text.into()) }
-}
-
-fn name(text: &str) -> Result<String, String> {
-    if text.is_empty() { Err("a name")? } else { Ok(text.to_owned()) }
-}
