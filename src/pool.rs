@@ -30,7 +30,6 @@ mod workers;
 pub use flight::{Landing, Ticket};
 pub use queue::Urgency;
 
-use flight::Flight;
 use queue::{Queue, Taken};
 use workers::Workers;
 
@@ -151,7 +150,7 @@ where
             return Asked::Now(Ok(answer));
         }
         match self.take_off(state, key, job(), urgency) {
-            Ok(flight) => Asked::Later(Ticket::new(flight)),
+            Ok(ticket) => Asked::Later(ticket),
             Err(failure) => Asked::Now(Err(failure)),
         }
     }
@@ -162,12 +161,10 @@ where
     /// The pool is closed, or its queue is full.
     pub fn ask_quietly(&self, key: &K, job: impl FnOnce() -> J) -> Result<Ticket, Failure> {
         let state = lock(&self.shared.state);
-        let joined = state.queue.flight(key).cloned();
-        let flight = match joined {
-            Some(flight) => flight,
-            None => self.take_off(state, key, job(), Urgency::Background)?,
-        };
-        Ok(Ticket::new(flight))
+        if let Some(flight) = state.queue.flight(key) {
+            return Ok(Ticket::new(Arc::clone(flight)));
+        }
+        self.take_off(state, key, job(), Urgency::Background)
     }
 
     /// How busy it is.
@@ -218,15 +215,16 @@ where
         key: &K,
         job: J,
         urgency: Urgency,
-    ) -> Result<Arc<Flight>, Failure> {
+    ) -> Result<Ticket, Failure> {
         if state.closed {
             return Err(Failure::Stopping);
         }
-        let flight = state.queue.push(key, job, urgency)?;
+        // Before a worker can take it: an answer for one alone is told to none who has no ticket yet.
+        let ticket = Ticket::new(state.queue.push(key, job, urgency)?);
         drop(state);
         self.shared.bell.notify_one();
         self.shared.grow();
-        Ok(flight)
+        Ok(ticket)
     }
 
     /// Lands every flight that still waits, lets the workers finish the ones they are at, and
@@ -655,6 +653,62 @@ mod tests {
         pool.shut_down(|| {});
         drop(tell);
         assert!(told.recv().is_err(), "nothing ran twice");
+    }
+
+    #[test]
+    fn whoever_asks_is_told_of_an_answer_for_one_alone_however_quickly_it_comes() {
+        static HAS_LANDED: AtomicUsize = AtomicUsize::new(0);
+        /// Goes on when the thread that it starts has done what there is to do.
+        fn spawn_slowly(
+            name: String,
+            body: Box<dyn FnOnce() + Send>,
+        ) -> io::Result<JoinHandle<()>> {
+            let thread = spawn(name, body)?;
+            while HAS_LANDED.load(Ordering::SeqCst) == 0 {
+                thread::yield_now();
+            }
+            Ok(thread)
+        }
+        let batching =
+            Batching { most: 1, joins: |_: &u32| false, most_bytes: 0, bytes: |_: &u32| 0 };
+        let work = |jobs: Vec<(u32, Landing<'_>)>| {
+            for (_, landing) in jobs {
+                assert!(landing.land_for_one(Ok(Answer::ALLOW)).is_none());
+                HAS_LANDED.fetch_add(1, Ordering::SeqCst);
+            }
+        };
+        let pool = Pool::new(1, PATIENCE, batching, spawn_slowly, Box::new(work));
+        let Asked::Later(ticket) = pool.ask(&1, Urgency::Waiting, || None, || 1) else {
+            panic!("nothing is known")
+        };
+        assert_eq!(ticket.wait(Duration::ZERO), Ok(Answer::ALLOW));
+        pool.shut_down(|| {});
+    }
+
+    #[test]
+    fn what_the_broker_stands_still_for_goes_before_what_is_asked_ahead() {
+        let pool = pool(1);
+        let release = busy(&pool);
+        let (tell, told) = mpsc::channel();
+        let job = |name: &'static str| -> Job {
+            let tell = tell.clone();
+            Box::new(move || {
+                tell.send(name).unwrap();
+                Ok(Answer::ALLOW)
+            })
+        };
+        pool.ask_ahead((1..=3).map(|key| (key, job("ahead"))));
+        let blocking = pool.ask(&4, Urgency::Blocking, || None, || job("blocking"));
+        let joined = pool.ask(&3, Urgency::Blocking, || None, || job("not twice"));
+        let _ = pool.ask_quietly(&5, || job("quiet")).unwrap();
+        drop(release);
+        for asked in [blocking, joined] {
+            let Asked::Later(ticket) = asked else { panic!("nothing is known") };
+            assert_eq!(ticket.wait(PATIENCE), Ok(Answer::ALLOW));
+        }
+        let order: Vec<_> = told.iter().take(5).collect();
+        assert_eq!(order, ["blocking", "ahead", "ahead", "ahead", "quiet"]);
+        pool.shut_down(|| {});
     }
 
     #[test]
