@@ -25,7 +25,7 @@ pub struct Breaker {
 }
 
 enum State {
-    InService { failures: u64, subjects: Vec<u64> },
+    InService { failures: u64, away: u64, subjects: Vec<u64> },
     Out { probe_from: Instant, probing: bool },
 }
 
@@ -115,13 +115,15 @@ impl Breaker {
                     *state = State::NEW;
                 }
             }
-            State::InService { failures, subjects } => {
+            State::InService { failures, away, subjects } => {
                 *failures += 1;
+                *away += u64::from(sign == Sign::Away);
                 if subjects.len() < SUBJECTS && !subjects.contains(&subject) {
                     subjects.push(subject);
                 }
-                let is_the_hosts = sign == Sign::Away || subjects.len() >= SUBJECTS;
-                if *failures >= self.failures && is_the_hosts {
+                // What one question did adds nothing to what happens to others.
+                let is_the_hosts = *failures >= self.failures && subjects.len() >= SUBJECTS;
+                if *away >= self.failures || is_the_hosts {
                     *state = State::Out { probe_from: now + self.rest, probing: false };
                     self.outages.fetch_add(1, Ordering::Relaxed);
                     return Some(Change::OutOfService);
@@ -142,7 +144,7 @@ impl Breaker {
 }
 
 impl State {
-    const NEW: Self = Self::InService { failures: 0, subjects: Vec::new() };
+    const NEW: Self = Self::InService { failures: 0, away: 0, subjects: Vec::new() };
 
     fn wants_probe(&self, now: Instant, failed_before: bool, rest: Duration) -> bool {
         match self {
@@ -198,6 +200,17 @@ mod tests {
             );
         }
         assert_eq!(breaker.record(now, Sign::Unclear, 4), Some(Change::OutOfService));
+    }
+
+    #[test]
+    fn what_one_question_did_adds_nothing_to_a_connection_that_is_refused() {
+        let (breaker, now) = (Breaker::new(3, REST), ManualClock::new().now());
+        for _ in 0..100 {
+            assert_eq!(breaker.record(now, Sign::Unclear, 1), None);
+        }
+        assert_eq!(breaker.record(now, Sign::Away, 2), None);
+        assert_eq!(breaker.record(now, Sign::Away, 2), None);
+        assert_eq!(breaker.record(now, Sign::Away, 2), Some(Change::OutOfService));
     }
 
     #[test]
