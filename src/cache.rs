@@ -81,11 +81,15 @@ pub struct Cache {
     keeps_access: AtomicBool,
     invalidations: Invalidations,
     era: Era,
-    /// Whether a permission had to make room for other answers, since an era ended for that reason.
-    evicted_permission: Arc<AtomicBool>,
     /// Held while an answer takes another's place, so that it is seen whether they differ.
-    replacing: Mutex<()>,
+    replacing: Mutex<Replacing>,
     clock: Arc<dyn Clock>,
+}
+
+#[derive(Default)]
+struct Replacing {
+    /// Whether a permission had to make room for other answers, since an era ended for that reason.
+    evicted_permission: bool,
 }
 
 /// For how long an answer stays past its life, but no longer than that was: a miss can then tell that
@@ -114,11 +118,8 @@ impl Cache {
         let most = usize::try_from(max_bytes / entry::ENTRY_BYTES).unwrap_or(usize::MAX);
         let near = Near::new(most / NEAR_SHARE);
         let keeps_access = AtomicBool::new(!lifetimes.access.allow.is_zero());
-        let evicted_permission = Arc::<AtomicBool>::default();
-        let watch = EvictionWatch(Arc::clone(&evicted_permission));
         Self {
-            entries: entries(most, max_bytes, watch),
-            evicted_permission,
+            entries: entries(most, max_bytes),
             until_sweep: AtomicUsize::new(SWEEP_AFTER),
             near,
             lifetimes,
@@ -286,20 +287,29 @@ impl Cache {
             let refresh_at_ms = AtomicU64::new(millis(life.mul_f64(REFRESH_FROM)));
             Arc::new(Entry { answer, asked, life, refresh_at_ms })
         });
-        self.replace(key, kind, entry);
+        self.replace(key, kind, entry, asked);
         // Whoever counts down to nothing does it; until it is done there are plenty left.
         if self.until_sweep.fetch_sub(1, Ordering::Relaxed) == 1 {
             self.sweep();
         }
     }
 
-    /// Puts an answer in another's place, or nothing. Permissions about topics are remembered elsewhere.
-    fn replace(&self, key: Key, kind: Kind, entry: Option<Arc<Entry>>) {
-        let _alone = lock(&self.replacing);
+    /// Puts an answer in another's place, or nothing, unless the other was asked for later: a question may
+    /// be under way twice, once from before an invalidation. Permissions about topics are remembered
+    /// elsewhere.
+    fn replace(&self, key: Key, kind: Kind, entry: Option<Arc<Entry>>, asked: Instant) {
+        let mut replacing = lock(&self.replacing);
         let before = self.entries.peek(&key);
+        if before.as_ref().is_some_and(|before| before.asked > asked) {
+            return;
+        }
         let is_permission = entry.as_ref().is_some_and(|entry| entry.is_permission());
         match entry {
-            Some(entry) => self.entries.insert(key, entry),
+            Some(entry) => {
+                let mut evicted = Vec::new();
+                self.entries.insert_with_lifecycle(key, entry, &mut evicted);
+                replacing.evicted_permission |= evicted.iter().any(|evicted| *evicted != key);
+            }
             None => drop(self.entries.remove(&key)),
         }
         // Until now somebody may have found the older one, to put it there.
@@ -311,7 +321,7 @@ impl Cache {
         // client's first denial alone is no reason to look all permissions up again.
         let was_permission = match before {
             Some(before) => before.is_permission(),
-            None => self.evicted_permission.swap(false, Ordering::AcqRel),
+            None => std::mem::take(&mut replacing.evicted_permission),
         };
         if was_permission {
             self.era.end();
@@ -562,12 +572,37 @@ mod tests {
         store(0, Answer::ALLOW);
         let good = found(&cache, &Key::from_number(0));
         let mut others = 1..;
-        while !cache.evicted_permission.load(Ordering::Acquire) {
+        while !lock(&cache.replacing).evicted_permission {
             store(others.next().unwrap_or_default(), Answer::ALLOW);
         }
         assert!(cache.is_good(&good));
         store(u32::MAX, Answer::DENY);
         assert!(!cache.is_good(&good), "what is denied now may be what had to make room");
+    }
+
+    #[test]
+    fn what_was_asked_for_earlier_takes_no_later_answers_place() {
+        let (cache, clock) = cache(LIFETIMES);
+        let (key, earlier) = (Key::from_number(1), clock.now());
+        clock.advance(Duration::from_secs(1));
+        cache.store(key, Kind::Access, Answer::DENY, None, clock.now());
+        for lifetime in [None, Some(Duration::ZERO)] {
+            cache.store(key, Kind::Access, Answer::ALLOW, lifetime, earlier);
+            assert_eq!(get(&cache, &key).map(|hit| hit.answer), Some(Answer::DENY));
+        }
+    }
+
+    #[test]
+    fn a_permission_that_is_asked_for_again_has_not_made_room() {
+        let (cache, clock) = cache(LIFETIMES);
+        let store = |number, answer| {
+            cache.store(Key::from_number(number), Kind::Access, answer, None, clock.now());
+        };
+        store(0, Answer::ALLOW);
+        let good = found(&cache, &Key::from_number(0));
+        store(0, Answer::ALLOW);
+        store(1, Answer::DENY);
+        assert!(cache.is_good(&good));
     }
 
     #[test]

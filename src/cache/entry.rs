@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use quick_cache::OptionsBuilder;
@@ -64,16 +64,17 @@ pub fn millis(duration: Duration) -> u64 {
 /// Entries by key.
 pub type Entries = quick_cache::sync::Cache<Key, Arc<Entry>, Weigher, FxBuildHasher, EvictionWatch>;
 
-/// Notes when a permission has to make room for other answers.
+/// Tells which permissions went when an answer was stored: what had to make room for it, and what it
+/// took the place of.
 #[derive(Clone)]
-pub struct EvictionWatch(pub Arc<AtomicBool>);
+pub struct EvictionWatch;
 
 impl quick_cache::Lifecycle<Key, Arc<Entry>> for EvictionWatch {
-    type RequestState = ();
+    type RequestState = Vec<Key>;
 
-    fn on_evict(&self, (): &mut (), _: Key, entry: Arc<Entry>) {
+    fn on_evict(&self, evicted: &mut Vec<Key>, key: Key, entry: Arc<Entry>) {
         if entry.is_permission() {
-            self.0.store(true, Ordering::Release);
+            evicted.push(key);
         }
     }
 }
@@ -90,10 +91,10 @@ impl quick_cache::Weighter<Key, Arc<Entry>> for Weigher {
 
 /// Room for so many bytes, and about so many entries. Keys are hashes already, so that any hash of
 /// them will do.
-pub fn entries(count: usize, bytes: u64, watch: EvictionWatch) -> Entries {
+pub fn entries(count: usize, bytes: u64) -> Entries {
     let mut options = OptionsBuilder::new();
     options.shards(PARTS).estimated_items_capacity(count).weight_capacity(bytes);
     #[expect(clippy::expect_used, reason = "it fails only without these two numbers")]
     let options = options.build().expect("both numbers are given");
-    Entries::with_options(options, Weigher, FxBuildHasher, watch)
+    Entries::with_options(options, Weigher, FxBuildHasher, EvictionWatch)
 }
