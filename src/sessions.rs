@@ -276,20 +276,25 @@ impl Sessions {
         true
     }
 
-    /// The API let a client in again that is in already.
+    /// The API let a client in again that is in already. One that is to be asked about once more since, as
+    /// after an invalidation, is asked about once more.
     pub fn renew(&self, admission: &Admission, terms: Option<&Arc<Terms>>, due: Option<Instant>) {
         let mut state = lock(&self.state);
-        let Some(session) = state.get_mut(admission) else { return };
+        let now = self.clock.now();
+        let Some(session) = state.get_mut(admission).filter(|session| !session.is_due(now)) else {
+            return;
+        };
         session.stand(Standing::on(terms));
         session.expiry = self.expiry(terms);
         let expiry = session.expiry;
         self.schedule(&mut state, admission.handle, due, expiry);
     }
 
-    /// A client is to be asked about again at this time.
+    /// A client is to be asked about again at this time, unless its time has come already.
     pub fn postpone(&self, admission: &Admission, due: Instant) {
         let mut state = lock(&self.state);
-        if state.get(admission).is_some() {
+        let now = self.clock.now();
+        if state.get(admission).is_some_and(|session| !session.is_due(now)) {
             self.schedule(&mut state, admission.handle, Some(due), None);
         }
     }
@@ -685,6 +690,28 @@ mod tests {
         sessions.postpone(&admission(2, "c", 7), now + second);
         assert_eq!(taken(now + second, 9), [1, 2]);
         assert!(lock(&sessions.state).due.is_empty());
+    }
+
+    #[test]
+    fn what_was_asked_before_an_invalidation_does_not_stand_in_for_asking_again() {
+        let (sessions, now) = (sessions(), SystemClock.now());
+        let body = Vault::random().unwrap().seal(&Secret::new(vec![1])).unwrap();
+        let question = SealedQuestion { kind: Kind::Login, body, about: String::new(), subject: 0 };
+        let admission = admission(1, "c", 7);
+        sessions.begin(admission.clone(), "ann", None, Some(question), Some(now));
+        let is_due = || !sessions.take_due(SystemClock.now(), 9).is_empty();
+        let later = now + Duration::from_secs(3600);
+        for is_answered in [true, false] {
+            assert!(is_due(), "its turn has come");
+            sessions.outdate(&InvalidationScope::default(), SystemClock.now());
+            match is_answered {
+                true => sessions.renew(&admission, None, Some(later)),
+                false => sessions.postpone(&admission, later),
+            }
+        }
+        assert!(is_due());
+        sessions.renew(&admission, None, Some(later));
+        assert!(!is_due(), "it was asked about since");
     }
 
     #[test]

@@ -133,6 +133,11 @@ impl Session {
         self.key == Some(admission.key) && self.client_id == admission.client_id
     }
 
+    /// Whether it is to be asked about now; not while it is being asked about.
+    pub fn is_due(&self, now: Instant) -> bool {
+        self.due.0.is_some_and(|due| due <= now)
+    }
+
     pub fn belongs_to(&self, holder: Holder<'_>) -> bool {
         self.client_id == holder.client_id && self.username == holder.username
     }
