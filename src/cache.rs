@@ -24,7 +24,7 @@ pub use era::Good;
 pub use invalidations::InvalidationScope;
 pub use key::{Key, Keyring};
 
-use entry::{Entries, Entry, EvictionWatch, entries, millis};
+use entry::{Entries, Entry, entries, millis};
 use era::Era;
 use invalidations::Invalidations;
 use near::Near;

@@ -223,14 +223,16 @@ impl Engine {
     }
 
     /// Has the questions among these whose answers are not known asked at once: somebody is about
-    /// to ask for them, one after another. Does nothing while the API is out of service.
+    /// to ask for them, one after another. Does nothing while the API is out of service, nor for questions
+    /// that are left alone since they failed.
     pub fn ask_ahead<'a>(&self, questions: impl Iterator<Item = Question<'a>>) {
         if !self.api.in_service() {
             return;
         }
         self.pool.ask_ahead(questions.filter_map(|question| {
             let key = self.key(&question);
-            let unknown = !self.cache.knows(&key, &question);
+            let unknown = !self.cache.knows(&key, &question)
+                && self.recent_failures.back_off(&key, self.clock.now()).is_none();
             (unknown && self.has_room()).then(|| (key, self.job(key, &question)))
         }));
     }
@@ -329,6 +331,7 @@ impl Engine {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead as _, BufReader, Read as _, Write as _};
     use std::net::TcpListener;
     use std::thread;
 
@@ -338,18 +341,92 @@ mod tests {
     use crate::fake::FakeClient;
     use crate::question::{About, Access, Action};
 
+    /// Asks the API at this port.
+    fn engine(port: &str, more: &[(&str, &str)]) -> Engine {
+        let given = [("http_host", "127.0.0.1"), ("http_port", port), ("http_acl_route", "/acl")];
+        let given = given.iter().chain(more);
+        let given: Vec<_> =
+            given.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let config = config::read(&given).unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let journal = Journal::new(config.log_level, Arc::clone(&clock));
+        let spawn: Spawn = |name, body| thread::Builder::new().name(name).spawn(body);
+        Engine::new(&config, journal, Arc::default(), clock, spawn, None).unwrap()
+    }
+
+    /// An API that says this to every request: its port, and how many there were.
+    fn always(status: u16) -> (String, Arc<AtomicUsize>) {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = listener.local_addr().unwrap().port().to_string();
+        let count = Arc::<AtomicUsize>::default();
+        let counted = Arc::clone(&count);
+        let serve = move || {
+            for connection in listener.incoming() {
+                let mut connection = BufReader::new(connection.unwrap());
+                let (mut line, mut length) = (String::new(), 0);
+                while connection.read_line(&mut line).unwrap() > 2 {
+                    let value = line.to_lowercase();
+                    if let Some(value) = value.strip_prefix("content-length:") {
+                        length = value.trim().parse().unwrap();
+                    }
+                    line.clear();
+                }
+                connection.read_exact(&mut vec![0; length]).unwrap();
+                counted.fetch_add(1, Ordering::SeqCst);
+                let head = format!("HTTP/1.1 {status} Status\r\nContent-Length: 0\r\n");
+                let connection = connection.get_mut();
+                write!(connection, "{head}Connection: close\r\n\r\n").unwrap();
+            }
+        };
+        thread::Builder::new().spawn(serve).unwrap();
+        (port, count)
+    }
+
+    /// Has these questions asked ahead, and waits until none is under way.
+    fn ask_ahead(engine: &Engine, topics: &[String]) {
+        let client = FakeClient::default();
+        let question = |topic| {
+            let action = Action { access: Access::Read, topic, qos: 0, retain: false };
+            Question { client: &client, username: "ann", about: About::Access(action) }
+        };
+        engine.ask_ahead(topics.iter().map(|topic| question(topic)));
+        while topics.iter().any(|topic| engine.is_under_way(&engine.key(&question(topic)))) {
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_batch_is_asked_in_halves_where_the_api_may_answer_those() {
+        let topics: Vec<_> = (0..8).map(|number| format!("topic/{number}")).collect();
+        // A batch of eight, two of four, four of two, and eight questions.
+        for (status, requests) in [(413, 15), (500, 15), (408, 1), (425, 1), (429, 1), (503, 1)] {
+            let (port, count) = always(status);
+            let batches = [("http_acl_batch_route", "/batch"), ("http_connections", "1")];
+            let engine = engine(&port, &batches);
+            ask_ahead(&engine, &topics);
+            assert_eq!(count.load(Ordering::SeqCst), requests, "{status}");
+            engine.shut_down();
+        }
+    }
+
+    #[test]
+    fn a_question_that_is_left_alone_is_not_asked_ahead_either() {
+        let (port, count) = always(500);
+        let engine = engine(&port, &[]);
+        let topics = ["topic".to_owned()];
+        for _ in 0..10 {
+            ask_ahead(&engine, &topics);
+        }
+        assert_eq!(count.load(Ordering::SeqCst), 3);
+        engine.shut_down();
+    }
+
     #[test]
     fn questions_on_their_way_are_bounded_by_what_they_take() {
         // Whoever connects to it waits for ever.
         let silent = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let port = silent.local_addr().unwrap().port().to_string();
-        let given = [("http_host", "127.0.0.1"), ("http_port", &port), ("http_acl_route", "/acl")];
-        let given = given.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let config = config::read(&given).unwrap();
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let journal = Journal::new(config.log_level, Arc::clone(&clock));
-        let spawn: Spawn = |name, body| thread::Builder::new().name(name).spawn(body);
-        let mut engine = Engine::new(&config, journal, Arc::default(), clock, spawn, None).unwrap();
+        let mut engine = engine(&port, &[]);
         engine.most_question_bytes = 50_000;
         let client = FakeClient::default();
         let long = "x".repeat(10_000);

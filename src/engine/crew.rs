@@ -48,7 +48,7 @@ impl Crew {
             }
             // An API that refuses or fails to answer a batch, for its size or for one of the questions
             // in it, has said nothing about the others.
-            Err(failure) if jobs.len() > 1 && Sign::of(&failure) == Sign::There => {
+            Err(failure) if jobs.len() > 1 && may_answer_half(&failure) => {
                 let second_half = landings.split_off(jobs.len() / 2);
                 let (first, second) = jobs.split_at(jobs.len() / 2);
                 self.ask(first, landings);
@@ -102,4 +102,10 @@ impl Crew {
         self.cache.store(job.key, job.request.kind, answer.clone(), lifetime, asked);
         answer
     }
+}
+
+/// Whether an API that failed so may answer half of the questions. One that asks for fewer requests, or for
+/// later ones (RFC 6585, section 4; RFC 8470, section 5.2), is not to be sent twice as many at once.
+fn may_answer_half(failure: &Failure) -> bool {
+    Sign::of(failure) == Sign::There && !matches!(failure, Failure::Status(408 | 425 | 429))
 }
