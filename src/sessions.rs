@@ -280,10 +280,10 @@ impl Sessions {
     /// after an invalidation, is asked about once more.
     pub fn renew(&self, admission: &Admission, terms: Option<&Arc<Terms>>, due: Option<Instant>) {
         let mut state = lock(&self.state);
-        let now = self.clock.now();
-        let Some(session) = state.get_mut(admission).filter(|session| !session.is_due(now)) else {
+        let Some(session) = state.get_mut(admission) else { return };
+        if session.is_due(self.clock.now()) {
             return;
-        };
+        }
         session.stand(Standing::on(terms));
         session.expiry = self.expiry(terms);
         let expiry = session.expiry;
@@ -293,8 +293,7 @@ impl Sessions {
     /// A client is to be asked about again at this time, unless its time has come already.
     pub fn postpone(&self, admission: &Admission, due: Instant) {
         let mut state = lock(&self.state);
-        let now = self.clock.now();
-        if state.get(admission).is_some_and(|session| !session.is_due(now)) {
+        if state.get(admission).is_some_and(|session| !session.is_due(self.clock.now())) {
             self.schedule(&mut state, admission.handle, Some(due), None);
         }
     }
