@@ -92,6 +92,11 @@ impl Draft {
             Compat::AuthPlug => FieldLists::of_auth_plug(),
         };
         // Topics are made of names; the oldest of the plugins minded the slash as well.
+        // The plugins that came before closed no connection for a topic.
+        let acl_unavailable = match self.dialect.compat {
+            Compat::None => AclUnavailable::Close,
+            Compat::GoAuth | Compat::AuthPlug => AclUnavailable::Deny,
+        };
         let special_chars: &[u8] = match self.dialect.compat {
             _ if self.deny_special_chars == Some(false) => b"",
             Compat::AuthPlug => b"+#/",
@@ -118,7 +123,7 @@ impl Draft {
             max_block: millis(self.max_block_ms, 1000),
             max_block_percent: self.max_block_percent.unwrap_or(50),
             on_error: self.on_error.unwrap_or(OnError::Deny),
-            acl_unavailable: self.acl_unavailable.unwrap_or(AclUnavailable::Close),
+            acl_unavailable: self.acl_unavailable.unwrap_or(acl_unavailable),
             hold: millis(self.hold_ms, 10_000),
             hold_max_bytes: self.hold_max_bytes.unwrap_or(16 << 20),
             anonymous_username: self.anonymous_username,

@@ -309,7 +309,7 @@ pub static OPTIONS: &[Opt] = &[
     ),
     opt!(
         "acl_unavailable",
-        "`close`",
+        "`close`; with `compat` `deny`",
         "What follows for a subscription, or a publish with QoS 1 or 2, that nobody could decide, with \
          `on_error deny`: `close` (the connection is closed, so that the client connects again and asks \
          again; a publish with QoS 0 is dropped), or `deny`.",

@@ -14,7 +14,7 @@ use crate::cache::Key;
 
 /// How often in a row a question may fail before it is left alone for a moment: a failure is not
 /// remembered in an answer's place, so that whoever tries again after the first one is asked about.
-const TOLERATED: u32 = 3;
+const TOLERATED: u32 = 5;
 
 /// How long a question is not asked again then.
 const BACK_OFF: Duration = Duration::from_secs(1);

@@ -79,9 +79,15 @@ impl HeldLogins {
 }
 
 /// The plugin's options for this API, which may take long: until every client of a test has started.
-/// Its answers outlive any test, however slowly the clients start: each question is asked once.
+/// Its answers outlive any test, however slowly the clients start: each question is asked once. A delivery
+/// is made at once, so that a client hears of what happens in the same order each time.
 pub fn options(api: &AuthServer, more: &[(&str, &str)]) -> Vec<(String, String)> {
-    let patience = [("http_timeout_ms", "60000"), ("cache_ttl", "600"), ("cache_deny_ttl", "600")];
+    let patience = [
+        ("http_timeout_ms", "60000"),
+        ("cache_ttl", "600"),
+        ("cache_deny_ttl", "600"),
+        ("hold_max_bytes", "0"),
+    ];
     api.options([&ROUTES, &EVERY_QUESTION[..], &patience, more].concat())
 }
 

@@ -17,7 +17,12 @@ fn api(superuser: u16, acl: u16) -> AuthServer {
 }
 
 fn client(version: Version, api: &AuthServer, acl_route: bool) -> (Broker, Client) {
-    let mut options = vec![("http_user_route", "/login"), ("http_superuser_route", "/superuser")];
+    let mut options = vec![
+        ("http_user_route", "/login"),
+        ("http_superuser_route", "/superuser"),
+        // What is undecided is looked at here with the client connected.
+        ("acl_unavailable", "deny"),
+    ];
     if acl_route {
         options.push(("http_acl_route", "/acl"));
     }
