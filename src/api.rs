@@ -29,6 +29,8 @@ mod json;
 mod recording;
 mod reply;
 mod response_body;
+#[cfg(any(test, fuzzing))]
+mod simulated;
 mod statement;
 mod tap;
 mod trouble;
@@ -47,6 +49,7 @@ pub mod fuzzing {
     pub use super::client::Response;
     pub use super::reply::{read, read_batch};
     pub use super::response_body::Declared;
+    pub use super::simulated::set as simulate;
 }
 
 /// Asks the configured endpoints in order, until one answers.

@@ -66,7 +66,7 @@ impl Clock for SystemClock {
 }
 
 /// A clock that stands still until a test moves it.
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub struct ManualClock {
     began: Instant,
     now: std::sync::Mutex<Instant>,
@@ -75,10 +75,10 @@ pub struct ManualClock {
 }
 
 /// When a manual clock begins, in seconds of Unix time.
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub const BEGINNING: u64 = 1_700_000_000;
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 impl ManualClock {
     pub fn new() -> std::sync::Arc<Self> {
         let began = SystemClock.now();
@@ -95,14 +95,14 @@ impl ManualClock {
     }
 
     pub fn advance(&self, by: Duration) {
-        *self.now.lock().unwrap() += by;
+        *crate::sync::lock(&self.now) += by;
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 impl Clock for ManualClock {
     fn now(&self) -> Instant {
-        *self.now.lock().unwrap()
+        *crate::sync::lock(&self.now)
     }
     fn unix_time(&self) -> Duration {
         let set = self.set.load(std::sync::atomic::Ordering::Relaxed);

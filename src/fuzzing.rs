@@ -6,6 +6,10 @@
 
 use std::time::Duration;
 
+mod broker;
+mod ledger;
+mod model;
+
 use crate::answer::{Answer, Verdict};
 use crate::api::fuzzing::{Response, read, read_batch};
 use crate::config;
@@ -116,6 +120,11 @@ pub fn passwords(data: &[u8]) {
     crate::local_users::read_names(data);
 }
 
+/// Events of a broker with two instances: a byte for what broker and options it has, and the events.
+pub fn model(data: &[u8]) {
+    model::run(data);
+}
+
 /// A message on the control topic.
 pub fn command(data: &[u8]) {
     read_commands(data);
@@ -202,6 +211,11 @@ mod tests {
     #[test]
     fn password_files_from_seeds() {
         run("passwords", passwords);
+    }
+
+    #[test]
+    fn nobody_gets_what_the_api_did_not_say() {
+        run("model", model);
     }
 
     #[test]

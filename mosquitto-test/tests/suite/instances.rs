@@ -68,7 +68,7 @@ on_every_broker! {
             let id = format!("device-{}", listener + 1);
             log_in(&broker, listener, &id, "ann", ["one", "two"][listener])
         };
-        let mut devices = [device(0), device(1)];
+        let devices = [device(0), device(1)];
         for (this, other) in [(0, 1), (1, 0), (0, 1)] {
             assert_eq!(port_in_status(&operators[this]), apis[this].port());
             assert!(may_publish(&devices[other], "known"));
@@ -102,6 +102,25 @@ on_every_broker! {
             stranger.wait_disconnected();
             devices[other] = device(other);
         }
+    }
+
+    fn whoever_tries_in_vain_at_another_listener_takes_no_client_away(version) {
+        let (one, two) = (api_with_operator("one"), api_with_operator("two"));
+        let broker = Broker::config(version)
+            .per_listener_settings()
+            .listener(|listener| listener.plugin(one.options(ROUTES)))
+            .listener(|listener| listener.plugin(two.options(ROUTES)))
+            .start();
+        let operator = log_in(&broker, 0, "operator-1", "root", "one");
+        let other = log_in(&broker, 1, "operator-2", "root", "two");
+        let mut device = log_in(&broker, 0, "device", "ann", "one");
+        let stranger = broker.client("device").port(broker.port_of(1));
+        stranger.credentials("eve", "wrong").connect().expect_refused();
+        let kick = json!([{"command": "kick", "clientid": "device"}]);
+        command(&other, kick.clone());
+        assert!(may_publish(&device, "known"), "the other instance has not let it in");
+        command(&operator, kick);
+        device.wait_disconnected();
     }
 
     fn nobody_commands_an_instance_that_was_not_asked_what_it_may_do(version) {

@@ -111,15 +111,14 @@ impl Membership {
         member.map_or(Recipient::Nobody, |member| Recipient::Other(Arc::clone(&member.inbox)))
     }
 
-    /// Whether the client of this identifier may be this instance's: none of the others has let it in, or was
-    /// asked about it after this one.
+    /// Whether the client of this identifier may be this instance's: it has let the client in that is
+    /// connected, whoever else tries elsewhere. Where none has, it was asked about it last.
     pub fn may_own(&self, client_id: &str) -> bool {
-        if let Some(owner) = self.all.asked.get(&self.all.hasher.hash_one(client_id)) {
-            return owner == self.number;
-        }
-        let state = lock(&self.all.state);
-        let mut others = state.members.iter().filter(|member| member.number != self.number);
-        others.all(|member| !member.sessions.is_connected(client_id))
+        let of_client = |member: &&Member| member.sessions.is_connected(client_id);
+        let owner =
+            lock(&self.all.state).members.iter().find(of_client).map(|member| member.number);
+        let owner = owner.or_else(|| self.all.asked.get(&self.all.hasher.hash_one(client_id)));
+        owner.is_none_or(|owner| owner == self.number)
     }
 }
 
@@ -182,5 +181,7 @@ mod tests {
         let admission = Admission { handle: 1, client_id: "d".into(), key: Key::from_number(1) };
         sessions.begin_at_broker(admission, "ann");
         assert!(one.may_own("d") && !two.may_own("d"), "the first one knows it");
+        two.note_client("d");
+        assert!(one.may_own("d") && !two.may_own("d"), "somebody tries elsewhere");
     }
 }
