@@ -68,7 +68,7 @@ on_every_broker! {
             let id = format!("device-{}", listener + 1);
             log_in(&broker, listener, &id, "ann", ["one", "two"][listener])
         };
-        let devices = [device(0), device(1)];
+        let mut devices = [device(0), device(1)];
         for (this, other) in [(0, 1), (1, 0), (0, 1)] {
             assert_eq!(port_in_status(&operators[this]), apis[this].port());
             assert!(may_publish(&devices[other], "known"));
@@ -113,7 +113,7 @@ on_every_broker! {
             .start();
         let operator = log_in(&broker, 0, "operator-1", "root", "one");
         let other = log_in(&broker, 1, "operator-2", "root", "two");
-        let mut device = log_in(&broker, 0, "device", "ann", "one");
+        let device = log_in(&broker, 0, "device", "ann", "one");
         let stranger = broker.client("device").port(broker.port_of(1));
         stranger.credentials("eve", "wrong").connect().expect_refused();
         let kick = json!([{"command": "kick", "clientid": "device"}]);

@@ -111,14 +111,20 @@ impl Membership {
         member.map_or(Recipient::Nobody, |member| Recipient::Other(Arc::clone(&member.inbox)))
     }
 
-    /// Whether the client of this identifier may be this instance's: it has let the client in that is
-    /// connected, whoever else tries elsewhere. Where none has, it was asked about it last.
+    /// Whether the client of this identifier may be this instance's: its API let it in, whoever tries
+    /// elsewhere meanwhile. Where no API has, this instance was asked about it last, or none of the others
+    /// knows it.
     pub fn may_own(&self, client_id: &str) -> bool {
-        let of_client = |member: &&Member| member.sessions.is_connected(client_id);
-        let owner =
-            lock(&self.all.state).members.iter().find(of_client).map(|member| member.number);
-        let owner = owner.or_else(|| self.all.asked.get(&self.all.hasher.hash_one(client_id)));
-        owner.is_none_or(|owner| owner == self.number)
+        let state = lock(&self.all.state);
+        let mut members = state.members.iter();
+        if let Some(owner) = members.find(|member| member.sessions.is_let_in(client_id)) {
+            return owner.number == self.number;
+        }
+        if let Some(asked) = self.all.asked.get(&self.all.hasher.hash_one(client_id)) {
+            return asked == self.number;
+        }
+        let mut others = state.members.iter().filter(|member| member.number != self.number);
+        others.all(|member| !member.sessions.is_connected(client_id))
     }
 }
 
@@ -181,7 +187,9 @@ mod tests {
         let admission = Admission { handle: 1, client_id: "d".into(), key: Key::from_number(1) };
         sessions.begin_at_broker(admission, "ann");
         assert!(one.may_own("d") && !two.may_own("d"), "the first one knows it");
-        two.note_client("d");
-        assert!(one.may_own("d") && !two.may_own("d"), "somebody tries elsewhere");
+        let admission = Admission { handle: 2, client_id: "c".into(), key: Key::from_number(1) };
+        sessions.begin(admission, "ann", None, None, None);
+        two.note_client("c");
+        assert!(one.may_own("c") && !two.may_own("c"), "somebody tries elsewhere");
     }
 }
