@@ -95,14 +95,14 @@ impl ManualClock {
     }
 
     pub fn advance(&self, by: Duration) {
-        *crate::sync::lock(&self.now) += by;
+        *self.now.lock().unwrap_or_else(std::sync::PoisonError::into_inner) += by;
     }
 }
 
 #[cfg(any(test, fuzzing))]
 impl Clock for ManualClock {
     fn now(&self) -> Instant {
-        *crate::sync::lock(&self.now)
+        *self.now.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
     fn unix_time(&self) -> Duration {
         let set = self.set.load(std::sync::atomic::Ordering::Relaxed);

@@ -68,14 +68,6 @@ use pulse::Pulse;
 use vigil::Finding;
 use vitals::Vitals;
 
-#[cfg(any(test, fuzzing))]
-impl Plugin {
-    /// How many clients are remembered, by why.
-    pub fn remembered(&self) -> std::collections::BTreeMap<&'static str, usize> {
-        [("logins", self.logins.waiting()), ("sessions", self.sessions.len())].into()
-    }
-}
-
 /// One instance of the plugin; a broker may hold several, which share no more than [`Instances`].
 pub struct Plugin {
     config: Config,

@@ -72,3 +72,11 @@ pub fn serve(
     };
     Server::start(address, spawn, clock, page).map(Some).map_err(problem)
 }
+
+#[cfg(any(test, fuzzing))]
+impl super::Plugin {
+    /// How many clients are remembered, by why.
+    pub fn remembered(&self) -> std::collections::BTreeMap<&'static str, usize> {
+        [("logins", self.logins.waiting()), ("sessions", self.sessions.len())].into()
+    }
+}
