@@ -417,7 +417,7 @@ mod tests {
         for _ in 0..10 {
             ask_ahead(&engine, &topics);
         }
-        assert_eq!(count.load(Ordering::SeqCst), 3);
+        assert_eq!(count.load(Ordering::SeqCst), 5);
         engine.shut_down();
     }
 

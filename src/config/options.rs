@@ -309,10 +309,10 @@ pub static OPTIONS: &[Opt] = &[
     ),
     opt!(
         "acl_unavailable",
-        "`close`; with `compat` `deny`",
+        "`close`",
         "What follows for a subscription, or a publish with QoS 1 or 2, that nobody could decide, with \
          `on_error deny`: `close` (the connection is closed, so that the client connects again and asks \
-         again; a publish with QoS 0 is dropped), or `deny`.",
+         again; a publish with QoS 0 is dropped), or `deny` (the default with `compat`).",
         |draft, text| draft.acl_unavailable = Some(choice(text, ACL_UNAVAILABLE)?)
     ),
     opt!(
