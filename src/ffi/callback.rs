@@ -111,7 +111,7 @@ unsafe fn called(
 unsafe extern "C" fn basic_auth(_: c_int, data: *mut c_void, userdata: *mut c_void) -> c_int {
     let refusal = login_code(Reply::Now(Decision::Deny));
     // SAFETY: the broker calls with the registered instance and a login event.
-    unsafe {
+    let code = unsafe {
         called(userdata, refusal, |instance, on_broker_thread| {
             defect::place("basic_auth");
             let Some(login) = Login::read(data) else { return refusal };
@@ -125,7 +125,16 @@ unsafe extern "C" fn basic_auth(_: c_int, data: *mut c_void, userdata: *mut c_vo
                 on_broker_thread,
             }))
         })
-    }
+    };
+    wipe_stack();
+    code
+}
+
+/// Overwrites what the work on a login has left on the broker's stack: to hash and to write a password,
+/// libraries keep parts of it there and wipe nothing.
+#[inline(never)]
+fn wipe_stack() {
+    std::hint::black_box(&mut [0_u8; 32 << 10]);
 }
 
 unsafe extern "C" fn acl_check(_: c_int, data: *mut c_void, userdata: *mut c_void) -> c_int {

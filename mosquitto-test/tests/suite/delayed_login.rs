@@ -142,10 +142,10 @@ fn a_yes_for_one_who_left_does_not_admit_another() {
     let (good, bad) = (good_gate.clone(), bad_gate.clone());
     let api = AuthServer::answering(move |request| match request.json()["password"].as_str() {
         Some("right") => Reply::status(200).after(&good),
-        Some("wrong" | "wrong as well") => Reply::status(403).after(&bad),
+        Some("wrong") => Reply::status(403).after(&bad),
         _ => Reply::status(200),
     });
-    let broker = broker(&api, &[("log_level", "debug"), ("http_timeout_ms", "60000")]);
+    let broker = broker(&api, &[("log_level", "debug")]);
     let first = broker.client("c").credentials("ann", "right").start_connecting();
     good_gate.wait_until_waiting(1);
     first.abandon();
@@ -156,10 +156,6 @@ fn a_yes_for_one_who_left_does_not_admit_another() {
             break attempt;
         }
     };
-    // After one that left, others wait aside for ten seconds. Then the next waits where the first did.
-    std::thread::sleep(std::time::Duration::from_secs(11));
-    let third = broker.client("c").credentials("ann", "wrong as well").start_connecting();
-    bad_gate.wait_until_waiting(2);
     good_gate.open();
     broker.wait_for_log("about the login of \"ann\" (client \"c\"): allowed");
     // Whoever the yes was for, it has been dealt with once the broker has looked up twice.
@@ -167,11 +163,8 @@ fn a_yes_for_one_who_left_does_not_admit_another() {
         broker.wait_until_idle();
     }
     assert!(second.is_pending(), "the yes of the first was taken for the second's");
-    assert!(third.is_pending(), "the yes of the first was taken for the third's");
     bad_gate.open();
-    for attempt in [second, third] {
-        assert_eq!(attempt.outcome().expect_refused(), Protocol::V3_1_1.refusal());
-    }
+    assert_eq!(second.outcome().expect_refused(), Protocol::V3_1_1.refusal());
 }
 
 /// Waits until so many answers are held back, or the attempt has ended.

@@ -92,6 +92,11 @@ on_every_broker! {
         let publisher = logged_in(&broker, Protocol::V5, "publisher");
         api.forget_requests();
         assert!(may_publish(&publisher, "news"));
+        for (number, subscriber) in subscribers.iter().enumerate() {
+            if !number.to_string().ends_with('3') {
+                assert_eq!(subscriber.expect_message().1, "x", "{number}");
+            }
+        }
         assert_eq!(api.requests_to("/batch").len(), 1);
         let checks = api.requests_to("/batch")[0].json()["checks"].as_array().unwrap().clone();
         let clients: BTreeSet<_> = checks.iter().map(|check| check["clientid"].to_string()).collect();
@@ -100,11 +105,6 @@ on_every_broker! {
         let expected =
             json!({"username": "reader-7", "clientid": "reader-7", "topic": "news", "acc": 1});
         assert_eq!(*one, expected);
-        for (number, subscriber) in subscribers.iter().enumerate() {
-            if !number.to_string().ends_with('3') {
-                assert_eq!(subscriber.expect_message().1, "x", "{number}");
-            }
-        }
     }
 
     fn a_batch_that_is_not_answered_as_asked_is_asked_in_halves(version) {
