@@ -24,6 +24,7 @@ const ELSEWHERE: &[&str] = &[
     "defect.rs",
     "fake.rs",
     "fuzzing.rs",
+    "fuzzing/",
     "lib.rs",
 ];
 
