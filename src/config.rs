@@ -37,6 +37,8 @@ pub use special::SpecialChars;
 #[derive(Clone, Debug)]
 pub struct Config {
     pub endpoints: Vec<Endpoint>,
+    /// The port of each endpoint that named none of its own.
+    pub port: u16,
     pub https: bool,
     pub routes: Routes,
     pub fields: FieldLists,
@@ -91,9 +93,10 @@ pub struct Config {
 
 /// What follows for a client that gives no username, or no password, and is not asked about under
 /// another name.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub enum EmptyCredentials {
     /// Without a username it is left to the broker; a password may be empty.
+    #[default]
     Own,
     /// It is denied unasked.
     Deny,
@@ -160,9 +163,10 @@ pub struct Lifetime {
 }
 
 /// What chance does to a lifetime, so that answers stored together do not expire together.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub enum Jitter {
     /// Takes a share of it away: no answer is older than its lifetime.
+    #[default]
     Shorter,
     /// Adds up to so much, or takes it away, as the plugins that came before did.
     Around(Duration),
@@ -188,6 +192,8 @@ impl Jitter {
 /// How long answers live, and how much room they have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CacheConfig {
+    /// What holds for each kind of answer that has no lifetime of its own.
+    pub ttl: Duration,
     pub login: Lifetime,
     /// For answers about topics, and about who is a superuser.
     pub access: Lifetime,
@@ -210,27 +216,30 @@ pub struct BreakerConfig {
 }
 
 /// How passwords are written into JSON.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub enum PasswordEncoding {
     /// As text; a password that is not UTF-8 is denied.
+    #[default]
     Utf8,
     /// As base64 of its bytes.
     Base64,
 }
 
 /// What a client sees of a login that nobody could decide.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub enum UnavailableReply {
     /// The connection is closed without a CONNACK; every client library tries again.
+    #[default]
     Close,
     /// A CONNACK with reason code 0x88 (MQTT 5.0, section 3.2.2.2), where the broker can send it.
     Reason,
 }
 
 /// What a client sees of a publish or a subscription that nobody could decide.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub enum AclUnavailable {
     /// Its connection is closed, so that it connects and asks again; a publish with QoS 0 is dropped.
+    #[default]
     Close,
     /// It is denied.
     Deny,
@@ -244,8 +253,9 @@ pub struct LocalUsersConfig {
 }
 
 /// What follows for the ACL checks of local users.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub enum LocalUsersAcl {
+    #[default]
     Allow,
     /// To the broker's other means, such as `acl_file`.
     Defer,

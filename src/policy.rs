@@ -6,8 +6,9 @@ use crate::answer::{Decision, Failure, Outcome, Verdict};
 use crate::question::Kind;
 
 /// The option `on_error`: what follows when the API fails and nothing is cached.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub enum OnError {
+    #[default]
     Deny,
     Defer,
     Allow,

@@ -52,7 +52,7 @@ fn table(names: &[&str], is_reference: bool) -> String {
         let option = options.iter().find(|option| option.name == *name);
         let option = option.unwrap_or_else(|| panic!("there is no option {name}"));
         let allowed = if is_reference { format!(" {} |", option.allowed) } else { String::new() };
-        let (default, meaning) = (option.default, option.meaning);
+        let (default, meaning) = (&option.default, option.meaning);
         text.push_str(&format!("| `{name}` | {default} |{allowed} {meaning} |\n"));
     }
     text

@@ -3,12 +3,13 @@
 #![forbid(unsafe_code)]
 
 use super::draft::Draft;
-use super::options::{OPTIONS, Opt};
+use super::options::{Opt, Preset, options};
 
 /// An option as the documentation has it.
 pub struct Described {
     pub name: &'static str,
-    pub default: &'static str,
+    /// As the documentation writes it.
+    pub default: String,
     /// What may be given, in the words in which a mistake is answered.
     pub allowed: String,
     pub meaning: &'static str,
@@ -19,10 +20,16 @@ pub struct Described {
 pub fn described() -> Vec<Described> {
     let describe = |option: &Opt| Described {
         name: option.name,
-        default: option.default,
+        default: match option.default {
+            Preset::Words(words) => words.to_owned(),
+            Preset::Value(value) if value.starts_with(|c: char| c.is_ascii_digit()) => {
+                value.to_owned()
+            }
+            Preset::Value(word) => format!("`{word}`"),
+        },
         // No option takes an empty value.
         allowed: (option.set)(&mut Draft::default(), "").err().unwrap_or_default(),
         meaning: option.meaning,
     };
-    OPTIONS.iter().map(describe).collect()
+    options().map(describe).collect()
 }

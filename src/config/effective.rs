@@ -2,17 +2,9 @@
 
 #![forbid(unsafe_code)]
 
-use std::time::Duration;
-
-use super::options::{HEADER_PREFIX, OPTIONS};
-use super::words::{
-    ACL_UNAVAILABLE, COMPAT, LOCAL_USERS_ACL, LOG_LEVEL, METHOD, ON_ERROR, PARAMS_MODE,
-    PASSWORD_ENCODING, RESPONSE_MODE, UNAVAILABLE_REPLY,
-};
-use super::{Config, LocalUsersAcl};
+use super::Config;
+use super::options::{HEADER_PREFIX, Opt, options};
 use crate::dialect::Compat;
-use crate::field::Field;
-use crate::question::Kind;
 use crate::secret::Secret;
 
 /// An option as it is in force.
@@ -40,13 +32,13 @@ pub enum Origin {
 pub fn settings(config: &Config, given: &[(String, String)]) -> Vec<Setting> {
     let is_given = |name: &str| given.iter().any(|(given, _)| given == name);
     let usual = usual(config);
-    let origin = |name: &str, value: Option<&str>| match &usual {
-        _ if is_given(name) => Origin::Given,
-        Some(usual) if self::value(usual, &[], name).as_deref() != value => Origin::Predecessor,
+    let origin = |option: &Opt, value: &Option<String>| match &usual {
+        _ if is_given(option.name) => Origin::Given,
+        Some(usual) if (option.show)(usual) != *value => Origin::Predecessor,
         _ => Origin::Default,
     };
     let mut settings = Vec::new();
-    for option in OPTIONS {
+    for option in options() {
         if option.name.starts_with(HEADER_PREFIX) {
             settings.extend(config.sources.headers.iter().map(|(header, secret)| {
                 let name = format!("{HEADER_PREFIX}{header}");
@@ -55,8 +47,8 @@ pub fn settings(config: &Config, given: &[(String, String)]) -> Vec<Setting> {
             }));
             continue;
         }
-        let value = value(config, given, option.name);
-        let origin = origin(option.name, value.as_deref());
+        let value = (option.show)(config);
+        let origin = origin(option, &value);
         let value = value.unwrap_or_else(|| "unset".to_owned());
         settings.push(Setting { name: option.name.to_owned(), value, origin });
     }
@@ -82,117 +74,10 @@ fn source(secret: &Secret) -> String {
     }
 }
 
-/// None: it has no value.
-fn value(config: &Config, given: &[(String, String)], name: &str) -> Option<String> {
-    let cache = &config.cache;
-    let seconds = |duration: Duration| Some(duration.as_secs().to_string());
-    let millis = |duration: Duration| Some(duration.as_millis().to_string());
-    let flag = |flag: bool| Some(flag.to_string());
-    let local_users = config.local_users.as_ref();
-    match name {
-        "http_host" => Some(hosts(config)),
-        "http_port" => Some(kept_by(given, "http_port", || {
-            let is_443 = config.https && config.dialect.compat != Compat::AuthPlug;
-            if is_443 { "443" } else { "80" }.to_owned()
-        })),
-        "http_protocol" => Some(if config.https { "https" } else { "http" }.to_owned()),
-        "http_user_route" => config.routes.login.clone(),
-        "http_superuser_route" => config.routes.superuser.clone(),
-        "http_acl_route" => config.routes.access.clone(),
-        "http_acl_batch_route" => config.routes.batch.clone(),
-        "http_user_fields" => fields(config, Kind::Login),
-        "http_acl_fields" => fields(config, Kind::Access),
-        "http_timeout_ms" => millis(config.timeout),
-        "http_connect_timeout_ms" => millis(config.connect_timeout),
-        "http_connections" => Some(config.connections.to_string()),
-        "tls_ca_file" => match &config.sources.ca_file {
-            None if config.sources.verifies => Some("the system's roots".to_owned()),
-            file => file.clone(),
-        },
-        "tls_cert_file" => config.sources.cert_file.clone(),
-        "tls_key_file" => config.sources.key_file.clone(),
-        "tls_verify" => flag(config.tls_verify),
-        "cache_ttl" => Some(kept_by(given, "cache_ttl", || match config.dialect.compat {
-            Compat::None => "30".to_owned(),
-            Compat::GoAuth | Compat::AuthPlug => cache.access.allow.as_secs().to_string(),
-        })),
-        "cache_acl_ttl" => seconds(cache.access.allow),
-        "cache_auth_ttl" => seconds(cache.login.allow),
-        "cache_deny_ttl" => seconds(cache.access.deny),
-        "cache_max_bytes" => Some(bytes(cache.max_bytes)),
-        "cache_refresh_ahead" => flag(cache.refresh_ahead),
-        "cache_stale_if_error" => seconds(cache.stale_if_error),
-        "cache_revalidate" => seconds(cache.revalidate),
-        "max_block_ms" => millis(config.max_block),
-        "max_block_percent" => Some(config.max_block_percent.to_string()),
-        "on_error" => word(ON_ERROR, config.on_error),
-        "acl_unavailable" => word(ACL_UNAVAILABLE, config.acl_unavailable),
-        "hold_ms" => millis(config.hold),
-        "hold_max_bytes" => Some(bytes(config.hold_max_bytes)),
-        "breaker_failures" => Some(config.breaker.failures.to_string()),
-        "breaker_open_ms" => millis(config.breaker.rest),
-        "local_users_file" => local_users.map(|local| local.file.display().to_string()),
-        "local_users_acl" => {
-            word(LOCAL_USERS_ACL, local_users.map_or(LocalUsersAcl::Allow, |local| local.acl))
-        }
-        "deny_special_chars" => flag(!config.special_chars.is_empty()),
-        "login_failures_max" => Some(config.login_failures_max.to_string()),
-        "login_failures_window" => seconds(config.login_failures_window),
-        "delayed_login" => flag(config.delayed_login),
-        "unavailable_reply" => word(UNAVAILABLE_REPLY, config.unavailable_reply),
-        "anonymous_username" => config.anonymous_username.clone(),
-        "password_encoding" => word(PASSWORD_ENCODING, config.password_encoding),
-        "http_response_mode" => word(RESPONSE_MODE, config.dialect.response),
-        "http_params_mode" => word(PARAMS_MODE, config.dialect.params),
-        "http_method" => word(METHOD, config.dialect.method),
-        "compat" => word(COMPAT, config.dialect.compat),
-        "metrics_listen" => config.metrics_listen.map(|address| address.to_string()),
-        "sys_interval" => seconds(config.sys_interval.unwrap_or_default()),
-        "log_level" => word(LOG_LEVEL, config.log_level),
-        _ => None,
-    }
-}
-
-/// Every host with its port.
-fn hosts(config: &Config) -> String {
-    let host = |endpoint: &super::Endpoint| {
-        let super::Endpoint { host, port } = endpoint;
-        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
-    };
-    config.endpoints.iter().map(host).collect::<Vec<_>>().join(", ")
-}
-
-/// An option that is only a default for others, and not kept itself.
-fn kept_by(given: &[(String, String)], name: &str, default: impl FnOnce() -> String) -> String {
-    let given = given.iter().find(|(given, _)| given == name);
-    given.map_or_else(default, |(_, value)| value.trim().to_owned())
-}
-
-/// What is told beside what always is.
-fn fields(config: &Config, kind: Kind) -> Option<String> {
-    let always = [Field::Username, Field::Password, Field::Topic, Field::Acc];
-    let is_extra = |field: &&Field| {
-        !always.contains(field) && (kind == Kind::Login || **field != Field::ClientId)
-    };
-    let names: Vec<_> = config.fields.of(kind).iter().filter(is_extra).map(|f| f.name()).collect();
-    (!names.is_empty()).then(|| names.join(","))
-}
-
-fn bytes(bytes: u64) -> String {
-    let units = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
-    match units.into_iter().find(|(_, size)| bytes >= *size && bytes % size == 0) {
-        Some((unit, size)) => format!("{} {unit}", bytes / size),
-        None => bytes.to_string(),
-    }
-}
-
-fn word<T: Copy + PartialEq>(words: &[(&str, T)], value: T) -> Option<String> {
-    words.iter().find(|(_, known)| *known == value).map(|(word, _)| (*word).to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::options::Preset;
     use crate::config::read;
 
     fn given(options: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -270,14 +155,17 @@ mod tests {
     fn every_option_has_a_value_or_is_known_to_have_none() {
         let unset = in_force(&[("http_host", "a"), ("http_user_route", "/u")]);
         let usual = |name: &str| UNUSUAL.iter().any(|(known, _)| *known == name);
-        for option in OPTIONS.iter().filter(|option| !option.name.starts_with(HEADER_PREFIX)) {
+        for option in options().filter(|option| !option.name.starts_with(HEADER_PREFIX)) {
             // No value of these is unusual and can be read here.
             let is_known = ["tls_ca_file", "tls_cert_file", "tls_key_file", "compat"]
                 .contains(&option.name)
                 || usual(option.name);
-            assert!(is_known, "{} is missing in this test, and in `value` above?", option.name);
+            assert!(is_known, "{} is missing in this test", option.name);
             let (value, _) = find(&unset, option.name);
-            let default = option.default.trim_matches('`');
+            let default = match option.default {
+                Preset::Value(value) => value,
+                Preset::Words(words) => words,
+            };
             match option.name {
                 "http_host" => assert_eq!(value, "a:80"),
                 "http_user_route" => assert_eq!(value, "/u"),
@@ -286,6 +174,16 @@ mod tests {
                 "cache_auth_ttl" | "cache_acl_ttl" => assert_eq!(value, "30"),
                 "cache_deny_ttl" => assert_eq!(value, "5"),
                 name => assert_eq!(value, default, "{name}"),
+            }
+        }
+    }
+
+    #[test]
+    fn every_default_is_a_value_of_its_option() {
+        for option in options() {
+            if let Preset::Value(value) = option.default {
+                let taken = (option.set)(&mut crate::config::draft::Draft::default(), value);
+                assert_eq!(taken, Ok(()), "{}", option.name);
             }
         }
     }

@@ -6,10 +6,12 @@
 
 #![forbid(unsafe_code)]
 
+use std::time::Duration;
+
 use super::draft::Draft;
-use super::values::{self, choice, number};
+use super::values::{self, choice};
 use super::words::COMPAT;
-use super::{EmptyCredentials, Mistake};
+use super::{AclUnavailable, EmptyCredentials, Jitter, Mistake};
 use crate::dialect::{Compat, Method, Params, ResponseMode};
 use crate::question::Kind;
 
@@ -92,14 +94,29 @@ pub fn pass_over(draft: &mut Draft, name: &str) {
     draft.warnings.push(format!("option {} is not known and does nothing", name.escape_debug()));
 }
 
-/// Puts together what the options mean with each other, and the predecessor's defaults.
+/// Puts the predecessor's defaults in place of ours.
+pub fn preset(draft: &mut Draft) {
+    match draft.dialect.compat {
+        Compat::None => return,
+        Compat::GoAuth => {}
+        Compat::AuthPlug => auth_plug::preset(draft),
+    }
+    let exact = Jitter::Around(Duration::ZERO);
+    (draft.auth_jitter, draft.acl_jitter) = (exact, exact);
+    draft.empty_credentials = EmptyCredentials::Deny;
+    // The plugins that came before closed no connection for a topic.
+    draft.acl_unavailable = AclUnavailable::Deny;
+}
+
+/// Puts together what the options mean with each other. `is_given` tells of an option whether it is
+/// there.
 ///
 /// # Errors
 /// What does not go together.
-pub fn conclude(draft: &mut Draft) -> Result<(), Mistake> {
+pub fn conclude(draft: &mut Draft, is_given: impl Fn(&str) -> bool) -> Result<(), Mistake> {
     match draft.dialect.compat {
         Compat::None => Ok(()),
-        Compat::GoAuth => go_auth::conclude(draft),
+        Compat::GoAuth => go_auth::conclude(draft, is_given),
         Compat::AuthPlug => {
             auth_plug::conclude(draft);
             Ok(())
@@ -118,9 +135,9 @@ fn common(draft: &mut Draft, name: &str, value: &str) -> Outcome {
                  local_users_file, and acl_file with local_users_acl defer",
             ),
         },
-        "http_getuser_uri" => keep(&mut routes.login, values::route(value)),
-        "http_superuser_uri" => keep(&mut routes.superuser, values::route(value)),
-        "http_aclcheck_uri" => keep(&mut routes.access, values::route(value)),
+        "http_getuser_uri" => set_to(&mut routes.login, values::route(value).map(Some)),
+        "http_superuser_uri" => set_to(&mut routes.superuser, values::route(value).map(Some)),
+        "http_aclcheck_uri" => set_to(&mut routes.access, values::route(value).map(Some)),
         "http_with_tls" => {
             draft.https = value == "true";
             Outcome::Set
@@ -129,28 +146,29 @@ fn common(draft: &mut Draft, name: &str, value: &str) -> Outcome {
     }
 }
 
-fn keep<T>(place: &mut Option<T>, read: Result<T, String>) -> Outcome {
+fn set_to<T>(place: &mut T, read: Result<T, String>) -> Outcome {
     match read {
         Ok(value) => {
-            *place = Some(value);
+            *place = value;
             Outcome::Set
         }
         Err(allowed) => Outcome::Wrong(allowed),
     }
 }
 
-const SECONDS: std::ops::RangeInclusive<u64> = 0..=365 * 24 * 60 * 60;
+/// A time in seconds, up to a year.
+fn seconds(value: &str) -> Result<Duration, String> {
+    values::seconds(value, 0..=365 * 24 * 60 * 60)
+}
 
-fn seconds(place: &mut Option<u64>, value: &str) -> Outcome {
-    keep(place, number(value, &SECONDS, "seconds"))
+fn jitter(place: &mut Jitter, value: &str) -> Outcome {
+    set_to(place, seconds(value).map(Jitter::Around))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::config::{Config, Jitter, SpecialChars, read};
+    use crate::config::{Config, SpecialChars, read};
     use crate::field::Field;
 
     fn pairs(text: &str) -> Vec<(String, String)> {

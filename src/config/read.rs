@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use super::draft::Draft;
-use super::options::{HEADER_PREFIX, OPTIONS};
+use super::options::{self, HEADER_PREFIX, options};
 use super::words::COMPAT;
 use super::{Config, Mistake, Sources, legacy, values};
 use crate::dialect::Compat;
@@ -14,9 +14,8 @@ use crate::secret::Secret;
 /// # Errors
 /// Every mistake that was found, not only the first.
 pub fn read(given: &[(String, String)]) -> Result<Config, Vec<Mistake>> {
-    let mut draft = Draft::default();
     let (compat, told_by) = legacy::predecessor(given);
-    draft.dialect.compat = compat;
+    let mut draft = Draft::new(compat);
     if let (Some(name), Some((word, _))) = (told_by, COMPAT.iter().find(|(_, c)| *c == compat)) {
         draft.warnings.push(format!("option {name} is there, so compat is {word}"));
     }
@@ -25,8 +24,8 @@ pub fn read(given: &[(String, String)]) -> Result<Config, Vec<Mistake>> {
         .filter_map(|(name, value)| set(&mut draft, name, value.trim()).err())
         .collect();
     mistakes.extend(doubled(given));
-    mistakes.extend(legacy::conclude(&mut draft).err());
     let is_given = |names: &[&str]| given.iter().any(|(name, _)| names.contains(&name.as_str()));
+    mistakes.extend(legacy::conclude(&mut draft, |name| is_given(&[name])).err());
     if !is_given(&["http_host", "http_ip", "http_hostname"]) {
         mistakes.push(Mistake::overall("option http_host is required: the API's host"));
     }
@@ -40,7 +39,7 @@ pub fn read(given: &[(String, String)]) -> Result<Config, Vec<Mistake>> {
         mistakes.push(Mistake::overall("option http_acl_batch_route needs http_acl_route"));
     }
     mistakes.extend(tls_mistakes(&draft));
-    draft.sources.verifies = draft.https && draft.tls_verify.unwrap_or(true);
+    draft.sources.verifies = draft.https && draft.tls_verify;
     match draft.sources.read() {
         Ok(material) if mistakes.is_empty() => Ok(draft.into_config(material)),
         Ok(_) => Err(mistakes),
@@ -75,7 +74,7 @@ fn doubled(given: &[(String, String)]) -> Vec<Mistake> {
         };
         *count += 1;
         if *count == 2 {
-            let is_known = OPTIONS.iter().any(|option| option.name == name);
+            let is_known = options::find(name).is_some();
             mistakes.push(Mistake::twice(name, is_known.then_some([*first, value.trim()])));
         }
     }
@@ -104,7 +103,7 @@ fn set(draft: &mut Draft, name: &str, value: &str) -> Result<(), Mistake> {
         draft.sources.headers.push((header.to_owned(), Secret::new(value.as_bytes().to_vec())));
         return Ok(());
     }
-    let Some(option) = OPTIONS.iter().find(|option| option.name == name) else {
+    let Some(option) = options::find(name) else {
         if draft.dialect.compat != Compat::None {
             legacy::pass_over(draft, name);
             return Ok(());
@@ -132,7 +131,7 @@ fn nearest(name: &str) -> (&'static str, bool) {
         let is_near = distance <= given.len().max(6) / 3 || is_part;
         (!is_near, distance, known)
     };
-    let ranked = OPTIONS.iter().map(|option| rank(option.name)).min();
+    let ranked = options().map(|option| rank(option.name)).min();
     ranked.map_or((HEADER_PREFIX, false), |(is_far, _, known)| (known, !is_far))
 }
 
@@ -190,6 +189,7 @@ mod tests {
         assert_eq!(
             config.cache,
             CacheConfig {
+                ttl: Duration::from_secs(30),
                 login: lifetime,
                 access: lifetime,
                 max_bytes: 64 << 20,
@@ -352,7 +352,7 @@ mod tests {
 
     #[test]
     fn the_table_names_every_field() {
-        let meaning = |name: &str| OPTIONS.iter().find(|o| o.name == name).unwrap().meaning;
+        let meaning = |name: &str| options::find(name).unwrap().meaning;
         for (option, fields) in
             [("http_user_fields", Field::FOR_LOGIN), ("http_acl_fields", Field::FOR_ACCESS)]
         {

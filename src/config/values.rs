@@ -11,6 +11,7 @@ use std::fs;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::Path;
+use std::time::Duration;
 use zeroize::Zeroizing;
 
 use crate::field::Field;
@@ -26,6 +27,14 @@ pub fn number(text: &str, range: &RangeInclusive<u64>, unit: &str) -> Result<u64
         Ok(number) if range.contains(&number) && !text.starts_with('+') => Ok(number),
         _ => Err(format!("a whole number of {unit} from {} to {}", range.start(), range.end())),
     }
+}
+
+pub fn seconds(text: &str, range: RangeInclusive<u64>) -> Result<Duration, Allowed> {
+    number(text, &range, "seconds").map(Duration::from_secs)
+}
+
+pub fn millis(text: &str, range: RangeInclusive<u64>) -> Result<Duration, Allowed> {
+    number(text, &range, "milliseconds").map(Duration::from_millis)
 }
 
 /// A number of bytes, as it is or in binary units (IEC 80000-13).

@@ -3,10 +3,11 @@
 #![forbid(unsafe_code)]
 
 use std::env;
+use std::time::Duration;
 
 use log::LevelFilter;
 
-use super::{EmptyCredentials, Outcome, Params, common, keep, seconds, values};
+use super::{Outcome, Params, common, jitter, seconds, set_to, values};
 use crate::config::draft::Draft;
 use crate::dialect::Dialect;
 use crate::secret::Secret;
@@ -23,11 +24,13 @@ pub fn set(draft: &mut Draft, name: &str, value: &str) -> Outcome {
         "http_superuser_params" => return parameters(&mut draft.dialect, 1, value),
         "http_aclcheck_params" => return parameters(&mut draft.dialect, 2, value),
         "anonusername" => draft.anonymous_access = Some(value.to_owned()),
-        "cacheseconds" | "acl_cacheseconds" => return seconds(&mut draft.cache_acl_ttl, value),
-        "auth_cacheseconds" => return seconds(&mut draft.cache_auth_ttl, value),
-        "acl_cachejitter" => return seconds(&mut draft.acl_jitter, value),
+        "cacheseconds" | "acl_cacheseconds" => {
+            return set_to(&mut draft.cache_acl_ttl, seconds(value).map(Some));
+        }
+        "auth_cacheseconds" => return set_to(&mut draft.cache_auth_ttl, seconds(value).map(Some)),
+        "acl_cachejitter" => return jitter(&mut draft.acl_jitter, value),
         // Its own code reads a misspelt name.
-        "auth_cachejitter" | "auth_cacheijitter" => return seconds(&mut draft.auth_jitter, value),
+        "auth_cachejitter" | "auth_cacheijitter" => return jitter(&mut draft.auth_jitter, value),
         "log_quiet" => {
             let quiet = matches!(value, "true" | "1");
             draft.log_level = quiet.then_some(LevelFilter::Warn).or(draft.log_level);
@@ -59,6 +62,15 @@ fn parameters(dialect: &mut Dialect, kind: usize, value: &str) -> Outcome {
     }
 }
 
+/// Its defaults.
+pub fn preset(draft: &mut Draft) {
+    draft.port = Some(80);
+    draft.timeout = Duration::from_secs(10);
+    draft.cache_ttl = Duration::from_secs(300);
+    draft.cache_auth_ttl = Some(Duration::ZERO);
+    draft.anonymous_access = Some("anonymous".to_owned());
+}
+
 pub fn conclude(draft: &mut Draft) {
     draft.dialect.params = Params::Form;
     let (ip, hostname) = (draft.leftovers.ip.take(), draft.leftovers.hostname.take());
@@ -67,15 +79,7 @@ pub fn conclude(draft: &mut Draft) {
         draft.sources.headers.push(("Host".to_owned(), value));
     }
     if let Some(host) = ip.or(hostname) {
-        let _ = keep(&mut draft.hosts, values::hosts(&host));
+        let _ = set_to(&mut draft.hosts, values::hosts(&host));
     }
     // It always adds the port, which without TLS and with it is this.
-    draft.port.get_or_insert(80);
-    draft.timeout_ms.get_or_insert(10_000);
-    draft.cache_acl_ttl.get_or_insert(300);
-    draft.cache_auth_ttl.get_or_insert(0);
-    draft.auth_jitter.get_or_insert(0);
-    draft.acl_jitter.get_or_insert(0);
-    draft.anonymous_access.get_or_insert_with(|| "anonymous".to_owned());
-    draft.empty_credentials.get_or_insert(EmptyCredentials::Deny);
 }

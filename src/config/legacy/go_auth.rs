@@ -2,17 +2,19 @@
 
 #![forbid(unsafe_code)]
 
+use std::time::Duration;
+
 use log::LevelFilter;
 
 use super::{EmptyCredentials, Kind, Method, Mistake, Outcome, Params, ResponseMode};
-use super::{common, keep, number, seconds};
+use super::{common, jitter, seconds, set_to, values};
 use crate::config::draft::Draft;
 
 pub fn set(draft: &mut Draft, name: &str, value: &str) -> Outcome {
     let dialect = &mut draft.dialect;
     let is_true = value == "true";
     match name {
-        "http_verify_peer" => draft.tls_verify = Some(is_true),
+        "http_verify_peer" => draft.tls_verify = is_true,
         // A word that it does not know means the default, as it always did.
         "http_response_mode" => {
             dialect.response = match value {
@@ -32,23 +34,20 @@ pub fn set(draft: &mut Draft, name: &str, value: &str) -> Outcome {
             }
         }
         "http_timeout" => {
-            let mut given = None;
-            let outcome = keep(&mut given, number(value, &(1..=600), "seconds"));
-            draft.timeout_ms = given.map(|seconds| seconds * 1000);
-            return outcome;
+            return set_to(&mut draft.timeout, values::seconds(value, 1..=600));
         }
-        "http_user_agent" => draft.user_agent = Some(value.to_owned()),
-        "http_register" => return keep(&mut draft.leftovers.register, kinds(value)),
+        "http_user_agent" => value.clone_into(&mut draft.user_agent),
+        "http_register" => return set_to(&mut draft.leftovers.register, kinds(value).map(Some)),
         "disable_superuser" => draft.leftovers.disable_superuser = is_true,
         "allow_empty_credentials" if is_true => {
-            draft.empty_credentials = Some(EmptyCredentials::Own);
+            draft.empty_credentials = EmptyCredentials::Own;
             draft.anonymous_username = Some(String::new());
         }
         "cache" => draft.leftovers.cache = is_true,
-        "auth_cache_seconds" => return seconds(&mut draft.cache_auth_ttl, value),
-        "acl_cache_seconds" => return seconds(&mut draft.cache_acl_ttl, value),
-        "auth_jitter_seconds" => return seconds(&mut draft.auth_jitter, value),
-        "acl_jitter_seconds" => return seconds(&mut draft.acl_jitter, value),
+        "auth_cache_seconds" => return set_to(&mut draft.cache_auth_ttl, seconds(value).map(Some)),
+        "acl_cache_seconds" => return set_to(&mut draft.cache_acl_ttl, seconds(value).map(Some)),
+        "auth_jitter_seconds" => return jitter(&mut draft.auth_jitter, value),
+        "acl_jitter_seconds" => return jitter(&mut draft.acl_jitter, value),
         "log_level" => draft.log_level = Some(log_level(value)),
         _ => return not_ours(draft, name, value),
     }
@@ -114,8 +113,9 @@ fn log_level(value: &str) -> LevelFilter {
     }
 }
 
-pub fn conclude(draft: &mut Draft) -> Result<(), Mistake> {
-    if draft.https && draft.tls_verify.is_none() {
+pub fn conclude(draft: &mut Draft, is_given: impl Fn(&str) -> bool) -> Result<(), Mistake> {
+    let says_whether = is_given("http_verify_peer") || is_given("tls_verify");
+    if draft.https && !says_whether {
         return Err(Mistake::overall(
             "option http_with_tls true needs one of http_verify_peer true (the API's certificate is \
              verified, which is what you want) and http_verify_peer false (it is not, as \
@@ -135,13 +135,10 @@ pub fn conclude(draft: &mut Draft) -> Result<(), Mistake> {
     routes.access = routes.access.take().filter(|_| is_asked(Kind::Access));
     let superuser = is_asked(Kind::Superuser) && !draft.leftovers.disable_superuser;
     routes.superuser = routes.superuser.take().filter(|_| superuser);
-    if !draft.leftovers.cache && draft.cache_ttl.is_none() {
-        draft.cache_ttl = Some(0);
+    if !draft.leftovers.cache && !is_given("cache_ttl") {
+        draft.cache_ttl = Duration::ZERO;
         draft.cache_auth_ttl = None;
         draft.cache_acl_ttl = None;
     }
-    draft.auth_jitter.get_or_insert(0);
-    draft.acl_jitter.get_or_insert(0);
-    draft.empty_credentials.get_or_insert(EmptyCredentials::Deny);
     Ok(())
 }

@@ -1,0 +1,71 @@
+//! How long answers live, and in how much memory.
+
+#![forbid(unsafe_code)]
+
+use super::Preset::{Value, Words};
+use super::plain_values::lifetime;
+use super::show;
+use super::{Opt, opt};
+use crate::config::values::{self, flag};
+
+pub(super) static OPTIONS: &[Opt] = &[
+    opt!(
+        "cache_ttl",
+        Value("30"),
+        "Seconds that an answer lives. 0: nothing is cached, every question is asked.",
+        |draft, text| draft.cache_ttl = lifetime(text)?,
+        |config| show::seconds(config.cache.ttl)
+    ),
+    opt!(
+        "cache_auth_ttl",
+        Words("`cache_ttl`"),
+        "Seconds that a permission to log in lives.",
+        |draft, text| draft.cache_auth_ttl = Some(lifetime(text)?),
+        |config| show::seconds(config.cache.login.allow)
+    ),
+    opt!(
+        "cache_acl_ttl",
+        Words("`cache_ttl`"),
+        "Seconds that a permission on a topic lives, and that a superuser stays one.",
+        |draft, text| draft.cache_acl_ttl = Some(lifetime(text)?),
+        |config| show::seconds(config.cache.access.allow)
+    ),
+    opt!(
+        "cache_deny_ttl",
+        Words("5, or `cache_ttl` where that is shorter"),
+        "Seconds that a denial of either kind lives.",
+        |draft, text| draft.cache_deny_ttl = Some(lifetime(text)?),
+        |config| show::seconds(config.cache.access.deny)
+    ),
+    opt!(
+        "cache_max_bytes",
+        Value("64 MiB"),
+        "Memory that cached answers may take, in bytes, KiB, MiB or GiB.",
+        |draft, text| draft.cache_max_bytes = values::bytes(text, &(1 << 16..=1 << 40))?,
+        |config| Some(show::bytes(config.cache.max_bytes))
+    ),
+    opt!(
+        "cache_refresh_ahead",
+        Value("true"),
+        "Ask again in the background for a permission that is in use, from half of its lifetime \
+         on, so that a client in traffic never waits.",
+        |draft, text| draft.cache_refresh_ahead = flag(text)?,
+        |config| Some(config.cache.refresh_ahead.to_string())
+    ),
+    opt!(
+        "cache_stale_if_error",
+        Value("0"),
+        "Seconds past its life that a permission may still serve while the API fails.",
+        |draft, text| draft.cache_stale_if_error = lifetime(text)?,
+        |config| show::seconds(config.cache.stale_if_error)
+    ),
+    opt!(
+        "cache_revalidate",
+        Value("0"),
+        "Seconds after which a client that is connected is asked about again in the background, \
+         with the login question that let it in; one that the API now denies is disconnected. 0: \
+         never.",
+        |draft, text| draft.cache_revalidate = lifetime(text)?,
+        |config| show::seconds(config.cache.revalidate)
+    ),
+];

@@ -1,0 +1,63 @@
+//! Which clients are asked about, and under which name.
+
+#![forbid(unsafe_code)]
+
+use super::Preset::{Value, Words};
+use super::plain_values::{name, path};
+use super::show;
+use super::{Opt, opt};
+use crate::config::LocalUsersAcl;
+use crate::config::values::{choice, flag, number, seconds};
+use crate::config::words::LOCAL_USERS_ACL;
+
+pub(super) static OPTIONS: &[Opt] = &[
+    opt!(
+        "local_users_file",
+        Words("unset"),
+        "The path of Mosquitto's own `password_file`: the users named in it are left to Mosquitto \
+         and never asked of the API. Read again on SIGHUP.",
+        |draft, text| draft.local_users_file = Some(path(text)?),
+        |config| config.local_users.as_ref().map(|local| local.file.display().to_string())
+    ),
+    opt!(
+        "local_users_acl",
+        Value("allow"),
+        "ACL checks of those users: `allow`, or `defer` (to `acl_file`, which grants every \
+         subscription).",
+        |draft, text| draft.local_users_acl = choice(text, LOCAL_USERS_ACL)?,
+        |config| {
+            let local_users = config.local_users.as_ref();
+            show::word(LOCAL_USERS_ACL, local_users.map_or(LocalUsersAcl::Allow, |local| local.acl))
+        }
+    ),
+    opt!(
+        "deny_special_chars",
+        Value("true"),
+        "Deny every ACL check, unasked, of a username or client identifier with `+` or `#` in it.",
+        |draft, text| draft.deny_special_chars = flag(text)?,
+        |config| Some((!config.special_chars.is_empty()).to_string())
+    ),
+    opt!(
+        "login_failures_max",
+        Value("0"),
+        "Denied logins of one address and username within `login_failures_window` after which both \
+         together are refused without asking. 0: never.",
+        |draft, text| draft.login_failures_max = number(text, &(0..=1000), "denials")?,
+        |config| Some(config.login_failures_max.to_string())
+    ),
+    opt!(
+        "login_failures_window",
+        Value("60"),
+        "Seconds for which a denied login counts.",
+        |draft, text| draft.login_failures_window = seconds(text, 1..=86_400)?,
+        |config| show::seconds(config.login_failures_window)
+    ),
+    opt!(
+        "anonymous_username",
+        Words("unset"),
+        "Ask the API under this name for clients without a username. Unset: they are left to the \
+         broker.",
+        |draft, text| draft.anonymous_username = Some(name(text)?),
+        |config| config.anonymous_username.clone()
+    ),
+];

@@ -1,0 +1,50 @@
+//! How questions are written and answers are read.
+
+#![forbid(unsafe_code)]
+
+use super::Preset::Value;
+use super::show;
+use super::{Opt, opt};
+use crate::config::values::choice;
+use crate::config::words::{COMPAT, METHOD, PARAMS_MODE, PASSWORD_ENCODING, RESPONSE_MODE};
+
+pub(super) static OPTIONS: &[Opt] = &[
+    opt!(
+        "http_response_mode",
+        Value("status"),
+        "What decides: `status` (200, and what a JSON object may add), `json` (a 2xx whose body is \
+         `{\"ok\": true}`), or `text` (a 2xx whose body is `ok`).",
+        |draft, text| draft.dialect.response = choice(text, RESPONSE_MODE)?,
+        |config| show::word(RESPONSE_MODE, config.dialect.response)
+    ),
+    opt!(
+        "http_params_mode",
+        Value("json"),
+        "How a question is written: `json`, or `form` (the same names, form-encoded).",
+        |draft, text| draft.dialect.params = choice(text, PARAMS_MODE)?,
+        |config| show::word(PARAMS_MODE, config.dialect.params)
+    ),
+    opt!(
+        "http_method",
+        Value("POST"),
+        "`POST`, `PUT` or `GET`. The question is in the body, whichever it is.",
+        |draft, text| draft.dialect.method = choice(text, METHOD)?,
+        |config| show::word(METHOD, config.dialect.method)
+    ),
+    opt!(
+        "password_encoding",
+        Value("utf8"),
+        "How a password is written into JSON: `utf8` (other bytes are denied) or `base64`.",
+        |draft, text| draft.password_encoding = choice(text, PASSWORD_ENCODING)?,
+        |config| show::word(PASSWORD_ENCODING, config.password_encoding)
+    ),
+    opt!(
+        "compat",
+        Value("none"),
+        "`go-auth` or `auth-plug`: the options and meanings of mosquitto-go-auth's or \
+         mosquitto-auth-plug's http backend, as `docs/migrating.md` says. Without it, \
+         `http_getuser_uri` means `go-auth`, and `http_ip` or `http_hostname` means `auth-plug`.",
+        |draft, text| draft.dialect.compat = choice(text, COMPAT)?,
+        |config| show::word(COMPAT, config.dialect.compat)
+    ),
+];

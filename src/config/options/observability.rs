@@ -1,0 +1,36 @@
+//! What is told about the plugin: log, metrics and topics.
+
+#![forbid(unsafe_code)]
+
+use super::Preset::{Value, Words};
+use super::show;
+use super::{Opt, opt};
+use crate::config::values::{self, choice, seconds};
+use crate::config::words::LOG_LEVEL;
+
+pub(super) static OPTIONS: &[Opt] = &[
+    opt!(
+        "log_level",
+        Value("info"),
+        "`error`, `warn`, `info`, `debug` or `trace`, into Mosquitto's own log. No level ever \
+         prints a password or a header's value.",
+        |draft, text| draft.log_level = Some(choice(text, LOG_LEVEL)?),
+        |config| show::word(LOG_LEVEL, config.log_level)
+    ),
+    opt!(
+        "metrics_listen",
+        Words("unset"),
+        "An address and port, such as `127.0.0.1:9180`, where Prometheus finds metrics at \
+         `/metrics`; without a password, so that one that is not loopback warns at every start. \
+         Unset: nowhere.",
+        |draft, text| draft.metrics_listen = Some(values::listener(text)?),
+        |config| config.metrics_listen.map(|address| address.to_string())
+    ),
+    opt!(
+        "sys_interval",
+        Value("10"),
+        "Seconds between updates of the topics below `$SYS/broker/http-auth`. 0: there are none.",
+        |draft, text| draft.sys_interval = seconds(text, 0..=65_535)?,
+        |config| show::seconds(config.sys_interval.unwrap_or_default())
+    ),
+];
