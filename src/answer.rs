@@ -7,12 +7,17 @@ use std::sync::Arc;
 
 use crate::rules::Rules;
 
+/// What a reason takes beside its text, about.
+const REASON_BYTES: usize = 32;
+
 /// What the API said. Only an answer is ever cached.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Answer {
     pub verdict: Verdict,
     /// What a yes to a login says beyond it.
     pub terms: Option<Arc<Terms>>,
+    /// Why it is a no, where the API says so: for the log, and for nobody else.
+    pub reason: Option<Arc<str>>,
 }
 
 /// The answer's word.
@@ -43,14 +48,21 @@ impl Answer {
     /// An answer that says no more than this.
     #[must_use]
     pub const fn new(verdict: Verdict) -> Self {
-        Self { verdict, terms: None }
+        Self { verdict, terms: None, reason: None }
+    }
+
+    /// The same, and why it says so.
+    #[must_use]
+    pub fn because(self, reason: Option<String>) -> Self {
+        Self { reason: reason.map(Into::into), ..self }
     }
 
     /// About how much memory it takes beyond its own size, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let rules = |terms: &Arc<Terms>| terms.rules.as_ref().map_or(0, |rules| rules.bytes());
-        self.terms.as_ref().map_or(0, |terms| size_of::<Terms>() + rules(terms))
+        let terms = self.terms.as_ref().map_or(0, |terms| size_of::<Terms>() + rules(terms));
+        terms + self.reason.as_ref().map_or(0, |reason| REASON_BYTES + reason.len())
     }
 }
 

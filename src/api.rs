@@ -217,7 +217,9 @@ impl Api {
 
     fn note(&self, endpoint: &Endpoint, requests: &[&Request], replies: &[Reply], took: Duration) {
         let ms = took.as_secs_f64() * 1000.0;
-        for (request, Reply { answer, reason, .. }) in requests.iter().zip(replies) {
+        for (request, Reply { answer, .. }) in requests.iter().zip(replies) {
+            // A login has a line of its own, at each denial.
+            let reason = answer.reason.as_ref().filter(|_| request.kind != Kind::Login);
             if let Some(reason) = reason {
                 log::info!(
                     logger: *self.journal,

@@ -668,7 +668,7 @@ mod tests {
             rules: None,
             expire_at: Some(clock.unix_time().as_secs() + 3),
         };
-        let answer = Answer { verdict: Verdict::Allow, terms: Some(Arc::new(terms)) };
+        let answer = Answer { terms: Some(Arc::new(terms)), ..Answer::ALLOW };
         let key = Key::from_number(1);
         cache.store(key, Kind::Login, answer, None, clock.now());
         assert!(get(&cache, &key).is_some());

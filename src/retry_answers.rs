@@ -93,7 +93,7 @@ impl RetryAnswers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::answer::{Answer, Failure, Terms, Verdict};
+    use crate::answer::{Answer, Failure, Terms};
     use crate::clock::{BEGINNING, ManualClock};
 
     const KEY: Key = Key::from_number(1);
@@ -122,7 +122,7 @@ mod tests {
         let (answers, clock) = answers();
         let lasting = |expire_at| {
             let terms = Terms { is_superuser: None, rules: None, expire_at: Some(expire_at) };
-            Answer { verdict: Verdict::Allow, terms: Some(Arc::new(terms)) }
+            Answer { terms: Some(Arc::new(terms)), ..Answer::ALLOW }
         };
         for (answer, after, expected) in [
             (Answer::ALLOW, LIFE - Duration::from_secs(1), true),

@@ -49,6 +49,8 @@ pub struct Response {
     pub status: u16,
     /// The body, where it may say something: that of a 200, or in some dialects of every success.
     pub body: Option<Vec<u8>>,
+    /// What a body begins with that decides nothing: it may hold a reason for the log.
+    pub beginning: Vec<u8>,
     pub declared: Declared,
     /// All `Cache-Control` lines, joined (RFC 9110, section 5.2).
     pub cache_control: Option<Vec<u8>>,
@@ -62,7 +64,13 @@ impl Response {
     #[must_use]
     pub fn of(status: u16, body: &[u8]) -> Self {
         let declared = Declared { json: true, form: false };
-        Self { status, body: Some(body.to_vec()), declared, ..Self::default() }
+        Self {
+            status,
+            body: Some(body.to_vec()),
+            beginning: body.to_vec(),
+            declared,
+            ..Self::default()
+        }
     }
 }
 
@@ -143,25 +151,26 @@ impl Client {
         let (head, body) = response.into_parts();
         recording::note(|attempt, _| attempt.answering(&head));
         let declared = Declared::of(&head.headers);
-        let body = self.read_body(&head, declared, body)?;
+        let (body, beginning) = self.read_body(&head, declared, body)?;
         // From now on a 400 is the API's own.
         self.has_answered.store(true, Ordering::Relaxed);
         Ok(Response {
             status: head.status.as_u16(),
             body,
+            beginning,
             declared,
             cache_control: joined(&head, &header::CACHE_CONTROL),
             age: joined(&head, &header::AGE),
         })
     }
 
-    /// The body, where it may say something.
+    /// The body, where it may say something; and what another begins with.
     fn read_body(
         &self,
         head: &Parts,
         declared: Declared,
         body: Body,
-    ) -> Result<Option<Vec<u8>>, Failure> {
+    ) -> Result<(Option<Vec<u8>>, Vec<u8>), Failure> {
         let dialect = &self.config.dialect;
         let may_say_something = if dialect.needs_body() {
             head.status.is_success()
@@ -178,14 +187,14 @@ impl Client {
             if must_say && nothing && framing::ends_unannounced(head) {
                 return Err(trouble::body_breaks_off());
             }
-            return Ok(Some(whole));
+            return Ok((Some(whole), Vec::new()));
         }
         let beginning = read_away(body, framing::ends_with_the_connection(head))?;
         let may_be_a_proxy =
             head.status == StatusCode::BAD_REQUEST && !self.has_answered.load(Ordering::Relaxed);
         match may_be_a_proxy.then(|| trouble::not_passed_on(&beginning)).flatten() {
             Some(failure) => Err(failure),
-            None => Ok(None),
+            None => Ok((None, beginning)),
         }
     }
 

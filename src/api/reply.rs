@@ -26,8 +26,6 @@ pub struct Reply {
     pub answer: Answer,
     /// None: as long as the configuration says.
     pub lifetime: Option<Duration>,
-    /// Why it is a no, where the API says so.
-    pub reason: Option<String>,
 }
 
 /// Reads a response to one question. `unix_time` is now.
@@ -44,16 +42,17 @@ pub fn read(
     let verdict = verdict(response.status, dialect)?;
     // The plugins that came before knew nothing of it.
     let lifetime = if dialect.compat == Compat::None { lifetime(response) } else { None };
-    let reply = Reply { answer: Answer::new(verdict), lifetime, reason: None };
+    let reply = Reply { answer: Answer::new(verdict), lifetime };
     if verdict != Verdict::Allow {
-        return Ok(reply);
+        let reason = statement::reason(&response.beginning);
+        return Ok(Reply { answer: reply.answer.because(reason), ..reply });
     }
     let body = response.body.as_deref().unwrap_or_default();
     match dialect.response {
         ResponseMode::Json => {
             let (ok, reason) = statement::ok(body).map_err(Failure::BrokenAnswer)?;
-            let answer = if ok { Answer::ALLOW } else { Answer::DENY };
-            Ok(Reply { answer, reason, ..reply })
+            let answer = if ok { Answer::ALLOW } else { Answer::DENY.because(reason) };
+            Ok(Reply { answer, ..reply })
         }
         ResponseMode::Text if body == b"ok" => Ok(reply),
         ResponseMode::Text => {
@@ -63,7 +62,7 @@ pub fn read(
             }
             let text = || String::from_utf8_lossy(body).chars().take(100).collect();
             let reason = response.body.is_some().then(text);
-            Ok(Reply { answer: Answer::DENY, reason, ..reply })
+            Ok(Reply { answer: Answer::DENY.because(reason), ..reply })
         }
         ResponseMode::Status if dialect.compat == Compat::None => {
             with_body(reply, kind, response, unix_time)
@@ -83,7 +82,7 @@ pub fn read_batch(response: &Response, count: usize) -> Result<Vec<Reply>, Failu
     let json = response.body.as_deref().unwrap_or_default();
     let verdicts = statement::batch(json, count).map_err(Failure::BrokenAnswer)?;
     let lifetime = lifetime(response);
-    let reply = |verdict| Reply { answer: Answer::new(verdict), lifetime, reason: None };
+    let reply = |verdict| Reply { answer: Answer::new(verdict), lifetime };
     Ok(verdicts.into_iter().map(reply).collect())
 }
 
@@ -123,14 +122,15 @@ fn with_body(
     }
     let answer = match statement.verdict {
         // A yes until a time that is over.
-        Some(Verdict::Allow) | None if has_expired => Answer::DENY,
+        Some(Verdict::Allow) | None if has_expired => Answer::DENY.because(statement.reason),
         Some(Verdict::Allow) | None => {
             Answer { terms: statement.terms.map(Into::into), ..reply.answer }
         }
-        Some(verdict) => Answer::new(verdict),
+        Some(Verdict::Deny) => Answer::DENY.because(statement.reason),
+        Some(Verdict::Ignore) => Answer::IGNORE,
     };
     let lifetime = statement.ttl.map(|ttl| ttl.min(LONGEST)).or(reply.lifetime);
-    Ok(Reply { answer, lifetime, reason: None })
+    Ok(Reply { answer, lifetime })
 }
 
 fn check_end(expire_at: u64, unix_time: Duration) -> Result<(), String> {
@@ -189,6 +189,25 @@ mod tests {
         assert_eq!(denied.answer, Answer::DENY);
         let failed = own(Kind::Login, &response(503, r#"{"result":"allow"}"#));
         assert_eq!(failed, Err(Failure::Status(503)));
+    }
+
+    #[test]
+    fn a_no_may_say_why_with_any_status() {
+        let why = |status, body: &str| {
+            let beginning = body.as_bytes().to_vec();
+            let reply = own(Kind::Login, &Response { beginning, ..response(status, body) });
+            reply.unwrap().answer.reason.as_deref().map(str::to_owned)
+        };
+        let body = r#"{"result":"deny","reason":"locked"}"#;
+        for status in [200, 204, 301, 401, 403, 404] {
+            assert_eq!(why(status, body).as_deref(), Some("locked"), "{status}");
+        }
+        assert_eq!(why(401, r#"{"reason":"locked","ttl":"broken"}"#).as_deref(), Some("locked"));
+        for silent in ["", "locked", "[]", r#"{"reason":"#, r#"{"error":"locked"}"#] {
+            assert_eq!(why(403, silent), None, "{silent}");
+        }
+        assert_eq!(why(200, r#"{"reason":"fine"}"#), None, "it is a yes");
+        assert_eq!(why(200, r#"{"result":"ignore","reason":"fine"}"#), None);
     }
 
     #[test]
@@ -268,7 +287,7 @@ mod tests {
     fn comes_to(dialect: &Dialect, status: u16, body: &str) -> char {
         match read(Kind::Login, &response(status, body), dialect, NOW) {
             Ok(reply) if reply.answer == Answer::ALLOW => '+',
-            Ok(reply) if reply.answer == Answer::DENY => '-',
+            Ok(reply) if reply.answer.verdict == Verdict::Deny => '-',
             Ok(reply) => panic!("{reply:?}"),
             Err(_) => '!',
         }
@@ -316,7 +335,7 @@ mod tests {
             }
             let denied = response(200, r#"{"ok":false,"error":"why"}"#);
             let denied = read(Kind::Login, &denied, &dialect, NOW).unwrap();
-            assert_eq!(denied.reason.as_deref(), Some("why"));
+            assert_eq!(denied.answer.reason.as_deref(), Some("why"));
         }
     }
 

@@ -144,7 +144,8 @@ fn text(is_form: bool, body: &[u8]) -> Result<ResponseBody, Problem> {
 fn pair(piece: &[u8]) -> Option<(String, String)> {
     let split = piece.iter().position(|byte| *byte == b'=')?;
     let name = unescaped(&piece[..split]);
-    let is_known = matches!(name.as_str(), "result" | "is_superuser" | "ttl" | "expire_at" | "acl");
+    let is_known =
+        matches!(name.as_str(), "result" | "reason" | "is_superuser" | "ttl" | "expire_at" | "acl");
     is_known.then(|| (name, unescaped(&piece[split + 1..])))
 }
 

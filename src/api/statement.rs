@@ -20,7 +20,7 @@ use crate::rules::Rules;
 mod place;
 mod rules;
 
-use place::{Place, one_of, seconds, yes_or_no};
+use place::{Place, one_of, reason as as_reason, seconds, yes_or_no};
 use rules::ReadRules;
 
 const VERDICTS: &str = "\"allow\", \"deny\", \"ignore\"";
@@ -31,6 +31,8 @@ pub struct Statement {
     pub verdict: Option<Verdict>,
     pub ttl: Option<Duration>,
     pub terms: Option<Terms>,
+    /// Why it says so.
+    pub reason: Option<String>,
 }
 
 impl Statement {
@@ -59,16 +61,18 @@ impl Statement {
     }
 
     fn of(said: Said, kind: Kind) -> Self {
-        let Said { verdict, ttl, is_superuser, expire_at, rules, .. } = said;
+        let Said { verdict, ttl, reason, is_superuser, expire_at, rules, .. } = said;
         if kind == Kind::Superuser {
             let verdict = if is_superuser == Some(false) { Some(Verdict::Deny) } else { verdict };
-            return Self { verdict, ttl: ttl.map(Duration::from_secs), terms: None };
+            let ttl = ttl.map(Duration::from_secs);
+            return Self { verdict, ttl, reason, terms: None };
         }
         let says_something = is_superuser.is_some() || rules.is_some() || expire_at.is_some();
         let rules = rules.map(Arc::new);
         Self {
             verdict,
             ttl: ttl.map(Duration::from_secs),
+            reason,
             terms: says_something.then_some(Terms { is_superuser, rules, expire_at }),
         }
     }
@@ -124,6 +128,32 @@ pub fn ok(body: &[u8]) -> Result<(bool, Option<String>), Problem> {
     Ok((said.ok.unwrap_or(false), said.reason))
 }
 
+/// The reason that a body gives which decides nothing; whatever is wrong with it, it gives none.
+#[must_use]
+pub fn reason(body: &[u8]) -> Option<String> {
+    let mut said = Reason(None);
+    json::read(json::object(body).ok()??, Object(&mut said)).ok()?;
+    said.0
+}
+
+/// What such a body says so far.
+struct Reason(Option<String>);
+
+impl<'de> Members<'de> for Reason {
+    fn known(&self, name: &str) -> Option<&'static str> {
+        one_of(&["reason"], name)
+    }
+
+    fn take<A: MapAccess<'de>>(
+        &mut self,
+        name: &'static str,
+        object: &mut A,
+    ) -> Result<(), A::Error> {
+        self.0 = Place { name, rule: None }.take(object, "", as_reason)?.flatten();
+        Ok(())
+    }
+}
+
 /// Whether a body is a complete object, so that nothing of what it says can be missing.
 #[must_use]
 pub fn is_whole(body: &[u8]) -> bool {
@@ -165,6 +195,7 @@ struct Said {
     names: &'static [&'static str],
     verdict: Option<Verdict>,
     ttl: Option<u64>,
+    reason: Option<String>,
     is_superuser: Option<bool>,
     expire_at: Option<u64>,
     rules: Option<Rules>,
@@ -173,14 +204,20 @@ struct Said {
 impl Said {
     fn about(kind: Kind) -> Self {
         let names: &[_] = match kind {
-            Kind::Login => {
-                &["result", "ttl", "is_superuser", "expire_at", "acl", "clientid_override"]
-            }
-            Kind::Superuser => &["result", "ttl", "is_superuser"],
-            Kind::Access => &["result", "ttl"],
+            Kind::Login => &[
+                "result",
+                "ttl",
+                "reason",
+                "is_superuser",
+                "expire_at",
+                "acl",
+                "clientid_override",
+            ],
+            Kind::Superuser => &["result", "ttl", "reason", "is_superuser"],
+            Kind::Access => &["result", "ttl", "reason"],
         };
         let (is_superuser, expire_at, rules) = (None, None, None);
-        Self { names, verdict: None, ttl: None, is_superuser, expire_at, rules }
+        Self { names, verdict: None, ttl: None, reason: None, is_superuser, expire_at, rules }
     }
 }
 
@@ -200,6 +237,7 @@ impl<'de> Members<'de> for Said {
             "ttl" => {
                 self.ttl = place.take(object, "a number of seconds, 0 or more", seconds)?;
             }
+            "reason" => self.reason = place.take(object, "", as_reason)?.flatten(),
             "is_superuser" => {
                 let allowed = "true, false";
                 self.is_superuser = Some(object.next_value_seed(place.one(allowed, yes_or_no))?);
@@ -288,10 +326,7 @@ impl<'de> Members<'de> for Okay {
         if name == "ok" {
             self.ok = place.take(object, "true, false", |value| value.flag())?;
         } else {
-            // A reason that is no text says nothing.
-            let begin = |text: &str| text.chars().take(100).collect();
-            let reason = |value: &Whole<'_>| Some(value.text().map(begin));
-            self.reason = place.take(object, "", reason)?.flatten();
+            self.reason = place.take(object, "", as_reason)?.flatten();
         }
         Ok(())
     }
@@ -348,6 +383,30 @@ mod tests {
         let terms = statement.terms.unwrap();
         assert_eq!((terms.is_superuser, terms.expire_at), (Some(false), Some(1_790_000_000)));
         assert_eq!(terms.rules.unwrap().len(), 3);
+    }
+
+    #[test]
+    fn a_reason_is_cut_and_never_breaks_an_answer() {
+        let told = |value: &str, kind| {
+            let body = format!(r#"{{"result":"deny","reason":{value}}}"#);
+            let statement = Statement::read(body.as_bytes(), kind).unwrap();
+            assert_eq!(statement.verdict, Some(Verdict::Deny), "{value}");
+            assert_eq!(reason(body.as_bytes()), statement.reason, "{value}");
+            statement.reason
+        };
+        for kind in [Kind::Login, Kind::Superuser, Kind::Access] {
+            assert_eq!(told(r#""locked""#, kind).as_deref(), Some("locked"));
+            for nothing in ["null", "7", "[1]", r#"{"a":1}"#, "true"] {
+                assert_eq!(told(nothing, kind), None, "{nothing}");
+            }
+            let long = format!("{:?}", "x".repeat(200) + "y");
+            assert_eq!(told(&long, kind), Some("x".repeat(200)));
+            let wide = format!("{:?}", "x".to_owned() + &"é".repeat(200));
+            assert_eq!(told(&wide, kind).map(|text| text.len()), Some(199));
+        }
+        for body in ["", "[]", "no", r#"{"reason":"a""#, r#"{"reason":"a","reason":"b"}"#] {
+            assert_eq!(reason(body.as_bytes()), None, "{body}");
+        }
     }
 
     #[test]

@@ -278,13 +278,15 @@ impl Plugin {
         id: &str,
         address: Option<&str>,
     ) {
-        match outcome.as_ref().map(|answer| answer.verdict) {
-            Ok(Verdict::Allow) => self.lockout.let_in(address, username),
-            Ok(Verdict::Deny) => {
+        let Ok(answer) = outcome else { return };
+        match answer.verdict {
+            Verdict::Allow => self.lockout.let_in(address, username),
+            Verdict::Deny => {
                 self.lockout.denied(address, username);
-                self.note_denial(username, id, address, Denial::Api);
+                let said = answer.reason.as_deref();
+                self.note_denial_said(username, id, address, Denial::Api, said);
             }
-            Ok(Verdict::Ignore) | Err(_) => {}
+            Verdict::Ignore => {}
         }
     }
 
@@ -297,14 +299,27 @@ impl Plugin {
         refuses
     }
 
-    /// Counts, and writes the line that intrusion prevention looks for: the address comes first, and
-    /// what a client may choose is quoted, so that no name can pass for an address.
     fn note_denial(&self, username: &str, id: &str, address: Option<&str>, why: Denial) {
+        self.note_denial_said(username, id, address, why, None);
+    }
+
+    /// Counts, and writes the line that intrusion prevention looks for: the address comes first, and
+    /// what a client may choose is quoted, so that no name can pass for an address. What the API `said` of
+    /// its reason comes last.
+    fn note_denial_said(
+        &self,
+        username: &str,
+        id: &str,
+        address: Option<&str>,
+        why: Denial,
+        said: Option<&str>,
+    ) {
         self.tally.denied(Kind::Login, why);
         let (ip, reason) = (address.unwrap_or("unknown"), why.name());
+        let said = said.map(|said| format!(" api_reason={said:?}")).unwrap_or_default();
         log::info!(
             logger: *self.journal,
-            "login denied: ip={ip} username={} clientid={} reason={reason}",
+            "login denied: ip={ip} username={} clientid={} reason={reason}{said}",
             quoted(username),
             quoted(id)
         );

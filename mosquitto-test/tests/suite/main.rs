@@ -60,6 +60,7 @@ mod openapi;
 mod outages;
 mod passwords;
 mod process;
+mod reasons;
 mod recall;
 mod revocation;
 mod rules;

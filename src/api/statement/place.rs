@@ -69,6 +69,20 @@ pub fn seconds(value: &Whole<'_>) -> Option<u64> {
     }
 }
 
+/// How long a reason may be, in bytes.
+const REASON_BYTES: usize = 200;
+
+/// A reason, cut where it is too long. One that is no text says nothing: an answer is not broken for what
+/// only a reader of the log looks at.
+#[expect(clippy::unnecessary_wraps, reason = "every value is read")]
+pub fn reason(value: &Whole<'_>) -> Option<Option<String>> {
+    Some(value.text().map(|text| {
+        let fits = |end: &usize| text.is_char_boundary(*end);
+        let end = (0..=text.len().min(REASON_BYTES)).rev().find(fits).unwrap_or(0);
+        text[..end].to_owned()
+    }))
+}
+
 /// Yes or no in the spellings of other APIs; nothing is a no.
 pub fn yes_or_no(value: &Whole<'_>) -> Option<bool> {
     match value {

@@ -206,6 +206,7 @@ impl Report<'_> {
             Ok(reply) => json!({
                 "answer": reply.answer.to_string(),
                 "lifetime_s": reply.lifetime.map(|lifetime| lifetime.as_secs()),
+                "reason": reply.answer.reason.as_deref(),
             }),
             Err(failure) => {
                 json!({ "failure": failure.name(), "detail": failure.to_string() })

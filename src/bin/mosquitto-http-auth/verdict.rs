@@ -163,7 +163,7 @@ impl Judged {
                 Verdict::Ignore => text.push_str(", whose body says ignore"),
                 _ => {}
             }
-            if let Some(reason) = &reply.reason {
+            if let Some(reason) = &reply.answer.reason {
                 text.push_str(&format!(": {reason:?}"));
             }
         }
