@@ -29,6 +29,8 @@ mod ffi;
 
 pub mod plugin;
 
+pub mod decide;
+
 pub mod block_budget;
 pub mod broker;
 pub mod engine;

@@ -42,17 +42,16 @@ mod entrance;
 mod fan_out;
 #[cfg(test)]
 mod gates;
-mod ground;
 mod held;
 mod pulse;
 mod undecided;
 mod verdict;
 mod vigil;
 mod vitals;
+pub use crate::decide::Reason as Ground;
 pub use access::{AccessReply, Check};
 pub use control::{Instances, TOPIC as CONTROL_TOPIC};
 pub use entrance::{Attempt, Reply};
-pub use ground::Ground;
 
 /// What a fuzzer may reach.
 #[cfg(any(test, fuzzing))]
@@ -336,7 +335,7 @@ impl Plugin {
         match users.reload() {
             Ok(count) => {
                 // Who was none may be one now, whatever was recalled for it.
-                self.sessions.let_all_pass_anew();
+                self.sessions.forget_allowed();
                 log::info!(logger: *self.journal, "{path}: {count} local users");
             }
             Err(error) => log::error!(

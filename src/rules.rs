@@ -14,7 +14,6 @@ mod filter;
 mod inexact;
 mod pending;
 mod placeholder;
-mod recent;
 mod shelf;
 mod situation;
 mod tree;
@@ -25,7 +24,6 @@ mod model;
 mod properties;
 
 pub use placeholder::Names;
-pub use recent::Recent;
 pub use shelf::Shelf;
 use situation::{QosSet, Situations};
 use tree::{Asked, Meaning, Tree};
@@ -160,27 +158,17 @@ impl Rules {
     /// for rules to judge.
     #[must_use]
     pub fn judge(&self, action: &Action<'_>, names: Names<'_>) -> Option<Ruling> {
-        self.judge_for(action, names).0
-    }
-
-    /// The same, and whether it is the same for everybody, whatever their names.
-    #[must_use]
-    pub fn judge_for(&self, action: &Action<'_>, names: Names<'_>) -> (Option<Ruling>, bool) {
         let is_filter = action.access == Access::Subscribe;
         let topic = if is_filter { filter::asked(action.topic) } else { Some(action.topic) };
         let (Some(situation), Some(topic)) = (Situations::of(action), topic) else {
-            return (None, true);
+            return None;
         };
         if topic.is_empty() {
-            return (None, true);
+            return None;
         }
-        let found = self.tree.first(&Asked { topic, is_filter, situation, names });
-        let ruling = found.position.and_then(|position| {
-            let position = position as usize;
-            let permission = self.kept.get(position)?.permission;
-            Some(Ruling { permission, position })
-        });
-        (ruling, !found.by_names)
+        let position = self.tree.first(&Asked { topic, is_filter, situation, names })? as usize;
+        let permission = self.kept.get(position)?.permission;
+        Some(Ruling { permission, position })
     }
 
     #[must_use]

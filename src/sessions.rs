@@ -16,7 +16,6 @@ use crate::answer::Terms;
 use crate::cache::InvalidationScope;
 use crate::clock::{Clock, Deadline};
 use crate::question::{Access, Action, Glance};
-use crate::rules::Recent;
 use crate::sync::lock;
 use crate::vault::SealedQuestion;
 
@@ -45,8 +44,6 @@ pub struct Sessions {
 
 struct State {
     live: Places,
-    /// What rules said of the last delivery.
-    recent: Recent,
     /// The sessions that must be asked about again, by when.
     due: BTreeSet<(Instant, usize)>,
     /// The same by the time of day, in seconds of Unix time.
@@ -56,10 +53,10 @@ struct State {
 impl Sessions {
     #[must_use]
     pub fn new(fetch: Fetch, clock: Arc<dyn Clock>) -> Self {
-        let (live, recent) = (Places::new(fetch), Recent::default());
+        let live = Places::new(fetch);
         let (due, due_by_day) = (BTreeSet::new(), BTreeSet::new());
         Self {
-            state: Mutex::new(State { live, recent, due, due_by_day }),
+            state: Mutex::new(State { live, due, due_by_day }),
             may_be_due: AtomicBool::new(false),
             departed: DepartedClients::default(),
             clock,
@@ -193,20 +190,17 @@ impl Sessions {
     #[must_use]
     pub fn recall(&self, glance: &Glance<'_>) -> Option<Basis> {
         let mut state = lock(&self.state);
-        let State { live, recent, .. } = &mut *state;
+        let live = &mut state.live;
         let session = if glance.access == Access::Read {
             let names = [glance.client_id.as_ptr() as usize, glance.username.as_ptr() as usize];
             live.follow(glance.handle, names)?
         } else {
             live.again(glance.handle)?
         };
-        if !session.is_seen(glance) || !session.has_passed {
+        if !session.is_seen(glance) {
             return None;
         }
-        match &session.standing.rules {
-            Some(rules) if recent.recall(rules, glance) => Some(Basis::Standing),
-            _ => session.lately.recall(glance),
-        }
+        session.lately.recall(glance)
     }
 
     /// This client is allowed this, on this basis.
@@ -214,27 +208,14 @@ impl Sessions {
         let mut state = lock(&self.state);
         if let Some(session) = state.live.get_mut(holder.handle) {
             if session.belongs_to(holder) {
-                session.has_passed = true;
                 session.lately.note(action, basis);
             }
         }
     }
 
-    /// This client's rules allow this to everybody who has them.
-    pub fn note_allowed_to_all(&self, holder: Holder<'_>, action: &Action<'_>) {
-        let mut state = lock(&self.state);
-        let State { live, recent, .. } = &mut *state;
-        let session = live.get_mut(holder.handle).filter(|session| session.belongs_to(holder));
-        let Some(session) = session else { return };
-        session.has_passed = true;
-        if let Some(rules) = &session.standing.rules {
-            recent.note(rules, action);
-        }
-    }
-
-    /// Whoever is connected has to pass anew what is decided before anything is recalled.
-    pub fn let_all_pass_anew(&self) {
-        lock(&self.state).live.iter_mut().for_each(|(_, session)| session.has_passed = false);
+    /// Forgets what was allowed to whoever is connected: what is decided before that may have changed.
+    pub fn forget_allowed(&self) {
+        lock(&self.state).live.iter_mut().for_each(|(_, session)| session.lately.forget());
     }
 
     /// It became known whether this client's user is a superuser. That holds for as long as the
@@ -572,34 +553,13 @@ mod tests {
         sessions.outdate(&InvalidationScope::default(), SystemClock.now());
         assert!(!recalls(ann), "it was declared outdated");
         again();
+        sessions.forget_allowed();
+        assert!(!recalls(ann), "the list of local users has changed");
+        again();
         sessions.end(1, 0);
         assert!(!recalls(ann), "it left");
         begin(&sessions, 1, "c", 7);
         assert!(!recalls(ann), "it is another now");
-    }
-
-    #[test]
-    fn what_rules_allow_to_all_is_recalled_for_whoever_has_them() {
-        let sessions = sessions();
-        let rules = || Some(Arc::new(Rules::compile(Vec::new()).unwrap()));
-        let terms = |rules| Arc::new(Terms { is_superuser: None, rules, expire_at: None });
-        let (some, others) = (terms(rules()), terms(rules()));
-        for (handle, terms) in [(1, &some), (2, &some), (3, &others)] {
-            sessions.begin(admission(handle, "c", 7), "ann", Some(terms), None, None);
-        }
-        sessions.note_allowed_to_all(holder(1, "c", "ann"), &READ);
-        let recalls =
-            |handle| sessions.recall(&glance(holder(handle, "c", "ann"), &READ)).is_some();
-        assert_eq!([1, 2, 3].map(recalls), [true, false, false], "the second was never let pass");
-        let other = Action { topic: "b", ..READ };
-        sessions.note_allowed_to_all(holder(2, "c", "ann"), &other);
-        sessions.note_allowed_to_all(holder(1, "c", "ann"), &READ);
-        assert_eq!([1, 2, 3].map(recalls), [true, true, false]);
-        sessions.let_all_pass_anew();
-        assert_eq!([1, 2, 3].map(recalls), [false, false, false]);
-        sessions.note_allowed_to_all(holder(2, "c", "ann"), &READ);
-        sessions.renew(&admission(2, "c", 7), Some(&others), None);
-        assert_eq!([1, 2, 3].map(recalls), [false, false, false]);
     }
 
     #[test]

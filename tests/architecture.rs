@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["ffi"],
     &["plugin"],
+    &["decide"],
     &[
         "engine",
         "held_deliveries",

@@ -2,16 +2,15 @@
 
 #![forbid(unsafe_code)]
 
+use super::Plugin;
 use super::consult::Consulted;
 use super::held::Ahead;
-use super::{Ground, Plugin};
 use crate::answer::{Decision, Verdict};
 use crate::block_budget::{Bound, Payer};
-use crate::config::{EmptyCredentials, LocalUsersAcl};
+use crate::decide::{self, Policy, Reason, Step, Subject};
 use crate::held_deliveries::Gathered;
 use crate::pool::Asked;
 use crate::question::{Access, Action, CertificatePart, Client, Glance, Kind, Payload};
-use crate::rules::{Names, Permission, Ruling};
 use crate::sessions::{Basis, Departed, Holder, Standing};
 
 /// Who wants to do something, and what is known of it without asking.
@@ -22,6 +21,17 @@ pub(super) struct Who<'a> {
     pub standing: &'a Standing,
     /// Whether the broker asks on its own thread; 2.1 asks about its HTTP API on another.
     pub on_broker_thread: bool,
+}
+
+impl<'a> Who<'a> {
+    pub(super) fn subject(self) -> Subject<'a> {
+        Subject {
+            client_id: self.client.id(),
+            username: self.username,
+            has_address: self.client.address().is_some(),
+            on_broker_thread: self.on_broker_thread,
+        }
+    }
 }
 
 /// What the broker asks.
@@ -47,14 +57,6 @@ pub enum AccessReply {
     Close,
 }
 
-/// For whom it holds what is known without asking.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Reach {
-    Client,
-    /// Everybody who has the same rules.
-    Everybody,
-}
-
 impl Plugin {
     /// Whether this client was allowed this before, and for the same reason is now. False: that is to
     /// be found out. For the broker's own thread.
@@ -75,8 +77,8 @@ impl Plugin {
 
     /// May this client do this?
     pub fn access(&self, check: &Check<'_>) -> AccessReply {
-        let Some((decision, ground)) = self.decide_access(check) else { return AccessReply::Deny };
-        self.count_access(decision, &ground);
+        let Some((decision, reason)) = self.decide_access(check) else { return AccessReply::Deny };
+        self.count_access(decision, &reason);
         match decision {
             Decision::Allow => AccessReply::Allow,
             Decision::Deny => AccessReply::Deny,
@@ -86,29 +88,29 @@ impl Plugin {
     }
 
     /// The same, and why; nothing is kept for later.
-    pub fn explain_access(&self, check: &Check<'_>) -> (Decision, Ground) {
+    pub fn explain_access(&self, check: &Check<'_>) -> (Decision, Reason) {
         let judged = self.decide_access(&Check { message: None, ..*check });
-        let (decision, ground) = judged.unwrap_or((Decision::Deny, Ground::NotLetIn));
-        self.count_access(decision, &ground);
-        (decision, ground)
+        let (decision, reason) = judged.unwrap_or((Decision::Deny, Reason::NotLetIn));
+        self.count_access(decision, &reason);
+        (decision, reason)
     }
 
-    pub(super) fn count_access(&self, decision: Decision, ground: &Ground) {
+    pub(super) fn count_access(&self, decision: Decision, reason: &Reason) {
         self.tally.decided(Kind::Access, decision);
         if decision == Decision::Deny {
-            self.tally.denied(Kind::Access, ground.denial());
+            self.tally.denied(Kind::Access, reason.denial());
         }
     }
 
     /// None: it is a delivery that waits for its answer.
-    fn decide_access(&self, check: &Check<'_>) -> Option<(Decision, Ground)> {
+    fn decide_access(&self, check: &Check<'_>) -> Option<(Decision, Reason)> {
         let Check { client, username, action, .. } = *check;
         if action.access == Access::Unsubscribe {
             self.subscriptions.remove(client.handle(), action.topic);
-            return Some((Decision::Allow, Ground::Unsubscribe));
+            return Some((Decision::Allow, Reason::Unsubscribe));
         }
         if action.access == Access::Write && is_will_of_nobody(client, username) {
-            return Some((Decision::Deny, Ground::WillOfNobody));
+            return Some((Decision::Deny, Reason::WillOfNobody));
         }
         // From here on the broker knows the client by its own name, and so do its other means, which may
         // be asked next.
@@ -117,12 +119,12 @@ impl Plugin {
         let username = own.as_deref().or(username);
         if username.is_some_and(|name| self.attempts.is_placeholder(name)) {
             // It waits, or waited in vain; either way nobody has let it in.
-            return Some((Decision::Deny, Ground::NotLetIn));
+            return Some((Decision::Deny, Reason::NotLetIn));
         }
         self.access_of(&Check { username, ..*check })
     }
 
-    fn access_of(&self, check: &Check<'_>) -> Option<(Decision, Ground)> {
+    fn access_of(&self, check: &Check<'_>) -> Option<(Decision, Reason)> {
         let Check { client, action, on_broker_thread, .. } = *check;
         let username = match self.gate(client.id(), check.username) {
             Ok(username) => username,
@@ -151,31 +153,16 @@ impl Plugin {
         &'a self,
         client_id: &str,
         username: Option<&'a str>,
-    ) -> Result<&'a str, (Decision, Ground)> {
-        if self.is_special(client_id) || username.is_some_and(|name| self.is_special(name)) {
-            return Err((Decision::Deny, Ground::SpecialChars));
-        }
-        let config = &self.config;
-        let stand_in = config.anonymous_username.as_deref().or(config.anonymous_access.as_deref());
-        let Some(username) = username.or(stand_in) else {
-            return Err(match config.empty_credentials {
-                EmptyCredentials::Own => (Decision::Defer, Ground::NoUsername),
-                EmptyCredentials::Deny => (Decision::Deny, Ground::EmptyCredentials),
-            });
-        };
-        match &config.local_users {
-            Some(local) if self.is_local(username) => {
-                let decision = match local.acl {
-                    LocalUsersAcl::Allow => Decision::Allow,
-                    LocalUsersAcl::Defer => Decision::Defer,
-                };
-                Err((decision, Ground::LocalUser))
-            }
-            _ => Ok(username),
-        }
+    ) -> Result<&'a str, (Decision, Reason)> {
+        decide::gate(&self.config, client_id, username, |name| self.is_local(name))
     }
 
-    /// What is known without asking, which is remembered for the next time if it is a yes; else, how the
+    /// What follows from what is known of a client that has passed the gate, and from the answers so far.
+    pub(super) fn decide(&self, who: Who<'_>, action: Action<'_>, answers: &Gathered) -> Step {
+        decide::decide(Policy::of(&self.config), who.standing, who.subject(), action, answers)
+    }
+
+    /// What is decided without asking, which is remembered for the next time if it is a yes; else, how the
     /// client stands.
     fn access_by_session(
         &self,
@@ -183,11 +170,14 @@ impl Plugin {
         username: &str,
         action: Action<'_>,
         on_broker_thread: bool,
-    ) -> Result<(Decision, Ground), Standing> {
+    ) -> Result<(Decision, Reason), Standing> {
         // Mostly the rules decide, and then nothing of them is copied.
         let judge = |standing: &Standing| {
             let who = Who { client, username, standing, on_broker_thread };
-            self.access_by_rules(who, action).ok_or_else(|| standing.clone())
+            match self.decide(who, action, &Gathered::default()) {
+                Step::Decided(decision, reason) => Ok((decision, reason)),
+                Step::AskSuperuser | Step::AskAcl => Err(standing.clone()),
+            }
         };
         let holder = holder(client, username);
         let is_another = |departed: &Departed| self.is_another(client, action.access, departed);
@@ -196,19 +186,12 @@ impl Plugin {
             let is_stand_in = client.protocol_version() == 0 && action.access == Access::Write;
             let found = is_stand_in.then(|| self.sessions.find(client.id(), username)).flatten();
             let standing = found.map(|(_, standing)| standing).unwrap_or_default();
-            return judge(&standing).map(|(decision, ground, _)| (decision, ground));
+            return judge(&standing);
         };
-        let (decision, ground, reach) = judged?;
-        match (decision, reach) {
-            (Decision::Allow, Reach::Everybody) => {
-                self.sessions.note_allowed_to_all(holder, &action);
-            }
-            (Decision::Allow, Reach::Client) => {
-                self.sessions.note_allowed(holder, &action, Basis::Standing);
-            }
-            _ => {}
+        if let Ok((Decision::Allow, Reason::Superuser | Reason::Rule(_))) = judged {
+            self.sessions.note_allowed(holder, &action, Basis::Standing);
         }
-        Ok((decision, ground))
+        judged
     }
 
     /// Whether this is a new client on a handle that one with the same names has left. Mosquitto 2.0 tells
@@ -228,41 +211,14 @@ impl Plugin {
             || access == Access::Write && client.protocol_version() != 5
     }
 
-    /// A name with a wildcard in it could pass for a topic filter where the API builds one from it.
-    pub(super) fn is_special(&self, name: &str) -> bool {
-        self.config.special_chars.occur_in(name)
-    }
-
-    /// What is known without asking: a superuser may do everything, and so may anyone what a rule
-    /// allows. A rule that denies is final only if the user is known to be no superuser.
-    pub(super) fn access_by_rules(
-        &self,
-        who: Who<'_>,
-        action: Action<'_>,
-    ) -> Option<(Decision, Ground, Reach)> {
-        let is_superuser = match who.standing.is_superuser {
-            None if !self.has_route(Kind::Superuser) => Some(false),
-            known => known,
-        };
-        if is_superuser == Some(true) {
-            return Some((Decision::Allow, Ground::Superuser, Reach::Client));
-        }
-        let (Ruling { permission, position }, reach) = ruling(who, action)?;
-        match (permission, is_superuser) {
-            (Permission::Allow, _) => Some((Decision::Allow, Ground::Rule(position), reach)),
-            (Permission::Deny, Some(_)) => Some((Decision::Deny, Ground::Rule(position), reach)),
-            (Permission::Deny, None) => None,
-        }
-    }
-
     /// Asks what is not known, and waits for it, unless it is a delivery, which can be made later.
-    fn ask_access(&self, who: Who<'_>, check: &Check<'_>) -> Option<(Decision, Ground)> {
+    fn ask_access(&self, who: Who<'_>, check: &Check<'_>) -> Option<(Decision, Reason)> {
         let action = check.action;
         let mut gathered = Gathered::default();
         let mut bound = Bound::Question;
-        let (decision, ground) = loop {
+        let (decision, reason) = loop {
             let (kind, ticket) = match self.consult(who, action, &mut gathered) {
-                Consulted::Known(decision, ground) => break (decision, ground),
+                Consulted::Known(decision, reason) => break (decision, reason),
                 Consulted::Asked(kind, ticket) => (kind, ticket),
             };
             if self.may_hold(check) && !self.waits_a_moment(check) {
@@ -281,12 +237,12 @@ impl Plugin {
             self.hold(who, check, Ahead::Failed);
             return None;
         }
-        if let Ground::Failure(_, failure) = &ground {
+        if let Reason::Failure(_, failure) = &reason {
             self.report_undecided(failure, bound, who, check);
         } else if action.access == Access::Subscribe && decision == Decision::Allow {
             self.note_subscription(who, action.topic, action.qos);
         }
-        Some((decision, ground))
+        Some((decision, reason))
     }
 }
 
@@ -296,14 +252,6 @@ fn payer<'a>(who: Who<'a>) -> Payer<'a> {
         true => Payer::Client { client_id: who.client.id(), username: who.username },
         false => Payer::HttpApi,
     }
-}
-
-/// What the client's own rules say, and for whom they say so.
-pub(super) fn ruling(who: Who<'_>, action: Action<'_>) -> Option<(Ruling, Reach)> {
-    let rules = who.standing.rules_in_force()?;
-    let names = Names { username: who.username, client_id: who.client.id() };
-    let (ruling, for_all) = rules.judge_for(&action, names);
-    Some((ruling?, if for_all { Reach::Everybody } else { Reach::Client }))
 }
 
 pub(super) fn holder<'a>(client: &'a dyn Client, username: &'a str) -> Holder<'a> {
@@ -320,12 +268,4 @@ pub(super) fn is_connected(client: &dyn Client) -> bool {
 /// publishes it all the same, of a client without a name and an address.
 fn is_will_of_nobody(client: &dyn Client, username: Option<&str>) -> bool {
     username.is_none() && client.address().is_none() && client.protocol_version() != 0
-}
-
-/// Whether a message is about to be queued for a session that the broker restored from disk, or whose
-/// client was let in until a time that is over by now. When its client comes back and is let in, the broker
-/// asks about every queued message again.
-pub(super) fn is_queued_for_later(who: Who<'_>, action: Action<'_>) -> bool {
-    let is_away = who.client.address().is_none() || who.standing.has_expired;
-    action.access == Access::Read && is_away && who.on_broker_thread
 }

@@ -12,6 +12,7 @@ use super::Plugin;
 use super::access::{Who, holder};
 use crate::cache::Key;
 use crate::clock::Clock;
+use crate::decide::{self, Policy};
 use crate::defect;
 use crate::field::Field;
 use crate::question::{About, Access, Action, Client, Kind, Question};
@@ -72,13 +73,21 @@ impl Plugin {
         let asked = self.last_asked.of(client.id(), username);
         let standing = self.sessions.standing(holder(client, username)).unwrap_or_default();
         let who = Who { client, username, standing: &standing, on_broker_thread: true };
-        let unknown =
-            asked.iter().filter(|asked| self.access_by_rules(who, asked.action()).is_none());
+        let unknown = asked.iter().filter(|asked| self.will_ask_acl(who, asked.action()));
         self.engine.ask_ahead(unknown.map(|asked| Question {
             client,
             username,
             about: About::Access(asked.action()),
         }));
+    }
+
+    /// Whether the ACL route will be asked about this, unless the user is a superuser that is not known as
+    /// one.
+    pub(super) fn will_ask_acl(&self, who: Who<'_>, action: Action<'_>) -> bool {
+        let passes = self.gate(who.client.id(), Some(who.username)).is_ok();
+        let policy = Policy::of(&self.config);
+        let questions = || decide::questions(policy, who.standing, who.subject(), action);
+        passes && questions().contains(&Kind::Access)
     }
 
     /// Whether questions about topics tell of a client's certificate.
@@ -104,7 +113,7 @@ impl Plugin {
             let standing = &standing.unwrap_or_default();
             let username = &portrait.username;
             let who = Who { client: portrait, username, standing, on_broker_thread: true };
-            self.access_by_rules(who, action).is_none()
+            self.will_ask_acl(who, action)
         });
         self.engine.ask_ahead(unknown.map(|portrait| Question {
             client: &**portrait,

@@ -223,14 +223,11 @@ impl Plugin {
             let who = Who { client, username, standing, on_broker_thread: true };
             let Next { qos, retain, .. } = next;
             let action = Action { access: Access::Read, topic: &next.topic, qos, retain };
-            let (decision, ground) = match self.access_by_rules(who, action) {
-                Some((decision, ground, _)) => (decision, ground),
-                None => match self.consult(who, action, &mut next.gathered) {
-                    Consulted::Asked(kind, ticket) => {
-                        return self.await_answer(queue, next.gathered, kind, ticket);
-                    }
-                    Consulted::Known(decision, ground) => (decision, ground),
-                },
+            let (decision, reason) = match self.consult(who, action, &mut next.gathered) {
+                Consulted::Asked(kind, ticket) => {
+                    return self.await_answer(queue, next.gathered, kind, ticket);
+                }
+                Consulted::Known(decision, reason) => (decision, reason),
             };
             if let (Some(Ok(answer)), true) = (&next.gathered.superuser, is_known) {
                 let is_superuser = answer.verdict == Verdict::Allow;
@@ -253,7 +250,7 @@ impl Plugin {
                     return;
                 }
             }
-            self.count_access(decision, &ground);
+            self.count_access(decision, &reason);
         }
         self.held.end_if_empty(queue);
     }

@@ -46,18 +46,9 @@ pub struct Asked<'a> {
     pub names: Names<'a>,
 }
 
-/// What a walk through the tree has come to.
-pub struct Found {
-    /// The position of the first filter that matches.
-    pub position: Option<u32>,
-    /// Whether names were compared on the way, so that it may be another with others.
-    pub by_names: bool,
-}
-
 /// A walk through the tree: what it has come to so far, and where it has still to go.
 struct Walk {
     best: u32,
-    by_names: bool,
     pending: Pending,
 }
 
@@ -308,10 +299,10 @@ impl Tree {
             + ALLOCATIONS * super::ALLOCATOR_BYTES
     }
 
-    /// The first filter that matches.
+    /// The position of the first filter that matches.
     #[must_use]
-    pub fn first(&self, asked: &Asked<'_>) -> Found {
-        let mut walk = Walk { best: NONE, by_names: false, pending: Pending::default() };
+    pub fn first(&self, asked: &Asked<'_>) -> Option<u32> {
+        let mut walk = Walk { best: NONE, pending: Pending::default() };
         walk.pending.push(Meaning::Literal.root(), 0);
         walk.pending.push(Meaning::Filter.root(), 0);
         while let Some((index, at)) = walk.pending.pop() {
@@ -331,8 +322,7 @@ impl Tree {
                 }
             }
         }
-        let position = (walk.best != NONE).then_some(walk.best);
-        Found { position, by_names: walk.by_names }
+        (walk.best != NONE).then_some(walk.best)
     }
 
     /// Notes every node below that a level leads to, and sees to the `#` among them.
@@ -350,7 +340,6 @@ impl Tree {
                 // name leads to the broker's own topics, such as `$CONTROL/…`: that would let a
                 // client into them by what it calls itself.
                 let leads_astray = hidden && placeholder::stands_in_front(text);
-                walk.by_names = true;
                 if !leads_astray && placeholder::matches(text, level, asked.names) {
                     walk.pending.push(inexact, next);
                 }

@@ -84,9 +84,6 @@ pub struct Session {
     /// None: nobody was asked about its login.
     pub key: Option<Key>,
     pub let_in_by: LetInBy,
-    /// Whether the client itself, under its name, has passed whatever is decided before anything is
-    /// recalled. What was found out for another that has the same rules may serve it only then.
-    pub has_passed: bool,
     /// The login question, for asking again.
     pub question: Option<Arc<SealedQuestion>>,
     /// When what the login's answer says ends.
@@ -106,7 +103,6 @@ impl Session {
             lately: Lately::default(),
             key: None,
             let_in_by: LetInBy::Broker,
-            has_passed: false,
             question: None,
             expiry: None,
             due: (None, None),

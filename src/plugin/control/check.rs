@@ -6,147 +6,119 @@ use serde_json::{Value, json};
 
 use super::Place;
 use super::command::Check;
-use crate::answer::{Answer, Decision, Failure, Outcome, Verdict};
-use crate::plugin::access::Who;
-use crate::plugin::{Ground, Plugin};
-use crate::policy::{self, DecidedBy, OnError};
+use crate::answer::{Decision, Failure};
+use crate::decide::{self, Policy, Reason, Step, Subject};
+use crate::held_deliveries::Gathered;
+use crate::plugin::Plugin;
 use crate::pool::{Asked, Urgency};
 use crate::question::{About, Action, Kind, Question};
+use crate::rules::Rules;
 use crate::sessions::Standing;
 use crate::subscriptions::Portrait;
 
-/// What was found, before anything is asked of the API.
-enum Finding {
-    Decided(Decision, String),
-    /// The API's routes decide, first the one and then the other.
-    Ask {
-        superuser: bool,
-        access: bool,
-        /// What holds where the ACL route is not asked, and why.
-        without: (Answer, &'static str),
-    },
+/// A check whose answers are still to come.
+struct Pending {
+    check: Check,
+    grants: Standing,
+    policy: Policy,
+    /// What the API was asked, all at once.
+    asked: Vec<(Kind, Asked)>,
+    answers: Gathered,
+    place: Place,
 }
 
 impl Plugin {
     /// Finds out what the plugin would tell the broker. What has to be asked of the API is asked
     /// without waiting for it.
     pub(super) fn check_access(&self, check: Check, place: Place) {
-        let Check { username, client_id, access, topic } = check;
-        let (handle, standing) =
-            self.sessions.find(&client_id, &username).unwrap_or((0, Standing::default()));
-        let client = Portrait::named(handle, &client_id, &username);
-        let (username, standing) = (&username, &standing);
-        let who = Who { client: &client, username, standing, on_broker_thread: true };
-        let action = Action { access, topic: &topic, qos: 0, retain: false };
-        match self.find_decision(who, action) {
-            Finding::Decided(decision, by) => place.respond(Ok(report(decision, &by))),
-            Finding::Ask { superuser, access, without } => {
-                let route = Question { client: &client, username, about: About::Access(action) };
-                let superuser_route = Question { about: About::Superuser, ..route };
-                let second = access.then(|| self.ask_for(&route));
-                let case = Case { second, without, on_error: self.config.on_error, place };
-                match superuser.then(|| self.ask_for(&superuser_route)) {
-                    Some(first) => case.begin(first),
-                    None => case.go_on(Ok(Answer::DENY)),
-                }
-            }
+        if let Err((decision, reason)) = self.gate(&check.client_id, Some(&check.username)) {
+            return place.respond(Ok(report(decision, in_words(&reason, None))));
         }
-    }
-
-    fn ask_for(&self, question: &Question<'_>) -> Asked {
-        self.engine.ask(self.engine.key(question), question, Urgency::Waiting)
-    }
-
-    fn find_decision(&self, who: Who<'_>, action: Action<'_>) -> Finding {
-        let decided = |decision, by: &str| Finding::Decided(decision, by.to_owned());
-        match self.gate(who.client.id(), Some(who.username)) {
-            Err((decision, Ground::LocalUser)) => return decided(decision, "local_users_acl"),
-            Err((decision, _)) => return decided(decision, "deny_special_chars"),
-            Ok(_) => {}
-        }
-        if let Some((decision, _, _)) = self.access_by_rules(who, action) {
-            let by = match (who.standing.is_superuser, self.ruling_in_words(who, action)) {
-                (Some(true), _) | (_, None) => "superuser".to_owned(),
-                (_, Some(rule)) => rule,
+        let known = self.sessions.find(&check.client_id, &check.username);
+        let (handle, grants) = known.unwrap_or((0, Standing::default()));
+        let client = Portrait::named(handle, &check.client_id, &check.username);
+        let (policy, action) = (Policy::of(&self.config), action(&check));
+        let ask = |kind| {
+            let about = match kind {
+                Kind::Superuser => About::Superuser,
+                Kind::Access | Kind::Login => About::Access(action),
             };
-            return Finding::Decided(decision, by);
-        }
-        let superuser = self.has_route(Kind::Superuser) && who.standing.is_superuser.is_none();
-        let rules = who.standing.rules.as_ref();
-        let denied_by_rule = self.ruling_in_words(who, action).is_some();
-        let access = self.has_route(Kind::Access) && !denied_by_rule;
-        let (without, why) = match rules {
-            Some(_) if denied_by_rule => (Answer::DENY, "a rule denies it"),
-            Some(_) => (Answer::DENY, "no rule matches"),
-            None => (Answer::IGNORE, "neither rules nor http_acl_route"),
+            let question = Question { client: &client, username: &check.username, about };
+            (kind, self.engine.ask(self.engine.key(&question), &question, Urgency::Waiting))
         };
-        if superuser || access {
-            return Finding::Ask { superuser, access, without: (without, why) };
-        }
-        decided(policy::decide(Kind::Access, &Ok(without), self.config.on_error), why)
-    }
-
-    fn ruling_in_words(&self, who: Who<'_>, action: Action<'_>) -> Option<String> {
-        let rules = who.standing.rules.as_ref()?;
-        let names = crate::rules::Names { username: who.username, client_id: who.client.id() };
-        rules.describe(rules.judge(&action, names)?.position)
+        let questions = decide::questions(policy, &grants, subject(&check), action);
+        let asked = questions.into_iter().map(ask).collect();
+        Pending { check, grants, policy, asked, answers: Gathered::default(), place }.go_on();
     }
 }
 
-/// A check whose answer is still to come.
-struct Case {
-    second: Option<Asked>,
-    without: (Answer, &'static str),
-    on_error: OnError,
-    place: Place,
+fn action(check: &Check) -> Action<'_> {
+    Action { access: check.access, topic: &check.topic, qos: 0, retain: false }
 }
 
-impl Case {
-    fn begin(self, superuser: Asked) {
-        match superuser {
-            Asked::Now(outcome) => self.go_on(outcome),
-            Asked::Later(ticket) => ticket.watch(move |outcome| self.go_on(outcome)),
-        }
-    }
+fn subject(check: &Check) -> Subject<'_> {
+    // Whoever asks means a client that is connected, whether or not it is at this moment.
+    let Check { client_id, username, .. } = check;
+    Subject { client_id, username, has_address: true, on_broker_thread: true }
+}
 
-    /// The superuser route has answered, or there is none to ask.
-    fn go_on(self, superuser: Outcome) {
-        let is_superuser = superuser.as_ref().is_ok_and(|a| a.verdict == Verdict::Allow);
-        let Self { second, without: (without, why), on_error, place } = self;
-        let failure = superuser.err();
-        match second {
-            _ if is_superuser => place.respond(Ok(report(Decision::Allow, "http_superuser_route"))),
-            None => finish(place, on_error, failure.as_ref(), &Ok(without), why),
-            Some(Asked::Now(outcome)) => {
-                finish(place, on_error, failure.as_ref(), &outcome, "http_acl_route");
+impl Pending {
+    /// Responds, if the answers so far are enough, or goes on with the next answer.
+    fn go_on(mut self) {
+        loop {
+            let Self { policy, grants, check, answers, .. } = &self;
+            let step = decide::decide(*policy, grants, subject(check), action(check), answers);
+            let kind = match step {
+                Step::Decided(decision, reason) => {
+                    let by = in_words(&reason, self.grants.rules.as_deref());
+                    return self.place.respond(Ok(report(decision, by)));
+                }
+                Step::AskSuperuser => Kind::Superuser,
+                Step::AskAcl => Kind::Access,
+            };
+            let position = self.asked.iter().position(|(asked, _)| *asked == kind);
+            match position.map(|position| self.asked.remove(position).1) {
+                Some(Asked::Now(outcome)) => self.answers.note(kind, outcome),
+                Some(Asked::Later(ticket)) => {
+                    return ticket.watch(move |outcome| {
+                        self.answers.note(kind, outcome);
+                        self.go_on();
+                    });
+                }
+                None => self.answers.note(kind, Err(Failure::Internal)),
             }
-            Some(Asked::Later(ticket)) => ticket.watch(move |outcome| {
-                finish(place, on_error, failure.as_ref(), &outcome, "http_acl_route");
-            }),
         }
     }
 }
 
-/// Responds with what follows, if the superuser route failed too. `by` tells whose word the outcome is.
-fn finish(
-    place: Place,
-    on_error: OnError,
-    superuser: Option<&Failure>,
-    outcome: &Outcome,
-    by: &str,
-) {
-    let (decision, decided_by) = policy::decide_access(superuser, outcome, on_error);
-    let by = match (decided_by, outcome) {
-        (DecidedBy::SuperuserFailure(failure), _) => {
-            format!("on_error, as http_superuser_route failed: {failure}")
+/// Which rule, option or route it was.
+fn in_words(reason: &Reason, rules: Option<&Rules>) -> String {
+    match reason {
+        Reason::LocalUser => "local_users_acl".to_owned(),
+        Reason::Superuser => "superuser".to_owned(),
+        Reason::Rule(position) => rules
+            .and_then(|rules| rules.describe(*position))
+            .unwrap_or_else(|| format!("rule {}", position + 1)),
+        Reason::NoRule => "no rule matches".to_owned(),
+        Reason::NoAccessRoute => "neither rules nor http_acl_route".to_owned(),
+        Reason::Answer(kind) => route(*kind).to_owned(),
+        Reason::Failure(kind, failure) => {
+            format!("on_error, as {} failed: {failure}", route(*kind))
         }
-        (DecidedBy::Outcome, Err(failure)) => format!("on_error, as {by} failed: {failure}"),
-        (DecidedBy::Outcome, Ok(_)) => by.to_owned(),
-    };
-    place.respond(Ok(report(decision, &by)));
+        // All else that may be known of a client that is only named is known by its names.
+        _ => "deny_special_chars".to_owned(),
+    }
 }
 
-fn report(decision: Decision, by: &str) -> Value {
+fn route(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Login => "http_user_route",
+        Kind::Superuser => "http_superuser_route",
+        Kind::Access => "http_acl_route",
+    }
+}
+
+fn report(decision: Decision, by: String) -> Value {
     let decision = match decision {
         Decision::Allow => "allow",
         Decision::Deny => "deny",

@@ -1,4 +1,4 @@
-//! What a decision rests on, for whoever asks why.
+//! Why something is decided, for a person who asks and for the metrics.
 
 #![forbid(unsafe_code)]
 
@@ -8,7 +8,7 @@ use crate::tally::Denial;
 
 /// Why the broker is told what it is told.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Ground {
+pub enum Reason {
     /// A login: there is no `http_user_route`.
     NoLoginRoute,
     /// The user is in `local_users_file`.
@@ -49,9 +49,10 @@ pub enum Ground {
     Failure(Kind, Failure),
 }
 
-impl Ground {
+impl Reason {
     /// By which reason a no is counted.
-    pub(super) fn denial(&self) -> Denial {
+    #[must_use]
+    pub fn denial(&self) -> Denial {
         match self {
             Self::EmptyCredentials => Denial::EmptyCredentials,
             Self::NotUtf8 => Denial::NotUtf8,
@@ -66,7 +67,8 @@ impl Ground {
     }
 
     /// What was made of a question that the API was asked.
-    pub(super) fn of(kind: Kind, outcome: Outcome) -> Self {
+    #[must_use]
+    pub fn of(kind: Kind, outcome: Outcome) -> Self {
         match outcome {
             Ok(_) => Self::Answer(kind),
             Err(failure) => Self::Failure(kind, failure),
