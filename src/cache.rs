@@ -16,16 +16,15 @@ use crate::sync::lock;
 use crate::tally::Miss;
 
 mod entry;
-mod era;
+mod good;
 mod invalidations;
 mod key;
 mod near;
-pub use era::Good;
+pub use good::Good;
 pub use invalidations::InvalidationScope;
 pub use key::{Key, Keyring};
 
 use entry::{Entries, Entry, entries, millis};
-use era::Era;
 use invalidations::Invalidations;
 use near::Near;
 
@@ -80,16 +79,9 @@ pub struct Cache {
     /// Whether the last answer about a topic could be kept.
     keeps_access: AtomicBool,
     invalidations: Invalidations,
-    era: Era,
     /// Held while an answer takes another's place, so that it is seen whether they differ.
-    replacing: Mutex<Replacing>,
+    replacing: Mutex<()>,
     clock: Arc<dyn Clock>,
-}
-
-#[derive(Default)]
-struct Replacing {
-    /// Whether a permission had to make room for other answers, since an era ended for that reason.
-    evicted_permission: bool,
 }
 
 /// For how long an answer stays past its life, but no longer than that was: a miss can then tell that
@@ -126,7 +118,6 @@ impl Cache {
             refresh_ahead,
             keeps_access,
             invalidations: Invalidations::default(),
-            era: Era::default(),
             replacing: Mutex::default(),
             clock,
         }
@@ -135,7 +126,6 @@ impl Cache {
     /// Uses no answer to these questions any more that was asked for up to now.
     pub fn outdate(&self, matter: InvalidationScope) {
         self.invalidations.declare(matter, self.clock.now());
-        self.era.end();
     }
 
     /// Whether an answer to this question, asked for at that time, was declared outdated since.
@@ -153,7 +143,7 @@ impl Cache {
     /// Whether an answer that was found here, and is remembered elsewhere, is good still.
     #[must_use]
     pub fn is_good(&self, good: &Good) -> bool {
-        self.era.allows(good, || self.clock.now())
+        good.holds(self.invalidations.count(), self.refresh_ahead, || self.clock.now())
     }
 
     /// About how many answers are kept, and how many bytes they take, with what has ended since the
@@ -174,10 +164,10 @@ impl Cache {
     /// # Errors
     /// It is not known, and why.
     pub fn look(&self, key: &Key, question: &Question<'_>) -> Result<Hit, Miss> {
-        let era = self.era.now();
+        let invalidations = self.invalidations.count();
         self.alive(key, question, |entry, age| {
             let refresh = self.refresh_ahead && entry.is_due(age);
-            let good = Good::new(era, entry.undisturbed_until(self.refresh_ahead));
+            let good = Good::new(entry, invalidations);
             Hit { answer: entry.answer.clone(), good, refresh }
         })
     }
@@ -199,7 +189,7 @@ impl Cache {
         &self,
         key: &Key,
         question: &Question<'_>,
-        view: impl Fn(&Entry, Duration) -> T,
+        view: impl Fn(&Arc<Entry>, Duration) -> T,
     ) -> Result<T, Miss> {
         let view = |entry: &Arc<Entry>| Ok(view(entry, self.age(entry, question)?));
         let unknown = match self.near.look(key, view) {
@@ -285,9 +275,9 @@ impl Cache {
         let entry = (!lifetime.is_zero()).then(|| {
             let life = configured.jitter.of(lifetime, fastrand::f64());
             let refresh_at_ms = AtomicU64::new(millis(life.mul_f64(REFRESH_FROM)));
-            Arc::new(Entry { answer, asked, life, refresh_at_ms })
+            Arc::new(Entry { answer, asked, life, refresh_at_ms, revoked: AtomicBool::new(false) })
         });
-        self.replace(key, kind, entry, asked);
+        self.replace(key, entry, asked);
         // Whoever counts down to nothing does it; until it is done there are plenty left.
         if self.until_sweep.fetch_sub(1, Ordering::Relaxed) == 1 {
             self.sweep();
@@ -295,37 +285,20 @@ impl Cache {
     }
 
     /// Puts an answer in another's place, or nothing, unless the other was asked for later: a question may
-    /// be under way twice, once from before an invalidation. Permissions about topics are remembered
-    /// elsewhere.
-    fn replace(&self, key: Key, kind: Kind, entry: Option<Arc<Entry>>, asked: Instant) {
-        let mut replacing = lock(&self.replacing);
+    /// be under way twice, once from before an invalidation.
+    fn replace(&self, key: Key, entry: Option<Arc<Entry>>, asked: Instant) {
+        let _replacing = lock(&self.replacing);
         let before = self.entries.peek(&key);
         if before.as_ref().is_some_and(|before| before.asked > asked) {
             return;
         }
-        let is_permission = entry.as_ref().is_some_and(|entry| entry.is_permission());
         match entry {
-            Some(entry) => {
-                let mut evicted = Vec::new();
-                self.entries.insert_with_lifecycle(key, entry, &mut evicted);
-                replacing.evicted_permission |= evicted.iter().any(|evicted| *evicted != key);
-            }
+            Some(entry) => self.entries.insert(key, entry),
             None => drop(self.entries.remove(&key)),
         }
+        before.iter().for_each(|before| before.revoke());
         // Until now somebody may have found the older one, to put it there.
         self.near.remove(&key);
-        if kind != Kind::Access || is_permission {
-            return;
-        }
-        // Where there was nothing, a permission may have been there and have made room for others. A
-        // client's first denial alone is no reason to look all permissions up again.
-        let was_permission = match before {
-            Some(before) => before.is_permission(),
-            None => std::mem::take(&mut replacing.evicted_permission),
-        };
-        if was_permission {
-            self.era.end();
-        }
     }
 
     /// Lets go of what has ended. That takes longer the more answers there are, so it is done once
@@ -546,10 +519,9 @@ mod tests {
         };
         store(1, Answer::ALLOW, None);
         let good = found(&cache, &key);
-        store(1, Answer::ALLOW, None);
         store(2, Answer::ALLOW, None);
         cache.store(Key::from_number(3), Kind::Login, Answer::DENY, None, clock.now());
-        assert!(cache.is_good(&good), "the same was said again, and more");
+        assert!(cache.is_good(&good), "more was said, of others");
         store(1, Answer::DENY, None);
         assert!(!cache.is_good(&good), "it was taken back");
         store(1, Answer::ALLOW, None);
@@ -563,21 +535,23 @@ mod tests {
     }
 
     #[test]
-    fn a_denial_in_place_of_what_had_to_make_room_ends_what_is_remembered_elsewhere() {
+    fn what_had_to_make_room_is_no_longer_good_and_ends_nothing_else() {
         let clock = ManualClock::new();
         let cache = Cache::new(LIFETIMES, true, 100 * entry::ENTRY_BYTES, clock.clone());
-        let store = |number: u32, answer| {
-            cache.store(Key::from_number(number), Kind::Access, answer, None, clock.now());
-        };
-        store(0, Answer::ALLOW);
-        let good = found(&cache, &Key::from_number(0));
-        let mut others = 1..;
-        while !lock(&cache.replacing).evicted_permission {
-            store(others.next().unwrap_or_default(), Answer::ALLOW);
+        let (mut evicted, mut kept) = (0, 0);
+        let goods: Vec<_> = (0..1000)
+            .map(|number| {
+                let key = Key::from_number(number);
+                cache.store(key, Kind::Access, Answer::ALLOW, None, clock.now());
+                (key, cache.entries.peek(&key).map(|entry| Good::new(&entry, 0)))
+            })
+            .collect();
+        for (key, good) in goods {
+            let is_good = good.is_some_and(|good| cache.is_good(&good));
+            assert_eq!(is_good, cache.entries.peek(&key).is_some());
+            *(if is_good { &mut kept } else { &mut evicted }) += 1;
         }
-        assert!(cache.is_good(&good));
-        store(u32::MAX, Answer::DENY);
-        assert!(!cache.is_good(&good), "what is denied now may be what had to make room");
+        assert!(kept > 0 && evicted > 0, "{kept} kept and {evicted} evicted");
     }
 
     #[test]
@@ -590,19 +564,6 @@ mod tests {
             cache.store(key, Kind::Access, Answer::ALLOW, lifetime, earlier);
             assert_eq!(get(&cache, &key).map(|hit| hit.answer), Some(Answer::DENY));
         }
-    }
-
-    #[test]
-    fn a_permission_that_is_asked_for_again_has_not_made_room() {
-        let (cache, clock) = cache(LIFETIMES);
-        let store = |number, answer| {
-            cache.store(Key::from_number(number), Kind::Access, answer, None, clock.now());
-        };
-        store(0, Answer::ALLOW);
-        let good = found(&cache, &Key::from_number(0));
-        store(0, Answer::ALLOW);
-        store(1, Answer::DENY);
-        assert!(cache.is_good(&good));
     }
 
     #[test]

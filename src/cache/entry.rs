@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use quick_cache::OptionsBuilder;
@@ -28,9 +28,20 @@ pub struct Entry {
     pub life: Duration,
     /// The age, in milliseconds, from which on the next use asks for the answer again.
     pub refresh_at_ms: AtomicU64,
+    /// Whether it has left the cache: replaced, evicted or taken out. What a session remembers of it ends
+    /// then.
+    pub revoked: AtomicBool,
 }
 
 impl Entry {
+    pub fn revoke(&self) {
+        self.revoked.store(true, Ordering::Release);
+    }
+
+    pub fn is_revoked(&self) -> bool {
+        self.revoked.load(Ordering::Acquire)
+    }
+
     pub fn is_permission(&self) -> bool {
         self.answer.verdict == Verdict::Allow
     }
@@ -64,18 +75,15 @@ pub fn millis(duration: Duration) -> u64 {
 /// Entries by key.
 pub type Entries = quick_cache::sync::Cache<Key, Arc<Entry>, Weigher, FxBuildHasher, EvictionWatch>;
 
-/// Tells which permissions went when an answer was stored: what had to make room for it, and what it
-/// took the place of.
+/// Revokes what goes when an answer is stored: what has to make room for it, and what it takes the place of.
 #[derive(Clone)]
 pub struct EvictionWatch;
 
 impl quick_cache::Lifecycle<Key, Arc<Entry>> for EvictionWatch {
-    type RequestState = Vec<Key>;
+    type RequestState = ();
 
-    fn on_evict(&self, evicted: &mut Vec<Key>, key: Key, entry: Arc<Entry>) {
-        if entry.is_permission() {
-            evicted.push(key);
-        }
+    fn on_evict(&self, (): &mut (), _: Key, entry: Arc<Entry>) {
+        entry.revoke();
     }
 }
 

@@ -8,7 +8,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher as _, RandomState};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
 use std::time::Instant;
 
@@ -54,8 +54,8 @@ impl InvalidationScope {
 #[derive(Default)]
 pub struct Invalidations {
     marks: RwLock<Marks>,
-    /// Whether anything was, readable without the lock: every look into the cache asks.
-    any: AtomicBool,
+    /// How often anything was, readable without the lock: every look into the cache asks.
+    count: AtomicU64,
 }
 
 #[derive(Default)]
@@ -83,7 +83,12 @@ impl Invalidations {
         } else {
             marks.add_names(scope.client_id.as_deref(), scope.username.as_deref(), now);
         }
-        self.any.store(true, Ordering::Release);
+        self.count.fetch_add(1, Ordering::Release);
+    }
+
+    /// How many there have been.
+    pub fn count(&self) -> u64 {
+        self.count.load(Ordering::Acquire)
     }
 
     /// Whether an answer to this question, asked for at that time, is invalid.
@@ -100,8 +105,7 @@ impl Invalidations {
     }
 
     fn look(&self, covers: impl Fn(&Marks) -> bool) -> bool {
-        self.any.load(Ordering::Acquire)
-            && covers(&self.marks.read().unwrap_or_else(PoisonError::into_inner))
+        self.count() > 0 && covers(&self.marks.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

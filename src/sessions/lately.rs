@@ -20,15 +20,14 @@ const LONGEST: usize = 69;
 pub struct Lately(Option<Box<[Allowed; 2]>>);
 
 /// What a permission rests on.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Basis {
     /// The session's own standing.
     Standing,
-    /// An answer that was found in the cache, for as long as it is good.
+    /// An answer that was found in the cache, for as long as it is good: the entry itself.
     Answer(Good),
 }
 
-#[derive(Clone, Copy)]
 struct Allowed {
     basis: Basis,
     manner: Manner,
@@ -50,7 +49,7 @@ impl Lately {
         let allowed = &self.0.as_ref()?[slot(glance.access)?];
         let topic = allowed.topic.get(..usize::from(allowed.length))?;
         let is_same = allowed.manner == glance.manner && topic == glance.topic;
-        (is_same && allowed.length > 0).then_some(allowed.basis)
+        (is_same && allowed.length > 0).then(|| allowed.basis.clone())
     }
 
     /// This was allowed.

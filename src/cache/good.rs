@@ -1,0 +1,53 @@
+//! For how long what a session remembers of an answer may be believed.
+//!
+//! A permission that was found here may be remembered elsewhere, with the entry itself: the cache marks an
+//! entry that is replaced, evicted or taken out. Only an invalidation marks no entries, since it looks for
+//! none; those are counted, and each ends all that is remembered.
+
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::entry::Entry;
+
+/// An answer that is good for as long as its entry is in the cache, up to a time at which the cache wants to
+/// be asked again.
+#[derive(Clone)]
+pub struct Good {
+    entry: Arc<Entry>,
+    /// How many invalidations there had been when it was found.
+    invalidations: u64,
+}
+
+impl Good {
+    pub fn new(entry: &Arc<Entry>, invalidations: u64) -> Self {
+        Self { entry: Arc::clone(entry), invalidations }
+    }
+
+    pub fn holds(
+        &self,
+        invalidations: u64,
+        refresh_ahead: bool,
+        now: impl FnOnce() -> Instant,
+    ) -> bool {
+        self.invalidations == invalidations
+            && !self.entry.is_revoked()
+            && now() < self.entry.undisturbed_until(refresh_ahead)
+    }
+}
+
+impl PartialEq for Good {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.entry, &other.entry) && self.invalidations == other.invalidations
+    }
+}
+
+impl Eq for Good {}
+
+impl fmt::Debug for Good {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Good").field("invalidations", &self.invalidations).finish_non_exhaustive()
+    }
+}
