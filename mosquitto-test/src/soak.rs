@@ -1,7 +1,7 @@
 //! A broker under mixed traffic for as long as wanted, with every decision judged.
 //!
-//! Clients log in rightly and wrongly, publish, subscribe and receive, while the API restarts and
-//! fails, rights change and the broker is told to read its configuration again. The [`oracle`]
+//! Clients log in rightly and wrongly, publish, subscribe and receive, beside others that mean harm,
+//! while the API restarts and fails, rights change and the broker is told to read its configuration again. The [`oracle`]
 //! knows what the API would have said at every moment of the run, and when it could be asked; each
 //! thing that a client sees is held against that. Meanwhile the broker's memory, descriptors and
 //! threads are watched.
@@ -9,6 +9,7 @@
 mod api;
 mod client;
 mod crowd;
+mod hostile;
 mod oracle;
 mod policy;
 mod usage;

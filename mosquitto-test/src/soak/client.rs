@@ -77,19 +77,17 @@ impl Stayer {
             };
             tokio::select! {
                 packet = wire.next() => match packet {
+                    // A DISCONNECT of MQTT 5 goes before the end of the connection.
+                    None | Some(Packet::Other(0xe0)) => {
+                        self.closed(pending);
+                        // As client libraries do before they connect again.
+                        sleep(Duration::from_secs(1)).await;
+                        return;
+                    }
                     Some(packet) => {
                         if !self.hear(&mut wire, packet, &mut pending).await {
                             return;
                         }
-                    }
-                    None => {
-                        let after = pending.map_or("idling".to_owned(), |pending| match pending {
-                            Pending::Publish { topic, .. } => format!("publishing to {topic}"),
-                            Pending::Subscribe { filters, .. } => format!("subscribing to {filters:?}"),
-                        });
-                        let who = self.number;
-                        self.crowd.oracle.wrong(format!("u{who} was disconnected when {after}"));
-                        return;
                     }
                 },
                 () = sleep_until(deadline.into()) => {
@@ -164,11 +162,12 @@ impl Stayer {
                 }
             }
             (Packet::Puback { code, .. }, Some(Pending::Publish { message, topic, asked })) => {
-                self.crowd.acknowledged(message);
+                // 0x10 says that nobody has subscribed.
+                let told = if [0, 0x10].contains(&code) { Told::Yes } else { Told::No };
+                let is_said = self.protocol == Protocol::V5;
+                self.crowd.acknowledged(message, is_said && told == Told::Yes);
                 // MQTT 3.1.1 acknowledges what it drops.
-                if self.protocol == Protocol::V5 {
-                    // 0x10 says that nobody has subscribed.
-                    let told = if [0, 0x10].contains(&code) { Told::Yes } else { Told::No };
+                if is_said {
                     self.judge(Access::Write, &topic, asked, told);
                 }
             }
@@ -193,6 +192,22 @@ impl Stayer {
             }
         }
         true
+    }
+
+    /// The broker closes the connection of a client whose question nobody could decide, and only then.
+    fn closed(&self, pending: Option<Pending>) {
+        match pending {
+            Some(Pending::Publish { topic, asked, .. }) => {
+                self.judge(Access::Write, &topic, asked, Told::Nothing);
+            }
+            Some(Pending::Subscribe { filters, asked }) => {
+                self.judge(Access::Subscribe, &filters[0], asked, Told::Nothing);
+            }
+            None => {
+                let who = self.number;
+                self.crowd.oracle.wrong(format!("u{who} was disconnected when idling"));
+            }
+        }
     }
 
     fn judge(&self, access: Access, topic: &str, asked: Instant, told: Told) {

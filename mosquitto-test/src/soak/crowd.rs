@@ -13,6 +13,7 @@ use tokio::time::{sleep, timeout};
 
 use super::Plan;
 use super::client::Stayer;
+use super::hostile::Attack;
 use super::oracle::{Kind, Oracle, Span, Told};
 use super::policy::{self, Access};
 use super::wire::{Packet, Wire};
@@ -81,6 +82,9 @@ impl Crowd {
         for number in 0..VISITORS {
             tasks.push(spawn_local(self.clone().visit(number, stopping.clone())));
         }
+        for attack in Attack::ALL {
+            tasks.push(spawn_local(attack.go_on(self.clone(), stopping.clone())));
+        }
         const LOOK: Duration = Duration::from_secs(1);
         let mut began = Instant::now();
         while timeout(LOOK, stopping.wait_for(|stop| *stop)).await.is_err() {
@@ -139,13 +143,13 @@ impl Crowd {
     }
 
     /// The broker has acknowledged a message: those who may read it must get it, if it was allowed
-    /// for certain.
-    pub fn acknowledged(&self, id: u64) {
+    /// for certain, or the broker said that it was: a delivery is held while the API is away.
+    pub fn acknowledged(&self, id: u64, is_said_to_be_allowed: bool) {
         let mut ledger = self.ledger.borrow_mut();
         if let Some(message) = ledger.messages.get_mut(&id) {
             let right = policy::may(message.sender, Access::Write, &message.topic);
             let certain = self.oracle.is_certain(right, Span::since(message.sent));
-            message.acknowledged = Some(certain);
+            message.acknowledged = Some(certain || is_said_to_be_allowed);
         }
     }
 

@@ -39,7 +39,7 @@ impl Span {
 pub enum Told {
     Yes,
     No,
-    /// A login that was closed without a word.
+    /// Its connection was closed, so that it asks again: nobody could decide.
     Nothing,
 }
 
@@ -159,8 +159,8 @@ impl Oracle {
         let right = self.right(right, span);
         let is_wrong = match (told, right) {
             (Told::Yes, Some(false)) => true,
-            // Nobody is denied a login for want of an answer, and everything else is.
-            (Told::No, Some(true)) => kind == Kind::Login || !excused,
+            // Nobody is denied for want of an answer.
+            (Told::No, Some(true)) => true,
             (Told::Nothing, _) => !excused,
             _ => false,
         };
@@ -230,7 +230,7 @@ impl fmt::Display for Counts {
         writeln!(
             f,
             "  judged: {} logins accepted, {} refused, {} closed; {} publishes allowed, {} denied; \
-             {} subscriptions granted, {} denied; {} deliveries",
+             {} subscriptions granted, {} denied; {} clients closed undecided; {} deliveries",
             logins[0],
             logins[1],
             logins[2],
@@ -238,6 +238,7 @@ impl fmt::Display for Counts {
             publishes[1],
             subscriptions[0],
             subscriptions[1],
+            publishes[2] + subscriptions[2],
             deliveries[0]
         )?;
         write!(
@@ -283,18 +284,19 @@ mod tests {
     }
 
     #[test]
-    fn an_outage_excuses_a_closed_login_and_a_denied_publish_and_nothing_else() {
+    fn an_outage_excuses_a_closed_connection_and_nothing_else() {
         let oracle = Oracle::default();
         oracle.outage_begins();
         let span = Span::since(Instant::now());
-        assert_eq!(faults(&oracle, Kind::Login, (Right::Yes, Told::Nothing), span), 0);
-        assert_eq!(faults(&oracle, Kind::Publish, (Right::Yes, Told::No), span), 0);
-        assert_eq!(faults(&oracle, Kind::Login, (Right::Yes, Told::No), span), 1);
+        for kind in [Kind::Login, Kind::Publish, Kind::Subscribe] {
+            assert_eq!(faults(&oracle, kind, (Right::Yes, Told::Nothing), span), 0);
+            assert_eq!(faults(&oracle, kind, (Right::Yes, Told::No), span), 1);
+        }
         assert_eq!(faults(&oracle, Kind::Login, (Right::No, Told::Yes), span), 1);
         oracle.outage_ends();
         let later = span.told + RECOVERY + seconds(1);
         let span = Span { asked: later, told: later };
-        assert_eq!(faults(&oracle, Kind::Publish, (Right::Yes, Told::No), span), 1);
+        assert_eq!(faults(&oracle, Kind::Publish, (Right::Yes, Told::Nothing), span), 1);
     }
 
     #[test]

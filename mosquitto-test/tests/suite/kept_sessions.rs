@@ -381,6 +381,7 @@ on_every_broker! {
             root.publish(&format!("q/{user}"), "while away");
         }
         // Of the first one nothing is known any more, so that the API is asked, which denies.
+        eventually("the question", || !api.requests_to("/acl").is_empty());
         let asked: Vec<_> = api.requests_to("/acl").iter().map(Request::json).collect();
         let about = json!({"username": first, "clientid": first, "acc": 1, "topic": "q/user-0"});
         assert_eq!(asked, [about]);
