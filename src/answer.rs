@@ -11,13 +11,22 @@ use crate::rules::Rules;
 const REASON_BYTES: usize = 32;
 
 /// What the API said. Only an answer is ever cached.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Eq, Debug)]
 pub struct Answer {
     pub verdict: Verdict,
     /// What a yes to a login says beyond it.
     pub terms: Option<Arc<Terms>>,
+    /// The status of the response, for the log.
+    pub status: Option<u16>,
     /// Why it is a no, where the API says so: for the log, and for nobody else.
     pub reason: Option<Arc<str>>,
+}
+
+/// The status that came with it does not make it another answer.
+impl PartialEq for Answer {
+    fn eq(&self, other: &Self) -> bool {
+        (self.verdict, &self.terms, &self.reason) == (other.verdict, &other.terms, &other.reason)
+    }
 }
 
 /// The answer's word.
@@ -48,7 +57,7 @@ impl Answer {
     /// An answer that says no more than this.
     #[must_use]
     pub const fn new(verdict: Verdict) -> Self {
-        Self { verdict, terms: None, reason: None }
+        Self { verdict, terms: None, status: None, reason: None }
     }
 
     /// The same, and why it says so.

@@ -32,6 +32,7 @@ mod response_body;
 #[cfg(any(test, fuzzing))]
 mod simulated;
 mod statement;
+mod strict_chunks;
 mod tap;
 mod trouble;
 mod wire;

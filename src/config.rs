@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -79,6 +80,7 @@ pub struct Config {
     /// Denials after which an address and username are refused unasked; 0: never.
     pub login_failures_max: usize,
     pub login_failures_window: Duration,
+    pub websocket_address: WebsocketAddress,
     /// Whether logins may be answered later, where the broker can do that.
     pub delayed_login: bool,
     pub unavailable_reply: UnavailableReply,
@@ -144,6 +146,15 @@ impl Routes {
             Kind::Superuser => self.superuser.as_deref(),
             Kind::Access => self.access.as_deref(),
         }
+    }
+}
+
+/// A route as a log may show it: what stands in its query may be a secret.
+#[must_use]
+pub fn without_query(route: &str) -> Cow<'_, str> {
+    match route.split_once('?') {
+        Some((path, _)) => Cow::Owned(format!("{path}?…")),
+        None => Cow::Borrowed(route),
     }
 }
 
@@ -245,6 +256,17 @@ pub enum AclUnavailable {
     Deny,
 }
 
+/// What is made of the address of a client that comes over a websocket, where Mosquitto 2.0 takes it
+/// from a header that the client sends.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub enum WebsocketAddress {
+    /// It is not known.
+    #[default]
+    Unknown,
+    /// A proxy in front of the broker overwrites the header.
+    Trust,
+}
+
 /// The users that are left to Mosquitto's own `password_file`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LocalUsersConfig {
@@ -261,6 +283,24 @@ pub enum LocalUsersAcl {
     Defer,
 }
 
+impl Config {
+    /// Whether the address of a client that came over a websocket is believed, where such clients can
+    /// choose it, or not.
+    #[must_use]
+    pub fn trusts_websockets(&self, they_choose: bool) -> bool {
+        !they_choose || self.websocket_address == WebsocketAddress::Trust
+    }
+
+    /// Takes an address that is not believed out of what is asked.
+    #[must_use]
+    pub fn without_websocket_addresses(self, they_choose: bool) -> Self {
+        if self.trusts_websockets(they_choose) {
+            return self;
+        }
+        Self { fields: self.fields.without_websocket_addresses(), ..self }
+    }
+}
+
 impl fmt::Display for Config {
     /// The line that the plugin logs when it starts. Holds no secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -269,7 +309,11 @@ impl fmt::Display for Config {
         for (what, kind) in
             [("user", Kind::Login), ("superuser", Kind::Superuser), ("acl", Kind::Access)]
         {
-            write!(f, ", {what} route {}", self.routes.of(kind).unwrap_or("unset"))?;
+            write!(
+                f,
+                ", {what} route {}",
+                self.routes.of(kind).map_or("unset".into(), without_query)
+            )?;
         }
         let seconds = |ttl: Duration| ttl.as_secs();
         write!(
@@ -285,6 +329,26 @@ impl fmt::Display for Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_may_be_a_secret_in_a_routes_query_is_not_shown() {
+        let given = [
+            ("http_host", "a"),
+            ("http_user_route", "/u?key=hunter2"),
+            ("http_superuser_route", "/s?key=hunter2"),
+            ("http_acl_route", "/a?key=hunter2"),
+            ("http_acl_batch_route", "/b?key=hunter2"),
+        ];
+        let mut given = given.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+        let config = read(&given).unwrap();
+        let line = config.to_string();
+        assert!(line.contains("user route /u?…") && !line.contains("hunter2"), "{line}");
+        let settings = format!("{:?}", settings(&config, &given));
+        assert!(settings.contains("/b?…") && !settings.contains("hunter2"), "{settings}");
+        given.push(("http_acl_route".to_owned(), "/a b?key=hunter2".to_owned()));
+        let mistakes = format!("{:?}", read(&given).unwrap_err());
+        assert!(!mistakes.contains("hunter2"), "{mistakes}");
+    }
 
     #[test]
     fn an_origin_leaves_its_default_port_out() {

@@ -45,10 +45,11 @@ impl Client for FakeClient {
     }
     fn certificate(&self, part: CertificatePart) -> Option<String> {
         let (common_name, subject) = self.certificate.clone()?;
-        Some(match part {
-            CertificatePart::CommonName => common_name,
-            CertificatePart::Subject => subject,
-        })
+        match part {
+            CertificatePart::CommonName => Some(common_name),
+            CertificatePart::Subject => Some(subject),
+            _ => None,
+        }
     }
     fn handle(&self) -> usize {
         std::ptr::from_ref(self) as usize

@@ -18,12 +18,18 @@ pub enum Field {
     Topic,
     Acc,
     PeerHost,
+    /// The same, where a client that comes over a websocket can choose its address.
+    PeerHostUnlessWebsocket,
     Protocol,
     ProtocolVersion,
     Keepalive,
     CleanSession,
     CertCommonName,
     CertSubject,
+    CertFingerprint,
+    CertIssuer,
+    CertSerial,
+    CertPem,
     Qos,
     Retain,
 }
@@ -50,6 +56,10 @@ impl Field {
         Self::CleanSession,
         Self::CertCommonName,
         Self::CertSubject,
+        Self::CertFingerprint,
+        Self::CertIssuer,
+        Self::CertSerial,
+        Self::CertPem,
     ];
 
     /// Fields that `http_acl_fields` may name. The client identifier is there anyway.
@@ -62,6 +72,10 @@ impl Field {
         Self::CleanSession,
         Self::CertCommonName,
         Self::CertSubject,
+        Self::CertFingerprint,
+        Self::CertIssuer,
+        Self::CertSerial,
+        Self::CertPem,
         Self::Qos,
         Self::Retain,
     ];
@@ -75,13 +89,17 @@ impl Field {
             Self::ClientId => "clientid",
             Self::Topic => "topic",
             Self::Acc => "acc",
-            Self::PeerHost => "peerhost",
+            Self::PeerHost | Self::PeerHostUnlessWebsocket => "peerhost",
             Self::Protocol => "protocol",
             Self::ProtocolVersion => "protocol_version",
             Self::Keepalive => "keepalive",
             Self::CleanSession => "clean_session",
             Self::CertCommonName => "cert_common_name",
             Self::CertSubject => "cert_subject",
+            Self::CertFingerprint => "cert_fingerprint",
+            Self::CertIssuer => "cert_issuer",
+            Self::CertSerial => "cert_serial",
+            Self::CertPem => "cert_pem",
             Self::Qos => "qos",
             Self::Retain => "retain",
         }
@@ -99,17 +117,40 @@ impl Field {
                 About::Superuser | About::Access(_) => Value::Absent,
             },
             Self::ClientId => client.id().into(),
-            Self::PeerHost => client.address().map_or(Value::Absent, Value::from),
+            Self::PeerHost => client.peer().map(|address| address.to_string()).into(),
+            Self::PeerHostUnlessWebsocket => {
+                client.peer_unless_websocket().map(|address| address.to_string()).into()
+            }
             Self::Protocol => client.protocol().into(),
             Self::ProtocolVersion => Value::Number(client.protocol_version()),
             Self::Keepalive => Value::Number(client.keepalive()),
             Self::CleanSession => Value::Flag(client.clean_session()),
-            Self::CertCommonName => client.certificate(CertificatePart::CommonName).into(),
-            Self::CertSubject => client.certificate(CertificatePart::Subject).into(),
+            Self::CertCommonName
+            | Self::CertSubject
+            | Self::CertFingerprint
+            | Self::CertIssuer
+            | Self::CertSerial
+            | Self::CertPem => {
+                self.certificate_part().and_then(|part| client.certificate(part)).into()
+            }
             Self::Topic | Self::Acc | Self::Qos | Self::Retain => match question.about {
                 About::Access(action) => self.of_action(&action),
                 About::Login { .. } | About::Superuser => Value::Absent,
             },
+        }
+    }
+
+    /// What of the client's certificate the field tells; none of a field that is not about one.
+    #[must_use]
+    pub fn certificate_part(self) -> Option<CertificatePart> {
+        match self {
+            Self::CertCommonName => Some(CertificatePart::CommonName),
+            Self::CertSubject => Some(CertificatePart::Subject),
+            Self::CertFingerprint => Some(CertificatePart::Fingerprint),
+            Self::CertIssuer => Some(CertificatePart::Issuer),
+            Self::CertSerial => Some(CertificatePart::Serial),
+            Self::CertPem => Some(CertificatePart::Pem),
+            _ => None,
         }
     }
 
@@ -155,6 +196,17 @@ impl FieldLists {
             login: list(&[Field::Username, Field::Password], login),
             access: list(&[Field::Username, Field::ClientId, Field::Topic, Field::Acc], access),
         }
+    }
+
+    /// The same, with no address of a client that comes over a websocket.
+    #[must_use]
+    pub fn without_websocket_addresses(mut self) -> Self {
+        for field in self.login.iter_mut().chain(&mut self.access) {
+            if *field == Field::PeerHost {
+                *field = Field::PeerHostUnlessWebsocket;
+            }
+        }
+        self
     }
 
     /// The fields of mosquitto-go-auth, which sends them in the order of the alphabet.

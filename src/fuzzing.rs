@@ -56,7 +56,7 @@ pub fn answer(data: &[u8]) {
     let now = Duration::from_secs(1_700_000_000);
     let response = Response::of(status, body);
     if let Ok(reply) = read(kind, &response, &dialect, now) {
-        let Answer { verdict, terms, reason } = reply.answer;
+        let Answer { verdict, terms, reason, .. } = reply.answer;
         assert!(reason.is_none_or(|reason| verdict == Verdict::Deny && reason.len() <= 400));
         assert!(verdict != Verdict::Allow || (200..300).contains(&status));
         assert!(terms.is_none() || (verdict == Verdict::Allow && kind == Kind::Login));

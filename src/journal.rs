@@ -69,6 +69,12 @@ impl Journal {
         })
     }
 
+    /// Whether lines of this level are kept: what nobody reads need not be put together.
+    #[must_use]
+    pub fn keeps(&self, level: Level) -> bool {
+        level <= self.level
+    }
+
     /// How many lines were dropped, since the start.
     #[must_use]
     pub fn dropped(&self) -> u64 {

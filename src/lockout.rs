@@ -1,7 +1,8 @@
 //! Refuses, unasked, whoever the API has denied too often.
 //!
 //! Counted is by address and username together: whoever guesses at a user's password keeps neither
-//! that user out, who comes from elsewhere, nor others behind the same address.
+//! that user out, who comes from elsewhere, nor others behind the same address. Where the address is not
+//! known, the username alone counts.
 
 #![forbid(unsafe_code)]
 
@@ -90,8 +91,7 @@ impl Lockout {
     }
 
     fn pair(&self, address: Option<&str>, username: &str) -> Option<Pair> {
-        let address = address.filter(|_| self.most > 0)?;
-        Some(self.hasher.hash_one((address, username)))
+        (self.most > 0).then(|| self.hasher.hash_one((address, username)))
     }
 
     /// Those of the times that are not too long ago.
@@ -144,12 +144,12 @@ mod tests {
     }
 
     #[test]
-    fn without_a_limit_or_an_address_nobody_is_refused() {
+    fn without_a_limit_nobody_is_refused_and_without_an_address_a_name_is() {
         let (off, _) = lockout(0);
         let (on, _) = lockout(1);
         for _ in 0..100 {
             assert!(!off.denied(HERE, "ann") && !off.refuses(HERE, "ann"));
-            assert!(!on.denied(None, "ann") && !on.refuses(None, "ann"));
+            assert!(on.denied(None, "ann") && on.refuses(None, "ann"));
         }
     }
 

@@ -119,6 +119,8 @@ pub struct Abilities {
     pub delays_logins: bool,
     /// Whether a client can be told that nobody can decide its login.
     pub tells_reasons: bool,
+    /// Whether a client that comes over a websocket can choose what the broker takes for its address.
+    pub lets_websockets_choose: bool,
     /// Starts a thread.
     pub spawn: Spawn,
     /// Calls the broker's thread.
@@ -153,6 +155,7 @@ impl Plugin {
         clock: Arc<dyn Clock>,
         abilities: Abilities,
     ) -> Result<Self, Vec<Mistake>> {
+        let config = config.without_websocket_addresses(abilities.lets_websockets_choose);
         let journal = Journal::new(config.log_level, Arc::clone(&clock));
         let local_users = config.local_users.as_ref().map(|local| {
             LocalUsers::read(local.file.clone()).map_err(|error| {

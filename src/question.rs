@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 use std::any::Any;
+use std::net::IpAddr;
 
 /// What a client wants to do with a topic, by the broker's access numbers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,13 +40,23 @@ pub enum CertificatePart {
     CommonName,
     /// The whole subject, written as RFC 2253 says.
     Subject,
+    /// The whole name of who issued it, written as RFC 2253 says.
+    Issuer,
+    /// The serial number, in lower-case hexadecimal digits, two for each byte.
+    Serial,
+    /// The SHA-256 of the certificate (its DER), in lower-case hexadecimal digits.
+    Fingerprint,
+    /// The certificate itself (RFC 7468, section 5).
+    Pem,
 }
 
 /// What the broker knows about a client, looked up only when it is needed.
 pub trait Client {
     /// The client identifier.
     fn id(&self) -> &str;
-    /// The address that the client connected from; none for a session that was restored from disk.
+    /// What the broker calls the address that the client connected from: also the path of a Unix
+    /// socket, or what a websocket client says of itself. None for a session that was restored from
+    /// disk.
     fn address(&self) -> Option<&str>;
     /// `mqtt` or `websockets`.
     fn protocol(&self) -> &'static str;
@@ -65,6 +76,25 @@ pub trait Client {
     /// it does. What [`Client::id`] says stays.
     fn set_id(&self, id: &str) -> bool;
 }
+
+impl dyn Client + '_ {
+    /// The address that the client connected from, an IPv4 one as such (RFC 4291, section 2.5.5.2).
+    /// None where the broker names something else, as the path of a Unix socket.
+    #[must_use]
+    pub fn peer(&self) -> Option<IpAddr> {
+        self.address()?.parse::<IpAddr>().ok().map(|address| address.to_canonical())
+    }
+
+    /// The same; none for a client that came over a websocket, where such a client may have chosen
+    /// the address.
+    #[must_use]
+    pub fn peer_unless_websocket(&self) -> Option<IpAddr> {
+        self.peer().filter(|_| self.protocol() != WEBSOCKETS)
+    }
+}
+
+/// What [`Client::protocol`] calls a client that came over a websocket.
+pub const WEBSOCKETS: &str = "websockets";
 
 /// A password as the API gets to see it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -183,6 +213,25 @@ impl Question<'_> {
             About::Login { .. } => Kind::Login,
             About::Superuser => Kind::Superuser,
             About::Access(_) => Kind::Access,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::FakeClient;
+
+    #[test]
+    fn an_address_is_one_that_parses() {
+        let peer = |address: &str| {
+            let client = FakeClient { address: Some(address.to_owned()), ..FakeClient::default() };
+            (&client as &dyn Client).peer().map(|address| address.to_string())
+        };
+        assert_eq!(peer("::ffff:192.0.2.7").as_deref(), Some("192.0.2.7"));
+        assert_eq!(peer("2001:DB8::1").as_deref(), Some("2001:db8::1"));
+        for no_address in ["", "/run/mosquitto.sock", "192.0.2.7 username=", "192.0.2.7:1883"] {
+            assert_eq!(peer(no_address), None, "{no_address}");
         }
     }
 }

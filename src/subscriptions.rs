@@ -74,15 +74,15 @@ pub struct Portrait {
     protocol_version: u64,
     keepalive: u64,
     clean_session: bool,
-    certificate: Option<[Option<String>; 2]>,
+    certificate: Vec<(CertificatePart, String)>,
     handle: usize,
 }
 
 impl Portrait {
-    /// The certificate is looked at only where questions need it.
+    /// Of the certificate it keeps the parts that questions tell of.
     #[must_use]
-    pub fn of(client: &dyn Client, username: &str, with_certificate: bool) -> Self {
-        let parts = [CertificatePart::CommonName, CertificatePart::Subject];
+    pub fn of(client: &dyn Client, username: &str, parts: &[CertificatePart]) -> Self {
+        let known = |part: &CertificatePart| Some((*part, client.certificate(*part)?));
         Self {
             username: username.to_owned(),
             id: client.id().to_owned(),
@@ -91,7 +91,7 @@ impl Portrait {
             protocol_version: client.protocol_version(),
             keepalive: client.keepalive(),
             clean_session: client.clean_session(),
-            certificate: with_certificate.then(|| parts.map(|part| client.certificate(part))),
+            certificate: parts.iter().filter_map(known).collect(),
             handle: client.handle(),
         }
     }
@@ -109,7 +109,7 @@ impl Portrait {
             protocol_version: 0,
             keepalive: 0,
             clean_session: true,
-            certificate: None,
+            certificate: Vec::new(),
             handle,
         }
     }
@@ -135,11 +135,7 @@ impl Client for Portrait {
         self.clean_session
     }
     fn certificate(&self, part: CertificatePart) -> Option<String> {
-        let [common_name, subject] = self.certificate.clone()?;
-        match part {
-            CertificatePart::CommonName => common_name,
-            CertificatePart::Subject => subject,
-        }
+        self.certificate.iter().find(|(known, _)| *known == part).map(|(_, text)| text.clone())
     }
     fn handle(&self) -> usize {
         self.handle

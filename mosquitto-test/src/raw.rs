@@ -31,7 +31,12 @@ impl RawClient {
 
     /// Over a websocket.
     pub fn connect_by_websocket(port: u16) -> RawClient {
-        RawClient::over(port, |stream| Box::new(Websocket::open(stream).unwrap()))
+        RawClient::connect_by_websocket_with(port, "")
+    }
+
+    /// The same, with these lines in the head of the upgrade, each with its line end.
+    pub fn connect_by_websocket_with(port: u16, headers: &str) -> RawClient {
+        RawClient::over(port, |stream| Box::new(Websocket::open(stream, headers).unwrap()))
     }
 
     fn over(port: u16, wire: impl FnOnce(TcpStream) -> Box<dyn Wire>) -> RawClient {

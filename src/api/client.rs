@@ -20,6 +20,7 @@ use super::guarded::Guard;
 use super::recording::{self, BodySink};
 use super::response_body::{self, Declared};
 use super::statement;
+use super::strict_chunks::Strict;
 use super::tap::Tap;
 use super::trouble::{self, broken_off};
 use crate::answer::Failure;
@@ -252,7 +253,8 @@ fn renewed(agent: &Agent, observed: bool) -> Agent {
 
 fn connecting(config: ureq::config::Config, observed: bool) -> Agent {
     // Guarded below the TLS layer as well, which has no eye for what waits there.
-    let connector = Dial.chain(Guard).chain(RustlsConnector::default()).chain(Gather).chain(Guard);
+    let guarded = Dial.chain(Guard).chain(RustlsConnector::default()).chain(Gather).chain(Guard);
+    let connector = guarded.chain(Strict);
     if observed {
         Agent::with_parts(config, connector.chain(Tap), Unresolved)
     } else {

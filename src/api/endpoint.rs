@@ -101,7 +101,9 @@ impl Endpoint {
         unix_time: Duration,
     ) -> Result<Vec<Reply>, Failure> {
         if let [request] = requests {
-            return Ok(vec![reply::read(request.kind, response, &self.dialect, unix_time)?]);
+            let mut reply = reply::read(request.kind, response, &self.dialect, unix_time)?;
+            reply.answer.status = Some(response.status);
+            return Ok(vec![reply]);
         }
         reply::read_batch(response, requests.len())
     }

@@ -19,6 +19,8 @@ pub fn failure(error: ureq::Error) -> Failure {
         ureq::Error::Tls(detail) => Failure::Tls(detail.to_owned()),
         ureq::Error::Rustls(error) => Failure::Tls(tls(&error)),
         ureq::Error::Io(error) => io_failure(&error),
+        // Said by one of our own transports.
+        ureq::Error::Other(problem) => Failure::BrokenAnswer(problem.to_string()),
         error => Failure::BrokenAnswer(error.to_string()),
     }
 }

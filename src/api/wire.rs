@@ -190,7 +190,8 @@ mod tests {
             value!({"username": "alice", "password": "x", "clientid": "client-1",
                    "peerhost": "192.0.2.7", "protocol": "mqtt", "protocol_version": 5,
                    "keepalive": 60, "clean_session": true,
-                   "cert_common_name": null, "cert_subject": null})
+                   "cert_common_name": null, "cert_subject": null, "cert_fingerprint": null,
+                   "cert_issuer": null, "cert_serial": null, "cert_pem": null})
         );
         client.address = None;
         client.certificate = Some(("sensor".into(), "CN=sensor,O=Plant".into()));
@@ -199,7 +200,8 @@ mod tests {
             value!({"username": "alice", "clientid": "client-1", "topic": "a/b", "acc": 2,
                    "peerhost": null, "protocol": "mqtt", "protocol_version": 5,
                    "keepalive": 60, "clean_session": true, "cert_common_name": "sensor",
-                   "cert_subject": "CN=sensor,O=Plant", "qos": 1, "retain": true})
+                   "cert_subject": "CN=sensor,O=Plant", "cert_fingerprint": null,
+                   "cert_issuer": null, "cert_serial": null, "cert_pem": null, "qos": 1, "retain": true})
         );
     }
 

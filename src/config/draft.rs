@@ -14,7 +14,7 @@ use super::special::SpecialChars;
 use super::{
     AclUnavailable, BreakerConfig, CacheConfig, Config, EmptyCredentials, Endpoint, Jitter,
     Lifetime, LocalUsersAcl, LocalUsersConfig, Material, PasswordEncoding, Routes, Sources,
-    UnavailableReply,
+    UnavailableReply, WebsocketAddress,
 };
 use crate::dialect::{Compat, Dialect};
 use crate::field::{Field, FieldLists};
@@ -56,6 +56,7 @@ pub struct Draft {
     pub deny_special_chars: bool,
     pub login_failures_max: u64,
     pub login_failures_window: Duration,
+    pub websocket_address: WebsocketAddress,
     pub delayed_login: bool,
     pub unavailable_reply: UnavailableReply,
     /// None only until the defaults are in; the type has none of its own.
@@ -140,6 +141,7 @@ impl Draft {
             special_chars: SpecialChars::new(special_chars),
             login_failures_max: usize::try_from(self.login_failures_max).unwrap_or(usize::MAX),
             login_failures_window: self.login_failures_window,
+            websocket_address: self.websocket_address,
             delayed_login: self.delayed_login,
             unavailable_reply: self.unavailable_reply,
             log_level: self.log_level.unwrap_or(LevelFilter::Info),

@@ -130,6 +130,7 @@ mod tests {
         ("deny_special_chars", "false"),
         ("login_failures_max", "21"),
         ("login_failures_window", "22"),
+        ("websocket_address", "trust"),
         ("delayed_login", "false"),
         ("unavailable_reply", "reason"),
         ("anonymous_username", "nobody"),

@@ -124,8 +124,34 @@ pub fn conclude(draft: &mut Draft, is_given: impl Fn(&str) -> bool) -> Result<()
     }
 }
 
+/// Warns of a value that the predecessor did not know, and that means what is said here.
+fn warn_unless(draft: &mut Draft, name: &str, value: &str, known: &[&str], meaning: &str) {
+    if !known.contains(&value) {
+        let known = known.join(", ");
+        draft.warnings.push(format!(
+            "option {name}: {value:?} has no effect, and means {meaning}; known are, in just this \
+             spelling: {known}"
+        ));
+    }
+}
+
+/// The option's dialect, if it is one of a predecessor's: in which `compat` it is known.
+#[must_use]
+pub fn known_elsewhere(name: &str, value: &str) -> Option<&'static str> {
+    let is_known = |set: fn(&mut Draft, &str, &str) -> Outcome| {
+        !matches!(set(&mut Draft::default(), name, value), Outcome::Unknown)
+    };
+    if is_known(go_auth::set) {
+        return Some("go-auth");
+    }
+    is_known(auth_plug::set).then_some("auth-plug")
+}
+
 /// An option that both predecessors have in common.
 fn common(draft: &mut Draft, name: &str, value: &str) -> Outcome {
+    if name == "http_with_tls" {
+        warn_unless(draft, name, value, &["true", "false"], "false");
+    }
     let routes = &mut draft.routes;
     match name {
         "backends" => match value.split(',').map(str::trim).collect::<Vec<_>>()[..] {
@@ -250,6 +276,40 @@ mod tests {
         assert_eq!((dialect.params, dialect.method), (Params::Form, Method::Put));
         let said = mistakes(&format!("{GO_AUTH}\nhttp_params_mode form\nhttp_method GET"));
         assert!(said.contains("http_method GET"), "{said}");
+    }
+
+    #[test]
+    fn a_value_without_effect_warns_and_what_is_not_false_verifies() {
+        for (given, meaning) in [
+            ("http_with_tls True", "means false"),
+            ("http_with_tls yes", "means false"),
+            ("http_response_mode JSON", "means status"),
+            ("http_params_mode Form", "means json"),
+            ("http_method post", "means POST"),
+            ("cache yes", "means false"),
+            ("log_level verbose", "means info"),
+        ] {
+            let (name, value) = given.split_once(' ').unwrap();
+            let warnings = go_auth(given).warnings;
+            let said = warnings.iter().find(|line| line.contains(name)).unwrap();
+            assert!(said.contains(&format!("{value:?}")) && said.contains(meaning), "{said}");
+        }
+        for value in ["True", "yes", "1"] {
+            let config = go_auth(&format!("http_with_tls true\nhttp_verify_peer {value}"));
+            assert!(config.tls_verify && config.warnings[1].contains("means true"), "{config:?}");
+        }
+        assert_eq!(go_auth("http_with_tls false\ncache true").warnings.len(), 1);
+        assert!(auth_plug("http_with_tls TRUE").warnings[1].contains("http_with_tls"));
+    }
+
+    #[test]
+    fn a_name_of_another_dialect_is_met_with_what_to_write() {
+        let own = "http_host api\nhttp_acl_route /acl\n";
+        let said = mistakes(&format!("{own}auth_cache_seconds 30"));
+        assert!(said.contains("mosquitto-go-auth") && said.contains("compat go-auth"), "{said}");
+        let said = mistakes(&format!("{own}acl_cacheseconds 30"));
+        assert!(said.contains("compat auth-plug"), "{said}");
+        assert!(!mistakes(&format!("{own}http_basic_auth_key hunter2")).contains("hunter2"));
     }
 
     #[test]

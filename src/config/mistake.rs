@@ -5,6 +5,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use super::without_query;
+
 /// Values longer than this are cut in messages.
 const SHOWN: usize = 80;
 
@@ -82,6 +84,7 @@ impl fmt::Display for Mistake {
 
 fn shown(given: &str) -> String {
     let given = without_credentials(given);
+    let given = without_query(&given);
     let mut start: String = given.chars().take(SHOWN).collect();
     if start.len() < given.len() {
         start.push('…');

@@ -108,6 +108,13 @@ fn set(draft: &mut Draft, name: &str, value: &str) -> Result<(), Mistake> {
             legacy::pass_over(draft, name);
             return Ok(());
         }
+        if let Some(compat) = legacy::known_elsewhere(name, value) {
+            let text = format!(
+                "option {name} is not known without plugin_opt_compat {compat}, as it is \
+                 mosquitto-{compat}'s; docs/migrating.md names ours"
+            );
+            return Err(Mistake::about(name, text));
+        }
         let (nearest, is_near) = nearest(name);
         let shown = (!is_secretive(name, nearest)).then_some(value);
         return Err(Mistake::unknown(name, shown, nearest, is_near));

@@ -4,7 +4,7 @@
 
 use log::LevelFilter;
 
-use super::{AclUnavailable, LocalUsersAcl, PasswordEncoding, UnavailableReply};
+use super::{AclUnavailable, LocalUsersAcl, PasswordEncoding, UnavailableReply, WebsocketAddress};
 use crate::dialect::{Compat, Method, Params, ResponseMode};
 use crate::policy::OnError;
 
@@ -16,6 +16,9 @@ pub const ACL_UNAVAILABLE: &[(&str, AclUnavailable)] =
 
 pub const UNAVAILABLE_REPLY: &[(&str, UnavailableReply)] =
     &[("close", UnavailableReply::Close), ("reason", UnavailableReply::Reason)];
+
+pub const WEBSOCKET_ADDRESS: &[(&str, WebsocketAddress)] =
+    &[("unknown", WebsocketAddress::Unknown), ("trust", WebsocketAddress::Trust)];
 
 pub const LOCAL_USERS_ACL: &[(&str, LocalUsersAcl)] =
     &[("allow", LocalUsersAcl::Allow), ("defer", LocalUsersAcl::Defer)];

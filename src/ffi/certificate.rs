@@ -5,7 +5,10 @@
 use std::ffi::{CStr, c_char, c_int, c_long, c_ulong, c_void};
 use std::ptr;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use once_cell::sync::Lazy;
+use ring::digest::{SHA256, digest};
 
 use super::host::symbol;
 use crate::question::CertificatePart;
@@ -16,10 +19,20 @@ const COMMON_NAME: c_int = 13;
 const RFC_2253: c_ulong = 0x0111_0317;
 /// `BIO_CTRL_INFO`, by which a memory BIO tells where its bytes are (OpenSSL, `bio.h`).
 const BIO_CTRL_INFO: c_int = 3;
+/// `V_ASN1_NEG`, by which an integer's type tells that it is negative (OpenSSL, `asn1.h`).
+const NEGATIVE: c_int = 0x100;
+/// Characters in a line of PEM (RFC 7468, section 2).
+const PEM_LINE: usize = 64;
 
 /// The functions of OpenSSL that this takes. All its types are opaque pointers here.
 struct OpenSsl {
     subject_name: unsafe extern "C" fn(*const c_void) -> *mut c_void,
+    issuer_name: unsafe extern "C" fn(*const c_void) -> *mut c_void,
+    serial: unsafe extern "C" fn(*const c_void) -> *const c_void,
+    string_type: unsafe extern "C" fn(*const c_void) -> c_int,
+    string_length: unsafe extern "C" fn(*const c_void) -> c_int,
+    string_data: unsafe extern "C" fn(*const c_void) -> *const u8,
+    to_der: unsafe extern "C" fn(*const c_void, *mut *mut u8) -> c_int,
     index_by_nid: unsafe extern "C" fn(*const c_void, c_int, c_int) -> c_int,
     entry_at: unsafe extern "C" fn(*const c_void, c_int) -> *mut c_void,
     entry_data: unsafe extern "C" fn(*const c_void) -> *mut c_void,
@@ -51,15 +64,21 @@ impl Certificate {
     }
 
     pub fn part(&self, part: CertificatePart) -> Option<String> {
-        // SAFETY: the certificate is alive; its name belongs to it and is read at once.
+        let openssl = self.openssl;
+        // SAFETY: the certificate is alive; its names and its number belong to it and are read at once.
         unsafe {
-            let name = (self.openssl.subject_name)(self.x509);
-            if name.is_null() {
-                return None;
-            }
+            let subject = || present((openssl.subject_name)(self.x509));
             match part {
-                CertificatePart::CommonName => self.openssl.common_name(name),
-                CertificatePart::Subject => self.openssl.printed(name),
+                CertificatePart::CommonName => openssl.common_name(subject()?),
+                CertificatePart::Subject => openssl.printed(subject()?),
+                CertificatePart::Issuer => {
+                    openssl.printed(present((openssl.issuer_name)(self.x509))?)
+                }
+                CertificatePart::Serial => openssl.number((openssl.serial)(self.x509)),
+                CertificatePart::Fingerprint => {
+                    Some(hex(digest(&SHA256, &openssl.der(self.x509)?).as_ref()))
+                }
+                CertificatePart::Pem => Some(pem(&openssl.der(self.x509)?)),
             }
         }
     }
@@ -86,6 +105,12 @@ impl OpenSsl {
         unsafe {
             Some(Self {
                 subject_name: function(c"X509_get_subject_name")?,
+                issuer_name: function(c"X509_get_issuer_name")?,
+                serial: function(c"X509_get0_serialNumber")?,
+                string_type: function(c"ASN1_STRING_type")?,
+                string_length: function(c"ASN1_STRING_length")?,
+                string_data: function(c"ASN1_STRING_get0_data")?,
+                to_der: function(c"i2d_X509")?,
                 index_by_nid: function(c"X509_NAME_get_index_by_NID")?,
                 entry_at: function(c"X509_NAME_get_entry")?,
                 entry_data: function(c"X509_NAME_ENTRY_get_data")?,
@@ -113,8 +138,36 @@ impl OpenSsl {
             let data = (self.entry_data)((self.entry_at)(name, index));
             let mut text = ptr::null_mut();
             let length = usize::try_from((self.to_utf8)(&raw mut text, data)).ok()?;
-            let copy = copied(text, length);
+            let copy = copied_text(text, length);
             (self.free)(text.cast(), ptr::null(), 0);
+            copy
+        }
+    }
+
+    /// # Safety
+    /// `integer` is null or an `ASN1_INTEGER` that is alive.
+    unsafe fn number(&self, integer: *const c_void) -> Option<String> {
+        if integer.is_null() {
+            return None;
+        }
+        // SAFETY: as the caller says; the bytes belong to the integer.
+        let (bytes, is_negative) = unsafe {
+            let length = usize::try_from((self.string_length)(integer)).ok()?;
+            let bytes = copied((self.string_data)(integer), length)?;
+            (bytes, (self.string_type)(integer) & NEGATIVE != 0)
+        };
+        Some(format!("{}{}", if is_negative { "-" } else { "" }, hex(&bytes)))
+    }
+
+    /// # Safety
+    /// `x509` is a certificate that is alive.
+    unsafe fn der(&self, x509: *const c_void) -> Option<Vec<u8>> {
+        let mut start = ptr::null_mut();
+        // SAFETY: as the caller says; OpenSSL allocates the bytes, which are freed once they are copied.
+        unsafe {
+            let length = usize::try_from((self.to_der)(x509, &raw mut start)).ok()?;
+            let copy = copied(start, length);
+            (self.free)(start.cast(), ptr::null(), 0);
             copy
         }
     }
@@ -133,7 +186,7 @@ impl OpenSsl {
             let mut copy = None;
             if (self.print_name)(bio, name, 0, RFC_2253) >= 0 {
                 let length = (self.bio_ctrl)(bio, BIO_CTRL_INFO, 0, (&raw mut start).cast());
-                copy = usize::try_from(length).ok().and_then(|length| copied(start, length));
+                copy = usize::try_from(length).ok().and_then(|length| copied_text(start, length));
             }
             (self.bio_free)(bio);
             copy
@@ -141,13 +194,43 @@ impl OpenSsl {
     }
 }
 
+fn present(name: *mut c_void) -> Option<*mut c_void> {
+    (!name.is_null()).then_some(name)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// As OpenSSL writes it: strictly as RFC 7468 says (section 3), with a line end at the end.
+fn pem(der: &[u8]) -> String {
+    let text = BASE64.encode(der);
+    let mut pem = String::with_capacity(text.len() + text.len() / PEM_LINE + PEM_LINE);
+    pem.push_str("-----BEGIN CERTIFICATE-----\n");
+    let mut rest = text.as_str();
+    while !rest.is_empty() {
+        let (line, others) = rest.split_at(rest.len().min(PEM_LINE));
+        pem.push_str(line);
+        pem.push('\n');
+        rest = others;
+    }
+    pem.push_str("-----END CERTIFICATE-----\n");
+    pem
+}
+
 /// # Safety
 /// `start` is null or points at `length` bytes.
-unsafe fn copied(start: *const u8, length: usize) -> Option<String> {
+unsafe fn copied(start: *const u8, length: usize) -> Option<Vec<u8>> {
     if start.is_null() {
         return None;
     }
     // SAFETY: as the caller says.
-    let bytes = unsafe { std::slice::from_raw_parts(start, length) };
-    String::from_utf8(bytes.to_vec()).ok()
+    Some(unsafe { std::slice::from_raw_parts(start, length) }.to_vec())
+}
+
+/// # Safety
+/// As for [`copied`].
+unsafe fn copied_text(start: *const u8, length: usize) -> Option<String> {
+    // SAFETY: as the caller says.
+    String::from_utf8(unsafe { copied(start, length) }?).ok()
 }

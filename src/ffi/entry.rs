@@ -141,6 +141,7 @@ fn abilities(bell: &Option<Arc<Bell>>) -> Result<Abilities, Vec<Mistake>> {
     Ok(Abilities {
         delays_logins: host::is_2_1(),
         tells_reasons: host::is_2_1(),
+        lets_websockets_choose: !host::is_2_1(),
         spawn,
         ring: Arc::new(move || bell.iter().for_each(|bell| bell.ring())),
         login_attempts,

@@ -126,6 +126,7 @@ impl World {
             let abilities = Abilities {
                 delays_logins: is_2_1,
                 tells_reasons: is_2_1,
+                lets_websockets_choose: !is_2_1,
                 spawn,
                 ring: Arc::new(|| {}),
                 fetch: |_| {},

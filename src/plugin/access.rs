@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+use log::Level;
+
 use super::Plugin;
 use super::consult::Consulted;
 use super::held::Ahead;
@@ -9,6 +11,7 @@ use crate::answer::{Decision, Verdict};
 use crate::block_budget::{Bound, Payer};
 use crate::decide::{self, Policy, Reason, Step, Subject};
 use crate::held_deliveries::Gathered;
+use crate::journal::quoted;
 use crate::pool::Asked;
 use crate::question::{Access, Action, CertificatePart, Client, Glance, Kind, Payload};
 use crate::sessions::{Basis, Departed, Holder, Standing};
@@ -78,7 +81,7 @@ impl Plugin {
     /// May this client do this?
     pub fn access(&self, check: &Check<'_>) -> AccessReply {
         let Some((decision, reason)) = self.decide_access(check) else { return AccessReply::Deny };
-        self.count_access(decision, &reason);
+        self.note_access(check.client, check.username, check.action, (decision, &reason));
         match decision {
             Decision::Allow => AccessReply::Allow,
             Decision::Deny => AccessReply::Deny,
@@ -91,14 +94,34 @@ impl Plugin {
     pub fn explain_access(&self, check: &Check<'_>) -> (Decision, Reason) {
         let judged = self.decide_access(&Check { message: None, ..*check });
         let (decision, reason) = judged.unwrap_or((Decision::Deny, Reason::NotLetIn));
-        self.count_access(decision, &reason);
+        self.note_access(check.client, check.username, check.action, (decision, &reason));
         (decision, reason)
     }
 
-    pub(super) fn count_access(&self, decision: Decision, reason: &Reason) {
+    /// Counts, and says at debug why something is denied.
+    pub(super) fn note_access(
+        &self,
+        client: &dyn Client,
+        username: Option<&str>,
+        action: Action<'_>,
+        (decision, reason): (Decision, &Reason),
+    ) {
         self.tally.decided(Kind::Access, decision);
-        if decision == Decision::Deny {
-            self.tally.denied(Kind::Access, reason.denial());
+        if decision != Decision::Deny {
+            return;
+        }
+        let why = reason.denial();
+        self.tally.denied(Kind::Access, why);
+        if self.journal.keeps(Level::Debug) {
+            log::debug!(
+                logger: *self.journal,
+                "access denied: username={} clientid={} acc={} topic={} reason={}",
+                quoted(username.unwrap_or_default()),
+                quoted(client.id()),
+                action.access.acc(),
+                quoted(action.topic),
+                why.name()
+            );
         }
     }
 

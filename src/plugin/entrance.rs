@@ -5,9 +5,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use log::Level;
+
 use super::held::recipient;
 use super::{Ground, Plugin};
-use crate::answer::{Decision, Failure, Outcome, Terms, Verdict};
+use crate::answer::{Answer, Decision, Failure, Outcome, Terms, Verdict};
 use crate::block_budget::Payer;
 use crate::cache::Key;
 use crate::config::{EmptyCredentials, PasswordEncoding, UnavailableReply};
@@ -75,8 +77,8 @@ impl Plugin {
             self.attempts.supersede(attempt.client.id(), self.clock.now());
         }
         if let Some(name) = attempt.username.filter(|name| self.attempts.is_placeholder(name)) {
-            let (id, address) = (attempt.client.id(), attempt.client.address());
-            self.note_denial(name, id, address, Denial::ReservedName);
+            let (id, address) = (attempt.client.id(), self.address(attempt.client));
+            self.note_denial(name, id, address.as_deref(), Denial::ReservedName, None);
             return now(Decision::Deny, Ground::ReservedName);
         }
         let username = attempt.username.or(self.config.anonymous_username.as_deref());
@@ -88,7 +90,14 @@ impl Plugin {
         }
         let is_empty = username.is_none() || attempt.password.is_empty();
         if is_empty && self.config.empty_credentials == EmptyCredentials::Deny {
-            self.tally.denied(Kind::Login, Denial::EmptyCredentials);
+            let (id, address) = (attempt.client.id(), self.address(attempt.client));
+            self.note_denial(
+                username.unwrap_or_default(),
+                id,
+                address.as_deref(),
+                Denial::EmptyCredentials,
+                None,
+            );
             return now(Decision::Deny, Ground::EmptyCredentials);
         }
         let Some(username) = username else {
@@ -98,8 +107,9 @@ impl Plugin {
             self.note_denial(
                 username,
                 attempt.client.id(),
-                attempt.client.address(),
+                self.address(attempt.client).as_deref(),
                 Denial::NotUtf8,
+                None,
             );
             return now(Decision::Deny, Ground::NotUtf8);
         };
@@ -134,7 +144,7 @@ impl Plugin {
             // state, and whoever comes back for it is asked about then.
             return now(Decision::Unavailable, Ground::Session);
         }
-        if self.is_locked_out(question.username, client.id(), client.address()) {
+        if self.is_locked_out(question.username, client.id(), self.address(client).as_deref()) {
             return now(Decision::Deny, Ground::TooManyFailures);
         }
         let outcome = match self.known_login(&key, question) {
@@ -231,7 +241,7 @@ impl Plugin {
             self.attempts.contest(&client_id, asked, asked);
             question.client.set_id(&placeholder).then(|| placeholder.clone())?
         };
-        let address = question.client.address().map(str::to_owned);
+        let address = self.address(question.client);
         let username = question.username.to_owned();
         Some(Waiting {
             applicant: Applicant { client_id, username, address },
@@ -263,7 +273,7 @@ impl Plugin {
     }
 
     fn decide_login(&self, client: &dyn Client, username: &str, outcome: &Outcome) -> Decision {
-        self.note_verdict(outcome, username, client.id(), client.address());
+        self.note_verdict(outcome, username, client.id(), self.address(client).as_deref());
         match policy::decide(Kind::Login, outcome, self.config.on_error) {
             Decision::Unavailable if self.gets_a_reason(client) => Decision::UnavailableAloud,
             decision => decision,
@@ -283,43 +293,51 @@ impl Plugin {
             Verdict::Allow => self.lockout.let_in(address, username),
             Verdict::Deny => {
                 self.lockout.denied(address, username);
-                let said = answer.reason.as_deref();
-                self.note_denial_said(username, id, address, Denial::Api, said);
+                self.note_denial(username, id, address, Denial::Api, Some(answer));
             }
             Verdict::Ignore => {}
         }
+    }
+
+    /// Where the client comes from, if that is not for the client to choose.
+    fn address(&self, client: &dyn Client) -> Option<String> {
+        let trusts = self.config.trusts_websockets(self.abilities.lets_websockets_choose);
+        let peer = if trusts { client.peer() } else { client.peer_unless_websocket() };
+        peer.map(|address| address.to_string())
     }
 
     /// Whether whoever comes from there under this name was denied too often; then this is another denial.
     pub(super) fn is_locked_out(&self, username: &str, id: &str, address: Option<&str>) -> bool {
         let refuses = self.lockout.refuses(address, username);
         if refuses {
-            self.note_denial(username, id, address, Denial::TooManyFailures);
+            self.note_denial(username, id, address, Denial::TooManyFailures, None);
         }
         refuses
     }
 
-    fn note_denial(&self, username: &str, id: &str, address: Option<&str>, why: Denial) {
-        self.note_denial_said(username, id, address, why, None);
-    }
-
     /// Counts, and writes the line that intrusion prevention looks for: the address comes first, and
-    /// what a client may choose is quoted, so that no name can pass for an address. What the API `said` of
-    /// its reason comes last.
-    fn note_denial_said(
+    /// what a client may choose is quoted, so that no name can pass for an address. What the API's answer
+    /// tells comes last: its status, and why it is a no.
+    fn note_denial(
         &self,
         username: &str,
         id: &str,
         address: Option<&str>,
         why: Denial,
-        said: Option<&str>,
+        answer: Option<&Answer>,
     ) {
         self.tally.denied(Kind::Login, why);
+        if !self.journal.keeps(Level::Info) {
+            return;
+        }
         let (ip, reason) = (address.unwrap_or("unknown"), why.name());
+        let status = answer.and_then(|answer| answer.status);
+        let status = status.map(|status| format!(" status={status}")).unwrap_or_default();
+        let said = answer.and_then(|answer| answer.reason.as_deref());
         let said = said.map(|said| format!(" api_reason={said:?}")).unwrap_or_default();
         log::info!(
             logger: *self.journal,
-            "login denied: ip={ip} username={} clientid={} reason={reason}{said}",
+            "login denied: ip={ip} username={} clientid={} reason={reason}{status}{said}",
             quoted(username),
             quoted(id)
         );

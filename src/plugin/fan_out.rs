@@ -14,8 +14,7 @@ use crate::cache::Key;
 use crate::clock::Clock;
 use crate::decide::{self, Policy};
 use crate::defect;
-use crate::field::Field;
-use crate::question::{About, Access, Action, Client, Kind, Question};
+use crate::question::{About, Access, Action, CertificatePart, Client, Kind, Question};
 use crate::subscriptions::Portrait;
 use crate::sync::lock;
 
@@ -48,7 +47,7 @@ impl Plugin {
     /// Notes that deliveries for this filter to this client will be asked of the API.
     pub(super) fn note_subscription(&self, who: Who<'_>, filter: &str, qos: u8) {
         self.subscriptions.add(who.client, filter, qos, || {
-            Portrait::of(who.client, who.username, self.asks_for_certificates())
+            Portrait::of(who.client, who.username, &self.certificate_parts())
         });
     }
 
@@ -90,10 +89,10 @@ impl Plugin {
         passes && questions().contains(&Kind::Access)
     }
 
-    /// Whether questions about topics tell of a client's certificate.
-    pub(super) fn asks_for_certificates(&self) -> bool {
+    /// What questions about topics tell of a client's certificate.
+    pub(super) fn certificate_parts(&self) -> Vec<CertificatePart> {
         let fields = self.config.fields.of(Kind::Access);
-        fields.iter().any(|field| matches!(field, Field::CertCommonName | Field::CertSubject))
+        fields.iter().filter_map(|field| field.certificate_part()).collect()
     }
 
     /// A delivery whose answer is not known is the first of many: the same message goes to others

@@ -152,7 +152,7 @@ impl Plugin {
             is_older: self.was_queued(check),
         };
         let queue = self.held.push(recipient(client, username), draft, || {
-            Arc::new(Portrait::of(client, username, self.asks_for_certificates()))
+            Arc::new(Portrait::of(client, username, &self.certificate_parts()))
         });
         if queue.is_none() {
             self.give_up(HeldEnd::NoRoom, client.id(), username, action.topic);
@@ -250,7 +250,7 @@ impl Plugin {
                     return;
                 }
             }
-            self.count_access(decision, &reason);
+            self.note_access(client, Some(username), action, (decision, &reason));
         }
         self.held.end_if_empty(queue);
     }

@@ -25,10 +25,10 @@ pub(super) struct Websocket {
 }
 
 impl Websocket {
-    pub(super) fn open(mut stream: TcpStream) -> io::Result<Self> {
+    pub(super) fn open(mut stream: TcpStream, headers: &str) -> io::Result<Self> {
         let head = "GET /mqtt HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n";
         let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n";
-        write!(stream, "{head}{key}Sec-WebSocket-Protocol: mqtt\r\n\r\n")?;
+        write!(stream, "{head}{key}{headers}Sec-WebSocket-Protocol: mqtt\r\n\r\n")?;
         let mut stream = BufReader::new(stream);
         let mut line = String::new();
         while stream.read_line(&mut line)? > 2 {

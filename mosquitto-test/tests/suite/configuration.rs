@@ -168,7 +168,7 @@ on_every_broker! {
 
     fn a_bad_list_of_fields_is_refused(version) {
         let known = "clientid, peerhost, protocol, protocol_version, keepalive, clean_session, \
-                     cert_common_name, cert_subject";
+                     cert_common_name, cert_subject, cert_fingerprint, cert_issuer, cert_serial, cert_pem";
         let allowed = format!("a comma list, each name once, out of {known}");
         for fields in ["password", "clientid,clientid", "clientid,,peerhost", "qos"] {
             expect_refused(version, "http_user_fields", fields, &allowed);

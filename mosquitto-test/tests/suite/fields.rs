@@ -4,9 +4,10 @@ use mosquitto_test::prelude::*;
 use serde_json::json;
 
 const ALL_LOGIN: &str = "clientid,peerhost,protocol,protocol_version,keepalive,clean_session,\
-                         cert_common_name,cert_subject";
+                         cert_common_name,cert_subject,cert_fingerprint,cert_issuer,cert_serial,cert_pem";
 const ALL_ACCESS: &str = "peerhost,protocol,protocol_version,keepalive,clean_session,\
-                          cert_common_name,cert_subject,qos,retain";
+                          cert_common_name,cert_subject,cert_fingerprint,cert_issuer,cert_serial,cert_pem,\
+                          qos,retain";
 
 fn options(api: &AuthServer) -> Vec<(String, String)> {
     api.options([
@@ -30,7 +31,9 @@ on_every_broker! {
                 json!({"username": "ann", "password": "x", "clientid": "sensor-7",
                        "peerhost": "127.0.0.1", "protocol": "mqtt",
                        "protocol_version": protocol_version, "keepalive": 77,
-                       "clean_session": false, "cert_common_name": null, "cert_subject": null})
+                       "clean_session": false, "cert_common_name": null, "cert_subject": null,
+                       "cert_fingerprint": null, "cert_issuer": null, "cert_serial": null,
+                       "cert_pem": null})
             );
         }
     }
@@ -91,4 +94,56 @@ on_every_broker! {
             assert!(body["cert_subject"].as_str().unwrap().contains("CN=sensor-7"), "{body}");
         }
     }
+    fn a_certificate_tells_what_openssl_tells_of_it(version) {
+        let api = AuthServer::start();
+        let certs = Certs::named("Plant, \"north\"");
+        let broker = Broker::config(version)
+            .plugin(options(&api))
+            .listener(|listener| listener.tls(certs.server()).require_certificate(certs.server()))
+            .start();
+        let (port, ca) = (broker.port().to_string(), certs.ca_file().display().to_string());
+        let identities = [certs.client("sensor-7"), certs.client("sensor-7")];
+        let mut told = Vec::new();
+        for identity in &identities {
+            api.forget_requests();
+            let (cert, key) = (identity.cert.display().to_string(), identity.key.display().to_string());
+            let published = broker.mosquitto_pub(&[
+                "-h", "localhost", "-p", &port, "--cafile", &ca, "--cert", &cert, "--key", &key,
+                "-i", "c", "-u", "ann", "-P", "x", "-t", "a/b", "-m", "hello", "-q", "1",
+            ]);
+            assert!(published.status.success(), "{published:?}");
+            let expected = json!({
+                "cert_fingerprint": openssl(&cert, &["-fingerprint", "-sha256"]).replace(':', "").to_lowercase(),
+                "cert_issuer": openssl(&cert, &["-issuer", "-nameopt", "RFC2253"]),
+                "cert_serial": openssl(&cert, &["-serial"]).to_lowercase(),
+                "cert_pem": openssl_text(&cert, &[]),
+            });
+            for path in ["/login", "/acl"] {
+                // The second certificate's client differs in nothing else, and is asked about anyway.
+                let body = api.requests_to(path)[0].json();
+                for (name, value) in expected.as_object().unwrap() {
+                    assert_eq!(&body[name], value, "{path}: {name}");
+                }
+            }
+            told.push(expected);
+        }
+        assert_ne!(told[0]["cert_fingerprint"], told[1]["cert_fingerprint"]);
+        assert_eq!(told[0]["cert_issuer"], r#"CN=Plant\, \"north\""#);
+    }
+}
+
+/// What `openssl x509` says of a certificate, behind the name of what it says.
+fn openssl(cert: &str, arguments: &[&str]) -> String {
+    let text = openssl_text(cert, &[&["-noout"], arguments].concat());
+    text.trim().split_once('=').unwrap().1.to_owned()
+}
+
+fn openssl_text(cert: &str, arguments: &[&str]) -> String {
+    let output = std::process::Command::new("openssl")
+        .args(["x509", "-in", cert])
+        .args(arguments)
+        .output()
+        .expect("openssl is installed");
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
 }

@@ -100,7 +100,7 @@ on_every_broker! {
         let log = broker.log();
         let denied = log.lines().filter(|line| line.starts_with(DENIED));
         for line in denied {
-            assert!(line.len() < 1000 && line.ends_with("…\" reason=api"), "{line}");
+            assert!(line.len() < 1000 && line.ends_with("…\" reason=api status=403"), "{line}");
         }
         let ann = logged_in(&broker, Protocol::V5, "ann");
         for topic in ["t".repeat(65_500), "a/".repeat(199) + &"b".repeat(65_000)] {

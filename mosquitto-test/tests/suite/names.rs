@@ -28,6 +28,21 @@ on_every_broker! {
         assert!(api.requests_to("/acl").is_empty());
     }
 
+    fn a_denial_that_nobody_was_asked_about_has_its_line_at_debug(version) {
+        let api = AuthServer::start();
+        let options = [
+            ("http_user_route", "/login"),
+            ("http_acl_route", "/acl"),
+            ("log_level", "debug"),
+        ];
+        let broker = Broker::config(version).plugin(api.options(options)).start();
+        let client = broker.client("c").credentials("+", "x").connect().expect_accepted();
+        client.publish("a/b", "hello");
+        broker.wait_for_log(
+            "access denied: username=\"+\" clientid=\"c\" acc=2 topic=\"a/b\" reason=special-chars",
+        );
+    }
+
     fn names_without_a_wildcard_are_asked_about(version) {
         let api = AuthServer::start();
         let broker = broker(version, &api, "true");

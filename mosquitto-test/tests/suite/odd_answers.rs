@@ -234,6 +234,52 @@ on_every_broker! {
         }
     }
 
+    fn chunks_are_read_strictly_and_interim_answers_passed_over(version) {
+        let chunks = |size: &str, end: &str| {
+            let head = "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n";
+            (head.to_owned(), format!("{size}\r\n{{}}\r\n{end}\r\n\r\n"))
+        };
+        let mut rows = Vec::new();
+        let long = |length| format!("2;{}", "f".repeat(length));
+        for size in ["2", "02", "2;a", "2 ;a=\"b\"", &long(64), &long(4000)] {
+            rows.push((String::new(), chunks(size, "0"), Allowed));
+            rows.push((String::new(), chunks("2", &size.replacen('2', "0", 1)), Allowed));
+        }
+        for size in ["+2", " 2", "2 ", "2\u{b}", "2\0", "2;", "2;a\nb", "2;a\0", "1", &long(5000)] {
+            rows.push((String::new(), chunks(size, "0"), Failed));
+        }
+        let none = || ("Content-Length: 0\r\n".to_owned(), String::new());
+        for interim in ["100 Continue\r\nConnection: keep-alive", "102 Wait\r\nA: b", "199 x", "100 C"] {
+            let interim = format!("HTTP/1.1 {interim}\r\n\r\n");
+            rows.push((interim.clone(), none(), Allowed));
+            rows.push((interim.repeat(3), chunks("2;a", "0"), Allowed));
+        }
+        rows.push(("HTTP/1.1 100 C\r\nContent-Length: 0\r\n\r\n".into(), none(), Failed));
+        let answers = rows.clone();
+        let api = AuthServer::answering(move |request| {
+            let body = request.json();
+            let Some((number, way)) = body["username"].as_str().unwrap().split_once('-') else {
+                return Reply::status(200);
+            };
+            let (interim, (lines, body), _) = &answers[number.parse::<usize>().unwrap()];
+            let closes = if way == "close" { "Connection: close\r\n" } else { "" };
+            let answer = format!("{interim}HTTP/1.1 200 OK\r\n{lines}{closes}\r\n{body}");
+            if way == "close" { Reply::raw_then_close(answer) } else { Reply::raw(answer) }
+        });
+        let broker = broker_with(version, &api, &[("cache_ttl", "0")]);
+        for (number, (interim, (_, body), outcome)) in rows.iter().enumerate() {
+            for way in ["keep", "close", "keep"] {
+                let found = match log_in(&broker, Protocol::V5, &format!("{number}-{way}")) {
+                    Login::Accepted(_) => Allowed,
+                    Login::Refused(_) => Denied,
+                    Login::Closed => Failed,
+                };
+                assert_eq!(found, *outcome, "{way} {interim:?} {body:?}");
+            }
+        }
+        log_in(&broker, Protocol::V5, "sound").expect_accepted();
+    }
+
     fn in_text_mode_a_status_without_a_body_denies(version) {
         let api = AuthServer::answering(|request| {
             match request.json()["username"].as_str().unwrap() {

@@ -75,7 +75,76 @@ fn websocket_broker(version: Version, api: &AuthServer, options: &[(&str, &str)]
     config.listener(|listener| listener).listener(Listener::websockets).start()
 }
 
+/// An API to which one password is right, that is told the address, and that is asked each time.
+fn api_that_hears_addresses() -> AuthServer {
+    AuthServer::answering(|request| {
+        Reply::status(if request.json()["password"] == "right" { 200 } else { 403 })
+    })
+}
+
+const ADDRESSES: [(&str, &str); 5] = [
+    ("http_user_route", "/user"),
+    ("http_user_fields", "peerhost"),
+    ("login_failures_max", "3"),
+    ("cache_ttl", "0"),
+    // Every try bears the same identifier, which a login that is answered later would occupy.
+    ("delayed_login", "false"),
+];
+
+/// Logs in over a websocket that says it is forwarded for somebody; the CONNACK's code.
+fn log_in_forwarded(broker: &Broker, forwarded_for: &str, user: &str, password: &str) -> u8 {
+    let header = format!("X-Forwarded-For: {forwarded_for}\r\n");
+    let mut client = RawClient::connect_by_websocket_with(broker.port_of(1), &header);
+    let (user, password) = (user.as_bytes(), password.as_bytes());
+    client.send(raw::connect_packet(Protocol::V5, "c", Some(user), Some(password), true));
+    client.read_connack().expect("a CONNACK")
+}
+
 on_every_broker! {
+    fn a_websocket_client_does_not_choose_its_address(version) {
+        let api = api_that_hears_addresses();
+        let broker = websocket_broker(version, &api, &ADDRESSES);
+        for number in 0..6 {
+            let address = format!("198.51.100.{number}");
+            assert_eq!(log_in_forwarded(&broker, &address, "ann", "wrong"), 0x87);
+        }
+        let forged = "198.51.100.9 username=\"x\" reason=api";
+        assert_eq!(log_in_forwarded(&broker, forged, "eve", "wrong"), 0x87);
+        assert_eq!(log_in_forwarded(&broker, forged, "ben", "right"), 0);
+        broker.client("d").credentials("ben", "right").connect().expect_accepted();
+        let (ip, peerhost) = match version.is_2_1() {
+            true => ("127.0.0.1", json!("127.0.0.1")),
+            false => ("unknown", json!(null)),
+        };
+        let mut logins = api.requests();
+        assert_eq!(logins.len(), 6, "three of ann's, one of eve's, two of ben's");
+        assert_eq!(logins.pop().unwrap().json()["peerhost"], "127.0.0.1", "this one came by TCP");
+        for login in logins {
+            assert_eq!(login.json()["peerhost"], peerhost);
+        }
+        for (user, why) in [("ann", "api status=403"), ("ann", "too-many-failures"), ("eve", "api")] {
+            let line = format!("denied: ip={ip} username=\"{user}\" clientid=\"c\" reason={why}");
+            broker.wait_for_log(&line);
+        }
+        assert!(!broker.log_contains("denied: ip=198"));
+    }
+
+    fn a_trusted_proxys_word_for_an_address_is_taken_if_it_is_one(version) {
+        let api = api_that_hears_addresses();
+        let trust = ("websocket_address", "trust");
+        let broker = websocket_broker(version, &api, &[&ADDRESSES[..], &[trust]].concat());
+        let reads_the_header = version == Version::V2_0_21;
+        for (said, heard) in [
+            ("203.0.113.7", json!("203.0.113.7")),
+            ("::ffff:203.0.113.7", json!("203.0.113.7")),
+            ("203.0.113.7 username=", json!(null)),
+        ] {
+            assert_eq!(log_in_forwarded(&broker, said, "ben", "right"), 0);
+            let heard = if reads_the_header { heard } else { json!("127.0.0.1") };
+            assert_eq!(api.requests().pop().unwrap().json()["peerhost"], heard, "{said}");
+        }
+    }
+
     fn a_certificates_client_stays_at_sighup_and_its_login_is_nobodys_business(version) {
         let (api, certs) = (api(), Certs::new());
         let broker = certificate_listener(Broker::config(version).plugin(api.options(ROUTES)), &certs);

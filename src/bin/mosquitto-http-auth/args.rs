@@ -294,6 +294,18 @@ pub struct ClientFacts {
     /// The subject of the client's certificate, as RFC 2253 writes it
     #[arg(long, value_name = "SUBJECT")]
     pub cert_subject: Option<String>,
+    /// The SHA-256 of the client's certificate, in lower-case hexadecimal digits
+    #[arg(long, value_name = "HEX")]
+    pub cert_fingerprint: Option<String>,
+    /// Who issued the client's certificate, as RFC 2253 writes it
+    #[arg(long, value_name = "ISSUER")]
+    pub cert_issuer: Option<String>,
+    /// The serial number of the client's certificate, in lower-case hexadecimal digits
+    #[arg(long, value_name = "HEX")]
+    pub cert_serial: Option<String>,
+    /// The client's certificate itself is the text of this file
+    #[arg(long, value_name = "FILE", value_parser = text_of_file)]
+    pub cert_pem: Option<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -324,6 +336,10 @@ pub enum Acc {
     Subscribe,
     #[value(alias = "8")]
     Unsubscribe,
+}
+
+fn text_of_file(path: &str) -> Result<String, String> {
+    std::fs::read_to_string(path).map_err(|error| error.to_string())
 }
 
 fn pattern(text: &str) -> Result<String, String> {

@@ -143,6 +143,8 @@ pub fn start(block: &conf::Plugin, how: Start) -> Result<Started, Vec<Remark>> {
     let abilities = Abilities {
         delays_logins: false,
         tells_reasons: false,
+        // The address on the command line is the caller's.
+        lets_websockets_choose: false,
         spawn,
         ring: Arc::new(|| {}),
         fetch: |_| {},

@@ -42,6 +42,10 @@ impl Client for ClientFacts {
         match part {
             CertificatePart::CommonName => self.cert_common_name.clone(),
             CertificatePart::Subject => self.cert_subject.clone(),
+            CertificatePart::Issuer => self.cert_issuer.clone(),
+            CertificatePart::Serial => self.cert_serial.clone(),
+            CertificatePart::Fingerprint => self.cert_fingerprint.clone(),
+            CertificatePart::Pem => self.cert_pem.clone(),
         }
     }
 

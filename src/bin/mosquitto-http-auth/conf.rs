@@ -67,6 +67,8 @@ pub struct Listener {
     pub security: Security,
     /// The option that has the broker take usernames from certificates, and then ask nobody.
     pub certificate_names: Option<Place>,
+    /// `enable_proxy_protocol`: clients come by a proxy, which tells who they are.
+    pub proxied: bool,
 }
 
 /// A line that loads a plugin, and the options that follow it.

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use mosquitto_http_auth::config::{Config, LocalUsersAcl};
+use mosquitto_http_auth::config::{Config, EmptyCredentials, LocalUsersAcl};
 
 use crate::block;
 use crate::conf::{Conf, Place, Plugin, Remark, Security};
@@ -166,6 +166,13 @@ fn unreadable(
 fn about_options(block: &Plugin, config: &Config) -> Vec<Remark> {
     let mut doubts = Vec::new();
     let place = |option: &str| block.place_of(Some(option));
+    if let Some(address) = config.metrics_listen.filter(|address| !address.ip().is_loopback()) {
+        let text = format!(
+            "metrics_listen {address}: whoever reaches this address can read the metrics, without a \
+             password and unencrypted"
+        );
+        doubts.push(remark(place("metrics_listen"), text));
+    }
     let is_near = |host: &str| {
         host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
     };
@@ -206,10 +213,19 @@ fn about_names(conf: &Conf, block: &Plugin, config: &Config) -> Vec<Remark> {
     let all = conf.listeners.iter().enumerate();
     let is_ours = |position: &usize| block.listeners.as_ref().is_none_or(|l| l.contains(position));
     let ours = all.filter(|(position, _)| is_ours(position));
-    let places = ours.filter_map(|(_, listener)| listener.certificate_names.as_ref());
+    let places = ours
+        .filter_map(|(_, listener)| Some((listener.certificate_names.as_ref()?, listener.proxied)));
+    let text = |proxied| {
+        if proxied {
+            "a client whose certificate a proxy has checked comes with that name and no password, like \
+             one that has no certificate: a plugin block for this listener alone keeps what the API \
+             says of it from other listeners"
+        } else {
+            "the broker asks nobody whether these clients may log in, only what they may do"
+        }
+    };
     let asked = config.routes.login.is_some();
-    let text = "the broker asks nobody whether these clients may log in, only what they may do";
-    places.filter(|_| asked).map(|place| remark(place, text)).collect()
+    places.filter(|_| asked).map(|(place, proxied)| remark(place, text(proxied))).collect()
 }
 
 /// What the broker's other means add to, or take from, what the API says.
@@ -218,7 +234,13 @@ fn about_other_means(block: &Plugin, config: &Config, security: &Security) -> Ve
     let mut doubt = |place: &Place, text: &str| doubts.push(remark(place, text));
     let local = config.local_users.as_ref();
     let asks_for_anonymous = config.anonymous_username.is_some();
+    let denies_empty = config.empty_credentials == EmptyCredentials::Deny;
     match &security.allow_anonymous {
+        Some((true, place)) if denies_empty && config.routes.login.is_some() => doubt(
+            place,
+            "allow_anonymous: by compat, clients without a username or a password are refused all the \
+             same",
+        ),
         Some((true, place)) if !asks_for_anonymous => doubt(
             place,
             "allow_anonymous: clients without a username are let in without asking the API, and \

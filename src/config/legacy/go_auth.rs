@@ -11,10 +11,12 @@ use super::{common, jitter, seconds, set_to, values};
 use crate::config::draft::Draft;
 
 pub fn set(draft: &mut Draft, name: &str, value: &str) -> Outcome {
+    warn_without_effect(draft, name, value);
     let dialect = &mut draft.dialect;
     let is_true = value == "true";
     match name {
-        "http_verify_peer" => draft.tls_verify = is_true,
+        // Whoever wrote `True` wants it verified.
+        "http_verify_peer" => draft.tls_verify = value != "false",
         // A word that it does not know means the default, as it always did.
         "http_response_mode" => {
             dialect.response = match value {
@@ -52,6 +54,24 @@ pub fn set(draft: &mut Draft, name: &str, value: &str) -> Outcome {
         _ => return not_ours(draft, name, value),
     }
     Outcome::Set
+}
+
+/// mosquitto-go-auth passed over in silence what it did not know, a word in capitals too.
+fn warn_without_effect(draft: &mut Draft, name: &str, value: &str) {
+    let (known, meaning): (&[&str], _) = match name {
+        "http_verify_peer" => (&["true", "false"], "true"),
+        "disable_superuser"
+        | "allow_empty_credentials"
+        | "cache"
+        | "check_prefix"
+        | "use_clientid_as_username" => (&["true", "false"], "false"),
+        "http_response_mode" => (&["status", "json", "text"], "status"),
+        "http_params_mode" => (&["json", "form"], "json"),
+        "http_method" => (&["POST", "PUT", "GET"], "POST"),
+        "log_level" => (&["debug", "info", "warn", "warning", "error", "fatal", "panic"], "info"),
+        _ => return,
+    };
+    super::warn_unless(draft, name, value, known, meaning);
 }
 
 /// Options of which nothing is left, and those that must not be lost in silence.

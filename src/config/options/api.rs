@@ -44,7 +44,7 @@ pub(super) static OPTIONS: &[Opt] = &[
          the broker's other means. At least one of `http_user_route` and `http_acl_route` is \
          required.",
         |draft, text| draft.routes.login = Some(values::route(text)?),
-        |config| config.routes.login.clone()
+        |config| show::route(config.routes.login.as_deref())
     ),
     opt!(
         "http_superuser_route",
@@ -52,7 +52,7 @@ pub(super) static OPTIONS: &[Opt] = &[
         "The path that answers whether a user is a superuser, who may do everything. Unset: \
          nobody is.",
         |draft, text| draft.routes.superuser = Some(values::route(text)?),
-        |config| config.routes.superuser.clone()
+        |config| show::route(config.routes.superuser.as_deref())
     ),
     opt!(
         "http_acl_route",
@@ -61,7 +61,7 @@ pub(super) static OPTIONS: &[Opt] = &[
          topic. Unset: what the rules in a login's answer do not allow is denied, and without \
          rules ACL checks are left to the broker's other means.",
         |draft, text| draft.routes.access = Some(values::route(text)?),
-        |config| config.routes.access.clone()
+        |config| show::route(config.routes.access.as_deref())
     ),
     opt!(
         "http_acl_batch_route",
@@ -69,14 +69,15 @@ pub(super) static OPTIONS: &[Opt] = &[
         "The path that answers many ACL questions in one request, used when several wait. Needs \
          `http_acl_route`. Unset: each question is a request.",
         |draft, text| draft.routes.batch = Some(values::route(text)?),
-        |config| config.routes.batch.clone()
+        |config| show::route(config.routes.batch.as_deref())
     ),
     opt!(
         "http_user_fields",
         Words("unset"),
         "Fields to add to the body of login questions: a comma list out of `clientid`, \
          `peerhost`, `protocol`, `protocol_version`, `keepalive`, `clean_session`, \
-         `cert_common_name`, `cert_subject`.",
+         `cert_common_name`, `cert_subject`, `cert_fingerprint`, `cert_issuer`, `cert_serial`, \
+         `cert_pem`.",
         |draft, text| draft.user_fields = values::fields(text, Field::FOR_LOGIN)?,
         |config| show::fields(config, Kind::Login)
     ),
@@ -85,7 +86,8 @@ pub(super) static OPTIONS: &[Opt] = &[
         Words("unset"),
         "Fields to add to the body of ACL questions: a comma list out of `clientid` (which it has \
          anyway), `peerhost`, `protocol`, `protocol_version`, `keepalive`, `clean_session`, \
-         `cert_common_name`, `cert_subject`, `qos`, `retain`.",
+         `cert_common_name`, `cert_subject`, `cert_fingerprint`, `cert_issuer`, `cert_serial`, \
+         `cert_pem`, `qos`, `retain`.",
         |draft, text| draft.acl_fields = values::fields(text, Field::FOR_ACCESS)?,
         |config| show::fields(config, Kind::Access)
     ),

@@ -8,7 +8,7 @@ use super::show;
 use super::{Opt, opt};
 use crate::config::LocalUsersAcl;
 use crate::config::values::{choice, flag, number, seconds};
-use crate::config::words::LOCAL_USERS_ACL;
+use crate::config::words::{LOCAL_USERS_ACL, WEBSOCKET_ADDRESS};
 
 pub(super) static OPTIONS: &[Opt] = &[
     opt!(
@@ -51,6 +51,16 @@ pub(super) static OPTIONS: &[Opt] = &[
         "Seconds for which a denied login counts.",
         |draft, text| draft.login_failures_window = seconds(text, 1..=86_400)?,
         |config| show::seconds(config.login_failures_window)
+    ),
+    opt!(
+        "websocket_address",
+        Value("unknown"),
+        "What is made of the address of a client that comes over a websocket on Mosquitto 2.0, which \
+         from 2.0.15 on takes it from the `X-Forwarded-For` that the client sends: `unknown` (`null` \
+         in `peerhost`, `ip=unknown` in the log, failed logins counted by username alone), or `trust` \
+         where only a proxy that overwrites this header reaches the listener. 2.1 does not read it.",
+        |draft, text| draft.websocket_address = choice(text, WEBSOCKET_ADDRESS)?,
+        |config| show::word(WEBSOCKET_ADDRESS, config.websocket_address)
     ),
     opt!(
         "anonymous_username",

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::config::{Config, Endpoint};
+use crate::config::{Config, Endpoint, without_query};
 use crate::field::Field;
 use crate::question::Kind;
 
@@ -28,6 +28,11 @@ pub fn bytes(bytes: u64) -> String {
 /// The word that an option has for this value.
 pub fn word<T: Copy + PartialEq>(words: &[(&str, T)], value: T) -> Option<String> {
     words.iter().find(|(_, known)| *known == value).map(|(word, _)| (*word).to_owned())
+}
+
+/// Its query is the operator's own, and may hold a key.
+pub fn route(route: Option<&str>) -> Option<String> {
+    route.map(|route| without_query(route).into_owned())
 }
 
 /// Every host with its port.

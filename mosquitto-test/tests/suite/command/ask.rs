@@ -34,6 +34,30 @@ fn why(report: &Value) -> (String, String) {
 }
 
 on_every_broker! {
+    fn a_certificate_that_is_told_is_sent(version) {
+        let (api, certs) = (AuthServer::start(), Certs::new());
+        let fields = "cert_fingerprint,cert_issuer,cert_serial,cert_pem";
+        let options = [("http_user_fields", fields), ("http_acl_fields", fields), ROUTES[0], ROUTES[1]];
+        // That the broker starts shows that the configuration is one.
+        drop(Broker::config(version).plugin(api.options(options)).start());
+        let conf = Conf::of(&api, &options);
+        let file = certs.client("c").cert;
+        let facts = [
+            "-u", "ann", "--cert-fingerprint", "0aff", "--cert-issuer", "CN=Plant", "--cert-serial", "7b",
+            "--cert-pem", file.to_str().unwrap(),
+        ];
+        let access = ["--login", "-t", "a/b", "--acc", "write"];
+        conf.json("access", &[&facts[..], &STDIN, &access].concat(), &format!("{PASSWORD}\n"), 0);
+        let pem = std::fs::read_to_string(&file).unwrap();
+        assert_eq!(api.requests().len(), 2);
+        for body in api.requests().iter().map(|request| request.json()) {
+            assert_eq!(
+                (&body["cert_fingerprint"], &body["cert_issuer"], &body["cert_serial"], &body["cert_pem"]),
+                (&json!("0aff"), &json!("CN=Plant"), &json!("7b"), &json!(pem))
+            );
+        }
+    }
+
     fn the_requests_are_those_of_the_broker(version) {
         let api = AuthServer::answering(|request| {
             Reply::status(if request.path == "/superuser" { 403 } else { 200 })

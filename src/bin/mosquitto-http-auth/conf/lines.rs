@@ -106,6 +106,7 @@ impl Reader {
             "allow_zero_length_clientid" | "auto_id_prefix" | "psk_file" => {
                 self.of_a_listener(context, name, &place);
             }
+            "enable_proxy_protocol" => self.in_force(context).proxied = true,
             "use_identity_as_username" | "use_subject_as_username" => {
                 if self.flag(name, rest, &place) == Some(true) {
                     self.in_force(context).certificate_names = Some(place);
@@ -196,7 +197,8 @@ impl Reader {
 
     fn add_listener(&mut self, name: String, address: Option<String>) -> usize {
         let security = Security::default();
-        let listener = Listener { name, address, security, certificate_names: None };
+        let listener =
+            Listener { name, address, security, certificate_names: None, proxied: false };
         self.conf.listeners.push(listener);
         self.conf.listeners.len() - 1
     }
