@@ -48,7 +48,6 @@ mod undecided;
 mod verdict;
 mod vigil;
 mod vitals;
-pub use crate::decide::Reason as Ground;
 pub use access::{AccessReply, Check};
 pub use control::{Instances, TOPIC as CONTROL_TOPIC};
 pub use entrance::{Attempt, Reply};

@@ -7,12 +7,13 @@ use std::time::Instant;
 
 use log::Level;
 
+use super::Plugin;
 use super::held::recipient;
-use super::{Ground, Plugin};
 use crate::answer::{Answer, Decision, Failure, Outcome, Terms, Verdict};
 use crate::block_budget::Payer;
 use crate::cache::Key;
 use crate::config::{EmptyCredentials, PasswordEncoding, UnavailableReply};
+use crate::decide::Reason;
 use crate::journal::quoted;
 use crate::login::{Applicant, Waiting};
 use crate::policy::{self, OnError};
@@ -40,8 +41,8 @@ pub enum Reply {
     Later,
 }
 
-fn now(decision: Decision, ground: Ground) -> (Reply, Ground) {
-    (Reply::Now(decision), ground)
+fn now(decision: Decision, reason: Reason) -> (Reply, Reason) {
+    (Reply::Now(decision), reason)
 }
 
 impl Plugin {
@@ -51,7 +52,7 @@ impl Plugin {
     }
 
     /// The same, and why.
-    pub fn explain_login(&self, attempt: &Attempt<'_>) -> (Reply, Ground) {
+    pub fn explain_login(&self, attempt: &Attempt<'_>) -> (Reply, Reason) {
         let judged = self.reply_to_login(attempt);
         if let Reply::Now(decision) = judged.0 {
             self.tally.decided(Kind::Login, decision);
@@ -70,7 +71,7 @@ impl Plugin {
         judged
     }
 
-    fn reply_to_login(&self, attempt: &Attempt<'_>) -> (Reply, Ground) {
+    fn reply_to_login(&self, attempt: &Attempt<'_>) -> (Reply, Reason) {
         // Before anything else, and whatever comes of it: the other instances rely on it.
         if attempt.on_broker_thread && !self.pulse.is_about_a_session() {
             self.membership.note_client(attempt.client.id());
@@ -79,14 +80,14 @@ impl Plugin {
         if let Some(name) = attempt.username.filter(|name| self.attempts.is_placeholder(name)) {
             let (id, address) = (attempt.client.id(), self.address(attempt.client));
             self.note_denial(name, id, address.as_deref(), Denial::ReservedName, None);
-            return now(Decision::Deny, Ground::ReservedName);
+            return now(Decision::Deny, Reason::ReservedName);
         }
         let username = attempt.username.or(self.config.anonymous_username.as_deref());
         if !self.has_route(Kind::Login) {
-            return now(Decision::Defer, Ground::NoLoginRoute);
+            return now(Decision::Defer, Reason::NoLoginRoute);
         }
         if username.is_some_and(|name| self.is_local(name)) {
-            return now(Decision::Defer, Ground::LocalUser);
+            return now(Decision::Defer, Reason::LocalUser);
         }
         let is_empty = username.is_none() || attempt.password.is_empty();
         if is_empty && self.config.empty_credentials == EmptyCredentials::Deny {
@@ -98,10 +99,10 @@ impl Plugin {
                 Denial::EmptyCredentials,
                 None,
             );
-            return now(Decision::Deny, Ground::EmptyCredentials);
+            return now(Decision::Deny, Reason::EmptyCredentials);
         }
         let Some(username) = username else {
-            return now(Decision::Defer, Ground::NoUsername);
+            return now(Decision::Defer, Reason::NoUsername);
         };
         let Some(password) = self.encoded(attempt.password) else {
             self.note_denial(
@@ -111,19 +112,19 @@ impl Plugin {
                 Denial::NotUtf8,
                 None,
             );
-            return now(Decision::Deny, Ground::NotUtf8);
+            return now(Decision::Deny, Reason::NotUtf8);
         };
         let about = About::Login { password };
         self.ask_login(attempt, &Question { client: attempt.client, username, about })
     }
 
-    fn ask_login(&self, attempt: &Attempt<'_>, question: &Question<'_>) -> (Reply, Ground) {
+    fn ask_login(&self, attempt: &Attempt<'_>, question: &Question<'_>) -> (Reply, Reason) {
         let (client, key) = (attempt.client, self.engine.key(question));
         if !attempt.on_broker_thread {
             let asked = self.engine.ask(key, question, Urgency::Waiting);
             let outcome = self.wait_for_login(asked, Payer::HttpApi, question);
             let decision = self.decide_login(client, question.username, &outcome);
-            return now(decision, Ground::of(Kind::Login, outcome));
+            return now(decision, Reason::of(Kind::Login, outcome));
         }
         let admission =
             Admission { handle: client.handle(), client_id: client.id().to_owned(), key };
@@ -131,10 +132,10 @@ impl Plugin {
             match self.sessions.let_in_by(&admission) {
                 Some(LetInBy::Api) => {
                     self.check_again(admission, question);
-                    return now(Decision::Allow, Ground::Session);
+                    return now(Decision::Allow, Reason::Session);
                 }
                 Some(LetInBy::Broker) if self.pulse.is_about_a_session() => {
-                    return now(Decision::Defer, Ground::Session);
+                    return now(Decision::Defer, Reason::Session);
                 }
                 _ => {}
             }
@@ -142,10 +143,10 @@ impl Plugin {
         if self.pulse.is_about_a_session() {
             // A session that the API did not let in, or that is offline: the broker keeps its
             // state, and whoever comes back for it is asked about then.
-            return now(Decision::Unavailable, Ground::Session);
+            return now(Decision::Unavailable, Reason::Session);
         }
         if self.is_locked_out(question.username, client.id(), self.address(client).as_deref()) {
-            return now(Decision::Deny, Ground::TooManyFailures);
+            return now(Decision::Deny, Reason::TooManyFailures);
         }
         let outcome = match self.known_login(&key, question) {
             Some(outcome) => outcome,
@@ -177,7 +178,7 @@ impl Plugin {
             let question_again = again.then(|| self.engine.seal(question)).flatten();
             self.begin(admission, question.username, terms, question_again);
         }
-        now(decision, Ground::of(Kind::Login, outcome))
+        now(decision, Reason::of(Kind::Login, outcome))
     }
 
     pub(super) fn begin(
@@ -206,16 +207,16 @@ impl Plugin {
         admission: &Admission,
         question: &Question<'_>,
         ticket: Ticket,
-    ) -> (Reply, Ground) {
+    ) -> (Reply, Reason) {
         let asked = self.clock.now();
         match self.prepare_to_wait(admission, question, asked) {
             Some(waiting) => {
                 self.logins.wait(waiting, ticket);
-                (Reply::Later, Ground::OnItsWay)
+                (Reply::Later, Reason::OnItsWay)
             }
             None => {
                 self.retry_answers.keep_when_known(admission.key, ticket, asked);
-                now(Decision::Unavailable, Ground::OnItsWay)
+                now(Decision::Unavailable, Reason::OnItsWay)
             }
         }
     }

@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::Builder;
 
-use super::{Abilities, AccessReply, Check, Ground, Plugin};
+use super::{Abilities, AccessReply, Check, Plugin};
 use crate::answer::{Decision, Terms};
 use crate::cache::Key;
 use crate::clock::ManualClock;
 use crate::config;
+use crate::decide::Reason;
 use crate::login::LoginAttempts;
 use crate::question::{Access, Action, CertificatePart, Client, Glance};
 use crate::rules::{Permission, Rule, Rules, Verb};
@@ -157,16 +158,16 @@ fn no_memo_serves_a_client_that_a_gate_stops() {
     let placeholder = plugin.attempts.placeholder("ann").unwrap();
     // Who comes next on the handle, whether it has the same rules, and what must become of it.
     let table = [
-        ("c1", Some("a#b+c"), true, [Ground::SpecialChars, Ground::SpecialChars]),
-        ("c#1", Some("ann"), true, [Ground::SpecialChars, Ground::SpecialChars]),
-        ("c1", Some("filey"), true, [Ground::LocalUser, Ground::LocalUser]),
-        ("c1", Some(&*placeholder), true, [Ground::NotLetIn, Ground::NotLetIn]),
-        ("c1", None, true, [Ground::NoUsername, Ground::NoUsername]),
-        ("c1", Some("ben"), true, [Ground::Rule(2), Ground::Rule(1)]),
-        ("c1", Some("carl"), false, [Ground::NoAccessRoute, Ground::NoAccessRoute]),
-        ("c2", Some("ann"), false, [Ground::NoAccessRoute, Ground::NoAccessRoute]),
+        ("c1", Some("a#b+c"), true, [Reason::SpecialChars, Reason::SpecialChars]),
+        ("c#1", Some("ann"), true, [Reason::SpecialChars, Reason::SpecialChars]),
+        ("c1", Some("filey"), true, [Reason::LocalUser, Reason::LocalUser]),
+        ("c1", Some(&*placeholder), true, [Reason::NotLetIn, Reason::NotLetIn]),
+        ("c1", None, true, [Reason::NoUsername, Reason::NoUsername]),
+        ("c1", Some("ben"), true, [Reason::Rule(2), Reason::Rule(1)]),
+        ("c1", Some("carl"), false, [Reason::NoAccessRoute, Reason::NoAccessRoute]),
+        ("c2", Some("ann"), false, [Reason::NoAccessRoute, Reason::NoAccessRoute]),
     ];
-    for (id, username, has_rules, grounds) in table {
+    for (id, username, has_rules, reasons) in table {
         for is_new_handle in [false, true] {
             make_memos(&plugin, &terms);
             let handle = if is_new_handle { 3 } else { 1 };
@@ -176,19 +177,19 @@ fn no_memo_serves_a_client_that_a_gate_stops() {
             } else {
                 plugin.sessions.end(handle, 0);
             }
-            for (action, ground) in actions().zip(grounds.iter().cycle()) {
+            for (action, reason) in actions().zip(reasons.iter().cycle()) {
                 // The last of it is what was allowed last to somebody with the same rules.
                 let ann = Connected { handle: 2, id: "c1" };
                 plugin.access(&check(&ann, Some("ann"), action));
                 if let Some(name) = username {
                     assert!(
-                        !recalls(&plugin, &client, name, action) || *ground == Ground::Rule(2),
+                        !recalls(&plugin, &client, name, action) || *reason == Reason::Rule(2),
                         "{id} {username:?} {action:?}"
                     );
                 }
                 let (decision, why) = plugin.explain_access(&check(&client, username, action));
-                assert_eq!(why, *ground, "{id} {username:?} {action:?}");
-                assert_eq!(decision == Decision::Allow, why == Ground::Rule(2));
+                assert_eq!(why, *reason, "{id} {username:?} {action:?}");
+                assert_eq!(decision == Decision::Allow, why == Reason::Rule(2));
             }
         }
     }
@@ -205,7 +206,7 @@ fn whoever_becomes_a_local_user_is_one_from_the_next_message_on() {
     for action in actions() {
         assert!(!recalls(&plugin, &client, "ann", action));
         let judged = plugin.explain_access(&check(&client, Some("ann"), action));
-        assert_eq!(judged, (Decision::Defer, Ground::LocalUser));
+        assert_eq!(judged, (Decision::Defer, Reason::LocalUser));
     }
     std::fs::remove_file(file).unwrap();
 }

@@ -7,7 +7,8 @@ use std::io::Write;
 use std::sync::Arc;
 
 use mosquitto_http_auth::answer::Decision;
-use mosquitto_http_auth::plugin::{Attempt, Check, Ground, Reply};
+use mosquitto_http_auth::decide::Reason;
+use mosquitto_http_auth::plugin::{Attempt, Check, Reply};
 use mosquitto_http_auth::question::{Access, Action, Kind};
 use zeroize::Zeroizing;
 
@@ -54,8 +55,8 @@ pub fn access(args: &args::Access, out: &mut dyn Write) -> Result<u8, Problem> {
         let action = Action { access, topic: &args.topic, qos: args.qos, retain: args.retain };
         let client = &args.client;
         let check = Check { client, username, action, message: None, on_broker_thread: true };
-        let (decision, ground) = session.started.plugin.explain_access(&check);
-        let judged = session.judged(Kind::Access, decision, ground, all.last());
+        let (decision, reason) = session.started.plugin.explain_access(&check);
+        let judged = session.judged(Kind::Access, decision, reason, all.last());
         all.push(Judged { beforehand: beforehand(access, &args.topic), ..judged });
     }
     let status = all.last().map_or(exit::USAGE, Judged::status);
@@ -131,31 +132,31 @@ impl Session {
         password: &[u8],
     ) -> Judged {
         let attempt = Attempt { client, username, password, on_broker_thread: true };
-        let (reply, ground) = self.started.plugin.explain_login(&attempt);
+        let (reply, reason) = self.started.plugin.explain_login(&attempt);
         let decision = match reply {
             Reply::Now(decision) => decision,
             // It was told that it cannot.
             Reply::Later => Decision::Unavailable,
         };
-        self.judged(Kind::Login, decision, ground, None)
+        self.judged(Kind::Login, decision, reason, None)
     }
 
     fn judged(
         &self,
         kind: Kind,
         decision: Decision,
-        ground: Ground,
+        reason: Reason,
         login: Option<&Judged>,
     ) -> Judged {
         let exchanges = self.witness.take();
         let rules = login.and_then(Judged::granted);
-        let rule = match (&ground, &rules) {
-            (Ground::Rule(position), Some(terms)) => {
+        let rule = match (&reason, &rules) {
+            (Reason::Rule(position), Some(terms)) => {
                 terms.rules.as_ref().and_then(|rules| rules.describe(*position))
             }
             _ => None,
         };
-        Judged { kind, decision, ground, rule, exchanges, beforehand: None }
+        Judged { kind, decision, reason, rule, exchanges, beforehand: None }
     }
 
     fn report(

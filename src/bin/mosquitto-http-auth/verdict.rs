@@ -1,4 +1,4 @@
-//! Decisions and their grounds, in words.
+//! Decisions and their reasons, in words.
 
 #![forbid(unsafe_code)]
 
@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use mosquitto_http_auth::answer::{Decision, Terms, Verdict};
 use mosquitto_http_auth::config::Config;
-use mosquitto_http_auth::plugin::Ground;
+use mosquitto_http_auth::decide::Reason;
 use mosquitto_http_auth::policy::OnError;
 use mosquitto_http_auth::question::Kind;
 
@@ -17,7 +17,7 @@ use crate::exit;
 pub struct Judged {
     pub kind: Kind,
     pub decision: Decision,
-    pub ground: Ground,
+    pub reason: Reason,
     /// The rule that decided, where one did.
     pub rule: Option<String>,
     /// What was asked for it.
@@ -29,8 +29,8 @@ pub struct Judged {
 impl Judged {
     /// The exit status that says so.
     pub fn status(&self) -> u8 {
-        match (&self.ground, self.decision) {
-            (Ground::Failure(..), _) => exit::FAILED,
+        match (&self.reason, self.decision) {
+            (Reason::Failure(..), _) => exit::FAILED,
             (_, Decision::Allow) => exit::YES,
             (_, Decision::Deny) => exit::NO,
             (_, Decision::Defer) => exit::LEFT_TO_BROKER,
@@ -68,71 +68,71 @@ impl Judged {
 
     /// What decided: an option, or a word where none did.
     pub fn by(&self) -> &'static str {
-        match &self.ground {
-            Ground::NoLoginRoute => "http_user_route",
-            Ground::LocalUser => "local_users_file",
-            Ground::NoUsername => "anonymous_username",
-            Ground::EmptyCredentials => "compat",
-            Ground::NotUtf8 => "password_encoding",
-            Ground::TooManyFailures => "login_failures_max",
-            Ground::SpecialChars => "deny_special_chars",
-            Ground::Superuser => "superuser",
-            Ground::Rule(_) => "rule",
-            Ground::NoRule => "no rule",
-            Ground::NoAccessRoute => "http_acl_route",
-            Ground::Answer(kind) => route(*kind),
-            Ground::Failure(..) => "on_error",
-            Ground::Unsubscribe => "unsubscribe",
+        match &self.reason {
+            Reason::NoLoginRoute => "http_user_route",
+            Reason::LocalUser => "local_users_file",
+            Reason::NoUsername => "anonymous_username",
+            Reason::EmptyCredentials => "compat",
+            Reason::NotUtf8 => "password_encoding",
+            Reason::TooManyFailures => "login_failures_max",
+            Reason::SpecialChars => "deny_special_chars",
+            Reason::Superuser => "superuser",
+            Reason::Rule(_) => "rule",
+            Reason::NoRule => "no rule",
+            Reason::NoAccessRoute => "http_acl_route",
+            Reason::Answer(kind) => route(*kind),
+            Reason::Failure(..) => "on_error",
+            Reason::Unsubscribe => "unsubscribe",
             // Only a broker asks like this.
-            Ground::Session
-            | Ground::OnItsWay
-            | Ground::WillOfNobody
-            | Ground::NotLetIn
-            | Ground::ReservedName => "broker",
+            Reason::Session
+            | Reason::OnItsWay
+            | Reason::WillOfNobody
+            | Reason::NotLetIn
+            | Reason::ReservedName => "broker",
         }
     }
 
     /// Why, in a sentence.
     pub fn why(&self, config: &Config) -> String {
-        match &self.ground {
-            Ground::NoLoginRoute => {
+        match &self.reason {
+            Reason::NoLoginRoute => {
                 "http_user_route is unset, so nobody's login is asked".to_owned()
             }
-            Ground::LocalUser => match self.kind {
+            Reason::LocalUser => match self.kind {
                 Kind::Login => {
                     "the user is in local_users_file, so password_file decides".to_owned()
                 }
                 _ => "the user is in local_users_file, so local_users_acl decides".to_owned(),
             },
-            Ground::NoUsername => {
+            Reason::NoUsername => {
                 "the client has no username, and anonymous_username is unset".to_owned()
             }
-            Ground::EmptyCredentials => {
+            Reason::EmptyCredentials => {
                 "the username or the password is empty, and compat denies that".to_owned()
             }
-            Ground::NotUtf8 => {
+            Reason::NotUtf8 => {
                 "the password is not UTF-8; password_encoding base64 would send it".to_owned()
             }
-            Ground::TooManyFailures => "login_failures_max was reached".to_owned(),
-            Ground::SpecialChars => format!(
+            Reason::TooManyFailures => "login_failures_max was reached".to_owned(),
+            Reason::SpecialChars => format!(
                 "the username or the client identifier has one of {} in it",
                 config.special_chars.iter().map(String::from).collect::<Vec<_>>().join(" ")
             ),
-            Ground::Superuser => "the answer to the login says that it is a superuser".to_owned(),
-            Ground::Rule(position) => {
+            Reason::Superuser => "the answer to the login says that it is a superuser".to_owned(),
+            Reason::Rule(position) => {
                 let rule = self.rule.clone().unwrap_or_else(|| format!("rule {}", position + 1));
                 format!("{rule} of the login's answer matches")
             }
-            Ground::NoRule => {
+            Reason::NoRule => {
                 "no rule of the login's answer matches, and http_acl_route is unset".to_owned()
             }
-            Ground::NoAccessRoute => {
+            Reason::NoAccessRoute => {
                 "http_acl_route is unset, and there are no rules of a login (see --login)"
                     .to_owned()
             }
-            Ground::Unsubscribe => "an unsubscribe is always allowed".to_owned(),
-            Ground::Answer(kind) => self.answered(*kind, config),
-            Ground::Failure(kind, failure) => {
+            Reason::Unsubscribe => "an unsubscribe is always allowed".to_owned(),
+            Reason::Answer(kind) => self.answered(*kind, config),
+            Reason::Failure(kind, failure) => {
                 let option = match config.on_error {
                     OnError::Deny => "deny",
                     OnError::Defer => "defer",
@@ -140,11 +140,11 @@ impl Judged {
                 };
                 format!("{} failed ({failure}), and on_error is {option}", route(*kind))
             }
-            Ground::Session
-            | Ground::OnItsWay
-            | Ground::WillOfNobody
-            | Ground::NotLetIn
-            | Ground::ReservedName => "the broker's own question".to_owned(),
+            Reason::Session
+            | Reason::OnItsWay
+            | Reason::WillOfNobody
+            | Reason::NotLetIn
+            | Reason::ReservedName => "the broker's own question".to_owned(),
         }
     }
 
