@@ -284,20 +284,19 @@ pub enum LocalUsersAcl {
 }
 
 impl Config {
-    /// Whether the address of a client that came over a websocket is believed, where such clients can
-    /// choose it, or not.
+    /// The same for a broker in which clients that come over a websocket can choose their address, or
+    /// cannot, so that it is believed. One that is not believed is not sent either.
     #[must_use]
-    pub fn trusts_websockets(&self, they_choose: bool) -> bool {
-        !they_choose || self.websocket_address == WebsocketAddress::Trust
-    }
-
-    /// Takes an address that is not believed out of what is asked.
-    #[must_use]
-    pub fn without_websocket_addresses(self, they_choose: bool) -> Self {
-        if self.trusts_websockets(they_choose) {
-            return self;
+    pub fn where_websockets_choose(self, they_choose: bool) -> Self {
+        if !they_choose {
+            return Self { websocket_address: WebsocketAddress::Trust, ..self };
         }
-        Self { fields: self.fields.without_websocket_addresses(), ..self }
+        match self.websocket_address {
+            WebsocketAddress::Trust => self,
+            WebsocketAddress::Unknown => {
+                Self { fields: self.fields.without_websocket_addresses(), ..self }
+            }
+        }
     }
 }
 

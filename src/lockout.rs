@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -62,14 +63,14 @@ impl Lockout {
 
     /// Whether this pair is refused.
     #[must_use]
-    pub fn refuses(&self, address: Option<&str>, username: &str) -> bool {
+    pub fn refuses(&self, address: Option<IpAddr>, username: &str) -> bool {
         let Some(pair) = self.pair(address, username) else { return false };
         let Some(times) = self.denials.get(&pair) else { return false };
         self.of_late(&times).len() >= self.most
     }
 
     /// The API has denied this pair; whether it is refused from now on.
-    pub fn denied(&self, address: Option<&str>, username: &str) -> bool {
+    pub fn denied(&self, address: Option<IpAddr>, username: &str) -> bool {
         let Some(pair) = self.pair(address, username) else { return false };
         let now = self.millis(self.clock.now());
         // Another thread may add to it at the same time.
@@ -84,13 +85,13 @@ impl Lockout {
     }
 
     /// The API has let this pair in.
-    pub fn let_in(&self, address: Option<&str>, username: &str) {
+    pub fn let_in(&self, address: Option<IpAddr>, username: &str) {
         if let Some(pair) = self.pair(address, username) {
             self.denials.invalidate(&pair);
         }
     }
 
-    fn pair(&self, address: Option<&str>, username: &str) -> Option<Pair> {
+    fn pair(&self, address: Option<IpAddr>, username: &str) -> Option<Pair> {
         (self.most > 0).then(|| self.hasher.hash_one((address, username)))
     }
 
@@ -108,10 +109,13 @@ impl Lockout {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
     use crate::clock::ManualClock;
 
-    const HERE: Option<&str> = Some("192.0.2.7");
+    const HERE: Option<IpAddr> = Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)));
+    const ELSEWHERE: Option<IpAddr> = Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 8)));
     const WINDOW: Duration = Duration::from_secs(60);
 
     fn lockout(most: usize) -> (Lockout, Arc<ManualClock>) {
@@ -128,7 +132,7 @@ mod tests {
             clock.advance(Duration::from_secs(10));
         }
         assert!(lockout.refuses(HERE, "ann"));
-        assert!(!lockout.refuses(HERE, "ben") && !lockout.refuses(Some("192.0.2.8"), "ann"));
+        assert!(!lockout.refuses(HERE, "ben") && !lockout.refuses(ELSEWHERE, "ann"));
         clock.advance(WINDOW - Duration::from_secs(31));
         assert!(lockout.refuses(HERE, "ann"));
         clock.advance(Duration::from_secs(1));

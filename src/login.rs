@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -38,8 +39,8 @@ pub type Ring = Arc<dyn Fn() + Send + Sync>;
 pub struct Applicant {
     pub client_id: String,
     pub username: String,
-    /// Where the client connected from.
-    pub address: Option<String>,
+    /// Where the client connected from, if that is known.
+    pub address: Option<IpAddr>,
 }
 
 /// An attempt to log in that waits.

@@ -154,7 +154,7 @@ impl Plugin {
         clock: Arc<dyn Clock>,
         abilities: Abilities,
     ) -> Result<Self, Vec<Mistake>> {
-        let config = config.without_websocket_addresses(abilities.lets_websockets_choose);
+        let config = config.where_websockets_choose(abilities.lets_websockets_choose);
         let journal = Journal::new(config.log_level, Arc::clone(&clock));
         let local_users = config.local_users.as_ref().map(|local| {
             LocalUsers::read(local.file.clone()).map_err(|error| {

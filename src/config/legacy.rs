@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use super::draft::Draft;
-use super::values::{self, choice};
+use super::values::{self, choice, lifetime};
 use super::words::COMPAT;
 use super::{AclUnavailable, EmptyCredentials, Jitter, Mistake};
 use crate::dialect::{Compat, Method, Params, ResponseMode};
@@ -182,13 +182,8 @@ fn set_to<T>(place: &mut T, read: Result<T, String>) -> Outcome {
     }
 }
 
-/// A time in seconds, up to a year.
-fn seconds(value: &str) -> Result<Duration, String> {
-    values::seconds(value, 0..=365 * 24 * 60 * 60)
-}
-
 fn jitter(place: &mut Jitter, value: &str) -> Outcome {
-    set_to(place, seconds(value).map(Jitter::Around))
+    set_to(place, lifetime(value).map(Jitter::Around))
 }
 
 #[cfg(test)]

@@ -37,6 +37,12 @@ pub fn millis(text: &str, range: RangeInclusive<u64>) -> Result<Duration, Allowe
     number(text, &range, "milliseconds").map(Duration::from_millis)
 }
 
+/// How long an answer lives, in seconds.
+pub fn lifetime(text: &str) -> Result<Duration, Allowed> {
+    const YEAR_S: u64 = 365 * 24 * 60 * 60;
+    seconds(text, 0..=YEAR_S)
+}
+
 /// A number of bytes, as it is or in binary units (IEC 80000-13).
 pub fn bytes(text: &str, range: &RangeInclusive<u64>) -> Result<u64, Allowed> {
     let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("", 1u64)];

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,7 +13,7 @@ use super::held::recipient;
 use crate::answer::{Answer, Decision, Failure, Outcome, Terms, Verdict};
 use crate::block_budget::Payer;
 use crate::cache::Key;
-use crate::config::{EmptyCredentials, PasswordEncoding, UnavailableReply};
+use crate::config::{EmptyCredentials, PasswordEncoding, UnavailableReply, WebsocketAddress};
 use crate::decide::Reason;
 use crate::journal::quoted;
 use crate::login::{Applicant, Waiting};
@@ -78,8 +79,7 @@ impl Plugin {
             self.attempts.supersede(attempt.client.id(), self.clock.now());
         }
         if let Some(name) = attempt.username.filter(|name| self.attempts.is_placeholder(name)) {
-            let (id, address) = (attempt.client.id(), self.address(attempt.client));
-            self.note_denial(name, id, address.as_deref(), Denial::ReservedName, None);
+            self.note_refusal(attempt, name, Denial::ReservedName);
             return now(Decision::Deny, Reason::ReservedName);
         }
         let username = attempt.username.or(self.config.anonymous_username.as_deref());
@@ -91,27 +91,14 @@ impl Plugin {
         }
         let is_empty = username.is_none() || attempt.password.is_empty();
         if is_empty && self.config.empty_credentials == EmptyCredentials::Deny {
-            let (id, address) = (attempt.client.id(), self.address(attempt.client));
-            self.note_denial(
-                username.unwrap_or_default(),
-                id,
-                address.as_deref(),
-                Denial::EmptyCredentials,
-                None,
-            );
+            self.note_refusal(attempt, username.unwrap_or_default(), Denial::EmptyCredentials);
             return now(Decision::Deny, Reason::EmptyCredentials);
         }
         let Some(username) = username else {
             return now(Decision::Defer, Reason::NoUsername);
         };
         let Some(password) = self.encoded(attempt.password) else {
-            self.note_denial(
-                username,
-                attempt.client.id(),
-                self.address(attempt.client).as_deref(),
-                Denial::NotUtf8,
-                None,
-            );
+            self.note_refusal(attempt, username, Denial::NotUtf8);
             return now(Decision::Deny, Reason::NotUtf8);
         };
         let about = About::Login { password };
@@ -145,7 +132,7 @@ impl Plugin {
             // state, and whoever comes back for it is asked about then.
             return now(Decision::Unavailable, Reason::Session);
         }
-        if self.is_locked_out(question.username, client.id(), self.address(client).as_deref()) {
+        if self.is_locked_out(question.username, client.id(), self.address(client)) {
             return now(Decision::Deny, Reason::TooManyFailures);
         }
         let outcome = match self.known_login(&key, question) {
@@ -274,7 +261,7 @@ impl Plugin {
     }
 
     fn decide_login(&self, client: &dyn Client, username: &str, outcome: &Outcome) -> Decision {
-        self.note_verdict(outcome, username, client.id(), self.address(client).as_deref());
+        self.note_verdict(outcome, username, client.id(), self.address(client));
         match policy::decide(Kind::Login, outcome, self.config.on_error) {
             Decision::Unavailable if self.gets_a_reason(client) => Decision::UnavailableAloud,
             decision => decision,
@@ -287,7 +274,7 @@ impl Plugin {
         outcome: &Outcome,
         username: &str,
         id: &str,
-        address: Option<&str>,
+        address: Option<IpAddr>,
     ) {
         let Ok(answer) = outcome else { return };
         match answer.verdict {
@@ -301,19 +288,26 @@ impl Plugin {
     }
 
     /// Where the client comes from, if that is not for the client to choose.
-    fn address(&self, client: &dyn Client) -> Option<String> {
-        let trusts = self.config.trusts_websockets(self.abilities.lets_websockets_choose);
-        let peer = if trusts { client.peer() } else { client.peer_unless_websocket() };
-        peer.map(|address| address.to_string())
+    fn address(&self, client: &dyn Client) -> Option<IpAddr> {
+        match self.config.websocket_address {
+            WebsocketAddress::Trust => client.peer(),
+            WebsocketAddress::Unknown => client.peer_unless_websocket(),
+        }
     }
 
     /// Whether whoever comes from there under this name was denied too often; then this is another denial.
-    pub(super) fn is_locked_out(&self, username: &str, id: &str, address: Option<&str>) -> bool {
+    pub(super) fn is_locked_out(&self, username: &str, id: &str, address: Option<IpAddr>) -> bool {
         let refuses = self.lockout.refuses(address, username);
         if refuses {
             self.note_denial(username, id, address, Denial::TooManyFailures, None);
         }
         refuses
+    }
+
+    /// Notes that a login is denied that nobody was asked about.
+    fn note_refusal(&self, attempt: &Attempt<'_>, username: &str, why: Denial) {
+        let (id, address) = (attempt.client.id(), self.address(attempt.client));
+        self.note_denial(username, id, address, why, None);
     }
 
     /// Counts, and writes the line that intrusion prevention looks for: the address comes first, and
@@ -323,7 +317,7 @@ impl Plugin {
         &self,
         username: &str,
         id: &str,
-        address: Option<&str>,
+        address: Option<IpAddr>,
         why: Denial,
         answer: Option<&Answer>,
     ) {
@@ -331,7 +325,8 @@ impl Plugin {
         if !self.journal.keeps(Level::Info) {
             return;
         }
-        let (ip, reason) = (address.unwrap_or("unknown"), why.name());
+        let ip = address.map_or("unknown".to_owned(), |address| address.to_string());
+        let reason = why.name();
         let status = answer.and_then(|answer| answer.status);
         let status = status.map(|status| format!(" status={status}")).unwrap_or_default();
         let said = answer.and_then(|answer| answer.reason.as_deref());

@@ -10,10 +10,12 @@ use std::time::{Duration, Instant};
 
 use super::Plugin;
 use super::access::{Who, holder};
+use crate::answer::Answer;
 use crate::cache::Key;
 use crate::clock::Clock;
-use crate::decide::{self, Policy};
+use crate::decide::Step;
 use crate::defect;
+use crate::held_deliveries::Gathered;
 use crate::question::{About, Access, Action, CertificatePart, Client, Kind, Question};
 use crate::subscriptions::Portrait;
 use crate::sync::lock;
@@ -83,10 +85,9 @@ impl Plugin {
     /// Whether the ACL route will be asked about this, unless the user is a superuser that is not known as
     /// one.
     pub(super) fn will_ask_acl(&self, who: Who<'_>, action: Action<'_>) -> bool {
-        let passes = self.gate(who.client.id(), Some(who.username)).is_ok();
-        let policy = Policy::of(&self.config);
-        let questions = || decide::questions(policy, who.standing, who.subject(), action);
-        passes && questions().contains(&Kind::Access)
+        let is_no_superuser = Gathered { superuser: Some(Ok(Answer::DENY)), access: None };
+        self.gate(who.client.id(), Some(who.username)).is_ok()
+            && self.decide(who, action, &is_no_superuser) == Step::AskAcl
     }
 
     /// What questions about topics tell of a client's certificate.

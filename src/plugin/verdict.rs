@@ -67,7 +67,7 @@ impl Plugin {
         }
         if outcome.as_ref().is_ok_and(|answer| answer.verdict == Verdict::Deny) {
             let Applicant { username, client_id, address } = applicant;
-            self.note_verdict(outcome, username, client_id, address.as_deref());
+            self.note_verdict(outcome, username, client_id, *address);
         }
     }
 
@@ -159,9 +159,7 @@ impl Plugin {
     fn decide_waiting(&self, waiting: &Waiting, outcome: &Outcome) -> Decision {
         let Applicant { username, client_id, address } = &waiting.applicant;
         let decision = policy::decide(Kind::Login, outcome, self.config.on_error);
-        if decision == Decision::Allow
-            && self.is_locked_out(username, client_id, address.as_deref())
-        {
+        if decision == Decision::Allow && self.is_locked_out(username, client_id, *address) {
             return Decision::Deny;
         }
         if decision == Decision::Defer || decision == Decision::Allow && waiting.is_aside() {
@@ -169,7 +167,7 @@ impl Plugin {
             self.retry_answers.keep(waiting.key, outcome.clone(), waiting.asked);
             return Decision::Unavailable;
         }
-        self.note_verdict(outcome, username, client_id, address.as_deref());
+        self.note_verdict(outcome, username, client_id, *address);
         decision
     }
 

@@ -60,7 +60,7 @@ pub struct Oracle {
     /// How much too late the clients' own thread came to something, in ms.
     late: AtomicU64,
     judged: [[AtomicU64; 3]; 4],
-    /// Decisions at which the API may have been out of reach, which excuses refusals.
+    /// Decisions at which the API may have been out of reach, which excuses that a connection was closed.
     excused: AtomicU64,
     faults: AtomicU64,
     described: Mutex<Vec<String>>,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
-use super::{Outcome, Params, common, jitter, seconds, set_to, values};
+use super::{Outcome, Params, common, jitter, lifetime, set_to, values};
 use crate::config::draft::Draft;
 use crate::dialect::Dialect;
 use crate::secret::Secret;
@@ -25,9 +25,9 @@ pub fn set(draft: &mut Draft, name: &str, value: &str) -> Outcome {
         "http_aclcheck_params" => return parameters(&mut draft.dialect, 2, value),
         "anonusername" => draft.anonymous_access = Some(value.to_owned()),
         "cacheseconds" | "acl_cacheseconds" => {
-            return set_to(&mut draft.cache_acl_ttl, seconds(value).map(Some));
+            return set_to(&mut draft.cache_acl_ttl, lifetime(value).map(Some));
         }
-        "auth_cacheseconds" => return set_to(&mut draft.cache_auth_ttl, seconds(value).map(Some)),
+        "auth_cacheseconds" => return set_to(&mut draft.cache_auth_ttl, lifetime(value).map(Some)),
         "acl_cachejitter" => return jitter(&mut draft.acl_jitter, value),
         // Its own code reads a misspelt name.
         "auth_cachejitter" | "auth_cacheijitter" => return jitter(&mut draft.auth_jitter, value),

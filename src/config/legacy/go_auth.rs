@@ -7,7 +7,7 @@ use std::time::Duration;
 use log::LevelFilter;
 
 use super::{EmptyCredentials, Kind, Method, Mistake, Outcome, Params, ResponseMode};
-use super::{common, jitter, seconds, set_to, values};
+use super::{common, jitter, lifetime, set_to, values};
 use crate::config::draft::Draft;
 
 pub fn set(draft: &mut Draft, name: &str, value: &str) -> Outcome {
@@ -46,8 +46,10 @@ pub fn set(draft: &mut Draft, name: &str, value: &str) -> Outcome {
             draft.anonymous_username = Some(String::new());
         }
         "cache" => draft.leftovers.cache = is_true,
-        "auth_cache_seconds" => return set_to(&mut draft.cache_auth_ttl, seconds(value).map(Some)),
-        "acl_cache_seconds" => return set_to(&mut draft.cache_acl_ttl, seconds(value).map(Some)),
+        "auth_cache_seconds" => {
+            return set_to(&mut draft.cache_auth_ttl, lifetime(value).map(Some));
+        }
+        "acl_cache_seconds" => return set_to(&mut draft.cache_acl_ttl, lifetime(value).map(Some)),
         "auth_jitter_seconds" => return jitter(&mut draft.auth_jitter, value),
         "acl_jitter_seconds" => return jitter(&mut draft.acl_jitter, value),
         "log_level" => draft.log_level = Some(log_level(value)),

@@ -3,10 +3,9 @@
 #![forbid(unsafe_code)]
 
 use super::Preset::{Value, Words};
-use super::plain_values::lifetime;
 use super::show;
 use super::{Opt, opt};
-use crate::config::values::{self, flag};
+use crate::config::values::{self, flag, lifetime};
 
 pub(super) static OPTIONS: &[Opt] = &[
     opt!(

@@ -3,9 +3,8 @@
 #![forbid(unsafe_code)]
 
 use std::path::PathBuf;
-use std::time::Duration;
 
-use crate::config::values::{number, seconds};
+use crate::config::values::number;
 
 pub fn tcp_port(text: &str) -> Result<u16, String> {
     let port = number(text, &(1..=65535), "a TCP port");
@@ -23,10 +22,4 @@ pub fn path(text: &str) -> Result<PathBuf, String> {
 
 pub fn name(text: &str) -> Result<String, String> {
     if text.is_empty() { Err("a name")? } else { Ok(text.to_owned()) }
-}
-
-/// How long an answer lives, in seconds.
-pub fn lifetime(text: &str) -> Result<Duration, String> {
-    const YEAR_S: u64 = 365 * 24 * 60 * 60;
-    seconds(text, 0..=YEAR_S)
 }
