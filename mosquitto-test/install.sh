@@ -17,7 +17,7 @@ fi
 say() { echo "install: $*" >&2; }
 
 if ! command -v cargo >/dev/null; then
-  say "cargo is missing: install Rust 1.85 or newer first"
+  say "cargo is missing: install Rust 1.85 or newer first, with rustup (Debian 12 has an older one)"
   exit 1
 fi
 if ! command -v apt-get >/dev/null; then
