@@ -24,7 +24,7 @@ const USUAL_CONF: &str = "/etc/mosquitto/mosquitto.conf";
     after_long_help = concat!(
         "Examples:\n  mosquitto-http-auth check /etc/mosquitto/mosquitto.conf\n  \
          mosquitto-http-auth login /etc/mosquitto/mosquitto.conf -u ann\n  \
-         mosquitto-http-auth access /etc/mosquitto/mosquitto.conf -u ann -t sensors/1 --acc write\n  \
+         mosquitto-http-auth access /etc/mosquitto/mosquitto.conf -u ann -t sensors/1 --acc publish\n  \
          mosquitto-http-auth bench /etc/mosquitto/mosquitto.conf -u ann -n 1000 -c 32\n\n\
          Environment:\n  NO_COLOR  no colours; without a terminal there are none anyway\n  ",
         "MOSQUITTO_HTTP_AUTH_PASSWORD  the password, where no option says another"
@@ -40,6 +40,7 @@ pub struct Arguments {
 #[derive(Subcommand)]
 pub enum Command {
     Check(Check),
+    Explain(Explain),
     Login(Login),
     Access(Access),
     Bench(Bench),
@@ -53,25 +54,41 @@ pub enum Command {
 /// Reads a mosquitto.conf with the files that it includes, finds the plugin's blocks, and reads
 /// their options with the code that the plugin reads them with. Each mistake is printed with its
 /// file and line, in the words that the broker's log would have, and then the configuration that is
-/// in force: each option with its value, and whether that was given or is the default.
+/// in force: each option that was given with its value, and with --all the others too.
 ///
-/// It also says what looks wrong beyond the plugin's options, such as a file that the broker's user
-/// cannot read, or a plugin that was built for another machine. That is a guess from outside the
-/// broker, and does not change the exit status.
+/// What stops the broker beyond the plugin's options is a mistake as well: a library or an acl_file
+/// that is missing, a token that the broker's user cannot read, two blocks where Mosquitto 2.0 allows
+/// one. What is likely not meant is a hint, such as a listener that lets clients in without asking the
+/// API; hints do not change the exit status.
 #[derive(Args)]
 #[command(after_long_help = concat!(
     "Exit status:\n  0  the options are valid\n  1  there are mistakes, or no block of the plugin\n  \
      2  a wrong command line, or a file that cannot be read\n\n\
      Examples:\n  mosquitto-http-auth check /etc/mosquitto/mosquitto.conf\n  \
+     mosquitto-http-auth check --all mosquitto.conf\n  \
      mosquitto-http-auth check --json mosquitto.conf | jq .mistakes\n",
     "  mosquitto-http-auth check --plugin my-copy.so mosquitto.conf"
 ))]
 pub struct Check {
     #[command(flatten)]
     pub conf: Conf,
-    /// Print the result as JSON
+    /// Show the options that have their defaults as well
+    #[arg(long)]
+    pub all: bool,
+    /// Print the result as JSON, with every option
     #[arg(long)]
     pub json: bool,
+}
+
+/// Explain an option: what it means, what it may be, and its default
+#[derive(Args)]
+#[command(after_long_help = "Exit status:\n  0  it is explained\n  2  there is no such option\n\n\
+                       Examples:\n  mosquitto-http-auth explain cache_ttl\n  \
+                       mosquitto-http-auth explain plugin_opt_http_header_X-Key")]
+pub struct Explain {
+    /// Its name, with or without plugin_opt_
+    #[arg(value_name = "OPTION")]
+    pub option: String,
 }
 
 /// Ask the API whether a user may log in
@@ -107,7 +124,7 @@ pub struct Login {
 #[derive(Args)]
 #[command(after_long_help = concat!(
     "Exit status:\n", statuses!(), "\n\
-     Examples:\n  mosquitto-http-auth access mosquitto.conf -u ann -i sensor-1 -t sensors/1/up --acc write\n  \
+     Examples:\n  mosquitto-http-auth access mosquitto.conf -u ann -i sensor-1 -t sensors/1/up --acc publish\n  \
      mosquitto-http-auth access mosquitto.conf -u ann -i sensor-1 -t 'sensors/#' --acc subscribe\n  \
      mosquitto-http-auth access mosquitto.conf --login -u ann -P - -t sensors/1/up --acc 2 < password.txt"
 ))]
@@ -326,12 +343,12 @@ pub enum MqttVersion {
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Acc {
-    /// Receive a message
-    #[value(alias = "1")]
-    Read,
-    /// Publish a message, or a Will
-    #[value(alias = "2")]
-    Write,
+    /// Publish a message, or a Will: what the API sees as write, 2
+    #[value(aliases = ["write", "2"])]
+    Publish,
+    /// Receive a message: what the API sees as read, 1
+    #[value(aliases = ["read", "1"])]
+    Receive,
     #[value(alias = "4")]
     Subscribe,
     #[value(alias = "8")]

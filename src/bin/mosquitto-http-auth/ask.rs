@@ -35,8 +35,8 @@ pub fn login(args: &args::Login, out: &mut dyn Write) -> Result<u8, Problem> {
 
 pub fn access(args: &args::Access, out: &mut dyn Write) -> Result<u8, Problem> {
     let access = match args.acc {
-        Acc::Read => Access::Read,
-        Acc::Write => Access::Write,
+        Acc::Receive => Access::Read,
+        Acc::Publish => Access::Write,
         Acc::Subscribe => Access::Subscribe,
         Acc::Unsubscribe => Access::Unsubscribe,
     };

@@ -28,6 +28,24 @@ struct Block<'a> {
     hints: Vec<Remark>,
 }
 
+/// What there is to say about the file, and its blocks.
+struct Checked<'a> {
+    conf: &'a Conf,
+    /// Those of the file itself.
+    mistakes: Vec<Remark>,
+    hints: Vec<Remark>,
+    /// What to say if no block is there.
+    missing: Option<String>,
+    blocks: Vec<Block<'a>>,
+}
+
+impl Checked<'_> {
+    fn mistakes(&self) -> usize {
+        let of_blocks: usize = self.blocks.iter().map(|block| block.mistakes.len()).sum();
+        of_blocks + self.mistakes.len() + usize::from(self.missing.is_some())
+    }
+}
+
 /// Checks, and returns the exit status.
 pub fn run(args: &args::Check, out: &mut dyn Write) -> Result<u8, Problem> {
     let conf = Conf::read(&args.conf.file)?;
@@ -36,17 +54,16 @@ pub fn run(args: &args::Check, out: &mut dyn Write) -> Result<u8, Problem> {
         found = vec![block::choose(&conf, &args.conf)?];
     }
     let missing = found.is_empty().then(|| block::none_found(&conf, args.conf.plugin.as_deref()));
-    let hints = doubts::about_conf(&conf, &found);
+    let doubts = doubts::about_conf(&conf, &found);
+    let mistakes = conf.mistakes.iter().cloned().chain(doubts.mistakes).collect();
     let blocks: Vec<_> = found.into_iter().map(|plugin| look_at(&conf, plugin)).collect();
-    let mistakes: usize = blocks.iter().map(|block| block.mistakes.len()).sum();
-    let mistakes = mistakes + conf.mistakes.len() + usize::from(missing.is_some());
+    let checked = Checked { conf: &conf, mistakes, hints: doubts.hints, missing, blocks };
     if args.json {
-        let report = as_json(&conf, &blocks, &hints, missing.as_deref(), mistakes == 0);
-        writeln!(out, "{report:#}")?;
+        writeln!(out, "{:#}", as_json(&checked))?;
     } else {
-        print(out, &conf, &blocks, &hints, missing.as_deref(), mistakes)?;
+        print(out, &checked, args.all)?;
     }
-    Ok(if mistakes == 0 { exit::YES } else { exit::NO })
+    Ok(if checked.mistakes() == 0 { exit::YES } else { exit::NO })
 }
 
 fn look_at<'a>(conf: &Conf, plugin: &'a Plugin) -> Block<'a> {
@@ -59,8 +76,9 @@ fn look_at<'a>(conf: &Conf, plugin: &'a Plugin) -> Block<'a> {
             }
             Err(mistakes) => (None, mistakes, Vec::new()),
         };
-    let hints = doubts::about_block(conf, plugin, config.as_ref());
-    Block { plugin, scope, config, mistakes, warnings, hints }
+    let doubts = doubts::about_block(conf, plugin, config.as_ref());
+    let mistakes = mistakes.into_iter().chain(doubts.mistakes).collect();
+    Block { plugin, scope, config, mistakes, warnings, hints: doubts.hints }
 }
 
 impl Block<'_> {
@@ -86,16 +104,10 @@ impl Block<'_> {
     }
 }
 
-fn print(
-    out: &mut dyn Write,
-    conf: &Conf,
-    blocks: &[Block<'_>],
-    hints: &[Remark],
-    missing: Option<&str>,
-    mistakes: usize,
-) -> io::Result<()> {
+fn print(out: &mut dyn Write, checked: &Checked<'_>, all: bool) -> io::Result<()> {
+    let Checked { conf, mistakes, hints, missing, blocks } = checked;
     let mut line = |style, what: &str, text: String| writeln!(out, "{} {text}", what.paint(style));
-    for Remark { place, text } in &conf.mistakes {
+    for Remark { place, text } in mistakes {
         line(WRONG, "mistake:", format!("{place}: {text}"))?;
     }
     if let Some(missing) = missing {
@@ -108,31 +120,9 @@ fn print(
         line(WARNING, "hint:", format!("{place}: {text}"))?;
     }
     for block in blocks {
-        let Block { plugin, scope, .. } = block;
-        let title = format!("{}: {} for {scope}", plugin.place, plugin.path);
-        writeln!(out, "{}", title.paint(HEADING))?;
-        let mut line =
-            |style, what: &str, text: String| writeln!(out, "  {} {text}", what.paint(style));
-        for Remark { place, text } in &block.mistakes {
-            line(WRONG, "mistake:", format!("{place}: {text}"))?;
-        }
-        for text in &block.warnings {
-            line(WARNING, "warning:", text.clone())?;
-        }
-        for Remark { place, text } in &block.hints {
-            line(WARNING, "hint:", format!("{place}: {text}"))?;
-        }
-        for setting in block.settings() {
-            let origin = block.origin(&setting);
-            let text = format!("  {:<24} {:<32} {origin}", setting.name, setting.value);
-            let style = match setting.origin {
-                Origin::Default => FAINT,
-                Origin::Given | Origin::Predecessor => Style::new(),
-            };
-            writeln!(out, "{}", text.paint(style))?;
-        }
+        print_block(out, block, all)?;
     }
-    let (text, style) = match (mistakes, missing) {
+    let (text, style) = match (checked.mistakes(), missing) {
         (0, _) => ("The options are valid.", GOOD),
         (1, Some(_)) => ("The broker would start without the plugin.", WRONG),
         (1, None) => ("1 mistake: the broker would not start.", WRONG),
@@ -141,13 +131,44 @@ fn print(
     writeln!(out, "{}", text.paint(style))
 }
 
-fn as_json(
-    conf: &Conf,
-    blocks: &[Block<'_>],
-    hints: &[Remark],
-    missing: Option<&str>,
-    valid: bool,
-) -> Value {
+fn print_block(out: &mut dyn Write, block: &Block<'_>, all: bool) -> io::Result<()> {
+    let Block { plugin, scope, .. } = block;
+    let title = format!("{}: {} for {scope}", plugin.place, plugin.path);
+    writeln!(out, "{}", title.paint(HEADING))?;
+    let mut line =
+        |style, what: &str, text: String| writeln!(out, "  {} {text}", what.paint(style));
+    for Remark { place, text } in &block.mistakes {
+        line(WRONG, "mistake:", format!("{place}: {text}"))?;
+    }
+    for text in &block.warnings {
+        line(WARNING, "warning:", text.clone())?;
+    }
+    for Remark { place, text } in &block.hints {
+        line(WARNING, "hint:", format!("{place}: {text}"))?;
+    }
+    let mut left_out = 0;
+    for setting in block.settings() {
+        let style = match setting.origin {
+            Origin::Default if !all => {
+                left_out += 1;
+                continue;
+            }
+            Origin::Default => FAINT,
+            Origin::Given | Origin::Predecessor => Style::new(),
+        };
+        let origin = block.origin(&setting);
+        let text = format!("  {:<24} {:<32} {origin}", setting.name, setting.value);
+        writeln!(out, "{}", text.paint(style))?;
+    }
+    if left_out > 0 {
+        let text = format!("  {left_out} more options have their defaults; --all shows them");
+        writeln!(out, "{}", text.paint(FAINT))?;
+    }
+    Ok(())
+}
+
+fn as_json(checked: &Checked<'_>) -> Value {
+    let Checked { conf, mistakes, hints, missing, blocks } = checked;
     let setting = |block: &Block<'_>, setting: &Setting| {
         let place = block.plugin.place_of(Some(&setting.name));
         let origin = match setting.origin {
@@ -175,10 +196,10 @@ fn as_json(
             "settings": settings,
         })
     };
-    let mut mistakes = remarks(&conf.mistakes);
-    mistakes.extend(missing.map(|text| json!({ "text": text })));
+    let mut mistakes = remarks(mistakes);
+    mistakes.extend(missing.iter().map(|text| json!({ "text": text })));
     json!({
-        "valid": valid,
+        "valid": checked.mistakes() == 0,
         "files": conf.files,
         "mistakes": mistakes,
         "warnings": remarks(&conf.warnings),

@@ -45,6 +45,8 @@ pub struct Conf {
     pub broker: Security,
     /// The user that the broker becomes when root starts it.
     pub user: Option<String>,
+    /// A line that Mosquitto 2.0 does not know, so that the broker is a later one.
+    pub needs_2_1: bool,
     /// What every version refuses.
     pub mistakes: Vec<Remark>,
     pub warnings: Vec<Remark>,
@@ -65,10 +67,14 @@ pub struct Listener {
     /// line) the loopback interface.
     pub address: Option<String>,
     pub security: Security,
+    /// Where it is named; none: the broker has it without a line that says so.
+    pub place: Option<Place>,
+    /// The line that has it speak MQTT over websockets.
+    pub websockets: Option<Place>,
+    /// The line that has a proxy tell it whom each connection is from.
+    pub proxy: Option<Place>,
     /// The option that has the broker take usernames from certificates, and then ask nobody.
     pub certificate_names: Option<Place>,
-    /// `enable_proxy_protocol`: clients come by a proxy, which tells who they are.
-    pub proxied: bool,
 }
 
 /// A line that loads a plugin, and the options that follow it.
@@ -129,6 +135,7 @@ impl Conf {
             plugins: Vec::new(),
             broker: Security::default(),
             user: None,
+            needs_2_1: false,
             mistakes: Vec::new(),
             warnings: Vec::new(),
         }

@@ -9,72 +9,109 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use mosquitto_http_auth::config::{Config, EmptyCredentials, LocalUsersAcl};
+use mosquitto_http_auth::dialect::Compat;
 
 use crate::block;
 use crate::conf::{Conf, Place, Plugin, Remark, Security};
-use crate::library;
-use crate::reader::Reader;
 
-/// The user that a broker becomes if nothing else is said.
-const USUAL_USER: &str = "mosquitto";
+mod entrances;
+mod files;
+
+/// What was found: what stops the broker, and what may not be meant.
+#[derive(Default)]
+pub struct Doubts {
+    pub mistakes: Vec<Remark>,
+    pub hints: Vec<Remark>,
+}
+
+impl Doubts {
+    fn absorb(&mut self, other: Self) {
+        self.mistakes.extend(other.mistakes);
+        self.hints.extend(other.hints);
+    }
+}
 
 /// What there is to say about the whole.
-pub fn about_conf(conf: &Conf, blocks: &[&Plugin]) -> Vec<Remark> {
-    let mut doubts = Vec::new();
-    let mut doubt = |place: &Place, text: String| doubts.push(remark(place, text));
+pub fn about_conf(conf: &Conf, blocks: &[&Plugin]) -> Doubts {
+    let mut doubts = Doubts::default();
     let mut seen = BTreeMap::new();
     for plugin in blocks {
         let scope = (&plugin.path, &plugin.listeners);
         if let Some(first) = seen.insert(scope, &plugin.place) {
-            doubt(
-                &plugin.place,
-                format!(
-                    "the same file is loaded for the same listeners at {first}: Mosquitto before \
-                     2.1 does not start"
-                ),
+            let text = format!(
+                "the same file is loaded for the same listeners at {first}: Mosquitto before 2.1 \
+                 does not start"
             );
+            let found = remark(&plugin.place, text);
+            if conf.needs_2_1 { &mut doubts.hints } else { &mut doubts.mistakes }.push(found);
         }
     }
+    for other in &conf.plugins {
+        if !blocks.iter().any(|block| block.place == other.place) {
+            doubts.absorb(files::library(other));
+        }
+    }
+    doubts.hints.extend(entrances::unguarded(conf, blocks));
     if let (true, Some(first)) = (conf.per_listener, blocks.first()) {
-        doubt(
-            &first.place,
-            "per_listener_settings: Mosquitto 2.0.11 never wakes its plugins then, so clients are \
-             disconnected, or asked about again, only when others are served"
-                .to_owned(),
-        );
+        let text = "per_listener_settings: Mosquitto 2.0.11 never wakes its plugins then, so \
+                    clients are disconnected, or asked about again, only when others are served";
+        doubts.hints.push(remark(&first.place, text));
     }
     doubts
 }
 
 /// What there is to say about one block, whose options are valid if there is a `config`.
-pub fn about_block(conf: &Conf, block: &Plugin, config: Option<&Config>) -> Vec<Remark> {
-    let mut doubts = about_file(block);
+pub fn about_block(conf: &Conf, block: &Plugin, config: Option<&Config>) -> Doubts {
+    let mut doubts = files::library(block);
+    if doubts.mistakes.is_empty() {
+        doubts.absorb(files::needed(conf, block, config));
+    }
+    let hints = &mut doubts.hints;
     if block::is_predecessor(block) {
         let text = format!(
             "this loads {}; what follows is what mosquitto-http-auth makes of its options",
             block.file_name()
         );
-        doubts.push(remark(&block.place, text));
+        hints.push(remark(&block.place, text));
     }
-    let earlier = conf.plugins.iter().take_while(|plugin| plugin.place != block.place);
-    for other in earlier.filter(|other| shares_a_listener(other, block)) {
-        let text = format!(
-            "{} is asked first ({}); the API hears only of what that leaves to others",
-            other.file_name(),
-            other.place
-        );
-        doubts.push(remark(&block.place, text));
-    }
-    let user = conf.user.as_deref().unwrap_or(USUAL_USER);
-    doubts.extend(unreadable(Reader::named(user).as_ref(), conf, block, config));
+    hints.extend(about_neighbours(conf, block, config));
     if let Some(config) = config {
-        doubts.extend(about_options(block, config));
-        doubts.extend(about_names(conf, block, config));
+        hints.extend(about_options(block, config));
+        hints.extend(entrances::of_block(conf, block, config));
         for security in scopes(conf, block) {
-            doubts.extend(about_other_means(block, config, security));
+            hints.extend(about_other_means(conf, block, config, security));
         }
     }
-    doubts.dedup();
+    hints.dedup();
+    doubts
+}
+
+/// Other plugins for the same listeners: the broker asks in the order of their lines.
+fn about_neighbours(conf: &Conf, block: &Plugin, config: Option<&Config>) -> Vec<Remark> {
+    let mut doubts = Vec::new();
+    let is_behind = |other: &Plugin| {
+        let position = |wanted: &Plugin| conf.plugins.iter().position(|p| p.place == wanted.place);
+        position(other) > position(block)
+    };
+    let others = conf.plugins.iter().filter(|other| other.place != block.place);
+    for other in others.filter(|other| shares_a_listener(other, block)) {
+        let (name, place) = (other.file_name(), &other.place);
+        if !is_behind(other) {
+            let text = format!(
+                "{name} is asked first ({place}); the API hears only of what that leaves to others"
+            );
+            doubts.push(remark(&block.place, text));
+        } else if name.contains("dynamic_security")
+            && config.is_some_and(|config| config.routes.login.is_some())
+        {
+            let text = format!(
+                "{name} is asked after this block ({}), and a no of the API is final: its users \
+                 cannot log in, its administrator among them",
+                block.place
+            );
+            doubts.push(remark(place, text));
+        }
+    }
     doubts
 }
 
@@ -99,80 +136,9 @@ fn scopes<'a>(conf: &'a Conf, block: &'a Plugin) -> Vec<&'a Security> {
     }
 }
 
-fn about_file(block: &Plugin) -> Vec<Remark> {
-    let path = Path::new(&block.path);
-    if path.is_relative() && !block.path.contains('/') {
-        let text = format!("{}: without a folder it is looked for where libraries are", block.path);
-        return vec![remark(&block.place, text)];
-    }
-    // Whoever comes from another plugin does not load its file any more.
-    if block::is_predecessor(block) {
-        return Vec::new();
-    }
-    let problem = library::problem(path).map(|problem| format!("{}: {problem}", block.path));
-    problem.map(|text| remark(&block.place, text)).into_iter().collect()
-}
-
-/// Files that the broker's user cannot read, as far as this machine knows the user.
-fn unreadable(
-    reader: Option<&Reader>,
-    conf: &Conf,
-    block: &Plugin,
-    config: Option<&Config>,
-) -> Vec<Remark> {
-    let mut files = vec![("plugin", block.path.clone(), block.place.clone())];
-    for security in scopes(conf, block) {
-        let named = [("password_file", &security.password_file), ("acl_file", &security.acl_file)];
-        for (name, file) in named {
-            files.extend(file.clone().map(|(path, place)| (name, path, place)));
-        }
-    }
-    let place = |option: &str| block.place_of(Some(option)).clone();
-    if let Some(config) = config {
-        let sources = &config.sources;
-        let named = [
-            ("tls_ca_file", &sources.ca_file),
-            ("tls_cert_file", &sources.cert_file),
-            ("tls_key_file", &sources.key_file),
-        ];
-        for (name, file) in named {
-            files.extend(file.clone().map(|path| (name, path, place(name))));
-        }
-        for (name, value) in &sources.headers {
-            let value = String::from_utf8_lossy(value.expose()).into_owned();
-            if let Some(path) = value.strip_prefix('@') {
-                let option = place(&format!("http_header_{name}"));
-                files.push(("a header's file", path.to_owned(), option));
-            }
-        }
-        if let Some(local) = &config.local_users {
-            let path = local.file.to_string_lossy().into_owned();
-            files.push(("local_users_file", path, place("local_users_file")));
-        }
-    }
-    let mut doubts = Vec::new();
-    for (what, path, place) in files {
-        let is_the_brokers =
-            what.ends_with("_file") && !what.starts_with("tls") && what != "local_users_file";
-        if is_the_brokers && !Path::new(&path).exists() {
-            doubts.push(remark(&place, format!("{what} {path}: there is no such file")));
-        } else if let Some(problem) = reader.and_then(|reader| reader.problem(Path::new(&path))) {
-            doubts.push(remark(&place, format!("{what} {path}: {problem}")));
-        }
-    }
-    doubts
-}
-
 fn about_options(block: &Plugin, config: &Config) -> Vec<Remark> {
     let mut doubts = Vec::new();
     let place = |option: &str| block.place_of(Some(option));
-    if let Some(address) = config.metrics_listen.filter(|address| !address.ip().is_loopback()) {
-        let text = format!(
-            "metrics_listen {address}: whoever reaches this address can read the metrics, without a \
-             password and unencrypted"
-        );
-        doubts.push(remark(place("metrics_listen"), text));
-    }
     let is_near = |host: &str| {
         host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
     };
@@ -180,6 +146,13 @@ fn about_options(block: &Plugin, config: &Config) -> Vec<Remark> {
     if let (false, Some(endpoint)) = (config.https, far) {
         let text = format!("passwords go to {} unencrypted", endpoint.origin(false));
         doubts.push(remark(place("http_host"), text));
+    }
+    if let Some(address) = config.metrics_listen.filter(|address| !address.ip().is_loopback()) {
+        let text = format!(
+            "option metrics_listen: whoever reaches {address} can read the metrics; they are \
+             neither encrypted nor protected by a password"
+        );
+        doubts.push(remark(place("metrics_listen"), text));
     }
     for option in &block.options {
         let is_header = option.name.to_ascii_lowercase().starts_with("http_header_")
@@ -208,30 +181,19 @@ fn about_options(block: &Plugin, config: &Config) -> Vec<Remark> {
     doubts
 }
 
-/// Listeners that take usernames from certificates.
-fn about_names(conf: &Conf, block: &Plugin, config: &Config) -> Vec<Remark> {
-    let all = conf.listeners.iter().enumerate();
-    let is_ours = |position: &usize| block.listeners.as_ref().is_none_or(|l| l.contains(position));
-    let ours = all.filter(|(position, _)| is_ours(position));
-    let places = ours
-        .filter_map(|(_, listener)| Some((listener.certificate_names.as_ref()?, listener.proxied)));
-    let text = |proxied| {
-        if proxied {
-            "a client whose certificate a proxy has checked comes with that name and no password, like \
-             one that has no certificate: a plugin block for this listener alone keeps what the API \
-             says of it from other listeners"
-        } else {
-            "the broker asks nobody whether these clients may log in, only what they may do"
-        }
-    };
-    let asked = config.routes.login.is_some();
-    places.filter(|_| asked).map(|(place, proxied)| remark(place, text(proxied))).collect()
-}
-
 /// What the broker's other means add to, or take from, what the API says.
-fn about_other_means(block: &Plugin, config: &Config, security: &Security) -> Vec<Remark> {
+fn about_other_means(
+    conf: &Conf,
+    block: &Plugin,
+    config: &Config,
+    security: &Security,
+) -> Vec<Remark> {
     let mut doubts = Vec::new();
     let mut doubt = |place: &Place, text: &str| doubts.push(remark(place, text));
+    let (login, access) = match config.dialect.compat {
+        Compat::None => ("http_user_route", "http_acl_route"),
+        Compat::GoAuth | Compat::AuthPlug => ("http_getuser_uri", "http_aclcheck_uri"),
+    };
     let local = config.local_users.as_ref();
     let asks_for_anonymous = config.anonymous_username.is_some();
     let denies_empty = config.empty_credentials == EmptyCredentials::Deny;
@@ -241,11 +203,13 @@ fn about_other_means(block: &Plugin, config: &Config, security: &Security) -> Ve
             "allow_anonymous: by compat, clients without a username or a password are refused all the \
              same",
         ),
-        Some((true, place)) if !asks_for_anonymous => doubt(
+        Some((true, place)) if entrances::defers(config) => doubt(
             place,
             "allow_anonymous: clients without a username are let in without asking the API, and \
              may do what the broker's other means allow; anonymous_username has it asked",
         ),
+        // Without a listener the broker lets them stay.
+        None if conf.listeners.is_empty() => {}
         Some((false, _)) | None if asks_for_anonymous => doubt(
             block.place_of(Some("anonymous_username")),
             "without allow_anonymous true a SIGHUP disconnects the clients without a username that \
@@ -268,8 +232,10 @@ fn about_other_means(block: &Plugin, config: &Config, security: &Security) -> Ve
         ),
         (None, None) if config.routes.login.is_none() => doubt(
             &block.place,
-            "without http_user_route and password_file only clients without a username can log in, \
-             where allow_anonymous lets them",
+            &format!(
+                "without {login} and password_file only clients without a username can log in, \
+                 where allow_anonymous lets them"
+            ),
         ),
         _ => {}
     }
@@ -281,8 +247,10 @@ fn about_other_means(block: &Plugin, config: &Config, security: &Security) -> Ve
         ),
         None if config.routes.access.is_none() => doubt(
             &block.place,
-            "without http_acl_route and acl_file clients may do nothing but what the rules in the \
-             answer to their login allow",
+            &format!(
+                "without {access} and acl_file clients may do nothing but what the rules in the \
+                 answer to their login allow"
+            ),
         ),
         _ => {}
     }

@@ -15,6 +15,7 @@ mod client;
 mod conf;
 mod doubts;
 mod exchange;
+mod explain;
 mod generate;
 mod healthcheck;
 mod library;
@@ -52,6 +53,7 @@ fn run(command: &Command) -> Result<u8, Problem> {
     let out = &mut anstream::stdout().lock();
     match command {
         Command::Check(args) => check::run(args, out),
+        Command::Explain(args) => explain::run(args, out),
         Command::Login(args) => ask::login(args, out),
         Command::Access(args) => ask::access(args, out),
         Command::Bench(args) => bench::run(args, out),

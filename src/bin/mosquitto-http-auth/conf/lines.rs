@@ -51,6 +51,7 @@ impl Reader {
 
     fn line(&mut self, context: &mut Context, name: &str, rest: &str, place: Place, level: usize) {
         if let Some(known) = keywords::SINCE_2_1.iter().find(|known| **known == name) {
+            self.conf.needs_2_1 = true;
             if self.noted.insert(known) {
                 self.warn(
                     &place,
@@ -65,7 +66,7 @@ impl Reader {
         match name {
             "include_dir" => self.include(rest, &place, level),
             "listener" => self.listener(context, rest, place),
-            "port" => self.port(context, rest, &place),
+            "port" => self.port(context, rest, place),
             "per_listener_settings" => {
                 self.conf.per_listener |= self.flag(name, rest, &place).unwrap_or(false);
             }
@@ -106,12 +107,15 @@ impl Reader {
             "allow_zero_length_clientid" | "auto_id_prefix" | "psk_file" => {
                 self.of_a_listener(context, name, &place);
             }
-            "enable_proxy_protocol" => self.in_force(context).proxied = true,
             "use_identity_as_username" | "use_subject_as_username" => {
                 if self.flag(name, rest, &place) == Some(true) {
                     self.in_force(context).certificate_names = Some(place);
                 }
             }
+            "protocol" if rest.trim() == "websockets" => {
+                self.in_force(context).websockets = Some(place);
+            }
+            "enable_proxy_protocol" => self.in_force(context).proxy = Some(place),
             _ if name.trim_start_matches('\t').starts_with('#') => self.refuse(
                 &place,
                 "a comment begins with the first character of its line: no broker starts with this",
@@ -179,27 +183,36 @@ impl Reader {
                 return self.refuse(&place, text);
             }
         };
-        context.listener = Some(self.add_listener(name, address.map(str::to_owned)));
+        let position = self.add_listener(name, address.map(str::to_owned));
+        self.conf.listeners[position].place = Some(place);
+        context.listener = Some(position);
     }
 
     /// The port of the default listener, wherever the line stands.
-    fn port(&mut self, context: &mut Context, rest: &str, place: &Place) {
+    fn port(&mut self, context: &mut Context, rest: &str, place: Place) {
         let word = rest.split(' ').find(|word| !word.is_empty()).unwrap_or_default();
         match word.parse::<u16>() {
             Ok(port) if port > 0 => {
                 let position = self.default_listener();
-                self.conf.listeners[position].name = port.to_string();
+                let listener = &mut self.conf.listeners[position];
+                (listener.name, listener.place) = (port.to_string(), Some(place));
                 context.listener.get_or_insert(position);
             }
-            _ => self.refuse(place, format!("port: {word:?} is not allowed; allowed: a port")),
+            _ => self.refuse(&place, format!("port: {word:?} is not allowed; allowed: a port")),
         }
     }
 
     fn add_listener(&mut self, name: String, address: Option<String>) -> usize {
         let security = Security::default();
-        let listener =
-            Listener { name, address, security, certificate_names: None, proxied: false };
-        self.conf.listeners.push(listener);
+        self.conf.listeners.push(Listener {
+            name,
+            address,
+            security,
+            place: None,
+            websockets: None,
+            proxy: None,
+            certificate_names: None,
+        });
         self.conf.listeners.len() - 1
     }
 

@@ -1,0 +1,105 @@
+//! Files that the broker, or the plugin in it, needs at its start.
+
+#![forbid(unsafe_code)]
+
+use std::path::Path;
+
+use mosquitto_http_auth::config::Config;
+use nix::unistd::geteuid;
+
+use super::{Doubts, remark, scopes};
+use crate::block;
+use crate::conf::{Conf, Place, Plugin, Remark};
+use crate::library;
+use crate::reader::Reader;
+
+/// The user that a broker becomes if nothing else is said.
+const USUAL_USER: &str = "mosquitto";
+
+/// Whether the library that a line loads can be loaded. A path with a folder but without a leading /
+/// counts from where the broker is started, which is not known here.
+pub fn library(block: &Plugin) -> Doubts {
+    let mut doubts = Doubts::default();
+    let path = Path::new(&block.path);
+    if path.is_relative() && !block.path.contains('/') {
+        let text = format!("{}: without a folder it is looked for where libraries are", block.path);
+        doubts.hints.push(remark(&block.place, text));
+    // Whoever comes from another plugin does not load its file any more.
+    } else if !block::is_predecessor(block) {
+        let problem = library::problem(path).map(|problem| format!("{}: {problem}", block.path));
+        let found = problem.map(|text| remark(&block.place, text));
+        doubts.of_a_path(path).extend(found);
+    }
+    doubts
+}
+
+/// Files that are missing, or that the broker's user cannot read, as far as this machine knows it.
+pub fn needed(conf: &Conf, block: &Plugin, config: Option<&Config>) -> Doubts {
+    let user = conf.user.as_deref().unwrap_or(USUAL_USER);
+    let reader = Reader::named(user);
+    let mut doubts = Doubts::default();
+    for security in scopes(conf, block) {
+        let named = [("password_file", &security.password_file), ("acl_file", &security.acl_file)];
+        for (name, file) in named {
+            let Some((path, place)) = file else { continue };
+            if Path::new(path).exists() {
+                doubts.add_unreadable(reader.as_ref(), (name, path, place));
+            } else {
+                let text = format!("{name} {path}: there is no such file");
+                doubts.of_a_path(Path::new(path)).push(remark(place, text));
+            }
+        }
+    }
+    if !block::is_predecessor(block) {
+        doubts.add_unreadable(reader.as_ref(), ("plugin", &block.path, &block.place));
+    }
+    for (what, path, place) in config.map(|config| of_options(block, config)).unwrap_or_default() {
+        doubts.add_unreadable(reader.as_ref(), (what, &path, &place));
+    }
+    doubts
+}
+
+/// The files that options name.
+fn of_options(block: &Plugin, config: &Config) -> Vec<(&'static str, String, Place)> {
+    let place = |option: &str| block.place_of(Some(option)).clone();
+    let sources = &config.sources;
+    let named = [
+        ("tls_ca_file", &sources.ca_file),
+        ("tls_cert_file", &sources.cert_file),
+        ("tls_key_file", &sources.key_file),
+    ];
+    let mut files: Vec<_> = named
+        .into_iter()
+        .filter_map(|(name, file)| file.clone().map(|path| (name, path, place(name))))
+        .collect();
+    for (name, value) in &sources.headers {
+        let value = String::from_utf8_lossy(value.expose()).into_owned();
+        if let Some(path) = value.strip_prefix('@') {
+            let option = place(&format!("http_header_{name}"));
+            files.push(("a header's file", path.to_owned(), option));
+        }
+    }
+    if let Some(local) = &config.local_users {
+        let path = local.file.to_string_lossy().into_owned();
+        files.push(("local_users_file", path, place("local_users_file")));
+    }
+    files
+}
+
+impl Doubts {
+    /// Where to say what is wrong with a path: it stops the broker if it is the broker's path too.
+    fn of_a_path(&mut self, path: &Path) -> &mut Vec<Remark> {
+        if path.is_absolute() { &mut self.mistakes } else { &mut self.hints }
+    }
+
+    /// A broker that root starts becomes its user before it reads these. Whoever is not root here
+    /// may start it as somebody else, and then it is a guess.
+    fn add_unreadable(&mut self, reader: Option<&Reader>, file: (&str, &str, &Place)) {
+        let (what, path, place) = file;
+        let path = Path::new(path);
+        if let Some(problem) = reader.and_then(|reader| reader.problem(path)) {
+            let found = remark(place, format!("{what} {}: {problem}", path.display()));
+            if geteuid().is_root() { self.of_a_path(path) } else { &mut self.hints }.push(found);
+        }
+    }
+}
