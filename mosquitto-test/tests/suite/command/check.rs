@@ -1,6 +1,7 @@
 //! `check` finds the mistakes that stop the broker, and says them in the same words.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use mosquitto_test::command::{Ran, run};
@@ -131,9 +132,17 @@ on_every_broker! {
     }
 }
 
-/// What `check` says about this text, with its status.
+/// What `check` says about this text, with its status. The broker stays root, who may read whatever
+/// folder the tests are built in.
 fn check(text: &str, status: i32) -> Value {
-    Conf::new(text).json("check", &[], "", status)
+    Conf::new(&format!("user root\n{text}")).json("check", &[], "", status)
+}
+
+/// Every mistake, of the file and of its blocks.
+fn mistakes(report: &Value) -> String {
+    let blocks = report["plugins"].as_array().unwrap().iter();
+    let all = blocks.flat_map(|block| texts(&block["mistakes"])).chain(texts(&report["mistakes"]));
+    all.collect::<Vec<_>>().join("\n")
 }
 
 fn hints(report: &Value) -> String {
@@ -157,11 +166,15 @@ fn load() -> String {
 
 #[test]
 fn a_broker_without_the_plugin_would_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let other = folder.path().join("other.so");
+    fs::copy(plugin_path(), &other).unwrap();
+    let line = format!("user root\nplugin {}\n", other.display());
     for (text, verdict) in [
-        ("plugin /x/other.so\n", "The broker would start without the plugin."),
-        ("plugin /x/other.so\nlistener 0\n", "2 mistakes: the broker would not start."),
+        (line.clone(), "The broker would start without the plugin."),
+        (format!("{line}listener 0\n"), "2 mistakes: the broker would not start."),
     ] {
-        let ran = Conf::new(text).run("check", &[], "");
+        let ran = Conf::new(&text).run("check", &[], "");
         assert_eq!((ran.status, ran.stdout.lines().last()), (1, Some(verdict)));
     }
 }
@@ -176,11 +189,11 @@ fn what_one_version_refuses_is_a_warning() {
     let folder = included.path().display();
     for (text, expected) in [
         (scoped("allow_anonymous false"), "allow_anonymous stands before the first listener"),
-        (scoped("password_file /x"), "password_file stands before the first listener"),
-        (scoped("acl_file /x"), "acl_file stands before the first listener"),
+        (scoped("password_file /dev/null"), "password_file stands before the first listener"),
+        (scoped("acl_file /dev/null"), "acl_file stands before the first listener"),
         (scoped("auto_id_prefix x"), "auto_id_prefix stands before the first listener"),
         (
-            format!("acl_file /x\nacl_file /x\n{}{VALID}", plugin()),
+            format!("acl_file /dev/null\nacl_file /dev/null\n{}{VALID}", plugin()),
             "as well, and then Mosquitto 2.0",
         ),
         (format!("include_dir {folder}\n{}{VALID}", plugin()), "Mosquitto 2.0 passes over it"),
@@ -287,39 +300,89 @@ fn each_listener_has_a_plugin_of_its_own() {
 #[test]
 fn what_looks_wrong_beside_the_options_is_a_hint() {
     let far = VALID.replace("localhost", "api.example.com");
+    let folder = tempfile::tempdir().unwrap();
+    let other = |name: &str| {
+        let path = folder.path().join(name);
+        fs::copy(plugin_path(), &path).unwrap();
+        format!("plugin {}\n", path.display())
+    };
+    let closed = format!("allow_anonymous false\n{}", plugin());
+    let scoped = format!("per_listener_settings true\n{}{VALID}", plugin());
+    let no_login = "plugin_opt_http_host localhost\nplugin_opt_http_acl_route /u\n";
     for (text, expected) in [
         (format!("allow_anonymous true\n{}{VALID}", plugin()), "let in without asking the API"),
         (
-            format!("{}{VALID}plugin_opt_anonymous_username guest\n", plugin()),
+            format!("listener 1\n{}{VALID}plugin_opt_anonymous_username guest\n", plugin()),
             "a SIGHUP disconnects",
         ),
-        (
-            format!("password_file /does/not/exist\n{}{VALID}", plugin()),
-            "local_users_file leaves them",
-        ),
+        (format!("password_file /dev/null\n{}{VALID}", plugin()), "local_users_file leaves them"),
         (
             format!("{}{VALID}plugin_opt_local_users_file /dev/null\n", plugin()),
             "without password_file",
         ),
         (format!("{}{far}", plugin()), "passwords go to http://api.example.com unencrypted"),
         (format!("{}{VALID}plugin_opt_http_header_X s3cret\n", plugin()), "everyone may read"),
-        (format!("plugin /x/first.so\n{}{VALID}", plugin()), "first.so is asked first"),
-        (format!("plugin /x/libmosquitto_http_auth.so\n{VALID}"), "No such file"),
-        (format!("plugin /etc/passwd\n{VALID}{}{VALID}", plugin()), "passwd is asked first"),
+        (format!("{}{}{VALID}", other("first.so"), plugin()), "first.so is asked first"),
+        (
+            format!("{}{VALID}{}", plugin(), other("mosquitto_dynamic_security.so")),
+            "mosquitto_dynamic_security.so is asked after this block",
+        ),
+        (
+            format!("plugin libmosquitto_http_auth.so\n{VALID}"),
+            "without a folder it is looked for where libraries are",
+        ),
+        (format!("{}{VALID}", plugin()), "opens port 1883 on the loopback interface only"),
+        (format!("{scoped}listener 1\n"), "Mosquitto 2.0 opens port 1883 on every address"),
+        (
+            format!("{scoped}listener 1\nallow_anonymous true\n"),
+            "the plugin is not loaded for listener 1, which lets clients in",
+        ),
+        (
+            format!("{}plugin_opt_metrics_listen 0.0.0.0:9000\n", closed.clone() + VALID),
+            "whoever reaches 0.0.0.0:9000 can read the metrics",
+        ),
+        (
+            format!(
+                "listener 1\nprotocol websockets\n{}{VALID}plugin_opt_login_failures_max 5\n",
+                plugin()
+            ),
+            "on 2.0 peerhost is null for these clients and login_failures_max counts by username",
+        ),
+        (
+            format!(
+                "listener 1\nprotocol websockets\n{}{VALID}plugin_opt_websocket_address trust\n",
+                plugin()
+            ),
+            "tells Mosquitto 2.0.15 to 2.0.23 any address",
+        ),
         (format!("{}{VALID}", plugin().replace('\n', " \n")), "blanks around the path"),
-        (format!("{}{VALID}", plugin() + VALID + &plugin()), "loaded for the same listeners"),
+        (
+            format!("{}{VALID}{}{VALID}", plugin().replace("plugin ", "global_plugin "), plugin()),
+            "loaded for the same listeners",
+        ),
         (format!("alow_anonymous false\n{}{VALID}", plugin()), "is allow_anonymous meant?"),
         (
             format!("listener 1\nuse_identity_as_username true\n{}{VALID}", plugin()),
             "the broker asks nobody whether these clients may log in",
         ),
         (
+            format!(
+                "listener 1\nenable_proxy_protocol 2\nuse_identity_as_username true\n{}{VALID}",
+                plugin()
+            ),
+            "a plugin block for this listener alone",
+        ),
+        (
             format!("{}plugin_opt_http_host localhost\nplugin_opt_http_user_route /u\n", plugin()),
             "without http_acl_route and acl_file",
         ),
+        (format!("{closed}{no_login}"), "without http_user_route and password_file"),
         (
-            format!("{}plugin_opt_http_host localhost\nplugin_opt_http_acl_route /u\n", plugin()),
-            "without http_user_route and password_file",
+            format!(
+                "{closed}plugin_opt_compat go-auth\n{}",
+                no_login.replace("acl_route", "aclcheck_uri")
+            ),
+            "without http_getuser_uri and password_file",
         ),
     ] {
         let report = check(&text, 0);
@@ -327,8 +390,43 @@ fn what_looks_wrong_beside_the_options_is_a_hint() {
         assert!(said.contains(expected), "{expected}: {said}");
         assert!(!report.to_string().contains("s3cret"));
     }
-    let nothing = check(&format!("user root\nallow_anonymous false\n{}{VALID}", plugin()), 0);
-    assert_eq!(hints(&nothing), "", "an ordinary configuration");
+    assert_eq!(hints(&check(&format!("{closed}{VALID}"), 0)), "", "an ordinary configuration");
+    // 2.1 does not read what a client says of its address.
+    let of_2_1 = format!(
+        "listener 1\nprotocol websockets\nglobal_{}{VALID}plugin_opt_login_failures_max 5\n",
+        plugin()
+    );
+    let said = hints(&check(&of_2_1, 0));
+    assert_eq!(said, "Mosquitto 2.0 does not know global_plugin, and does not start");
+}
+
+/// What stops the broker though every option is as it should be.
+#[test]
+fn what_the_broker_cannot_load_or_read_is_a_mistake() {
+    for (text, expected) in [
+        (format!("plugin /x/libmosquitto_http_auth.so\n{VALID}"), "No such file"),
+        (format!("plugin /etc/passwd\n{VALID}{}{VALID}", plugin()), "it is no shared library"),
+        (format!("acl_file /does/not/exist\n{}{VALID}", plugin()), "there is no such file"),
+        (format!("password_file /does/not/exist\n{}{VALID}", plugin()), "there is no such file"),
+        (format!("{}{VALID}", plugin() + VALID + &plugin()), "loaded for the same listeners"),
+    ] {
+        let said = mistakes(&check(&text, 1));
+        assert!(said.contains(expected), "{expected}: {said}");
+    }
+}
+
+#[test]
+fn an_option_is_explained() {
+    let ran = run(&["explain", "plugin_opt_cache_ttl"], "");
+    assert_eq!(ran.status, 0, "{}", ran.all());
+    for part in ["cache_ttl\n", "  allowed: ", "  default: 30"] {
+        assert!(ran.stdout.contains(part), "{part}: {}", ran.stdout);
+    }
+    let family = run(&["explain", "http_header_X-Key"], "");
+    assert!(family.stdout.starts_with("http_header_NAME\n"), "{}", family.all());
+    let none = run(&["explain", "cash_ttl"], "");
+    assert_eq!(none.status, 2);
+    assert!(none.stderr.contains("the nearest known name is cache_ttl"), "{}", none.stderr);
 }
 
 #[test]
@@ -343,17 +441,26 @@ fn files_that_the_brokers_user_cannot_read_are_named() {
     closed(folder.path(), 0o755);
     closed(&secret, 0o600);
     let header = format!("plugin_opt_http_header_X @{}\n", secret.display());
-    let of = |user: &str| check(&format!("user {user}\n{}{VALID}{header}", plugin()), 0);
-    let said = hints(&of("nobody"));
+    let is_root = fs::metadata("/proc/self").unwrap().uid() == 0;
+    let of = |user: &str| {
+        let text = format!("user {user}\n{}{VALID}{header}", plugin());
+        let ran = Conf::new(&text).run("check", &["--json"], "");
+        // Only root knows that the broker will be this user.
+        let report = ran.json();
+        let said = if is_root { mistakes(&report) } else { hints(&report) };
+        (ran.status, said)
+    };
+    let (status, said) = of("nobody");
     assert!(said.contains("the user nobody may not read it"), "{said}");
-    assert!(!hints(&of("root")).contains("may not"));
+    assert_eq!(status, i32::from(is_root));
+    assert_eq!(of("root"), (0, String::new()));
     closed(&secret, 0o644);
-    assert!(!hints(&of("nobody")).contains("secret"), "the plugin itself may be out of reach");
+    assert!(!of("nobody").1.contains("secret"), "the plugin itself may be out of reach");
 }
 
 #[test]
 fn a_predecessors_configuration_is_checked_before_its_library_is_changed() {
-    let text = "plugin /mosquitto/go-auth.so\nauth_opt_backends http\nauth_opt_http_host localhost\n\
+    let text = "user root\nplugin /mosquitto/go-auth.so\nauth_opt_backends http\nauth_opt_http_host localhost\n\
                 auth_opt_http_getuser_uri /u\nauth_opt_http_aclcheck_uri /a\nauth_opt_http_mode x\n";
     let report = check(text, 0);
     assert_eq!(setting(&report, "compat"), ("go-auth".into(), "compat".into()));
@@ -362,15 +469,20 @@ fn a_predecessors_configuration_is_checked_before_its_library_is_changed() {
     let warnings = report["plugins"][0]["warnings"].to_string();
     assert!(warnings.contains("option http_mode does nothing here"), "{warnings}");
     assert!(hints(&report).contains("this loads go-auth.so"));
-    let renamed = text.replace("go-auth.so", "mine.so");
+    let folder = tempfile::tempdir().unwrap();
+    let mine = folder.path().join("mine.so");
+    fs::copy(plugin_path(), &mine).unwrap();
+    let renamed = text.replace("/mosquitto/go-auth.so", mine.to_str().unwrap());
     assert_eq!(Conf::new(&renamed).json("check", &[], "", 1)["valid"], false);
     assert_eq!(Conf::new(&renamed).json("check", &["--plugin", "mine.so"], "", 0)["valid"], true);
 }
 
 #[test]
 fn a_reader_sees_the_same_without_colours_where_there_is_no_terminal() {
-    let conf = Conf::new(&format!("{}{VALID}plugin_opt_cache_ttl 7\n", plugin()));
-    let Ran { status, stdout, stderr } = conf.run("check", &[], "");
+    let conf = Conf::new(&format!("{}{VALID}plugin_opt_cache_ttl 7\nuser root\n", plugin()));
+    let short = conf.run("check", &[], "").stdout;
+    assert!(!short.contains("cache_auth_ttl") && short.contains("--all shows them"), "{short}");
+    let Ran { status, stdout, stderr } = conf.run("check", &["--all"], "");
     assert_eq!((status, stderr.as_str()), (0, ""));
     assert!(!stdout.contains('\u{1b}'), "{stdout}");
     assert!(

@@ -54,13 +54,13 @@ pub fn needed(conf: &Conf, block: &Plugin, config: Option<&Config>) -> Doubts {
         doubts.add_unreadable(reader.as_ref(), ("plugin", &block.path, &block.place));
     }
     for (what, path, place) in config.map(|config| of_options(block, config)).unwrap_or_default() {
-        doubts.add_unreadable(reader.as_ref(), (what, &path, &place));
+        doubts.add_unreadable(reader.as_ref(), (&what, &path, &place));
     }
     doubts
 }
 
 /// The files that options name.
-fn of_options(block: &Plugin, config: &Config) -> Vec<(&'static str, String, Place)> {
+fn of_options(block: &Plugin, config: &Config) -> Vec<(String, String, Place)> {
     let place = |option: &str| block.place_of(Some(option)).clone();
     let sources = &config.sources;
     let named = [
@@ -70,18 +70,19 @@ fn of_options(block: &Plugin, config: &Config) -> Vec<(&'static str, String, Pla
     ];
     let mut files: Vec<_> = named
         .into_iter()
-        .filter_map(|(name, file)| file.clone().map(|path| (name, path, place(name))))
+        .filter_map(|(name, file)| Some((format!("option {name}"), file.clone()?, place(name))))
         .collect();
     for (name, value) in &sources.headers {
         let value = String::from_utf8_lossy(value.expose()).into_owned();
         if let Some(path) = value.strip_prefix('@') {
-            let option = place(&format!("http_header_{name}"));
-            files.push(("a header's file", path.to_owned(), option));
+            let option = format!("http_header_{name}");
+            let place = place(&option);
+            files.push((format!("option {option}"), path.to_owned(), place));
         }
     }
     if let Some(local) = &config.local_users {
         let path = local.file.to_string_lossy().into_owned();
-        files.push(("local_users_file", path, place("local_users_file")));
+        files.push(("option local_users_file".to_owned(), path, place("local_users_file")));
     }
     files
 }
