@@ -102,7 +102,8 @@ fn engine(port: u64, connections: u64) -> Engine {
 /// Asks as a login does that is answered later.
 fn ask(engine: &Engine, meter: &Portrait, username: &str, under_way: &Arc<UnderWay>) {
     let password = Password::Text("correct horse");
-    let question = Question { client: meter, username, about: About::Login { password } };
+    let question =
+        Question { client: meter, username, attributes: None, about: About::Login { password } };
     match engine.ask(engine.key(&question), &question, Urgency::Waiting) {
         Asked::Later(ticket) => {
             *under_way.count.lock().unwrap() += 1;

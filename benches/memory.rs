@@ -127,8 +127,12 @@ impl Questions {
         let client = Portrait::named(0, &id, "meter");
         let topic = format!("devices/{id}/up/state");
         let action = Action { access: Access::Write, topic: &topic, qos: 0, retain: false };
-        let question =
-            Question { client: &client, username: "meter", about: About::Access(action) };
+        let question = Question {
+            client: &client,
+            username: "meter",
+            attributes: None,
+            about: About::Access(action),
+        };
         use_it(self.keyring.key(&question, &self.fields), &question)
     }
 }
@@ -161,7 +165,12 @@ fn fill(cache: &Cache, count: u64) {
 fn begin(sessions: &Sessions, count: u64, with_end: bool) {
     let questions = Questions::new();
     let vault = Vault::random().unwrap();
-    let terms = Arc::new(Terms { is_superuser: Some(false), rules: None, expire_at: Some(0) });
+    let terms = Arc::new(Terms {
+        is_superuser: Some(false),
+        rules: None,
+        expire_at: Some(0),
+        ..Terms::default()
+    });
     for number in 0..count {
         let key = questions.with(number, |key, _| key);
         let (id, username) = (name(number), format!("user-{number:07}"));

@@ -21,7 +21,7 @@ const COUNTS: [usize; 4] = [1, 10, 1000, 10_000];
 const ACTIONS: [(&str, Access); 3] =
     [("publish", Access::Write), ("read", Access::Read), ("subscribe", Access::Subscribe)];
 
-const NAMES: Names<'_> = Names { username: "meter", client_id: "meter-1" };
+const NAMES: Names<'_> = Names { username: "meter", client_id: "meter-1", attributes: None };
 
 /// How many topics take turns, so that no check finds all of it in the processor's cache.
 const TOPICS: usize = 512;

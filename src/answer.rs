@@ -5,6 +5,7 @@
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
+use crate::question::Attributes;
 use crate::rules::Rules;
 
 /// What a reason takes beside its text, about.
@@ -39,14 +40,36 @@ pub enum Verdict {
 }
 
 /// What a yes to a login grants, for as long as the session lasts or until it is asked again.
-#[derive(PartialEq, Eq, Debug)]
+#[derive(Default, PartialEq, Eq, Debug)]
 pub struct Terms {
+    /// The name by which the client is known from then on; none: the one that it gave.
+    pub username: Option<String>,
+    /// What else the API says of the client; none: the answer does not say.
+    pub attributes: Option<Arc<Attributes>>,
     /// Whether the user may do everything; none: the answer does not say.
     pub is_superuser: Option<bool>,
     /// What the client may do with which topics; none: the answer does not say.
     pub rules: Option<Arc<Rules>>,
     /// When the client must be asked about again, in seconds of Unix time.
     pub expire_at: Option<u64>,
+}
+
+impl Terms {
+    /// The name by which a client is known on these terms that gave this one.
+    #[must_use]
+    pub fn known_as<'a>(terms: Option<&'a Arc<Self>>, given: &'a str) -> &'a str {
+        terms.and_then(|terms| terms.username.as_deref()).unwrap_or(given)
+    }
+
+    /// About how much memory they take, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let Self { username, attributes, rules, .. } = self;
+        size_of::<Self>()
+            + username.as_ref().map_or(0, String::len)
+            + attributes.as_ref().map_or(0, |attributes| attributes.bytes())
+            + rules.as_ref().map_or(0, |rules| rules.bytes())
+    }
 }
 
 impl Answer {
@@ -69,8 +92,7 @@ impl Answer {
     /// About how much memory it takes beyond its own size, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let rules = |terms: &Arc<Terms>| terms.rules.as_ref().map_or(0, |rules| rules.bytes());
-        let terms = self.terms.as_ref().map_or(0, |terms| size_of::<Terms>() + rules(terms));
+        let terms = self.terms.as_ref().map_or(0, |terms| terms.bytes());
         terms + self.reason.as_ref().map_or(0, |reason| REASON_BYTES + reason.len())
     }
 }

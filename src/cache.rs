@@ -207,9 +207,16 @@ impl Cache {
         Ok(viewed)
     }
 
+    /// Whether an entry was invalidated since, by what was asked or by the name that the answer gives.
+    fn is_covered(&self, entry: &Entry, question: &Question<'_>) -> bool {
+        let name = entry.answer.terms.as_ref().and_then(|terms| terms.username.as_deref());
+        let by_name = |name| self.is_login_outdated(question.client.id(), name, entry.asked);
+        self.invalidations.covers(question, entry.asked) || name.is_some_and(by_name)
+    }
+
     /// How old an entry is, if it is still alive.
     fn age(&self, entry: &Entry, question: &Question<'_>) -> Result<Duration, Miss> {
-        if self.invalidations.covers(question, entry.asked) {
+        if self.is_covered(entry, question) {
             return Err(Miss::Outdated);
         }
         let age = self.clock.now().duration_since(entry.asked);
@@ -238,7 +245,7 @@ impl Cache {
             return None;
         }
         let entry = self.entries.get(key)?;
-        if self.invalidations.covers(question, entry.asked) {
+        if self.is_covered(&entry, question) {
             return None;
         }
         let age = self.clock.now().duration_since(entry.asked);
@@ -335,7 +342,12 @@ mod tests {
 
     fn with_question<T>(ask: impl FnOnce(&Question<'_>) -> T) -> T {
         let client = FakeClient::default();
-        ask(&Question { client: &client, username: "ann", about: About::Superuser })
+        ask(&Question {
+            client: &client,
+            username: "ann",
+            attributes: None,
+            about: About::Superuser,
+        })
     }
 
     fn get(cache: &Cache, key: &Key) -> Option<Hit> {
@@ -628,6 +640,7 @@ mod tests {
             is_superuser: None,
             rules: None,
             expire_at: Some(clock.unix_time().as_secs() + 3),
+            ..Terms::default()
         };
         let answer = Answer { terms: Some(Arc::new(terms)), ..Answer::ALLOW };
         let key = Key::from_number(1);

@@ -192,7 +192,8 @@ fn reason(by: DecidedBy, otherwise: Reason) -> Reason {
 
 /// What the client's own rules say.
 fn ruling(grants: &Standing, client: Subject<'_>, action: Action<'_>) -> Option<Ruling> {
-    let names = Names { username: client.username, client_id: client.client_id };
+    let Subject { client_id, username, .. } = client;
+    let names = Names { username, client_id, attributes: grants.attributes.as_deref() };
     grants.rules_in_force()?.judge(&action, names)
 }
 

@@ -387,7 +387,12 @@ mod tests {
         let client = FakeClient::default();
         let question = |topic| {
             let action = Action { access: Access::Read, topic, qos: 0, retain: false };
-            Question { client: &client, username: "ann", about: About::Access(action) }
+            Question {
+                client: &client,
+                username: "ann",
+                attributes: None,
+                about: About::Access(action),
+            }
         };
         engine.ask_ahead(topics.iter().map(|topic| question(topic)));
         while topics.iter().any(|topic| engine.is_under_way(&engine.key(&question(topic)))) {
@@ -433,8 +438,12 @@ mod tests {
         let ask = |number: u32| {
             let topic = format!("{number}/{long}");
             let action = Action { access: Access::Write, topic: &topic, qos: 0, retain: false };
-            let question =
-                Question { client: &client, username: "ann", about: About::Access(action) };
+            let question = Question {
+                client: &client,
+                username: "ann",
+                attributes: None,
+                about: About::Access(action),
+            };
             engine.ask(engine.key(&question), &question, Urgency::Blocking)
         };
         for number in 0..5 {

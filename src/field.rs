@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use crate::question::{About, Action, CertificatePart, Kind, Password, Question};
+use crate::question::{About, Action, Attributes, CertificatePart, Kind, Password, Question};
 
 /// A field of a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,6 +32,7 @@ pub enum Field {
     CertPem,
     Qos,
     Retain,
+    ClientAttrs,
 }
 
 /// What a field holds for one question.
@@ -41,6 +42,7 @@ pub enum Value<'a> {
     Base64(&'a [u8]),
     Number(u64),
     Flag(bool),
+    Attributes(&'a Attributes),
     /// JSON `null`: the broker does not know, for example the certificate of a client without one.
     Absent,
 }
@@ -78,6 +80,7 @@ impl Field {
         Self::CertPem,
         Self::Qos,
         Self::Retain,
+        Self::ClientAttrs,
     ];
 
     /// The field's name on the wire and in the options.
@@ -102,6 +105,7 @@ impl Field {
             Self::CertPem => "cert_pem",
             Self::Qos => "qos",
             Self::Retain => "retain",
+            Self::ClientAttrs => "client_attrs",
         }
     }
 
@@ -133,6 +137,7 @@ impl Field {
             | Self::CertPem => {
                 self.certificate_part().and_then(|part| client.certificate(part)).into()
             }
+            Self::ClientAttrs => question.attributes.map_or(Value::Absent, Value::Attributes),
             Self::Topic | Self::Acc | Self::Qos | Self::Retain => match question.about {
                 About::Access(action) => self.of_action(&action),
                 About::Login { .. } | About::Superuser => Value::Absent,

@@ -97,7 +97,7 @@ pub fn rules(data: &[u8]) {
     }
     let deep = rules.iter().any(|rule| rule.topic.split('/').count() > 3);
     let Ok(compiled) = Rules::compile(rules.clone()) else { return };
-    let names = Names { username: "ann", client_id: "c1" };
+    let names = Names { username: "ann", client_id: "c1", attributes: None };
     for (access, topic) in actions {
         let action = Action { access, topic, qos: 0, retain: false };
         let ruling = compiled.judge(&action, names);

@@ -144,6 +144,12 @@ impl Waiting {
     pub fn is_aside(&self) -> bool {
         self.broker_id != self.applicant.client_id
     }
+
+    /// The name by which it is known once it is in.
+    #[must_use]
+    pub fn known_as(&self) -> &str {
+        Terms::known_as(self.terms.as_ref(), &self.applicant.username)
+    }
 }
 
 impl Logins {
@@ -243,7 +249,7 @@ impl Logins {
         self.attempts.set_entering(Some(Entering {
             handle: attempt.handle,
             placeholder: attempt.placeholder.clone(),
-            username: attempt.applicant.username.clone(),
+            username: attempt.known_as().to_owned(),
         }));
         lock(&self.state).entering = Some((attempt, Progress::default()));
     }

@@ -35,6 +35,7 @@ use crate::sync::lock;
 use crate::tally::Tally;
 
 mod access;
+mod assigned_name;
 mod bulletin;
 mod consult;
 mod control;

@@ -7,6 +7,9 @@
 use std::any::Any;
 use std::net::IpAddr;
 
+mod attributes;
+pub use attributes::{ATTRIBUTE_BYTES, Attributes, MOST_ATTRIBUTES};
+
 /// What a client wants to do with a topic, by the broker's access numbers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Access {
@@ -192,6 +195,8 @@ pub enum Kind {
 pub struct Question<'a> {
     pub client: &'a dyn Client,
     pub username: &'a str,
+    /// What the API said of the client when it let it in.
+    pub attributes: Option<&'a Attributes>,
     pub about: About<'a>,
 }
 

@@ -77,16 +77,20 @@ impl RetryAnswers {
         });
     }
 
-    /// Takes what is kept for this question, unless `is_outdated` says of the time at which it was asked
-    /// for that it does not count any more. Nobody else gets it then.
+    /// Takes what is kept for this question, unless `is_outdated` says of it, and of the time at which it
+    /// was asked for, that it does not count any more. Nobody else gets it then.
     #[must_use]
-    pub fn take(&self, key: &Key, is_outdated: impl FnOnce(Instant) -> bool) -> Option<Outcome> {
+    pub fn take(
+        &self,
+        key: &Key,
+        is_outdated: impl FnOnce(&Outcome, Instant) -> bool,
+    ) -> Option<Outcome> {
         let Kept { outcome, asked, kept } = self.answers.remove(key)?;
         let is_old = self.clock.now().duration_since(kept) >= LIFE;
         let terms = outcome.as_ref().ok().and_then(|answer| answer.terms.as_ref());
         let expire_at = terms.and_then(|terms| terms.expire_at);
         let has_ended = expire_at.is_some_and(|end| end <= self.clock.unix_time().as_secs());
-        (!is_old && !has_ended && !is_outdated(asked)).then_some(outcome)
+        (!is_old && !has_ended && !is_outdated(&outcome, asked)).then_some(outcome)
     }
 }
 
@@ -104,7 +108,7 @@ mod tests {
     }
 
     fn take(answers: &RetryAnswers) -> Option<Outcome> {
-        answers.take(&KEY, |_| false)
+        answers.take(&KEY, |_, _| false)
     }
 
     #[test]
@@ -112,7 +116,7 @@ mod tests {
         let (answers, clock) = answers();
         assert_eq!(take(&answers), None);
         answers.keep(KEY, Ok(Answer::DENY), clock.now());
-        assert_eq!(answers.take(&Key::from_number(2), |_| false), None);
+        assert_eq!(answers.take(&Key::from_number(2), |_, _| false), None);
         assert_eq!(take(&answers), Some(Ok(Answer::DENY)));
         assert_eq!(take(&answers), None);
     }
@@ -121,7 +125,12 @@ mod tests {
     fn it_is_kept_for_a_while_and_no_longer_than_its_terms_say() {
         let (answers, clock) = answers();
         let lasting = |expire_at| {
-            let terms = Terms { is_superuser: None, rules: None, expire_at: Some(expire_at) };
+            let terms = Terms {
+                is_superuser: None,
+                rules: None,
+                expire_at: Some(expire_at),
+                ..Terms::default()
+            };
             Answer { terms: Some(Arc::new(terms)), ..Answer::ALLOW }
         };
         for (answer, after, expected) in [
@@ -144,7 +153,7 @@ mod tests {
         let asked = clock.now();
         clock.advance(Duration::from_secs(1));
         answers.keep(KEY, Ok(Answer::ALLOW), asked);
-        assert_eq!(answers.take(&KEY, |at| at == asked), None);
+        assert_eq!(answers.take(&KEY, |_, at| at == asked), None);
         assert_eq!(take(&answers), None, "nor the next");
     }
 
@@ -170,6 +179,6 @@ mod tests {
         answers.answers.run_pending_tasks();
         assert!(answers.answers.weighted_size() <= BYTES);
         // The newest are there.
-        assert!(answers.take(&Key::from_number(99_999), |_| false).is_some());
+        assert!(answers.take(&Key::from_number(99_999), |_, _| false).is_some());
     }
 }

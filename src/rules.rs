@@ -23,7 +23,7 @@ mod model;
 #[cfg(test)]
 mod properties;
 
-pub use placeholder::Names;
+pub use placeholder::{Names, is_plain};
 pub use shelf::Shelf;
 use situation::{QosSet, Situations};
 use tree::{Asked, Meaning, Tree};
@@ -286,7 +286,7 @@ fn check(rule: &Rule) -> Result<(), String> {
     let topic = shown(&rule.topic);
     if let Some(unknown) = placeholder::unknown(&rule.topic) {
         let unknown = shown(unknown);
-        let problem = "is unknown: there are ${username} and ${clientid}";
+        let problem = "is unknown: there are ${username}, ${clientid} and ${client_attrs.NAME}";
         return Err(format!("the topic \"{topic}\" has a placeholder, and {unknown} {problem}"));
     }
     if let Some(problem) = filter::problem(reading(&rule.topic).1) {
@@ -315,7 +315,7 @@ fn shown(text: &str) -> String {
 mod tests {
     use super::*;
 
-    const NAMES: Names<'_> = Names { username: "ann", client_id: "c1" };
+    const NAMES: Names<'_> = Names { username: "ann", client_id: "c1", attributes: None };
 
     /// A rule from `deny publish a/#`.
     fn rule(text: &str) -> Rule {
@@ -632,7 +632,7 @@ mod tests {
     #[test]
     fn a_name_with_wildcards_or_levels_matches_nothing() {
         for name in ["", "+", "#", "a/b", "x+"] {
-            let names = Names { username: name, client_id: "c1" };
+            let names = Names { username: name, client_id: "c1", attributes: None };
             let rules = rules(&["allow all u/%u", "allow all eq u/%u", "allow all u/%c"]);
             let topic = format!("u/{name}");
             for access in [Access::Write, Access::Read, Access::Subscribe] {
@@ -905,7 +905,7 @@ mod tests {
 
     #[test]
     fn no_name_leads_to_the_brokers_own_topics() {
-        let names = Names { username: "$CONTROL", client_id: "$SYS" };
+        let names = Names { username: "$CONTROL", client_id: "$SYS", attributes: None };
         for (rule, action_text, expected) in [
             ("allow all ${username}/#", "write $CONTROL/http-auth/v1", false),
             ("allow all %c/#", "subscribe $SYS/#", false),

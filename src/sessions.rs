@@ -63,8 +63,9 @@ impl Sessions {
         }
     }
 
-    /// The API let this client in. What was known of its handle belonged to another. It is asked about
-    /// again when it is `due`, and when the terms end.
+    /// The API let this client in, which gave this name, and is known by it unless the terms say otherwise.
+    /// What was known of its handle belonged to another. It is asked about again when it is `due`, and when
+    /// the terms end.
     pub fn begin(
         &self,
         admission: Admission,
@@ -74,13 +75,15 @@ impl Sessions {
         due: Option<Instant>,
     ) {
         let Admission { handle, client_id, key } = admission;
+        let known_as = Terms::known_as(terms, username);
         let session = Session {
             key: Some(key),
+            given_username: (known_as != username).then(|| username.into()),
             let_in_by: LetInBy::Api,
             standing: Standing::on(terms),
             question: question.map(Arc::new),
             expiry: self.expiry(terms),
-            ..Session::of_nobody(&client_id, username)
+            ..Session::of_nobody(&client_id, known_as)
         };
         self.put(handle, session, due);
     }
@@ -258,17 +261,27 @@ impl Sessions {
     }
 
     /// The API let a client in again that is in already. One that is to be asked about once more since, as
-    /// after an invalidation, is asked about once more.
-    pub fn renew(&self, admission: &Admission, terms: Option<&Arc<Terms>>, due: Option<Instant>) {
+    /// after an invalidation, is asked about once more. False: the API now gives it another name, and
+    /// nothing of that holds.
+    pub fn renew(
+        &self,
+        admission: &Admission,
+        terms: Option<&Arc<Terms>>,
+        due: Option<Instant>,
+    ) -> bool {
         let mut state = lock(&self.state);
-        let Some(session) = state.get_mut(admission) else { return };
+        let Some(session) = state.get_mut(admission) else { return true };
         if session.is_due(self.clock.now()) {
-            return;
+            return true;
+        }
+        if !session.is_named_by(terms) {
+            return false;
         }
         session.stand(Standing::on(terms));
         session.expiry = self.expiry(terms);
         let expiry = session.expiry;
         self.schedule(&mut state, admission.handle, due, expiry);
+        true
     }
 
     /// A client is to be asked about again at this time, unless its time has come already.
@@ -320,7 +333,7 @@ impl Sessions {
         let mut state = lock(&self.state);
         let mut outdated = Vec::new();
         for (handle, session) in state.live.iter_mut() {
-            if !matter.is_about(&session.client_id, &session.username) {
+            if !session.is_covered(matter) {
                 continue;
             }
             if session.question.is_some() {
@@ -401,7 +414,7 @@ mod tests {
 
     fn terms(is_superuser: bool) -> Option<Arc<Terms>> {
         let is_superuser = Some(is_superuser);
-        Some(Arc::new(Terms { is_superuser, rules: None, expire_at: None }))
+        Some(Arc::new(Terms { is_superuser, rules: None, expire_at: None, ..Terms::default() }))
     }
 
     fn holder<'a>(handle: usize, client_id: &'a str, username: &'a str) -> Holder<'a> {
@@ -453,12 +466,13 @@ mod tests {
     fn a_question_about_a_client_that_left_adds_to_what_is_known_of_it() {
         let sessions = sessions();
         let rules = Some(Arc::new(Rules::compile(Vec::new()).unwrap()));
-        let terms = Terms { is_superuser: None, rules: rules.clone(), expire_at: None };
+        let terms =
+            Terms { is_superuser: None, rules: rules.clone(), expire_at: None, ..Terms::default() };
         let terms = Some(Arc::new(terms));
         sessions.begin(admission(1, "c", 7), "ann", terms.as_ref(), None, None);
         sessions.end(1, 0);
         sessions.set_superuser(holder(1, "c", "ann"), false);
-        let expected = Standing { rules, is_superuser: Some(false), has_expired: false };
+        let expected = Standing { rules, is_superuser: Some(false), ..Standing::default() };
         assert_eq!(sessions.standing(holder(1, "c", "ann")), Some(expected));
         assert!(sessions.is_empty());
     }
@@ -569,7 +583,8 @@ mod tests {
             let sessions = Sessions::new(|_| {}, clock.clone());
             let expire_at = Some(clock.unix_time().as_secs() + 10);
             let rules = Some(Arc::new(Rules::compile(Vec::new()).unwrap()));
-            let terms = Arc::new(Terms { is_superuser: Some(true), rules, expire_at });
+            let terms =
+                Arc::new(Terms { is_superuser: Some(true), rules, expire_at, ..Terms::default() });
             sessions.begin(admission(1, "c", 7), "ann", Some(&terms), None, None);
             sessions.end(1, 0);
             let standing = || sessions.standing(holder(1, "c", "ann")).unwrap();
@@ -606,7 +621,8 @@ mod tests {
             let clock = ManualClock::new();
             let sessions = Sessions::new(|_| {}, clock.clone());
             let expire_at = Some(clock.unix_time().as_secs() + 3600);
-            let terms = Arc::new(Terms { is_superuser: None, rules: None, expire_at });
+            let terms =
+                Arc::new(Terms { is_superuser: None, rules: None, expire_at, ..Terms::default() });
             let body = vault.seal(&Secret::new(vec![1])).unwrap();
             let question =
                 SealedQuestion { kind: Kind::Login, body, about: String::new(), subject: 0 };
@@ -664,7 +680,7 @@ mod tests {
             assert!(is_due(), "its turn has come");
             sessions.outdate(&InvalidationScope::default(), SystemClock.now());
             match is_answered {
-                true => sessions.renew(&admission, None, Some(later)),
+                true => assert!(sessions.renew(&admission, None, Some(later))),
                 false => sessions.postpone(&admission, later),
             }
         }

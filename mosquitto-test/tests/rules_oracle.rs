@@ -55,7 +55,7 @@ fn compiled(filter: &str) -> Option<Rules> {
 
 fn rules_match(rules: &Rules, name: &str) -> bool {
     let action = Action { access: Access::Write, topic: name, qos: 0, retain: false };
-    rules.judge(&action, Names { username: "ann", client_id: "one" }).is_some()
+    rules.judge(&action, Names { username: "ann", client_id: "one", attributes: None }).is_some()
 }
 
 /// Numbers that are the same in each run: Marsaglia's xorshift.

@@ -14,13 +14,15 @@ use serde::de::{Deserializer, Error, IntoDeserializer, MapAccess, SeqAccess, Vis
 
 use super::json::{self, Members, Piece, Problem, Read, Whole};
 use crate::answer::{Terms, Verdict};
-use crate::question::Kind;
+use crate::question::{Attributes, Kind};
 use crate::rules::Rules;
 
+mod attributes;
 mod place;
 mod rules;
 
-use place::{Place, one_of, reason as as_reason, seconds, yes_or_no};
+use attributes::ReadAttributes;
+use place::{NAME, Place, name as as_name, one_of, reason as as_reason, seconds, yes_or_no};
 use rules::ReadRules;
 
 const VERDICTS: &str = "\"allow\", \"deny\", \"ignore\"";
@@ -61,19 +63,20 @@ impl Statement {
     }
 
     fn of(said: Said, kind: Kind) -> Self {
-        let Said { verdict, ttl, reason, is_superuser, expire_at, rules, .. } = said;
+        let Said { verdict, ttl, reason, .. } = said;
+        let Said { is_superuser, expire_at, rules, username, attributes, .. } = said;
         if kind == Kind::Superuser {
             let verdict = if is_superuser == Some(false) { Some(Verdict::Deny) } else { verdict };
             let ttl = ttl.map(Duration::from_secs);
             return Self { verdict, ttl, reason, terms: None };
         }
-        let says_something = is_superuser.is_some() || rules.is_some() || expire_at.is_some();
-        let rules = rules.map(Arc::new);
+        let (rules, attributes) = (rules.map(Arc::new), attributes.map(Arc::new));
+        let terms = Terms { username, attributes, is_superuser, rules, expire_at };
         Self {
             verdict,
             ttl: ttl.map(Duration::from_secs),
             reason,
-            terms: says_something.then_some(Terms { is_superuser, rules, expire_at }),
+            terms: (terms != Terms::default()).then_some(terms),
         }
     }
 }
@@ -199,27 +202,35 @@ struct Said {
     is_superuser: Option<bool>,
     expire_at: Option<u64>,
     rules: Option<Rules>,
+    username: Option<String>,
+    attributes: Option<Attributes>,
 }
 
 impl Said {
     fn about(kind: Kind) -> Self {
         let names: &[_] = match kind {
-            Kind::Login => &[
-                "result",
-                "ttl",
-                "reason",
-                "is_superuser",
-                "expire_at",
-                "acl",
-                "clientid_override",
-            ],
+            Kind::Login => LOGIN_NAMES,
             Kind::Superuser => &["result", "ttl", "reason", "is_superuser"],
             Kind::Access => &["result", "ttl", "reason"],
         };
-        let (is_superuser, expire_at, rules) = (None, None, None);
-        Self { names, verdict: None, ttl: None, reason: None, is_superuser, expire_at, rules }
+        let (verdict, ttl, reason) = (None, None, None);
+        let (is_superuser, expire_at, rules, username, attributes) = (None, None, None, None, None);
+        Self { names, verdict, ttl, reason, is_superuser, expire_at, rules, username, attributes }
     }
 }
+
+/// What an answer to a login may say.
+const LOGIN_NAMES: &[&str] = &[
+    "result",
+    "ttl",
+    "reason",
+    "is_superuser",
+    "expire_at",
+    "acl",
+    "username",
+    "client_attrs",
+    "clientid_override",
+];
 
 impl<'de> Members<'de> for Said {
     fn known(&self, name: &str) -> Option<&'static str> {
@@ -244,6 +255,10 @@ impl<'de> Members<'de> for Said {
             }
             "expire_at" => {
                 self.expire_at = place.take(object, "seconds of Unix time", seconds)?;
+            }
+            "username" => self.username = place.take(object, NAME, as_name)?,
+            "client_attrs" => {
+                self.attributes = object.next_value_seed(Piece(ReadAttributes(place)))?;
             }
             // Rules with `${clientid}` would be about the one that the client chose.
             "clientid_override" => {

@@ -107,6 +107,7 @@ impl Serialize for Object<'_> {
                 Value::Base64(bytes) => map.serialize_entry(name, &*base64(bytes))?,
                 Value::Number(number) => map.serialize_entry(name, &number)?,
                 Value::Flag(flag) => map.serialize_entry(name, &flag)?,
+                Value::Attributes(attributes) => map.serialize_entry(name, attributes.pairs())?,
                 Value::Absent => map.serialize_entry(name, &())?,
             }
         }
@@ -156,7 +157,7 @@ mod tests {
     use crate::question::{Action, Password};
 
     fn sent(about: About<'_>, lists: &FieldLists, client: &FakeClient) -> String {
-        let question = Question { client, username: "alice", about };
+        let question = Question { client, username: "alice", attributes: None, about };
         let body = json(&question, lists.of(question.kind()), CompactFormatter);
         String::from_utf8(body.expose().to_vec()).unwrap()
     }
@@ -219,7 +220,7 @@ mod tests {
         ) {
             let client = FakeClient::default();
             let about = login(&password);
-            let question = Question { client: &client, username: &username, about };
+            let question = Question { client: &client, username: &username, attributes: None, about };
             let body = json(&question, &[Field::Username, Field::Password], CompactFormatter);
             let read: serde_json::Value = serde_json::from_slice(body.expose()).unwrap();
             prop_assert_eq!(read, value!({"username": username, "password": password}));
@@ -230,7 +231,8 @@ mod tests {
     fn a_batch_holds_the_bodies_in_order() {
         let client = FakeClient::default();
         let request = |username| {
-            let question = Question { client: &client, username, about: About::Superuser };
+            let question =
+                Question { client: &client, username, attributes: None, about: About::Superuser };
             Request::new(&question, &[Field::Username], &Dialect::default())
         };
         let (ann, ben) = (request("ann"), request("ben"));
@@ -241,7 +243,12 @@ mod tests {
     #[test]
     fn a_log_line_about_a_login_does_not_hold_the_password() {
         let client = FakeClient::default();
-        let question = Question { client: &client, username: "alice", about: login("hunter2") };
+        let question = Question {
+            client: &client,
+            username: "alice",
+            attributes: None,
+            about: login("hunter2"),
+        };
         let about = describe(&question);
         assert!(about.contains("alice") && !about.contains("hunter2"), "{about}");
     }
@@ -250,7 +257,8 @@ mod tests {
     fn markup_is_escaped_where_go_would() {
         let client = FakeClient::default();
         let username = "<a> & \"b\"\u{2028}é";
-        let question = Question { client: &client, username, about: About::Superuser };
+        let question =
+            Question { client: &client, username, attributes: None, about: About::Superuser };
         let dialect = Dialect { compat: Compat::GoAuth, ..Dialect::default() };
         let request = Request::new(&question, &[Field::Username], &dialect);
         let expected = r#"{"username":"\u003ca\u003e \u0026 \"b\"\u2028é"}"#;

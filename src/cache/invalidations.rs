@@ -192,7 +192,12 @@ mod tests {
         let (invalidations, now) = (Invalidations::default(), SystemClock.now());
         let client = FakeClient { id: "c".into(), ..FakeClient::default() };
         let action = Action { access: Access::Write, topic: "a/b", qos: 0, retain: false };
-        let access = Question { client: &client, username: "ann", about: About::Access(action) };
+        let access = Question {
+            client: &client,
+            username: "ann",
+            attributes: None,
+            about: About::Access(action),
+        };
         let superuser = Question { about: About::Superuser, ..access };
         let some = |text: &str| Some(text.to_owned());
         assert!(!invalidations.covers(&access, now));
@@ -240,8 +245,10 @@ mod tests {
     /// Whether this user's answer is invalid that was asked for then.
     fn covers(invalidations: &Invalidations, username: &str, asked: Instant) -> bool {
         let client = FakeClient::default();
-        invalidations
-            .covers(&Question { client: &client, username, about: About::Superuser }, asked)
+        invalidations.covers(
+            &Question { client: &client, username, attributes: None, about: About::Superuser },
+            asked,
+        )
     }
 
     #[test]

@@ -110,6 +110,14 @@ fn encode(question: &Question<'_>, fields: &[Field], write: &mut impl FnMut(&[u8
                 write(&[3, a, b, c, d, e, f, g, h]);
             }
             Value::Flag(flag) => write(&[4, flag.into()]),
+            Value::Attributes(attributes) => {
+                // No more than `MOST_ATTRIBUTES`, which one byte holds.
+                write(&[5, attributes.pairs().len() as u8]);
+                for (name, value) in attributes.pairs() {
+                    sized(1, name.as_bytes(), write);
+                    sized(1, value.as_bytes(), write);
+                }
+            }
         }
     }
 }
@@ -174,7 +182,7 @@ mod tests {
                     (username, About::Access(Action { access, topic, qos: *qos, retain: false }))
                 }
             };
-            use_question(&Question { client: &client, username, about })
+            use_question(&Question { client: &client, username, attributes: None, about })
         }
 
         fn encoded(&self) -> Vec<u8> {
@@ -193,6 +201,7 @@ mod tests {
                     Value::Base64(bytes) => format!("base64 {bytes:?}"),
                     Value::Number(number) => format!("number {number}"),
                     Value::Flag(flag) => format!("flag {flag}"),
+                    Value::Attributes(attributes) => format!("attributes {attributes:?}"),
                     Value::Absent => "absent".to_owned(),
                 };
                 let fields = lists().of(question.kind()).to_vec();

@@ -53,7 +53,7 @@ const NEITHER: Policy = Policy { acl_route: false, ..ACL };
 const SUPERUSER: Policy = Policy { superuser_route: true, ..NEITHER };
 
 fn grants(rules_say: RulesSay, is_superuser: Option<bool>) -> Standing {
-    Standing { rules: rules(rules_say), is_superuser, has_expired: false }
+    Standing { rules: rules(rules_say), is_superuser, ..Standing::default() }
 }
 
 fn answers(superuser: Option<Outcome>, access: Option<Outcome>) -> Gathered {

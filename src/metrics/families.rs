@@ -256,7 +256,8 @@ pub static FAMILIES: &[Family] = &[
     family(
         "mosquitto_http_auth_kicks_total",
         Counter,
-        "Disconnections by the plugin. Revoked: the API no longer lets the client in; command: the \
+        "Disconnections by the plugin. Revoked: the API no longer lets the client in; renamed: it gives \
+         it another name now; command: the \
          command kick, whoever it found.",
         &["reason"],
         |s| by_name(&s.counts.kicks),

@@ -13,7 +13,9 @@ use crate::decide::{self, Policy, Reason, Step, Subject};
 use crate::held_deliveries::Gathered;
 use crate::journal::quoted;
 use crate::pool::Asked;
-use crate::question::{Access, Action, CertificatePart, Client, Glance, Kind, Payload};
+use crate::question::{
+    About, Access, Action, CertificatePart, Client, Glance, Kind, Payload, Question,
+};
 use crate::sessions::{Basis, Departed, Holder, Standing};
 
 /// Who wants to do something, and what is known of it without asking.
@@ -34,6 +36,12 @@ impl<'a> Who<'a> {
             has_address: self.client.address().is_some(),
             on_broker_thread: self.on_broker_thread,
         }
+    }
+
+    /// A question about this client.
+    pub(super) fn question(self, about: About<'a>) -> Question<'a> {
+        let Self { client, username, standing, .. } = self;
+        Question { client, username, attributes: standing.attributes.as_deref(), about }
     }
 }
 

@@ -10,7 +10,7 @@ use crate::answer::{Answer, Decision, Verdict};
 use crate::decide::{Reason, Step};
 use crate::held_deliveries::Gathered;
 use crate::pool::{Asked, Ticket, Urgency};
-use crate::question::{About, Access, Action, Kind, Question};
+use crate::question::{About, Access, Action, Kind};
 use crate::sessions::Basis;
 
 /// How far a question has come.
@@ -50,14 +50,13 @@ impl Plugin {
     }
 
     fn ask_superuser(&self, who: Who<'_>, action: Action<'_>) -> Asked {
-        let Who { client, username, .. } = who;
-        let question = Question { client, username, about: About::Superuser };
+        let question = who.question(About::Superuser);
         self.engine.ask(self.engine.key(&question), &question, urgency(action))
     }
 
     fn ask_acl(&self, who: Who<'_>, action: Action<'_>) -> Asked {
         let Who { client, username, .. } = who;
-        let question = Question { client, username, about: About::Access(action) };
+        let question = who.question(About::Access(action));
         let key = self.engine.key(&question);
         let Some((answer, good)) = self.engine.known(&key, &question) else {
             if action.access == Access::Read {

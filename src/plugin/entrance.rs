@@ -63,6 +63,9 @@ impl Plugin {
                 let stand_in = stand_in.into_iter().find_map(Option::as_deref);
                 let username = attempt.username.or(stand_in).unwrap_or_default();
                 let (client, is_certain) = (attempt.client, decision == Decision::Allow);
+                let name = is_certain.then(|| self.sessions.renamed(client.handle(), client.id()));
+                let name = name.flatten();
+                let username = name.as_deref().unwrap_or(username);
                 self.comes_in(recipient(client, username), !client.clean_session(), is_certain);
                 if is_certain {
                     self.ask_what_was_asked(client, username);
@@ -102,7 +105,11 @@ impl Plugin {
             return now(Decision::Deny, Reason::NotUtf8);
         };
         let about = About::Login { password };
-        self.ask_login(attempt, &Question { client: attempt.client, username, about })
+        let question = Question { client: attempt.client, username, attributes: None, about };
+        match self.name_given(attempt, &question) {
+            Some(given) => self.ask_login(attempt, &Question { username: &given, ..question }),
+            None => self.ask_login(attempt, &question),
+        }
     }
 
     fn ask_login(&self, attempt: &Attempt<'_>, question: &Question<'_>) -> (Reply, Reason) {
@@ -110,6 +117,7 @@ impl Plugin {
         if !attempt.on_broker_thread {
             let asked = self.engine.ask(key, question, Urgency::Waiting);
             let outcome = self.wait_for_login(asked, Payer::HttpApi, question);
+            let outcome = self.with_usable_name(outcome, question.username, false);
             let decision = self.decide_login(client, question.username, &outcome);
             return now(decision, Reason::of(Kind::Login, outcome));
         }
@@ -151,16 +159,20 @@ impl Plugin {
                 asked => self.wait_for_login(asked, Payer::Logins, question),
             },
         };
+        let outcome = self.with_usable_name(outcome, question.username, true);
         let decision = self.decide_login(client, question.username, &outcome);
         if decision == Decision::Defer {
             self.sessions.begin_at_broker(admission, question.username);
         } else if decision == Decision::Allow {
-            if attempt.username.is_none() {
-                // A client that keeps no name is disconnected at SIGHUP unless the broker lets in
-                // whoever has none; nobody is asked about it then.
-                client.set_username(question.username);
-            }
             let terms = outcome.as_ref().ok().and_then(|answer| answer.terms.clone());
+            let name = Terms::known_as(terms.as_ref(), question.username);
+            // A client that keeps no name is disconnected at SIGHUP unless the broker lets in whoever has
+            // none; nobody is asked about it then.
+            let is_named = attempt.username == Some(name) || client.set_username(name);
+            if !is_named && name != question.username {
+                // What the API allows it is allowed under that name only.
+                return now(Decision::Unavailable, Reason::Failure(Kind::Login, Failure::Internal));
+            }
             let again = self.is_asked_again(terms.as_ref());
             let question_again = again.then(|| self.engine.seal(question)).flatten();
             self.begin(admission, question.username, terms, question_again);
@@ -184,8 +196,10 @@ impl Plugin {
         if let Some((answer, _)) = self.engine.known(key, question) {
             return Some(Ok(answer));
         }
-        let is_outdated = |asked| self.engine.is_outdated(question, asked);
-        self.retry_answers.take(key, is_outdated)
+        let names = (question.client.id(), question.username);
+        self.retry_answers.take(key, |outcome, asked| {
+            self.engine.is_outdated(question, asked) || self.is_outdated(outcome, names, asked)
+        })
     }
 
     /// Has the client wait for its ticket; closes it where it cannot, and its next try finds the answer.

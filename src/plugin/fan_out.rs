@@ -75,11 +75,7 @@ impl Plugin {
         let standing = self.sessions.standing(holder(client, username)).unwrap_or_default();
         let who = Who { client, username, standing: &standing, on_broker_thread: true };
         let unknown = asked.iter().filter(|asked| self.will_ask_acl(who, asked.action()));
-        self.engine.ask_ahead(unknown.map(|asked| Question {
-            client,
-            username,
-            about: About::Access(asked.action()),
-        }));
+        self.engine.ask_ahead(unknown.map(|asked| who.question(About::Access(asked.action()))));
     }
 
     /// Whether the ACL route will be asked about this, unless the user is a superuser that is not known as
@@ -106,18 +102,20 @@ impl Plugin {
             return;
         }
         let subscribers = self.subscriptions.of(action.topic, MOST);
-        let unknown = subscribers.iter().filter(|portrait| {
+        let unknown = subscribers.iter().filter_map(|portrait| {
             defect::place("fan_out");
             let portrait: &Portrait = portrait;
             let standing = self.sessions.standing(holder(portrait, &portrait.username));
             let standing = &standing.unwrap_or_default();
             let username = &portrait.username;
             let who = Who { client: portrait, username, standing, on_broker_thread: true };
-            self.will_ask_acl(who, action)
+            self.will_ask_acl(who, action).then(|| (portrait, standing.attributes.clone()))
         });
-        self.engine.ask_ahead(unknown.map(|portrait| Question {
-            client: &**portrait,
+        let unknown: Vec<_> = unknown.collect();
+        self.engine.ask_ahead(unknown.iter().map(|(portrait, attributes)| Question {
+            client: *portrait,
             username: &portrait.username,
+            attributes: attributes.as_deref(),
             about: About::Access(action),
         }));
     }

@@ -103,7 +103,7 @@ fn terms() -> Arc<Terms> {
         rule(Permission::Allow, "#"),
     ];
     let rules = Some(Arc::new(Rules::compile(list).unwrap()));
-    Arc::new(Terms { is_superuser: None, rules, expire_at: None })
+    Arc::new(Terms { is_superuser: None, rules, expire_at: None, ..Terms::default() })
 }
 
 fn begin(plugin: &Plugin, client: &Connected, username: &str, terms: &Arc<Terms>) {

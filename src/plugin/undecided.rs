@@ -51,8 +51,7 @@ impl Plugin {
         check: &Check<'_>,
     ) {
         self.tally.unanswered(failure);
-        let (client, username) = (who.client, who.username);
-        let question = Question { client, username, about: About::Access(check.action) };
+        let question = who.question(About::Access(check.action));
         let lost = match (self.config.on_error, self.undecided(check)) {
             (OnError::Allow, _) => "on_error allows it",
             (OnError::Defer, _) => "on_error leaves it to the broker",

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use super::{Plugin, contained};
-use crate::answer::{Decision, Outcome, Verdict};
+use crate::answer::{Decision, Outcome, Terms, Verdict};
 use crate::broker::Broker;
 use crate::defect;
 use crate::held_deliveries::Recipient;
@@ -79,9 +79,10 @@ impl Plugin {
             self.report(failure);
         }
         let Applicant { client_id, username, .. } = &waiting.applicant;
-        if outcome.is_ok() && self.engine.is_login_outdated(client_id, username, waiting.asked) {
+        if self.is_outdated(outcome, (client_id, username), waiting.asked) {
             return self.ask_anew(broker, waiting);
         }
+        let outcome = &self.with_usable_name(outcome.clone(), username, true);
         let decision = self.decide_waiting(&waiting, outcome);
         self.tally.decided(Kind::Login, decision);
         if decision != Decision::Allow {
@@ -126,7 +127,8 @@ impl Plugin {
         let placeholder = waiting.placeholder.clone();
         // Before the broker tells that the connection has ended whose session this one takes over.
         let (handle, keeps) = (waiting.handle, waiting.keeps_session);
-        let recipient = Recipient { handle, client_id: &client_id, username: &username };
+        let known_as = waiting.known_as();
+        let recipient = Recipient { handle, client_id: &client_id, username: known_as };
         self.comes_in(recipient, keeps, true);
         self.logins.begin_entering(waiting);
         // The broker comes back with questions, and with `connected`, before this returns.
@@ -197,8 +199,8 @@ impl Plugin {
             let Applicant { client_id, username, .. } = applicant;
             let question = question.filter(|_| self.is_asked_again(terms.as_ref()));
             let admission = Admission { handle: client.handle(), client_id, key };
-            self.begin(admission, &username, terms, question);
-            self.ask_what_was_asked(client, &username);
+            self.begin(admission, &username, terms.clone(), question);
+            self.ask_what_was_asked(client, Terms::known_as(terms.as_ref(), &username));
         }
         own
     }

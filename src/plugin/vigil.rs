@@ -131,27 +131,33 @@ impl Plugin {
         }
         match outcome {
             Ok(answer) if answer.verdict == Verdict::Allow => {
-                self.sessions.renew(&admission, answer.terms.as_ref(), self.next_check());
+                if !self.sessions.renew(&admission, answer.terms.as_ref(), self.next_check()) {
+                    self.end_session(
+                        broker,
+                        &admission,
+                        "now gives it another name",
+                        Kick::Renamed,
+                    );
+                }
             }
             Ok(answer) => {
-                let id = &admission.client_id;
-                let verb = match answer.verdict {
-                    Verdict::Ignore => "no longer answers for",
-                    _ => "now denies",
+                let said = match answer.verdict {
+                    Verdict::Ignore => "no longer answers for its login",
+                    _ => "now denies its login",
                 };
-                log::info!(
-                    logger: *self.journal,
-                    "disconnected {}: the API {verb} its login",
-                    quoted(id)
-                );
-                self.tally.kicked(Kick::Revoked);
-                self.revoke_held(&InvalidationScope {
-                    client_id: Some(id.clone()),
-                    ..InvalidationScope::default()
-                });
-                broker.disconnect(id);
+                self.end_session(broker, &admission, said, Kick::Revoked);
             }
             Err(_) => self.postpone(&admission),
         }
+    }
+
+    /// Disconnects a client because of what the API said.
+    fn end_session(&self, broker: &dyn Broker, admission: &Admission, said: &str, why: Kick) {
+        let id = &admission.client_id;
+        log::info!(logger: *self.journal, "disconnected {}: the API {said}", quoted(id));
+        self.tally.kicked(why);
+        let client_id = Some(id.clone());
+        self.revoke_held(&InvalidationScope { client_id, ..InvalidationScope::default() });
+        broker.disconnect(id);
     }
 }

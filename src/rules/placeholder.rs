@@ -2,11 +2,14 @@
 
 #![forbid(unsafe_code)]
 
+use crate::question::Attributes;
+
 /// What the placeholders stand for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Names<'a> {
     pub username: &'a str,
     pub client_id: &'a str,
+    pub attributes: Option<&'a Attributes>,
 }
 
 #[derive(Clone, Copy)]
@@ -15,7 +18,12 @@ enum Piece<'a> {
     Text(&'a str),
     Username,
     ClientId,
+    /// By its name.
+    Attribute(&'a str),
 }
+
+/// What stands before and after an attribute's name.
+const ATTRIBUTE: (&str, char) = ("${client_attrs.", '}');
 
 const PLACEHOLDERS: [(&str, Piece<'static>); 4] = [
     ("${username}", Piece::Username),
@@ -39,6 +47,10 @@ impl<'a> Iterator for Pieces<'a> {
                     return Some(piece);
                 }
             }
+            if let Some((name, rest)) = attribute(self.0) {
+                self.0 = rest;
+                return Some(Piece::Attribute(name));
+            }
         }
         let after = begin.len_utf8();
         let end = self.0[after..].find(['$', '%']).map_or(self.0.len(), |found| after + found);
@@ -46,6 +58,13 @@ impl<'a> Iterator for Pieces<'a> {
         self.0 = rest;
         Some(Piece::Text(text))
     }
+}
+
+/// The name of the attribute that a text begins with, and what follows.
+fn attribute(text: &str) -> Option<(&str, &str)> {
+    let (before, after) = ATTRIBUTE;
+    let (name, rest) = text.strip_prefix(before)?.split_once(after)?;
+    (!name.is_empty() && !name.contains(['/', '{', '$'])).then_some((name, rest))
 }
 
 /// Whether a text has any placeholder.
@@ -67,33 +86,43 @@ pub fn unknown(text: &str) -> Option<&str> {
     text.match_indices("${").find_map(|(at, _)| {
         let rest = &text[at..];
         let known = PLACEHOLDERS.iter().any(|(placeholder, _)| rest.starts_with(placeholder));
-        (!known).then(|| rest.split_inclusive('}').next().unwrap_or(rest))
+        (!known && attribute(rest).is_none())
+            .then(|| rest.split_inclusive('}').next().unwrap_or(rest))
     })
 }
 
 /// Whether a topic's level is what this text stands for.
 ///
 /// A name that is empty or has a wildcard or a `/` in it stands for nothing at all: in a rule's
-/// place it would mean more than one level of one client.
+/// place it would mean more than one level of one client. Neither does an attribute that is not set.
 #[must_use]
 pub fn matches(text: &str, level: &str, names: Names<'_>) -> bool {
     let mut rest = level;
-    let mut used = [None; 2];
     for piece in Pieces(text) {
-        let part = match piece {
-            Piece::Text(part) => part,
-            Piece::Username => *used[0].insert(names.username),
-            Piece::ClientId => *used[1].insert(names.client_id),
+        let name = match piece {
+            Piece::Text(part) => match rest.strip_prefix(part) {
+                Some(after) => {
+                    rest = after;
+                    continue;
+                }
+                None => return false,
+            },
+            Piece::Username => Some(names.username),
+            Piece::ClientId => Some(names.client_id),
+            Piece::Attribute(name) => names.attributes.and_then(|known| known.get(name)),
         };
-        match rest.strip_prefix(part) {
+        let after = name.filter(|name| is_plain(name)).and_then(|name| rest.strip_prefix(name));
+        match after {
             Some(after) => rest = after,
             None => return false,
         }
     }
-    rest.is_empty() && used.into_iter().flatten().all(is_plain)
+    rest.is_empty()
 }
 
-fn is_plain(name: &str) -> bool {
+/// Whether a name stands for one level of a topic.
+#[must_use]
+pub fn is_plain(name: &str) -> bool {
     !name.is_empty() && !name.bytes().any(|byte| matches!(byte, b'+' | b'#' | b'/'))
 }
 
@@ -101,7 +130,7 @@ fn is_plain(name: &str) -> bool {
 mod tests {
     use super::*;
 
-    const NAMES: Names<'_> = Names { username: "ann", client_id: "c1" };
+    const NAMES: Names<'_> = Names { username: "ann", client_id: "c1", attributes: None };
 
     #[test]
     fn a_text_stands_for_one_level() {
@@ -158,13 +187,17 @@ mod tests {
     #[test]
     fn a_name_that_means_more_than_itself_stands_for_nothing() {
         for name in ["", "+", "#", "a+", "#a", "a/b", "/"] {
-            let names = Names { username: name, client_id: name };
+            let names = Names { username: name, client_id: name, attributes: None };
             for text in ["%u", "${username}", "%c", "${clientid}", "x%ux", "%u%c"] {
                 let level = text.replace("%u", name).replace("%c", name);
                 let level = level.replace("${username}", name).replace("${clientid}", name);
                 assert!(!matches(text, &level, names), "{text} for {name}");
             }
-            assert!(matches("%u", "ann", Names { username: "ann", client_id: name }));
+            assert!(matches(
+                "%u",
+                "ann",
+                Names { username: "ann", client_id: name, attributes: None }
+            ));
         }
     }
 }

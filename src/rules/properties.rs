@@ -9,7 +9,7 @@ use proptest::sample::select;
 use super::{Names, Permission, Rule, Rules, Verb, model};
 use crate::question::{Access, Action};
 
-const NAMES: Names<'_> = Names { username: "u", client_id: "c" };
+const NAMES: Names<'_> = Names { username: "u", client_id: "c", attributes: None };
 
 fn rule(topic: &str) -> Rule {
     let (permission, verb) = (Permission::Allow, Verb::All);
@@ -113,7 +113,7 @@ proptest! {
         username in select(&["u", "u", "u", "a", "$x", "%c", "+", "a/b", ""][..]),
         client_id in select(&["c", "c", "c", "a", "#", "%u"][..]),
     ) {
-        let names = Names { username, client_id };
+        let names = Names { username, client_id, attributes: None };
         let compiled = Rules::compile(rules.clone()).unwrap();
         for ((access, topic), qos, retain) in &actions {
             let action = Action { access: *access, topic, qos: *qos, retain: *retain };

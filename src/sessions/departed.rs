@@ -37,7 +37,8 @@ impl Departed {
 
     fn bytes(&self) -> usize {
         let rules = self.standing.rules.as_ref().map_or(0, |rules| rules.bytes());
-        ENTRY_BYTES + self.client_id.len() + self.username.len() + rules
+        let attributes = self.standing.attributes.as_ref().map_or(0, |all| all.bytes());
+        ENTRY_BYTES + self.client_id.len() + self.username.len() + rules + attributes
     }
 }
 

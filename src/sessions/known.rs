@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::{LetInBy, Session, Sessions};
+use super::{Holder, LetInBy, Session, Sessions};
 use crate::sync::lock;
 
 impl Sessions {
@@ -18,6 +18,22 @@ impl Sessions {
         let is_it =
             |session: &Session| session.let_in_by == LetInBy::Api && session.client_id == client_id;
         lock(&self.state).live.iter().any(|(_, session)| is_it(session))
+    }
+
+    /// The name that the client of this session gave, where the API gave it the one by which it is known.
+    #[must_use]
+    pub fn given_username(&self, holder: Holder<'_>) -> Option<String> {
+        let state = lock(&self.state);
+        let session = state.live.get(holder.handle).filter(|known| known.belongs_to(holder))?;
+        session.given_username.as_deref().map(str::to_owned)
+    }
+
+    /// The name that the API gave the client of this session in place of its own.
+    #[must_use]
+    pub fn renamed(&self, handle: usize, client_id: &str) -> Option<String> {
+        let state = lock(&self.state);
+        let session = state.live.get(handle).filter(|known| known.client_id == client_id)?;
+        session.given_username.as_ref().map(|_| session.username.to_string())
     }
 
     /// The identifiers of this user's clients that are known to be connected, and who let each in.

@@ -10,9 +10,9 @@ use smol_str::SmolStr;
 use super::lately::Lately;
 use super::places::Piece;
 use crate::answer::Terms;
-use crate::cache::Key;
+use crate::cache::{InvalidationScope, Key};
 use crate::clock::Deadline;
-use crate::question::Glance;
+use crate::question::{Attributes, Glance};
 use crate::rules::Rules;
 use crate::vault::SealedQuestion;
 
@@ -47,6 +47,8 @@ pub enum LetInBy {
 pub struct Standing {
     /// The rules that the API gave when it let the client in.
     pub rules: Option<Arc<Rules>>,
+    /// What else it said of the client.
+    pub attributes: Option<Arc<Attributes>>,
     /// Whether the user is a superuser, once that is known.
     pub is_superuser: Option<bool>,
     /// Whether it was let in until a time that is over, and has left.
@@ -57,14 +59,16 @@ impl Standing {
     /// What somebody may do whom the API let in on these terms.
     pub fn on(terms: Option<&Arc<Terms>>) -> Self {
         let Some(terms) = terms else { return Self::default() };
-        let Terms { rules, is_superuser, .. } = &**terms;
-        Self { rules: rules.clone(), is_superuser: *is_superuser, has_expired: false }
+        let Terms { rules, attributes, is_superuser, .. } = &**terms;
+        let (rules, attributes) = (rules.clone(), attributes.clone());
+        Self { rules, attributes, is_superuser: *is_superuser, has_expired: false }
     }
 
     /// What is left of it when its time is over: that there were rules, none of which matches any more,
     /// so that nothing is left to the broker's other means that was not before.
     pub fn expired(&self) -> Self {
-        Self { rules: self.rules.clone(), is_superuser: None, has_expired: true }
+        let (rules, attributes) = (self.rules.clone(), self.attributes.clone());
+        Self { rules, attributes, is_superuser: None, has_expired: true }
     }
 
     /// The rules that hold.
@@ -78,6 +82,8 @@ impl Standing {
 pub struct Session {
     pub client_id: SmolStr,
     pub username: SmolStr,
+    /// The name that the client gave, where the API gave it another: what is asked about its login.
+    pub given_username: Option<Box<str>>,
     pub standing: Standing,
     /// What it was allowed last, by this standing.
     pub lately: Lately,
@@ -99,6 +105,7 @@ impl Session {
         Self {
             client_id: client_id.into(),
             username: username.into(),
+            given_username: None,
             standing: Standing::default(),
             lately: Lately::default(),
             key: None,
@@ -107,6 +114,18 @@ impl Session {
             expiry: None,
             due: (None, None),
         }
+    }
+
+    /// Whether it is meant, by the one name or the other.
+    pub fn is_covered(&self, matter: &InvalidationScope) -> bool {
+        let names = [Some(&*self.username), self.given_username.as_deref()];
+        names.into_iter().flatten().any(|name| matter.is_about(&self.client_id, name))
+    }
+
+    /// Whether these terms go with the name by which the client is known.
+    pub fn is_named_by(&self, terms: Option<&Arc<Terms>>) -> bool {
+        let given = self.given_username.as_deref().unwrap_or(&self.username);
+        Terms::known_as(terms, given) == self.username
     }
 
     /// From now on this is what the client may do.

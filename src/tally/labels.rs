@@ -98,6 +98,8 @@ labels! {
     Kick {
         /// The API was asked about it again, and no longer lets it in.
         Revoked = "revoked",
+        /// The API was asked about it again, and gives it another name.
+        Renamed = "renamed",
         /// Somebody commanded it.
         Command = "command",
         /// The API let it in, and the broker itself refused it.

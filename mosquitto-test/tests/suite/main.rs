@@ -62,6 +62,7 @@ mod passwords;
 mod process;
 mod reasons;
 mod recall;
+mod renamed;
 mod revocation;
 mod rules;
 mod secrets;

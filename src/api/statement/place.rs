@@ -5,6 +5,7 @@
 use serde::de::{Error, MapAccess};
 
 use crate::api::json::{Piece, Read, Whole};
+use crate::rules::is_plain;
 
 /// Where a value stands, for what is said of it.
 #[derive(Clone, Copy)]
@@ -67,6 +68,17 @@ pub fn seconds(value: &Whole<'_>) -> Option<u64> {
         Whole::Fraction(number) => (*number >= 0.0).then_some(*number as u64),
         value => value.natural(),
     }
+}
+
+/// The names that an answer may give a client.
+pub const NAME: &str = "a name without +, #, / and control characters, of at most 65535 bytes";
+
+/// A name that a client may be given: one that would be put in for `${username}`, and that MQTT can carry
+/// (MQTT 5.0, section 1.5.4).
+pub fn name(value: &Whole<'_>) -> Option<String> {
+    let name = value.text()?;
+    let is_good = is_plain(name) && name.len() <= 65_535 && !name.contains(char::is_control);
+    is_good.then(|| name.to_owned())
 }
 
 /// How long a reason may be, in bytes.

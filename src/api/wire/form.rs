@@ -23,6 +23,11 @@ pub fn fields(question: &Question<'_>, fields: &[Field], body: &mut Draft) {
             Value::Base64(bytes) => escape(base64(bytes).as_bytes(), "+", body),
             Value::Number(number) => body.push(number.to_string().as_bytes()),
             Value::Flag(flag) => body.push(flag.to_string().as_bytes()),
+            // As the text of its JSON object.
+            Value::Attributes(attributes) => {
+                let json = serde_json::to_vec(attributes.pairs()).unwrap_or_default();
+                escape(&json, "+", body);
+            }
             Value::Absent => {}
         }
     }
@@ -69,7 +74,7 @@ mod tests {
     fn sent(about: About<'_>, write: impl Fn(&Question<'_>, &mut Draft)) -> String {
         let client = FakeClient { id: "c 1".into(), ..FakeClient::default() };
         let mut body = Draft::default();
-        write(&Question { client: &client, username: "a\"b", about }, &mut body);
+        write(&Question { client: &client, username: "a\"b", attributes: None, about }, &mut body);
         String::from_utf8(body.finish().expose().to_vec()).unwrap()
     }
 

@@ -54,6 +54,9 @@ pub fn access(args: &args::Access, out: &mut dyn Write) -> Result<u8, Problem> {
     if !all.iter().any(is_out) {
         let action = Action { access, topic: &args.topic, qos: args.qos, retain: args.retain };
         let client = &args.client;
+        let granted = all.last().and_then(Judged::granted);
+        let known_as = granted.as_ref().and_then(|terms| terms.username.as_deref());
+        let username = known_as.or(username);
         let check = Check { client, username, action, message: None, on_broker_thread: true };
         let (decision, reason) = session.started.plugin.explain_access(&check);
         let judged = session.judged(Kind::Access, decision, reason, all.last());

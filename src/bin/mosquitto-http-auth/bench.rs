@@ -146,7 +146,7 @@ impl Bench<'_> {
             let username = name.as_ref().unwrap_or(&named);
             let client = &self.args.client;
             let about = About::Login { password: self.password };
-            let question = Question { client, username, about };
+            let question = Question { client, username, attributes: None, about };
             let fields = self.config.fields.of(Kind::Login);
             let request = Request::new(&question, fields, &self.config.dialect);
             let began = SystemClock.now();

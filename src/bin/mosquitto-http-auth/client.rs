@@ -54,7 +54,8 @@ impl Client for ClientFacts {
     }
 
     fn set_username(&self, _: &str) -> bool {
-        false
+        // Whoever asks on passes the name along.
+        true
     }
     fn set_id(&self, _: &str) -> bool {
         false

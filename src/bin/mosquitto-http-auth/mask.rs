@@ -33,7 +33,7 @@ impl Mask<'_> {
             Kind::Login => {
                 let about = About::Login { password: Password::Text(MASK) };
                 let username = username.unwrap_or_default();
-                let question = Question { client: self.client, username, about };
+                let question = Question { client: self.client, username, attributes: None, about };
                 let fields = self.config.fields.of(Kind::Login);
                 Request::new(&question, fields, &without_values(dialect)).body
             }

@@ -142,7 +142,10 @@ impl Report<'_> {
     pub fn as_json(&self, out: &mut dyn Write) -> io::Result<()> {
         let judged = self.judged.iter().map(|judged| {
             let granted = judged.granted().map(|terms| {
+                let attributes = terms.attributes.as_ref();
                 json!({
+                    "username": terms.username,
+                    "client_attrs": attributes.map(|attributes| attributes.pairs()),
                     "rules": terms.rules.as_ref().map(|rules| rules.len()),
                     "is_superuser": terms.is_superuser,
                     "expire_at": terms.expire_at,
@@ -295,6 +298,12 @@ fn ms(duration: Duration) -> f64 {
 
 fn granted(terms: &Terms) -> String {
     let mut parts = Vec::new();
+    parts.extend(terms.username.as_ref().map(|name| format!("known as {name:?}")));
+    parts.extend(terms.attributes.as_ref().map(|attributes| {
+        let pairs = attributes.pairs().iter();
+        let pairs: Vec<_> = pairs.map(|(name, value)| format!("{name} {value:?}")).collect();
+        format!("attributes {}", pairs.join(" and "))
+    }));
     parts.extend(terms.rules.as_ref().map(|rules| format!("{} rules", rules.len())));
     parts.extend(terms.is_superuser.map(|is| {
         if is { "the user is a superuser" } else { "the user is no superuser" }.to_owned()

@@ -43,7 +43,9 @@ impl Plugin {
                 Kind::Superuser => About::Superuser,
                 Kind::Access | Kind::Login => About::Access(action),
             };
-            let question = Question { client: &client, username: &check.username, about };
+            let attributes = grants.attributes.as_deref();
+            let question =
+                Question { client: &client, username: &check.username, attributes, about };
             (kind, self.engine.ask(self.engine.key(&question), &question, Urgency::Waiting))
         };
         let questions = decide::questions(policy, &grants, subject(&check), action);

@@ -1,0 +1,74 @@
+//! The name that the API's answer to a login gives the client in place of its own.
+
+#![forbid(unsafe_code)]
+
+use std::time::Instant;
+
+use log::Level;
+
+use super::Plugin;
+use super::access::holder;
+use super::entrance::Attempt;
+use crate::answer::{Failure, Outcome, Terms};
+use crate::journal::quoted;
+use crate::question::Question;
+use crate::sessions::Admission;
+
+impl Plugin {
+    /// The name that a client gave when it came, if the broker asks about its session under one that the API
+    /// gave it: its login is asked about as the client first gave it.
+    pub(super) fn name_given(
+        &self,
+        attempt: &Attempt<'_>,
+        question: &Question<'_>,
+    ) -> Option<String> {
+        if !attempt.on_broker_thread || !self.pulse.may_be_about_a_session() {
+            return None;
+        }
+        let client = attempt.client;
+        let given = self.sessions.given_username(holder(client, question.username))?;
+        let key = self.engine.key(&Question { username: &given, ..*question });
+        let (handle, client_id) = (client.handle(), client.id().to_owned());
+        self.sessions.holds(&Admission { handle, client_id, key }).then_some(given)
+    }
+
+    /// Whether an answer was declared outdated since it was asked for, by the client's names or by the one
+    /// that it gives it.
+    pub(super) fn is_outdated(
+        &self,
+        outcome: &Outcome,
+        (client_id, given): (&str, &str),
+        asked: Instant,
+    ) -> bool {
+        let Ok(answer) = outcome else { return false };
+        let is_about = |name| self.engine.is_login_outdated(client_id, name, asked);
+        is_about(given) || is_about(Terms::known_as(answer.terms.as_ref(), given))
+    }
+
+    /// An answer that gives the client a name which it cannot have is broken: Mosquitto's own users are not
+    /// the API's, and names that clients bear while they wait are nobody's. Whoever asks the broker's HTTP
+    /// API cannot be renamed at all.
+    pub(super) fn with_usable_name(
+        &self,
+        outcome: Outcome,
+        given: &str,
+        can_rename: bool,
+    ) -> Outcome {
+        let terms = outcome.as_ref().ok().and_then(|answer| answer.terms.as_ref());
+        let Some(name) = terms.and_then(|terms| terms.username.as_deref()) else { return outcome };
+        let problem = if self.is_local(name) {
+            "a user of local_users_file"
+        } else if self.attempts.is_placeholder(name) {
+            "a name that the plugin gives to clients while they wait"
+        } else if !can_rename && name != given {
+            "what a client of Mosquitto's HTTP API cannot become"
+        } else {
+            return outcome;
+        };
+        let text = format!("\"username\" is {}, {problem}", quoted(name));
+        self.journal.seldom(Level::Warn, problem, || {
+            format!("an answer to a login cannot be used: {text}")
+        });
+        Err(Failure::BrokenAnswer(text))
+    }
+}
