@@ -748,7 +748,7 @@ mod tests {
             (
                 "a/${tenant}",
                 "the topic \"a/${tenant}\" has a placeholder, and ${tenant} is unknown: \
-                 there are ${username} and ${clientid}",
+                 there are ${username}, ${clientid} and ${client_attrs.NAME}",
             ),
         ];
         for (topic, expected) in rows {

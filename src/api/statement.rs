@@ -401,6 +401,76 @@ mod tests {
     }
 
     #[test]
+    fn a_login_may_name_the_client() {
+        let named = |value: &str| read(&format!(r#"{{"username":{value}}}"#));
+        for good in ["ann", "a b", "é", "$x", "${clientid}", &"x".repeat(65_535)] {
+            let terms = named(&format!("{good:?}")).unwrap().terms.unwrap();
+            assert_eq!(terms.username.as_deref(), Some(good));
+        }
+        assert_eq!(named("null").unwrap().terms, None);
+        let long = format!("{:?}", "x".repeat(65_536));
+        for bad in [
+            "\"\"",
+            "\"+\"",
+            "\"a#\"",
+            "\"a/b\"",
+            "\"a\\n\"",
+            "\"a\\u0000\"",
+            "\"\\u0085\"",
+            "7",
+            "true",
+            "{}",
+            "[\"ann\"]",
+            &long,
+        ] {
+            let problem = named(bad).unwrap_err().to_string();
+            assert!(problem.starts_with("\"username\" is "), "{bad}: {problem}");
+        }
+        assert!(read(r#"{"username":"a","username":"a"}"#).is_err());
+        for kind in [Kind::Superuser, Kind::Access] {
+            let body = br#"{"username":7,"client_attrs":7,"result":"deny"}"#;
+            let verdict = Statement::read(body, kind).unwrap().verdict;
+            assert_eq!(verdict, Some(Verdict::Deny), "{kind:?} has no such keys");
+        }
+    }
+
+    #[test]
+    fn a_login_may_give_the_client_attributes() {
+        let given = |value: &str| read(&format!(r#"{{"client_attrs":{value}}}"#));
+        let known = |value: &str| given(value).unwrap().terms.unwrap().attributes.unwrap();
+        let attributes = known(r#"{"tenant":"acme","x y":"","ü":"a/b"}"#);
+        let pairs: Vec<_> = attributes.pairs().iter().map(|(a, b)| (&**a, &**b)).collect();
+        assert_eq!(pairs, [("tenant", "acme"), ("x y", ""), ("ü", "a/b")]);
+        assert_eq!(attributes.get("tenant"), Some("acme"));
+        assert_eq!(attributes.get("Tenant"), None);
+        assert_eq!(known("{}").pairs().len(), 0);
+        assert_eq!(given("null").unwrap().terms, None);
+        let many = |count: usize| {
+            let pairs: Vec<_> = (0..count).map(|number| format!("\"{number}\":\"\"")).collect();
+            format!("{{{}}}", pairs.join(","))
+        };
+        let long = |count: usize| "x".repeat(count);
+        assert_eq!(known(&many(32)).pairs().len(), 32);
+        known(&format!("{{{:?}:{:?}}}", long(255), long(255)));
+        for bad in [
+            "7",
+            "[]",
+            "\"a\"",
+            r#"{"a":7}"#,
+            r#"{"a":null}"#,
+            r#"{"a":{}}"#,
+            r#"{"":"a"}"#,
+            r#"{"a":"1","a":"1"}"#,
+            &many(33),
+            &format!("{{{:?}:\"\"}}", long(256)),
+            &format!("{{\"a\":{:?}}}", long(256)),
+        ] {
+            let problem = given(bad).unwrap_err().to_string();
+            assert!(problem.starts_with("\"client_attrs\" "), "{bad}: {problem}");
+        }
+    }
+
+    #[test]
     fn a_reason_is_cut_and_never_breaks_an_answer() {
         let told = |value: &str, kind| {
             let body = format!(r#"{{"result":"deny","reason":{value}}}"#);

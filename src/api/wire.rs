@@ -154,7 +154,7 @@ mod tests {
     use super::*;
     use crate::fake::FakeClient;
     use crate::field::FieldLists;
-    use crate::question::{Action, Password};
+    use crate::question::{Action, Attributes, Password};
 
     fn sent(about: About<'_>, lists: &FieldLists, client: &FakeClient) -> String {
         let question = Question { client, username: "alice", attributes: None, about };
@@ -202,8 +202,32 @@ mod tests {
                    "peerhost": null, "protocol": "mqtt", "protocol_version": 5,
                    "keepalive": 60, "clean_session": true, "cert_common_name": "sensor",
                    "cert_subject": "CN=sensor,O=Plant", "cert_fingerprint": null,
-                   "cert_issuer": null, "cert_serial": null, "cert_pem": null, "qos": 1, "retain": true})
+                   "cert_issuer": null, "cert_serial": null, "cert_pem": null, "qos": 1, "retain": true,
+                   "client_attrs": null})
         );
+    }
+
+    #[test]
+    fn attributes_are_an_object_and_in_a_form_its_text() {
+        let pairs = [("tenant", "acme"), ("a \"b\"", "é&=")];
+        let pairs = pairs.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let attributes = Attributes::new(pairs.into()).unwrap();
+        let client = FakeClient::default();
+        let question = Question {
+            client: &client,
+            username: "alice",
+            attributes: Some(&attributes),
+            about: About::Access(PUBLISH),
+        };
+        let sent = |dialect: &Dialect| {
+            let request = Request::new(&question, &[Field::ClientAttrs], dialect);
+            String::from_utf8(request.body.expose().to_vec()).unwrap()
+        };
+        let json = r#"{"a \"b\"":"é&=","tenant":"acme"}"#;
+        assert_eq!(sent(&Dialect::default()), format!(r#"{{"client_attrs":{json}}}"#));
+        let form = Dialect { params: Params::Form, ..Dialect::default() };
+        let text = "%7B%22a+%5C%22b%5C%22%22%3A%22%C3%A9%26%3D%22%2C%22tenant%22%3A%22acme%22%7D";
+        assert_eq!(sent(&form), format!("client_attrs={text}"));
     }
 
     #[test]

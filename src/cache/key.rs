@@ -153,19 +153,37 @@ mod tests {
     use super::*;
     use crate::fake::FakeClient;
     use crate::field::FieldLists;
-    use crate::question::{About, Access, Action, Password};
+    use crate::question::{About, Access, Action, Attributes, Password};
+
+    /// A client's attributes, if the API gave any.
+    type Known = Option<Attributes>;
 
     /// A question's parts, as a property test makes them up.
     #[derive(Clone, Debug, PartialEq)]
     enum Parts {
-        Login { username: String, password: Vec<u8>, base64: bool, peer: Option<String> },
-        Superuser { username: String },
-        Access { username: String, id: String, topic: String, subscribe: bool, qos: u8 },
+        Login {
+            username: String,
+            password: Vec<u8>,
+            base64: bool,
+            peer: Option<String>,
+        },
+        Superuser {
+            username: String,
+        },
+        Access {
+            username: String,
+            id: String,
+            topic: String,
+            subscribe: bool,
+            qos: u8,
+            known: Known,
+        },
     }
 
     impl Parts {
         fn with<T>(&self, use_question: impl FnOnce(&Question<'_>) -> T) -> T {
             let mut client = FakeClient::default();
+            let mut attributes = None;
             let (username, about) = match self {
                 Self::Login { username, password, base64, peer } => {
                     client.address.clone_from(peer);
@@ -176,13 +194,14 @@ mod tests {
                     (username, About::Login { password })
                 }
                 Self::Superuser { username } => (username, About::Superuser),
-                Self::Access { username, id, topic, subscribe, qos } => {
+                Self::Access { username, id, topic, subscribe, qos, known } => {
                     client.id.clone_from(id);
+                    attributes = known.as_ref();
                     let access = if *subscribe { Access::Subscribe } else { Access::Write };
                     (username, About::Access(Action { access, topic, qos: *qos, retain: false }))
                 }
             };
-            use_question(&Question { client: &client, username, attributes: None, about })
+            use_question(&Question { client: &client, username, attributes, about })
         }
 
         fn encoded(&self) -> Vec<u8> {
@@ -212,11 +231,16 @@ mod tests {
     }
 
     fn lists() -> FieldLists {
-        FieldLists::with_extra(&[Field::PeerHost], &[Field::Qos])
+        FieldLists::with_extra(&[Field::PeerHost], &[Field::ClientAttrs, Field::Qos])
     }
 
     fn name() -> impl Strategy<Value = String> {
         prop_oneof!["[ab]{0,3}", ".{0,8}", Just("a\u{0}b".to_owned())]
+    }
+
+    fn known() -> impl Strategy<Value = Known> {
+        let pairs = proptest::collection::btree_map("[ab\u{0}]{1,3}", name(), 0..4);
+        proptest::option::of(pairs.prop_map(|pairs| Attributes::new(pairs).unwrap()))
     }
 
     fn parts() -> impl Strategy<Value = Parts> {
@@ -231,13 +255,14 @@ mod tests {
                 }
             ),
             name().prop_map(|username| Parts::Superuser { username }),
-            (name(), name(), name(), any::<bool>(), 0..3u8).prop_map(
-                |(username, id, topic, subscribe, qos)| Parts::Access {
+            (name(), name(), name(), any::<bool>(), 0..3u8, known()).prop_map(
+                |(username, id, topic, subscribe, qos, known)| Parts::Access {
                     username,
                     id,
                     topic,
                     subscribe,
-                    qos
+                    qos,
+                    known
                 }
             ),
         ]
@@ -276,6 +301,16 @@ mod tests {
                 }
                 [3] => format!("number {}", number(&mut bytes)),
                 [4] => format!("flag {}", take(&mut bytes, 1) == [1]),
+                [5] => {
+                    let count = take(&mut bytes, 1)[0];
+                    let mut text = || {
+                        assert_eq!(take(&mut bytes, 1), [1]);
+                        let length = length(&mut bytes);
+                        String::from_utf8(take(&mut bytes, length).to_vec()).unwrap()
+                    };
+                    let pairs = (0..count).map(|_| (text(), text())).collect();
+                    format!("attributes {:?}", Attributes::new(pairs).unwrap())
+                }
                 other => panic!("no tag: {other:?}"),
             });
         }
@@ -307,6 +342,33 @@ mod tests {
         };
         assert_ne!(login("ab", "c").encoded(), login("a", "bc").encoded());
         assert_ne!(login("a\0b", "").encoded(), login("a", "\0b").encoded());
+    }
+
+    #[test]
+    fn attributes_that_differ_by_one_boundary_have_other_keys() {
+        let access = |pairs: &[(&str, &str)]| {
+            let pairs = pairs.iter().map(|(name, value)| ((*name).into(), (*value).into()));
+            let name = || "a".to_owned();
+            Parts::Access {
+                username: name(),
+                id: name(),
+                topic: name(),
+                subscribe: false,
+                qos: 0,
+                known: Attributes::new(pairs.collect()),
+            }
+            .encoded()
+        };
+        let all = [
+            access(&[]),
+            access(&[("ab", "c")]),
+            access(&[("a", "bc")]),
+            access(&[("a", "b"), ("c", "")]),
+            access(&[("a", ""), ("b", "c")]),
+        ];
+        for (at, one) in all.iter().enumerate() {
+            assert!(all[..at].iter().all(|other| other != one), "{at}");
+        }
     }
 
     #[test]

@@ -64,7 +64,10 @@ fn substituted(text: &str, names: Names<'_>) -> Option<String> {
     let mut result = String::new();
     let mut rest = text;
     while let Some(next) = rest.chars().next() {
+        let attribute = |name| names.attributes.and_then(|known| known.get(name)).unwrap_or("");
         let placeholders = [
+            ("${client_attrs.a}", attribute("a")),
+            ("${client_attrs.b}", attribute("b")),
             ("${username}", names.username),
             ("%u", names.username),
             ("${clientid}", names.client_id),

@@ -185,6 +185,41 @@ mod tests {
     }
 
     #[test]
+    fn an_attribute_stands_for_its_value_and_one_that_is_not_set_for_nothing() {
+        let pairs = [("tenant", "acme"), ("a.b c", "x"), ("up", "a/b"), ("none", "")];
+        let pairs = pairs.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let attributes = Attributes::new(pairs.into()).unwrap();
+        let names = Names { attributes: Some(&attributes), ..NAMES };
+        assert!(matches("${client_attrs.tenant}", "acme", names));
+        assert!(matches("d-${client_attrs.tenant}-%u", "d-acme-ann", names));
+        assert!(matches("${client_attrs.a.b c}", "x", names));
+        assert!(!matches("${client_attrs.tenant}", "acme", NAMES));
+        for (text, level) in [
+            ("${client_attrs.other}", ""),
+            ("x${client_attrs.other}", "x"),
+            ("${client_attrs.other}", "${client_attrs.other}"),
+            ("${client_attrs.none}", ""),
+            ("${client_attrs.up}", "a/b"),
+            ("${client_attrs.tenant}", "Acme"),
+        ] {
+            assert!(stands_in(text) && !matches(text, level, names), "{text}");
+        }
+        assert!(stands_in_front("${client_attrs.tenant}x"));
+        assert!(!stands_in_front("x${client_attrs.tenant}"));
+    }
+
+    #[test]
+    fn an_attribute_without_a_name_is_a_mistake() {
+        for text in
+            ["${client_attrs}", "${client_attrs.}", "${client_attrs.a", "${client_attrs.a$}"]
+        {
+            assert!(unknown(text).is_some(), "{text}");
+        }
+        assert_eq!(unknown("${client_attrs.a}"), None);
+        assert_eq!(unknown("${client_attrs.a}${b}c"), Some("${b}"));
+    }
+
+    #[test]
     fn a_name_that_means_more_than_itself_stands_for_nothing() {
         for name in ["", "+", "#", "a+", "#a", "a/b", "/"] {
             let names = Names { username: name, client_id: name, attributes: None };

@@ -2,12 +2,12 @@
 
 #![forbid(unsafe_code)]
 
-use proptest::collection::vec;
+use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::{Names, Permission, Rule, Rules, Verb, model};
-use crate::question::{Access, Action};
+use crate::question::{Access, Action, Attributes};
 
 const NAMES: Names<'_> = Names { username: "u", client_id: "c", attributes: None };
 
@@ -70,8 +70,21 @@ fn topic(levels: &'static [&str], fronts: &'static [&str]) -> impl Strategy<Valu
 }
 
 fn rules() -> impl Strategy<Value = Vec<Rule>> {
-    let levels =
-        &["a", "b", "", "$x", "+", "+", "%u", "${clientid}", "d-%c", "${username}${clientid}"];
+    let levels = &[
+        "a",
+        "b",
+        "",
+        "$x",
+        "+",
+        "+",
+        "%u",
+        "${clientid}",
+        "d-%c",
+        "${username}${clientid}",
+        "${client_attrs.a}",
+        "d-${client_attrs.a}%c",
+        "${client_attrs.b}",
+    ];
     let any_topic = prop_oneof![
         9 => topic(levels, &["", "", "", "eq "]),
         1 => select(&["#", "+", "eq #", "/#"][..]).prop_map(String::from),
@@ -93,6 +106,16 @@ fn rules() -> impl Strategy<Value = Vec<Rule>> {
     vec(rule, 0..12)
 }
 
+/// Some of the attributes that stand in the rules, with values of which some may not.
+fn attributes() -> impl Strategy<Value = Attributes> {
+    let value = select(&["u", "c", "a", "$x", "+", "a/b", "#", "", "%c"][..]);
+    let pairs = btree_map(select(&["a", "b", "other"][..]), value, 0..3);
+    pairs.prop_map(|pairs| {
+        let pairs = pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+        Attributes::new(pairs.collect()).unwrap()
+    })
+}
+
 /// An access and a topic that is often, but not always, what it should be.
 fn access_and_topic() -> impl Strategy<Value = (Access, String)> {
     let levels = &["a", "b", "", "$x", "+", "u", "c", "d-c", "uc", "%u", "#", "d-", "other"];
@@ -112,8 +135,9 @@ proptest! {
         actions in vec((access_and_topic(), 0..=2u8, any::<bool>()), 1..4),
         username in select(&["u", "u", "u", "a", "$x", "%c", "+", "a/b", ""][..]),
         client_id in select(&["c", "c", "c", "a", "#", "%u"][..]),
+        attributes in proptest::option::of(attributes()),
     ) {
-        let names = Names { username, client_id, attributes: None };
+        let names = Names { username, client_id, attributes: attributes.as_ref() };
         let compiled = Rules::compile(rules.clone()).unwrap();
         for ((access, topic), qos, retain) in &actions {
             let action = Action { access: *access, topic, qos: *qos, retain: *retain };

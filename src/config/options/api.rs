@@ -87,7 +87,7 @@ pub(super) static OPTIONS: &[Opt] = &[
         "Fields to add to the body of ACL questions: a comma list out of `clientid` (which it has \
          anyway), `peerhost`, `protocol`, `protocol_version`, `keepalive`, `clean_session`, \
          `cert_common_name`, `cert_subject`, `cert_fingerprint`, `cert_issuer`, `cert_serial`, \
-         `cert_pem`, `qos`, `retain`.",
+         `cert_pem`, `qos`, `retain`, `client_attrs` (what the login's answer said of the client).",
         |draft, text| draft.acl_fields = values::fields(text, Field::FOR_ACCESS)?,
         |config| show::fields(config, Kind::Access)
     ),
