@@ -1,18 +1,22 @@
 //! The command `mosquitto-http-auth` says what the broker would say, and asks what it would ask.
 
 use std::fs;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 
 use mosquitto_test::command::{Ran, run};
 use mosquitto_test::prelude::*;
 use serde_json::Value;
 use tempfile::TempDir;
 
+mod alone;
 mod ask;
 mod bench;
 mod check;
 pub mod docs;
 mod healthcheck;
+mod hints;
+mod refusals;
 mod tls;
 
 /// A configuration in a folder of its own.
@@ -20,7 +24,19 @@ struct Conf {
     dir: TempDir,
 }
 
+/// Whether a broker that is started here can become another user.
+fn is_root() -> bool {
+    fs::metadata("/proc/self").unwrap().uid() == 0
+}
+
 impl Conf {
+    /// One that is there already.
+    fn at(dir: TempDir, path: &Path) -> Conf {
+        let conf = Conf { dir };
+        assert_eq!(conf.path(), path);
+        conf
+    }
+
     fn new(text: &str) -> Conf {
         let conf = Conf { dir: tempfile::tempdir().unwrap() };
         fs::write(conf.path(), text).unwrap();

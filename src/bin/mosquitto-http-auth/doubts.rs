@@ -79,7 +79,7 @@ pub fn about_block(conf: &Conf, block: &Plugin, config: Option<&Config>) -> Doub
         hints.extend(about_options(block, config));
         hints.extend(entrances::of_block(conf, block, config));
         for security in scopes(conf, block) {
-            hints.extend(about_other_means(conf, block, config, security));
+            hints.extend(about_other_means(block, config, security));
         }
     }
     hints.dedup();
@@ -149,8 +149,8 @@ fn about_options(block: &Plugin, config: &Config) -> Vec<Remark> {
     }
     if let Some(address) = config.metrics_listen.filter(|address| !address.ip().is_loopback()) {
         let text = format!(
-            "option metrics_listen: whoever reaches {address} can read the metrics; they are \
-             neither encrypted nor protected by a password"
+            "metrics_listen {address}: whoever reaches this address can read the metrics, without a \
+             password and unencrypted"
         );
         doubts.push(remark(place("metrics_listen"), text));
     }
@@ -182,12 +182,7 @@ fn about_options(block: &Plugin, config: &Config) -> Vec<Remark> {
 }
 
 /// What the broker's other means add to, or take from, what the API says.
-fn about_other_means(
-    conf: &Conf,
-    block: &Plugin,
-    config: &Config,
-    security: &Security,
-) -> Vec<Remark> {
+fn about_other_means(block: &Plugin, config: &Config, security: &Security) -> Vec<Remark> {
     let mut doubts = Vec::new();
     let mut doubt = |place: &Place, text: &str| doubts.push(remark(place, text));
     let (login, access) = match config.dialect.compat {
@@ -195,7 +190,6 @@ fn about_other_means(
         Compat::GoAuth | Compat::AuthPlug => ("http_getuser_uri", "http_aclcheck_uri"),
     };
     let local = config.local_users.as_ref();
-    let asks_for_anonymous = config.anonymous_username.is_some();
     let denies_empty = config.empty_credentials == EmptyCredentials::Deny;
     match &security.allow_anonymous {
         Some((true, place)) if denies_empty && config.routes.login.is_some() => doubt(
@@ -207,13 +201,6 @@ fn about_other_means(
             place,
             "allow_anonymous: clients without a username are let in without asking the API, and \
              may do what the broker's other means allow; anonymous_username has it asked",
-        ),
-        // Without a listener the broker lets them stay.
-        None if conf.listeners.is_empty() => {}
-        Some((false, _)) | None if asks_for_anonymous => doubt(
-            block.place_of(Some("anonymous_username")),
-            "without allow_anonymous true a SIGHUP disconnects the clients without a username that \
-             the API let in",
         ),
         _ => {}
     }

@@ -1,14 +1,13 @@
 //! `check` finds the mistakes that stop the broker, and says them in the same words.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use mosquitto_test::command::{Ran, run};
 use mosquitto_test::prelude::*;
 use serde_json::Value;
 
-use super::Conf;
+use super::{Conf, is_root};
 
 const HOST: (&str, &str) = ("http_host", "127.0.0.1");
 const USER: (&str, &str) = ("http_user_route", "/user");
@@ -139,28 +138,28 @@ fn check(text: &str, status: i32) -> Value {
 }
 
 /// Every mistake, of the file and of its blocks.
-fn mistakes(report: &Value) -> String {
+pub fn mistakes(report: &Value) -> String {
     let blocks = report["plugins"].as_array().unwrap().iter();
     let all = blocks.flat_map(|block| texts(&block["mistakes"])).chain(texts(&report["mistakes"]));
     all.collect::<Vec<_>>().join("\n")
 }
 
-fn hints(report: &Value) -> String {
+pub fn hints(report: &Value) -> String {
     let blocks = report["plugins"].as_array().unwrap().iter();
     let all = blocks.flat_map(|block| texts(&block["hints"])).chain(texts(&report["hints"]));
     all.chain(texts(&report["warnings"])).collect::<Vec<_>>().join("\n")
 }
 
-const VALID: &str = "plugin_opt_http_host localhost\nplugin_opt_http_user_route /u\n\
+pub const VALID: &str = "plugin_opt_http_host localhost\nplugin_opt_http_user_route /u\n\
                      plugin_opt_http_acl_route /a\n";
 
 /// A line that loads the plugin.
-fn plugin() -> String {
+pub fn plugin() -> String {
     format!("plugin {}\n", plugin_path().display())
 }
 
 /// The same for the listeners that use it as x.
-fn load() -> String {
+pub fn load() -> String {
     plugin().replace("plugin ", "plugin_load x ")
 }
 
@@ -179,31 +178,6 @@ fn a_broker_without_the_plugin_would_start() {
     }
 }
 
-/// These start one version and stop another, which is what the warnings say.
-#[test]
-fn what_one_version_refuses_is_a_warning() {
-    let scoped =
-        |line: &str| format!("per_listener_settings true\n{line}\nlistener 1\n{}{VALID}", plugin());
-    let included = tempfile::tempdir().unwrap();
-    fs::write(included.path().join("a.conf"), "include_dir /does/not/exist\n").unwrap();
-    let folder = included.path().display();
-    for (text, expected) in [
-        (scoped("allow_anonymous false"), "allow_anonymous stands before the first listener"),
-        (scoped("password_file /dev/null"), "password_file stands before the first listener"),
-        (scoped("acl_file /dev/null"), "acl_file stands before the first listener"),
-        (scoped("auto_id_prefix x"), "auto_id_prefix stands before the first listener"),
-        (
-            format!("acl_file /dev/null\nacl_file /dev/null\n{}{VALID}", plugin()),
-            "as well, and then Mosquitto 2.0",
-        ),
-        (format!("include_dir {folder}\n{}{VALID}", plugin()), "Mosquitto 2.0 passes over it"),
-    ] {
-        let report = check(&text, 0);
-        let warnings = texts(&report["warnings"]).join("\n");
-        assert!(warnings.contains(expected), "{expected}: {warnings}");
-    }
-}
-
 #[test]
 fn the_default_listener_has_the_port_that_is_said() {
     let block = |port: &str| format!("{port}\n{}{VALID}", plugin());
@@ -211,43 +185,6 @@ fn the_default_listener_has_the_port_that_is_said() {
     let report = Conf::new(&text).json("check", &["--listener", "1884"], "", 0);
     assert_eq!(report["plugins"][0]["scope"], "listener 1884");
     assert_eq!(texts(&report["warnings"]), Vec::<String>::new());
-}
-
-#[test]
-fn what_no_broker_takes_is_a_mistake() {
-    for (text, expected) in [
-        (String::new(), "no line loads libmosquitto_http_auth.so, nor any other plugin"),
-        (
-            "plugin /x/other.so\n".into(),
-            "no line loads libmosquitto_http_auth.so; plugins there are",
-        ),
-        (format!("plugin_opt_cache_ttl 1\n{}{VALID}", plugin()), "before any plugin line"),
-        (
-            format!("{}{VALID}plugin_opt_cache_ttl\n", plugin()),
-            "option cache_ttl: the value is missing",
-        ),
-        (
-            format!("{}{VALID}plugin_opt_http_header_X\ts3cret\n", plugin()),
-            "option http_header_X: the value is missing; a blank, not a tab, ends the name",
-        ),
-        (format!("{}{VALID}plugin_opt_ab 1\n", plugin()), "fewer than 3 characters"),
-        (format!("allow_anonymous maybe\n{}{VALID}", plugin()), "allowed: true, false"),
-        (format!("plugin\n{}{VALID}", plugin()), "the path of the plugin is missing"),
-        (format!("include_dir /does/not/exist\n{}{VALID}", plugin()), "include_dir: cannot read"),
-        (format!("plugin_use x\n{}{VALID}", plugin()), "plugin_use: it belongs under a listener"),
-        (
-            format!("{}{VALID}listener 1\nplugin_use x\nplugin_use x\n", load()),
-            "plugin_use x stands twice under a listener",
-        ),
-        (format!("  # words\n{}{VALID}", plugin()), "a comment begins with the first character"),
-        (format!("\t# words\n{}{VALID}", plugin()), "a comment begins with the first character"),
-        (format!("port mqtt\n{}{VALID}", plugin()), "port: \"mqtt\" is not allowed"),
-    ] {
-        let report = check(&text, 1);
-        let mistakes = texts(&report["mistakes"]);
-        assert!(mistakes.iter().any(|said| said.contains(expected)), "{expected}: {mistakes:?}");
-        assert!(!report.to_string().contains("s3cret"));
-    }
 }
 
 #[test]
@@ -306,16 +243,15 @@ fn what_looks_wrong_beside_the_options_is_a_hint() {
         fs::copy(plugin_path(), &path).unwrap();
         format!("plugin {}\n", path.display())
     };
+    let passwords = folder.path().join("passwords");
+    fs::write(&passwords, "").unwrap();
+    let passwords = format!("password_file {}\n", passwords.display());
     let closed = format!("allow_anonymous false\n{}", plugin());
     let scoped = format!("per_listener_settings true\n{}{VALID}", plugin());
     let no_login = "plugin_opt_http_host localhost\nplugin_opt_http_acl_route /u\n";
     for (text, expected) in [
         (format!("allow_anonymous true\n{}{VALID}", plugin()), "let in without asking the API"),
-        (
-            format!("listener 1\n{}{VALID}plugin_opt_anonymous_username guest\n", plugin()),
-            "a SIGHUP disconnects",
-        ),
-        (format!("password_file /dev/null\n{}{VALID}", plugin()), "local_users_file leaves them"),
+        (format!("{passwords}{}{VALID}", plugin()), "local_users_file leaves them"),
         (
             format!("{}{VALID}plugin_opt_local_users_file /dev/null\n", plugin()),
             "without password_file",
@@ -327,10 +263,6 @@ fn what_looks_wrong_beside_the_options_is_a_hint() {
             format!("{}{VALID}{}", plugin(), other("mosquitto_dynamic_security.so")),
             "mosquitto_dynamic_security.so is asked after this block",
         ),
-        (
-            format!("plugin libmosquitto_http_auth.so\n{VALID}"),
-            "without a folder it is looked for where libraries are",
-        ),
         (format!("{}{VALID}", plugin()), "opens port 1883 on the loopback interface only"),
         (format!("{scoped}listener 1\n"), "Mosquitto 2.0 opens port 1883 on every address"),
         (
@@ -339,7 +271,7 @@ fn what_looks_wrong_beside_the_options_is_a_hint() {
         ),
         (
             format!("{}plugin_opt_metrics_listen 0.0.0.0:9000\n", closed.clone() + VALID),
-            "whoever reaches 0.0.0.0:9000 can read the metrics",
+            "metrics_listen 0.0.0.0:9000: whoever reaches this address can read the metrics",
         ),
         (
             format!(
@@ -355,12 +287,6 @@ fn what_looks_wrong_beside_the_options_is_a_hint() {
             ),
             "tells Mosquitto 2.0.15 to 2.0.23 any address",
         ),
-        (format!("{}{VALID}", plugin().replace('\n', " \n")), "blanks around the path"),
-        (
-            format!("{}{VALID}{}{VALID}", plugin().replace("plugin ", "global_plugin "), plugin()),
-            "loaded for the same listeners",
-        ),
-        (format!("alow_anonymous false\n{}{VALID}", plugin()), "is allow_anonymous meant?"),
         (
             format!("listener 1\nuse_identity_as_username true\n{}{VALID}", plugin()),
             "the broker asks nobody whether these clients may log in",
@@ -400,21 +326,6 @@ fn what_looks_wrong_beside_the_options_is_a_hint() {
     assert_eq!(said, "Mosquitto 2.0 does not know global_plugin, and does not start");
 }
 
-/// What stops the broker though every option is as it should be.
-#[test]
-fn what_the_broker_cannot_load_or_read_is_a_mistake() {
-    for (text, expected) in [
-        (format!("plugin /x/libmosquitto_http_auth.so\n{VALID}"), "No such file"),
-        (format!("plugin /etc/passwd\n{VALID}{}{VALID}", plugin()), "it is no shared library"),
-        (format!("acl_file /does/not/exist\n{}{VALID}", plugin()), "there is no such file"),
-        (format!("password_file /does/not/exist\n{}{VALID}", plugin()), "there is no such file"),
-        (format!("{}{VALID}", plugin() + VALID + &plugin()), "loaded for the same listeners"),
-    ] {
-        let said = mistakes(&check(&text, 1));
-        assert!(said.contains(expected), "{expected}: {said}");
-    }
-}
-
 #[test]
 fn an_option_is_explained() {
     let ran = run(&["explain", "plugin_opt_cache_ttl"], "");
@@ -441,7 +352,7 @@ fn files_that_the_brokers_user_cannot_read_are_named() {
     closed(folder.path(), 0o755);
     closed(&secret, 0o600);
     let header = format!("plugin_opt_http_header_X @{}\n", secret.display());
-    let is_root = fs::metadata("/proc/self").unwrap().uid() == 0;
+    let is_root = is_root();
     let of = |user: &str| {
         let text = format!("user {user}\n{}{VALID}{header}", plugin());
         let ran = Conf::new(&text).run("check", &["--json"], "");

@@ -146,8 +146,13 @@ const KNOWN: &[&str] = &[
 ];
 
 /// About plugins and who may log in, and unknown to 2.0, which does not start with them.
-pub const SINCE_2_1: &[&str] =
-    &["global_plugin", "listener_allow_anonymous", "plugin_load", "plugin_use"];
+pub const SINCE_2_1: &[&str] = &[
+    "enable_proxy_protocol",
+    "global_plugin",
+    "listener_allow_anonymous",
+    "plugin_load",
+    "plugin_use",
+];
 
 /// What to say about an option that neither version knows; none if one does.
 pub fn problem(name: &str) -> Option<String> {

@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use mosquitto_http_auth::config::Config;
@@ -42,12 +44,18 @@ pub fn needed(conf: &Conf, block: &Plugin, config: Option<&Config>) -> Doubts {
         let named = [("password_file", &security.password_file), ("acl_file", &security.acl_file)];
         for (name, file) in named {
             let Some((path, place)) = file else { continue };
-            if Path::new(path).exists() {
-                doubts.add_unreadable(reader.as_ref(), (name, path, place));
-            } else {
-                let text = format!("{name} {path}: there is no such file");
-                doubts.of_a_path(Path::new(path)).push(remark(place, text));
-            }
+            let problem = match fs::metadata(path) {
+                Ok(found) if found.is_file() => {
+                    doubts.add_unreadable(reader.as_ref(), (name, path, place));
+                    continue;
+                }
+                Ok(_) => "it is no file, and only Mosquitto 2.0.11 starts with it",
+                Err(error) if error.kind() == ErrorKind::NotFound => "there is no such file",
+                // Whether the broker's user may look is said of what is there.
+                Err(_) => continue,
+            };
+            let text = format!("{name} {path}: {problem}");
+            doubts.of_a_path(Path::new(path)).push(remark(place, text));
         }
     }
     if !block::is_predecessor(block) {
