@@ -179,6 +179,7 @@ fn begin(sessions: &Sessions, count: u64, with_end: bool) {
             let body = vault.seal(&Secret::new(body.into_bytes())).unwrap();
             SealedQuestion {
                 kind: Kind::Login,
+                bearer: None,
                 body,
                 about: format!("login of {username:?}"),
                 subject: 0,

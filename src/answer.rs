@@ -21,12 +21,47 @@ pub struct Answer {
     pub status: Option<u16>,
     /// Why it is a no, where the API says so: for the log, and for nobody else.
     pub reason: Option<Arc<str>>,
+    /// What came of looking at a token, where nobody was asked.
+    pub token: Option<Box<TokenVerdict>>,
+}
+
+/// What came of looking at a token.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum TokenVerdict {
+    /// It lets its bearer in.
+    Valid,
+    Invalid(InvalidToken),
+}
+
+/// Why a token lets nobody in.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum InvalidToken {
+    /// It is no token at all, too long, or demands what is not understood (RFC 7515, section 4.1.11).
+    Malformed,
+    /// It is signed by an algorithm that is not allowed, or not with its key.
+    Algorithm,
+    /// No key of its `kid` is known.
+    UnknownKey,
+    Signature,
+    /// `exp` is over (RFC 7519, section 4.1.4).
+    Expired,
+    /// `nbf` is still to come (section 4.1.5).
+    NotYetValid,
+    Issuer,
+    Audience,
+    /// A claim is not what it must be, by what it says.
+    Claims(String),
+    /// It is somebody else's.
+    Username,
+    /// A password that is none, where nothing else is taken.
+    Missing,
 }
 
 /// The status that came with it does not make it another answer.
 impl PartialEq for Answer {
     fn eq(&self, other: &Self) -> bool {
-        (self.verdict, &self.terms, &self.reason) == (other.verdict, &other.terms, &other.reason)
+        (self.verdict, &self.terms, &self.reason, &self.token)
+            == (other.verdict, &other.terms, &other.reason, &other.token)
     }
 }
 
@@ -80,7 +115,7 @@ impl Answer {
     /// An answer that says no more than this.
     #[must_use]
     pub const fn new(verdict: Verdict) -> Self {
-        Self { verdict, terms: None, status: None, reason: None }
+        Self { verdict, terms: None, status: None, reason: None, token: None }
     }
 
     /// The same, and why it says so.
@@ -89,11 +124,53 @@ impl Answer {
         Self { reason: reason.map(Into::into), ..self }
     }
 
+    /// A yes because of a token.
+    #[must_use]
+    pub fn of_token(terms: Terms) -> Self {
+        let token = Some(Box::new(TokenVerdict::Valid));
+        Self { terms: Some(Arc::new(terms)), token, ..Self::ALLOW }
+    }
+
+    /// A no because of a token.
+    #[must_use]
+    pub fn invalid(why: InvalidToken) -> Self {
+        Self { token: Some(Box::new(TokenVerdict::Invalid(why))), ..Self::DENY }
+    }
+
+    /// Why a token lets nobody in, if that is what this is about.
+    #[must_use]
+    pub fn why_invalid(&self) -> Option<&InvalidToken> {
+        match self.token.as_deref()? {
+            TokenVerdict::Invalid(why) => Some(why),
+            TokenVerdict::Valid => None,
+        }
+    }
+
     /// About how much memory it takes beyond its own size, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let terms = self.terms.as_ref().map_or(0, |terms| terms.bytes());
-        terms + self.reason.as_ref().map_or(0, |reason| REASON_BYTES + reason.len())
+        terms
+            + self.reason.as_ref().map_or(0, |reason| REASON_BYTES + reason.len())
+            + self.token.as_ref().map_or(0, |_| size_of::<TokenVerdict>())
+    }
+}
+
+impl fmt::Display for InvalidToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Malformed => "it is malformed, or longer than 16 KiB",
+            Self::Algorithm => "its algorithm is not allowed, or not with its key",
+            Self::UnknownKey => "no key of its kid is known",
+            Self::Signature => "its signature is wrong",
+            Self::Expired => "it has expired",
+            Self::NotYetValid => "it is not valid yet",
+            Self::Issuer => "its iss is not jwt_issuer",
+            Self::Audience => "its aud is not jwt_audience",
+            Self::Claims(problem) => return write!(f, "its claims cannot be used: {problem}"),
+            Self::Username => "it is not for this username, or for none that a client may have",
+            Self::Missing => "it has not the form of one, and jwt_only is true",
+        })
     }
 }
 

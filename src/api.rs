@@ -20,12 +20,12 @@ use crate::tally::{Route, Tally};
 mod breaker;
 mod client;
 mod dial;
+mod documents;
 mod endpoint;
 mod framing;
 mod freshness;
 mod gathered;
 mod guarded;
-mod json;
 mod recording;
 mod reply;
 mod response_body;
@@ -39,6 +39,7 @@ mod wire;
 pub use breaker::Sign;
 pub use recording::{Attempt, Dialled, Exchange, Head, Observer};
 pub use reply::Reply;
+pub use statement::claims;
 pub use wire::{Request, describe};
 
 use breaker::Change;
@@ -190,7 +191,10 @@ impl Api {
         }
         match &outcome {
             Ok(replies) => self.note(endpoint, requests, replies, now.duration_since(asked)),
-            Err(failure) => self.note_failure(&endpoint.origin, requests, failure),
+            Err(failure) => {
+                let about = requests.first().map_or("nothing", |request| &request.about);
+                self.note_failure(&endpoint.origin, about, failure);
+            }
         }
         let subject = requests.first().map_or(0, |request| request.subject);
         match endpoint.breaker.record(now, Sign::of_outcome(&outcome), subject) {
@@ -238,9 +242,8 @@ impl Api {
     }
 
     /// An outage would fill the log: one line a second for each host and kind of failure.
-    fn note_failure(&self, origin: &str, requests: &[&Request], failure: &Failure) {
+    fn note_failure(&self, origin: &str, about: &str, failure: &Failure) {
         self.journal.seldom(Level::Warn, format!("{} {origin}", failure.name()), || {
-            let about = requests.first().map_or("nothing", |request| &request.about);
             format!("the API at {origin} failed: {failure}; it was asked about {about}")
         });
     }

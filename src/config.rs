@@ -25,6 +25,7 @@ mod mistake;
 mod options;
 mod read;
 mod special;
+mod tokens;
 mod values;
 mod words;
 pub use described::{Described, described};
@@ -33,6 +34,7 @@ pub use material::{Identity, Material, Sources};
 pub use mistake::Mistake;
 pub use read::read;
 pub use special::SpecialChars;
+pub use tokens::{TokenUsername, TokensConfig};
 
 /// Everything that the plugin was told.
 #[derive(Clone, Debug)]
@@ -75,6 +77,8 @@ pub struct Config {
     pub empty_credentials: EmptyCredentials,
     pub password_encoding: PasswordEncoding,
     pub local_users: Option<LocalUsersConfig>,
+    /// What is said about tokens; see [`Config::tokens`].
+    pub tokens: TokensConfig,
     /// Characters that no name of a client may hold; none: any may.
     pub special_chars: SpecialChars,
     /// Denials after which an address and username are refused unasked; 0: never.

@@ -18,14 +18,18 @@ use crate::dialect::Dialect;
 use crate::field::FieldLists;
 use crate::journal::Journal;
 use crate::pool::{Asked, Batching, Landing, Load, Pool, Spawn, Ticket, Urgency};
-use crate::question::{Kind, Question};
+use crate::question::{About, Kind, Question};
+use crate::secret::Secret;
 use crate::tally::Tally;
+use crate::tokens::Tokens;
 use crate::vault::{SealedQuestion, Vault};
 
 mod crew;
 mod recent_failures;
+mod tokens;
 use crew::Crew;
 use recent_failures::RecentFailures;
+use tokens::{Errand, Verifier};
 
 /// How many questions may go in one request.
 const BATCH: usize = 500;
@@ -49,12 +53,13 @@ pub struct Engine {
     cache: Arc<Cache>,
     api: Arc<Api>,
     recent_failures: Arc<RecentFailures>,
+    tokens: Option<Arc<Tokens>>,
     clock: Arc<dyn Clock>,
     tally: Arc<Tally>,
     /// What the questions on their way take, and may take, in bytes.
     question_bytes: Arc<AtomicUsize>,
     most_question_bytes: usize,
-    pool: Pool<Key, Job>,
+    pool: Pool<Key, Work>,
 }
 
 /// How things stand at one time.
@@ -64,6 +69,12 @@ pub struct Status {
     pub answers_bytes: u64,
     pub load: Load,
     pub endpoints: Vec<Health>,
+}
+
+/// What a worker does.
+enum Work {
+    Ask(Job),
+    Tokens(Errand),
 }
 
 /// A question on its way to a worker, and where its answer goes.
@@ -112,8 +123,13 @@ impl Engine {
             config.cache.max_bytes,
             Arc::clone(&clock),
         ));
-        let api =
-            Arc::new(Api::new(config, journal, Arc::clone(&clock), Arc::clone(&tally), observer));
+        let api = Arc::new(Api::new(
+            config,
+            Arc::clone(&journal),
+            Arc::clone(&clock),
+            Arc::clone(&tally),
+            observer,
+        ));
         let recent_failures = Arc::<RecentFailures>::default();
         let crew = Crew {
             api: Arc::clone(&api),
@@ -121,12 +137,32 @@ impl Engine {
             recent_failures: Arc::clone(&recent_failures),
             clock: Arc::clone(&clock),
         };
-        let work = move |jobs: Vec<(Job, Landing<'_>)>| crew.fly(jobs);
+        let keys = &config.material.token_keys;
+        let tokens = config.tokens().cloned();
+        let tokens = tokens.map(|tokens| Arc::new(Tokens::new(tokens, keys, Arc::clone(&clock))));
+        let verifier = tokens.clone().map(|tokens| {
+            let api = Arc::clone(&api);
+            Verifier { tokens, api, journal }
+        });
+        let work = move |works: Vec<(Work, Landing<'_>)>| {
+            let mut jobs = Vec::new();
+            for (work, landing) in works {
+                match (work, &verifier) {
+                    (Work::Ask(job), _) => jobs.push((job, landing)),
+                    (Work::Tokens(errand), Some(verifier)) => verifier.fly(&errand, landing),
+                    (Work::Tokens(_), None) => landing.land(Err(Failure::Internal)),
+                }
+            }
+            crew.fly(jobs);
+        };
         let batching = Batching {
             most: if config.routes.batch.is_some() { BATCH } else { 1 },
-            joins: |job: &Job| job.request.kind == Kind::Access,
+            joins: |work: &Work| matches!(work, Work::Ask(job) if job.request.kind == Kind::Access),
             most_bytes: BATCH_BYTES,
-            bytes: |job: &Job| job.request.body.expose().len(),
+            bytes: |work: &Work| match work {
+                Work::Ask(job) => job.request.body.expose().len(),
+                Work::Tokens(_) => 0,
+            },
         };
         Ok(Self {
             keyring: Keyring::random()?,
@@ -136,6 +172,7 @@ impl Engine {
             cache,
             api,
             recent_failures,
+            tokens,
             clock,
             tally,
             question_bytes: Arc::default(),
@@ -159,8 +196,8 @@ impl Engine {
     /// Asks the question that has this key.
     #[must_use]
     pub fn ask(&self, key: Key, question: &Question<'_>, urgency: Urgency) -> Asked {
-        match self.known(&key, question) {
-            Some((answer, _)) => Asked::Now(Ok(answer)),
+        match self.known_login(&key, question) {
+            Some(answer) => Asked::Now(Ok(answer)),
             None => self.ask_api(key, question, urgency),
         }
     }
@@ -188,6 +225,9 @@ impl Engine {
     /// is let through as a probe; then whoever asks waits for it as for any question.
     #[must_use]
     pub fn ask_api(&self, key: Key, question: &Question<'_>, urgency: Urgency) -> Asked {
+        if let About::Token(token) = question.about {
+            return self.ask_token(token, question.username, urgency);
+        }
         let job = || self.job(key, question);
         let stale = self.cache.stale(&key, question);
         if let Some(failure) = self.recent_failures.back_off(&key, self.clock.now()) {
@@ -216,6 +256,10 @@ impl Engine {
     /// still good. None: there is nothing to wait for.
     #[must_use]
     pub fn ask_again(&self, key: Key, question: &Question<'_>) -> Option<Ticket> {
+        if let About::Token(token) = question.about {
+            let token = Secret::new(token.as_bytes().to_vec());
+            return self.verify_again(key, token, question.username.to_owned());
+        }
         if self.cache.knows(&key, question) || !self.has_room() {
             return None;
         }
@@ -268,8 +312,9 @@ impl Engine {
         self.cache.is_login_outdated(client_id, username, asked)
     }
 
-    /// Uses other certificates and secrets from now on.
+    /// Uses other certificates, secrets and keys from now on.
     pub fn renew(&self, material: &Material) {
+        self.tokens.iter().for_each(|tokens| tokens.renew(&material.token_keys));
         self.api.renew(material);
     }
 
@@ -289,29 +334,43 @@ impl Engine {
     /// The question, for asking it again by [`Engine::ask_sealed`].
     #[must_use]
     pub fn seal(&self, question: &Question<'_>) -> Option<SealedQuestion> {
-        let Request { kind, body, about, subject } = self.request(question);
-        Some(SealedQuestion { kind, body: self.vault.seal(&body)?, about, subject })
+        let (bearer, request) = match question.about {
+            About::Token(token) => {
+                let body = Secret::new(token.as_bytes().to_vec());
+                (
+                    Some(question.username.to_owned()),
+                    Request { kind: Kind::Login, body, about: String::new(), subject: 0 },
+                )
+            }
+            _ => (None, self.request(question)),
+        };
+        let Request { kind, body, about, subject } = request;
+        Some(SealedQuestion { kind, bearer, body: self.vault.seal(&body)?, about, subject })
     }
 
     /// Has a login asked again in the background, whatever is known of it. None: it cannot be.
     #[must_use]
     pub fn ask_sealed(&self, key: Key, question: &SealedQuestion) -> Option<Ticket> {
-        let SealedQuestion { kind, body, about, subject } = question;
+        let SealedQuestion { kind, bearer, body, about, subject } = question;
         if !self.has_room() {
             return None;
         }
+        let body = self.vault.open(body)?;
+        if let Some(bearer) = bearer {
+            return self.verify_again(key, body, bearer.clone());
+        }
         let (about, subject) = (about.clone(), *subject);
-        let request = Request { kind: *kind, body: self.vault.open(body)?, about, subject };
+        let request = Request { kind: *kind, body, about, subject };
         self.pool.ask_quietly(&key, || self.job_of(key, request)).ok()
     }
 
-    fn job(&self, key: Key, question: &Question<'_>) -> Job {
+    fn job(&self, key: Key, question: &Question<'_>) -> Work {
         self.job_of(key, self.request(question))
     }
 
-    fn job_of(&self, key: Key, request: Request) -> Job {
+    fn job_of(&self, key: Key, request: Request) -> Work {
         let room = Room::of(&request, &self.question_bytes);
-        Job { key, request, _room: room }
+        Work::Ask(Job { key, request, _room: room })
     }
 
     /// Whether there is room for another question.

@@ -118,7 +118,7 @@ impl Field {
             Self::Password => match question.about {
                 About::Login { password: Password::Text(text) } => text.into(),
                 About::Login { password: Password::Base64(bytes) } => Value::Base64(bytes),
-                About::Superuser | About::Access(_) => Value::Absent,
+                About::Token(_) | About::Superuser | About::Access(_) => Value::Absent,
             },
             Self::ClientId => client.id().into(),
             Self::PeerHost => client.peer().map(|address| address.to_string()).into(),
@@ -140,7 +140,7 @@ impl Field {
             Self::ClientAttrs => question.attributes.map_or(Value::Absent, Value::Attributes),
             Self::Topic | Self::Acc | Self::Qos | Self::Retain => match question.about {
                 About::Access(action) => self.of_action(&action),
-                About::Login { .. } | About::Superuser => Value::Absent,
+                About::Login { .. } | About::Token(_) | About::Superuser => Value::Absent,
             },
         }
     }

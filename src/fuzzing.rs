@@ -14,6 +14,7 @@ use crate::answer::{Answer, Verdict};
 use crate::api::fuzzing::{Response, read, read_batch};
 use crate::config;
 use crate::dialect::{Compat, Dialect, ResponseMode};
+use crate::jose::{self, Checks};
 use crate::plugin::fuzzing::read_commands;
 use crate::question::{Access, Action, Kind};
 use crate::rules::fuzzing::first_match;
@@ -38,6 +39,16 @@ pub fn options(data: &[u8]) {
             }
         }
     }
+}
+
+/// A token, or a set of keys that it is then verified with.
+pub fn token(data: &[u8]) {
+    let keys = jose::read_set(data).unwrap_or_default();
+    if let Some(text) = jose::token_in(data) {
+        let checks = Checks { algorithms: None, issuer: None, audience: &[], leeway: 5 };
+        assert!(jose::verify(text, &keys, checks).is_err(), "nobody has signed this");
+    }
+    let _ = jose::read_pem(data);
 }
 
 /// An answer: three bytes for status, kind and dialect, and its body.
@@ -187,6 +198,11 @@ mod tests {
     #[test]
     fn options_from_seeds() {
         run("options", options);
+    }
+
+    #[test]
+    fn tokens_from_seeds() {
+        run("token", token);
     }
 
     #[test]

@@ -43,6 +43,7 @@ pub mod metrics;
 pub mod retry_answers;
 pub mod sessions;
 pub mod subscriptions;
+mod tokens;
 
 pub mod api;
 pub mod cache;
@@ -55,6 +56,7 @@ pub mod policy;
 pub mod answer;
 pub mod dialect;
 pub mod field;
+pub mod jose;
 pub mod question;
 pub mod rules;
 
@@ -62,6 +64,7 @@ pub mod clock;
 mod defect;
 pub mod form;
 pub mod journal;
+mod json;
 pub mod secret;
 mod sync;
 pub mod tally;

@@ -16,7 +16,6 @@ use crate::block_budget::{BlockBudget, Bound, Payer};
 use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::config::{Config, Material, Mistake};
-use crate::defect;
 use crate::engine::Engine;
 use crate::held_deliveries::HeldDeliveries;
 use crate::journal::Journal;
@@ -31,7 +30,6 @@ use crate::question::Kind;
 use crate::retry_answers::RetryAnswers;
 use crate::sessions::{Fetch, Sessions};
 use crate::subscriptions::Subscriptions;
-use crate::sync::lock;
 use crate::tally::Tally;
 
 mod access;
@@ -45,6 +43,8 @@ mod fan_out;
 mod gates;
 mod held;
 mod pulse;
+mod reload;
+mod tokens;
 mod undecided;
 mod verdict;
 mod vigil;
@@ -291,6 +291,7 @@ impl Plugin {
     pub fn tick(&self, broker: &dyn Broker) {
         let now = self.clock.now();
         self.pulse.beat(now);
+        self.engine.fetch_keys_if_due();
         self.catch_up(broker, now);
     }
 
@@ -324,50 +325,6 @@ impl Plugin {
         contained(|| self.release(broker, now));
         self.check_due(now);
         self.bulletin.publish_if_due(broker, &self.vitals);
-    }
-
-    /// SIGHUP: reads certificates, secret headers and the local users' file again. Cached answers
-    /// stay; each has its lifetime. The broker goes on to ask about every session anew.
-    pub fn reload(&self) {
-        // First, since a broker that asks about every session must be told of each that it stays.
-        self.pulse.reload();
-        defect::place("reload");
-        self.reload_material();
-        let Some(users) = &self.local_users else { return };
-        let path = users.path().display();
-        match users.reload() {
-            Ok(count) => {
-                // Who was none may be one now, whatever was recalled for it.
-                self.sessions.forget_allowed();
-                log::info!(logger: *self.journal, "{path}: {count} local users");
-            }
-            Err(error) => log::error!(
-                logger: *self.journal,
-                "option local_users_file: cannot read {path} again ({error}); the names that it \
-                 held before stay"
-            ),
-        }
-    }
-
-    fn reload_material(&self) {
-        if !self.config.sources.may_change() {
-            return;
-        }
-        match self.config.sources.read() {
-            Ok(material) => {
-                let mut current = lock(&self.material);
-                if *current != material {
-                    log::info!(logger: *self.journal, "certificates or secret headers have changed");
-                    self.engine.renew(&material);
-                    *current = material;
-                }
-            }
-            Err(mistakes) => {
-                for mistake in mistakes {
-                    log::error!(logger: *self.journal, "{mistake}; what held before stays");
-                }
-            }
-        }
     }
 
     /// Notes a panic that was contained.

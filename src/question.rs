@@ -205,6 +205,8 @@ pub struct Question<'a> {
 pub enum About<'a> {
     /// May this user log in?
     Login { password: Password<'a> },
+    /// The same, of somebody who bears a token in place of a password; nobody is asked.
+    Token(&'a str),
     /// Is this user a superuser?
     Superuser,
     /// May this user do this?
@@ -215,7 +217,7 @@ impl Question<'_> {
     #[must_use]
     pub fn kind(&self) -> Kind {
         match self.about {
-            About::Login { .. } => Kind::Login,
+            About::Login { .. } | About::Token(_) => Kind::Login,
             About::Superuser => Kind::Superuser,
             About::Access(_) => Kind::Access,
         }

@@ -23,7 +23,7 @@ mod model;
 #[cfg(test)]
 mod properties;
 
-pub use placeholder::{Names, is_plain};
+pub use placeholder::{Names, is_username};
 pub use shelf::Shelf;
 use situation::{QosSet, Situations};
 use tree::{Asked, Meaning, Tree};

@@ -624,8 +624,13 @@ mod tests {
             let terms =
                 Arc::new(Terms { is_superuser: None, rules: None, expire_at, ..Terms::default() });
             let body = vault.seal(&Secret::new(vec![1])).unwrap();
-            let question =
-                SealedQuestion { kind: Kind::Login, body, about: String::new(), subject: 0 };
+            let question = SealedQuestion {
+                kind: Kind::Login,
+                bearer: None,
+                body,
+                about: String::new(),
+                subject: 0,
+            };
             let admission = admission(1, "c", 7);
             sessions.begin(admission.clone(), "ann", Some(&terms), Some(question), None);
             let is_due = || !sessions.take_due(clock.now(), 9).is_empty();
@@ -648,8 +653,13 @@ mod tests {
         let second = Duration::from_secs(1);
         for (handle, due) in [(1, now + second), (2, now), (3, now), (4, now)] {
             let body = vault.seal(&Secret::new(vec![1])).unwrap();
-            let question =
-                SealedQuestion { kind: Kind::Login, body, about: String::new(), subject: 0 };
+            let question = SealedQuestion {
+                kind: Kind::Login,
+                bearer: None,
+                body,
+                about: String::new(),
+                subject: 0,
+            };
             let question = Some(question);
             let admission = admission(handle, "c", 7);
             sessions.begin(admission, "ann", None, question, Some(due));
@@ -671,7 +681,13 @@ mod tests {
     fn what_was_asked_before_an_invalidation_does_not_stand_in_for_asking_again() {
         let (sessions, now) = (sessions(), SystemClock.now());
         let body = Vault::random().unwrap().seal(&Secret::new(vec![1])).unwrap();
-        let question = SealedQuestion { kind: Kind::Login, body, about: String::new(), subject: 0 };
+        let question = SealedQuestion {
+            kind: Kind::Login,
+            bearer: None,
+            body,
+            about: String::new(),
+            subject: 0,
+        };
         let admission = admission(1, "c", 7);
         sessions.begin(admission.clone(), "ann", None, Some(question), Some(now));
         let is_due = || !sessions.take_due(SystemClock.now(), 9).is_empty();

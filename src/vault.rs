@@ -33,7 +33,9 @@ pub struct Sealed {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SealedQuestion {
     pub kind: Kind,
-    /// The request's body.
+    /// The name that whoever bears a token gave; none: it is no token that is looked at.
+    pub bearer: Option<String>,
+    /// The request's body, or the token.
     pub body: Sealed,
     /// What it asks, for log lines; without the password.
     pub about: String,

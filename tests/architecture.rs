@@ -31,12 +31,13 @@ const LAYERS: &[&[&str]] = &[
         "local_users",
         "broker",
     ],
+    &["tokens"],
     &["cache", "pool", "api", "vault"],
     &["config", "journal"],
-    &["policy", "field", "tally", "dialect"],
+    &["policy", "field", "tally", "dialect", "jose"],
     &["answer"],
     &["rules"],
-    &["question", "clock", "defect", "form", "secret", "sync"],
+    &["question", "clock", "defect", "form", "json", "secret", "sync"],
 ];
 
 /// The command, which is a crate of its own and stands on the library's public modules.

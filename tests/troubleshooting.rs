@@ -73,7 +73,10 @@ fn sources() -> Vec<(String, String)> {
         let text = fs::read_to_string(path).unwrap();
         (name, text.split("#[cfg(test)]\nmod tests").next().unwrap().to_owned())
     });
-    named.filter(|(name, _)| !ELSEWHERE.iter().any(|other| name.starts_with(other))).collect()
+    let is_elsewhere = |name: &str| {
+        name.ends_with("/tests.rs") || ELSEWHERE.iter().any(|other| name.starts_with(other))
+    };
+    named.filter(|(name, _)| !is_elsewhere(name)).collect()
 }
 
 /// The string literals of a source file that a program may print, as they are when it runs.

@@ -49,6 +49,7 @@ pub mod raw;
 pub mod relay;
 pub mod soak;
 pub mod tls;
+pub mod tokens;
 pub mod watch;
 
 /// All that a test usually needs.

@@ -29,6 +29,8 @@ use crate::config::{Config, Header, Material};
 use crate::dialect::{Compat, Method};
 use crate::sync::lock;
 
+mod fetch;
+
 /// How long a body may be: ten thousand rules fit in. What is longer is not read to its end, and an
 /// answer that is not complete is none.
 const BODY_BYTES: u64 = 4 * 1024 * 1024;
@@ -74,6 +76,9 @@ impl Response {
         }
     }
 }
+
+/// A body that may say something, and the beginning of one that says nothing.
+type ReadBody = (Option<Vec<u8>>, Vec<u8>);
 
 /// Sends requests.
 pub struct Client {
@@ -149,10 +154,18 @@ impl Client {
     }
 
     fn read(&self, response: http::Response<Body>) -> Result<Response, Failure> {
+        self.read_as(response, |head, declared, body| self.read_body(head, declared, body))
+    }
+
+    fn read_as(
+        &self,
+        response: http::Response<Body>,
+        read_body: impl FnOnce(&Parts, Declared, Body) -> Result<ReadBody, Failure>,
+    ) -> Result<Response, Failure> {
         let (head, body) = response.into_parts();
         recording::note(|attempt, _| attempt.answering(&head));
         let declared = Declared::of(&head.headers);
-        let (body, beginning) = self.read_body(&head, declared, body)?;
+        let (body, beginning) = read_body(&head, declared, body)?;
         // From now on a 400 is the API's own.
         self.has_answered.store(true, Ordering::Relaxed);
         Ok(Response {

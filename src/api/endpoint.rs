@@ -83,6 +83,14 @@ impl Endpoint {
         }
     }
 
+    /// Fetches the document at this route.
+    ///
+    /// # Errors
+    /// The endpoint did not answer.
+    pub fn fetch(&self, route: &str) -> Result<Response, Failure> {
+        self.client.fetch(&format!("{}{route}", self.origin))
+    }
+
     fn send(&self, requests: &[&Request]) -> Result<Response, Failure> {
         // A question is only asked where its kind has a route.
         if let [request] = requests {

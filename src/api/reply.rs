@@ -86,6 +86,21 @@ pub fn read_batch(response: &Response, count: usize) -> Result<Vec<Reply>, Failu
     Ok(verdicts.into_iter().map(reply).collect())
 }
 
+/// Reads a document that is no answer to a question, and for how long it may be kept.
+///
+/// # Errors
+/// There is none: any status but 200, or `read` does not understand it.
+pub fn document<D>(
+    response: &Response,
+    read: impl FnOnce(&[u8]) -> Result<D, String>,
+) -> Result<(D, Option<Duration>), Failure> {
+    if response.status != 200 {
+        return Err(Failure::Status(response.status));
+    }
+    let body = response.body.as_deref().unwrap_or_default();
+    Ok((read(body).map_err(Failure::BrokenAnswer)?, lifetime(response)))
+}
+
 /// What a status means, by itself: 200 allows (where the body decides, any success may); a status by
 /// which a server says that it could not answer is a failure (RFC 9110: 408, 425, 429 and 5xx); every
 /// other one denies. The plugins that came before took every success as a yes, and failures of the

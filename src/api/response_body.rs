@@ -10,7 +10,7 @@
 use ureq::http::HeaderMap;
 use ureq::http::header::CONTENT_TYPE;
 
-use super::json::{self, Problem, Whole};
+use crate::json::{self, Problem, Whole};
 
 /// What `Content-Type` says of a body.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]

@@ -12,8 +12,8 @@ use std::time::Duration;
 use serde::de::value::{Error as FormError, MapDeserializer};
 use serde::de::{Deserializer, Error, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 
-use super::json::{self, Members, Piece, Problem, Read, Whole};
 use crate::answer::{Terms, Verdict};
+use crate::json::{self, Members, Object, Piece, Problem, Read, Whole};
 use crate::question::{Attributes, Kind};
 use crate::rules::Rules;
 
@@ -109,6 +109,18 @@ impl<'de> Deserializer<'de> for FormValue {
     }
 }
 
+/// Reads what the claims of a token grant, written as in a login's answer.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn claims(json: &str) -> Result<Terms, Problem> {
+    let mut said =
+        Said { names: &["is_superuser", "acl", "client_attrs"], ..Said::about(Kind::Login) };
+    json::read(json, Object(&mut said))?;
+    let (rules, attributes) = (said.rules.map(Arc::new), said.attributes.map(Arc::new));
+    Ok(Terms { attributes, is_superuser: said.is_superuser, rules, ..Terms::default() })
+}
+
 /// Reads the body of a batch's answer.
 ///
 /// # Errors
@@ -174,21 +186,6 @@ impl<'de> Members<'de> for Anything {
 
     fn take<A: MapAccess<'de>>(&mut self, _: &'static str, _: &mut A) -> Result<(), A::Error> {
         Ok(())
-    }
-}
-
-/// An object whose members say something.
-struct Object<'a, M>(&'a mut M);
-
-impl<'de, M: Members<'de>> Read<'de> for Object<'_, M> {
-    type Value = ();
-
-    fn whole<E: Error>(self, value: Whole<'de>) -> Result<(), E> {
-        Err(E::custom(format_args!("{value} is no JSON object")))
-    }
-
-    fn object<A: MapAccess<'de>>(self, object: A) -> Result<(), A::Error> {
-        json::members(object, self.0)
     }
 }
 

@@ -119,7 +119,7 @@ impl Serialize for Object<'_> {
 pub fn describe(question: &Question<'_>) -> String {
     let (id, username) = (quoted(question.client.id()), quoted(question.username));
     match question.about {
-        About::Login { .. } => format!("the login of {username} (client {id})"),
+        About::Login { .. } | About::Token(_) => format!("the login of {username} (client {id})"),
         About::Superuser => format!("whether {username} is a superuser"),
         About::Access(action) => {
             let verb = match action.access {
@@ -135,7 +135,9 @@ pub fn describe(question: &Question<'_>) -> String {
 
 fn subject(question: &Question<'_>) -> u64 {
     match question.about {
-        About::Login { .. } | About::Superuser => FxBuildHasher.hash_one(question.username),
+        About::Login { .. } | About::Token(_) | About::Superuser => {
+            FxBuildHasher.hash_one(question.username)
+        }
         About::Access(action) => FxBuildHasher.hash_one(action.topic),
     }
 }

@@ -34,7 +34,7 @@ impl InvalidationScope {
     fn covers(&self, question: &Question<'_>) -> bool {
         let topic = match question.about {
             About::Access(action) => Some(action.topic),
-            About::Login { .. } | About::Superuser => None,
+            About::Login { .. } | About::Token(_) | About::Superuser => None,
         };
         self.is_about(question.client.id(), question.username)
             && self.topic.as_deref().is_none_or(|filter| {

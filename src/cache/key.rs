@@ -10,7 +10,7 @@
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::field::{Field, Value};
-use crate::question::{Kind, Question};
+use crate::question::{About, Kind, Question};
 
 /// A question's place in the cache.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -34,14 +34,43 @@ impl Keyring {
     #[must_use]
     pub fn key(&self, question: &Question<'_>, fields: &[Field]) -> Key {
         let mut gathered = Gathered::default();
-        encode(question, fields, &mut |bytes| gathered.add(bytes, &self.0));
+        let mut write = |bytes: &[u8]| gathered.add(bytes, &self.0);
+        match question.about {
+            // Whoever bears it under this name; no token has a zero byte in it.
+            About::Token(token) => {
+                write(&[4]);
+                write(token.as_bytes());
+                write(&[0]);
+                write(question.username.as_bytes());
+            }
+            _ => encode(question, fields, &mut write),
+        }
         let hash = gathered.hash(&self.0);
         if question.kind() == Kind::Login {
             gathered.wipe();
         }
-        let (key, _) = hash.as_bytes().split_first_chunk().unwrap_or((&[0; 16], &[]));
-        Key(*key)
+        shortened(&hash)
     }
+
+    /// The key of the errand to fetch the keys of tokens.
+    #[must_use]
+    pub fn of_token_keys(&self) -> Key {
+        shortened(&blake3::keyed_hash(&self.0, &[6]))
+    }
+
+    /// The key of the same token as long as the keys are those that this number stands for.
+    #[must_use]
+    pub fn of_generation(&self, key: &Key, generation: u64) -> Key {
+        let mut bytes = [5; 25];
+        bytes[1..17].copy_from_slice(&key.0);
+        bytes[17..].copy_from_slice(&generation.to_le_bytes());
+        shortened(&blake3::keyed_hash(&self.0, &bytes))
+    }
+}
+
+fn shortened(hash: &blake3::Hash) -> Key {
+    let (key, _) = hash.as_bytes().split_first_chunk().unwrap_or((&[0; 16], &[]));
+    Key(*key)
 }
 
 /// How many bytes of a question are gathered before they are hashed. Most questions are shorter, and

@@ -14,7 +14,7 @@ use super::special::SpecialChars;
 use super::{
     AclUnavailable, BreakerConfig, CacheConfig, Config, EmptyCredentials, Endpoint, Jitter,
     Lifetime, LocalUsersAcl, LocalUsersConfig, Material, PasswordEncoding, Routes, Sources,
-    UnavailableReply, WebsocketAddress,
+    TokensConfig, UnavailableReply, WebsocketAddress,
 };
 use crate::dialect::{Compat, Dialect};
 use crate::field::{Field, FieldLists};
@@ -70,6 +70,7 @@ pub struct Draft {
     pub acl_jitter: Jitter,
     pub anonymous_access: Option<String>,
     pub empty_credentials: EmptyCredentials,
+    pub tokens: TokensConfig,
     pub warnings: Vec<String>,
     pub leftovers: Leftovers,
 }
@@ -110,6 +111,7 @@ impl Draft {
             Compat::None | Compat::GoAuth => b"+#",
         };
         Config {
+            tokens: self.tokens,
             endpoints: self.hosts.into_iter().map(endpoint).collect(),
             port,
             https: self.https,

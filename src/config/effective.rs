@@ -135,6 +135,14 @@ mod tests {
         ("unavailable_reply", "reason"),
         ("anonymous_username", "nobody"),
         ("password_encoding", "base64"),
+        ("http_jwks_route", "/keys"),
+        ("jwt_algorithms", "ES256,EdDSA"),
+        ("jwt_issuer", "https://issuer"),
+        ("jwt_audience", "mqtt,account"),
+        ("jwt_leeway", "26"),
+        ("jwt_username_claim", "name"),
+        ("jwt_username", "set"),
+        ("jwt_only", "true"),
         ("http_response_mode", "json"),
         ("http_params_mode", "form"),
         ("http_method", "PUT"),
@@ -158,8 +166,15 @@ mod tests {
         let usual = |name: &str| UNUSUAL.iter().any(|(known, _)| *known == name);
         for option in options().filter(|option| !option.name.starts_with(HEADER_PREFIX)) {
             // No value of these is unusual and can be read here.
-            let is_known = ["tls_ca_file", "tls_cert_file", "tls_key_file", "compat"]
-                .contains(&option.name)
+            let is_known = [
+                "tls_ca_file",
+                "tls_cert_file",
+                "tls_key_file",
+                "jwt_key_file",
+                "jwt_secret_file",
+                "compat",
+            ]
+            .contains(&option.name)
                 || usual(option.name);
             assert!(is_known, "{} is missing in this test", option.name);
             let (value, _) = find(&unset, option.name);

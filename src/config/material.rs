@@ -3,7 +3,8 @@
 
 #![forbid(unsafe_code)]
 
-use super::{Header, Mistake, values};
+use super::{Header, Mistake, tokens, values};
+use crate::jose::KeySet;
 use crate::secret::Secret;
 
 /// Where it comes from.
@@ -16,6 +17,8 @@ pub struct Sources {
     pub key_file: Option<String>,
     /// Each header's name, and its value as the option says it: itself, `@path` or `$NAME`.
     pub headers: Vec<(String, Secret)>,
+    pub jwt_key_file: Option<String>,
+    pub jwt_secret_file: Option<String>,
 }
 
 /// What was read.
@@ -26,6 +29,8 @@ pub struct Material {
     /// How the plugin identifies itself to the API (RFC 8446, section 4.4.2).
     pub identity: Option<Identity>,
     pub headers: Vec<Header>,
+    /// What verifies tokens, but for what the API has.
+    pub token_keys: KeySet,
 }
 
 /// A certificate with those that vouch for it, as DER, and its private key, as PEM.
@@ -53,14 +58,39 @@ impl Sources {
         };
         let headers = self.headers.iter().map(header);
         let headers = headers.filter_map(|header| keep(header, &mut mistakes)).collect();
-        if mistakes.is_empty() { Ok(Material { roots, identity, headers }) } else { Err(mistakes) }
+        let token_keys = keep(self.token_keys(), &mut mistakes).unwrap_or_default();
+        if mistakes.is_empty() {
+            Ok(Material { roots, identity, headers, token_keys })
+        } else {
+            Err(mistakes)
+        }
+    }
+
+    /// Whether there are files with keys that verify tokens.
+    #[must_use]
+    pub fn has_token_keys(&self) -> bool {
+        self.jwt_key_file.is_some() || self.jwt_secret_file.is_some()
+    }
+
+    fn token_keys(&self) -> Result<KeySet, Mistake> {
+        let keys = self.jwt_key_file.as_deref().map_or(Ok(KeySet::default()), |path| {
+            tokens::public_keys(path)
+                .map_err(|allowed| Mistake::value("jwt_key_file", path, &allowed))
+        })?;
+        let Some(path) = self.jwt_secret_file.as_deref() else { return Ok(keys) };
+        let secret = tokens::secret(path)
+            .map_err(|allowed| Mistake::value("jwt_secret_file", path, &allowed))?;
+        Ok(keys.with(&KeySet::of_secret(&secret)))
     }
 
     /// Whether there is anything that may change while the broker runs.
     #[must_use]
     pub fn may_change(&self) -> bool {
         let in_a_file = |(_, text): &(String, Secret)| text.expose().starts_with(b"@");
-        self.verifies || self.cert_file.is_some() || self.headers.iter().any(in_a_file)
+        self.verifies
+            || self.cert_file.is_some()
+            || self.has_token_keys()
+            || self.headers.iter().any(in_a_file)
     }
 
     fn roots(&self) -> Result<Vec<Vec<u8>>, Mistake> {

@@ -13,6 +13,7 @@ mod format;
 mod observability;
 mod plain_values;
 mod show;
+mod tokens;
 mod undecided;
 
 /// One option, as users know it.
@@ -63,6 +64,7 @@ pub fn options() -> impl Iterator<Item = &'static Opt> {
         cache::OPTIONS,
         undecided::OPTIONS,
         clients::OPTIONS,
+        tokens::OPTIONS,
         observability::OPTIONS,
     ]
     .into_iter()

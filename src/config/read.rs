@@ -5,7 +5,7 @@
 use super::draft::Draft;
 use super::options::{self, HEADER_PREFIX, options};
 use super::words::COMPAT;
-use super::{Config, Mistake, Sources, legacy, values};
+use super::{Config, Mistake, Routes, Sources, legacy, values};
 use crate::dialect::Compat;
 use crate::secret::Secret;
 
@@ -26,15 +26,20 @@ pub fn read(given: &[(String, String)]) -> Result<Config, Vec<Mistake>> {
     mistakes.extend(doubled(given));
     let is_given = |names: &[&str]| given.iter().any(|(name, _)| names.contains(&name.as_str()));
     mistakes.extend(legacy::conclude(&mut draft, |name| is_given(&[name])).err());
-    if !is_given(&["http_host", "http_ip", "http_hostname"]) {
+    let looks_at_tokens = draft.tokens.has_keys(&draft.sources);
+    let asks_nobody = draft.routes == Routes::default() && draft.tokens.jwks_route.is_none();
+    let needs_host = !(looks_at_tokens && asks_nobody);
+    if needs_host && !is_given(&["http_host", "http_ip", "http_hostname"]) {
         mistakes.push(Mistake::overall("option http_host is required: the API's host"));
     }
     let routes = ["http_user_route", "http_acl_route", "http_getuser_uri", "http_aclcheck_uri"];
-    if !is_given(&routes) {
+    if !looks_at_tokens && !is_given(&routes) {
         mistakes.push(Mistake::overall(
-            "at least one of the options http_user_route and http_acl_route is required",
+            "at least one of the options http_user_route and http_acl_route is required, or one \
+             with keys for tokens: jwt_key_file, jwt_secret_file, http_jwks_route",
         ));
     }
+    mistakes.extend(draft.tokens.mistakes(&draft.sources, |name| is_given(&[name])));
     if draft.routes.batch.is_some() && draft.routes.access.is_none() {
         mistakes.push(Mistake::overall("option http_acl_batch_route needs http_acl_route"));
     }

@@ -4,7 +4,10 @@
 
 use log::LevelFilter;
 
-use super::{AclUnavailable, LocalUsersAcl, PasswordEncoding, UnavailableReply, WebsocketAddress};
+use super::{
+    AclUnavailable, LocalUsersAcl, PasswordEncoding, TokenUsername, UnavailableReply,
+    WebsocketAddress,
+};
 use crate::dialect::{Compat, Method, Params, ResponseMode};
 use crate::policy::OnError;
 
@@ -22,6 +25,9 @@ pub const WEBSOCKET_ADDRESS: &[(&str, WebsocketAddress)] =
 
 pub const LOCAL_USERS_ACL: &[(&str, LocalUsersAcl)] =
     &[("allow", LocalUsersAcl::Allow), ("defer", LocalUsersAcl::Defer)];
+
+pub const TOKEN_USERNAME: &[(&str, TokenUsername)] =
+    &[("match", TokenUsername::Match), ("set", TokenUsername::Set), ("any", TokenUsername::Any)];
 
 pub const PASSWORD_ENCODING: &[(&str, PasswordEncoding)] =
     &[("utf8", PasswordEncoding::Utf8), ("base64", PasswordEncoding::Base64)];

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::answer::{Failure, Outcome};
+use crate::answer::{Failure, InvalidToken, Outcome, TokenVerdict};
 use crate::question::Kind;
 use crate::tally::Denial;
 
@@ -43,6 +43,10 @@ pub enum Reason {
     NoRule,
     /// The login's answer has no rules, and there is no `http_acl_route`.
     NoAccessRoute,
+    /// A login: the password is a token that lets its bearer in.
+    Token,
+    /// A login: the password is a token that does not, or none where only tokens do.
+    InvalidToken(InvalidToken),
     /// The API answered a question of this kind.
     Answer(Kind),
     /// The API did not answer a question of this kind, and `on_error` says what follows.
@@ -62,6 +66,7 @@ impl Reason {
             Self::SpecialChars => Denial::SpecialChars,
             Self::Rule(_) => Denial::Rule,
             Self::NoRule => Denial::NoRule,
+            Self::InvalidToken(why) => why.into(),
             _ => Denial::Api,
         }
     }
@@ -70,7 +75,11 @@ impl Reason {
     #[must_use]
     pub fn of(kind: Kind, outcome: Outcome) -> Self {
         match outcome {
-            Ok(_) => Self::Answer(kind),
+            Ok(answer) => match answer.token.as_deref() {
+                Some(TokenVerdict::Valid) => Self::Token,
+                Some(TokenVerdict::Invalid(why)) => Self::InvalidToken(why.clone()),
+                None => Self::Answer(kind),
+            },
             Err(failure) => Self::Failure(kind, failure),
         }
     }

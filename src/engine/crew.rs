@@ -29,6 +29,9 @@ impl Crew {
     /// back.
     pub fn fly(&self, jobs: Vec<(Job, Landing<'_>)>) {
         defect::place("worker");
+        if jobs.is_empty() {
+            return;
+        }
         let (jobs, landings): (Vec<_>, Vec<_>) = jobs.into_iter().unzip();
         self.ask(&jobs, landings);
         if let Some(job) = jobs.first() {

@@ -9,7 +9,7 @@ use log::Level;
 use super::Plugin;
 use super::access::holder;
 use super::entrance::Attempt;
-use crate::answer::{Failure, Outcome, Terms};
+use crate::answer::{Answer, Failure, InvalidToken, Outcome, Terms};
 use crate::journal::quoted;
 use crate::question::Question;
 use crate::sessions::Admission;
@@ -47,7 +47,7 @@ impl Plugin {
 
     /// An answer that gives the client a name which it cannot have is broken: Mosquitto's own users are not
     /// the API's, and names that clients bear while they wait are nobody's. Whoever asks the broker's HTTP
-    /// API cannot be renamed at all.
+    /// API cannot be renamed at all. A token that does so lets nobody in.
     pub(super) fn with_usable_name(
         &self,
         outcome: Outcome,
@@ -65,6 +65,9 @@ impl Plugin {
         } else {
             return outcome;
         };
+        if outcome.as_ref().is_ok_and(|answer| answer.token.is_some()) {
+            return Ok(Answer::invalid(InvalidToken::Username));
+        }
         let text = format!("\"username\" is {}, {problem}", quoted(name));
         self.journal.seldom(Level::Warn, problem, || {
             format!("an answer to a login cannot be used: {text}")

@@ -10,7 +10,7 @@ use log::Level;
 
 use super::Plugin;
 use super::held::recipient;
-use crate::answer::{Answer, Decision, Failure, Outcome, Terms, Verdict};
+use crate::answer::{Answer, Decision, Failure, InvalidToken, Outcome, Terms, Verdict};
 use crate::block_budget::Payer;
 use crate::cache::Key;
 use crate::config::{EmptyCredentials, PasswordEncoding, UnavailableReply, WebsocketAddress};
@@ -42,7 +42,7 @@ pub enum Reply {
     Later,
 }
 
-fn now(decision: Decision, reason: Reason) -> (Reply, Reason) {
+pub(super) fn now(decision: Decision, reason: Reason) -> (Reply, Reason) {
     (Reply::Now(decision), reason)
 }
 
@@ -86,11 +86,14 @@ impl Plugin {
             return now(Decision::Deny, Reason::ReservedName);
         }
         let username = attempt.username.or(self.config.anonymous_username.as_deref());
-        if !self.has_route(Kind::Login) {
-            return now(Decision::Defer, Reason::NoLoginRoute);
-        }
         if username.is_some_and(|name| self.is_local(name)) {
             return now(Decision::Defer, Reason::LocalUser);
+        }
+        if let Some(replied) = self.reply_to_token(attempt) {
+            return replied;
+        }
+        if !self.has_route(Kind::Login) {
+            return now(Decision::Defer, Reason::NoLoginRoute);
         }
         let is_empty = username.is_none() || attempt.password.is_empty();
         if is_empty && self.config.empty_credentials == EmptyCredentials::Deny {
@@ -105,6 +108,16 @@ impl Plugin {
             return now(Decision::Deny, Reason::NotUtf8);
         };
         let about = About::Login { password };
+        self.ask_as_given(attempt, username, about)
+    }
+
+    /// Asks about a login as the client gave it when it came.
+    pub(super) fn ask_as_given(
+        &self,
+        attempt: &Attempt<'_>,
+        username: &str,
+        about: About<'_>,
+    ) -> (Reply, Reason) {
         let question = Question { client: attempt.client, username, attributes: None, about };
         match self.name_given(attempt, &question) {
             Some(given) => self.ask_login(attempt, &Question { username: &given, ..question }),
@@ -193,7 +206,7 @@ impl Plugin {
 
     /// What is known about a login, from the cache or from a try before that was closed.
     fn known_login(&self, key: &Key, question: &Question<'_>) -> Option<Outcome> {
-        if let Some((answer, _)) = self.engine.known(key, question) {
+        if let Some(answer) = self.engine.known_login(key, question) {
             return Some(Ok(answer));
         }
         let names = (question.client.id(), question.username);
@@ -295,7 +308,17 @@ impl Plugin {
             Verdict::Allow => self.lockout.let_in(address, username),
             Verdict::Deny => {
                 self.lockout.denied(address, username);
-                self.note_denial(username, id, address, Denial::Api, Some(answer));
+                let why = answer.why_invalid();
+                let denial = why.map_or(Denial::Api, Into::into);
+                self.note_denial(username, id, address, denial, Some(answer));
+                if let Some(InvalidToken::Claims(problem)) = why {
+                    log::info!(
+                        logger: *self.journal,
+                        "the claims of a token of {} cannot be used: {}",
+                        quoted(username),
+                        quoted(problem)
+                    );
+                }
             }
             Verdict::Ignore => {}
         }
@@ -319,7 +342,7 @@ impl Plugin {
     }
 
     /// Notes that a login is denied that nobody was asked about.
-    fn note_refusal(&self, attempt: &Attempt<'_>, username: &str, why: Denial) {
+    pub(super) fn note_refusal(&self, attempt: &Attempt<'_>, username: &str, why: Denial) {
         let (id, address) = (attempt.client.id(), self.address(attempt.client));
         self.note_denial(username, id, address, why, None);
     }
@@ -327,7 +350,7 @@ impl Plugin {
     /// Counts, and writes the line that intrusion prevention looks for: the address comes first, and
     /// what a client may choose is quoted, so that no name can pass for an address. What the API's answer
     /// tells comes last: its status, and why it is a no.
-    fn note_denial(
+    pub(super) fn note_denial(
         &self,
         username: &str,
         id: &str,

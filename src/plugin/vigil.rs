@@ -15,9 +15,9 @@ use crate::defect;
 use crate::journal::quoted;
 use crate::login::Arrivals;
 use crate::pool::Ticket;
-use crate::question::Question;
+use crate::question::{About, Question};
 use crate::sessions::Admission;
-use crate::tally::Kick;
+use crate::tally::{Denial, Kick};
 
 /// When a client is asked about again after the API failed.
 const RETRY: Duration = Duration::from_secs(2);
@@ -103,6 +103,11 @@ impl Plugin {
 
     /// Asks about a client that is in, unless the answer is known to be good still.
     pub(super) fn check_again(&self, admission: Admission, question: &Question<'_>) {
+        if let About::Token(_) = question.about {
+            // Not all at once, and none is left out: they are looked at as those are that expire.
+            self.sessions.postpone(&admission, self.clock.now());
+            return;
+        }
         if let Some(ticket) = self.engine.ask_again(admission.key, question) {
             self.watch(admission, ticket, None);
         }
@@ -135,15 +140,18 @@ impl Plugin {
                     self.end_session(
                         broker,
                         &admission,
-                        "now gives it another name",
+                        "the API now gives it another name",
                         Kick::Renamed,
                     );
                 }
             }
             Ok(answer) => {
-                let said = match answer.verdict {
-                    Verdict::Ignore => "no longer answers for its login",
-                    _ => "now denies its login",
+                let said = match (answer.why_invalid(), answer.verdict) {
+                    (Some(why), _) => {
+                        &format!("its token is no longer good: {}", Denial::from(why).name())
+                    }
+                    (None, Verdict::Ignore) => "the API no longer answers for its login",
+                    (None, _) => "the API now denies its login",
                 };
                 self.end_session(broker, &admission, said, Kick::Revoked);
             }
@@ -154,7 +162,7 @@ impl Plugin {
     /// Disconnects a client because of what the API said.
     fn end_session(&self, broker: &dyn Broker, admission: &Admission, said: &str, why: Kick) {
         let id = &admission.client_id;
-        log::info!(logger: *self.journal, "disconnected {}: the API {said}", quoted(id));
+        log::info!(logger: *self.journal, "disconnected {}: {said}", quoted(id));
         self.tally.kicked(why);
         let client_id = Some(id.clone());
         self.revoke_held(&InvalidationScope { client_id, ..InvalidationScope::default() });

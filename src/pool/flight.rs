@@ -41,18 +41,30 @@ impl Progress {
 pub struct Ticket {
     flight: Option<Arc<Flight>>,
     fallback: Option<Answer>,
+    /// What becomes of the outcome for whoever has this ticket.
+    then: Option<Then>,
 }
+
+type Then = Box<dyn FnOnce(Outcome) -> Outcome + Send>;
 
 impl Ticket {
     pub(super) fn new(flight: Arc<Flight>) -> Self {
         lock(&flight.state).tickets += 1;
-        Self { flight: Some(flight), fallback: None }
+        Self { flight: Some(flight), fallback: None, then: None }
     }
 
     /// Has this answer stand in where the flight fails, or does not land in time.
     #[must_use]
     pub fn or(mut self, fallback: Option<Answer>) -> Self {
         self.fallback = fallback;
+        self
+    }
+
+    /// Has `then` make something of the outcome: on the worker that lands the flight, or on the thread
+    /// that waits.
+    #[must_use]
+    pub fn then(mut self, then: impl FnOnce(Outcome) -> Outcome + Send + 'static) -> Self {
+        self.then = Some(Box::new(then));
         self
     }
 
@@ -68,15 +80,16 @@ impl Ticket {
         let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         state.tickets -= 1;
         let outcome = state.take().unwrap_or(Err(Failure::NotYet));
-        or(outcome, self.fallback.take())
+        drop(state);
+        made(outcome, self.then.take(), self.fallback.take())
     }
 
     /// Has `watcher` called with the outcome: at once if the flight has landed, and otherwise on
     /// the worker that lands it.
     pub fn watch(mut self, watcher: impl FnOnce(Outcome) + Send + 'static) {
         let Some(flight) = self.flight.take() else { return };
-        let fallback = self.fallback.take();
-        let watcher = move |outcome| watcher(or(outcome, fallback));
+        let (then, fallback) = (self.then.take(), self.fallback.take());
+        let watcher = move |outcome| watcher(made(outcome, then, fallback));
         let mut state = lock(&flight.state);
         match state.take() {
             None => state.watchers.push_back(Box::new(watcher)),
@@ -97,7 +110,11 @@ impl Drop for Ticket {
     }
 }
 
-fn or(outcome: Outcome, fallback: Option<Answer>) -> Outcome {
+fn made(outcome: Outcome, then: Option<Then>, fallback: Option<Answer>) -> Outcome {
+    let outcome = match then {
+        Some(then) => then(outcome),
+        None => outcome,
+    };
     outcome.or_else(|failure| fallback.ok_or(failure))
 }
 

@@ -126,6 +126,13 @@ pub fn is_plain(name: &str) -> bool {
     !name.is_empty() && !name.bytes().any(|byte| matches!(byte, b'+' | b'#' | b'/'))
 }
 
+/// Whether a client may be given this name: one that would be put in for `${username}`, and that MQTT can
+/// carry (MQTT 5.0, section 1.5.4).
+#[must_use]
+pub fn is_username(name: &str) -> bool {
+    is_plain(name) && name.len() <= 65_535 && !name.contains(char::is_control)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

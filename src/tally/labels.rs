@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use super::counters::Label;
-use crate::answer::Failure;
+use crate::answer::{Failure, InvalidToken};
 
 macro_rules! labels {
     ($($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $text:literal,)* })*) => {$(
@@ -60,6 +60,23 @@ labels! {
         Rule = "rule",
         /// No such rule allows it, and there is no route to ask.
         NoRule = "no-rule",
+        /// A token is none, is too long, or demands what is not understood.
+        TokenMalformed = "token-malformed",
+        /// A token is signed by an algorithm that is not allowed, or not with its key.
+        TokenAlgorithm = "token-algorithm",
+        /// No key of a token's `kid` is known.
+        TokenKey = "token-key",
+        TokenSignature = "token-signature",
+        TokenExpired = "token-expired",
+        TokenNotYetValid = "token-not-yet-valid",
+        TokenIssuer = "token-issuer",
+        TokenAudience = "token-audience",
+        /// A claim is not what it must be.
+        TokenClaims = "token-claims",
+        /// A token is somebody else's, or names nobody.
+        TokenUsername = "token-username",
+        /// The password is no token, and `jwt_only` wants one.
+        TokenMissing = "token-missing",
         /// Nobody has let this client in.
         NotLetIn = "not-let-in",
     }
@@ -104,6 +121,24 @@ labels! {
         Command = "command",
         /// The API let it in, and the broker itself refused it.
         RefusedByBroker = "refused-by-broker",
+    }
+}
+
+impl From<&InvalidToken> for Denial {
+    fn from(why: &InvalidToken) -> Self {
+        match why {
+            InvalidToken::Malformed => Self::TokenMalformed,
+            InvalidToken::Algorithm => Self::TokenAlgorithm,
+            InvalidToken::UnknownKey => Self::TokenKey,
+            InvalidToken::Signature => Self::TokenSignature,
+            InvalidToken::Expired => Self::TokenExpired,
+            InvalidToken::NotYetValid => Self::TokenNotYetValid,
+            InvalidToken::Issuer => Self::TokenIssuer,
+            InvalidToken::Audience => Self::TokenAudience,
+            InvalidToken::Claims(_) => Self::TokenClaims,
+            InvalidToken::Username => Self::TokenUsername,
+            InvalidToken::Missing => Self::TokenMissing,
+        }
     }
 }
 

@@ -19,10 +19,11 @@ pub enum Route {
     Superuser,
     Acl,
     AclBatch,
+    Jwks,
 }
 
 impl Route {
-    pub const ALL: [Self; 4] = [Self::User, Self::Superuser, Self::Acl, Self::AclBatch];
+    pub const ALL: [Self; 5] = [Self::User, Self::Superuser, Self::Acl, Self::AclBatch, Self::Jwks];
 
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -31,6 +32,7 @@ impl Route {
             Self::Superuser => "superuser",
             Self::Acl => "acl",
             Self::AclBatch => "acl_batch",
+            Self::Jwks => "jwks",
         }
     }
 }

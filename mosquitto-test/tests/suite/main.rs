@@ -73,5 +73,7 @@ mod statuses;
 mod stray_answers;
 mod superuser;
 mod support;
+mod tokens;
+mod tokens_jwks;
 mod transports;
 mod wills;

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 use std::process::Output;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mosquitto_test::prelude::*;
-use mosquitto_test::watch::{PATIENCE, patience};
+use mosquitto_test::watch::patience;
 use serde_json::{Value, json};
 
 /// Both routes, so that a client can log in before its ACL checks are looked at.
@@ -75,10 +75,15 @@ pub fn wait_for_failure(broker: &Broker, why: &str, about: &str) {
 
 /// Tries again until it works: a question that is still on its way when the API recovers fails all
 /// those who ask it meanwhile.
-pub fn eventually(what: &str, mut works: impl FnMut() -> bool) {
+pub fn eventually(what: &str, works: impl FnMut() -> bool) {
+    eventually_within(patience(), what, works);
+}
+
+/// The same, for what takes long on purpose.
+pub fn eventually_within(limit: Duration, what: &str, mut works: impl FnMut() -> bool) {
     let started = Instant::now();
     while !works() {
-        assert!(started.elapsed() < patience(), "{what}: not within {PATIENCE:?}");
+        assert!(started.elapsed() < limit, "{what}: not within {limit:?}");
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::de::{Error, MapAccess};
 
 use super::place::Place;
-use crate::api::json::{Read, Whole};
+use crate::json::{Read, Whole};
 use crate::question::{Attributes, MOST_ATTRIBUTES};
 
 /// An object of texts; none of `null`.

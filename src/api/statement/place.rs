@@ -4,8 +4,8 @@
 
 use serde::de::{Error, MapAccess};
 
-use crate::api::json::{Piece, Read, Whole};
-use crate::rules::is_plain;
+use crate::json::{Piece, Read, Whole};
+use crate::rules::is_username;
 
 /// Where a value stands, for what is said of it.
 #[derive(Clone, Copy)]
@@ -73,12 +73,9 @@ pub fn seconds(value: &Whole<'_>) -> Option<u64> {
 /// The names that an answer may give a client.
 pub const NAME: &str = "a name without +, #, / and control characters, of at most 65535 bytes";
 
-/// A name that a client may be given: one that would be put in for `${username}`, and that MQTT can carry
-/// (MQTT 5.0, section 1.5.4).
+/// A name that a client may be given.
 pub fn name(value: &Whole<'_>) -> Option<String> {
-    let name = value.text()?;
-    let is_good = is_plain(name) && name.len() <= 65_535 && !name.contains(char::is_control);
-    is_good.then(|| name.to_owned())
+    value.text().filter(|name| is_username(name)).map(str::to_owned)
 }
 
 /// How long a reason may be, in bytes.

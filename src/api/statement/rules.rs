@@ -5,7 +5,7 @@
 use serde::de::{Error, MapAccess, SeqAccess};
 
 use super::place::{Place, flag, one_of};
-use crate::api::json::{self, Members, Piece, Read, Whole};
+use crate::json::{self, Members, Piece, Read, Whole};
 use crate::rules::{MAX_RULES, Permission, Rule, Rules, Verb};
 
 /// The rules of a list; none of `null`.

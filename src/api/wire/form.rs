@@ -37,6 +37,7 @@ pub fn fields(question: &Question<'_>, fields: &[Field], body: &mut Draft) {
 pub fn of_auth_plug(question: &Question<'_>, body: &mut Draft) {
     let (mut password, mut topic, mut acc, mut clientid) = (Zeroizing::default(), "", -1, "");
     match question.about {
+        About::Token(_) => {}
         About::Login { password: Password::Text(text) } => password = Zeroizing::new(text.into()),
         About::Login { password: Password::Base64(bytes) } => password = base64(bytes),
         About::Superuser => {}

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use mosquitto_http_auth::answer::{Decision, Terms, Verdict};
+use mosquitto_http_auth::answer::{Decision, InvalidToken, Terms, Verdict};
 use mosquitto_http_auth::config::Config;
 use mosquitto_http_auth::decide::Reason;
 use mosquitto_http_auth::policy::OnError;
@@ -80,6 +80,9 @@ impl Judged {
             Reason::Rule(_) => "rule",
             Reason::NoRule => "no rule",
             Reason::NoAccessRoute => "http_acl_route",
+            Reason::Token => "token",
+            Reason::InvalidToken(InvalidToken::Missing) => "jwt_only",
+            Reason::InvalidToken(_) => "token",
             Reason::Answer(kind) => route(*kind),
             Reason::Failure(..) => "on_error",
             Reason::Unsubscribe => "unsubscribe",
@@ -131,6 +134,8 @@ impl Judged {
                     .to_owned()
             }
             Reason::Unsubscribe => "an unsubscribe is always allowed".to_owned(),
+            Reason::Token => "the password is a token that lets its bearer in".to_owned(),
+            Reason::InvalidToken(why) => format!("the password is no token that does ({why})"),
             Reason::Answer(kind) => self.answered(*kind, config),
             Reason::Failure(kind, failure) => {
                 let option = match config.on_error {

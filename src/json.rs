@@ -96,6 +96,21 @@ pub fn members<'de, A: MapAccess<'de>>(
     Ok(())
 }
 
+/// An object whose members say something.
+pub struct Object<'a, M>(pub &'a mut M);
+
+impl<'de, M: Members<'de>> Read<'de> for Object<'_, M> {
+    type Value = ();
+
+    fn whole<E: Error>(self, value: Whole<'de>) -> Result<(), E> {
+        Err(E::custom(format_args!("{value} is no JSON object")))
+    }
+
+    fn object<A: MapAccess<'de>>(self, object: A) -> Result<(), A::Error> {
+        members(object, self.0)
+    }
+}
+
 /// The text of an object; none if it does not even begin like one.
 ///
 /// # Errors

@@ -1,0 +1,32 @@
+//! Documents that are no answer to a question.
+
+#![forbid(unsafe_code)]
+
+use ureq::http::{StatusCode, header};
+
+use super::{Client, Response, read_away, read_whole};
+use crate::answer::Failure;
+use crate::api::{framing, recording, trouble};
+use crate::sync::lock;
+
+impl Client {
+    /// Fetches a document: seldom, so that a connection of its own is opened for it.
+    pub fn fetch(&self, url: &str) -> Result<Response, Failure> {
+        let link = lock(&self.link).clone().ok_or(Failure::Stopping)?;
+        recording::begin(&link.headers);
+        let mut request = link.fresh.get(url).header(header::ACCEPT, "application/json");
+        for (name, value) in link.headers.iter() {
+            request = request.header(name, value);
+        }
+        self.read_as(request.call().map_err(trouble::failure)?, |head, _, body| {
+            let is_document = head.status == StatusCode::OK;
+            framing::check(head, is_document)?;
+            let may_end = framing::ends_with_the_connection(head);
+            if is_document {
+                Ok((Some(read_whole(body, may_end, true)?), Vec::new()))
+            } else {
+                Ok((None, read_away(body, may_end)?))
+            }
+        })
+    }
+}

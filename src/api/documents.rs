@@ -1,0 +1,57 @@
+//! Documents of the API that are no answer to a question: the keys that verify tokens.
+
+#![forbid(unsafe_code)]
+
+use std::time::Duration;
+
+use super::endpoint::Endpoint;
+use super::{Api, reply};
+use crate::answer::Failure;
+use crate::tally::Route;
+
+impl Api {
+    /// Fetches the document at this route, from whichever host has it, and for how long it may be kept;
+    /// called on a worker. Hosts in service come first. What comes of it puts none into service nor out of
+    /// it: a host may have no such document and answer questions all the same.
+    ///
+    /// # Errors
+    /// No host has what `read` understands: why the last one has not.
+    pub fn fetch<D>(
+        &self,
+        route: &str,
+        about: &str,
+        read: impl Fn(&[u8]) -> Result<D, String>,
+    ) -> Result<(D, Option<Duration>), Failure> {
+        let mut endpoints: Vec<_> = self.endpoints.iter().collect();
+        endpoints.sort_by_key(|endpoint| !endpoint.breaker.in_service());
+        let mut outcome = Err(Failure::OutOfService);
+        for endpoint in endpoints {
+            outcome = self.fetch_from(endpoint, route, &read);
+            match &outcome {
+                Ok(_) => break,
+                Err(failure) => self.note_failure(&endpoint.origin, about, failure),
+            }
+        }
+        outcome
+    }
+
+    fn fetch_from<D>(
+        &self,
+        endpoint: &Endpoint,
+        route: &str,
+        read: impl Fn(&[u8]) -> Result<D, String>,
+    ) -> Result<(D, Option<Duration>), Failure> {
+        let asked = self.clock.now();
+        let under_way = self.tally.request();
+        let response = endpoint.fetch(route);
+        drop(under_way);
+        let status = response.as_ref().ok().map(|response| response.status);
+        self.tally.requested(Route::Jwks, status, self.clock.now().duration_since(asked));
+        let document = response.and_then(|response| reply::document(&response, read));
+        match &document {
+            Ok(_) => self.tally.answered(),
+            Err(failure) => self.tally.failed(failure),
+        }
+        document
+    }
+}

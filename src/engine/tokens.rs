@@ -1,0 +1,131 @@
+//! Logins by a token: decided where they are asked, and by a worker where keys must be fetched first or
+//! nobody waits.
+
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+
+use super::{Engine, Work};
+use crate::answer::{Answer, Failure, Outcome, Verdict};
+use crate::api::Api;
+use crate::cache::Key;
+use crate::defect;
+use crate::journal::Journal;
+use crate::pool::{Asked, Landing, Ticket, Urgency};
+use crate::question::{About, Kind, Question};
+use crate::secret::Secret;
+use crate::tokens::{Looked, Tokens};
+
+/// What a worker is to do about tokens.
+pub enum Errand {
+    /// Look at one once more that has let a client in which gave this name.
+    Verify(Secret, String),
+    /// Fetch the keys that verify them.
+    FetchKeys,
+}
+
+/// Who does it.
+pub struct Verifier {
+    pub tokens: Arc<Tokens>,
+    pub api: Arc<Api>,
+    pub journal: Arc<Journal>,
+}
+
+impl Verifier {
+    pub fn fly(&self, errand: &Errand, landing: Landing<'_>) {
+        defect::place("tokens");
+        landing.land(match errand {
+            Errand::Verify(token, bearer) => self.verify(token, bearer),
+            Errand::FetchKeys => self.fetch_keys(),
+        });
+    }
+
+    fn verify(&self, token: &Secret, bearer: &str) -> Outcome {
+        match self.tokens.look(text(token), bearer) {
+            Looked::Decided(answer) => Ok(answer),
+            Looked::Failed(failure) => Err(failure),
+            Looked::NeedsKeys => {
+                self.fetch_keys()?;
+                Ok(self.tokens.decide(text(token), bearer))
+            }
+        }
+    }
+
+    /// Keys that were fetched are a yes to whoever waits for them; each then looks at its own token.
+    fn fetch_keys(&self) -> Outcome {
+        if let Some(count) = self.tokens.fetch(&self.api)? {
+            log::info!(logger: *self.journal, "the API has {count} public keys that verify tokens");
+        }
+        Ok(Answer::ALLOW)
+    }
+}
+
+/// A token came as text.
+fn text(token: &Secret) -> &str {
+    std::str::from_utf8(token.expose()).unwrap_or_default()
+}
+
+impl Engine {
+    /// What is known about a login that has this key. A token is known by itself, unless its key is to be
+    /// fetched.
+    #[must_use]
+    pub fn known_login(&self, key: &Key, question: &Question<'_>) -> Option<Answer> {
+        let About::Token(token) = question.about else {
+            return self.known(key, question).map(|(answer, _)| answer);
+        };
+        let entry = self.token_entry(key);
+        match self.cache.look(&entry, question) {
+            Ok(hit) => {
+                self.tally.hit();
+                return Some(hit.answer);
+            }
+            Err(why) => self.tally.missed(why),
+        }
+        let tokens = self.tokens.as_ref()?;
+        let Looked::Decided(answer) = tokens.look(token, question.username) else { return None };
+        // Only what lets somebody in is remembered: a no may have another reason in a second.
+        if answer.verdict == Verdict::Allow {
+            self.cache.store(entry, Kind::Login, answer.clone(), None, self.clock.now());
+        }
+        Some(answer)
+    }
+
+    /// Under which key a token's answer is kept: with other keys, it must be looked at anew.
+    fn token_entry(&self, key: &Key) -> Key {
+        let generation = self.tokens.as_ref().map_or(0, |tokens| tokens.generation());
+        self.keyring.of_generation(key, generation)
+    }
+
+    /// Decides about a token that is not known, once there are keys.
+    pub(super) fn ask_token(&self, token: &str, bearer: &str, urgency: Urgency) -> Asked {
+        let Some(tokens) = &self.tokens else { return Asked::Now(Err(Failure::Internal)) };
+        match tokens.look(token, bearer) {
+            Looked::Decided(answer) => return Asked::Now(Ok(answer)),
+            Looked::Failed(failure) => return Asked::Now(Err(failure)),
+            Looked::NeedsKeys => {}
+        }
+        let (tokens, token) = (Arc::clone(tokens), Secret::new(token.as_bytes().to_vec()));
+        let (key, bearer) = (self.keyring.of_token_keys(), bearer.to_owned());
+        match self.pool.ask(&key, urgency, || None, || Work::Tokens(Errand::FetchKeys)) {
+            Asked::Later(ticket) => Asked::Later(ticket.then(move |fetched| {
+                fetched?;
+                Ok(tokens.decide(text(&token), &bearer))
+            })),
+            asked => asked,
+        }
+    }
+
+    /// Has a worker look at a token that let a client in. None: it cannot be done now.
+    pub(super) fn verify_again(&self, key: Key, token: Secret, bearer: String) -> Option<Ticket> {
+        self.pool.ask_quietly(&key, || Work::Tokens(Errand::Verify(token, bearer))).ok()
+    }
+
+    /// Has the keys of tokens fetched in the background, if it is time for that.
+    pub fn fetch_keys_if_due(&self) {
+        if self.tokens.as_ref().is_some_and(|tokens| tokens.want_keys()) {
+            let key = self.keyring.of_token_keys();
+            // If there is no room, the next tick tries again.
+            let _ = self.pool.ask_quietly(&key, || Work::Tokens(Errand::FetchKeys));
+        }
+    }
+}

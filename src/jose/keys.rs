@@ -1,0 +1,251 @@
+//! Keys that verify, and which of them a token may mean.
+
+#![forbid(unsafe_code)]
+
+use jsonwebtoken::jwk::{
+    AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, PublicKeyUse, RSAKeyParameters,
+};
+use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, DecodingKeyKind};
+use rustls::pki_types::SubjectPublicKeyInfoDer as PemKey;
+use rustls::pki_types::pem::PemObject as _;
+use serde::Deserialize;
+use serde_json::Value;
+use spki::{ObjectIdentifier, SubjectPublicKeyInfoRef};
+
+use crate::answer::InvalidToken;
+use crate::secret::Secret;
+
+/// The smallest and largest RSA keys that are taken, in bytes (RFC 7518, section 3.3; larger ones cost
+/// more than they protect).
+const RSA_BYTES: std::ops::RangeInclusive<usize> = 256..=1024;
+
+/// How many keys a set may have, and how many of them are tried with a token that names none: each trial
+/// takes the broker's thread up to a few tenths of a millisecond.
+const MOST: usize = 256;
+const MOST_TRIED: usize = 4;
+
+/// A key, and what it verifies.
+#[derive(Clone)]
+pub struct Key {
+    /// `kid`; none: it may be meant by any token.
+    id: Option<String>,
+    algorithms: Vec<Algorithm>,
+    pub(super) decoding: DecodingKey,
+}
+
+impl Eq for Key {}
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        fn parts(key: &DecodingKey) -> (&[u8], &[u8]) {
+            match key.kind() {
+                DecodingKeyKind::SecretOrDer(bytes) => (bytes, &[]),
+                DecodingKeyKind::RsaModulusExponent { n, e } => (n, e),
+            }
+        }
+        (&self.id, &self.algorithms) == (&other.id, &other.algorithms)
+            && parts(&self.decoding) == parts(&other.decoding)
+    }
+}
+
+/// Keys from wherever they come.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct KeySet(Vec<Key>);
+
+impl std::fmt::Debug for KeySet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "KeySet({} keys)", self.0.len())
+    }
+}
+
+impl KeySet {
+    /// A secret for HMAC.
+    #[must_use]
+    pub fn of_secret(secret: &Secret) -> Self {
+        let decoding = DecodingKey::from_secret(secret.expose());
+        let algorithms = AlgorithmFamily::Hmac.algorithms().to_vec();
+        Self(vec![Key { id: None, algorithms, decoding }])
+    }
+
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether any key verifies this algorithm.
+    #[must_use]
+    pub fn permits(&self, algorithm: Algorithm) -> bool {
+        self.0.iter().any(|key| key.algorithms.contains(&algorithm))
+    }
+
+    /// These keys and those.
+    #[must_use]
+    pub fn with(&self, others: &Self) -> Self {
+        Self([self.0.as_slice(), &others.0].concat())
+    }
+
+    /// The keys that a token with this `kid` may mean, and that go with its algorithm: those of this name;
+    /// without any, those that have none. A token that names none may mean any.
+    ///
+    /// # Errors
+    /// There are none.
+    pub(super) fn of(
+        &self,
+        id: Option<&str>,
+        algorithm: Algorithm,
+    ) -> Result<impl Iterator<Item = &Key>, InvalidToken> {
+        let is_known = id.is_some_and(|id| self.0.iter().any(|key| key.id.as_deref() == Some(id)));
+        let may_be_meant = move |key: &&Key| match id {
+            Some(_) if !is_known => key.id.is_none(),
+            Some(id) => key.id.as_deref() == Some(id),
+            None => true,
+        };
+        let meant = self.0.iter().filter(may_be_meant);
+        if meant.clone().next().is_none() {
+            return Err(InvalidToken::UnknownKey);
+        }
+        let mut fitting = meant.filter(move |key| key.algorithms.contains(&algorithm)).peekable();
+        if fitting.peek().is_none() {
+            return Err(InvalidToken::Algorithm);
+        }
+        Ok(fitting.take(MOST_TRIED))
+    }
+}
+
+#[derive(Deserialize)]
+struct Document {
+    keys: Vec<Value>,
+}
+
+const PRIVATE: &str = "it holds a private key, which belongs to the issuer alone";
+
+/// Reads a JWK Set (RFC 7517, section 5). A key that is not known, or not for signatures, is passed over, as
+/// are secrets: whoever may read the set could sign with them.
+///
+/// # Errors
+/// What is wrong with it: it is none, or has nothing that verifies tokens.
+pub fn read_set(json: &[u8]) -> Result<KeySet, String> {
+    let document: Document =
+        serde_json::from_slice(json).map_err(|error| format!("no JWK Set: {error}"))?;
+    if document.keys.len() > MOST {
+        return Err(format!("it has more than {MOST} keys"));
+    }
+    if document.keys.iter().any(|key| key.get("d").is_some()) {
+        return Err(PRIVATE.to_owned());
+    }
+    let keys =
+        document.keys.into_iter().filter_map(|key| of_jwk(&serde_json::from_value(key).ok()?));
+    let keys: Vec<_> = keys.collect();
+    if keys.is_empty() {
+        return Err("it has no public key that verifies tokens".to_owned());
+    }
+    Ok(KeySet(keys))
+}
+
+/// The key; none if it is not for us.
+fn of_jwk(jwk: &Jwk) -> Option<Key> {
+    let common = &jwk.common;
+    let is_to_sign = common.public_key_use.as_ref().is_none_or(|u| *u == PublicKeyUse::Signature);
+    let verifies = |all: &Vec<KeyOperations>| all.contains(&KeyOperations::Verify);
+    if !is_to_sign || !common.key_operations.as_ref().is_none_or(verifies) {
+        return None;
+    }
+    let (decoding, mut algorithms) = match &jwk.algorithm {
+        AlgorithmParameters::RSA(key) => (of_rsa(key)?, AlgorithmFamily::Rsa.algorithms().to_vec()),
+        AlgorithmParameters::EllipticCurve(key) => {
+            let (algorithm, bytes) = match key.curve {
+                EllipticCurve::P256 => (Algorithm::ES256, 65),
+                EllipticCurve::P384 => (Algorithm::ES384, 97),
+                EllipticCurve::P521 | EllipticCurve::Ed25519 => return None,
+            };
+            let decoding = DecodingKey::from_ec_components(&key.x, &key.y).ok()?;
+            (of_length(decoding, bytes)?, vec![algorithm])
+        }
+        AlgorithmParameters::OctetKeyPair(key) if key.curve == EllipticCurve::Ed25519 => {
+            let decoding = DecodingKey::from_ed_components(&key.x).ok()?;
+            (of_length(decoding, 32)?, vec![Algorithm::EdDSA])
+        }
+        AlgorithmParameters::OctetKeyPair(_) | AlgorithmParameters::OctetKey(_) => return None,
+    };
+    if let Some(only) = common.key_algorithm {
+        // Of an algorithm that is not known, or of another use altogether, nothing is left.
+        algorithms.retain(|algorithm| format!("{algorithm:?}") == only.to_string());
+    }
+    (!algorithms.is_empty()).then(|| Key { id: common.key_id.clone(), algorithms, decoding })
+}
+
+fn of_rsa(key: &RSAKeyParameters) -> Option<DecodingKey> {
+    let read = DecodingKey::from_rsa_components(&key.n, &key.e).ok()?;
+    let DecodingKeyKind::RsaModulusExponent { n, e } = read.kind() else { return None };
+    // Some issuers write the number with a zero in front, which it should not have (RFC 7518, section 2).
+    let n = &n[n.iter().take_while(|byte| **byte == 0).count()..];
+    RSA_BYTES.contains(&n.len()).then(|| DecodingKey::from_rsa_raw_components(n, e))
+}
+
+fn of_length(key: DecodingKey, bytes: usize) -> Option<DecodingKey> {
+    let fits = matches!(key.kind(), DecodingKeyKind::SecretOrDer(all) if all.len() == bytes);
+    fits.then_some(key)
+}
+
+const UNUSABLE: &str =
+    "a key is none of RSA of 2048 to 8192 bits, EC on P-256 or P-384, and Ed25519";
+
+/// Reads all public keys of a PEM file (RFC 7468, section 13).
+///
+/// # Errors
+/// What is wrong with it: it holds none, or one that cannot be used.
+pub fn read_pem(pem: &[u8]) -> Result<KeySet, String> {
+    let label = b"PRIVATE KEY-----";
+    if pem.windows(label.len()).any(|window| window == label) {
+        return Err(PRIVATE.to_owned());
+    }
+    let keys: Vec<Key> = PemKey::pem_slice_iter(pem)
+        .map(|key| match key {
+            Ok(key) => of_spki(&key).ok_or_else(|| UNUSABLE.to_owned()),
+            Err(error) => Err(format!("broken PEM: {error}")),
+        })
+        .collect::<Result<_, _>>()?;
+    if keys.is_empty() {
+        return Err("it holds no \"BEGIN PUBLIC KEY\"".to_owned());
+    }
+    Ok(KeySet(keys))
+}
+
+/// What keys are by their object identifiers (RFC 3279, section 2.3.1; RFC 5480, section 2.1.1; RFC 8410,
+/// section 3).
+const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
+const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
+const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
+const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
+
+/// What an `RSAPublicKey` takes beside its modulus, in bytes: with tags, lengths and an exponent.
+const RSA_FRAME: std::ops::RangeInclusive<usize> = 12..=32;
+
+/// The key in a SubjectPublicKeyInfo (RFC 5280, section 4.1.2.7); none if it cannot be used.
+fn of_spki(der: &[u8]) -> Option<Key> {
+    let info = SubjectPublicKeyInfoRef::try_from(der).ok()?;
+    let bits = info.subject_public_key.as_bytes()?;
+    let curve = || info.algorithm.parameters_oid().ok();
+    let (decoding, algorithms) = match info.algorithm.oid {
+        RSA => {
+            let may_be = RSA_BYTES.start() + RSA_FRAME.start()..=RSA_BYTES.end() + RSA_FRAME.end();
+            let key = may_be.contains(&bits.len()).then(|| DecodingKey::from_rsa_der(bits))?;
+            (key, AlgorithmFamily::Rsa.algorithms().to_vec())
+        }
+        EC if curve()? == P256 => {
+            (of_length(DecodingKey::from_ec_der(bits), 65)?, vec![Algorithm::ES256])
+        }
+        EC if curve()? == P384 => {
+            (of_length(DecodingKey::from_ec_der(bits), 97)?, vec![Algorithm::ES384])
+        }
+        ED25519 => (of_length(DecodingKey::from_ed_der(bits), 32)?, vec![Algorithm::EdDSA]),
+        _ => return None,
+    };
+    Some(Key { id: None, algorithms, decoding })
+}

@@ -1,0 +1,150 @@
+//! When keys are fetched, and what becomes of tokens meanwhile.
+
+#![forbid(unsafe_code)]
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
+use ring::hmac;
+
+use super::*;
+use crate::answer::{Terms, Verdict};
+use crate::clock::SystemClock;
+use crate::config::TokenUsername;
+use crate::secret::Secret;
+
+const SECRET: &[u8] = b"a secret of more than thirty-two bytes";
+
+fn token(header: &str, claims: &str) -> String {
+    let signed = format!("{}.{}", BASE64URL.encode(header), BASE64URL.encode(claims));
+    let mark = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, SECRET), signed.as_bytes());
+    format!("{signed}.{}", BASE64URL.encode(mark))
+}
+
+fn own() -> KeySet {
+    KeySet::of_secret(&Secret::new(SECRET.to_vec()))
+}
+
+fn tokens(jwks_route: Option<&str>, own: &KeySet) -> Tokens {
+    let config = TokensConfig {
+        jwks_route: jwks_route.map(str::to_owned),
+        leeway: Duration::from_secs(5),
+        username_claim: "sub".to_owned(),
+        ..TokensConfig::default()
+    };
+    Tokens::new(config, own, Arc::new(SystemClock))
+}
+
+fn decided(claims: &str) -> Answer {
+    tokens(None, &own()).decide(&token(r#"{"alg":"HS256"}"#, claims), "ann")
+}
+
+/// By which name the bearer is known that gave this one; none: it is denied.
+fn name(rule: TokenUsername, claims: &str, bearer: &str) -> Option<String> {
+    let config = TokensConfig {
+        username_claim: "sub".to_owned(),
+        username: rule,
+        ..TokensConfig::default()
+    };
+    let tokens = Tokens::new(config, &own(), Arc::new(SystemClock));
+    let answer = tokens.decide(&token(r#"{"alg":"HS256"}"#, claims), bearer);
+    match answer.why_invalid() {
+        None => Some(Terms::known_as(answer.terms.as_ref(), bearer).to_owned()),
+        Some(InvalidToken::Username) => None,
+        Some(other) => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_a_token_grants_is_read_as_in_a_logins_answer() {
+    let end = SystemClock.unix_time().as_secs() + 60;
+    let answer = decided(&format!(
+        r#"{{"sub":"ann","is_superuser":false,"result":"deny","ttl":"x","expire_at":"y","exp":{end},
+            "acl":[{{"permission":"allow","action":"publish","topic":"a/#"}}]}}"#
+    ));
+    assert_eq!(answer.verdict, Verdict::Allow);
+    let terms = answer.terms.unwrap();
+    assert_eq!(terms.expire_at, Some(end + 5), "and the leeway");
+    assert_eq!((terms.is_superuser, terms.rules.as_ref().unwrap().len()), (Some(false), 1));
+    for broken in [r#"{"acl":[{}]}"#, r#"{"acl":"all"}"#, r#"{"is_superuser":7}"#] {
+        let why = decided(broken).why_invalid().cloned();
+        assert!(matches!(why, Some(InvalidToken::Claims(_))), "{broken}: {why:?}");
+    }
+    let attributes = decided(r#"{"sub":"ann","client_attrs":{"tenant":"acme"}}"#).terms.unwrap();
+    assert_eq!(attributes.attributes.as_ref().unwrap().get("tenant"), Some("acme"));
+    assert!(decided(r#"{"sub":["a","b"]}"#).why_invalid().is_some());
+}
+
+#[test]
+fn a_bearer_is_known_by_the_name_that_the_option_says() {
+    let ann = r#"{"sub":"ann"}"#;
+    for (rule, bearer, known_as) in [
+        (TokenUsername::Match, "ann", Some("ann")),
+        (TokenUsername::Match, "ben", None),
+        (TokenUsername::Match, "", None),
+        (TokenUsername::Set, "ann", Some("ann")),
+        (TokenUsername::Set, "ben", Some("ann")),
+        (TokenUsername::Set, "", Some("ann")),
+        (TokenUsername::Any, "ben", Some("ben")),
+        (TokenUsername::Any, "", Some("ann")),
+    ] {
+        assert_eq!(name(rule, ann, bearer).as_deref(), known_as, "{rule:?}, {bearer:?}");
+    }
+    for nobody in ["{}", r#"{"sub":7}"#, r#"{"sub":""}"#, r#"{"sub":"a/b"}"#, r#"{"sub":"+"}"#] {
+        assert_eq!(name(TokenUsername::Match, nobody, "ann"), None, "{nobody}");
+        assert_eq!(name(TokenUsername::Set, nobody, "ann"), None, "{nobody}");
+        assert_eq!(name(TokenUsername::Any, nobody, ""), None, "{nobody}");
+        assert_eq!(name(TokenUsername::Any, nobody, "ann").as_deref(), Some("ann"), "{nobody}");
+    }
+}
+
+#[test]
+fn a_token_whose_key_may_be_at_the_api_is_not_denied_before_that_was_asked() {
+    let strange = token(r#"{"alg":"HS256","kid":"new"}"#, "{}");
+    let invalid = |why| Looked::Decided(Answer::invalid(why));
+    assert_eq!(
+        tokens(None, &KeySet::default()).look(&strange, "ann"),
+        invalid(InvalidToken::UnknownKey)
+    );
+    let tokens = tokens(Some("/keys"), &KeySet::default());
+    assert!(tokens.want_keys());
+    assert_eq!(tokens.look(&strange, "ann"), Looked::NeedsKeys);
+    let note = |ago: u64, failure: Option<Failure>, fetched: Option<KeySet>| {
+        let mut state = lock(&tokens.state);
+        let at = tokens.clock.now().checked_sub(Duration::from_secs(ago)).unwrap();
+        state.last_attempt = Some((at, failure));
+        state.fetched = fetched;
+        state.combine();
+    };
+    // The API fails: nobody knows, and before long it is asked again.
+    note(1, Some(Failure::Status(503)), None);
+    assert_eq!(tokens.look(&strange, "ann"), Looked::Failed(Failure::Status(503)));
+    note(3, Some(Failure::Status(503)), None);
+    assert_eq!(tokens.look(&strange, "ann"), Looked::NeedsKeys);
+    // It has keys, and not this one: that counts for 30 seconds.
+    let set = br#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"a","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+    let keys = jose::read_set(set).unwrap();
+    note(29, None, Some(keys.clone()));
+    assert_eq!(tokens.look(&strange, "ann"), invalid(InvalidToken::UnknownKey));
+    note(31, None, Some(keys.clone()));
+    assert_eq!(tokens.look(&strange, "ann"), Looked::NeedsKeys);
+    note(29, Some(Failure::TimedOut), Some(keys));
+    assert_eq!(tokens.look(&strange, "ann"), Looked::Failed(Failure::TimedOut));
+    let other = token(r#"{"alg":"HS256","kid":"a"}"#, "{}");
+    assert_eq!(
+        tokens.look(&other, "ann"),
+        invalid(InvalidToken::Algorithm),
+        "that is no matter of keys"
+    );
+}
+
+#[test]
+fn other_keys_begin_a_generation() {
+    let tokens = tokens(None, &own());
+    let before = tokens.generation();
+    tokens.renew(&own());
+    assert_eq!(tokens.generation(), before, "they are the same");
+    tokens.renew(&KeySet::default());
+    assert_ne!(tokens.generation(), before);
+    let answer = tokens.decide(&token(r#"{"alg":"HS256"}"#, "{}"), "ann");
+    assert_eq!(answer.why_invalid(), Some(&InvalidToken::UnknownKey));
+}
