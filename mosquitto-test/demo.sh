@@ -1,6 +1,6 @@
 #!/bin/bash
 # Shows the plugin at work on this machine: a real Mosquitto, an example API, and each request between
-# them. Everything that is needed is installed, fetched or built first.
+# them. What this needs is installed, fetched or built first; no more than that.
 #
 #   mosquitto-test/demo.sh [USERS.toml]        (USERS.toml: users of your own, as in example/users.toml)
 #
@@ -9,7 +9,7 @@
 set -euo pipefail
 
 here=$(dirname "$(readlink -f "$0")")
-"$here/install.sh"
+"$here/install.sh" --demo
 "$here/get-brokers.sh" 2> >(grep -v ' is there$' >&2)
 
 # One build for both, so that what they share is compiled once. Cargo knows best where it put the demo.

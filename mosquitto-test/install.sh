@@ -1,17 +1,25 @@
 #!/bin/bash
 # Installs what building and testing need on a Debian 12 that has Rust and nothing else. Only what is
 # missing is installed; where nothing is, this says nothing and needs no root.
+#
+#   mosquitto-test/install.sh [--demo]       (--demo: only what building and get-brokers.sh need)
 set -euo pipefail
 
 # bindgen reads Mosquitto's headers with libclang, and cc compiles the shim; get-brokers.sh checks
-# what it fetches against the archive's keyring, a test turns a broker's clock back, and some of
-# the example APIs are Python. One of the clients is Java.
+# what it fetches against the archive's keyring.
 packages=(clang libclang-dev gcc libc6-dev mosquitto-dev libmosquitto-dev ca-certificates
-  debian-archive-keyring libfaketime python3 python3-venv default-jdk-headless libmqtt-client-java)
-# Others are JavaScript. Debian's Node.js 18 will do, and so will a newer one from elsewhere, beside
-# which Debian's npm cannot be installed.
-if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
-  packages+=(nodejs npm)
+  debian-archive-keyring)
+tests=yes
+if [[ ${1:-} == --demo ]]; then tests=; fi
+if [[ $tests ]]; then
+  # A test turns a broker's clock back, and some of the example APIs are Python. One of the clients is
+  # Java.
+  packages+=(libfaketime python3 python3-venv default-jdk-headless libmqtt-client-java)
+  # Others are JavaScript. Debian's Node.js 18 will do, and so will a newer one from elsewhere, beside
+  # which Debian's npm cannot be installed.
+  if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
+    packages+=(nodejs npm)
+  fi
 fi
 
 say() { echo "install: $*" >&2; }
@@ -40,7 +48,8 @@ unpack_nginx() {
   rm -rf "$work"
   [[ -x $nginx/usr/sbin/nginx ]]
 }
-if [[ ${#missing[@]} -eq 0 && -x $nginx/usr/sbin/nginx ]]; then exit 0; fi
+wants_nginx() { [[ $tests && ! -x $nginx/usr/sbin/nginx ]]; }
+if [[ ${#missing[@]} -eq 0 ]] && ! wants_nginx; then exit 0; fi
 
 as_root=()
 if [[ $(id -u) -ne 0 ]]; then
@@ -59,7 +68,7 @@ if [[ ${#missing[@]} -gt 0 ]]; then
   apt update
   apt install -y --no-install-recommends "${missing[@]}"
 fi
-if [[ ! -x $nginx/usr/sbin/nginx ]]; then
+if wants_nginx; then
   say "unpacking nginx"
   # Without apt's lists there is nothing to download from.
   unpack_nginx || { apt update && unpack_nginx; } || { say "apt has no nginx"; exit 1; }

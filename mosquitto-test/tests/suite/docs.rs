@@ -8,6 +8,7 @@ use mosquitto_test::prelude::*;
 use mosquitto_test::program::repository;
 
 mod configurations;
+mod demo;
 mod operating;
 mod recipes;
 mod stage;

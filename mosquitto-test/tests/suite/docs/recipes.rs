@@ -14,8 +14,15 @@ fn lines(page: &str) -> String {
 on_every_broker! {
     fn the_quick_start_is_true(version) {
         let page = "docs/quick-start.md";
-        let stage = run(version, page);
+        let mut stage = Stage::new(version);
+        // What a machine may have on the usual port: a broker that lets everybody in.
+        let everybody = stage.here("listener 1883 127.0.0.1\nallow_anonymous true\n");
+        std::fs::write(stage.folder().join("everybody.conf"), everybody).unwrap();
+        stage.start("./bin/mosquitto -c everybody.conf");
+        stage.play(page);
         stage.expect_log(&lines(page));
+        let said = stage.run("mosquitto_pub -u ann -P wrong -t users/ann/lamp -m off");
+        assert_eq!(said, "", "there a wrong password is as good as any");
     }
 
     fn the_page_about_apis_is_true(version) {

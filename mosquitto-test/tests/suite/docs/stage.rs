@@ -146,7 +146,7 @@ impl Stage {
 
     /// Starts a broker or an API, and waits until it serves.
     pub fn start(&mut self, line: &str) {
-        let is_broker = line.starts_with("mosquitto ");
+        let is_broker = line.contains("mosquitto -c ");
         let ready = if is_broker { " running\n" } else { "listening" };
         let program = Program::start(self.shell(&format!("exec {line}")), 0, ready);
         self.programs.push((line.to_owned(), program));
