@@ -2,7 +2,9 @@
 
 #![forbid(unsafe_code)]
 
-use crate::answer::{Failure, InvalidToken, Outcome, TokenVerdict};
+use std::sync::Arc;
+
+use crate::answer::{Failure, InvalidToken, Outcome, Terms, TokenVerdict};
 use crate::question::Kind;
 use crate::tally::Denial;
 
@@ -43,8 +45,8 @@ pub enum Reason {
     NoRule,
     /// The login's answer has no rules, and there is no `http_acl_route`.
     NoAccessRoute,
-    /// A login: the password is a token that lets its bearer in.
-    Token,
+    /// A login: the password is a token that lets its bearer in, on these terms.
+    Token(Option<Arc<Terms>>),
     /// A login: the password is a token that does not, or none where only tokens do.
     InvalidToken(InvalidToken),
     /// The API answered a question of this kind.
@@ -76,7 +78,7 @@ impl Reason {
     pub fn of(kind: Kind, outcome: Outcome) -> Self {
         match outcome {
             Ok(answer) => match answer.token.as_deref() {
-                Some(TokenVerdict::Valid) => Self::Token,
+                Some(TokenVerdict::Valid) => Self::Token(answer.terms),
                 Some(TokenVerdict::Invalid(why)) => Self::InvalidToken(why.clone()),
                 None => Self::Answer(kind),
             },

@@ -136,8 +136,45 @@ fn scopes<'a>(conf: &'a Conf, block: &'a Plugin) -> Vec<&'a Security> {
     }
 }
 
-fn about_options(block: &Plugin, config: &Config) -> Vec<Remark> {
+/// The options that name a file.
+const FILES: [&str; 6] = [
+    "tls_ca_file",
+    "tls_cert_file",
+    "tls_key_file",
+    "local_users_file",
+    "jwt_key_file",
+    "jwt_secret_file",
+];
+
+/// Who else could come with a token.
+fn about_tokens(block: &Plugin, config: &Config) -> Vec<Remark> {
+    let Some(tokens) = config.tokens() else { return Vec::new() };
     let mut doubts = Vec::new();
+    let place = |option: &str| block.place_of(Some(option));
+    let public = [
+        ("jwt_key_file", config.sources.jwt_key_file.is_some()),
+        ("http_jwks_route", tokens.jwks_route.is_some()),
+    ];
+    let public = public.iter().find(|(_, is_given)| *is_given);
+    if let (true, Some((option, _))) = (tokens.audience.is_empty(), public) {
+        let text = "without jwt_audience a token that the same issuer made for another service \
+                    lets its bearer in";
+        doubts.push(remark(place(option), text));
+    }
+    if let Some(path) = &config.sources.jwt_secret_file {
+        if fs::metadata(path).is_ok_and(|file| file.mode() & 0o004 != 0) {
+            let text = format!(
+                "jwt_secret_file {path}: everyone may read it, and whoever does can make tokens for \
+                 anybody"
+            );
+            doubts.push(remark(place("jwt_secret_file"), text));
+        }
+    }
+    doubts
+}
+
+fn about_options(block: &Plugin, config: &Config) -> Vec<Remark> {
+    let mut doubts = about_tokens(block, config);
     let place = |option: &str| block.place_of(Some(option));
     let is_near = |host: &str| {
         host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
@@ -167,9 +204,7 @@ fn about_options(block: &Plugin, config: &Config) -> Vec<Remark> {
             );
             doubts.push(remark(&option.place, text));
         }
-        let names_a_file = ["tls_ca_file", "tls_cert_file", "tls_key_file", "local_users_file"]
-            .contains(&option.name.as_str());
-        if names_a_file && Path::new(option.value.trim()).is_relative() {
+        if FILES.contains(&option.name.as_str()) && Path::new(option.value.trim()).is_relative() {
             let text = format!(
                 "option {}: a path without a leading / counts from the folder that the broker is \
                  started in",
@@ -217,7 +252,7 @@ fn about_other_means(block: &Plugin, config: &Config, security: &Security) -> Ve
             block.place_of(Some("local_users_file")),
             "without password_file nobody lets these users in",
         ),
-        (None, None) if config.routes.login.is_none() => doubt(
+        (None, None) if config.routes.login.is_none() && config.tokens().is_none() => doubt(
             &block.place,
             &format!(
                 "without {login} and password_file only clients without a username can log in, \

@@ -38,8 +38,11 @@ impl Judged {
         }
     }
 
-    /// What the answer to a login grants.
+    /// What the answer to a login grants, or the token.
     pub fn granted(&self) -> Option<Arc<Terms>> {
+        if let Reason::Token(terms) = &self.reason {
+            return terms.clone();
+        }
         self.exchanges.iter().find_map(|seen| seen.outcome.as_ref().ok()?.answer.terms.clone())
     }
 
@@ -80,7 +83,7 @@ impl Judged {
             Reason::Rule(_) => "rule",
             Reason::NoRule => "no rule",
             Reason::NoAccessRoute => "http_acl_route",
-            Reason::Token => "token",
+            Reason::Token(_) => "token",
             Reason::InvalidToken(InvalidToken::Missing) => "jwt_only",
             Reason::InvalidToken(_) => "token",
             Reason::Answer(kind) => route(*kind),
@@ -134,7 +137,7 @@ impl Judged {
                     .to_owned()
             }
             Reason::Unsubscribe => "an unsubscribe is always allowed".to_owned(),
-            Reason::Token => "the password is a token that lets its bearer in".to_owned(),
+            Reason::Token(_) => "the password is a token that lets its bearer in".to_owned(),
             Reason::InvalidToken(why) => format!("the password is no token that does ({why})"),
             Reason::Answer(kind) => self.answered(*kind, config),
             Reason::Failure(kind, failure) => {

@@ -7,11 +7,13 @@ use std::thread;
 
 use mosquitto_test::command::{path, run_with};
 use mosquitto_test::prelude::*;
+use mosquitto_test::tokens::Issuer;
 use mosquitto_test::watch::PATIENCE;
 use serde_json::{Value, json};
 
 use super::Conf;
 use crate::support::{ROUTES, eventually, may_publish, saying};
+use crate::tokens::claims;
 
 const PASSWORD: &str = "s3cret \"pass\" w\u{f6}rd";
 
@@ -254,6 +256,47 @@ fn rules_of_the_logins_answer_decide_about_the_access() {
     // Without the login nothing is known.
     let report = conf.json("access", &["-u", "ann", "-t", "up/c1/x", "-a", "write"], "", 4);
     assert_eq!((&report["decision"], why(&report).0.as_str()), (&json!("defer"), "http_acl_route"));
+}
+
+#[test]
+fn tokens_are_looked_at_as_in_a_broker() {
+    let (issuer, other) = (Issuer::es256(), Issuer::es256());
+    let keys = tempfile::tempdir().unwrap();
+    let file = keys.path().join("issuer.pub");
+    std::fs::write(&file, issuer.key_file()).unwrap();
+    let api = AuthServer::start();
+    let of = |more: &[(&str, &str)]| {
+        Conf::of(&api, &[&[("jwt_key_file", file.to_str().unwrap())], more].concat())
+    };
+    let acl =
+        json!({"acl": [{"permission": "allow", "action": "publish", "topic": "up/${username}"}]});
+    let token = issuer.token(&claims("ann", &acl));
+    let conf = of(&[]);
+    let report = conf.json("login", &["-u", "ann", "-P", "-"], &token, 0);
+    assert_eq!(why(&report).0, "token");
+    assert_eq!(last(&report)["granted"]["rules"], json!(1));
+    assert!(!report.to_string().contains(&token));
+    for (user, password, by, said) in [
+        ("ben", token.clone(), "token", "it is not for this username"),
+        ("ann", other.token(&claims("ann", &acl)), "token", "its signature is wrong"),
+        ("ann", issuer.token(&claims("ann", &json!({"exp": 1}))), "token", "it has expired"),
+    ] {
+        let report = conf.json("login", &["-u", user, "-P", "-"], &password, 1);
+        assert_eq!(why(&report).0, by);
+        assert!(why(&report).1.contains(said), "{}", why(&report).1);
+        assert!(!report.to_string().contains(&password));
+    }
+    let report = of(&[("jwt_only", "true")]).json("login", &["-u", "ann", "-P", "-"], "s3cret", 1);
+    assert_eq!(why(&report).0, "jwt_only");
+    // The client is known by the token's name, and has the token's rules.
+    let conf = of(&[("jwt_username", "set")]);
+    for (topic, status) in [("up/ann", 0), ("up/ben", 1)] {
+        let access = ["-u", "ben", "--login", "-P", "-", "-t", topic, "-a", "2"];
+        let report = conf.json("access", &access, &token, status);
+        assert_eq!(report["questions"][0]["granted"]["username"], json!("ann"), "{report}");
+        assert_eq!(why(&report).0, if status == 0 { "rule" } else { "no rule" });
+    }
+    assert_eq!(api.requests().len(), 0, "nobody is asked");
 }
 
 #[test]

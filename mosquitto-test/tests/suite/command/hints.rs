@@ -9,6 +9,7 @@ use std::process::Command;
 use mosquitto_test::command::run;
 use mosquitto_test::prelude::*;
 use mosquitto_test::program::free_port;
+use mosquitto_test::tokens::Issuer;
 use serde_json::json;
 
 use super::Conf;
@@ -18,13 +19,19 @@ use crate::support::{
     NOT_AUTHORIZED, PASSWORD, ROUTES, certificate_listener, eventually, granting, log_in,
     logged_in, may_publish,
 };
+use crate::tokens::{claims, of};
 
-/// Fails unless `check` hints at this in the configuration that the broker runs with.
-fn expect_hint(broker: &Broker, expected: &str) {
+/// What `check` hints at in the configuration that the broker runs with.
+fn hints_of(broker: &Broker) -> String {
     let path = broker.dir().join("mosquitto.conf");
     let ran = run(&["check", "--json", path.to_str().unwrap()], "");
     assert_eq!(ran.status, 0, "{}", ran.all());
-    let said = hints(&ran.json());
+    hints(&ran.json())
+}
+
+/// Fails unless it hints at this.
+fn expect_hint(broker: &Broker, expected: &str) {
+    let said = hints_of(broker);
     assert!(said.contains(expected), "{expected}: {said}");
 }
 
@@ -65,6 +72,37 @@ on_every_broker! {
         expect_hint(&broker, "clients without a username are let in without asking the API");
         broker.client("c").connect().expect_accepted();
         assert!(api.requests_to("/user").is_empty());
+    }
+
+    fn a_token_for_another_service_lets_in_without_jwt_audience(version) {
+        let issuer = Issuer::es256();
+        let token = issuer.token(&claims("ann", &json!({"aud": "web"})));
+        for (audience, is_let_in) in [(None, true), (Some("mqtt"), false)] {
+            let config = Broker::config(version);
+            let file = config.file("keys", issuer.key_file()).display().to_string();
+            let audience = audience.map(|audience| ("jwt_audience", audience));
+            let options = [("jwt_key_file", file.as_str())].into_iter().chain(audience);
+            let broker = config.plugin(options).start();
+            let hint = "a token that the same issuer made for another service lets its bearer in";
+            assert_eq!(hints_of(&broker).contains(hint), is_let_in);
+            let login = broker.client("c").credentials("ann", &token).connect();
+            assert_eq!(login.is_accepted(), is_let_in);
+            assert!(!hints_of(&broker).contains("only clients without a username can log in"));
+        }
+    }
+
+    fn whoever_may_read_the_secret_of_tokens_can_make_them(version) {
+        use std::os::unix::fs::PermissionsExt;
+        let issuer = Issuer::hs256();
+        let config = Broker::config(version);
+        let file = config.file("secret", issuer.key_file());
+        let options = [("jwt_secret_file", file.to_str().unwrap())];
+        let broker = config.plugin(options).start();
+        broker.client("c").credentials("ann", &issuer.token(&of("ann"))).connect().expect_accepted();
+        for (mode, may_read) in [(0o644, true), (0o640, false)] {
+            fs::set_permissions(&file, PermissionsExt::from_mode(mode)).unwrap();
+            assert_eq!(hints_of(&broker).contains("can make tokens for anybody"), may_read);
+        }
     }
 
     fn by_compat_they_are_refused_all_the_same(version) {

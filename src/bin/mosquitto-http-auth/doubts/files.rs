@@ -75,6 +75,8 @@ fn of_options(block: &Plugin, config: &Config) -> Vec<(String, String, Place)> {
         ("tls_ca_file", &sources.ca_file),
         ("tls_cert_file", &sources.cert_file),
         ("tls_key_file", &sources.key_file),
+        ("jwt_key_file", &sources.jwt_key_file),
+        ("jwt_secret_file", &sources.jwt_secret_file),
     ];
     let mut files: Vec<_> = named
         .into_iter()
