@@ -192,7 +192,7 @@ fn begin(sessions: &Sessions, count: u64, with_end: bool) {
         } else {
             (None, None)
         };
-        sessions.begin(admission, &username, with_end.then_some(&terms), question, due);
+        sessions.begin(admission, &username, None, with_end.then_some(&terms), question, due);
     }
 }
 

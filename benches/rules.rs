@@ -14,14 +14,14 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use mosquitto_http_auth::question::{Access, Action};
-use mosquitto_http_auth::rules::{Names, Permission, Rule, Rules, Verb};
+use mosquitto_http_auth::rules::{Condition, Names, Permission, Rule, Rules, Verb};
 
 const COUNTS: [usize; 4] = [1, 10, 1000, 10_000];
 
 const ACTIONS: [(&str, Access); 3] =
     [("publish", Access::Write), ("read", Access::Read), ("subscribe", Access::Subscribe)];
 
-const NAMES: Names<'_> = Names { username: "meter", client_id: "meter-1", attributes: None };
+const NAMES: Names<'_> = Names::of("meter", "meter-1");
 
 /// How many topics take turns, so that no check finds all of it in the processor's cache.
 const TOPICS: usize = 512;
@@ -126,7 +126,14 @@ fn device(count: usize) -> Vec<Rule> {
 }
 
 fn allow(verb: Verb, topic: String) -> Rule {
-    Rule { permission: Permission::Allow, verb, topic, qos: None, retain: None }
+    Rule {
+        permission: Permission::Allow,
+        verb,
+        topic,
+        qos: None,
+        retain: None,
+        condition: Condition::NONE,
+    }
 }
 
 /// One cell of the table.

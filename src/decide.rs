@@ -193,7 +193,8 @@ fn reason(by: DecidedBy, otherwise: Reason) -> Reason {
 /// What the client's own rules say.
 fn ruling(grants: &Standing, client: Subject<'_>, action: Action<'_>) -> Option<Ruling> {
     let Subject { client_id, username, .. } = client;
-    let names = Names { username, client_id, attributes: grants.attributes.as_deref() };
+    let (attributes, conditions) = (grants.attributes.as_deref(), grants.conditions.as_ref());
+    let names = Names { username, client_id, attributes, conditions };
     grants.rules_in_force()?.judge(&action, names)
 }
 

@@ -18,7 +18,7 @@ use crate::jose::{self, Checks};
 use crate::plugin::fuzzing::read_commands;
 use crate::question::{Access, Action, Kind};
 use crate::rules::fuzzing::first_match;
-use crate::rules::{Names, Permission, Rule, Rules, Verb};
+use crate::rules::{Condition, Names, Permission, Rule, Rules, Verb, Whom};
 
 /// Options as the broker would hand them over, one in a line.
 pub fn options(data: &[u8]) {
@@ -95,7 +95,14 @@ pub fn rules(data: &[u8]) {
                     _ => Verb::All,
                 };
                 let topic = topic.to_owned();
-                rules.push(Rule { permission, verb, topic, qos: None, retain: None });
+                rules.push(Rule {
+                    permission,
+                    verb,
+                    topic,
+                    qos: None,
+                    retain: None,
+                    condition: Condition::NONE,
+                });
             }
             ["write", topic] => actions.push((Access::Write, topic)),
             ["read", topic] => actions.push((Access::Read, topic)),
@@ -108,12 +115,13 @@ pub fn rules(data: &[u8]) {
     }
     let deep = rules.iter().any(|rule| rule.topic.split('/').count() > 3);
     let Ok(compiled) = Rules::compile(rules.clone()) else { return };
-    let names = Names { username: "ann", client_id: "c1", attributes: None };
+    let names = Names::of("ann", "c1");
+    let whom = Whom { address: None, username: "ann", client_id: "c1" };
     for (access, topic) in actions {
         let action = Action { access, topic, qos: 0, retain: false };
         let ruling = compiled.judge(&action, names);
         if access != Access::Subscribe || !deep {
-            assert_eq!(ruling, first_match(&rules, &action, names), "{rules:?} {action:?}");
+            assert_eq!(ruling, first_match(&rules, &action, names, whom), "{rules:?} {action:?}");
         }
         if let Some(ruling) = ruling {
             assert!(compiled.describe(ruling.position).is_some());

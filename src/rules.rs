@@ -10,6 +10,7 @@ use std::hash::{Hash, Hasher};
 
 use crate::question::{Access, Action};
 
+mod condition;
 mod filter;
 mod inexact;
 mod pending;
@@ -23,6 +24,8 @@ mod model;
 #[cfg(test)]
 mod properties;
 
+pub use condition::{Condition, ConditionsMet, Network, Whom};
+use condition::{Conditions, Place};
 pub use placeholder::{Names, is_username};
 pub use shelf::Shelf;
 use situation::{QosSet, Situations};
@@ -36,6 +39,8 @@ pub mod fuzzing {
 
 /// How many rules an answer may have, each topic counted.
 pub const MAX_RULES: usize = 10_000;
+// A rule's position is a number of 16 bits.
+const _: () = assert!(MAX_RULES <= u16::MAX as usize);
 
 /// How much text rules may have together, so that every number in a [`Tree`] fits 32 bits.
 const MAX_TEXT: usize = 256 * 1024 * 1024;
@@ -72,6 +77,8 @@ pub struct Rule {
     pub qos: Option<Vec<u8>>,
     /// Only for messages that are, or are not, retained.
     pub retain: Option<bool>,
+    /// Only for clients for which this holds.
+    pub condition: Condition,
 }
 
 /// What the rules say to an action.
@@ -113,22 +120,27 @@ struct Kept {
 pub struct Rules {
     kept: Vec<Kept>,
     tree: Tree,
+    conditions: Conditions,
 }
 
 impl Rules {
     /// # Errors
     /// There are more than [`MAX_RULES`], a topic is no topic filter or has an unknown placeholder, there
-    /// are too many levels with placeholders, or a level of quality of service is none. One bad rule spoils them all, since the rest may mean something else without it.
+    /// are too many levels with placeholders, a level of quality of service is none, a pattern is none, or
+    /// there are too many conditions. One bad rule spoils them all, since the rest may mean something else
+    /// without it.
     pub fn compile(rules: Vec<Rule>) -> Result<Self, BadRule> {
         if rules.len() > MAX_RULES {
             let problem = format!("there are more than {MAX_RULES} rules");
             return Err(BadRule { position: MAX_RULES, problem });
         }
-        let mut compiled = Self { kept: Vec::with_capacity(rules.len()), tree: Tree::new() };
+        let kept = Vec::with_capacity(rules.len());
+        let mut compiled = Self { kept, tree: Tree::new(), conditions: Conditions::default() };
         for (position, rule) in rules.into_iter().enumerate() {
             compiled.add(&rule).map_err(|problem| BadRule { position, problem })?;
         }
         compiled.tree.shrink();
+        compiled.conditions.shrink();
         Ok(compiled)
     }
 
@@ -137,10 +149,12 @@ impl Rules {
         if self.tree.text().len() + rule.topic.len() > MAX_TEXT {
             return Err("the rules are too long altogether".into());
         }
-        let position = self.kept.len() as u32;
+        let position = self.kept.len() as u16;
         let topic = self.tree.add_text(&rule.topic);
         let qos = rule.qos.as_deref().map_or(QosSet::ANY, QosSet::of);
         let Rule { permission, verb, retain, .. } = *rule;
+        let condition =
+            self.conditions.add(position, &rule.condition, permission == Permission::Deny)?;
         let kept = Kept { topic, permission, verb, qos, retain };
         self.kept.push(kept);
         let (_, filter) = reading(&rule.topic);
@@ -148,7 +162,8 @@ impl Rules {
         for meaning in [Meaning::Filter, Meaning::Literal] {
             let situations = kept.situations(&rule.topic, meaning);
             if situations != Situations::NONE {
-                self.tree.insert(meaning, filter, begin, position, situations)?;
+                let place = Place { position, condition };
+                self.tree.insert(meaning, filter, begin, place, situations)?;
             }
         }
         Ok(())
@@ -166,9 +181,20 @@ impl Rules {
         if topic.is_empty() {
             return None;
         }
-        let position = self.tree.first(&Asked { topic, is_filter, situation, names })? as usize;
+        let Names { username, client_id, conditions, .. } = names;
+        let by_names = || self.met_by(Whom { address: None, username, client_id });
+        let by_names = if conditions.is_none() { by_names() } else { None };
+        let met = conditions.or(by_names.as_ref());
+        let position =
+            self.tree.first(&Asked { topic, is_filter, situation, names, met })? as usize;
         let permission = self.kept.get(position)?.permission;
         Some(Ruling { permission, position })
+    }
+
+    /// Which of the rules' conditions a client meets, for [`Names::conditions`]; none: they have none.
+    #[must_use]
+    pub fn met_by(&self, whom: Whom<'_>) -> Option<ConditionsMet> {
+        self.conditions.met_by(whom)
     }
 
     #[must_use]
@@ -185,7 +211,7 @@ impl Rules {
     #[must_use]
     pub fn bytes(&self) -> usize {
         let kept = self.kept.capacity() * size_of::<Kept>() + ALLOCATOR_BYTES;
-        size_of::<Self>() + kept + self.tree.heap_bytes()
+        size_of::<Self>() + kept + self.tree.heap_bytes() + self.conditions.heap_bytes()
     }
 
     /// A rule in an operator's words, such as `rule 2 (allow publish devices/${clientid}/up/#)`,
@@ -213,7 +239,7 @@ impl Rules {
         if let Some(retain) = kept.retain {
             text = format!("{text}, retain {retain}");
         }
-        Some(text + ")")
+        Some(format!("{text}{})", self.conditions.of(position)))
     }
 
     fn topic(&self, position: usize) -> Option<&str> {
@@ -226,7 +252,9 @@ impl Rules {
 /// Rules that were written alike are alike.
 impl PartialEq for Rules {
     fn eq(&self, other: &Self) -> bool {
-        self.kept == other.kept && self.tree.text() == other.tree.text()
+        self.kept == other.kept
+            && self.tree.text() == other.tree.text()
+            && self.conditions == other.conditions
     }
 }
 
@@ -236,6 +264,7 @@ impl Hash for Rules {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.kept.hash(state);
         self.tree.text().hash(state);
+        self.conditions.hash(state);
     }
 }
 
@@ -315,7 +344,7 @@ fn shown(text: &str) -> String {
 mod tests {
     use super::*;
 
-    const NAMES: Names<'_> = Names { username: "ann", client_id: "c1", attributes: None };
+    const NAMES: Names<'_> = Names::of("ann", "c1");
 
     /// A rule from `deny publish a/#`.
     fn rule(text: &str) -> Rule {
@@ -333,7 +362,7 @@ mod tests {
             other => panic!("{other}"),
         };
         let topic = words.next().unwrap().into();
-        Rule { permission, verb, topic, qos: None, retain: None }
+        Rule { permission, verb, topic, qos: None, retain: None, condition: Condition::NONE }
     }
 
     fn rules(texts: &[&str]) -> Rules {
@@ -632,7 +661,7 @@ mod tests {
     #[test]
     fn a_name_with_wildcards_or_levels_matches_nothing() {
         for name in ["", "+", "#", "a/b", "x+"] {
-            let names = Names { username: name, client_id: "c1", attributes: None };
+            let names = Names::of(name, "c1");
             let rules = rules(&["allow all u/%u", "allow all eq u/%u", "allow all u/%c"]);
             let topic = format!("u/{name}");
             for access in [Access::Write, Access::Read, Access::Subscribe] {
@@ -905,7 +934,7 @@ mod tests {
 
     #[test]
     fn no_name_leads_to_the_brokers_own_topics() {
-        let names = Names { username: "$CONTROL", client_id: "$SYS", attributes: None };
+        let names = Names::of("$CONTROL", "$SYS");
         for (rule, action_text, expected) in [
             ("allow all ${username}/#", "write $CONTROL/http-auth/v1", false),
             ("allow all %c/#", "subscribe $SYS/#", false),

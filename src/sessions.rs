@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -16,6 +17,7 @@ use crate::answer::Terms;
 use crate::cache::InvalidationScope;
 use crate::clock::{Clock, Deadline};
 use crate::question::{Access, Action, Glance};
+use crate::rules::Whom;
 use crate::sync::lock;
 use crate::vault::SealedQuestion;
 
@@ -70,17 +72,20 @@ impl Sessions {
         &self,
         admission: Admission,
         username: &str,
+        address: Option<IpAddr>,
         terms: Option<&Arc<Terms>>,
         question: Option<SealedQuestion>,
         due: Option<Instant>,
     ) {
         let Admission { handle, client_id, key } = admission;
         let known_as = Terms::known_as(terms, username);
+        let whom = Whom { address, username: known_as, client_id: &client_id };
         let session = Session {
             key: Some(key),
+            address,
             given_username: (known_as != username).then(|| username.into()),
             let_in_by: LetInBy::Api,
-            standing: Standing::on(terms),
+            standing: Standing::on(terms, whom),
             question: question.map(Arc::new),
             expiry: self.expiry(terms),
             ..Session::of_nobody(&client_id, known_as)
@@ -277,7 +282,7 @@ impl Sessions {
         if !session.is_named_by(terms) {
             return false;
         }
-        session.stand(Standing::on(terms));
+        session.stand(Standing::on(terms, session.whom()));
         session.expiry = self.expiry(terms);
         let expiry = session.expiry;
         self.schedule(&mut state, admission.handle, due, expiry);
@@ -422,7 +427,14 @@ mod tests {
     }
 
     fn begin(sessions: &Sessions, handle: usize, client_id: &str, key: u32) {
-        sessions.begin(admission(handle, client_id, key), "ann", terms(false).as_ref(), None, None);
+        sessions.begin(
+            admission(handle, client_id, key),
+            "ann",
+            None,
+            terms(false).as_ref(),
+            None,
+            None,
+        );
     }
 
     #[test]
@@ -469,7 +481,7 @@ mod tests {
         let terms =
             Terms { is_superuser: None, rules: rules.clone(), expire_at: None, ..Terms::default() };
         let terms = Some(Arc::new(terms));
-        sessions.begin(admission(1, "c", 7), "ann", terms.as_ref(), None, None);
+        sessions.begin(admission(1, "c", 7), "ann", None, terms.as_ref(), None, None);
         sessions.end(1, 0);
         sessions.set_superuser(holder(1, "c", "ann"), false);
         let expected = Standing { rules, is_superuser: Some(false), ..Standing::default() };
@@ -488,7 +500,7 @@ mod tests {
     #[test]
     fn nothing_is_kept_of_a_client_of_which_nothing_was_known() {
         let sessions = sessions();
-        sessions.begin(admission(1, "c", 7), "ann", None, None, None);
+        sessions.begin(admission(1, "c", 7), "ann", None, None, None, None);
         sessions.end(1, 0);
         assert_eq!(sessions.standing(holder(1, "c", "ann")), None);
     }
@@ -585,7 +597,7 @@ mod tests {
             let rules = Some(Arc::new(Rules::compile(Vec::new()).unwrap()));
             let terms =
                 Arc::new(Terms { is_superuser: Some(true), rules, expire_at, ..Terms::default() });
-            sessions.begin(admission(1, "c", 7), "ann", Some(&terms), None, None);
+            sessions.begin(admission(1, "c", 7), "ann", None, Some(&terms), None, None);
             sessions.end(1, 0);
             let standing = || sessions.standing(holder(1, "c", "ann")).unwrap();
             assert!(standing().is_superuser == Some(true) && standing().rules_in_force().is_some());
@@ -632,7 +644,7 @@ mod tests {
                 subject: 0,
             };
             let admission = admission(1, "c", 7);
-            sessions.begin(admission.clone(), "ann", Some(&terms), Some(question), None);
+            sessions.begin(admission.clone(), "ann", None, Some(&terms), Some(question), None);
             let is_due = || !sessions.take_due(clock.now(), 9).is_empty();
             assert!(!is_due() && sessions.may_be_due());
             clock.set_ahead(set_ahead);
@@ -662,7 +674,7 @@ mod tests {
             };
             let question = Some(question);
             let admission = admission(handle, "c", 7);
-            sessions.begin(admission, "ann", None, question, Some(due));
+            sessions.begin(admission, "ann", None, None, question, Some(due));
         }
         sessions.end(4, 0);
         let taken = |now, most| -> Vec<usize> {
@@ -689,7 +701,7 @@ mod tests {
             subject: 0,
         };
         let admission = admission(1, "c", 7);
-        sessions.begin(admission.clone(), "ann", None, Some(question), Some(now));
+        sessions.begin(admission.clone(), "ann", None, None, Some(question), Some(now));
         let is_due = || !sessions.take_due(SystemClock.now(), 9).is_empty();
         let later = now + Duration::from_secs(3600);
         for is_answered in [true, false] {
@@ -710,7 +722,7 @@ mod tests {
         let sessions = sessions();
         let long = "x".repeat(65_000);
         for handle in 0..1000 {
-            sessions.begin(admission(handle, &long, 7), &long, None, None, None);
+            sessions.begin(admission(handle, &long, 7), &long, None, None, None, None);
             sessions.set_superuser(holder(handle, &long, &long), true);
             sessions.end(handle, 0);
         }
@@ -725,7 +737,7 @@ mod tests {
         for number in 0..1_000_000_usize {
             let handle = number % 5000;
             let due = Some(SystemClock.now());
-            sessions.begin(admission(handle, "c", 7), "ann", None, None, due);
+            sessions.begin(admission(handle, "c", 7), "ann", None, None, None, due);
             sessions.end(handle, 0);
         }
         let state = lock(&sessions.state);

@@ -49,6 +49,9 @@ const NO_LINES: &[&str] = &[
     "{permission} {verb} {topic}",
     "qos {}",
     "retain {retain}",
+    ", ipaddr {network}",
+    ", username_re {}",
+    ", clientid_re {}",
     // Failures that no line names by this name.
     "no answer yet",
     "out of service",

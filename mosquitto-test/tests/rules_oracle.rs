@@ -8,7 +8,7 @@
 use std::ffi::{CString, c_char, c_int};
 
 use mosquitto_http_auth::question::{Access, Action};
-use mosquitto_http_auth::rules::{Names, Permission, Rule, Rules, Verb};
+use mosquitto_http_auth::rules::{Condition, Names, Permission, Rule, Rules, Verb};
 
 // Without the library this does not link, so that nothing passes untried.
 #[link(name = "mosquitto")]
@@ -49,13 +49,20 @@ fn library_matches(filter: &str, name: &str) -> bool {
 
 fn compiled(filter: &str) -> Option<Rules> {
     let (permission, verb) = (Permission::Allow, Verb::Publish);
-    let rule = Rule { permission, verb, topic: filter.into(), qos: None, retain: None };
+    let rule = Rule {
+        permission,
+        verb,
+        topic: filter.into(),
+        qos: None,
+        retain: None,
+        condition: Condition::NONE,
+    };
     Rules::compile(vec![rule]).ok()
 }
 
 fn rules_match(rules: &Rules, name: &str) -> bool {
     let action = Action { access: Access::Write, topic: name, qos: 0, retain: false };
-    rules.judge(&action, Names { username: "ann", client_id: "one", attributes: None }).is_some()
+    rules.judge(&action, Names::of("ann", "one")).is_some()
 }
 
 /// Numbers that are the same in each run: Marsaglia's xorshift.

@@ -628,10 +628,49 @@ mod tests {
         for retain in [r#""yes""#, "2", r#""""#] {
             is_wrong(&narrowed(&format!(r#""retain":{retain}"#)), "rule 2: \"retain\"");
         }
-        for condition in rules::CONDITIONS {
+        for network in [r#""""#, "null", "7", r#""localhost""#, r#""192.0.2.0/33""#, r#"["::1"]"#] {
+            is_wrong(&narrowed(&format!(r#""ipaddr":{network}"#)), "rule 2: \"ipaddr\" is ");
+        }
+        for name in ["username_re", "clientid_re"] {
+            for pattern in [r#""""#, "null", "7", r#"["a"]"#] {
+                is_wrong(
+                    &narrowed(&format!(r#""{name}":{pattern}"#)),
+                    &format!("rule 2: \"{name}\" is "),
+                );
+            }
+            let named = |pattern: &str| narrowed(&format!(r#""{name}":"{pattern}""#));
+            is_wrong(
+                &named("("),
+                &format!(r#"rule 2: the pattern "(" of {name} cannot be used: "#),
+            );
+            is_wrong(&named("a{999}{999}"), "rule 2: the pattern ");
+            is_wrong(
+                &narrowed(&format!(r#""{name}":"a","{name}":"a""#)),
+                &format!("\"{name}\" is there twice"),
+            );
+        }
+        for condition in rules::UNSUPPORTED {
             let named = format!("rule 2: the condition \"{condition}\"");
             is_wrong(&narrowed(&format!(r#""{condition}":"127.0.0.1""#)), &named);
             is_wrong(&narrowed(&format!(r#""{condition}":null"#)), &named);
+        }
+    }
+
+    #[test]
+    fn a_rule_may_have_conditions() {
+        let statement = read(
+            r#"{"acl":[{"permission":"deny","action":"all","topics":["a","b"],"ipaddr":"192.0.2.7",
+                        "username_re":"^ann$","clientid_re":"\\d+"},
+                       {"permission":"allow","action":"all","topic":"a","ipaddr":"2001:db8::/32"}]}"#,
+        );
+        let rules = statement.unwrap().terms.unwrap().rules.unwrap();
+        let conditions = "ipaddr 192.0.2.7/32, username_re ^ann$, clientid_re \\\\d+)";
+        for (position, expected) in [
+            (0, format!("rule 1 (deny all a, {conditions}")),
+            (1, format!("rule 2 (deny all b, {conditions}")),
+            (2, "rule 3 (allow all a, ipaddr 2001:db8::/32)".to_owned()),
+        ] {
+            assert_eq!(rules.describe(position), Some(expected));
         }
     }
 

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::answer::Outcome;
 use crate::config;
-use crate::rules::{Rule, Rules, Verb};
+use crate::rules::{Condition, Rule, Rules, Verb};
 
 const ON_ERROR: [OnError; 3] = [OnError::Deny, OnError::Defer, OnError::Allow];
 
@@ -38,6 +38,7 @@ const EVERYTHING: Rule = Rule {
     topic: String::new(),
     qos: None,
     retain: None,
+    condition: Condition::NONE,
 };
 
 fn action(access: Access) -> Action<'static> {

@@ -188,7 +188,8 @@ impl Plugin {
             }
             let again = self.is_asked_again(terms.as_ref());
             let question_again = again.then(|| self.engine.seal(question)).flatten();
-            self.begin(admission, question.username, terms, question_again);
+            let address = self.address(client);
+            self.begin(admission, question.username, address, terms, question_again);
         }
         now(decision, Reason::of(Kind::Login, outcome))
     }
@@ -197,11 +198,12 @@ impl Plugin {
         &self,
         admission: Admission,
         username: &str,
+        address: Option<IpAddr>,
         terms: Option<Arc<Terms>>,
         question: Option<SealedQuestion>,
     ) {
         let due = self.next_check();
-        self.sessions.begin(admission, username, terms.as_ref(), question, due);
+        self.sessions.begin(admission, username, address, terms.as_ref(), question, due);
     }
 
     /// What is known about a login, from the cache or from a try before that was closed.

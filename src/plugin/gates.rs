@@ -14,7 +14,7 @@ use crate::config;
 use crate::decide::Reason;
 use crate::login::LoginAttempts;
 use crate::question::{Access, Action, CertificatePart, Client, Glance};
-use crate::rules::{Permission, Rule, Rules, Verb};
+use crate::rules::{Condition, Permission, Rule, Rules, Verb};
 use crate::sessions::Admission;
 
 fn check<'a>(client: &'a dyn Client, username: Option<&'a str>, action: Action<'a>) -> Check<'a> {
@@ -96,6 +96,7 @@ fn terms() -> Arc<Terms> {
         topic: topic.to_owned(),
         qos: None,
         retain: None,
+        condition: Condition::NONE,
     };
     let list = vec![
         rule(Permission::Allow, "own/${username}"),
@@ -112,7 +113,7 @@ fn begin(plugin: &Plugin, client: &Connected, username: &str, terms: &Arc<Terms>
         client_id: client.id.to_owned(),
         key: Key::from_number(1),
     };
-    plugin.sessions.begin(admission, username, Some(terms), None, None);
+    plugin.sessions.begin(admission, username, None, Some(terms), None, None);
 }
 
 fn recalls(plugin: &Plugin, client: &Connected, username: &str, action: Action<'_>) -> bool {

@@ -196,10 +196,10 @@ impl Plugin {
         }
         if let Some(waited) = self.logins.enter(client.handle()) {
             let Waiting { applicant, key, terms, question, .. } = waited;
-            let Applicant { client_id, username, .. } = applicant;
+            let Applicant { client_id, username, address } = applicant;
             let question = question.filter(|_| self.is_asked_again(terms.as_ref()));
             let admission = Admission { handle: client.handle(), client_id, key };
-            self.begin(admission, &username, terms.clone(), question);
+            self.begin(admission, &username, address, terms.clone(), question);
             self.ask_what_was_asked(client, Terms::known_as(terms.as_ref(), &username));
         }
         own

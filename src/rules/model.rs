@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "it is a test that panics")]
 
-use super::{Names, Permission, Rule, Ruling, Verb};
+use super::{Names, Permission, Rule, Ruling, Verb, Whom};
 use crate::question::{Access, Action};
 
 /// Whether a topic name matches a filter, both given as levels.
@@ -121,7 +121,13 @@ fn rule_matches(rule: &Rule, action: &Action<'_>, names: Names<'_>) -> bool {
 }
 
 /// What the first rule that matches says.
-pub fn judge(rules: &[Rule], action: &Action<'_>, names: Names<'_>) -> Option<Ruling> {
-    let position = rules.iter().position(|rule| rule_matches(rule, action, names))?;
+pub fn judge(
+    rules: &[Rule],
+    action: &Action<'_>,
+    names: Names<'_>,
+    whom: Whom<'_>,
+) -> Option<Ruling> {
+    let applies = |rule: &Rule| rule.is_for(whom) && rule_matches(rule, action, names);
+    let position = rules.iter().position(applies)?;
     Some(Ruling { permission: rules[position].permission, position })
 }

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use super::condition::ConditionsMet;
 use crate::question::Attributes;
 
 /// What the placeholders stand for.
@@ -10,6 +11,16 @@ pub struct Names<'a> {
     pub username: &'a str,
     pub client_id: &'a str,
     pub attributes: Option<&'a Attributes>,
+    /// Which conditions of its rules the client meets; none: they are judged by its names alone.
+    pub conditions: Option<&'a ConditionsMet>,
+}
+
+impl<'a> Names<'a> {
+    /// Those of a client of which no more is known.
+    #[must_use]
+    pub const fn of(username: &'a str, client_id: &'a str) -> Self {
+        Self { username, client_id, attributes: None, conditions: None }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -137,7 +148,7 @@ pub fn is_username(name: &str) -> bool {
 mod tests {
     use super::*;
 
-    const NAMES: Names<'_> = Names { username: "ann", client_id: "c1", attributes: None };
+    const NAMES: Names<'_> = Names::of("ann", "c1");
 
     #[test]
     fn a_text_stands_for_one_level() {
@@ -229,17 +240,13 @@ mod tests {
     #[test]
     fn a_name_that_means_more_than_itself_stands_for_nothing() {
         for name in ["", "+", "#", "a+", "#a", "a/b", "/"] {
-            let names = Names { username: name, client_id: name, attributes: None };
+            let names = Names::of(name, name);
             for text in ["%u", "${username}", "%c", "${clientid}", "x%ux", "%u%c"] {
                 let level = text.replace("%u", name).replace("%c", name);
                 let level = level.replace("${username}", name).replace("${clientid}", name);
                 assert!(!matches(text, &level, names), "{text} for {name}");
             }
-            assert!(matches(
-                "%u",
-                "ann",
-                Names { username: "ann", client_id: name, attributes: None }
-            ));
+            assert!(matches("%u", "ann", Names::of("ann", name)));
         }
     }
 }

@@ -6,14 +6,21 @@ use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use super::{Names, Permission, Rule, Rules, Verb, model};
+use super::{Condition, Names, Network, Permission, Rule, Rules, Verb, Whom, model};
 use crate::question::{Access, Action, Attributes};
 
-const NAMES: Names<'_> = Names { username: "u", client_id: "c", attributes: None };
+const NAMES: Names<'_> = Names::of("u", "c");
 
 fn rule(topic: &str) -> Rule {
     let (permission, verb) = (Permission::Allow, Verb::All);
-    Rule { permission, verb, topic: topic.into(), qos: None, retain: None }
+    Rule {
+        permission,
+        verb,
+        topic: topic.into(),
+        qos: None,
+        retain: None,
+        condition: Condition::NONE,
+    }
 }
 
 fn allows(rules: &Rules, access: Access, topic: &str) -> bool {
@@ -95,15 +102,27 @@ fn rules() -> impl Strategy<Value = Vec<Rule>> {
         any_topic.prop_filter("no filter", |topic| !matches!(topic.as_str(), "" | "eq ")),
         proptest::option::weighted(0.2, vec(0..=2u8, 1..3)),
         proptest::option::weighted(0.2, any::<bool>()),
+        condition(),
     );
-    let rule = rule.prop_map(|(permission, verb, topic, qos, retain)| Rule {
+    let rule = rule.prop_map(|(permission, verb, topic, qos, retain, condition)| Rule {
         permission,
         verb,
         topic,
         qos,
         retain,
+        condition,
     });
     vec(rule, 0..12)
+}
+
+/// Mostly none.
+fn condition() -> impl Strategy<Value = Condition> {
+    use proptest::option::weighted;
+    let network = select(&["192.0.2.7", "192.0.2.0/24", "198.51.100.0/24", "::/0"][..]);
+    let network = network.prop_map(|text| Network::read(text).unwrap());
+    let pattern = || select(&["^u$", "c", "a|b", "."][..]).prop_map(String::from);
+    (weighted(0.15, network), weighted(0.15, pattern()), weighted(0.15, pattern()))
+        .prop_map(|(network, username, client_id)| Condition { network, username, client_id })
 }
 
 /// Some of the attributes that stand in the rules, with values of which some may not.
@@ -136,12 +155,16 @@ proptest! {
         username in select(&["u", "u", "u", "a", "$x", "%c", "+", "a/b", ""][..]),
         client_id in select(&["c", "c", "c", "a", "#", "%u"][..]),
         attributes in proptest::option::of(attributes()),
+        address in select(&[None, Some("192.0.2.7"), Some("192.0.2.8"), Some("2001:db8::1")][..]),
     ) {
-        let names = Names { username, client_id, attributes: attributes.as_ref() };
         let compiled = Rules::compile(rules.clone()).unwrap();
+        let address = address.map(|text| text.parse().unwrap());
+        let whom = Whom { address, username, client_id };
+        let (attributes, conditions) = (attributes.as_ref(), compiled.met_by(whom));
+        let names = Names { username, client_id, attributes, conditions: conditions.as_ref() };
         for ((access, topic), qos, retain) in &actions {
             let action = Action { access: *access, topic, qos: *qos, retain: *retain };
-            let expected = model::judge(&rules, &action, names);
+            let expected = model::judge(&rules, &action, names, whom);
             prop_assert_eq!(compiled.judge(&action, names), expected, "{:?}", action);
         }
     }

@@ -44,11 +44,12 @@ impl Shelf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rules::{Permission, Rule, Verb};
+    use crate::rules::{Condition, Permission, Rule, Verb};
 
     fn rules(topic: &str) -> Arc<Rules> {
         let (permission, verb, topic) = (Permission::Allow, Verb::All, topic.to_owned());
-        let rule = Rule { permission, verb, topic, qos: None, retain: None };
+        let rule =
+            Rule { permission, verb, topic, qos: None, retain: None, condition: Condition::NONE };
         Arc::new(Rules::compile(vec![rule]).unwrap())
     }
 

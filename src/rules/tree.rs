@@ -9,6 +9,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 
+use super::condition::{ConditionsMet, Place};
 use super::inexact::Inexact;
 use super::pending::Pending;
 use super::placeholder::{self, Names};
@@ -44,6 +45,8 @@ pub struct Asked<'a> {
     pub is_filter: bool,
     pub situation: Situations,
     pub names: Names<'a>,
+    /// Which conditions hold; none: there are none.
+    pub met: Option<&'a ConditionsMet>,
 }
 
 /// A walk through the tree: what it has come to so far, and where it has still to go.
@@ -72,10 +75,10 @@ struct Node {
     first: u32,
 }
 
-/// A filter's place in the order of rules.
+/// A filter's end.
 #[derive(Debug)]
 struct Entry {
-    position: u32,
+    place: Place,
     situations: Situations,
     next: u32,
 }
@@ -134,9 +137,10 @@ impl Tree {
         meaning: Meaning,
         filter: &str,
         begin: u32,
-        position: u32,
+        place: Place,
         situations: Situations,
     ) -> Result<(), String> {
+        let position = u32::from(place.position);
         let mut node = meaning.root();
         let first = &mut self.nodes[node as usize].first;
         *first = position.min(*first);
@@ -144,7 +148,7 @@ impl Tree {
         for level in filter.split('/') {
             if meaning == Meaning::Filter && level == "#" {
                 let head = self.nodes[node as usize].below;
-                self.nodes[node as usize].below = self.append(head, position, situations);
+                self.nodes[node as usize].below = self.append(head, place, situations);
                 return Ok(());
             }
             let wildcard = meaning == Meaning::Filter && level == "+";
@@ -157,25 +161,27 @@ impl Tree {
             at += level.len() as u32 + 1;
         }
         let head = self.nodes[node as usize].here;
-        self.nodes[node as usize].here = self.append(head, position, situations);
+        self.nodes[node as usize].here = self.append(head, place, situations);
         Ok(())
     }
 
     /// Adds to the end of a list and returns its head. What earlier entries settle is left out, so
-    /// that no list has more entries than there are situations.
-    fn append(&mut self, head: u32, position: u32, situations: Situations) -> u32 {
+    /// that no list has more entries than there are situations, for each condition.
+    fn append(&mut self, head: u32, place: Place, situations: Situations) -> u32 {
         let mut unsettled = situations;
         let mut last = NONE;
         let mut at = head;
         while let Some(entry) = self.entries.get(at as usize) {
-            unsettled = unsettled.without(entry.situations);
+            if [0, place.condition].contains(&entry.place.condition) {
+                unsettled = unsettled.without(entry.situations);
+            }
             (last, at) = (at, entry.next);
         }
         if unsettled == Situations::NONE {
             return head;
         }
         let new = self.entries.len() as u32;
-        self.entries.push(Entry { position, situations: unsettled, next: NONE });
+        self.entries.push(Entry { place, situations: unsettled, next: NONE });
         match self.entries.get_mut(last as usize) {
             Some(entry) => entry.next = new,
             None => return new,
@@ -361,11 +367,12 @@ impl Tree {
     fn earliest(&self, list: u32, asked: &Asked<'_>, best: u32) -> u32 {
         let mut at = list;
         while let Some(entry) = self.entries.get(at as usize) {
-            if entry.position >= best {
+            let position = u32::from(entry.place.position);
+            if position >= best {
                 break;
             }
-            if entry.situations.meets(asked.situation) {
-                return entry.position;
+            if entry.place.counts(asked.met) && entry.situations.meets(asked.situation) {
+                return position;
             }
             at = entry.next;
         }

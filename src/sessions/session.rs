@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -13,7 +14,7 @@ use crate::answer::Terms;
 use crate::cache::{InvalidationScope, Key};
 use crate::clock::Deadline;
 use crate::question::{Attributes, Glance};
-use crate::rules::Rules;
+use crate::rules::{ConditionsMet, Rules, Whom};
 use crate::vault::SealedQuestion;
 
 /// Whom a session belongs to.
@@ -47,6 +48,8 @@ pub enum LetInBy {
 pub struct Standing {
     /// The rules that the API gave when it let the client in.
     pub rules: Option<Arc<Rules>>,
+    /// Which of their conditions the client meets; none: they have none.
+    pub conditions: Option<ConditionsMet>,
     /// What else it said of the client.
     pub attributes: Option<Arc<Attributes>>,
     /// Whether the user is a superuser, once that is known.
@@ -57,18 +60,18 @@ pub struct Standing {
 
 impl Standing {
     /// What somebody may do whom the API let in on these terms.
-    pub fn on(terms: Option<&Arc<Terms>>) -> Self {
+    pub fn on(terms: Option<&Arc<Terms>>, whom: Whom<'_>) -> Self {
         let Some(terms) = terms else { return Self::default() };
         let Terms { rules, attributes, is_superuser, .. } = &**terms;
+        let conditions = rules.as_ref().and_then(|rules| rules.met_by(whom));
         let (rules, attributes) = (rules.clone(), attributes.clone());
-        Self { rules, attributes, is_superuser: *is_superuser, has_expired: false }
+        Self { rules, conditions, attributes, is_superuser: *is_superuser, has_expired: false }
     }
 
     /// What is left of it when its time is over: that there were rules, none of which matches any more,
     /// so that nothing is left to the broker's other means that was not before.
     pub fn expired(&self) -> Self {
-        let (rules, attributes) = (self.rules.clone(), self.attributes.clone());
-        Self { rules, attributes, is_superuser: None, has_expired: true }
+        Self { is_superuser: None, has_expired: true, ..self.clone() }
     }
 
     /// The rules that hold.
@@ -84,6 +87,8 @@ pub struct Session {
     pub username: SmolStr,
     /// The name that the client gave, where the API gave it another: what is asked about its login.
     pub given_username: Option<Box<str>>,
+    /// Where it comes from, if that is known and not for the client to choose.
+    pub address: Option<IpAddr>,
     pub standing: Standing,
     /// What it was allowed last, by this standing.
     pub lately: Lately,
@@ -106,6 +111,7 @@ impl Session {
             client_id: client_id.into(),
             username: username.into(),
             given_username: None,
+            address: None,
             standing: Standing::default(),
             lately: Lately::default(),
             key: None,
@@ -126,6 +132,11 @@ impl Session {
     pub fn is_named_by(&self, terms: Option<&Arc<Terms>>) -> bool {
         let given = self.given_username.as_deref().unwrap_or(&self.username);
         Terms::known_as(terms, given) == self.username
+    }
+
+    /// What the conditions of rules are judged by.
+    pub fn whom(&self) -> Whom<'_> {
+        Whom { address: self.address, username: &self.username, client_id: &self.client_id }
     }
 
     /// From now on this is what the client may do.

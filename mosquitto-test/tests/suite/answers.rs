@@ -81,7 +81,7 @@ fn broken() -> Vec<(&'static str, Reply)> {
         ("rule-qos", rule(json!({"permission": "deny", "action": "all", "topic": "#", "qos": 3}))),
         (
             "rule-condition",
-            rule(json!({"permission": "deny", "action": "all", "topic": "#", "ipaddr": "::1"})),
+            rule(json!({"permission": "deny", "action": "all", "topic": "#", "zone": "z"})),
         ),
     ]
 }

@@ -17,6 +17,7 @@ mod clients_paho;
 mod clients_paho_java;
 mod clients_sinetstream;
 mod command;
+mod conditions;
 mod configuration;
 mod control;
 mod defects;

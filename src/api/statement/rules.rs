@@ -6,7 +6,7 @@ use serde::de::{Error, MapAccess, SeqAccess};
 
 use super::place::{Place, flag, one_of};
 use crate::json::{self, Members, Piece, Read, Whole};
-use crate::rules::{MAX_RULES, Permission, Rule, Rules, Verb};
+use crate::rules::{Condition, MAX_RULES, Network, Permission, Rule, Rules, Verb};
 
 /// The rules of a list; none of `null`.
 pub struct ReadRules;
@@ -70,8 +70,11 @@ impl<'de> Read<'de> for ReadRule {
                 retain.map_err(|shown| place("retain").problem(&Whole::Shown(shown), RETAIN))?
             }
         };
-        let qos = said.qos;
-        let rule = |topic| Rule { permission, verb, topic, qos: qos.clone(), retain };
+        let (qos, condition) = (said.qos, said.condition);
+        let rule = |topic| {
+            let (qos, condition) = (qos.clone(), condition.clone());
+            Rule { permission, verb, topic, qos, retain, condition }
+        };
         Ok(topics.into_iter().map(rule).collect())
     }
 }
@@ -88,22 +91,35 @@ struct RuleSaid {
     qos: Option<Vec<u8>>,
     /// None: either. As what it is shown, if it is none.
     retain: Option<Result<Option<bool>, String>>,
+    condition: Condition,
 }
+
+const RULE_NAMES: &[&str] = &[
+    "permission",
+    "action",
+    "topic",
+    "topics",
+    "qos",
+    "retain",
+    "ipaddr",
+    "username_re",
+    "clientid_re",
+];
 
 /// Conditions that other brokers know and this one does not. A rule that has one would hold for
 /// more than it was written for.
-pub const CONDITIONS: [&str; 7] =
-    ["ipaddr", "username_re", "clientid_re", "zone", "zone_re", "listener", "listener_re"];
+pub const UNSUPPORTED: [&str; 4] = ["zone", "zone_re", "listener", "listener_re"];
 
 const PERMISSIONS: &str = "\"allow\", \"deny\"";
 const ACTIONS: &str = "\"publish\", \"subscribe\", \"read\", \"all\"";
 const LEVELS: &str = "0, 1, 2, or an array of them";
+const NETWORK: &str = "an address, or one with /BITS, as in 192.0.2.0/24";
+const PATTERN: &str = "a regular expression that is not empty";
 const RETAIN: &str = "true, false, \"all\"";
 
 impl<'de> Members<'de> for RuleSaid {
     fn known(&self, name: &str) -> Option<&'static str> {
-        one_of(&["permission", "action", "topic", "topics", "qos", "retain"], name)
-            .or(one_of(&CONDITIONS, name))
+        one_of(RULE_NAMES, name).or(one_of(&UNSUPPORTED, name))
     }
 
     fn take<A: MapAccess<'de>>(
@@ -124,7 +140,19 @@ impl<'de> Members<'de> for RuleSaid {
                 let read = |value: &Whole<'_>| Some(retain(value).ok_or_else(|| value.to_string()));
                 self.retain = place.take(object, RETAIN, read)?;
             }
-            // Neither is one that is `null`: a program that failed to look a value up writes that.
+            // None of them may be `null`: a program that failed to look a value up writes that.
+            "ipaddr" => {
+                let read = |value: &Whole<'_>| Network::read(value.text()?);
+                self.condition.network = Some(object.next_value_seed(place.one(NETWORK, read))?);
+            }
+            "username_re" => {
+                self.condition.username =
+                    Some(object.next_value_seed(place.one(PATTERN, pattern))?);
+            }
+            "clientid_re" => {
+                self.condition.client_id =
+                    Some(object.next_value_seed(place.one(PATTERN, pattern))?);
+            }
             condition => {
                 let rule = self.number;
                 return Err(A::Error::custom(format_args!(
@@ -192,6 +220,11 @@ impl<'de> Read<'de> for ReadLevels {
 
 fn text(value: &Whole<'_>) -> Option<String> {
     value.text().map(str::to_owned)
+}
+
+/// One that is empty would hold for everybody.
+fn pattern(value: &Whole<'_>) -> Option<String> {
+    text(value).filter(|pattern| !pattern.is_empty())
 }
 
 fn permission(value: &Whole<'_>) -> Option<Permission> {

@@ -188,7 +188,7 @@ mod tests {
         sessions.begin_at_broker(admission, "ann");
         assert!(one.may_own("d") && !two.may_own("d"), "the first one knows it");
         let admission = Admission { handle: 2, client_id: "c".into(), key: Key::from_number(1) };
-        sessions.begin(admission, "ann", None, None, None);
+        sessions.begin(admission, "ann", None, None, None, None);
         two.note_client("c");
         assert!(one.may_own("c") && !two.may_own("c"), "somebody tries elsewhere");
     }
