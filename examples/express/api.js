@@ -1,6 +1,8 @@
 // An API for Mosquitto in Express: three routes, 200 for yes and 401 for no.
 // Usage: node api.js [PORT]
 
+import { timingSafeEqual } from 'node:crypto';
+
 import express from 'express';
 
 // What `acc` asks for. Mosquitto asks for one thing at a time; 3 is both of the first two.
@@ -59,7 +61,20 @@ function mayAccess({ username, topic, acc }) {
 
 const answer = (response, allowed) => response.sendStatus(allowed ? 200 : 401);
 
+// With API_TOKEN set, only those are answered who send it: http_header_Authorization Bearer …
+const token = process.env.API_TOKEN;
+
+function isABroker(request) {
+  const given = Buffer.from(request.get('Authorization') ?? '');
+  const expected = Buffer.from(`Bearer ${token}`);
+  return given.length === expected.length && timingSafeEqual(given, expected);
+}
+
 const app = express();
+app.use((request, response, next) => {
+  if (token === undefined || isABroker(request)) next();
+  else response.sendStatus(401);
+});
 app.use(express.json());
 
 app.post('/user', (request, response) => {

@@ -1,10 +1,14 @@
 """An API for Mosquitto in FastAPI: 200 for yes and 401 for no. Run it: uvicorn api:app --port 8000"""
 
-from fastapi import FastAPI, Response
+import hmac
+import os
+
+from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel
 
 import users
 
+TOKEN = os.environ.get("API_TOKEN")
 READ, WRITE, READ_AND_WRITE, SUBSCRIBE = 1, 2, 3, 4
 
 # A subscription is pointless without what arrives on it, so one rule holds for both.
@@ -37,6 +41,15 @@ class Accesses(BaseModel):
 
 
 app = FastAPI()
+
+
+@app.middleware("http")
+async def brokers_alone(request: Request, call_next):
+    """With API_TOKEN set, only those are answered who send it: http_header_Authorization Bearer …"""
+    expected, given = f"Bearer {TOKEN}", request.headers.get("Authorization", "")
+    if TOKEN is None or hmac.compare_digest(given.encode(), expected.encode()):
+        return await call_next(request)
+    return Response(status_code=401)
 
 
 def answer(allowed):

@@ -2,7 +2,9 @@
 """An API that is asked once per session: the answer to the login says what the client may do, until
 when, and whether it may do everything. Usage: rules.py [PORT]"""
 
+import hmac
 import json
+import os
 import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,6 +13,8 @@ USERS = {
     "ann": {"password": "green", "is_superuser": False},
     "root": {"password": "black", "is_superuser": True},
 }
+
+TOKEN = os.environ.get("API_TOKEN")
 
 # The first rule that matches decides; what none matches is denied.
 RULES = [
@@ -37,13 +41,29 @@ def login(username, password):
     }
 
 
+class Server(ThreadingHTTPServer):
+    request_queue_size = 128  # connections that may wait; 5 are few when a broker starts
+
+
+def is_a_broker(headers):
+    """With API_TOKEN set, only those are answered who send it: http_header_Authorization Bearer …"""
+    expected, given = f"Bearer {TOKEN}", headers.get("Authorization", "")
+    return TOKEN is None or hmac.compare_digest(given.encode(), expected.encode())
+
+
 class Api(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_POST(self):
         question = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        answer = json.dumps(login(question["username"], question["password"])).encode()
-        self.send_response(200)
+        status, answer = 200, b""
+        if not is_a_broker(self.headers):
+            status = 401
+        elif self.path != "/user":
+            status = 404
+        else:
+            answer = json.dumps(login(question["username"], question["password"])).encode()
+        self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
@@ -51,6 +71,6 @@ class Api(BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
-    server = ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1]) if sys.argv[1:] else 8000), Api)
+    server = Server(("127.0.0.1", int(sys.argv[1]) if sys.argv[1:] else 8000), Api)
     print(f"listening on port {server.server_port}", flush=True)
     server.serve_forever()

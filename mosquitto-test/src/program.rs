@@ -41,6 +41,13 @@ impl Program {
         program
     }
 
+    /// Stops or resumes it, and whatever it has started.
+    pub fn signal(&self, signal: i32) {
+        let group = i32::try_from(self.child.id()).unwrap();
+        // SAFETY: kill takes plain integers; the child leads this group and was not reaped yet.
+        assert_eq!(unsafe { libc::kill(-group, signal) }, 0);
+    }
+
     pub fn port(&self) -> u16 {
         self.port
     }

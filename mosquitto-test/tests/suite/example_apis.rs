@@ -1,16 +1,26 @@
 //! The example APIs that the documentation shows, as their readers would run them.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::Command;
 
 use mosquitto_test::prelude::*;
 use mosquitto_test::program::{free_port, repository};
+use mosquitto_test::watch::PATIENCE;
 
+use crate::apis::installed;
 use crate::support::{EVERY_QUESTION, ROUTES, may_publish};
+use crate::{express, fastapi};
 
 pub fn python(file: &str) -> Program {
+    python_with(file, &[])
+}
+
+fn python_with(file: &str, environment: &[(&str, &str)]) -> Program {
     let port = free_port();
     let mut command = Command::new("python3");
     command.arg(repository("examples/python").join(file)).arg(port.to_string());
+    command.envs(environment.iter().copied());
     Program::start(command, port, "listening on port")
 }
 
@@ -71,5 +81,80 @@ on_every_broker! {
         for member in [&ann, &ben] {
             assert_eq!(member.expect_message().0, "teams/garden/x");
         }
+    }
+}
+
+/// The status that a question on this route gets, with these lines in its head.
+fn status(port: u16, route: &str, head: &str) -> u16 {
+    let question =
+        r#"{"username":"ann","password":"green","clientid":"c","topic":"users/ann/x","acc":2}"#;
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let length = question.len();
+    write!(
+        stream,
+        "POST {route} HTTP/1.1\r\nHost: api\r\nContent-Type: application/json\r\n\
+         Content-Length: {length}\r\nConnection: close\r\n{head}\r\n{question}"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+/// An API in the environment of one that answers its brokers alone.
+fn expect_caution(api: &Program) {
+    let port = api.port();
+    assert_eq!(status(port, "/user", "Authorization: Bearer t0ken\r\n"), 200);
+    for head in ["", "Authorization: Bearer t0ke\r\n", "Authorization: Bearer None\r\n"] {
+        assert_eq!(status(port, "/user", head), 401, "{head}");
+    }
+    assert_eq!(status(port, "/usr", "Authorization: Bearer t0ken\r\n"), 404);
+    // While it does nothing, more connections wait than a broker's start brings by default.
+    api.signal(libc::SIGSTOP);
+    let address = ([127, 0, 0, 1], port).into();
+    let waiting: Vec<_> = (0..64).map(|_| TcpStream::connect_timeout(&address, PATIENCE)).collect();
+    api.signal(libc::SIGCONT);
+    assert!(waiting.iter().all(Result::is_ok), "the API's listen backlog is short");
+}
+
+const TOKEN: [(&str, &str); 1] = [("API_TOKEN", "t0ken")];
+
+#[test]
+fn the_examples_in_python_answer_their_brokers_alone() {
+    for file in ["statuses.py", "rules.py", "batches.py"] {
+        expect_caution(&python_with(file, &TOKEN));
+    }
+}
+
+#[test]
+fn the_example_for_tokens_answers_its_brokers_alone() {
+    let port = free_port();
+    let mut command = Command::new(installed("examples/jwt/.venv/bin/python"));
+    // No token of the test is valid, whatever the key is.
+    command.current_dir(repository("examples/jwt")).args(["api.py", "README.md"]);
+    command.arg(port.to_string()).envs(TOKEN);
+    expect_caution(&Program::start(command, port, "listening on port"));
+}
+
+#[test]
+fn the_example_in_express_answers_its_brokers_alone() {
+    expect_caution(&express::start_with(&TOKEN));
+}
+
+#[test]
+fn the_example_in_fastapi_answers_its_brokers_alone() {
+    expect_caution(&fastapi::start_with(&TOKEN).program);
+}
+
+on_every_broker! {
+    fn a_broker_that_bears_the_token_is_answered(version) {
+        let api = python_with("statuses.py", &TOKEN);
+        let token = ("http_header_Authorization", "Bearer t0ken");
+        let with = broker(version, &api, &[&ROUTES[..], &[token]].concat());
+        log_in(&with, "c", "ann", "green").expect_accepted();
+        let without = broker(version, &api, &ROUTES);
+        log_in(&without, "c", "ann", "green").expect_refused();
+        without.wait_for_log("reason=api status=401");
     }
 }

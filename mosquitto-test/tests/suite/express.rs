@@ -9,10 +9,15 @@ use crate::apis::{Section, installed, log_in};
 use crate::support::may_publish;
 
 pub fn start() -> Program {
+    start_with(&[])
+}
+
+pub fn start_with(environment: &[(&str, &str)]) -> Program {
     installed("examples/express/node_modules/express");
     let port = free_port();
     let mut command = Command::new("node");
     command.current_dir(repository("examples/express")).args(["api.js", &port.to_string()]);
+    command.envs(environment.iter().copied());
     Program::start(command, port, "listening on port")
 }
 

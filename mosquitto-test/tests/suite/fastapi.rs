@@ -35,6 +35,10 @@ fn add_user(folder: &Path, password: &str, arguments: &[&str]) {
 }
 
 pub fn start() -> FastApi {
+    start_with(&[])
+}
+
+pub fn start_with(environment: &[(&str, &str)]) -> FastApi {
     let folder = tempfile::tempdir().unwrap();
     let own = ["--publish", "users/ann/#", "--subscribe", "users/ann/#"];
     add_user(folder.path(), "green", &[&["ann"], &own[..], &["--subscribe", "public/#"]].concat());
@@ -43,6 +47,7 @@ pub fn start() -> FastApi {
     let port = free_port();
     let mut command = command("uvicorn", folder.path());
     command.args(["api:app", "--port", &port.to_string()]);
+    command.envs(environment.iter().copied());
     FastApi { program: Program::start(command, port, "Uvicorn running on"), folder }
 }
 
