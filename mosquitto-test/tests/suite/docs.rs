@@ -9,6 +9,7 @@ use mosquitto_test::program::repository;
 
 mod configurations;
 mod demo;
+mod faq;
 mod operating;
 mod recipes;
 mod stage;

@@ -16,7 +16,8 @@ const FOLDERS: [&str; 2] = ["/etc/mosquitto/", "/run/secrets/"];
 fn completed(text: &str) -> String {
     let has = |option: &str| text.lines().any(|line| line.starts_with(option));
     let mut whole = text.to_owned();
-    if !has("plugin ") && !has("auth_plugin ") && !has("plugin_load ") {
+    let loads = ["plugin ", "auth_plugin ", "global_plugin ", "plugin_load "];
+    if !loads.into_iter().any(has) {
         whole = format!("listener 1883\nplugin {}\n{text}", plugin_path().display());
     }
     for (option, value) in [
@@ -36,7 +37,10 @@ fn completed(text: &str) -> String {
 fn moved(text: &str, folder: &str) -> String {
     let text = FOLDERS.iter().fold(text.to_owned(), |text, place| text.replace(place, folder));
     let plugin = plugin_path();
+    // Mosquitto's own plugins are where the tests have unpacked it.
+    let own = Version::V2_1_2.bin("../root/usr/lib/x86_64-linux-gnu/mosquitto");
     text.replace(PLUGIN, plugin.to_str().unwrap())
+        .replace("/usr/lib/x86_64-linux-gnu/mosquitto", own.to_str().unwrap())
 }
 
 #[test]
