@@ -154,6 +154,39 @@ on_every_broker! {
         let root = root.expect_accepted();
         assert!(may_publish(&root, "down/x"));
         assert_eq!(ann.expect_message(), ("down/x".to_owned(), "x".to_owned()));
+        let tenant = json!({
+            "acl": rules(&["allow publish ${client_attrs.tenant}/#"]), "client_attrs": {"tenant": "acme"}
+        });
+        let ben = connect(&broker, "b", "ben", &issuer.token(&claims("ben", &tenant))).expect_accepted();
+        assert!(may_publish(&ben, "acme/x") && !may_publish(&ben, "other/x"));
+    }
+
+    fn no_token_gives_the_name_of_a_user_of_mosquittos_own(version) {
+        let issuer = Issuer::es256();
+        let config = Broker::config(version).password_file(&[("admin", "s3cret-of-admin")]);
+        let local = config.password_path().display().to_string();
+        let keys = config.file("keys", issuer.key_file());
+        let options =
+            [("jwt_key_file", text(&keys)), ("jwt_username", "set"), ("local_users_file", &local)];
+        let broker = config.plugin(options).start();
+        let mark = broker.log_mark();
+        assert!(!is_let_in(&broker, "ann", &issuer.token(&of("admin"))));
+        broker.wait_for_log_after(mark, "reason=token-username");
+        assert!(is_let_in(&broker, "ann", &issuer.token(&of("ben"))));
+        assert!(is_let_in(&broker, "admin", "s3cret-of-admin"));
+    }
+
+    fn whoever_is_known_by_its_token_stays_when_it_is_looked_at_again(version) {
+        let issuer = Issuer::es256();
+        let options = [("jwt_username", "set"), ("cache_revalidate", "1"), ("jwt_leeway", "0")];
+        let (broker, _) = broker_of(version, &issuer, &options);
+        let stays = connect(&broker, "c", "other", &issuer.token(&of("ann"))).expect_accepted();
+        // Before this one ends, the other has been looked at.
+        let end = json!({"exp": unix_time() + 4});
+        let ends = connect(&broker, "d", "other", &issuer.token(&claims("ann", &end)));
+        ends.expect_accepted().wait_disconnected();
+        assert!(stays.is_connected());
+        assert!(!broker.log_contains("gives it another name"));
     }
 
     fn whoever_bears_a_token_is_known_by_the_name_that_jwt_username_says(version) {
