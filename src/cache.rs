@@ -143,7 +143,7 @@ impl Cache {
     /// Whether an answer that was found here, and is remembered elsewhere, is good still.
     #[must_use]
     pub fn is_good(&self, good: &Good) -> bool {
-        good.holds(self.invalidations.count(), self.refresh_ahead, || self.clock.now())
+        good.holds(self.invalidations.count(), || self.clock.now())
     }
 
     /// About how many answers are kept, and how many bytes they take, with what has ended since the
@@ -167,7 +167,7 @@ impl Cache {
         let invalidations = self.invalidations.count();
         self.alive(key, question, |entry, age| {
             let refresh = self.refresh_ahead && entry.is_due(age);
-            let good = Good::new(entry, invalidations);
+            let good = Good::new(entry, self.refresh_ahead, invalidations);
             Hit { answer: entry.answer.clone(), good, refresh }
         })
     }
@@ -555,7 +555,7 @@ mod tests {
             .map(|number| {
                 let key = Key::from_number(number);
                 cache.store(key, Kind::Access, Answer::ALLOW, None, clock.now());
-                (key, cache.entries.peek(&key).map(|entry| Good::new(&entry, 0)))
+                (key, cache.entries.peek(&key).map(|entry| Good::new(&entry, false, 0)))
             })
             .collect();
         for (key, good) in goods {

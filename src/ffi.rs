@@ -14,6 +14,7 @@ mod fetch;
 mod guard;
 mod host;
 mod properties;
+mod sighup;
 mod thread;
 
 /// What a fuzzer may reach.

@@ -62,6 +62,8 @@ pub struct Waiting {
     pub asked: Instant,
     /// What the API granted, once it has.
     pub terms: Option<Arc<Terms>>,
+    /// Whether its connection is to be closed, or was, whatever the verdict.
+    pub is_closed: bool,
 }
 
 /// What came of an attempt.
@@ -105,10 +107,16 @@ impl<T> Arrivals<T> {
         (self.ring)();
     }
 
+    /// Whether there are any.
+    #[must_use]
+    pub fn any(&self) -> bool {
+        self.any.load(Ordering::Acquire)
+    }
+
     #[must_use]
     pub fn take(&self) -> Vec<T> {
         // Only the broker's thread takes, so that what it does not see now it sees next time.
-        if !self.any.load(Ordering::Acquire) {
+        if !self.any() {
             return Vec::new();
         }
         self.any.store(false, Ordering::Relaxed);
@@ -227,15 +235,23 @@ impl Logins {
     /// Has those who wait closed, before long, that this is about.
     pub fn close_waiting(&self, is_meant: impl Fn(&Applicant) -> bool) {
         let mut state = lock(&self.state);
-        let meant = state.waiting.iter().filter(|(_, waiting)| is_meant(&waiting.applicant));
+        let waiting = state.waiting.iter_mut().filter(|(_, waiting)| !waiting.is_closed);
+        let meant = waiting.filter(|(_, waiting)| is_meant(&waiting.applicant));
         let mut closings = Vec::new();
         for (generation, waiting) in meant {
-            // From now on it waits for nothing, whatever the verdict.
+            waiting.is_closed = true;
             self.attempts.take(&waiting.broker_id, *generation);
             closings.push(waiting.placeholder.clone());
         }
         state.closings.extend(closings);
         self.note_rest(&state);
+    }
+
+    /// Whether any attempt waits that is not closed, or one is to be finished or closed.
+    #[must_use]
+    pub fn wait_or_end(&self) -> bool {
+        let waits = || lock(&self.state).waiting.values().any(|waiting| !waiting.is_closed);
+        self.has_more() || self.arrivals.any() || waits()
     }
 
     /// How many attempts wait.
@@ -326,6 +342,7 @@ mod tests {
             question: None,
             asked: SystemClock.now(),
             terms: None,
+            is_closed: false,
         }
     }
 

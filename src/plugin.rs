@@ -11,7 +11,6 @@ use std::time::Instant;
 use log::Level;
 
 use crate::answer::Outcome;
-use crate::api::Observer;
 use crate::block_budget::{BlockBudget, Bound, Payer};
 use crate::broker::Broker;
 use crate::clock::Clock;
@@ -22,16 +21,17 @@ use crate::journal::Journal;
 use crate::last_asked::LastAsked;
 use crate::local_users::LocalUsers;
 use crate::lockout::Lockout;
-use crate::login::{Arrivals, LoginAttempts, Logins, Ring};
+use crate::login::{Arrivals, LoginAttempts, Logins};
 use crate::metrics;
 use crate::policy::OnError;
-use crate::pool::{Asked, Spawn};
+use crate::pool::Asked;
 use crate::question::Kind;
 use crate::retry_answers::RetryAnswers;
-use crate::sessions::{Fetch, Sessions};
+use crate::sessions::Sessions;
 use crate::subscriptions::Subscriptions;
 use crate::tally::Tally;
 
+mod abilities;
 mod access;
 mod assigned_name;
 mod bulletin;
@@ -44,14 +44,17 @@ mod gates;
 mod held;
 mod pulse;
 mod reload;
+mod reload_hold;
 mod tokens;
 mod undecided;
 mod verdict;
 mod vigil;
 mod vitals;
+pub use abilities::Abilities;
 pub use access::{AccessReply, Check};
 pub use control::{Instances, TOPIC as CONTROL_TOPIC};
 pub use entrance::{Attempt, Reply};
+pub use reload_hold::Sighup;
 
 /// What a fuzzer may reach.
 #[cfg(any(test, fuzzing))]
@@ -64,6 +67,7 @@ use control::{Letter, Membership, Message, Target};
 use fan_out::LastFanOut;
 use held::{Begun, HeldAnswer};
 use pulse::Pulse;
+use reload_hold::{Closing, ReloadHold};
 use vigil::Finding;
 use vitals::Vitals;
 
@@ -77,6 +81,7 @@ pub struct Plugin {
     local_users: Option<LocalUsers>,
     lockout: Lockout,
     logins: Arc<Logins>,
+    reload_hold: ReloadHold,
     /// The whole process's, of all instances.
     attempts: Arc<LoginAttempts>,
     /// For those who were closed instead of being answered.
@@ -111,31 +116,6 @@ pub struct Plugin {
     material: Mutex<Material>,
     abilities: Abilities,
     clock: Arc<dyn Clock>,
-}
-
-/// What the broker, and the process that it runs in, can do for the plugin.
-pub struct Abilities {
-    /// Whether a login may be answered later.
-    pub delays_logins: bool,
-    /// Whether a client can be told that nobody can decide its login.
-    pub tells_reasons: bool,
-    /// Whether a client that comes over a websocket can choose what the broker takes for its address.
-    pub lets_websockets_choose: bool,
-    /// Starts a thread.
-    pub spawn: Spawn,
-    /// Calls the broker's thread.
-    pub ring: Ring,
-    /// Fetches what is looked at next into the processor's caches.
-    pub fetch: Fetch,
-    /// Sees every request; a broker has nobody for that.
-    pub observer: Option<Arc<dyn Observer>>,
-    /// The process's attempts to log in.
-    pub login_attempts: Arc<LoginAttempts>,
-    /// Says yes to the first instance of a process that asks, and to no other: they would publish on
-    /// the same topics.
-    pub claim_topics: fn() -> bool,
-    /// All instances of the process.
-    pub instances: Arc<Instances>,
 }
 
 /// Does one of several things; whether it was done. A panic must not keep the others from being
@@ -202,6 +182,7 @@ impl Plugin {
                 Arc::clone(&clock),
             ),
             logins,
+            reload_hold: ReloadHold::new(abilities.sighup),
             attempts,
             retry_answers: RetryAnswers::new(Arc::clone(&clock)),
             sessions,
@@ -292,14 +273,15 @@ impl Plugin {
         let now = self.clock.now();
         self.pulse.beat(now);
         self.engine.fetch_keys_if_due();
-        self.catch_up(broker, now);
+        let closing = self.reload_hold.begin_pass(self.logins.wait_or_end(), now);
+        self.catch_up(broker, now, closing);
     }
 
     /// Does a tick's work in another callback, if the broker does not tick: 2.0.11 never does with
     /// `per_listener_settings`, and 2.1 does not while the wall clock is behind.
     pub fn tick_if_overdue(&self, broker: &dyn Broker) {
         if !self.pulse.is_regular() {
-            self.catch_up(broker, self.clock.now());
+            self.catch_up(broker, self.clock.now(), Closing::Due);
         }
     }
 
@@ -313,8 +295,8 @@ impl Plugin {
         }
     }
 
-    fn catch_up(&self, broker: &dyn Broker, now: Instant) {
-        self.finish_logins(broker);
+    fn catch_up(&self, broker: &dyn Broker, now: Instant, closing: Closing) {
+        self.finish_logins(broker, closing);
         for finding in self.findings.take() {
             let admission = finding.admission();
             if !contained(|| self.act_on(broker, finding)) {
@@ -347,6 +329,7 @@ impl Plugin {
 
     /// Ends every request and joins every thread.
     pub fn shut_down(&self) {
+        self.reload_hold.end();
         self.engine.shut_down();
         self.metrics.iter().for_each(metrics::Server::shut_down);
     }

@@ -15,6 +15,7 @@ mod filter;
 mod inexact;
 mod pending;
 mod placeholder;
+mod recent;
 mod shelf;
 mod situation;
 mod tree;
@@ -27,6 +28,7 @@ mod properties;
 pub use condition::{Condition, ConditionsMet, Network, Whom};
 use condition::{Conditions, Place};
 pub use placeholder::{Names, is_username};
+pub use recent::Recent;
 pub use shelf::Shelf;
 use situation::{QosSet, Situations};
 use tree::{Asked, Meaning, Tree};
@@ -121,6 +123,8 @@ pub struct Rules {
     kept: Vec<Kept>,
     tree: Tree,
     conditions: Conditions,
+    /// The positions of those that have a placeholder or a condition.
+    by_client: Vec<u16>,
 }
 
 impl Rules {
@@ -135,12 +139,14 @@ impl Rules {
             return Err(BadRule { position: MAX_RULES, problem });
         }
         let kept = Vec::with_capacity(rules.len());
-        let mut compiled = Self { kept, tree: Tree::new(), conditions: Conditions::default() };
+        let (conditions, by_client) = (Conditions::default(), Vec::new());
+        let mut compiled = Self { kept, tree: Tree::new(), conditions, by_client };
         for (position, rule) in rules.into_iter().enumerate() {
             compiled.add(&rule).map_err(|problem| BadRule { position, problem })?;
         }
         compiled.tree.shrink();
         compiled.conditions.shrink();
+        compiled.by_client.shrink_to_fit();
         Ok(compiled)
     }
 
@@ -157,6 +163,9 @@ impl Rules {
             self.conditions.add(position, &rule.condition, permission == Permission::Deny)?;
         let kept = Kept { topic, permission, verb, qos, retain };
         self.kept.push(kept);
+        if placeholder::stands_in(&rule.topic) || rule.condition != Condition::NONE {
+            self.by_client.push(position);
+        }
         let (_, filter) = reading(&rule.topic);
         let begin = topic + (rule.topic.len() - filter.len()) as u32;
         for meaning in [Meaning::Filter, Meaning::Literal] {
@@ -197,6 +206,20 @@ impl Rules {
         self.conditions.met_by(whom)
     }
 
+    /// Whether the rule at this position, which matches a delivery for one client, is the first that matches
+    /// for every client that has these rules. False where it takes long to find out.
+    #[must_use]
+    pub fn is_for_everybody(&self, position: usize, topic_name: &str) -> bool {
+        const FEW: usize = 16;
+        let mut by_client = self.by_client.iter().map(|at| usize::from(*at));
+        // What stands before the first placeholder, or wildcard, has to stand in the topic name as well.
+        let may_match = |at| {
+            let filter = reading(self.topic(at).unwrap_or_default()).1;
+            topic_name.starts_with(filter.split(['$', '%', '+', '#']).next().unwrap_or_default())
+        };
+        self.by_client.len() <= FEW && !by_client.any(|at| at <= position && may_match(at))
+    }
+
     #[must_use]
     pub fn len(&self) -> usize {
         self.kept.len()
@@ -211,7 +234,9 @@ impl Rules {
     #[must_use]
     pub fn bytes(&self) -> usize {
         let kept = self.kept.capacity() * size_of::<Kept>() + ALLOCATOR_BYTES;
-        size_of::<Self>() + kept + self.tree.heap_bytes() + self.conditions.heap_bytes()
+        let by_client = self.by_client.capacity() * size_of::<u16>() + ALLOCATOR_BYTES;
+        let heap = self.tree.heap_bytes() + self.conditions.heap_bytes();
+        size_of::<Self>() + kept + by_client + heap
     }
 
     /// A rule in an operator's words, such as `rule 2 (allow publish devices/${clientid}/up/#)`,
@@ -699,6 +724,26 @@ mod tests {
             let found = rules.judge(&action(action_text), NAMES);
             let expected = expected.map(|(permission, position)| Ruling { permission, position });
             assert_eq!(found, expected, "{action_text}");
+        }
+    }
+
+    #[test]
+    fn a_rule_is_for_everybody_unless_one_up_to_it_may_be_about_some() {
+        let rules = rules(&[
+            "allow all own/${clientid}/#",
+            "allow all news/#",
+            "deny all eq news/%u",
+            "allow all +/%c",
+            "allow all last",
+        ]);
+        for (position, topic_name, expected) in [
+            (0, "own/c1/x", false),
+            (1, "news/x", true),
+            (1, "own/x", false),
+            (2, "news/ann", false),
+            (4, "last", false),
+        ] {
+            assert_eq!(rules.is_for_everybody(position, topic_name), expected, "{topic_name}");
         }
     }
 

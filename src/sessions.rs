@@ -16,11 +16,11 @@ use std::time::Instant;
 use crate::answer::Terms;
 use crate::cache::InvalidationScope;
 use crate::clock::{Clock, Deadline};
-use crate::question::{Access, Action, Glance};
-use crate::rules::Whom;
+use crate::rules::{Recent, Whom};
 use crate::sync::lock;
 use crate::vault::SealedQuestion;
 
+mod allowed;
 mod departed;
 mod known;
 mod lately;
@@ -46,6 +46,7 @@ pub struct Sessions {
 
 struct State {
     live: Places,
+    recent: Recent,
     /// The sessions that must be asked about again, by when.
     due: BTreeSet<(Instant, usize)>,
     /// The same by the time of day, in seconds of Unix time.
@@ -58,7 +59,7 @@ impl Sessions {
         let live = Places::new(fetch);
         let (due, due_by_day) = (BTreeSet::new(), BTreeSet::new());
         Self {
-            state: Mutex::new(State { live, due, due_by_day }),
+            state: Mutex::new(State { live, recent: Recent::default(), due, due_by_day }),
             may_be_due: AtomicBool::new(false),
             departed: DepartedClients::default(),
             clock,
@@ -191,39 +192,6 @@ impl Sessions {
         } else {
             view(&departed.standing)
         })
-    }
-
-    /// What a permission rests on that this client was given before, if that is known: the session's
-    /// standing is the same still.
-    #[must_use]
-    pub fn recall(&self, glance: &Glance<'_>) -> Option<Basis> {
-        let mut state = lock(&self.state);
-        let live = &mut state.live;
-        let session = if glance.access == Access::Read {
-            let names = [glance.client_id.as_ptr() as usize, glance.username.as_ptr() as usize];
-            live.follow(glance.handle, names)?
-        } else {
-            live.again(glance.handle)?
-        };
-        if !session.is_seen(glance) {
-            return None;
-        }
-        session.lately.recall(glance)
-    }
-
-    /// This client is allowed this, on this basis.
-    pub fn note_allowed(&self, holder: Holder<'_>, action: &Action<'_>, basis: Basis) {
-        let mut state = lock(&self.state);
-        if let Some(session) = state.live.get_mut(holder.handle) {
-            if session.belongs_to(holder) {
-                session.lately.note(action, basis);
-            }
-        }
-    }
-
-    /// Forgets what was allowed to whoever is connected: what is decided before that may have changed.
-    pub fn forget_allowed(&self) {
-        lock(&self.state).live.iter_mut().for_each(|(_, session)| session.lately.forget());
     }
 
     /// It became known whether this client's user is a superuser. That holds for as long as the
@@ -404,8 +372,8 @@ mod tests {
     use super::*;
     use crate::cache::Key;
     use crate::clock::{Clock, ManualClock, SystemClock};
-    use crate::question::Kind;
-    use crate::rules::Rules;
+    use crate::question::{Access, Action, Glance, Kind};
+    use crate::rules::{Condition, Permission, Rule, Rules, Verb};
     use crate::secret::Secret;
     use crate::vault::Vault;
 
@@ -557,7 +525,7 @@ mod tests {
     fn what_was_allowed_is_recalled_for_this_client_as_long_as_its_standing_is_the_same() {
         let sessions = sessions();
         let ann = holder(1, "c", "ann");
-        let recalls = |holder| sessions.recall(&glance(holder, &READ)).is_some();
+        let recalls = |holder| sessions.recall(&glance(holder, &READ), |_| ()).is_some();
         sessions.note_allowed(ann, &READ, Basis::Standing);
         assert!(!recalls(ann), "nothing is known of it");
         begin(&sessions, 1, "c", 7);
@@ -586,6 +554,44 @@ mod tests {
         assert!(!recalls(ann), "it left");
         begin(&sessions, 1, "c", 7);
         assert!(!recalls(ann), "it is another now");
+    }
+
+    #[test]
+    fn what_a_rule_allows_to_all_is_recalled_for_whoever_has_the_rules() {
+        let sessions = sessions();
+        let rule = Rule {
+            permission: Permission::Allow,
+            verb: Verb::All,
+            topic: "#".to_owned(),
+            qos: None,
+            retain: None,
+            condition: Condition::NONE,
+        };
+        let terms = || {
+            let rules = Some(Arc::new(Rules::compile(vec![rule.clone()]).unwrap()));
+            Arc::new(Terms { rules, ..Terms::default() })
+        };
+        let (some, others) = (terms(), terms());
+        for (handle, terms) in [(1, &some), (2, &some), (3, &others)] {
+            sessions.begin(admission(handle, "c", 7), "ann", None, Some(terms), None, None);
+        }
+        let holder = |handle| holder(handle, "c", "ann");
+        let recalls = |handle| sessions.recall(&glance(holder(handle), &READ), |_| ()).is_some();
+        sessions.note_allowed_by_rule(holder(1), &READ, 0);
+        assert_eq!(
+            [1, 2, 3].map(recalls),
+            [true, false, false],
+            "the second was allowed nothing yet"
+        );
+        let other = Action { topic: "b", ..READ };
+        sessions.note_allowed_by_rule(holder(2), &other, 0);
+        sessions.note_allowed_by_rule(holder(1), &READ, 0);
+        assert_eq!([1, 2, 3].map(recalls), [true, true, false]);
+        sessions.forget_allowed();
+        assert_eq!([1, 2, 3].map(recalls), [false, false, false]);
+        sessions.note_allowed_by_rule(holder(2), &READ, 0);
+        sessions.renew(&admission(2, "c", 7), Some(&others), None);
+        assert_eq!([1, 2, 3].map(recalls), [false, false, false], "the second has other rules now");
     }
 
     #[test]

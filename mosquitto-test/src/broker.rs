@@ -357,6 +357,11 @@ impl Drop for Broker {
             let configuration = self.config.text();
             let version = self.version().name();
             eprintln!("--- mosquitto {version} with\n{configuration}--- logged\n{}---", self.log());
+            // Last, where the middle of a long output is left out.
+            match (fell, self.process.ended) {
+                (true, Some(status)) => eprintln!("mosquitto {version} ended by itself: {status}"),
+                _ => eprintln!("mosquitto {version} was running until now"),
+            }
         } else if let (true, Some(status)) = (fell, self.process.ended) {
             assert_eq!(
                 status.signal(),

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 use std::fmt;
+use std::ptr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -17,24 +18,26 @@ use super::entry::Entry;
 #[derive(Clone)]
 pub struct Good {
     entry: Arc<Entry>,
+    /// Kept here too: the entry lies elsewhere in memory, and each place that is looked at is one to wait
+    /// for.
+    until: Instant,
     /// How many invalidations there had been when it was found.
     invalidations: u64,
 }
 
 impl Good {
-    pub fn new(entry: &Arc<Entry>, invalidations: u64) -> Self {
-        Self { entry: Arc::clone(entry), invalidations }
+    pub fn new(entry: &Arc<Entry>, refresh_ahead: bool, invalidations: u64) -> Self {
+        let until = entry.undisturbed_until(refresh_ahead);
+        Self { entry: Arc::clone(entry), until, invalidations }
     }
 
-    pub fn holds(
-        &self,
-        invalidations: u64,
-        refresh_ahead: bool,
-        now: impl FnOnce() -> Instant,
-    ) -> bool {
-        self.invalidations == invalidations
-            && !self.entry.is_revoked()
-            && now() < self.entry.undisturbed_until(refresh_ahead)
+    /// Where in memory it lies that tells whether the entry is in the cache still.
+    pub fn address(&self) -> usize {
+        ptr::from_ref(&self.entry.revoked) as usize
+    }
+
+    pub fn holds(&self, invalidations: u64, now: impl FnOnce() -> Instant) -> bool {
+        self.invalidations == invalidations && !self.entry.is_revoked() && now() < self.until
     }
 }
 

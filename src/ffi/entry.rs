@@ -12,6 +12,7 @@ use super::descriptors;
 use super::fetch::fetch;
 use super::guard::{contain, hide_panic_messages, panicked_at};
 use super::host::{self, Host};
+use super::sighup::SIGHUP;
 use super::thread::spawn;
 use crate::broker::Broker as _;
 use crate::clock::SystemClock;
@@ -144,6 +145,7 @@ fn abilities(bell: &Option<Arc<Bell>>) -> Result<Abilities, Vec<Mistake>> {
         lets_websockets_choose: !host::is_2_1(),
         spawn,
         ring: Arc::new(move || bell.iter().for_each(|bell| bell.ring())),
+        sighup: host::is_2_1().then_some(SIGHUP),
         login_attempts,
         claim_topics: host::claim_topics,
         instances: host::instances(),

@@ -129,6 +129,7 @@ impl World {
                 lets_websockets_choose: !is_2_1,
                 spawn,
                 ring: Arc::new(|| {}),
+                sighup: None,
                 fetch: |_| {},
                 observer: None,
                 login_attempts: Arc::clone(&attempts),

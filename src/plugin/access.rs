@@ -75,15 +75,21 @@ impl Plugin {
         if glance.access == Access::Read && self.held.any() && self.held.is_for(glance.handle) {
             return false;
         }
-        let Some(basis) = self.sessions.recall(glance) else { return false };
-        if let Basis::Answer(good) = &basis {
-            if !self.engine.is_good(good) {
-                return false;
+        let holds = self.sessions.recall(glance, |basis| match basis {
+            Basis::Standing => true,
+            Basis::Answer(good) => {
+                let holds = self.engine.is_good(good);
+                if holds {
+                    self.tally.hit();
+                }
+                holds
             }
-            self.tally.hit();
+        });
+        let is_allowed = holds == Some(true);
+        if is_allowed {
+            self.tally.decided(Kind::Access, Decision::Allow);
         }
-        self.tally.decided(Kind::Access, Decision::Allow);
-        true
+        is_allowed
     }
 
     /// May this client do this?
@@ -219,8 +225,14 @@ impl Plugin {
             let standing = found.map(|(_, standing)| standing).unwrap_or_default();
             return judge(&standing);
         };
-        if let Ok((Decision::Allow, Reason::Superuser | Reason::Rule(_))) = judged {
-            self.sessions.note_allowed(holder, &action, Basis::Standing);
+        match judged {
+            Ok((Decision::Allow, Reason::Superuser)) => {
+                self.sessions.note_allowed(holder, &action, Basis::Standing);
+            }
+            Ok((Decision::Allow, Reason::Rule(position))) => {
+                self.sessions.note_allowed_by_rule(holder, &action, position);
+            }
+            _ => {}
         }
         judged
     }

@@ -225,7 +225,9 @@ impl Plugin {
         ticket: Ticket,
     ) -> (Reply, Reason) {
         let asked = self.clock.now();
-        match self.prepare_to_wait(admission, question, asked) {
+        let may_wait = self.reload_hold.admit();
+        let waiting = may_wait.then(|| self.prepare_to_wait(admission, question, asked));
+        match waiting.flatten() {
             Some(waiting) => {
                 self.logins.wait(waiting, ticket);
                 (Reply::Later, Reason::OnItsWay)
@@ -270,6 +272,7 @@ impl Plugin {
             question: sealed,
             asked,
             terms: None,
+            is_closed: false,
         })
     }
 

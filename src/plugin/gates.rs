@@ -78,6 +78,7 @@ fn plugin(local_users: &str) -> (Plugin, PathBuf) {
         lets_websockets_choose: false,
         spawn: |name, body| Builder::new().name(name).spawn(body),
         ring: Arc::new(|| {}),
+        sighup: None,
         fetch: |_| {},
         observer: None,
         login_attempts: Arc::new(LoginAttempts::new().unwrap()),

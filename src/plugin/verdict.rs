@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use super::reload_hold::Closing;
 use super::{Plugin, contained};
 use crate::answer::{Decision, Outcome, Terms, Verdict};
 use crate::broker::Broker;
@@ -19,10 +20,14 @@ const CLOSINGS: usize = 100;
 
 impl Plugin {
     /// Deals with the verdicts that have come, and closes who is to be closed: as many as one tick may
-    /// close, and the rest at the next.
-    pub(super) fn finish_logins(&self, broker: &dyn Broker) {
+    /// close, and the rest at the next. None in a pass that may not close any.
+    pub(super) fn finish_logins(&self, broker: &dyn Broker, closing: Closing) {
+        if closing == Closing::Everybody {
+            self.logins.close_waiting(|_| true);
+        }
+        let most = if closing == Closing::Nobody { 0 } else { CLOSINGS };
         let mut closings = 0;
-        while closings < CLOSINGS {
+        while closings < most {
             if let Some(placeholder) = self.logins.next_closing() {
                 broker.close_by_username(&placeholder);
                 closings += 1;

@@ -17,7 +17,14 @@ const LONGEST: usize = 69;
 /// One of the client's deliveries and one of its publishes, that were allowed. Most sessions of whose
 /// clients the rules are those of others too need none.
 #[derive(Default)]
-pub struct Lately(Option<Box<[Allowed; 2]>>);
+pub struct Lately {
+    allowed: Option<Box<[Allowed; 2]>>,
+    /// Whether anything was allowed, so that no option that looks at a client's names stops this one.
+    has_passed: bool,
+    /// Where the answer lies, or lay, on which the permission of the last delivery rests. Only to be
+    /// fetched ahead.
+    answer: Piece,
+}
 
 /// What a permission rests on.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -45,36 +52,59 @@ const NOTHING: Allowed = Allowed {
 
 impl Lately {
     /// What the permission rests on, if the same was allowed.
-    pub fn recall(&self, glance: &Glance<'_>) -> Option<Basis> {
-        let allowed = &self.0.as_ref()?[slot(glance.access)?];
+    pub fn recall(&self, glance: &Glance<'_>) -> Option<&Basis> {
+        let allowed = &self.allowed.as_ref()?[slot(glance.access)?];
         let topic = allowed.topic.get(..usize::from(allowed.length))?;
         let is_same = allowed.manner == glance.manner && topic == glance.topic;
-        (is_same && allowed.length > 0).then(|| allowed.basis.clone())
+        (is_same && allowed.length > 0).then_some(&allowed.basis)
     }
 
     /// This was allowed.
     pub fn note(&mut self, action: &Action<'_>, basis: Basis) {
+        self.has_passed = true;
         let Some(slot) = slot(action.access) else { return };
         let bytes = action.topic.as_bytes();
         let (Ok(length), true) = (u8::try_from(bytes.len()), bytes.len() <= LONGEST) else {
             return;
         };
-        let allowed = &mut self.0.get_or_insert_with(|| Box::new([NOTHING; 2]))[slot];
+        let allowed = &mut self.allowed.get_or_insert_with(|| Box::new([NOTHING; 2]))[slot];
         allowed.topic[..bytes.len()].copy_from_slice(bytes);
+        if slot == 0 {
+            self.answer = basis.piece();
+        }
         (allowed.basis, allowed.manner, allowed.length) = (basis, action.manner(), length);
+    }
+
+    /// Something was allowed that is remembered elsewhere.
+    pub fn pass(&mut self) {
+        self.has_passed = true;
+    }
+
+    pub fn has_passed(&self) -> bool {
+        self.has_passed
     }
 
     /// Nothing of it holds any more.
     pub fn forget(&mut self) {
-        self.0 = None;
+        *self = Self::default();
     }
 
-    /// Where it lies in memory.
-    pub fn piece(&self) -> Piece {
-        self.0.as_ref().map_or((0, 0), |allowed| {
+    /// Where it lies in memory, with what has to be looked at for the next delivery.
+    pub fn pieces(&self) -> [Piece; 2] {
+        let allowed = self.allowed.as_ref().map_or((0, 0), |allowed| {
             let address = ptr::from_ref(&**allowed) as usize;
             (address, size_of_val(&**allowed))
-        })
+        });
+        [allowed, self.answer]
+    }
+}
+
+impl Basis {
+    fn piece(&self) -> Piece {
+        match self {
+            Self::Standing => (0, 0),
+            Self::Answer(good) => (good.address(), 1),
+        }
     }
 }
 
@@ -99,7 +129,8 @@ mod tests {
         let Action { access, topic, .. } = action;
         let manner = action.manner();
         let topic = topic.as_bytes();
-        lately.recall(&Glance { handle: 1, client_id: b"c", username: b"u", topic, access, manner })
+        let glance = Glance { handle: 1, client_id: b"c", username: b"u", topic, access, manner };
+        lately.recall(&glance).cloned()
     }
 
     #[test]

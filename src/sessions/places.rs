@@ -124,10 +124,12 @@ impl Places {
         let Some(one) = self.places.get(position).and_then(next) else { return };
         let two = next(one).map_or((0, 0), |two| (ptr::from_ref(two) as usize, size_of::<Place>()));
         let [id, username] = one.names;
+        let [allowed, answer] = one.session.elsewhere();
         (self.fetch)(&[
             (id, NAME),
             (username, NAME),
-            one.session.elsewhere(),
+            allowed,
+            answer,
             two,
             (one.handle, AT_BROKER),
         ]);

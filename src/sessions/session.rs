@@ -151,8 +151,8 @@ impl Session {
     }
 
     /// Where in memory more of it lies.
-    pub fn elsewhere(&self) -> Piece {
-        self.lately.piece()
+    pub fn elsewhere(&self) -> [Piece; 2] {
+        self.lately.pieces()
     }
 
     pub fn was_admitted_by(&self, admission: &Admission) -> bool {

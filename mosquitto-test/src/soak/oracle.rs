@@ -4,6 +4,7 @@
 //! by when a client asked and when it was told. In between, or for as long before as an answer may
 //! be cached, the API said what it says; where that changed meanwhile, both are right.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -57,9 +58,14 @@ pub struct Oracle {
     /// When the rights that come and go did; they begin absent.
     changes: Mutex<Vec<Instant>>,
     outages: Mutex<Vec<(Instant, Option<Instant>)>>,
+    /// When somebody else last waited under a user's client identifier, for a login that the API is asked
+    /// about.
+    occupied: Mutex<HashMap<String, (Instant, Option<Instant>)>>,
     /// How much too late the clients' own thread came to something, in ms.
     late: AtomicU64,
     judged: [[AtomicU64; 3]; 4],
+    /// Logins that the broker closed while another waited under the same client identifier.
+    kept_out: AtomicU64,
     /// Decisions at which the API may have been out of reach, which excuses that a connection was closed.
     excused: AtomicU64,
     faults: AtomicU64,
@@ -71,6 +77,8 @@ pub struct Oracle {
 pub struct Counts {
     /// For each [`Kind`]: told yes, no, nothing.
     pub judged: [[u64; 3]; 4],
+    /// Logins that the broker closed while another waited under the same client identifier.
+    pub kept_out: u64,
     pub excused: u64,
     pub late: Duration,
     pub faults: u64,
@@ -84,8 +92,10 @@ impl Default for Oracle {
             began: Instant::now(),
             changes: Mutex::default(),
             outages: Mutex::default(),
+            occupied: Mutex::default(),
             late: AtomicU64::new(0),
             judged: Default::default(),
+            kept_out: AtomicU64::new(0),
             excused: AtomicU64::new(0),
             faults: AtomicU64::new(0),
             described: Mutex::default(),
@@ -106,6 +116,25 @@ impl Oracle {
     pub fn outage_ends(&self) {
         let mut outages = self.outages.lock().unwrap();
         outages.last_mut().expect("an outage began").1 = Some(Instant::now());
+    }
+
+    /// Somebody else comes under this user's client identifier. While its login waits, Mosquitto 2.1 closes
+    /// every other connection under that identifier, without asking the plugin.
+    pub fn occupied(&self, username: &str) {
+        self.occupied.lock().unwrap().insert(username.to_owned(), (Instant::now(), None));
+    }
+
+    /// It was answered, or gave up.
+    pub fn freed(&self, username: &str) {
+        if let Some((_, until)) = self.occupied.lock().unwrap().get_mut(username) {
+            *until = Some(Instant::now());
+        }
+    }
+
+    fn was_occupied(&self, username: &str, span: Span) -> bool {
+        self.occupied.lock().unwrap().get(username).is_some_and(|(began, ended)| {
+            span.told >= *began && ended.is_none_or(|ended| span.asked <= ended)
+        })
     }
 
     /// The clients' thread was busy, or not given a processor, for this long.
@@ -177,6 +206,10 @@ impl Oracle {
     /// Judges a login.
     pub fn judge_login(&self, username: &str, password: &str, span: Span, told: Told) {
         let right = policy::may_log_in(username, password);
+        if told == Told::Nothing && self.was_occupied(username, span) {
+            self.kept_out.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
         self.judge(Kind::Login, right, span, told, || format!("{username} with {password:?}"));
     }
 
@@ -216,6 +249,7 @@ impl Oracle {
         }
         Counts {
             judged: self.judged.each_ref().map(|told| told.each_ref().map(load)),
+            kept_out: load(&self.kept_out),
             excused: load(&self.excused),
             late: Duration::from_millis(load(&self.late)),
             faults,
@@ -229,11 +263,13 @@ impl fmt::Display for Counts {
         let [logins, publishes, subscriptions, deliveries] = self.judged;
         writeln!(
             f,
-            "  judged: {} logins accepted, {} refused, {} closed; {} publishes allowed, {} denied; \
+            "  judged: {} logins accepted, {} refused, {} closed, {} more while another waited under \
+             the same identifier; {} publishes allowed, {} denied; \
              {} subscriptions granted, {} denied; {} clients closed undecided; {} deliveries",
             logins[0],
             logins[1],
             logins[2],
+            self.kept_out,
             publishes[0],
             publishes[1],
             subscriptions[0],
@@ -264,6 +300,27 @@ mod tests {
 
     fn seconds(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn who_is_kept_out_by_another_under_its_identifier_is_not_wronged_and_any_other_is() {
+        let oracle = Oracle::default();
+        let login = |asked, told| {
+            let before = oracle.counts().faults;
+            oracle.judge_login("u1", "right-1", Span { asked, told }, Told::Nothing);
+            oracle.counts().faults > before
+        };
+        let before = Instant::now();
+        assert!(login(before, before), "nobody was there");
+        oracle.occupied("u1");
+        let during = Instant::now();
+        assert!(!login(before, during), "somebody waits still");
+        oracle.freed("u1");
+        assert!(!login(during, Instant::now()), "somebody waited until after it came");
+        let later = Instant::now() + seconds(1);
+        assert!(login(later, later), "it came after that");
+        assert!(login(before, before), "it was told before that");
+        assert_eq!(oracle.counts().kept_out, 2);
     }
 
     #[test]

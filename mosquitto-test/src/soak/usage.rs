@@ -85,7 +85,9 @@ fn slope(points: &[(f64, f64)]) -> f64 {
 /// Memory that the process has in RAM, in KiB (proc(5), `VmRSS`).
 fn resident(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the broker runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    // A process that has ended has no memory, until it is waited for.
+    let line = line.expect("the broker runs");
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 

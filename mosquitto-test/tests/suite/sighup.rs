@@ -110,3 +110,40 @@ fn a_broker_that_never_ticks_disconnects_the_denied_at_the_next_login() {
         assert_eq!(client.publish("a/b", "still here"), 0);
     }
 }
+
+#[test]
+fn a_reload_comes_once_no_login_waits_and_clients_that_leave_meanwhile_harm_nobody() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let api = AuthServer::answering(move |request| match request.json()["username"].as_str() {
+        Some("slow") => Reply::status(200).after(&held),
+        _ => Reply::status(200),
+    });
+    let broker = broker(Version::V2_1_2, &api, &[]);
+    let clients = clients(&broker, COUNT);
+    for round in 0..4 {
+        let mark = broker.log_mark();
+        let mut waiting: Vec<_> = (0..COUNT)
+            .map(|number| {
+                let id = format!("{round}-{number}");
+                let mut raw = broker.raw();
+                let packet =
+                    raw::connect_packet(Protocol::V5, &id, Some(b"slow"), Some(b"x"), true);
+                raw.send(packet);
+                raw
+            })
+            .collect();
+        // It has read them all, and is done with the last reload, during which a signal is lost.
+        broker.wait_until_idle();
+        // Half of them leave before the broker takes the signal, and half after it.
+        waiting.truncate(COUNT / 2);
+        broker.signal(libc::SIGHUP);
+        drop(waiting);
+        broker.wait_for_log_after(mark, "Reloading config.");
+    }
+    gate.open();
+    for client in &clients {
+        assert_eq!(client.publish("a/b", "still here"), 0);
+    }
+    broker.client("new").credentials("new", "x").connect().expect_accepted();
+}

@@ -147,6 +147,7 @@ pub fn start(block: &conf::Plugin, how: Start) -> Result<Started, Vec<Remark>> {
         lets_websockets_choose: false,
         spawn,
         ring: Arc::new(|| {}),
+        sighup: None,
         fetch: |_| {},
         observer: how.observer,
         login_attempts: Arc::new(login_attempts),

@@ -1,0 +1,39 @@
+//! What the broker, and the process that it runs in, can do for the plugin.
+
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+
+use super::control::Instances;
+use super::reload_hold::Sighup;
+use crate::api::Observer;
+use crate::login::{LoginAttempts, Ring};
+use crate::pool::Spawn;
+use crate::sessions::Fetch;
+
+/// What the broker, and the process that it runs in, can do for the plugin.
+pub struct Abilities {
+    /// Whether a login may be answered later.
+    pub delays_logins: bool,
+    /// Whether a client can be told that nobody can decide its login.
+    pub tells_reasons: bool,
+    /// Whether a client that comes over a websocket can choose what the broker takes for its address.
+    pub lets_websockets_choose: bool,
+    /// Starts a thread.
+    pub spawn: Spawn,
+    /// Calls the broker's thread.
+    pub ring: Ring,
+    /// Holds SIGHUP back from the broker's thread, where logins wait.
+    pub sighup: Option<Sighup>,
+    /// Fetches what is looked at next into the processor's caches.
+    pub fetch: Fetch,
+    /// Sees every request; a broker has nobody for that.
+    pub observer: Option<Arc<dyn Observer>>,
+    /// The process's attempts to log in.
+    pub login_attempts: Arc<LoginAttempts>,
+    /// Says yes to the first instance of a process that asks, and to no other: they would publish on
+    /// the same topics.
+    pub claim_topics: fn() -> bool,
+    /// All instances of the process.
+    pub instances: Arc<Instances>,
+}

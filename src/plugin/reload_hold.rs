@@ -1,0 +1,178 @@
+//! Holds SIGHUP back while logins wait, since Mosquitto 2.1 cannot take it then.
+//!
+//! The broker lists its clients by when their keep-alive time ends. Where a client leaves, or is closed, while
+//! its login waits, 2.1 (up to 2.1.2 at least) takes it off the list only when it frees it, in the next pass of
+//! its loop. At the end of a pass it looks whether SIGHUP has come, and if so makes a new list, without that
+//! client; then it takes it off a list that it is not in, which damages the list and crashes the broker sooner
+//! or later. So SIGHUP is let through once no login waits. If that takes long, those that wait are closed, and
+//! ask again.
+
+#![forbid(unsafe_code)]
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use crate::sync::lock;
+
+/// For how long SIGHUP may be held back before the logins that wait are closed.
+const LONGEST: Duration = Duration::from_secs(1);
+
+/// SIGHUP on the broker's thread.
+#[derive(Clone, Copy)]
+pub struct Sighup {
+    /// Holds it back, or lets it through.
+    pub hold_back: fn(bool),
+    /// Whether it has come while it was held back.
+    pub has_come: fn() -> bool,
+}
+
+/// Which logins that wait may be closed in a pass of the broker's loop.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Closing {
+    Nobody,
+    /// Those that are to be closed for another reason.
+    Due,
+    Everybody,
+}
+
+/// One instance's hold on SIGHUP.
+pub struct ReloadHold {
+    sighup: Option<Sighup>,
+    state: Mutex<State>,
+}
+
+#[derive(Clone, Copy)]
+enum State {
+    Free,
+    Held,
+    /// SIGHUP has come, and was found to have come at this time.
+    Wanted(Instant),
+    /// It has been held back for too long.
+    Overdue,
+}
+
+impl ReloadHold {
+    /// `sighup` is missing where no login waits.
+    pub fn new(sighup: Option<Sighup>) -> Self {
+        Self { sighup, state: Mutex::new(State::Free) }
+    }
+
+    /// A login is about to wait; whether it may.
+    pub fn admit(&self) -> bool {
+        let Some(sighup) = self.sighup else { return true };
+        let mut state = lock(&self.state);
+        if matches!(*state, State::Free) {
+            (sighup.hold_back)(true);
+            *state = State::Held;
+        }
+        !matches!(*state, State::Overdue)
+    }
+
+    /// A pass of the broker's loop begins: whoever was closed in the last one is freed.
+    pub fn begin_pass(&self, logins_wait: bool, now: Instant) -> Closing {
+        let Some(sighup) = self.sighup else { return Closing::Due };
+        let mut state = lock(&self.state);
+        if !logins_wait {
+            if !matches!(*state, State::Free) {
+                *state = State::Free;
+                (sighup.hold_back)(false);
+            }
+            return Closing::Nobody;
+        }
+        match *state {
+            // A SIGHUP may have come already, so that none may be closed before the next pass.
+            State::Free => {
+                (sighup.hold_back)(true);
+                *state = State::Held;
+                return Closing::Nobody;
+            }
+            State::Held if (sighup.has_come)() => *state = State::Wanted(now),
+            State::Wanted(since) if now.saturating_duration_since(since) >= LONGEST => {
+                *state = State::Overdue;
+            }
+            _ => {}
+        }
+        match *state {
+            State::Overdue => Closing::Everybody,
+            _ => Closing::Due,
+        }
+    }
+
+    /// Lets SIGHUP through for good.
+    pub fn end(&self) {
+        let mut state = lock(&self.state);
+        if let (Some(sighup), State::Held | State::Wanted(_) | State::Overdue) =
+            (self.sighup, *state)
+        {
+            (sighup.hold_back)(false);
+        }
+        *state = State::Free;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::{Cell, RefCell};
+
+    use super::Closing::{Due, Everybody, Nobody};
+    use super::*;
+    use crate::clock::{Clock as _, ManualClock};
+
+    thread_local! {
+        static HELD: RefCell<Vec<bool>> = const { RefCell::new(Vec::new()) };
+        static HAS_COME: Cell<bool> = const { Cell::new(false) };
+    }
+
+    fn reload_hold() -> ReloadHold {
+        ReloadHold::new(Some(Sighup {
+            hold_back: |held| HELD.with_borrow_mut(|all| all.push(held)),
+            has_come: || HAS_COME.get(),
+        }))
+    }
+
+    #[test]
+    fn sighup_comes_once_no_login_waits_and_none_is_closed_in_that_pass() {
+        let (reload_hold, began) = (reload_hold(), ManualClock::new().now());
+        let pass = |waits, ms| {
+            let pass = reload_hold.begin_pass(waits, began + Duration::from_millis(ms));
+            (pass, HELD.take())
+        };
+        assert_eq!(pass(false, 0), (Nobody, vec![]), "nobody waits");
+        assert!(reload_hold.admit() && reload_hold.admit());
+        assert_eq!(HELD.take(), [true], "once, before it waits");
+        assert_eq!(pass(true, 1), (Due, vec![]));
+        assert_eq!(pass(true, 9000), (Due, vec![]), "SIGHUP has not come");
+        assert_eq!(pass(false, 9001), (Nobody, vec![false]), "nobody waits any more");
+        assert_eq!(pass(true, 9002), (Nobody, vec![true]), "SIGHUP may have come before");
+        reload_hold.end();
+        assert_eq!(HELD.take(), [false]);
+        reload_hold.end();
+        assert_eq!(HELD.take(), [false; 0]);
+    }
+
+    #[test]
+    fn whoever_waits_for_long_while_sighup_is_held_back_is_closed_and_nobody_waits_anew() {
+        let (reload_hold, began) = (reload_hold(), ManualClock::new().now());
+        let pass = |waits, ms| reload_hold.begin_pass(waits, began + Duration::from_millis(ms));
+        assert!(reload_hold.admit());
+        HAS_COME.set(true);
+        assert_eq!(pass(true, 0), Due);
+        assert!(reload_hold.admit());
+        assert_eq!(pass(true, 999), Due);
+        assert_eq!(pass(true, 1000), Everybody);
+        assert!(!reload_hold.admit());
+        assert_eq!(pass(true, 1001), Everybody, "more than one pass may close");
+        assert_eq!(pass(false, 1002), Nobody);
+        assert_eq!(HELD.take(), [true, false]);
+        assert!(reload_hold.admit());
+        HAS_COME.set(false);
+    }
+
+    #[test]
+    fn where_no_login_waits_nothing_is_held_back() {
+        let reload_hold = ReloadHold::new(None);
+        assert!(reload_hold.admit());
+        assert_eq!(reload_hold.begin_pass(true, ManualClock::new().now()), Due);
+        reload_hold.end();
+    }
+}

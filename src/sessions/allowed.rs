@@ -1,0 +1,62 @@
+//! What was allowed to clients before, so that it need not be found out again.
+
+#![forbid(unsafe_code)]
+
+use super::{Basis, Holder, Sessions, State};
+use crate::question::{Access, Action, Glance};
+use crate::sync::lock;
+
+impl Sessions {
+    /// What `view` makes of what a permission rests on that this client was given before, if that is known:
+    /// the session's standing is the same still.
+    pub fn recall<R>(&self, glance: &Glance<'_>, view: impl FnOnce(&Basis) -> R) -> Option<R> {
+        let mut state = lock(&self.state);
+        let State { live, recent, .. } = &mut *state;
+        let session = if glance.access == Access::Read {
+            let names = [glance.client_id.as_ptr() as usize, glance.username.as_ptr() as usize];
+            live.follow(glance.handle, names)?
+        } else {
+            live.again(glance.handle)?
+        };
+        if !session.is_seen(glance) {
+            return None;
+        }
+        match session.standing.rules_in_force() {
+            Some(rules) if session.lately.has_passed() && recent.recall(rules, glance) => {
+                Some(view(&Basis::Standing))
+            }
+            _ => session.lately.recall(glance).map(view),
+        }
+    }
+
+    /// This client is allowed this, on this basis.
+    pub fn note_allowed(&self, holder: Holder<'_>, action: &Action<'_>, basis: Basis) {
+        let mut state = lock(&self.state);
+        if let Some(session) = state.live.get_mut(holder.handle) {
+            if session.belongs_to(holder) {
+                session.lately.note(action, basis);
+            }
+        }
+    }
+
+    /// This client is allowed this by the rule at this position.
+    pub fn note_allowed_by_rule(&self, holder: Holder<'_>, action: &Action<'_>, position: usize) {
+        let mut state = lock(&self.state);
+        let State { live, recent, .. } = &mut *state;
+        let session = live.get_mut(holder.handle).filter(|session| session.belongs_to(holder));
+        let Some(session) = session else { return };
+        let rules = session.standing.rules_in_force().filter(|_| action.access == Access::Read);
+        match rules.filter(|rules| rules.is_for_everybody(position, action.topic)) {
+            Some(rules) => {
+                recent.note(rules, action);
+                session.lately.pass();
+            }
+            None => session.lately.note(action, Basis::Standing),
+        }
+    }
+
+    /// Forgets what was allowed to whoever is connected: what is decided before that may have changed.
+    pub fn forget_allowed(&self) {
+        lock(&self.state).live.iter_mut().for_each(|(_, session)| session.lately.forget());
+    }
+}
