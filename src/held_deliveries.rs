@@ -27,7 +27,7 @@ mod state;
 pub use message::{Draft, Message};
 
 use message::{Charge, Payload};
-use state::{Presence, State};
+use state::{Entry, Presence, State};
 
 /// What a message takes beside its topic and payload, about, in bytes.
 const MESSAGE_BYTES: usize = 400;
@@ -122,12 +122,15 @@ impl HeldDeliveries {
         is_older: bool,
     ) -> (bool, usize) {
         let mut state = lock(&self.state);
-        let Some(held) = state.clients.get_mut(recipient.client_id) else { return (false, 0) };
-        if !held.belongs_to(recipient) {
-            let dropped = state.forget(recipient.client_id);
+        let mut dropped = state.settle(recipient.client_id);
+        let belongs = state.clients.get(recipient.client_id).map(|held| held.belongs_to(recipient));
+        if belongs == Some(false) {
+            dropped += state.forget(recipient.client_id);
+        }
+        let Some(held) = state.clients.get_mut(recipient.client_id) else {
             self.note_any(&state);
             return (false, dropped);
-        }
+        };
         let queue = held.queues.get(topic).copied();
         if held.presence == Presence::Unclear {
             held.presence = Presence::Offline;
@@ -135,7 +138,7 @@ impl HeldDeliveries {
             state.ready.extend(queues);
         }
         let queue = queue.and_then(|queue| state.queues.get(&queue));
-        (queue.is_some_and(|queue| !is_older || queue.older > 0), 0)
+        (queue.is_some_and(|queue| !is_older || queue.older > 0), dropped)
     }
 
     /// Keeps a delivery, behind what waits for this client and topic; its queue. None: there is no room.
@@ -196,7 +199,7 @@ impl HeldDeliveries {
             until: message.until,
             gathered: queue.gathered.clone(),
             failures: queue.failures,
-            is_certain: held.presence != Presence::Unclear,
+            is_certain: held.presence.is_clear(),
             is_asked: queue.asked.is_some(),
         })
     }
@@ -315,6 +318,16 @@ impl HeldDeliveries {
         let mut state = lock(&self.state);
         let Some(client_id) = state.client_ids.get(&handle).cloned() else { return 0 };
         let Some(held) = state.clients.get_mut(&client_id) else { return 0 };
+        if let Presence::Entered(entry) = held.presence {
+            if entry.handle == handle {
+                // The broker did not let it in. What there was before is there still.
+                held.presence = if entry.was_clear { Presence::Offline } else { Presence::Unclear };
+                if held.handle != handle {
+                    state.client_ids.remove(&handle);
+                }
+                return 0;
+            }
+        }
         let is_clean = held.client.protocol_version() < 5 && held.client.clean_session();
         match (departure, held.presence) {
             (Departure::Unclear, Presence::Online) if !is_clean => {
@@ -344,17 +357,31 @@ impl HeldDeliveries {
         if held.belongs_to(recipient) && held.presence == Presence::Online {
             return 0;
         }
-        if held.username != recipient.username || !keeps {
+        let keeps = keeps && held.username == recipient.username;
+        if !is_certain {
+            let (handle, was_clear) = (recipient.handle, held.was_clear());
+            held.presence = Presence::Entered(Entry { handle, keeps, was_clear });
+            state.client_ids.insert(handle, recipient.client_id.into());
+            state.entered.push(recipient.client_id.into());
+            return 0;
+        }
+        if !keeps {
             let dropped = state.forget(recipient.client_id);
             self.note_any(state);
             return dropped;
         }
-        let before = std::mem::replace(&mut held.handle, recipient.handle);
-        held.presence = if is_certain { Presence::Online } else { Presence::Unclear };
-        state.ready.extend(held.queues.values());
-        state.unlink(before, recipient.client_id);
-        state.client_ids.insert(recipient.handle, recipient.client_id.into());
+        state.goes_on(recipient.client_id, recipient.handle);
         0
+    }
+
+    /// Whoever came and was not sent away since is in; how many deliveries are dropped for that. For another
+    /// pass of the broker's loop than that in which they came, or for what the broker asks after it has let them in.
+    pub fn settle(&self) -> usize {
+        let mut state = lock(&self.state);
+        let entered = std::mem::take(&mut state.entered);
+        let dropped = entered.iter().map(|client_id| state.settle(client_id)).sum();
+        self.note_any(&state);
+        dropped
     }
 
     /// Drops what waits for these clients; how many deliveries that is.
@@ -526,6 +553,32 @@ mod tests {
             held.left(1, Unclear);
             held.came(again, true, false);
         }));
+        // The broker's other means decide about one that comes: they let it in, or send it away at once.
+        assert!(is_sendable(|held| {
+            held.left(1, Offline);
+            held.came(again, true, false);
+            assert_eq!(held.settle(), 0);
+            assert!(!held.is_for(1) && held.is_for(2));
+        }));
+        for came in [again, bob] {
+            for keeps in [true, false] {
+                assert!(is_sendable(|held| {
+                    held.left(1, Offline);
+                    assert_eq!(held.came(came, keeps, false), 0);
+                    held.left(2, Ended);
+                    assert_eq!(held.settle(), 0, "it was sent away");
+                    assert!(!held.is_for(2) && held.is_for(1));
+                }));
+            }
+        }
+        for (came, keeps) in [(bob, true), (bob, false), (again, false)] {
+            assert!(!is_sendable(|held| {
+                held.left(1, Offline);
+                held.came(came, keeps, false);
+                assert_eq!(held.settle(), 1, "the session is another's");
+                assert!(!held.is_for(1) && !held.is_for(2));
+            }));
+        }
         // A second time: another has taken it over.
         assert!(!is_sendable(|held| {
             held.left(1, Unclear);

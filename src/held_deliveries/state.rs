@@ -20,6 +20,26 @@ pub enum Presence {
     Offline,
     /// Nothing is sent until the broker has named the user again.
     Unclear,
+    /// Somebody comes under it whom the broker's other means let in, or do not: it tells of that within this
+    /// pass of its loop.
+    Entered(Entry),
+}
+
+/// Somebody of whom it is not known yet whether the broker lets it in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    /// Its handle.
+    pub handle: usize,
+    /// Whether the session that there is goes on with it.
+    pub keeps: bool,
+    /// Whether it was clear before whose the identifier is.
+    pub was_clear: bool,
+}
+
+impl Presence {
+    pub fn is_clear(self) -> bool {
+        matches!(self, Self::Online | Self::Offline)
+    }
 }
 
 pub struct Held {
@@ -32,6 +52,14 @@ pub struct Held {
 }
 
 impl Held {
+    /// Whether it is clear, but for who comes now, whose the identifier is.
+    pub fn was_clear(&self) -> bool {
+        match self.presence {
+            Presence::Entered(entry) => entry.was_clear,
+            presence => presence.is_clear(),
+        }
+    }
+
     pub fn belongs_to(&self, recipient: Recipient<'_>) -> bool {
         self.handle == recipient.handle && self.username == recipient.username
     }
@@ -67,9 +95,33 @@ pub struct State {
     pub payload: Weak<Payload>,
     pub next: u64,
     pub messages: usize,
+    /// Those under whose identifier somebody came of whom it is not known whether it is in.
+    pub entered: Vec<SmolStr>,
 }
 
 impl State {
+    /// Whoever came under this identifier is in; how many deliveries are dropped for that.
+    pub fn settle(&mut self, client_id: &str) -> usize {
+        match self.clients.get(client_id).map(|held| held.presence) {
+            Some(Presence::Entered(Entry { keeps: false, .. })) => self.forget(client_id),
+            Some(Presence::Entered(Entry { handle, .. })) => {
+                self.goes_on(client_id, handle);
+                0
+            }
+            _ => 0,
+        }
+    }
+
+    /// The client that these deliveries are for goes on under this handle.
+    pub fn goes_on(&mut self, client_id: &str, handle: usize) {
+        let Some(held) = self.clients.get_mut(client_id) else { return };
+        let before = std::mem::replace(&mut held.handle, handle);
+        held.presence = Presence::Online;
+        self.ready.extend(held.queues.values());
+        self.unlink(before, client_id);
+        self.client_ids.insert(handle, client_id.into());
+    }
+
     /// The queue of this client and topic.
     pub fn queue(
         &mut self,
@@ -172,6 +224,9 @@ impl State {
     pub fn forget(&mut self, client_id: &str) -> usize {
         let Some(held) = self.clients.remove(client_id) else { return 0 };
         self.unlink(held.handle, client_id);
+        if let Presence::Entered(entry) = held.presence {
+            self.unlink(entry.handle, client_id);
+        }
         let mut dropped = 0;
         for queue in held.queues.values() {
             let Some(found) = self.queues.remove(queue) else { continue };

@@ -188,6 +188,7 @@ impl Plugin {
             return;
         }
         defect::place("release");
+        self.tally.held_ended(HeldEnd::Gone, self.held.settle());
         let mut left = MOST_AT_ONCE;
         for queue in self.held.ready(now, MOST_AT_ONCE) {
             self.advance(broker, queue, now, &mut left);
