@@ -327,6 +327,10 @@ impl HeldDeliveries {
                 }
                 return 0;
             }
+            // The broker ends the connection, or the session, that it takes over from.
+            let dropped = state.settle(&client_id);
+            self.note_any(&state);
+            return dropped;
         }
         let is_clean = held.client.protocol_version() < 5 && held.client.clean_session();
         match (departure, held.presence) {
@@ -560,6 +564,15 @@ mod tests {
             assert_eq!(held.settle(), 0);
             assert!(!held.is_for(1) && held.is_for(2));
         }));
+        for leaves in [Offline, Ended, Unclear] {
+            assert!(is_sendable(|held| {
+                held.left(1, Offline);
+                held.came(again, true, false);
+                // The session that it takes over from is ended.
+                held.left(1, leaves);
+                assert!(!held.is_for(1) && held.is_for(2));
+            }));
+        }
         for came in [again, bob] {
             for keeps in [true, false] {
                 assert!(is_sendable(|held| {

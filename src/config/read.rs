@@ -35,8 +35,7 @@ pub fn read(given: &[(String, String)]) -> Result<Config, Vec<Mistake>> {
     let routes = ["http_user_route", "http_acl_route", "http_getuser_uri", "http_aclcheck_uri"];
     if !looks_at_tokens && !is_given(&routes) {
         mistakes.push(Mistake::overall(
-            "at least one of the options http_user_route and http_acl_route is required, or one \
-             with keys for tokens: jwt_key_file, jwt_secret_file, http_jwks_route",
+            "at least one of the options http_user_route and http_acl_route is required",
         ));
     }
     mistakes.extend(draft.tokens.mistakes(&draft.sources, |name| is_given(&[name])));

@@ -94,6 +94,8 @@ impl Plugin {
 
     /// May this client do this?
     pub fn access(&self, check: &Check<'_>) -> AccessReply {
+        let own = self.own_name(check);
+        let check = &Check { username: own.as_deref().or(check.username), ..*check };
         let Some((decision, reason)) = self.decide_access(check) else { return AccessReply::Deny };
         self.note_access(check.client, check.username, check.action, (decision, &reason));
         match decision {
@@ -106,7 +108,10 @@ impl Plugin {
 
     /// The same, and why; nothing is kept for later.
     pub fn explain_access(&self, check: &Check<'_>) -> (Decision, Reason) {
-        let judged = self.decide_access(&Check { message: None, ..*check });
+        let own = self.own_name(check);
+        let username = own.as_deref().or(check.username);
+        let check = &Check { username, message: None, ..*check };
+        let judged = self.decide_access(check);
         let (decision, reason) = judged.unwrap_or((Decision::Deny, Reason::NotLetIn));
         self.note_access(check.client, check.username, check.action, (decision, &reason));
         (decision, reason)
@@ -149,16 +154,19 @@ impl Plugin {
         if action.access == Access::Write && is_will_of_nobody(client, username) {
             return Some((Decision::Deny, Reason::WillOfNobody));
         }
-        // From here on the broker knows the client by its own name, and so do its other means, which may
-        // be asked next.
-        let own = self.attempts.is_entering(client.handle()).then(|| self.enter(client, username));
-        let own = own.flatten();
-        let username = own.as_deref().or(username);
         if username.is_some_and(|name| self.attempts.is_placeholder(name)) {
             // It waits, or waited in vain; either way nobody has let it in.
             return Some((Decision::Deny, Reason::NotLetIn));
         }
-        self.access_of(&Check { username, ..*check })
+        self.access_of(check)
+    }
+
+    /// The own name of a client that the broker is letting in at this moment. From here on the broker knows
+    /// it by that name, and so do the broker's other means, which may be asked next; the name that it bore is
+    /// freed.
+    fn own_name(&self, check: &Check<'_>) -> Option<String> {
+        let Check { client, username, .. } = *check;
+        self.attempts.is_entering(client.handle()).then(|| self.enter(client, username)).flatten()
     }
 
     fn access_of(&self, check: &Check<'_>) -> Option<(Decision, Reason)> {

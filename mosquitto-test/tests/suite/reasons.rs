@@ -29,10 +29,10 @@ on_every_broker! {
             let line = format!("username=\"{user}\" clientid=\"{user}\" reason=api{rest}");
             broker.wait_for_log(&line);
         };
-        line("body", " api_reason=\"locked\\nout\\u{202e}\"");
-        line("status", " api_reason=\"no such user\"");
-        line("long", &format!(" api_reason=\"{}\"", "x".repeat(200)));
-        line("odd", "");
+        line("body", " status=200 api_reason=\"locked\\nout\\u{202e}\"");
+        line("status", " status=401 api_reason=\"no such user\"");
+        line("long", &format!(" status=200 api_reason=\"{}\"", "x".repeat(200)));
+        line("odd", " status=200");
         assert_eq!(api.requests_to("/user").len(), 4, "the second time, the answers were known");
         let ann = logged_in(&broker, Protocol::V5, "ann");
         assert_eq!(ann.publish("a", "x"), NOT_AUTHORIZED);

@@ -4,6 +4,7 @@ use std::fs;
 
 use mosquitto_test::command;
 use mosquitto_test::prelude::*;
+use mosquitto_test::tokens::Issuer;
 use serde_json::Value;
 
 use super::stage::PLUGIN;
@@ -40,6 +41,7 @@ fn moved(text: &str, folder: &str) -> String {
     // Mosquitto's own plugins are where the tests have unpacked it.
     let own = Version::V2_1_2.bin("../root/usr/lib/x86_64-linux-gnu/mosquitto");
     text.replace(PLUGIN, plugin.to_str().unwrap())
+        .replace("jwt_key_file issuer.pub", &format!("jwt_key_file {folder}issuer.pub"))
         .replace("/usr/lib/x86_64-linux-gnu/mosquitto", own.to_str().unwrap())
 }
 
@@ -58,6 +60,7 @@ fn every_configuration_is_valid() {
     {
         fs::write(folder.path().join(name), text).unwrap();
     }
+    fs::write(folder.path().join("issuer.pub"), Issuer::es256().key_file()).unwrap();
     let path = folder.path().join("checked.conf");
     let mut seen = 0;
     for page in pages().iter().map(String::as_str).chain(["README.md"]) {
@@ -68,7 +71,9 @@ fn every_configuration_is_valid() {
             let ran = command::run(&["check", path.to_str().unwrap(), "--json"], "");
             assert_eq!(ran.status, 0, "{page}:\n{text}\n{}", ran.all());
             let report: Value = ran.json();
-            assert!(report.to_string().contains("http_host"), "{page}: {report}");
+            let shown = report.to_string();
+            let has_source = shown.contains("http_host") || shown.contains("jwt_key_file");
+            assert!(has_source, "{page}: {report}");
             seen += 1;
         }
     }
