@@ -291,7 +291,12 @@ on_every_broker! {
                 let is_about = |request: &Request| request.json() == about;
                 eventually(&about.to_string(), || api.requests_to("/acl").iter().any(is_about));
             }
+            // What waits for its answer may come after a message on another topic.
+            broker.wait_for_log(&format!("(client \"{id}\") may receive from \"q/b\": allowed"));
         }
+        // It is queued for the session in the tick after that.
+        broker.wait_until_idle();
+        broker.wait_until_idle();
         // Nobody kept what was denied.
         api.set_handler(|_| Reply::status(200));
         for protocol in Protocol::BOTH {
