@@ -273,7 +273,7 @@ impl Plugin {
         let now = self.clock.now();
         self.pulse.beat(now);
         self.engine.fetch_keys_if_due();
-        let closing = self.reload_hold.begin_pass(self.logins.wait_or_end(), now);
+        let closing = self.reload_hold.begin_pass(|| self.logins.wait_or_end(), now);
         self.catch_up(broker, now, closing);
     }
 

@@ -381,6 +381,12 @@ mod tests {
         Sessions::new(|_| {}, Arc::new(SystemClock))
     }
 
+    /// A login question that can be asked again.
+    fn sealed(vault: &Vault) -> SealedQuestion {
+        let body = vault.seal(&Secret::new(vec![1])).unwrap();
+        SealedQuestion { kind: Kind::Login, bearer: None, body, about: String::new(), subject: 0 }
+    }
+
     fn admission(handle: usize, client_id: &str, key: u32) -> Admission {
         Admission { handle, client_id: client_id.into(), key: Key::from_number(key) }
     }
@@ -641,14 +647,7 @@ mod tests {
             let expire_at = Some(clock.unix_time().as_secs() + 3600);
             let terms =
                 Arc::new(Terms { is_superuser: None, rules: None, expire_at, ..Terms::default() });
-            let body = vault.seal(&Secret::new(vec![1])).unwrap();
-            let question = SealedQuestion {
-                kind: Kind::Login,
-                bearer: None,
-                body,
-                about: String::new(),
-                subject: 0,
-            };
+            let question = sealed(&vault);
             let admission = admission(1, "c", 7);
             sessions.begin(admission.clone(), "ann", None, Some(&terms), Some(question), None);
             let is_due = || !sessions.take_due(clock.now(), 9).is_empty();
@@ -670,14 +669,7 @@ mod tests {
         let vault = Vault::random().unwrap();
         let second = Duration::from_secs(1);
         for (handle, due) in [(1, now + second), (2, now), (3, now), (4, now)] {
-            let body = vault.seal(&Secret::new(vec![1])).unwrap();
-            let question = SealedQuestion {
-                kind: Kind::Login,
-                bearer: None,
-                body,
-                about: String::new(),
-                subject: 0,
-            };
+            let question = sealed(&vault);
             let question = Some(question);
             let admission = admission(handle, "c", 7);
             sessions.begin(admission, "ann", None, None, question, Some(due));
@@ -698,14 +690,7 @@ mod tests {
     #[test]
     fn what_was_asked_before_an_invalidation_does_not_stand_in_for_asking_again() {
         let (sessions, now) = (sessions(), SystemClock.now());
-        let body = Vault::random().unwrap().seal(&Secret::new(vec![1])).unwrap();
-        let question = SealedQuestion {
-            kind: Kind::Login,
-            bearer: None,
-            body,
-            about: String::new(),
-            subject: 0,
-        };
+        let question = sealed(&Vault::random().unwrap());
         let admission = admission(1, "c", 7);
         sessions.begin(admission.clone(), "ann", None, None, Some(question), Some(now));
         let is_due = || !sessions.take_due(SystemClock.now(), 9).is_empty();

@@ -25,18 +25,20 @@ pub fn spawn(name: String, body: Box<dyn FnOnce() + Send>) -> io::Result<JoinHan
     started
 }
 
+/// Whether the thread that calls this takes SIGHUP.
+#[cfg(test)]
+pub fn takes_sighup() -> bool {
+    let mut mask = MaybeUninit::uninit();
+    // SAFETY: with no new set the call only writes the current one into `mask`.
+    unsafe {
+        libc::pthread_sigmask(libc::SIG_BLOCK, ptr::null(), mask.as_mut_ptr());
+        libc::sigismember(mask.as_ptr(), libc::SIGHUP) == 0
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn takes_sighup() -> bool {
-        let mut mask = MaybeUninit::uninit();
-        // SAFETY: with no new set the call only writes the current one into `mask`.
-        unsafe {
-            libc::pthread_sigmask(libc::SIG_BLOCK, ptr::null(), mask.as_mut_ptr());
-            libc::sigismember(mask.as_ptr(), libc::SIGHUP) == 0
-        }
-    }
 
     #[test]
     fn a_worker_takes_no_signals_and_its_starter_still_does() {

@@ -41,7 +41,7 @@ pub struct ReloadHold {
     state: Mutex<State>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     Free,
     Held,
@@ -61,29 +61,24 @@ impl ReloadHold {
     pub fn admit(&self) -> bool {
         let Some(sighup) = self.sighup else { return true };
         let mut state = lock(&self.state);
-        if matches!(*state, State::Free) {
-            (sighup.hold_back)(true);
-            *state = State::Held;
+        if *state == State::Free {
+            state.hold(sighup);
         }
-        !matches!(*state, State::Overdue)
+        *state != State::Overdue
     }
 
     /// A pass of the broker's loop begins: whoever was closed in the last one is freed.
-    pub fn begin_pass(&self, logins_wait: bool, now: Instant) -> Closing {
+    pub fn begin_pass(&self, logins_wait: impl FnOnce() -> bool, now: Instant) -> Closing {
         let Some(sighup) = self.sighup else { return Closing::Due };
         let mut state = lock(&self.state);
-        if !logins_wait {
-            if !matches!(*state, State::Free) {
-                *state = State::Free;
-                (sighup.hold_back)(false);
-            }
+        if !logins_wait() {
+            state.release(sighup);
             return Closing::Nobody;
         }
         match *state {
             // A SIGHUP may have come already, so that none may be closed before the next pass.
             State::Free => {
-                (sighup.hold_back)(true);
-                *state = State::Held;
+                state.hold(sighup);
                 return Closing::Nobody;
             }
             State::Held if (sighup.has_come)() => *state = State::Wanted(now),
@@ -100,13 +95,21 @@ impl ReloadHold {
 
     /// Lets SIGHUP through for good.
     pub fn end(&self) {
-        let mut state = lock(&self.state);
-        if let (Some(sighup), State::Held | State::Wanted(_) | State::Overdue) =
-            (self.sighup, *state)
-        {
+        self.sighup.iter().for_each(|sighup| lock(&self.state).release(*sighup));
+    }
+}
+
+impl State {
+    fn hold(&mut self, sighup: Sighup) {
+        (sighup.hold_back)(true);
+        *self = Self::Held;
+    }
+
+    fn release(&mut self, sighup: Sighup) {
+        if *self != Self::Free {
             (sighup.hold_back)(false);
+            *self = Self::Free;
         }
-        *state = State::Free;
     }
 }
 
@@ -134,7 +137,7 @@ mod tests {
     fn sighup_comes_once_no_login_waits_and_none_is_closed_in_that_pass() {
         let (reload_hold, began) = (reload_hold(), ManualClock::new().now());
         let pass = |waits, ms| {
-            let pass = reload_hold.begin_pass(waits, began + Duration::from_millis(ms));
+            let pass = reload_hold.begin_pass(|| waits, began + Duration::from_millis(ms));
             (pass, HELD.take())
         };
         assert_eq!(pass(false, 0), (Nobody, vec![]), "nobody waits");
@@ -153,7 +156,7 @@ mod tests {
     #[test]
     fn whoever_waits_for_long_while_sighup_is_held_back_is_closed_and_nobody_waits_anew() {
         let (reload_hold, began) = (reload_hold(), ManualClock::new().now());
-        let pass = |waits, ms| reload_hold.begin_pass(waits, began + Duration::from_millis(ms));
+        let pass = |waits, ms| reload_hold.begin_pass(|| waits, began + Duration::from_millis(ms));
         assert!(reload_hold.admit());
         HAS_COME.set(true);
         assert_eq!(pass(true, 0), Due);
@@ -172,7 +175,7 @@ mod tests {
     fn where_no_login_waits_nothing_is_held_back() {
         let reload_hold = ReloadHold::new(None);
         assert!(reload_hold.admit());
-        assert_eq!(reload_hold.begin_pass(true, ManualClock::new().now()), Due);
+        assert_eq!(reload_hold.begin_pass(|| true, ManualClock::new().now()), Due);
         reload_hold.end();
     }
 }
