@@ -12,7 +12,7 @@ use crate::held_deliveries::Gathered;
 use crate::policy::{self, DecidedBy, OnError};
 use crate::question::{Access, Action, Kind};
 use crate::rules::{Names, Permission, Ruling};
-use crate::sessions::Standing;
+use crate::sessions::Grants;
 
 mod reason;
 pub use reason::Reason;
@@ -112,7 +112,7 @@ pub fn gate<'a>(
 #[must_use]
 pub fn decide(
     policy: Policy,
-    grants: &Standing,
+    grants: &Grants,
     client: Subject<'_>,
     action: Action<'_>,
     answers: &Gathered,
@@ -156,11 +156,7 @@ pub fn decide(
 }
 
 /// What holds where neither a rule nor a route says anything.
-fn without_acl_route(
-    grants: &Standing,
-    client: Subject<'_>,
-    action: Action<'_>,
-) -> (Answer, Reason) {
+fn without_acl_route(grants: &Grants, client: Subject<'_>, action: Action<'_>) -> (Answer, Reason) {
     let is_delivery = action.access == Access::Read;
     let has_expired = grants.has_expired && is_delivery;
     // The broker is about to queue a message for a session that it restored from disk, or whose client was
@@ -191,7 +187,7 @@ fn reason(by: DecidedBy, otherwise: Reason) -> Reason {
 }
 
 /// What the client's own rules say.
-fn ruling(grants: &Standing, client: Subject<'_>, action: Action<'_>) -> Option<Ruling> {
+fn ruling(grants: &Grants, client: Subject<'_>, action: Action<'_>) -> Option<Ruling> {
     let Subject { client_id, username, .. } = client;
     let (attributes, conditions) = (grants.attributes.as_deref(), grants.conditions.as_ref());
     let names = Names { username, client_id, attributes, conditions };
@@ -202,7 +198,7 @@ fn ruling(grants: &Standing, client: Subject<'_>, action: Action<'_>) -> Option<
 #[must_use]
 pub fn questions(
     policy: Policy,
-    grants: &Standing,
+    grants: &Grants,
     client: Subject<'_>,
     action: Action<'_>,
 ) -> Vec<Kind> {

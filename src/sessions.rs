@@ -28,7 +28,7 @@ mod places;
 mod session;
 pub use lately::Basis;
 pub use places::{Fetch, Piece};
-pub use session::{Admission, Holder, LetInBy, Standing};
+pub use session::{Admission, Grants, Holder, LetInBy};
 
 pub use departed::Departed;
 use departed::DepartedClients;
@@ -86,7 +86,7 @@ impl Sessions {
             address,
             given_username: (known_as != username).then(|| username.into()),
             let_in_by: LetInBy::Api,
-            standing: Standing::on(terms, whom),
+            grants: Grants::on(terms, whom),
             question: question.map(Arc::new),
             expiry: self.expiry(terms),
             ..Session::of_nobody(&client_id, known_as)
@@ -138,10 +138,10 @@ impl Sessions {
     /// what is queued for it.
     pub fn end(&self, handle: usize, pass: u64) {
         let Some(session) = lock(&self.state).remove(handle) else { return };
-        let Session { client_id, username, key, standing, expiry, .. } = session;
+        let Session { client_id, username, key, grants, expiry, .. } = session;
         // Without a login question nothing tells when another client takes the handle over.
-        if key.is_some() && standing != Standing::default() {
-            let departed = Departed { client_id, username, standing, expiry, pass };
+        if key.is_some() && grants != Grants::default() {
+            let departed = Departed { client_id, username, grants, expiry, pass };
             self.departed.insert(handle, departed);
         }
     }
@@ -160,8 +160,8 @@ impl Sessions {
 
     /// What this client may do, as far as it is known.
     #[must_use]
-    pub fn standing(&self, holder: Holder<'_>) -> Option<Standing> {
-        self.look(holder, |_| false, Standing::clone)
+    pub fn grants(&self, holder: Holder<'_>) -> Option<Grants> {
+        self.look(holder, |_| false, Grants::clone)
     }
 
     /// What `view` makes of what this client may do, as far as it is known. Where one has left that was
@@ -170,12 +170,12 @@ impl Sessions {
         &self,
         holder: Holder<'_>,
         is_another: impl FnOnce(&Departed) -> bool,
-        view: impl FnOnce(&Standing) -> R,
+        view: impl FnOnce(&Grants) -> R,
     ) -> Option<R> {
         {
             let state = lock(&self.state);
             if let Some(session) = state.live.get(holder.handle) {
-                return session.belongs_to(holder).then(|| view(&session.standing));
+                return session.belongs_to(holder).then(|| view(&session.grants));
             }
         }
         let departed = self.departed.get(holder.handle)?;
@@ -187,11 +187,7 @@ impl Sessions {
             return None;
         }
         let has_expired = departed.expiry.is_some_and(|expiry| expiry.is_over(&*self.clock));
-        Some(if has_expired {
-            view(&departed.standing.expired())
-        } else {
-            view(&departed.standing)
-        })
+        Some(if has_expired { view(&departed.grants.expired()) } else { view(&departed.grants) })
     }
 
     /// It became known whether this client's user is a superuser. That holds for as long as the
@@ -204,15 +200,15 @@ impl Sessions {
         let known = state.live.get_mut(holder.handle).filter(|known| known.belongs_to(holder));
         match known {
             Some(session) => {
-                session.stand(Standing {
+                session.set_grants(Grants {
                     is_superuser: Some(is_superuser),
-                    ..session.standing.clone()
+                    ..session.grants.clone()
                 });
             }
             None => {
-                let standing = Standing { is_superuser: Some(is_superuser), ..Standing::default() };
+                let grants = Grants { is_superuser: Some(is_superuser), ..Grants::default() };
                 let session =
-                    Session { standing, ..Session::of_nobody(holder.client_id, holder.username) };
+                    Session { grants, ..Session::of_nobody(holder.client_id, holder.username) };
                 state.remove(holder.handle);
                 state.live.insert(holder.handle, session);
             }
@@ -228,8 +224,8 @@ impl Sessions {
         if !departed.belongs_to(holder) {
             return false;
         }
-        let standing = Standing { is_superuser: Some(is_superuser), ..departed.standing.clone() };
-        self.departed.insert(holder.handle, Departed { standing, ..(*departed).clone() });
+        let grants = Grants { is_superuser: Some(is_superuser), ..departed.grants.clone() };
+        self.departed.insert(holder.handle, Departed { grants, ..(*departed).clone() });
         true
     }
 
@@ -250,7 +246,7 @@ impl Sessions {
         if !session.is_named_by(terms) {
             return false;
         }
-        session.stand(Standing::on(terms, session.whom()));
+        session.set_grants(Grants::on(terms, session.whom()));
         session.expiry = self.expiry(terms);
         let expiry = session.expiry;
         self.schedule(&mut state, admission.handle, due, expiry);
@@ -291,12 +287,12 @@ impl Sessions {
 
     /// The client of this identifier and user, if it is connected: its handle and what it may do.
     #[must_use]
-    pub fn find(&self, client_id: &str, username: &str) -> Option<(usize, Standing)> {
+    pub fn find(&self, client_id: &str, username: &str) -> Option<(usize, Grants)> {
         let state = lock(&self.state);
         let mut live = state.live.iter();
         let (handle, session) = live
             .find(|(_, session)| session.client_id == client_id && session.username == username)?;
-        Some((handle, session.standing.clone()))
+        Some((handle, session.grants.clone()))
     }
 
     /// Has every client asked about again of which something was remembered that is outdated now;
@@ -312,7 +308,7 @@ impl Sessions {
             if session.question.is_some() {
                 outdated.push(handle);
             } else {
-                session.stand(Standing { is_superuser: None, ..session.standing.clone() });
+                session.set_grants(Grants { is_superuser: None, ..session.grants.clone() });
             }
         }
         outdated.iter().for_each(|handle| self.schedule(&mut state, *handle, Some(now), None));
@@ -431,21 +427,21 @@ mod tests {
         begin(&sessions, 1, "d", 8);
         assert!(!sessions.holds(&admission(1, "c", 7)));
         assert!(sessions.holds(&admission(1, "d", 8)));
-        assert_eq!(sessions.standing(holder(1, "c", "ann")), None);
+        assert_eq!(sessions.grants(holder(1, "c", "ann")), None);
     }
 
     #[test]
     fn what_a_client_may_do_is_its_own_and_outlives_it() {
         let sessions = sessions();
         begin(&sessions, 1, "c", 7);
-        let standing = sessions.standing(holder(1, "c", "ann")).unwrap();
-        assert_eq!(standing.is_superuser, Some(false));
+        let grants = sessions.grants(holder(1, "c", "ann")).unwrap();
+        assert_eq!(grants.is_superuser, Some(false));
         sessions.end(1, 0);
-        assert_eq!(sessions.standing(holder(1, "c", "ann")), Some(standing));
-        assert_eq!(sessions.standing(holder(1, "c", "ben")), None, "another user");
-        assert_eq!(sessions.standing(holder(1, "d", "ann")), None, "another client");
+        assert_eq!(sessions.grants(holder(1, "c", "ann")), Some(grants));
+        assert_eq!(sessions.grants(holder(1, "c", "ben")), None, "another user");
+        assert_eq!(sessions.grants(holder(1, "d", "ann")), None, "another client");
         begin(&sessions, 1, "d", 8);
-        assert_eq!(sessions.standing(holder(1, "c", "ann")), None, "the handle is another's now");
+        assert_eq!(sessions.grants(holder(1, "c", "ann")), None, "the handle is another's now");
     }
 
     #[test]
@@ -458,8 +454,8 @@ mod tests {
         sessions.begin(admission(1, "c", 7), "ann", None, terms.as_ref(), None, None);
         sessions.end(1, 0);
         sessions.set_superuser(holder(1, "c", "ann"), false);
-        let expected = Standing { rules, is_superuser: Some(false), ..Standing::default() };
-        assert_eq!(sessions.standing(holder(1, "c", "ann")), Some(expected));
+        let expected = Grants { rules, is_superuser: Some(false), ..Grants::default() };
+        assert_eq!(sessions.grants(holder(1, "c", "ann")), Some(expected));
         assert!(sessions.is_empty());
     }
 
@@ -468,7 +464,7 @@ mod tests {
         let sessions = sessions();
         sessions.set_superuser(holder(1, "c", "ann"), true);
         sessions.end(1, 0);
-        assert_eq!(sessions.standing(holder(1, "c", "ann")), None);
+        assert_eq!(sessions.grants(holder(1, "c", "ann")), None);
     }
 
     #[test]
@@ -476,7 +472,7 @@ mod tests {
         let sessions = sessions();
         sessions.begin(admission(1, "c", 7), "ann", None, None, None, None);
         sessions.end(1, 0);
-        assert_eq!(sessions.standing(holder(1, "c", "ann")), None);
+        assert_eq!(sessions.grants(holder(1, "c", "ann")), None);
     }
 
     #[test]
@@ -487,7 +483,7 @@ mod tests {
         sessions.begin_at_broker(admission(1, "c", 7), "ann");
         assert_eq!(sessions.let_in_by(&admission(1, "c", 7)), Some(LetInBy::Broker));
         assert!(!sessions.holds(&admission(1, "c", 7)));
-        assert_eq!(sessions.standing(holder(1, "c", "ann")), Some(Standing::default()));
+        assert_eq!(sessions.grants(holder(1, "c", "ann")), Some(Grants::default()));
     }
 
     #[test]
@@ -496,7 +492,7 @@ mod tests {
         begin(&sessions, 1, "c", 7);
         sessions.end(1, 0);
         sessions.forget_departed(1);
-        assert_eq!(sessions.standing(holder(1, "c", "ann")), None);
+        assert_eq!(sessions.grants(holder(1, "c", "ann")), None);
     }
 
     #[test]
@@ -504,7 +500,7 @@ mod tests {
         let sessions = sessions();
         sessions.set_superuser(holder(1, "c", "ann"), true);
         let is_superuser =
-            |client_id| sessions.standing(holder(1, client_id, "ann")).and_then(|s| s.is_superuser);
+            |client_id| sessions.grants(holder(1, client_id, "ann")).and_then(|s| s.is_superuser);
         assert_eq!(is_superuser("c"), Some(true));
         sessions.set_superuser(holder(1, "d", "ann"), false);
         assert_eq!((is_superuser("c"), is_superuser("d")), (None, Some(false)));
@@ -532,14 +528,14 @@ mod tests {
         let sessions = sessions();
         let ann = holder(1, "c", "ann");
         let recalls = |holder| sessions.recall(&glance(holder, &READ), |_| ()).is_some();
-        sessions.note_allowed(ann, &READ, Basis::Standing);
+        sessions.note_allowed(ann, &READ, Basis::Grants);
         assert!(!recalls(ann), "nothing is known of it");
         begin(&sessions, 1, "c", 7);
         assert!(!recalls(ann));
-        sessions.note_allowed(holder(1, "c", "ben"), &READ, Basis::Standing);
+        sessions.note_allowed(holder(1, "c", "ben"), &READ, Basis::Grants);
         assert!(!recalls(ann) && !recalls(holder(1, "c", "ben")), "another user");
         let again = || {
-            sessions.note_allowed(ann, &READ, Basis::Standing);
+            sessions.note_allowed(ann, &READ, Basis::Grants);
             assert!(recalls(ann));
         };
         again();
@@ -611,12 +607,12 @@ mod tests {
                 Arc::new(Terms { is_superuser: Some(true), rules, expire_at, ..Terms::default() });
             sessions.begin(admission(1, "c", 7), "ann", None, Some(&terms), None, None);
             sessions.end(1, 0);
-            let standing = || sessions.standing(holder(1, "c", "ann")).unwrap();
-            assert!(standing().is_superuser == Some(true) && standing().rules_in_force().is_some());
+            let grants = || sessions.grants(holder(1, "c", "ann")).unwrap();
+            assert!(grants().is_superuser == Some(true) && grants().rules_in_force().is_some());
             clock.set_ahead(set_ahead);
             clock.advance(Duration::from_secs(10 - set_ahead.unsigned_abs()));
-            assert!(standing().is_superuser.is_none() && standing().rules_in_force().is_none());
-            assert!(standing().rules.is_some(), "that there were rules is not forgotten");
+            assert!(grants().is_superuser.is_none() && grants().rules_in_force().is_none());
+            assert!(grants().rules.is_some(), "that there were rules is not forgotten");
         }
     }
 
@@ -717,7 +713,7 @@ mod tests {
             sessions.set_superuser(holder(handle, &long, &long), true);
             sessions.end(handle, 0);
         }
-        let known = |handle| sessions.standing(holder(handle, &long, &long)).is_some();
+        let known = |handle| sessions.grants(holder(handle, &long, &long)).is_some();
         let count = (0..1000).filter(|handle| known(*handle)).count();
         assert!((100..150).contains(&count) && known(999), "{count}");
     }
@@ -734,6 +730,6 @@ mod tests {
         let state = lock(&sessions.state);
         assert!(state.live.len() == 0 && state.due.is_empty());
         drop(state);
-        assert!((0..5000).all(|handle| sessions.standing(holder(handle, "c", "ann")).is_none()));
+        assert!((0..5000).all(|handle| sessions.grants(holder(handle, "c", "ann")).is_none()));
     }
 }

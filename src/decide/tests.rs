@@ -53,8 +53,8 @@ const ACL: Policy = Policy { superuser_route: false, ..BOTH };
 const NEITHER: Policy = Policy { acl_route: false, ..ACL };
 const SUPERUSER: Policy = Policy { superuser_route: true, ..NEITHER };
 
-fn grants(rules_say: RulesSay, is_superuser: Option<bool>) -> Standing {
-    Standing { rules: rules(rules_say), is_superuser, ..Standing::default() }
+fn grants(rules_say: RulesSay, is_superuser: Option<bool>) -> Grants {
+    Grants { rules: rules(rules_say), is_superuser, ..Grants::default() }
 }
 
 fn answers(superuser: Option<Outcome>, access: Option<Outcome>) -> Gathered {
@@ -153,7 +153,7 @@ fn every_reason_has_its_decision() {
 #[test]
 fn what_is_queued_for_a_client_that_is_away_is_decided_when_it_comes_back() {
     let step = |rules_say, has_expired, has_address, on_broker_thread, access| {
-        let grants = Standing { has_expired, ..grants(rules_say, None) };
+        let grants = Grants { has_expired, ..grants(rules_say, None) };
         let client = Subject { has_address, on_broker_thread, ..SUBJECT };
         decide(NEITHER, &grants, client, action(access), &Gathered::default())
     };
@@ -216,7 +216,7 @@ fn the_gate_lets_nobody_pass_whom_a_name_decides() {
 /// One answer after the other, as the broker's check and the command go about it.
 fn one_by_one(
     policy: Policy,
-    grants: &Standing,
+    grants: &Grants,
     client: Subject<'_>,
     action: Action<'_>,
     api: &Gathered,
@@ -234,7 +234,7 @@ fn one_by_one(
 /// All that may be asked at once, as `checkAccess` goes about it.
 fn at_once(
     policy: Policy,
-    grants: &Standing,
+    grants: &Grants,
     client: Subject<'_>,
     action: Action<'_>,
     api: &Gathered,
@@ -250,7 +250,7 @@ fn at_once(
 /// The same in plain words, as the documentation puts it.
 fn as_documented(
     policy: Policy,
-    grants: &Standing,
+    grants: &Grants,
     client: Subject<'_>,
     action: Action<'_>,
     rules_say: RulesSay,
@@ -306,11 +306,11 @@ fn outcome() -> impl Strategy<Value = Option<Outcome>> {
     proptest::sample::select(outcomes.to_vec()).prop_map(Some)
 }
 
-fn granted() -> impl Strategy<Value = (RulesSay, Standing)> {
+fn granted() -> impl Strategy<Value = (RulesSay, Grants)> {
     use RulesSay::{Allow, Deny, NotGiven, Nothing};
     let says = proptest::sample::select(vec![NotGiven, Nothing, Allow, Deny]);
     (says, any::<Option<bool>>(), any::<bool>()).prop_map(|(says, is_superuser, has_expired)| {
-        (says, Standing { has_expired, ..grants(says, is_superuser) })
+        (says, Grants { has_expired, ..grants(says, is_superuser) })
     })
 }
 

@@ -16,14 +16,14 @@ use crate::pool::Asked;
 use crate::question::{
     About, Access, Action, CertificatePart, Client, Glance, Kind, Payload, Question,
 };
-use crate::sessions::{Basis, Departed, Holder, Standing};
+use crate::sessions::{Basis, Departed, Grants, Holder};
 
 /// Who wants to do something, and what is known of it without asking.
 #[derive(Clone, Copy)]
 pub(super) struct Who<'a> {
     pub client: &'a dyn Client,
     pub username: &'a str,
-    pub standing: &'a Standing,
+    pub grants: &'a Grants,
     /// Whether the broker asks on its own thread; 2.1 asks about its HTTP API on another.
     pub on_broker_thread: bool,
 }
@@ -40,8 +40,8 @@ impl<'a> Who<'a> {
 
     /// A question about this client.
     pub(super) fn question(self, about: About<'a>) -> Question<'a> {
-        let Self { client, username, standing, .. } = self;
-        Question { client, username, attributes: standing.attributes.as_deref(), about }
+        let Self { client, username, grants, .. } = self;
+        Question { client, username, attributes: grants.attributes.as_deref(), about }
     }
 }
 
@@ -76,7 +76,7 @@ impl Plugin {
             return false;
         }
         let holds = self.sessions.recall(glance, |basis| match basis {
-            Basis::Standing => true,
+            Basis::Grants => true,
             Basis::Answer(good) => {
                 let holds = self.engine.is_good(good);
                 if holds {
@@ -183,8 +183,8 @@ impl Plugin {
         }
         match self.access_by_session(client, username, action, on_broker_thread) {
             Ok(judged) => Some(judged),
-            Err(standing) => {
-                let who = Who { client, username, standing: &standing, on_broker_thread };
+            Err(grants) => {
+                let who = Who { client, username, grants: &grants, on_broker_thread };
                 self.ask_access(who, check)
             }
         }
@@ -204,7 +204,7 @@ impl Plugin {
 
     /// What follows from what is known of a client that has passed the gate, and from the answers so far.
     pub(super) fn decide(&self, who: Who<'_>, action: Action<'_>, answers: &Gathered) -> Step {
-        decide::decide(Policy::of(&self.config), who.standing, who.subject(), action, answers)
+        decide::decide(Policy::of(&self.config), who.grants, who.subject(), action, answers)
     }
 
     /// What is decided without asking, which is remembered for the next time if it is a yes; else, how the
@@ -215,13 +215,13 @@ impl Plugin {
         username: &str,
         action: Action<'_>,
         on_broker_thread: bool,
-    ) -> Result<(Decision, Reason), Standing> {
+    ) -> Result<(Decision, Reason), Grants> {
         // Mostly the rules decide, and then nothing of them is copied.
-        let judge = |standing: &Standing| {
-            let who = Who { client, username, standing, on_broker_thread };
+        let judge = |grants: &Grants| {
+            let who = Who { client, username, grants, on_broker_thread };
             match self.decide(who, action, &Gathered::default()) {
                 Step::Decided(decision, reason) => Ok((decision, reason)),
-                Step::AskSuperuser | Step::AskAcl => Err(standing.clone()),
+                Step::AskSuperuser | Step::AskAcl => Err(grants.clone()),
             }
         };
         let holder = holder(client, username);
@@ -230,12 +230,12 @@ impl Plugin {
             // With check_retain_source, a stand-in for whoever published a retained message.
             let is_stand_in = client.protocol_version() == 0 && action.access == Access::Write;
             let found = is_stand_in.then(|| self.sessions.find(client.id(), username)).flatten();
-            let standing = found.map(|(_, standing)| standing).unwrap_or_default();
-            return judge(&standing);
+            let grants = found.map(|(_, grants)| grants).unwrap_or_default();
+            return judge(&grants);
         };
         match judged {
             Ok((Decision::Allow, Reason::Superuser)) => {
-                self.sessions.note_allowed(holder, &action, Basis::Standing);
+                self.sessions.note_allowed(holder, &action, Basis::Grants);
             }
             Ok((Decision::Allow, Reason::Rule(position))) => {
                 self.sessions.note_allowed_by_rule(holder, &action, position);

@@ -72,8 +72,8 @@ impl Plugin {
             return;
         }
         let asked = self.last_asked.of(client.id(), username);
-        let standing = self.sessions.standing(holder(client, username)).unwrap_or_default();
-        let who = Who { client, username, standing: &standing, on_broker_thread: true };
+        let grants = self.sessions.grants(holder(client, username)).unwrap_or_default();
+        let who = Who { client, username, grants: &grants, on_broker_thread: true };
         let unknown = asked.iter().filter(|asked| self.will_ask_acl(who, asked.action()));
         self.engine.ask_ahead(unknown.map(|asked| who.question(About::Access(asked.action()))));
     }
@@ -105,11 +105,11 @@ impl Plugin {
         let unknown = subscribers.iter().filter_map(|portrait| {
             defect::place("fan_out");
             let portrait: &Portrait = portrait;
-            let standing = self.sessions.standing(holder(portrait, &portrait.username));
-            let standing = &standing.unwrap_or_default();
+            let grants = self.sessions.grants(holder(portrait, &portrait.username));
+            let grants = &grants.unwrap_or_default();
             let username = &portrait.username;
-            let who = Who { client: portrait, username, standing, on_broker_thread: true };
-            self.will_ask_acl(who, action).then(|| (portrait, standing.attributes.clone()))
+            let who = Who { client: portrait, username, grants, on_broker_thread: true };
+            self.will_ask_acl(who, action).then(|| (portrait, grants.attributes.clone()))
         });
         let unknown: Vec<_> = unknown.collect();
         self.engine.ask_ahead(unknown.iter().map(|(portrait, attributes)| Question {

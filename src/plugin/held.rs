@@ -218,10 +218,10 @@ impl Plugin {
             *left -= 1;
             let client: &dyn Client = &*next.client;
             let (handle, username) = (next.handle, &*next.username);
-            let standing = self.sessions.standing(Holder { handle, ..holder(client, username) });
-            let is_known = standing.is_some();
-            let standing = &standing.unwrap_or_default();
-            let who = Who { client, username, standing, on_broker_thread: true };
+            let grants = self.sessions.grants(Holder { handle, ..holder(client, username) });
+            let is_known = grants.is_some();
+            let grants = &grants.unwrap_or_default();
+            let who = Who { client, username, grants, on_broker_thread: true };
             let Next { qos, retain, .. } = next;
             let action = Action { access: Access::Read, topic: &next.topic, qos, retain };
             let (decision, reason) = match self.consult(who, action, &mut next.gathered) {

@@ -8,7 +8,7 @@ use crate::sync::lock;
 
 impl Sessions {
     /// What `view` makes of what a permission rests on that this client was given before, if that is known:
-    /// the session's standing is the same still.
+    /// the session's grants are the same still.
     pub fn recall<R>(&self, glance: &Glance<'_>, view: impl FnOnce(&Basis) -> R) -> Option<R> {
         let mut state = lock(&self.state);
         let State { live, recent, .. } = &mut *state;
@@ -21,9 +21,9 @@ impl Sessions {
         if !session.is_seen(glance) {
             return None;
         }
-        match session.standing.rules_in_force() {
+        match session.grants.rules_in_force() {
             Some(rules) if session.lately.has_passed() && recent.recall(rules, glance) => {
-                Some(view(&Basis::Standing))
+                Some(view(&Basis::Grants))
             }
             _ => session.lately.recall(glance).map(view),
         }
@@ -45,13 +45,13 @@ impl Sessions {
         let State { live, recent, .. } = &mut *state;
         let session = live.get_mut(holder.handle).filter(|session| session.belongs_to(holder));
         let Some(session) = session else { return };
-        let rules = session.standing.rules_in_force().filter(|_| action.access == Access::Read);
+        let rules = session.grants.rules_in_force().filter(|_| action.access == Access::Read);
         match rules.filter(|rules| rules.is_for_everybody(position, action.topic)) {
             Some(rules) => {
                 recent.note(rules, action);
                 session.lately.pass();
             }
-            None => session.lately.note(action, Basis::Standing),
+            None => session.lately.note(action, Basis::Grants),
         }
     }
 

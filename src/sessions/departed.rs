@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use rustc_hash::FxHashMap;
 use smol_str::SmolStr;
 
-use super::{Holder, Standing};
+use super::{Grants, Holder};
 use crate::clock::Deadline;
 use crate::sync::lock;
 
@@ -23,7 +23,7 @@ const ENTRY_BYTES: usize = 250;
 pub struct Departed {
     pub client_id: SmolStr,
     pub username: SmolStr,
-    pub standing: Standing,
+    pub grants: Grants,
     /// When what it was let in for ends.
     pub expiry: Option<Deadline>,
     /// In which pass of the broker's loop it left.
@@ -36,8 +36,8 @@ impl Departed {
     }
 
     fn bytes(&self) -> usize {
-        let rules = self.standing.rules.as_ref().map_or(0, |rules| rules.bytes());
-        let attributes = self.standing.attributes.as_ref().map_or(0, |all| all.bytes());
+        let rules = self.grants.rules.as_ref().map_or(0, |rules| rules.bytes());
+        let attributes = self.grants.attributes.as_ref().map_or(0, |all| all.bytes());
         ENTRY_BYTES + self.client_id.len() + self.username.len() + rules + attributes
     }
 }
@@ -114,7 +114,7 @@ mod tests {
 
     fn departed(name_bytes: usize) -> Departed {
         let (client_id, username) = ("x".repeat(name_bytes).into(), SmolStr::default());
-        Departed { client_id, username, standing: Standing::default(), expiry: None, pass: 0 }
+        Departed { client_id, username, grants: Grants::default(), expiry: None, pass: 0 }
     }
 
     /// The handles that are known, and that the books agree about them.

@@ -29,8 +29,8 @@ pub struct Lately {
 /// What a permission rests on.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Basis {
-    /// The session's own standing.
-    Standing,
+    /// The session's own grants.
+    Grants,
     /// An answer that was found in the cache, for as long as it is good: the entry itself.
     Answer(Good),
 }
@@ -44,7 +44,7 @@ struct Allowed {
 }
 
 const NOTHING: Allowed = Allowed {
-    basis: Basis::Standing,
+    basis: Basis::Grants,
     manner: Manner::of(Access::Read, 0, false),
     length: 0,
     topic: [0; LONGEST],
@@ -102,7 +102,7 @@ impl Lately {
 impl Basis {
     fn piece(&self) -> Piece {
         match self {
-            Self::Standing => (0, 0),
+            Self::Grants => (0, 0),
             Self::Answer(good) => (good.address(), 1),
         }
     }
@@ -139,17 +139,17 @@ mod tests {
         for access in [Access::Read, Access::Write] {
             let noted = action(access, "a/b");
             assert_eq!(recall(&lately, noted), None);
-            lately.note(&noted, Basis::Standing);
-            assert_eq!(recall(&lately, noted), Some(Basis::Standing));
+            lately.note(&noted, Basis::Grants);
+            assert_eq!(recall(&lately, noted), Some(Basis::Grants));
             for topic in ["", "a", "a/", "a/c", "a/b/", "a/bb", "A/b"] {
                 assert_eq!(recall(&lately, Action { topic, ..noted }), None, "{topic}");
             }
             assert_eq!(recall(&lately, Action { qos: 0, ..noted }), None);
             assert_eq!(recall(&lately, Action { retain: true, ..noted }), None);
         }
-        lately.note(&action(Access::Read, "b"), Basis::Standing);
+        lately.note(&action(Access::Read, "b"), Basis::Grants);
         assert_eq!(recall(&lately, action(Access::Read, "a/b")), None, "another came after it");
-        assert_eq!(recall(&lately, action(Access::Write, "a/b")), Some(Basis::Standing));
+        assert_eq!(recall(&lately, action(Access::Write, "a/b")), Some(Basis::Grants));
         lately.forget();
         assert_eq!(recall(&lately, action(Access::Write, "a/b")), None);
     }
@@ -158,14 +158,14 @@ mod tests {
     fn neither_long_names_nor_none_nor_filters_are_kept() {
         let mut lately = Lately::default();
         let (longest, longer) = ("x".repeat(LONGEST), "x".repeat(LONGEST + 1));
-        lately.note(&action(Access::Write, &longest), Basis::Standing);
-        assert_eq!(recall(&lately, action(Access::Write, &longest)), Some(Basis::Standing));
+        lately.note(&action(Access::Write, &longest), Basis::Grants);
+        assert_eq!(recall(&lately, action(Access::Write, &longest)), Some(Basis::Grants));
         for long in [longer, "x".repeat(256 + LONGEST)] {
-            lately.note(&action(Access::Write, &long), Basis::Standing);
+            lately.note(&action(Access::Write, &long), Basis::Grants);
             assert_eq!(recall(&lately, action(Access::Write, &long)), None);
         }
-        lately.note(&action(Access::Write, ""), Basis::Standing);
-        lately.note(&action(Access::Subscribe, "a"), Basis::Standing);
+        lately.note(&action(Access::Write, ""), Basis::Grants);
+        lately.note(&action(Access::Subscribe, "a"), Basis::Grants);
         assert_eq!(recall(&lately, action(Access::Write, "")), None);
         assert_eq!(recall(&lately, action(Access::Subscribe, "a")), None);
     }

@@ -45,7 +45,7 @@ pub enum LetInBy {
 
 /// What may be done by whoever a session belongs to.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
-pub struct Standing {
+pub struct Grants {
     /// The rules that the API gave when it let the client in.
     pub rules: Option<Arc<Rules>>,
     /// Which of their conditions the client meets; none: they have none.
@@ -58,7 +58,7 @@ pub struct Standing {
     pub has_expired: bool,
 }
 
-impl Standing {
+impl Grants {
     /// What somebody may do whom the API let in on these terms.
     pub fn on(terms: Option<&Arc<Terms>>, whom: Whom<'_>) -> Self {
         let Some(terms) = terms else { return Self::default() };
@@ -89,8 +89,8 @@ pub struct Session {
     pub given_username: Option<Box<str>>,
     /// Where it comes from, if that is known and not for the client to choose.
     pub address: Option<IpAddr>,
-    pub standing: Standing,
-    /// What it was allowed last, by this standing.
+    pub grants: Grants,
+    /// What it was allowed last, by these grants.
     pub lately: Lately,
     /// None: nobody was asked about its login.
     pub key: Option<Key>,
@@ -112,7 +112,7 @@ impl Session {
             username: username.into(),
             given_username: None,
             address: None,
-            standing: Standing::default(),
+            grants: Grants::default(),
             lately: Lately::default(),
             key: None,
             let_in_by: LetInBy::Broker,
@@ -140,8 +140,8 @@ impl Session {
     }
 
     /// From now on this is what the client may do.
-    pub fn stand(&mut self, standing: Standing) {
-        self.standing = standing;
+    pub fn set_grants(&mut self, grants: Grants) {
+        self.grants = grants;
         self.lately.forget();
     }
 

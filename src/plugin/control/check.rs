@@ -13,13 +13,13 @@ use crate::plugin::Plugin;
 use crate::pool::{Asked, Urgency};
 use crate::question::{About, Action, Kind, Question};
 use crate::rules::Rules;
-use crate::sessions::Standing;
+use crate::sessions::Grants;
 use crate::subscriptions::Portrait;
 
 /// A check whose answers are still to come.
 struct Pending {
     check: Check,
-    grants: Standing,
+    grants: Grants,
     policy: Policy,
     /// What the API was asked, all at once.
     asked: Vec<(Kind, Asked)>,
@@ -35,7 +35,7 @@ impl Plugin {
             return place.respond(Ok(report(decision, in_words(&reason, None))));
         }
         let known = self.sessions.find(&check.client_id, &check.username);
-        let (handle, grants) = known.unwrap_or((0, Standing::default()));
+        let (handle, grants) = known.unwrap_or((0, Grants::default()));
         let client = Portrait::named(handle, &check.client_id, &check.username);
         let (policy, action) = (Policy::of(&self.config), action(&check));
         let ask = |kind| {
