@@ -28,7 +28,7 @@ mod places;
 mod session;
 pub use lately::Basis;
 pub use places::{Fetch, Piece};
-pub use session::{Admission, Grants, Holder, LetInBy};
+pub use session::{Admission, ClientRef, Grants, LetInBy};
 
 pub use departed::Departed;
 use departed::DepartedClients;
@@ -160,30 +160,30 @@ impl Sessions {
 
     /// What this client may do, as far as it is known.
     #[must_use]
-    pub fn grants(&self, holder: Holder<'_>) -> Option<Grants> {
-        self.look(holder, |_| false, Grants::clone)
+    pub fn grants(&self, client_ref: ClientRef<'_>) -> Option<Grants> {
+        self.look(client_ref, |_| false, Grants::clone)
     }
 
     /// What `view` makes of what this client may do, as far as it is known. Where one has left that was
     /// known by the same names, `is_another` tells whether this is a new one.
     pub fn look<R>(
         &self,
-        holder: Holder<'_>,
+        client_ref: ClientRef<'_>,
         is_another: impl FnOnce(&Departed) -> bool,
         view: impl FnOnce(&Grants) -> R,
     ) -> Option<R> {
         {
             let state = lock(&self.state);
-            if let Some(session) = state.live.get(holder.handle) {
-                return session.belongs_to(holder).then(|| view(&session.grants));
+            if let Some(session) = state.live.get(client_ref.handle) {
+                return session.belongs_to(client_ref).then(|| view(&session.grants));
             }
         }
-        let departed = self.departed.get(holder.handle)?;
-        if !departed.belongs_to(holder) {
+        let departed = self.departed.get(client_ref.handle)?;
+        if !departed.belongs_to(client_ref) {
             return None;
         }
         if is_another(&departed) {
-            self.departed.remove(holder.handle);
+            self.departed.remove(client_ref.handle);
             return None;
         }
         let has_expired = departed.expiry.is_some_and(|expiry| expiry.is_over(&*self.clock));
@@ -192,12 +192,13 @@ impl Sessions {
 
     /// It became known whether this client's user is a superuser. That holds for as long as the
     /// client is connected, whoever let it in.
-    pub fn set_superuser(&self, holder: Holder<'_>, is_superuser: bool) {
-        if self.set_departed_superuser(holder, is_superuser) {
+    pub fn set_superuser(&self, client_ref: ClientRef<'_>, is_superuser: bool) {
+        if self.set_departed_superuser(client_ref, is_superuser) {
             return;
         }
         let mut state = lock(&self.state);
-        let known = state.live.get_mut(holder.handle).filter(|known| known.belongs_to(holder));
+        let known =
+            state.live.get_mut(client_ref.handle).filter(|known| known.belongs_to(client_ref));
         match known {
             Some(session) => {
                 session.set_grants(Grants {
@@ -207,25 +208,27 @@ impl Sessions {
             }
             None => {
                 let grants = Grants { is_superuser: Some(is_superuser), ..Grants::default() };
-                let session =
-                    Session { grants, ..Session::of_nobody(holder.client_id, holder.username) };
-                state.remove(holder.handle);
-                state.live.insert(holder.handle, session);
+                let session = Session {
+                    grants,
+                    ..Session::of_nobody(client_ref.client_id, client_ref.username)
+                };
+                state.remove(client_ref.handle);
+                state.live.insert(client_ref.handle, session);
             }
         }
     }
 
     /// The same, if it has left; whether it has.
-    fn set_departed_superuser(&self, holder: Holder<'_>, is_superuser: bool) -> bool {
-        if lock(&self.state).live.get(holder.handle).is_some() {
+    fn set_departed_superuser(&self, client_ref: ClientRef<'_>, is_superuser: bool) -> bool {
+        if lock(&self.state).live.get(client_ref.handle).is_some() {
             return false;
         }
-        let Some(departed) = self.departed.get(holder.handle) else { return false };
-        if !departed.belongs_to(holder) {
+        let Some(departed) = self.departed.get(client_ref.handle) else { return false };
+        if !departed.belongs_to(client_ref) {
             return false;
         }
         let grants = Grants { is_superuser: Some(is_superuser), ..departed.grants.clone() };
-        self.departed.insert(holder.handle, Departed { grants, ..(*departed).clone() });
+        self.departed.insert(client_ref.handle, Departed { grants, ..(*departed).clone() });
         true
     }
 
@@ -392,8 +395,8 @@ mod tests {
         Some(Arc::new(Terms { is_superuser, rules: None, expire_at: None, ..Terms::default() }))
     }
 
-    fn holder<'a>(handle: usize, client_id: &'a str, username: &'a str) -> Holder<'a> {
-        Holder { handle, client_id, username }
+    fn client_ref<'a>(handle: usize, client_id: &'a str, username: &'a str) -> ClientRef<'a> {
+        ClientRef { handle, client_id, username }
     }
 
     fn begin(sessions: &Sessions, handle: usize, client_id: &str, key: u32) {
@@ -427,21 +430,21 @@ mod tests {
         begin(&sessions, 1, "d", 8);
         assert!(!sessions.holds(&admission(1, "c", 7)));
         assert!(sessions.holds(&admission(1, "d", 8)));
-        assert_eq!(sessions.grants(holder(1, "c", "ann")), None);
+        assert_eq!(sessions.grants(client_ref(1, "c", "ann")), None);
     }
 
     #[test]
     fn what_a_client_may_do_is_its_own_and_outlives_it() {
         let sessions = sessions();
         begin(&sessions, 1, "c", 7);
-        let grants = sessions.grants(holder(1, "c", "ann")).unwrap();
+        let grants = sessions.grants(client_ref(1, "c", "ann")).unwrap();
         assert_eq!(grants.is_superuser, Some(false));
         sessions.end(1, 0);
-        assert_eq!(sessions.grants(holder(1, "c", "ann")), Some(grants));
-        assert_eq!(sessions.grants(holder(1, "c", "ben")), None, "another user");
-        assert_eq!(sessions.grants(holder(1, "d", "ann")), None, "another client");
+        assert_eq!(sessions.grants(client_ref(1, "c", "ann")), Some(grants));
+        assert_eq!(sessions.grants(client_ref(1, "c", "ben")), None, "another user");
+        assert_eq!(sessions.grants(client_ref(1, "d", "ann")), None, "another client");
         begin(&sessions, 1, "d", 8);
-        assert_eq!(sessions.grants(holder(1, "c", "ann")), None, "the handle is another's now");
+        assert_eq!(sessions.grants(client_ref(1, "c", "ann")), None, "the handle is another's now");
     }
 
     #[test]
@@ -453,18 +456,18 @@ mod tests {
         let terms = Some(Arc::new(terms));
         sessions.begin(admission(1, "c", 7), "ann", None, terms.as_ref(), None, None);
         sessions.end(1, 0);
-        sessions.set_superuser(holder(1, "c", "ann"), false);
+        sessions.set_superuser(client_ref(1, "c", "ann"), false);
         let expected = Grants { rules, is_superuser: Some(false), ..Grants::default() };
-        assert_eq!(sessions.grants(holder(1, "c", "ann")), Some(expected));
+        assert_eq!(sessions.grants(client_ref(1, "c", "ann")), Some(expected));
         assert!(sessions.is_empty());
     }
 
     #[test]
     fn what_is_known_of_a_client_that_came_without_a_question_ends_with_it() {
         let sessions = sessions();
-        sessions.set_superuser(holder(1, "c", "ann"), true);
+        sessions.set_superuser(client_ref(1, "c", "ann"), true);
         sessions.end(1, 0);
-        assert_eq!(sessions.grants(holder(1, "c", "ann")), None);
+        assert_eq!(sessions.grants(client_ref(1, "c", "ann")), None);
     }
 
     #[test]
@@ -472,7 +475,7 @@ mod tests {
         let sessions = sessions();
         sessions.begin(admission(1, "c", 7), "ann", None, None, None, None);
         sessions.end(1, 0);
-        assert_eq!(sessions.grants(holder(1, "c", "ann")), None);
+        assert_eq!(sessions.grants(client_ref(1, "c", "ann")), None);
     }
 
     #[test]
@@ -483,7 +486,7 @@ mod tests {
         sessions.begin_at_broker(admission(1, "c", 7), "ann");
         assert_eq!(sessions.let_in_by(&admission(1, "c", 7)), Some(LetInBy::Broker));
         assert!(!sessions.holds(&admission(1, "c", 7)));
-        assert_eq!(sessions.grants(holder(1, "c", "ann")), Some(Grants::default()));
+        assert_eq!(sessions.grants(client_ref(1, "c", "ann")), Some(Grants::default()));
     }
 
     #[test]
@@ -492,29 +495,30 @@ mod tests {
         begin(&sessions, 1, "c", 7);
         sessions.end(1, 0);
         sessions.forget_departed(1);
-        assert_eq!(sessions.grants(holder(1, "c", "ann")), None);
+        assert_eq!(sessions.grants(client_ref(1, "c", "ann")), None);
     }
 
     #[test]
     fn a_superuser_is_one_until_it_leaves_or_is_let_in_again() {
         let sessions = sessions();
-        sessions.set_superuser(holder(1, "c", "ann"), true);
-        let is_superuser =
-            |client_id| sessions.grants(holder(1, client_id, "ann")).and_then(|s| s.is_superuser);
+        sessions.set_superuser(client_ref(1, "c", "ann"), true);
+        let is_superuser = |client_id| {
+            sessions.grants(client_ref(1, client_id, "ann")).and_then(|s| s.is_superuser)
+        };
         assert_eq!(is_superuser("c"), Some(true));
-        sessions.set_superuser(holder(1, "d", "ann"), false);
+        sessions.set_superuser(client_ref(1, "d", "ann"), false);
         assert_eq!((is_superuser("c"), is_superuser("d")), (None, Some(false)));
         begin(&sessions, 1, "c", 7);
-        sessions.set_superuser(holder(1, "c", "ann"), true);
+        sessions.set_superuser(client_ref(1, "c", "ann"), true);
         sessions.renew(&admission(1, "c", 7), None, None);
         assert_eq!(is_superuser("c"), None);
     }
 
-    fn glance<'a>(holder: Holder<'a>, action: &Action<'a>) -> Glance<'a> {
+    fn glance<'a>(client_ref: ClientRef<'a>, action: &Action<'a>) -> Glance<'a> {
         Glance {
-            handle: holder.handle,
-            client_id: holder.client_id.as_bytes(),
-            username: holder.username.as_bytes(),
+            handle: client_ref.handle,
+            client_id: client_ref.client_id.as_bytes(),
+            username: client_ref.username.as_bytes(),
             topic: action.topic.as_bytes(),
             access: action.access,
             manner: action.manner(),
@@ -526,20 +530,20 @@ mod tests {
     #[test]
     fn what_was_allowed_is_recalled_for_this_client_as_long_as_its_standing_is_the_same() {
         let sessions = sessions();
-        let ann = holder(1, "c", "ann");
-        let recalls = |holder| sessions.recall(&glance(holder, &READ), |_| ()).is_some();
+        let ann = client_ref(1, "c", "ann");
+        let recalls = |client_ref| sessions.recall(&glance(client_ref, &READ), |_| ()).is_some();
         sessions.note_allowed(ann, &READ, Basis::Grants);
         assert!(!recalls(ann), "nothing is known of it");
         begin(&sessions, 1, "c", 7);
         assert!(!recalls(ann));
-        sessions.note_allowed(holder(1, "c", "ben"), &READ, Basis::Grants);
-        assert!(!recalls(ann) && !recalls(holder(1, "c", "ben")), "another user");
+        sessions.note_allowed(client_ref(1, "c", "ben"), &READ, Basis::Grants);
+        assert!(!recalls(ann) && !recalls(client_ref(1, "c", "ben")), "another user");
         let again = || {
             sessions.note_allowed(ann, &READ, Basis::Grants);
             assert!(recalls(ann));
         };
         again();
-        assert!(!recalls(holder(1, "d", "ann")) && !recalls(holder(2, "c", "ann")));
+        assert!(!recalls(client_ref(1, "d", "ann")) && !recalls(client_ref(2, "c", "ann")));
         sessions.renew(&admission(1, "c", 7), None, None);
         assert!(!recalls(ann), "it was let in again");
         again();
@@ -577,21 +581,22 @@ mod tests {
         for (handle, terms) in [(1, &some), (2, &some), (3, &others)] {
             sessions.begin(admission(handle, "c", 7), "ann", None, Some(terms), None, None);
         }
-        let holder = |handle| holder(handle, "c", "ann");
-        let recalls = |handle| sessions.recall(&glance(holder(handle), &READ), |_| ()).is_some();
-        sessions.note_allowed_by_rule(holder(1), &READ, 0);
+        let client_ref = |handle| client_ref(handle, "c", "ann");
+        let recalls =
+            |handle| sessions.recall(&glance(client_ref(handle), &READ), |_| ()).is_some();
+        sessions.note_allowed_by_rule(client_ref(1), &READ, 0);
         assert_eq!(
             [1, 2, 3].map(recalls),
             [true, false, false],
             "the second was allowed nothing yet"
         );
         let other = Action { topic: "b", ..READ };
-        sessions.note_allowed_by_rule(holder(2), &other, 0);
-        sessions.note_allowed_by_rule(holder(1), &READ, 0);
+        sessions.note_allowed_by_rule(client_ref(2), &other, 0);
+        sessions.note_allowed_by_rule(client_ref(1), &READ, 0);
         assert_eq!([1, 2, 3].map(recalls), [true, true, false]);
         sessions.forget_allowed();
         assert_eq!([1, 2, 3].map(recalls), [false, false, false]);
-        sessions.note_allowed_by_rule(holder(2), &READ, 0);
+        sessions.note_allowed_by_rule(client_ref(2), &READ, 0);
         sessions.renew(&admission(2, "c", 7), Some(&others), None);
         assert_eq!([1, 2, 3].map(recalls), [false, false, false], "the second has other rules now");
     }
@@ -607,7 +612,7 @@ mod tests {
                 Arc::new(Terms { is_superuser: Some(true), rules, expire_at, ..Terms::default() });
             sessions.begin(admission(1, "c", 7), "ann", None, Some(&terms), None, None);
             sessions.end(1, 0);
-            let grants = || sessions.grants(holder(1, "c", "ann")).unwrap();
+            let grants = || sessions.grants(client_ref(1, "c", "ann")).unwrap();
             assert!(grants().is_superuser == Some(true) && grants().rules_in_force().is_some());
             clock.set_ahead(set_ahead);
             clock.advance(Duration::from_secs(10 - set_ahead.unsigned_abs()));
@@ -621,7 +626,7 @@ mod tests {
         let sessions = sessions();
         let is_known = |is_another| {
             sessions
-                .look(holder(1, "c", "ann"), |left| is_another && left.pass == 5, |_| ())
+                .look(client_ref(1, "c", "ann"), |left| is_another && left.pass == 5, |_| ())
                 .is_some()
         };
         begin(&sessions, 1, "c", 7);
@@ -710,10 +715,10 @@ mod tests {
         let long = "x".repeat(65_000);
         for handle in 0..1000 {
             sessions.begin(admission(handle, &long, 7), &long, None, None, None, None);
-            sessions.set_superuser(holder(handle, &long, &long), true);
+            sessions.set_superuser(client_ref(handle, &long, &long), true);
             sessions.end(handle, 0);
         }
-        let known = |handle| sessions.grants(holder(handle, &long, &long)).is_some();
+        let known = |handle| sessions.grants(client_ref(handle, &long, &long)).is_some();
         let count = (0..1000).filter(|handle| known(*handle)).count();
         assert!((100..150).contains(&count) && known(999), "{count}");
     }
@@ -730,6 +735,6 @@ mod tests {
         let state = lock(&sessions.state);
         assert!(state.live.len() == 0 && state.due.is_empty());
         drop(state);
-        assert!((0..5000).all(|handle| sessions.grants(holder(handle, "c", "ann")).is_none()));
+        assert!((0..5000).all(|handle| sessions.grants(client_ref(handle, "c", "ann")).is_none()));
     }
 }

@@ -16,7 +16,7 @@ use crate::pool::Asked;
 use crate::question::{
     About, Access, Action, CertificatePart, Client, Glance, Kind, Payload, Question,
 };
-use crate::sessions::{Basis, Departed, Grants, Holder};
+use crate::sessions::{Basis, ClientRef, Departed, Grants};
 
 /// Who wants to do something, and what is known of it without asking.
 #[derive(Clone, Copy)]
@@ -224,9 +224,9 @@ impl Plugin {
                 Step::AskSuperuser | Step::AskAcl => Err(grants.clone()),
             }
         };
-        let holder = holder(client, username);
+        let client_ref = client_ref(client, username);
         let is_another = |departed: &Departed| self.is_another(client, action.access, departed);
-        let Some(judged) = self.sessions.look(holder, is_another, judge) else {
+        let Some(judged) = self.sessions.look(client_ref, is_another, judge) else {
             // With check_retain_source, a stand-in for whoever published a retained message.
             let is_stand_in = client.protocol_version() == 0 && action.access == Access::Write;
             let found = is_stand_in.then(|| self.sessions.find(client.id(), username)).flatten();
@@ -235,10 +235,10 @@ impl Plugin {
         };
         match judged {
             Ok((Decision::Allow, Reason::Superuser)) => {
-                self.sessions.note_allowed(holder, &action, Basis::Grants);
+                self.sessions.note_allowed(client_ref, &action, Basis::Grants);
             }
             Ok((Decision::Allow, Reason::Rule(position))) => {
-                self.sessions.note_allowed_by_rule(holder, &action, position);
+                self.sessions.note_allowed_by_rule(client_ref, &action, position);
             }
             _ => {}
         }
@@ -282,7 +282,7 @@ impl Plugin {
         };
         if let (Some(Ok(answer)), true) = (&gathered.superuser, is_connected(who.client)) {
             let is_superuser = answer.verdict == Verdict::Allow;
-            self.sessions.set_superuser(holder(who.client, who.username), is_superuser);
+            self.sessions.set_superuser(client_ref(who.client, who.username), is_superuser);
         }
         if decision == Decision::Unavailable && self.may_hold(check) {
             self.hold(who, check, Ahead::Failed);
@@ -305,8 +305,8 @@ fn payer<'a>(who: Who<'a>) -> Payer<'a> {
     }
 }
 
-pub(super) fn holder<'a>(client: &'a dyn Client, username: &'a str) -> Holder<'a> {
-    Holder { handle: client.handle(), client_id: client.id(), username }
+pub(super) fn client_ref<'a>(client: &'a dyn Client, username: &'a str) -> ClientRef<'a> {
+    ClientRef { handle: client.handle(), client_id: client.id(), username }
 }
 
 /// Whether the broker will tell when this client leaves. (Version 0 is a stand-in: the broker's own

@@ -7,7 +7,7 @@ use std::time::Instant;
 use log::Level;
 
 use super::Plugin;
-use super::access::holder;
+use super::access::client_ref;
 use super::entrance::Attempt;
 use crate::answer::{Answer, Failure, InvalidToken, Outcome, Terms};
 use crate::journal::quoted;
@@ -26,7 +26,7 @@ impl Plugin {
             return None;
         }
         let client = attempt.client;
-        let given = self.sessions.given_username(holder(client, question.username))?;
+        let given = self.sessions.given_username(client_ref(client, question.username))?;
         let key = self.engine.key(&Question { username: &given, ..*question });
         let (handle, client_id) = (client.handle(), client.id().to_owned());
         self.sessions.holds(&Admission { handle, client_id, key }).then_some(given)

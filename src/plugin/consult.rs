@@ -5,7 +5,7 @@
 use std::sync::atomic::Ordering;
 
 use super::Plugin;
-use super::access::{Who, holder};
+use super::access::{Who, client_ref};
 use crate::answer::{Answer, Decision, Verdict};
 use crate::decide::{Reason, Step};
 use crate::held_deliveries::Gathered;
@@ -66,7 +66,7 @@ impl Plugin {
             return self.engine.ask_api(key, &question, urgency(action));
         };
         if answer.verdict == Verdict::Allow && who.on_broker_thread {
-            self.sessions.note_allowed(holder(client, username), &action, Basis::Answer(good));
+            self.sessions.note_allowed(client_ref(client, username), &action, Basis::Answer(good));
         }
         Asked::Now(Ok(answer))
     }

@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use super::Plugin;
-use super::access::{Who, holder};
+use super::access::{Who, client_ref};
 use crate::answer::Answer;
 use crate::cache::Key;
 use crate::clock::Clock;
@@ -72,7 +72,7 @@ impl Plugin {
             return;
         }
         let asked = self.last_asked.of(client.id(), username);
-        let grants = self.sessions.grants(holder(client, username)).unwrap_or_default();
+        let grants = self.sessions.grants(client_ref(client, username)).unwrap_or_default();
         let who = Who { client, username, grants: &grants, on_broker_thread: true };
         let unknown = asked.iter().filter(|asked| self.will_ask_acl(who, asked.action()));
         self.engine.ask_ahead(unknown.map(|asked| who.question(About::Access(asked.action()))));
@@ -105,7 +105,7 @@ impl Plugin {
         let unknown = subscribers.iter().filter_map(|portrait| {
             defect::place("fan_out");
             let portrait: &Portrait = portrait;
-            let grants = self.sessions.grants(holder(portrait, &portrait.username));
+            let grants = self.sessions.grants(client_ref(portrait, &portrait.username));
             let grants = &grants.unwrap_or_default();
             let username = &portrait.username;
             let who = Who { client: portrait, username, grants, on_broker_thread: true };

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use log::Level;
 
 use super::Plugin;
-use super::access::{Check, Who, holder};
+use super::access::{Check, Who, client_ref};
 use super::consult::Consulted;
 use crate::answer::{Decision, Outcome, Verdict};
 use crate::broker::{Broker, Delivery};
@@ -21,7 +21,7 @@ use crate::login::Arrivals;
 use crate::policy::OnError;
 use crate::pool::Ticket;
 use crate::question::{Access, Action, Client, Departure, Kind};
-use crate::sessions::Holder;
+use crate::sessions::ClientRef;
 use crate::subscriptions::Portrait;
 use crate::tally::HeldEnd;
 
@@ -218,7 +218,7 @@ impl Plugin {
             *left -= 1;
             let client: &dyn Client = &*next.client;
             let (handle, username) = (next.handle, &*next.username);
-            let grants = self.sessions.grants(Holder { handle, ..holder(client, username) });
+            let grants = self.sessions.grants(ClientRef { handle, ..client_ref(client, username) });
             let is_known = grants.is_some();
             let grants = &grants.unwrap_or_default();
             let who = Who { client, username, grants, on_broker_thread: true };
@@ -232,8 +232,8 @@ impl Plugin {
             };
             if let (Some(Ok(answer)), true) = (&next.gathered.superuser, is_known) {
                 let is_superuser = answer.verdict == Verdict::Allow;
-                let holder = Holder { handle, ..holder(client, username) };
-                self.sessions.set_superuser(holder, is_superuser);
+                let client_ref = ClientRef { handle, ..client_ref(client, username) };
+                self.sessions.set_superuser(client_ref, is_superuser);
             }
             match decision {
                 Decision::Allow => self.send(broker, queue),

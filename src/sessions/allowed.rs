@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::{Basis, Holder, Sessions, State};
+use super::{Basis, ClientRef, Sessions, State};
 use crate::question::{Access, Action, Glance};
 use crate::sync::lock;
 
@@ -30,20 +30,26 @@ impl Sessions {
     }
 
     /// This client is allowed this, on this basis.
-    pub fn note_allowed(&self, holder: Holder<'_>, action: &Action<'_>, basis: Basis) {
+    pub fn note_allowed(&self, client_ref: ClientRef<'_>, action: &Action<'_>, basis: Basis) {
         let mut state = lock(&self.state);
-        if let Some(session) = state.live.get_mut(holder.handle) {
-            if session.belongs_to(holder) {
+        if let Some(session) = state.live.get_mut(client_ref.handle) {
+            if session.belongs_to(client_ref) {
                 session.lately.note(action, basis);
             }
         }
     }
 
     /// This client is allowed this by the rule at this position.
-    pub fn note_allowed_by_rule(&self, holder: Holder<'_>, action: &Action<'_>, position: usize) {
+    pub fn note_allowed_by_rule(
+        &self,
+        client_ref: ClientRef<'_>,
+        action: &Action<'_>,
+        position: usize,
+    ) {
         let mut state = lock(&self.state);
         let State { live, recent, .. } = &mut *state;
-        let session = live.get_mut(holder.handle).filter(|session| session.belongs_to(holder));
+        let session =
+            live.get_mut(client_ref.handle).filter(|session| session.belongs_to(client_ref));
         let Some(session) = session else { return };
         let rules = session.grants.rules_in_force().filter(|_| action.access == Access::Read);
         match rules.filter(|rules| rules.is_for_everybody(position, action.topic)) {

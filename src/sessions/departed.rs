@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use rustc_hash::FxHashMap;
 use smol_str::SmolStr;
 
-use super::{Grants, Holder};
+use super::{ClientRef, Grants};
 use crate::clock::Deadline;
 use crate::sync::lock;
 
@@ -31,8 +31,8 @@ pub struct Departed {
 }
 
 impl Departed {
-    pub fn belongs_to(&self, holder: Holder<'_>) -> bool {
-        self.client_id == holder.client_id && self.username == holder.username
+    pub fn belongs_to(&self, client_ref: ClientRef<'_>) -> bool {
+        self.client_id == client_ref.client_id && self.username == client_ref.username
     }
 
     fn bytes(&self) -> usize {

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::{Holder, LetInBy, Session, Sessions};
+use super::{ClientRef, LetInBy, Session, Sessions};
 use crate::sync::lock;
 
 impl Sessions {
@@ -22,9 +22,10 @@ impl Sessions {
 
     /// The name that the client of this session gave, where the API gave it the one by which it is known.
     #[must_use]
-    pub fn given_username(&self, holder: Holder<'_>) -> Option<String> {
+    pub fn given_username(&self, client_ref: ClientRef<'_>) -> Option<String> {
         let state = lock(&self.state);
-        let session = state.live.get(holder.handle).filter(|known| known.belongs_to(holder))?;
+        let session =
+            state.live.get(client_ref.handle).filter(|known| known.belongs_to(client_ref))?;
         session.given_username.as_deref().map(str::to_owned)
     }
 

@@ -19,7 +19,7 @@ use crate::vault::SealedQuestion;
 
 /// Whom a session belongs to.
 #[derive(Clone, Copy)]
-pub struct Holder<'a> {
+pub struct ClientRef<'a> {
     pub handle: usize,
     pub client_id: &'a str,
     pub username: &'a str,
@@ -164,7 +164,7 @@ impl Session {
         self.due.0.is_some_and(|due| due <= now)
     }
 
-    pub fn belongs_to(&self, holder: Holder<'_>) -> bool {
-        self.client_id == holder.client_id && self.username == holder.username
+    pub fn belongs_to(&self, client_ref: ClientRef<'_>) -> bool {
+        self.client_id == client_ref.client_id && self.username == client_ref.username
     }
 }
