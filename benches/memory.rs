@@ -26,7 +26,7 @@ use mosquitto_http_auth::config::{Jitter, Lifetime};
 use mosquitto_http_auth::field::{Field, FieldLists};
 use mosquitto_http_auth::question::{About, Access, Action, Kind, Question};
 use mosquitto_http_auth::secret::Secret;
-use mosquitto_http_auth::sessions::{Admission, Sessions};
+use mosquitto_http_auth::sessions::{SessionKey, Sessions};
 use mosquitto_http_auth::subscriptions::Portrait;
 use mosquitto_http_auth::vault::{SealedQuestion, Vault};
 
@@ -186,13 +186,13 @@ fn begin(sessions: &Sessions, count: u64, with_end: bool) {
             }
         };
         let handle = 0x5500_0000_0000 + usize::try_from(number).unwrap() * 1024;
-        let admission = Admission { handle, client_id: id, key };
+        let session_key = SessionKey { handle, client_id: id, key };
         let (question, due) = if with_end {
             (Some(sealed()), Some(SystemClock.now() + Duration::from_secs(3600)))
         } else {
             (None, None)
         };
-        sessions.begin(admission, &username, None, with_end.then_some(&terms), question, due);
+        sessions.begin(session_key, &username, None, with_end.then_some(&terms), question, due);
     }
 }
 

@@ -298,9 +298,9 @@ impl Plugin {
     fn catch_up(&self, broker: &dyn Broker, now: Instant, closing: Closing) {
         self.finish_logins(broker, closing);
         for finding in self.findings.take() {
-            let admission = finding.admission();
+            let session_key = finding.session_key();
             if !contained(|| self.act_on(broker, finding)) {
-                self.postpone(&admission);
+                self.postpone(&session_key);
             }
         }
         self.finish_commands(broker);

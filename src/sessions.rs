@@ -28,7 +28,7 @@ mod places;
 mod session;
 pub use lately::Basis;
 pub use places::{Fetch, Piece};
-pub use session::{Admission, ClientRef, Grants, LetInBy};
+pub use session::{ClientRef, Grants, LetInBy, SessionKey};
 
 pub use departed::Departed;
 use departed::DepartedClients;
@@ -71,14 +71,14 @@ impl Sessions {
     /// the terms end.
     pub fn begin(
         &self,
-        admission: Admission,
+        session_key: SessionKey,
         username: &str,
         address: Option<IpAddr>,
         terms: Option<&Arc<Terms>>,
         question: Option<SealedQuestion>,
         due: Option<Instant>,
     ) {
-        let Admission { handle, client_id, key } = admission;
+        let SessionKey { handle, client_id, key } = session_key;
         let known_as = Terms::known_as(terms, username);
         let whom = Whom { address, username: known_as, client_id: &client_id };
         let session = Session {
@@ -95,8 +95,8 @@ impl Sessions {
     }
 
     /// This client's login was left to the broker. If that does not let it in, it leaves at once.
-    pub fn begin_at_broker(&self, admission: Admission, username: &str) {
-        let Admission { handle, client_id, key } = admission;
+    pub fn begin_at_broker(&self, session_key: SessionKey, username: &str) {
+        let SessionKey { handle, client_id, key } = session_key;
         let session = Session { key: Some(key), ..Session::of_nobody(&client_id, username) };
         self.put(handle, session, None);
     }
@@ -148,14 +148,14 @@ impl Sessions {
 
     /// Whether this very client is still connected, let in by the API and this very question.
     #[must_use]
-    pub fn holds(&self, admission: &Admission) -> bool {
-        self.let_in_by(admission) == Some(LetInBy::Api)
+    pub fn holds(&self, session_key: &SessionKey) -> bool {
+        self.let_in_by(session_key) == Some(LetInBy::Api)
     }
 
     /// Who let this very client in, which came with this very question and is still connected.
     #[must_use]
-    pub fn let_in_by(&self, admission: &Admission) -> Option<LetInBy> {
-        lock(&self.state).get(admission).map(|session| session.let_in_by)
+    pub fn let_in_by(&self, session_key: &SessionKey) -> Option<LetInBy> {
+        lock(&self.state).get(session_key).map(|session| session.let_in_by)
     }
 
     /// What this client may do, as far as it is known.
@@ -237,12 +237,12 @@ impl Sessions {
     /// nothing of that holds.
     pub fn renew(
         &self,
-        admission: &Admission,
+        session_key: &SessionKey,
         terms: Option<&Arc<Terms>>,
         due: Option<Instant>,
     ) -> bool {
         let mut state = lock(&self.state);
-        let Some(session) = state.get_mut(admission) else { return true };
+        let Some(session) = state.get_mut(session_key) else { return true };
         if session.is_due(self.clock.now()) {
             return true;
         }
@@ -252,15 +252,15 @@ impl Sessions {
         session.set_grants(Grants::on(terms, session.whom()));
         session.expiry = self.expiry(terms);
         let expiry = session.expiry;
-        self.schedule(&mut state, admission.handle, due, expiry);
+        self.schedule(&mut state, session_key.handle, due, expiry);
         true
     }
 
     /// A client is to be asked about again at this time, unless its time has come already.
-    pub fn postpone(&self, admission: &Admission, due: Instant) {
+    pub fn postpone(&self, session_key: &SessionKey, due: Instant) {
         let mut state = lock(&self.state);
-        if state.get(admission).is_some_and(|session| !session.is_due(self.clock.now())) {
-            self.schedule(&mut state, admission.handle, Some(due), None);
+        if state.get(session_key).is_some_and(|session| !session.is_due(self.clock.now())) {
+            self.schedule(&mut state, session_key.handle, Some(due), None);
         }
     }
 
@@ -272,7 +272,7 @@ impl Sessions {
 
     /// Takes up to `most` sessions whose time has come, with the questions that let them in.
     #[must_use]
-    pub fn take_due(&self, now: Instant, most: usize) -> Vec<(Admission, Arc<SealedQuestion>)> {
+    pub fn take_due(&self, now: Instant, most: usize) -> Vec<(SessionKey, Arc<SealedQuestion>)> {
         let mut state = lock(&self.state);
         let mut taken = Vec::new();
         let today = self.clock.unix_time().as_secs();
@@ -282,7 +282,7 @@ impl Sessions {
             let Some(session) = state.live.get(handle) else { continue };
             if let (Some(key), Some(question)) = (session.key, &session.question) {
                 let client_id = session.client_id.to_string();
-                taken.push((Admission { handle, client_id, key }, Arc::clone(question)));
+                taken.push((SessionKey { handle, client_id, key }, Arc::clone(question)));
             }
         }
         taken
@@ -331,14 +331,14 @@ impl Sessions {
 }
 
 impl State {
-    fn get(&self, admission: &Admission) -> Option<&Session> {
-        let session = self.live.get(admission.handle)?;
-        session.was_admitted_by(admission).then_some(session)
+    fn get(&self, session_key: &SessionKey) -> Option<&Session> {
+        let session = self.live.get(session_key.handle)?;
+        session.has_key(session_key).then_some(session)
     }
 
-    fn get_mut(&mut self, admission: &Admission) -> Option<&mut Session> {
-        let session = self.live.get_mut(admission.handle)?;
-        session.was_admitted_by(admission).then_some(session)
+    fn get_mut(&mut self, session_key: &SessionKey) -> Option<&mut Session> {
+        let session = self.live.get_mut(session_key.handle)?;
+        session.has_key(session_key).then_some(session)
     }
 
     fn remove(&mut self, handle: usize) -> Option<Session> {
@@ -386,8 +386,8 @@ mod tests {
         SealedQuestion { kind: Kind::Login, bearer: None, body, about: String::new(), subject: 0 }
     }
 
-    fn admission(handle: usize, client_id: &str, key: u32) -> Admission {
-        Admission { handle, client_id: client_id.into(), key: Key::from_number(key) }
+    fn session_key(handle: usize, client_id: &str, key: u32) -> SessionKey {
+        SessionKey { handle, client_id: client_id.into(), key: Key::from_number(key) }
     }
 
     fn terms(is_superuser: bool) -> Option<Arc<Terms>> {
@@ -401,7 +401,7 @@ mod tests {
 
     fn begin(sessions: &Sessions, handle: usize, client_id: &str, key: u32) {
         sessions.begin(
-            admission(handle, client_id, key),
+            session_key(handle, client_id, key),
             "ann",
             None,
             terms(false).as_ref(),
@@ -414,12 +414,12 @@ mod tests {
     fn a_session_is_known_by_handle_identifier_and_credentials_until_it_ends() {
         let sessions = sessions();
         begin(&sessions, 1, "c", 7);
-        assert!(sessions.holds(&admission(1, "c", 7)));
-        assert!(!sessions.holds(&admission(2, "c", 7)), "another connection");
-        assert!(!sessions.holds(&admission(1, "d", 7)), "another client on the same handle");
-        assert!(!sessions.holds(&admission(1, "c", 8)), "other credentials");
+        assert!(sessions.holds(&session_key(1, "c", 7)));
+        assert!(!sessions.holds(&session_key(2, "c", 7)), "another connection");
+        assert!(!sessions.holds(&session_key(1, "d", 7)), "another client on the same handle");
+        assert!(!sessions.holds(&session_key(1, "c", 8)), "other credentials");
         sessions.end(1, 0);
-        assert!(!sessions.holds(&admission(1, "c", 7)));
+        assert!(!sessions.holds(&session_key(1, "c", 7)));
         assert!(sessions.is_empty());
     }
 
@@ -428,8 +428,8 @@ mod tests {
         let sessions = sessions();
         begin(&sessions, 1, "c", 7);
         begin(&sessions, 1, "d", 8);
-        assert!(!sessions.holds(&admission(1, "c", 7)));
-        assert!(sessions.holds(&admission(1, "d", 8)));
+        assert!(!sessions.holds(&session_key(1, "c", 7)));
+        assert!(sessions.holds(&session_key(1, "d", 8)));
         assert_eq!(sessions.grants(client_ref(1, "c", "ann")), None);
     }
 
@@ -454,7 +454,7 @@ mod tests {
         let terms =
             Terms { is_superuser: None, rules: rules.clone(), expire_at: None, ..Terms::default() };
         let terms = Some(Arc::new(terms));
-        sessions.begin(admission(1, "c", 7), "ann", None, terms.as_ref(), None, None);
+        sessions.begin(session_key(1, "c", 7), "ann", None, terms.as_ref(), None, None);
         sessions.end(1, 0);
         sessions.set_superuser(client_ref(1, "c", "ann"), false);
         let expected = Grants { rules, is_superuser: Some(false), ..Grants::default() };
@@ -473,7 +473,7 @@ mod tests {
     #[test]
     fn nothing_is_kept_of_a_client_of_which_nothing_was_known() {
         let sessions = sessions();
-        sessions.begin(admission(1, "c", 7), "ann", None, None, None, None);
+        sessions.begin(session_key(1, "c", 7), "ann", None, None, None, None);
         sessions.end(1, 0);
         assert_eq!(sessions.grants(client_ref(1, "c", "ann")), None);
     }
@@ -483,9 +483,9 @@ mod tests {
         let sessions = sessions();
         begin(&sessions, 1, "c", 7);
         sessions.end(1, 0);
-        sessions.begin_at_broker(admission(1, "c", 7), "ann");
-        assert_eq!(sessions.let_in_by(&admission(1, "c", 7)), Some(LetInBy::Broker));
-        assert!(!sessions.holds(&admission(1, "c", 7)));
+        sessions.begin_at_broker(session_key(1, "c", 7), "ann");
+        assert_eq!(sessions.let_in_by(&session_key(1, "c", 7)), Some(LetInBy::Broker));
+        assert!(!sessions.holds(&session_key(1, "c", 7)));
         assert_eq!(sessions.grants(client_ref(1, "c", "ann")), Some(Grants::default()));
     }
 
@@ -510,7 +510,7 @@ mod tests {
         assert_eq!((is_superuser("c"), is_superuser("d")), (None, Some(false)));
         begin(&sessions, 1, "c", 7);
         sessions.set_superuser(client_ref(1, "c", "ann"), true);
-        sessions.renew(&admission(1, "c", 7), None, None);
+        sessions.renew(&session_key(1, "c", 7), None, None);
         assert_eq!(is_superuser("c"), None);
     }
 
@@ -544,7 +544,7 @@ mod tests {
         };
         again();
         assert!(!recalls(client_ref(1, "d", "ann")) && !recalls(client_ref(2, "c", "ann")));
-        sessions.renew(&admission(1, "c", 7), None, None);
+        sessions.renew(&session_key(1, "c", 7), None, None);
         assert!(!recalls(ann), "it was let in again");
         again();
         sessions.set_superuser(ann, false);
@@ -579,7 +579,7 @@ mod tests {
         };
         let (some, others) = (terms(), terms());
         for (handle, terms) in [(1, &some), (2, &some), (3, &others)] {
-            sessions.begin(admission(handle, "c", 7), "ann", None, Some(terms), None, None);
+            sessions.begin(session_key(handle, "c", 7), "ann", None, Some(terms), None, None);
         }
         let client_ref = |handle| client_ref(handle, "c", "ann");
         let recalls =
@@ -597,7 +597,7 @@ mod tests {
         sessions.forget_allowed();
         assert_eq!([1, 2, 3].map(recalls), [false, false, false]);
         sessions.note_allowed_by_rule(client_ref(2), &READ, 0);
-        sessions.renew(&admission(2, "c", 7), Some(&others), None);
+        sessions.renew(&session_key(2, "c", 7), Some(&others), None);
         assert_eq!([1, 2, 3].map(recalls), [false, false, false], "the second has other rules now");
     }
 
@@ -610,7 +610,7 @@ mod tests {
             let rules = Some(Arc::new(Rules::compile(Vec::new()).unwrap()));
             let terms =
                 Arc::new(Terms { is_superuser: Some(true), rules, expire_at, ..Terms::default() });
-            sessions.begin(admission(1, "c", 7), "ann", None, Some(&terms), None, None);
+            sessions.begin(session_key(1, "c", 7), "ann", None, Some(&terms), None, None);
             sessions.end(1, 0);
             let grants = || sessions.grants(client_ref(1, "c", "ann")).unwrap();
             assert!(grants().is_superuser == Some(true) && grants().rules_in_force().is_some());
@@ -649,15 +649,15 @@ mod tests {
             let terms =
                 Arc::new(Terms { is_superuser: None, rules: None, expire_at, ..Terms::default() });
             let question = sealed(&vault);
-            let admission = admission(1, "c", 7);
-            sessions.begin(admission.clone(), "ann", None, Some(&terms), Some(question), None);
+            let session_key = session_key(1, "c", 7);
+            sessions.begin(session_key.clone(), "ann", None, Some(&terms), Some(question), None);
             let is_due = || !sessions.take_due(clock.now(), 9).is_empty();
             assert!(!is_due() && sessions.may_be_due());
             clock.set_ahead(set_ahead);
             clock.advance(Duration::from_secs(advance));
             assert!(is_due(), "set by {set_ahead}, and {advance} later");
             assert!(!is_due() && !sessions.may_be_due(), "once is enough");
-            sessions.postpone(&admission, clock.now() + Duration::from_secs(2));
+            sessions.postpone(&session_key, clock.now() + Duration::from_secs(2));
             assert!(!is_due(), "its end has passed, but it was asked about just now");
             clock.advance(Duration::from_secs(2));
             assert!(is_due());
@@ -672,18 +672,18 @@ mod tests {
         for (handle, due) in [(1, now + second), (2, now), (3, now), (4, now)] {
             let question = sealed(&vault);
             let question = Some(question);
-            let admission = admission(handle, "c", 7);
-            sessions.begin(admission, "ann", None, None, question, Some(due));
+            let session_key = session_key(handle, "c", 7);
+            sessions.begin(session_key, "ann", None, None, question, Some(due));
         }
         sessions.end(4, 0);
         let taken = |now, most| -> Vec<usize> {
             let taken = sessions.take_due(now, most);
-            taken.into_iter().map(|(admission, _)| admission.handle).collect()
+            taken.into_iter().map(|(session_key, _)| session_key.handle).collect()
         };
         assert_eq!(taken(now, 1), [2]);
         assert_eq!(taken(now, 9), [3]);
         assert!(taken(now, 9).is_empty());
-        sessions.postpone(&admission(2, "c", 7), now + second);
+        sessions.postpone(&session_key(2, "c", 7), now + second);
         assert_eq!(taken(now + second, 9), [1, 2]);
         assert!(lock(&sessions.state).due.is_empty());
     }
@@ -692,20 +692,20 @@ mod tests {
     fn what_was_asked_before_an_invalidation_does_not_stand_in_for_asking_again() {
         let (sessions, now) = (sessions(), SystemClock.now());
         let question = sealed(&Vault::random().unwrap());
-        let admission = admission(1, "c", 7);
-        sessions.begin(admission.clone(), "ann", None, None, Some(question), Some(now));
+        let session_key = session_key(1, "c", 7);
+        sessions.begin(session_key.clone(), "ann", None, None, Some(question), Some(now));
         let is_due = || !sessions.take_due(SystemClock.now(), 9).is_empty();
         let later = now + Duration::from_secs(3600);
         for is_answered in [true, false] {
             assert!(is_due(), "its turn has come");
             sessions.outdate(&InvalidationScope::default(), SystemClock.now());
             match is_answered {
-                true => assert!(sessions.renew(&admission, None, Some(later))),
-                false => sessions.postpone(&admission, later),
+                true => assert!(sessions.renew(&session_key, None, Some(later))),
+                false => sessions.postpone(&session_key, later),
             }
         }
         assert!(is_due());
-        sessions.renew(&admission, None, Some(later));
+        sessions.renew(&session_key, None, Some(later));
         assert!(!is_due(), "it was asked about since");
     }
 
@@ -714,7 +714,7 @@ mod tests {
         let sessions = sessions();
         let long = "x".repeat(65_000);
         for handle in 0..1000 {
-            sessions.begin(admission(handle, &long, 7), &long, None, None, None, None);
+            sessions.begin(session_key(handle, &long, 7), &long, None, None, None, None);
             sessions.set_superuser(client_ref(handle, &long, &long), true);
             sessions.end(handle, 0);
         }
@@ -729,7 +729,7 @@ mod tests {
         for number in 0..1_000_000_usize {
             let handle = number % 5000;
             let due = Some(SystemClock.now());
-            sessions.begin(admission(handle, "c", 7), "ann", None, None, None, due);
+            sessions.begin(session_key(handle, "c", 7), "ann", None, None, None, due);
             sessions.end(handle, 0);
         }
         let state = lock(&sessions.state);

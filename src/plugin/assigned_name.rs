@@ -12,7 +12,7 @@ use super::entrance::Attempt;
 use crate::answer::{Answer, Failure, InvalidToken, Outcome, Terms};
 use crate::journal::quoted;
 use crate::question::Question;
-use crate::sessions::Admission;
+use crate::sessions::SessionKey;
 
 impl Plugin {
     /// The name that a client gave when it came, if the broker asks about its session under one that the API
@@ -29,7 +29,7 @@ impl Plugin {
         let given = self.sessions.given_username(client_ref(client, question.username))?;
         let key = self.engine.key(&Question { username: &given, ..*question });
         let (handle, client_id) = (client.handle(), client.id().to_owned());
-        self.sessions.holds(&Admission { handle, client_id, key }).then_some(given)
+        self.sessions.holds(&SessionKey { handle, client_id, key }).then_some(given)
     }
 
     /// Whether an answer was declared outdated since it was asked for, by the client's names or by the one

@@ -20,7 +20,7 @@ use crate::login::{Applicant, Waiting};
 use crate::policy::{self, OnError};
 use crate::pool::{Asked, Ticket, Urgency};
 use crate::question::{About, Client, Kind, Password, Question};
-use crate::sessions::{Admission, LetInBy};
+use crate::sessions::{LetInBy, SessionKey};
 use crate::tally::Denial;
 use crate::vault::SealedQuestion;
 
@@ -134,12 +134,12 @@ impl Plugin {
             let decision = self.decide_login(client, question.username, &outcome);
             return now(decision, Reason::of(Kind::Login, outcome));
         }
-        let admission =
-            Admission { handle: client.handle(), client_id: client.id().to_owned(), key };
+        let session_key =
+            SessionKey { handle: client.handle(), client_id: client.id().to_owned(), key };
         if self.pulse.may_be_about_a_session() {
-            match self.sessions.let_in_by(&admission) {
+            match self.sessions.let_in_by(&session_key) {
                 Some(LetInBy::Api) => {
-                    self.check_again(admission, question);
+                    self.check_again(session_key, question);
                     return now(Decision::Allow, Reason::Session);
                 }
                 Some(LetInBy::Broker) if self.pulse.is_about_a_session() => {
@@ -168,14 +168,14 @@ impl Plugin {
                 self.wait_for_login(asked, Payer::Logins, question)
             }
             None => match self.engine.ask_api(key, question, Urgency::Waiting) {
-                Asked::Later(ticket) => return self.leave(&admission, question, ticket),
+                Asked::Later(ticket) => return self.leave(&session_key, question, ticket),
                 asked => self.wait_for_login(asked, Payer::Logins, question),
             },
         };
         let outcome = self.with_usable_name(outcome, question.username, true);
         let decision = self.decide_login(client, question.username, &outcome);
         if decision == Decision::Defer {
-            self.sessions.begin_at_broker(admission, question.username);
+            self.sessions.begin_at_broker(session_key, question.username);
         } else if decision == Decision::Allow {
             let terms = outcome.as_ref().ok().and_then(|answer| answer.terms.clone());
             let name = Terms::known_as(terms.as_ref(), question.username);
@@ -189,21 +189,21 @@ impl Plugin {
             let again = self.is_asked_again(terms.as_ref());
             let question_again = again.then(|| self.engine.seal(question)).flatten();
             let address = self.address(client);
-            self.begin(admission, question.username, address, terms, question_again);
+            self.begin(session_key, question.username, address, terms, question_again);
         }
         now(decision, Reason::of(Kind::Login, outcome))
     }
 
     pub(super) fn begin(
         &self,
-        admission: Admission,
+        session_key: SessionKey,
         username: &str,
         address: Option<IpAddr>,
         terms: Option<Arc<Terms>>,
         question: Option<SealedQuestion>,
     ) {
         let due = self.next_check();
-        self.sessions.begin(admission, username, address, terms.as_ref(), question, due);
+        self.sessions.begin(session_key, username, address, terms.as_ref(), question, due);
     }
 
     /// What is known about a login, from the cache or from a try before that was closed.
@@ -220,20 +220,20 @@ impl Plugin {
     /// Has the client wait for its ticket; closes it where it cannot, and its next try finds the answer.
     fn leave(
         &self,
-        admission: &Admission,
+        session_key: &SessionKey,
         question: &Question<'_>,
         ticket: Ticket,
     ) -> (Reply, Reason) {
         let asked = self.clock.now();
         let may_wait = self.reload_hold.admit();
-        let waiting = may_wait.then(|| self.prepare_to_wait(admission, question, asked));
+        let waiting = may_wait.then(|| self.prepare_to_wait(session_key, question, asked));
         match waiting.flatten() {
             Some(waiting) => {
                 self.logins.wait(waiting, ticket);
                 (Reply::Later, Reason::OnItsWay)
             }
             None => {
-                self.retry_answers.keep_when_known(admission.key, ticket, asked);
+                self.retry_answers.keep_when_known(session_key.key, ticket, asked);
                 now(Decision::Unavailable, Reason::OnItsWay)
             }
         }
@@ -243,11 +243,11 @@ impl Plugin {
     /// others out who come under its own. None: the broker takes neither, and could not close it.
     fn prepare_to_wait(
         &self,
-        admission: &Admission,
+        session_key: &SessionKey,
         question: &Question<'_>,
         asked: Instant,
     ) -> Option<Waiting> {
-        let client_id = admission.client_id.clone();
+        let client_id = session_key.client_id.clone();
         let placeholder = self.attempts.placeholder(question.username)?;
         // Before the broker forgets the client's own names.
         let sealed = self.engine.seal(question);
@@ -264,11 +264,11 @@ impl Plugin {
         let username = question.username.to_owned();
         Some(Waiting {
             applicant: Applicant { client_id, username, address },
-            handle: admission.handle,
+            handle: session_key.handle,
             broker_id,
             placeholder,
             keeps_session: !question.client.clean_session(),
-            key: admission.key,
+            key: session_key.key,
             question: sealed,
             asked,
             terms: None,

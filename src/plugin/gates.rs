@@ -15,7 +15,7 @@ use crate::decide::Reason;
 use crate::login::LoginAttempts;
 use crate::question::{Access, Action, CertificatePart, Client, Glance};
 use crate::rules::{Condition, Permission, Rule, Rules, Verb};
-use crate::sessions::Admission;
+use crate::sessions::SessionKey;
 
 fn check<'a>(client: &'a dyn Client, username: Option<&'a str>, action: Action<'a>) -> Check<'a> {
     Check { client, username, action, message: None, on_broker_thread: true }
@@ -109,12 +109,12 @@ fn terms() -> Arc<Terms> {
 }
 
 fn begin(plugin: &Plugin, client: &Connected, username: &str, terms: &Arc<Terms>) {
-    let admission = Admission {
+    let session_key = SessionKey {
         handle: client.handle,
         client_id: client.id.to_owned(),
         key: Key::from_number(1),
     };
-    plugin.sessions.begin(admission, username, None, Some(terms), None, None);
+    plugin.sessions.begin(session_key, username, None, Some(terms), None, None);
 }
 
 fn recalls(plugin: &Plugin, client: &Connected, username: &str, action: Action<'_>) -> bool {

@@ -12,7 +12,7 @@ use crate::journal::quoted;
 use crate::login::{Applicant, Arrived, Waiting};
 use crate::policy;
 use crate::question::{Client, Kind};
-use crate::sessions::Admission;
+use crate::sessions::SessionKey;
 use crate::tally::Kick;
 
 /// How many connections are closed in one tick: for each the broker looks through all that it has.
@@ -203,8 +203,8 @@ impl Plugin {
             let Waiting { applicant, key, terms, question, .. } = waited;
             let Applicant { client_id, username, address } = applicant;
             let question = question.filter(|_| self.is_asked_again(terms.as_ref()));
-            let admission = Admission { handle: client.handle(), client_id, key };
-            self.begin(admission, &username, address, terms.clone(), question);
+            let session_key = SessionKey { handle: client.handle(), client_id, key };
+            self.begin(session_key, &username, address, terms.clone(), question);
             self.ask_what_was_asked(client, Terms::known_as(terms.as_ref(), &username));
         }
         own

@@ -16,7 +16,7 @@ use crate::journal::quoted;
 use crate::login::Arrivals;
 use crate::pool::Ticket;
 use crate::question::{About, Question};
-use crate::sessions::Admission;
+use crate::sessions::SessionKey;
 use crate::tally::{Denial, Kick};
 
 /// When a client is asked about again after the API failed.
@@ -28,7 +28,7 @@ const JITTER: f64 = 0.10;
 
 /// What asking again came to.
 pub struct Finding {
-    admission: Admission,
+    session_key: SessionKey,
     outcome: Outcome,
 }
 
@@ -38,7 +38,7 @@ struct Check {
     findings: Arc<Arrivals<Finding>>,
     /// Where it counts as under way.
     under_way: Option<Arc<AtomicUsize>>,
-    admission: Option<Admission>,
+    session_key: Option<SessionKey>,
 }
 
 impl Check {
@@ -47,11 +47,11 @@ impl Check {
     }
 
     fn bring(&mut self, outcome: Outcome) {
-        let Some(admission) = self.admission.take() else { return };
+        let Some(session_key) = self.session_key.take() else { return };
         if let Some(under_way) = &self.under_way {
             under_way.fetch_sub(1, Ordering::Relaxed);
         }
-        self.findings.bring(Finding { admission, outcome });
+        self.findings.bring(Finding { session_key, outcome });
     }
 }
 
@@ -62,8 +62,8 @@ impl Drop for Check {
 }
 
 impl Finding {
-    pub fn admission(&self) -> Admission {
-        self.admission.clone()
+    pub fn session_key(&self) -> SessionKey {
+        self.session_key.clone()
     }
 }
 
@@ -90,37 +90,37 @@ impl Plugin {
         }
         let under_way = self.checks_under_way.load(Ordering::Relaxed);
         let most = self.config.connections.saturating_sub(under_way);
-        for (admission, question) in self.sessions.take_due(now, most) {
-            match self.engine.ask_sealed(admission.key, &question) {
+        for (session_key, question) in self.sessions.take_due(now, most) {
+            match self.engine.ask_sealed(session_key.key, &question) {
                 Some(ticket) => {
                     self.checks_under_way.fetch_add(1, Ordering::Relaxed);
-                    self.watch(admission, ticket, Some(Arc::clone(&self.checks_under_way)));
+                    self.watch(session_key, ticket, Some(Arc::clone(&self.checks_under_way)));
                 }
-                None => self.postpone(&admission),
+                None => self.postpone(&session_key),
             }
         }
     }
 
     /// Asks about a client that is in, unless the answer is known to be good still.
-    pub(super) fn check_again(&self, admission: Admission, question: &Question<'_>) {
+    pub(super) fn check_again(&self, session_key: SessionKey, question: &Question<'_>) {
         if let About::Token(_) = question.about {
             // Not all at once, and none is left out: they are looked at as those are that expire.
-            self.sessions.postpone(&admission, self.clock.now());
+            self.sessions.postpone(&session_key, self.clock.now());
             return;
         }
-        if let Some(ticket) = self.engine.ask_again(admission.key, question) {
-            self.watch(admission, ticket, None);
+        if let Some(ticket) = self.engine.ask_again(session_key.key, question) {
+            self.watch(session_key, ticket, None);
         }
     }
 
     /// Has the client asked about again before long.
-    pub(super) fn postpone(&self, admission: &Admission) {
-        self.sessions.postpone(admission, self.clock.now() + RETRY);
+    pub(super) fn postpone(&self, session_key: &SessionKey) {
+        self.sessions.postpone(session_key, self.clock.now() + RETRY);
     }
 
-    fn watch(&self, admission: Admission, ticket: Ticket, under_way: Option<Arc<AtomicUsize>>) {
+    fn watch(&self, session_key: SessionKey, ticket: Ticket, under_way: Option<Arc<AtomicUsize>>) {
         let findings = Arc::clone(&self.findings);
-        let check = Check { findings, under_way, admission: Some(admission) };
+        let check = Check { findings, under_way, session_key: Some(session_key) };
         ticket.watch(move |outcome| {
             defect::place("recheck");
             check.conclude(outcome);
@@ -130,16 +130,16 @@ impl Plugin {
     /// Acts on what asking again came to.
     pub(super) fn act_on(&self, broker: &dyn Broker, finding: Finding) {
         defect::place("finding");
-        let Finding { admission, outcome } = finding;
-        if !self.sessions.holds(&admission) {
+        let Finding { session_key, outcome } = finding;
+        if !self.sessions.holds(&session_key) {
             return;
         }
         match outcome {
             Ok(answer) if answer.verdict == Verdict::Allow => {
-                if !self.sessions.renew(&admission, answer.terms.as_ref(), self.next_check()) {
+                if !self.sessions.renew(&session_key, answer.terms.as_ref(), self.next_check()) {
                     self.end_session(
                         broker,
-                        &admission,
+                        &session_key,
                         "the API now gives it another name",
                         Kick::Renamed,
                     );
@@ -153,15 +153,15 @@ impl Plugin {
                     (None, Verdict::Ignore) => "the API no longer answers for its login",
                     (None, _) => "the API now denies its login",
                 };
-                self.end_session(broker, &admission, said, Kick::Revoked);
+                self.end_session(broker, &session_key, said, Kick::Revoked);
             }
-            Err(_) => self.postpone(&admission),
+            Err(_) => self.postpone(&session_key),
         }
     }
 
     /// Disconnects a client because of what the API said.
-    fn end_session(&self, broker: &dyn Broker, admission: &Admission, said: &str, why: Kick) {
-        let id = &admission.client_id;
+    fn end_session(&self, broker: &dyn Broker, session_key: &SessionKey, said: &str, why: Kick) {
+        let id = &session_key.client_id;
         log::info!(logger: *self.journal, "disconnected {}: {said}", quoted(id));
         self.tally.kicked(why);
         let client_id = Some(id.clone());

@@ -28,7 +28,7 @@ pub struct ClientRef<'a> {
 /// A session, and the login by which it was let in: as long as both agree, what is said of the one
 /// holds for the other.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Admission {
+pub struct SessionKey {
     pub handle: usize,
     pub client_id: String,
     /// The login question that the API answered with yes.
@@ -155,8 +155,8 @@ impl Session {
         self.lately.pieces()
     }
 
-    pub fn was_admitted_by(&self, admission: &Admission) -> bool {
-        self.key == Some(admission.key) && self.client_id == admission.client_id
+    pub fn has_key(&self, session_key: &SessionKey) -> bool {
+        self.key == Some(session_key.key) && self.client_id == session_key.client_id
     }
 
     /// Whether it is to be asked about now; not while it is being asked about.

@@ -139,7 +139,7 @@ mod tests {
     use super::*;
     use crate::cache::Key;
     use crate::clock::SystemClock;
-    use crate::sessions::Admission;
+    use crate::sessions::SessionKey;
 
     fn join(all: &Arc<Instances>) -> (Membership, Arc<Arrivals<Message>>, Arc<Sessions>) {
         let inbox = Arrivals::new(Arc::new(|| {}));
@@ -184,11 +184,11 @@ mod tests {
         assert!(one.may_own("c") && !two.may_own("c"));
         two.note_client("c");
         assert!(!one.may_own("c") && two.may_own("c"));
-        let admission = Admission { handle: 1, client_id: "d".into(), key: Key::from_number(1) };
-        sessions.begin_at_broker(admission, "ann");
+        let session_key = SessionKey { handle: 1, client_id: "d".into(), key: Key::from_number(1) };
+        sessions.begin_at_broker(session_key, "ann");
         assert!(one.may_own("d") && !two.may_own("d"), "the first one knows it");
-        let admission = Admission { handle: 2, client_id: "c".into(), key: Key::from_number(1) };
-        sessions.begin(admission, "ann", None, None, None, None);
+        let session_key = SessionKey { handle: 2, client_id: "c".into(), key: Key::from_number(1) };
+        sessions.begin(session_key, "ann", None, None, None, None);
         two.note_client("c");
         assert!(one.may_own("c") && !two.may_own("c"), "somebody tries elsewhere");
     }

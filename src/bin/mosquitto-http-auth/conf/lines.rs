@@ -75,12 +75,12 @@ impl Reader {
             }
             "plugin_use" => self.plugin_use(context, rest.trim(), &place),
             "user" => self.conf.user = Some(rest.trim().to_owned()),
-            _ => self.admission(context, name, rest, place),
+            _ => self.session_key(context, name, rest, place),
         }
     }
 
     /// A line about who may log in, or one that is not read here.
-    fn admission(&mut self, context: &mut Context, name: &str, rest: &str, place: Place) {
+    fn session_key(&mut self, context: &mut Context, name: &str, rest: &str, place: Place) {
         match name {
             "allow_anonymous" | "listener_allow_anonymous" => {
                 if let Some(flag) = self.flag(name, rest, &place) {
