@@ -28,7 +28,7 @@ mod places;
 mod session;
 pub use lately::Basis;
 pub use places::{Fetch, Piece};
-pub use session::{ClientRef, Grants, LetInBy, SessionKey};
+pub use session::{AuthenticatedBy, ClientRef, Grants, SessionKey};
 
 pub use departed::Departed;
 use departed::DepartedClients;
@@ -85,7 +85,7 @@ impl Sessions {
             key: Some(key),
             address,
             given_username: (known_as != username).then(|| username.into()),
-            let_in_by: LetInBy::Api,
+            authenticated_by: AuthenticatedBy::Api,
             grants: Grants::on(terms, whom),
             question: question.map(Arc::new),
             expiry: self.expiry(terms),
@@ -149,13 +149,13 @@ impl Sessions {
     /// Whether this very client is still connected, let in by the API and this very question.
     #[must_use]
     pub fn holds(&self, session_key: &SessionKey) -> bool {
-        self.let_in_by(session_key) == Some(LetInBy::Api)
+        self.authenticated_by(session_key) == Some(AuthenticatedBy::Api)
     }
 
     /// Who let this very client in, which came with this very question and is still connected.
     #[must_use]
-    pub fn let_in_by(&self, session_key: &SessionKey) -> Option<LetInBy> {
-        lock(&self.state).get(session_key).map(|session| session.let_in_by)
+    pub fn authenticated_by(&self, session_key: &SessionKey) -> Option<AuthenticatedBy> {
+        lock(&self.state).get(session_key).map(|session| session.authenticated_by)
     }
 
     /// What this client may do, as far as it is known.
@@ -484,7 +484,10 @@ mod tests {
         begin(&sessions, 1, "c", 7);
         sessions.end(1, 0);
         sessions.begin_at_broker(session_key(1, "c", 7), "ann");
-        assert_eq!(sessions.let_in_by(&session_key(1, "c", 7)), Some(LetInBy::Broker));
+        assert_eq!(
+            sessions.authenticated_by(&session_key(1, "c", 7)),
+            Some(AuthenticatedBy::Broker)
+        );
         assert!(!sessions.holds(&session_key(1, "c", 7)));
         assert_eq!(sessions.grants(client_ref(1, "c", "ann")), Some(Grants::default()));
     }

@@ -18,7 +18,7 @@ use crate::journal::quoted;
 use crate::login::Arrivals;
 use crate::metrics::Snapshot;
 use crate::question::Client;
-use crate::sessions::LetInBy;
+use crate::sessions::AuthenticatedBy;
 use crate::sync::lock;
 use crate::tally::{Counted, Kick};
 
@@ -218,8 +218,8 @@ impl Plugin {
             }
             // The broker would close the connections of all listeners.
             Target::Username(username) => {
-                for (id, let_in_by) in self.sessions.identifiers_of(username) {
-                    if let_in_by == LetInBy::Api || self.membership.may_own(&id) {
+                for (id, authenticated_by) in self.sessions.identifiers_of(username) {
+                    if authenticated_by == AuthenticatedBy::Api || self.membership.may_own(&id) {
                         broker.disconnect(&id);
                     }
                 }

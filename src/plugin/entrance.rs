@@ -20,7 +20,7 @@ use crate::login::{Applicant, Waiting};
 use crate::policy::{self, OnError};
 use crate::pool::{Asked, Ticket, Urgency};
 use crate::question::{About, Client, Kind, Password, Question};
-use crate::sessions::{LetInBy, SessionKey};
+use crate::sessions::{AuthenticatedBy, SessionKey};
 use crate::tally::Denial;
 use crate::vault::SealedQuestion;
 
@@ -137,12 +137,12 @@ impl Plugin {
         let session_key =
             SessionKey { handle: client.handle(), client_id: client.id().to_owned(), key };
         if self.pulse.may_be_about_a_session() {
-            match self.sessions.let_in_by(&session_key) {
-                Some(LetInBy::Api) => {
+            match self.sessions.authenticated_by(&session_key) {
+                Some(AuthenticatedBy::Api) => {
                     self.check_again(session_key, question);
                     return now(Decision::Allow, Reason::Session);
                 }
-                Some(LetInBy::Broker) if self.pulse.is_about_a_session() => {
+                Some(AuthenticatedBy::Broker) if self.pulse.is_about_a_session() => {
                     return now(Decision::Defer, Reason::Session);
                 }
                 _ => {}

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::{ClientRef, LetInBy, Session, Sessions};
+use super::{AuthenticatedBy, ClientRef, Session, Sessions};
 use crate::sync::lock;
 
 impl Sessions {
@@ -15,8 +15,9 @@ impl Sessions {
     /// Whether a client of this identifier is connected that the API let in.
     #[must_use]
     pub fn is_let_in(&self, client_id: &str) -> bool {
-        let is_it =
-            |session: &Session| session.let_in_by == LetInBy::Api && session.client_id == client_id;
+        let is_it = |session: &Session| {
+            session.authenticated_by == AuthenticatedBy::Api && session.client_id == client_id
+        };
         lock(&self.state).live.iter().any(|(_, session)| is_it(session))
     }
 
@@ -39,9 +40,11 @@ impl Sessions {
 
     /// The identifiers of this user's clients that are known to be connected, and who let each in.
     #[must_use]
-    pub fn identifiers_of(&self, username: &str) -> Vec<(String, LetInBy)> {
+    pub fn identifiers_of(&self, username: &str) -> Vec<(String, AuthenticatedBy)> {
         let state = lock(&self.state);
         let of_user = state.live.iter().filter(|(_, session)| session.username == username);
-        of_user.map(|(_, session)| (session.client_id.to_string(), session.let_in_by)).collect()
+        of_user
+            .map(|(_, session)| (session.client_id.to_string(), session.authenticated_by))
+            .collect()
     }
 }

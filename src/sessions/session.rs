@@ -37,7 +37,7 @@ pub struct SessionKey {
 
 /// Who let a client in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum LetInBy {
+pub enum AuthenticatedBy {
     Api,
     /// The broker's other means, to which the API, or its failure, left the question.
     Broker,
@@ -94,7 +94,7 @@ pub struct Session {
     pub lately: Lately,
     /// None: nobody was asked about its login.
     pub key: Option<Key>,
-    pub let_in_by: LetInBy,
+    pub authenticated_by: AuthenticatedBy,
     /// The login question, for asking again.
     pub question: Option<Arc<SealedQuestion>>,
     /// When what the login's answer says ends.
@@ -115,7 +115,7 @@ impl Session {
             grants: Grants::default(),
             lately: Lately::default(),
             key: None,
-            let_in_by: LetInBy::Broker,
+            authenticated_by: AuthenticatedBy::Broker,
             question: None,
             expiry: None,
             due: (None, None),
