@@ -150,7 +150,7 @@ impl Manner {
 /// A delivery or a publish as the broker asks about it, in bytes that nobody has looked through yet:
 /// that is enough to see whether the same was asked before.
 #[derive(Clone, Copy, Debug)]
-pub struct Glance<'a> {
+pub struct RawAclCheck<'a> {
     /// See [`Client::handle`].
     pub handle: usize,
     pub client_id: &'a [u8],

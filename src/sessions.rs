@@ -371,7 +371,7 @@ mod tests {
     use super::*;
     use crate::cache::Key;
     use crate::clock::{Clock, ManualClock, SystemClock};
-    use crate::question::{Access, Action, Glance, Kind};
+    use crate::question::{Access, Action, Kind, RawAclCheck};
     use crate::rules::{Condition, Permission, Rule, Rules, Verb};
     use crate::secret::Secret;
     use crate::vault::Vault;
@@ -517,8 +517,8 @@ mod tests {
         assert_eq!(is_superuser("c"), None);
     }
 
-    fn glance<'a>(client_ref: ClientRef<'a>, action: &Action<'a>) -> Glance<'a> {
-        Glance {
+    fn raw_check<'a>(client_ref: ClientRef<'a>, action: &Action<'a>) -> RawAclCheck<'a> {
+        RawAclCheck {
             handle: client_ref.handle,
             client_id: client_ref.client_id.as_bytes(),
             username: client_ref.username.as_bytes(),
@@ -534,7 +534,7 @@ mod tests {
     fn what_was_allowed_is_recalled_for_this_client_as_long_as_its_standing_is_the_same() {
         let sessions = sessions();
         let ann = client_ref(1, "c", "ann");
-        let recalls = |client_ref| sessions.recall(&glance(client_ref, &READ), |_| ()).is_some();
+        let recalls = |client_ref| sessions.recall(&raw_check(client_ref, &READ), |_| ()).is_some();
         sessions.note_allowed(ann, &READ, Basis::Grants);
         assert!(!recalls(ann), "nothing is known of it");
         begin(&sessions, 1, "c", 7);
@@ -586,7 +586,7 @@ mod tests {
         }
         let client_ref = |handle| client_ref(handle, "c", "ann");
         let recalls =
-            |handle| sessions.recall(&glance(client_ref(handle), &READ), |_| ()).is_some();
+            |handle| sessions.recall(&raw_check(client_ref(handle), &READ), |_| ()).is_some();
         sessions.note_allowed_by_rule(client_ref(1), &READ, 0);
         assert_eq!(
             [1, 2, 3].map(recalls),

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::bell::Bell;
 use super::bindings as mosquitto;
 use super::event::{
-    AccessCheck, ControlMessage, Login, access_code, access_of, client_and_username, glance,
-    handle, login_code, publisher,
+    AccessCheck, ControlMessage, Login, access_code, access_of, client_and_username, handle,
+    login_code, publisher, raw_check,
 };
 use super::guard::{contain, has_panicked, panicked_at};
 use super::host::{self, Host};
@@ -150,7 +150,7 @@ unsafe extern "C" fn acl_check(_: c_int, data: *mut c_void, userdata: *mut c_voi
                         instance.plugin.asked_about_commands(handle);
                     }
                 }
-                if glance(data).is_some_and(|glance| instance.plugin.recall(&glance)) {
+                if raw_check(data).is_some_and(|raw_check| instance.plugin.recall(&raw_check)) {
                     return access_code(AccessReply::Allow, Access::Read);
                 }
             }

@@ -12,7 +12,7 @@ use super::properties::PropertyList;
 use crate::answer::Decision;
 use crate::plugin::{AccessReply, Reply};
 use crate::question::{
-    Access, Action, CertificatePart, Client, Glance, Manner, Payload, Properties,
+    Access, Action, CertificatePart, Client, Manner, Payload, Properties, RawAclCheck,
 };
 
 #[cfg(any(test, fuzzing))]
@@ -126,7 +126,7 @@ pub unsafe fn publisher(data: *mut c_void, topic: &str) -> Option<usize> {
 ///
 /// # Safety
 /// As [`AccessCheck::read`].
-pub unsafe fn glance<'a>(data: *mut c_void) -> Option<Glance<'a>> {
+pub unsafe fn raw_check<'a>(data: *mut c_void) -> Option<RawAclCheck<'a>> {
     // SAFETY: as the caller says; the layout is the same on every supported broker (shim.c).
     unsafe {
         let event = data.cast::<mosquitto::mosquitto_evt_acl_check>().as_ref()?;
@@ -134,7 +134,7 @@ pub unsafe fn glance<'a>(data: *mut c_void) -> Option<Glance<'a>> {
         if !matches!(access, Access::Read | Access::Write) {
             return None;
         }
-        Some(Glance {
+        Some(RawAclCheck {
             handle: event.client as usize,
             client_id: bytes(mosquitto::mosquitto_client_id(event.client))?,
             username: bytes(mosquitto::mosquitto_client_username(event.client))?,

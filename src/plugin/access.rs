@@ -14,7 +14,7 @@ use crate::held_deliveries::Gathered;
 use crate::journal::quoted;
 use crate::pool::Asked;
 use crate::question::{
-    About, Access, Action, CertificatePart, Client, Glance, Kind, Payload, Question,
+    About, Access, Action, CertificatePart, Client, Kind, Payload, Question, RawAclCheck,
 };
 use crate::sessions::{Basis, ClientRef, Departed, Grants};
 
@@ -71,11 +71,12 @@ pub enum AccessReply {
 impl Plugin {
     /// Whether this client was allowed this before, and for the same reason is now. False: that is to
     /// be found out. For the broker's own thread.
-    pub fn recall(&self, glance: &Glance<'_>) -> bool {
-        if glance.access == Access::Read && self.held.any() && self.held.is_for(glance.handle) {
+    pub fn recall(&self, raw_check: &RawAclCheck<'_>) -> bool {
+        if raw_check.access == Access::Read && self.held.any() && self.held.is_for(raw_check.handle)
+        {
             return false;
         }
-        let holds = self.sessions.recall(glance, |basis| match basis {
+        let holds = self.sessions.recall(raw_check, |basis| match basis {
             Basis::Grants => true,
             Basis::Answer(good) => {
                 let holds = self.engine.is_good(good);

@@ -13,7 +13,7 @@ use crate::clock::ManualClock;
 use crate::config;
 use crate::decide::Reason;
 use crate::login::LoginAttempts;
-use crate::question::{Access, Action, CertificatePart, Client, Glance};
+use crate::question::{Access, Action, CertificatePart, Client, RawAclCheck};
 use crate::rules::{Condition, Permission, Rule, Rules, Verb};
 use crate::sessions::SessionKey;
 
@@ -118,7 +118,7 @@ fn begin(plugin: &Plugin, client: &Connected, username: &str, terms: &Arc<Terms>
 }
 
 fn recalls(plugin: &Plugin, client: &Connected, username: &str, action: Action<'_>) -> bool {
-    plugin.recall(&Glance {
+    plugin.recall(&RawAclCheck {
         handle: client.handle,
         client_id: client.id.as_bytes(),
         username: username.as_bytes(),

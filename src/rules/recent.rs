@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use super::Rules;
-use crate::question::{Action, Glance, Manner};
+use crate::question::{Action, Manner, RawAclCheck};
 
 /// The last delivery that rules allowed to everybody who has them.
 #[derive(Default)]
@@ -24,11 +24,11 @@ struct Delivery {
 impl Recent {
     /// Whether this is that delivery.
     #[must_use]
-    pub fn recall(&self, rules: &Arc<Rules>, glance: &Glance<'_>) -> bool {
+    pub fn recall(&self, rules: &Arc<Rules>, raw_check: &RawAclCheck<'_>) -> bool {
         self.0.as_ref().is_some_and(|last| {
             Arc::ptr_eq(&last.rules, rules)
-                && last.manner == glance.manner
-                && last.topic.as_bytes() == glance.topic
+                && last.manner == raw_check.manner
+                && last.topic.as_bytes() == raw_check.topic
         })
     }
 
@@ -91,7 +91,7 @@ mod tests {
                 let allowed =
                     rules.judge(&action, names).filter(|ruling| ruling.permission == Allow);
                 let for_all = |position| rules.is_for_everybody(position, topic);
-                let glance = Glance {
+                let raw_check = RawAclCheck {
                     handle: 1,
                     client_id: name.as_bytes(),
                     username: name.as_bytes(),
@@ -99,7 +99,7 @@ mod tests {
                     access,
                     manner: action.manner(),
                 };
-                if recent.recall(rules, &glance) {
+                if recent.recall(rules, &raw_check) {
                     assert!(allowed.is_some(), "{action:?} by {name}");
                     recalled += 1;
                 } else if allowed.is_some_and(|ruling| for_all(ruling.position)) {

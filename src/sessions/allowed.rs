@@ -3,29 +3,34 @@
 #![forbid(unsafe_code)]
 
 use super::{Basis, ClientRef, Sessions, State};
-use crate::question::{Access, Action, Glance};
+use crate::question::{Access, Action, RawAclCheck};
 use crate::sync::lock;
 
 impl Sessions {
     /// What `view` makes of what a permission rests on that this client was given before, if that is known:
     /// the session's grants are the same still.
-    pub fn recall<R>(&self, glance: &Glance<'_>, view: impl FnOnce(&Basis) -> R) -> Option<R> {
+    pub fn recall<R>(
+        &self,
+        raw_check: &RawAclCheck<'_>,
+        view: impl FnOnce(&Basis) -> R,
+    ) -> Option<R> {
         let mut state = lock(&self.state);
         let State { live, recent, .. } = &mut *state;
-        let session = if glance.access == Access::Read {
-            let names = [glance.client_id.as_ptr() as usize, glance.username.as_ptr() as usize];
-            live.follow(glance.handle, names)?
+        let session = if raw_check.access == Access::Read {
+            let names =
+                [raw_check.client_id.as_ptr() as usize, raw_check.username.as_ptr() as usize];
+            live.follow(raw_check.handle, names)?
         } else {
-            live.again(glance.handle)?
+            live.again(raw_check.handle)?
         };
-        if !session.is_seen(glance) {
+        if !session.is_of(raw_check) {
             return None;
         }
         match session.grants.rules_in_force() {
-            Some(rules) if session.lately.has_passed() && recent.recall(rules, glance) => {
+            Some(rules) if session.lately.has_passed() && recent.recall(rules, raw_check) => {
                 Some(view(&Basis::Grants))
             }
-            _ => session.lately.recall(glance).map(view),
+            _ => session.lately.recall(raw_check).map(view),
         }
     }
 

@@ -9,7 +9,7 @@ use std::ptr;
 
 use super::places::Piece;
 use crate::cache::Good;
-use crate::question::{Access, Action, Glance, Manner};
+use crate::question::{Access, Action, Manner, RawAclCheck};
 
 /// The longest topic name that is kept, in bytes.
 const LONGEST: usize = 69;
@@ -52,10 +52,10 @@ const NOTHING: Allowed = Allowed {
 
 impl Lately {
     /// What the permission rests on, if the same was allowed.
-    pub fn recall(&self, glance: &Glance<'_>) -> Option<&Basis> {
-        let allowed = &self.allowed.as_ref()?[slot(glance.access)?];
+    pub fn recall(&self, raw_check: &RawAclCheck<'_>) -> Option<&Basis> {
+        let allowed = &self.allowed.as_ref()?[slot(raw_check.access)?];
         let topic = allowed.topic.get(..usize::from(allowed.length))?;
-        let is_same = allowed.manner == glance.manner && topic == glance.topic;
+        let is_same = allowed.manner == raw_check.manner && topic == raw_check.topic;
         (is_same && allowed.length > 0).then_some(&allowed.basis)
     }
 
@@ -129,8 +129,9 @@ mod tests {
         let Action { access, topic, .. } = action;
         let manner = action.manner();
         let topic = topic.as_bytes();
-        let glance = Glance { handle: 1, client_id: b"c", username: b"u", topic, access, manner };
-        lately.recall(&glance).cloned()
+        let raw_check =
+            RawAclCheck { handle: 1, client_id: b"c", username: b"u", topic, access, manner };
+        lately.recall(&raw_check).cloned()
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::places::Piece;
 use crate::answer::Terms;
 use crate::cache::{InvalidationScope, Key};
 use crate::clock::Deadline;
-use crate::question::{Attributes, Glance};
+use crate::question::{Attributes, RawAclCheck};
 use crate::rules::{ConditionsMet, Rules, Whom};
 use crate::vault::SealedQuestion;
 
@@ -146,8 +146,9 @@ impl Session {
     }
 
     /// Whether what the broker asks about is this session's client.
-    pub fn is_seen(&self, glance: &Glance<'_>) -> bool {
-        self.client_id.as_bytes() == glance.client_id && self.username.as_bytes() == glance.username
+    pub fn is_of(&self, raw_check: &RawAclCheck<'_>) -> bool {
+        self.client_id.as_bytes() == raw_check.client_id
+            && self.username.as_bytes() == raw_check.username
     }
 
     /// Where in memory more of it lies.
