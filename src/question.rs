@@ -121,16 +121,16 @@ pub struct Action<'a> {
 
 impl Action<'_> {
     #[must_use]
-    pub fn manner(&self) -> Manner {
-        Manner::of(self.access, self.qos, self.retain)
+    pub fn flags(&self) -> MessageFlags {
+        MessageFlags::of(self.access, self.qos, self.retain)
     }
 }
 
 /// What is done, but for the topic, in one number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Manner(u8);
+pub struct MessageFlags(u8);
 
-impl Manner {
+impl MessageFlags {
     /// MQTT knows three levels of quality of service; whatever else a broker may say is a fourth.
     const OTHER_QOS: u8 = 3;
 
@@ -158,7 +158,7 @@ pub struct RawAclCheck<'a> {
     pub topic: &'a [u8],
     /// [`Access::Read`] or [`Access::Write`].
     pub access: Access,
-    pub manner: Manner,
+    pub flags: MessageFlags,
 }
 
 /// How a client's connection ended.

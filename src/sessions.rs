@@ -524,7 +524,7 @@ mod tests {
             username: client_ref.username.as_bytes(),
             topic: action.topic.as_bytes(),
             access: action.access,
-            manner: action.manner(),
+            flags: action.flags(),
         }
     }
 

@@ -12,7 +12,7 @@ use super::properties::PropertyList;
 use crate::answer::Decision;
 use crate::plugin::{AccessReply, Reply};
 use crate::question::{
-    Access, Action, CertificatePart, Client, Manner, Payload, Properties, RawAclCheck,
+    Access, Action, CertificatePart, Client, MessageFlags, Payload, Properties, RawAclCheck,
 };
 
 #[cfg(any(test, fuzzing))]
@@ -140,7 +140,7 @@ pub unsafe fn raw_check<'a>(data: *mut c_void) -> Option<RawAclCheck<'a>> {
             username: bytes(mosquitto::mosquitto_client_username(event.client))?,
             topic: bytes(event.topic)?,
             access,
-            manner: Manner::of(access, event.qos, event.retain),
+            flags: MessageFlags::of(access, event.qos, event.retain),
         })
     }
 }

@@ -124,7 +124,7 @@ fn recalls(plugin: &Plugin, client: &Connected, username: &str, action: Action<'
         username: username.as_bytes(),
         topic: action.topic.as_bytes(),
         access: action.access,
-        manner: action.manner(),
+        flags: action.flags(),
     })
 }
 

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use super::Rules;
-use crate::question::{Action, Manner, RawAclCheck};
+use crate::question::{Action, MessageFlags, RawAclCheck};
 
 /// The last delivery that rules allowed to everybody who has them.
 #[derive(Default)]
@@ -18,7 +18,7 @@ pub struct Recent(Option<Delivery>);
 struct Delivery {
     rules: Arc<Rules>,
     topic: String,
-    manner: Manner,
+    flags: MessageFlags,
 }
 
 impl Recent {
@@ -27,21 +27,21 @@ impl Recent {
     pub fn recall(&self, rules: &Arc<Rules>, raw_check: &RawAclCheck<'_>) -> bool {
         self.0.as_ref().is_some_and(|last| {
             Arc::ptr_eq(&last.rules, rules)
-                && last.manner == raw_check.manner
+                && last.flags == raw_check.flags
                 && last.topic.as_bytes() == raw_check.topic
         })
     }
 
     /// These rules allow this delivery to everybody who has them.
     pub fn note(&mut self, rules: &Arc<Rules>, action: &Action<'_>) {
-        let (rules, manner) = (Arc::clone(rules), action.manner());
+        let (rules, flags) = (Arc::clone(rules), action.flags());
         match &mut self.0 {
             Some(last) => {
-                (last.rules, last.manner) = (rules, manner);
+                (last.rules, last.flags) = (rules, flags);
                 last.topic.clear();
                 last.topic.push_str(action.topic);
             }
-            none => *none = Some(Delivery { rules, topic: action.topic.to_owned(), manner }),
+            none => *none = Some(Delivery { rules, topic: action.topic.to_owned(), flags }),
         }
     }
 }
@@ -97,7 +97,7 @@ mod tests {
                     username: name.as_bytes(),
                     topic: topic.as_bytes(),
                     access,
-                    manner: action.manner(),
+                    flags: action.flags(),
                 };
                 if recent.recall(rules, &raw_check) {
                     assert!(allowed.is_some(), "{action:?} by {name}");

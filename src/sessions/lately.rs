@@ -9,7 +9,7 @@ use std::ptr;
 
 use super::places::Piece;
 use crate::cache::Good;
-use crate::question::{Access, Action, Manner, RawAclCheck};
+use crate::question::{Access, Action, MessageFlags, RawAclCheck};
 
 /// The longest topic name that is kept, in bytes.
 const LONGEST: usize = 69;
@@ -37,7 +37,7 @@ pub enum Basis {
 
 struct Allowed {
     basis: Basis,
-    manner: Manner,
+    flags: MessageFlags,
     /// How long the topic is; 0: there is none.
     length: u8,
     topic: [u8; LONGEST],
@@ -45,7 +45,7 @@ struct Allowed {
 
 const NOTHING: Allowed = Allowed {
     basis: Basis::Grants,
-    manner: Manner::of(Access::Read, 0, false),
+    flags: MessageFlags::of(Access::Read, 0, false),
     length: 0,
     topic: [0; LONGEST],
 };
@@ -55,7 +55,7 @@ impl Lately {
     pub fn recall(&self, raw_check: &RawAclCheck<'_>) -> Option<&Basis> {
         let allowed = &self.allowed.as_ref()?[slot(raw_check.access)?];
         let topic = allowed.topic.get(..usize::from(allowed.length))?;
-        let is_same = allowed.manner == raw_check.manner && topic == raw_check.topic;
+        let is_same = allowed.flags == raw_check.flags && topic == raw_check.topic;
         (is_same && allowed.length > 0).then_some(&allowed.basis)
     }
 
@@ -72,7 +72,7 @@ impl Lately {
         if slot == 0 {
             self.answer = basis.piece();
         }
-        (allowed.basis, allowed.manner, allowed.length) = (basis, action.manner(), length);
+        (allowed.basis, allowed.flags, allowed.length) = (basis, action.flags(), length);
     }
 
     /// Something was allowed that is remembered elsewhere.
@@ -127,10 +127,10 @@ mod tests {
 
     fn recall(lately: &Lately, action: Action<'_>) -> Option<Basis> {
         let Action { access, topic, .. } = action;
-        let manner = action.manner();
+        let flags = action.flags();
         let topic = topic.as_bytes();
         let raw_check =
-            RawAclCheck { handle: 1, client_id: b"c", username: b"u", topic, access, manner };
+            RawAclCheck { handle: 1, client_id: b"c", username: b"u", topic, access, flags };
         lately.recall(&raw_check).cloned()
     }
 
