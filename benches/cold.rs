@@ -27,7 +27,7 @@ use mosquitto_http_auth::engine::Engine;
 use mosquitto_http_auth::journal::Journal;
 use mosquitto_http_auth::pool::{Asked, Urgency};
 use mosquitto_http_auth::question::{About, Password, Question};
-use mosquitto_http_auth::subscriptions::Portrait;
+use mosquitto_http_auth::subscriptions::ClientSnapshot;
 use mosquitto_http_auth::tally::Tally;
 
 /// How many questions wait at most, and with how many of them more are asked.
@@ -64,7 +64,7 @@ fn main() {
         return;
     };
     let engine = engine(port, connections);
-    let meter = Portrait::named(0, "meter", "");
+    let meter = ClientSnapshot::named(0, "meter", "");
     let under_way = Arc::<UnderWay>::default();
     let began = Instant::now();
     let mut asked = 0_usize;
@@ -100,7 +100,7 @@ fn engine(port: u64, connections: u64) -> Engine {
 }
 
 /// Asks as a login does that is answered later.
-fn ask(engine: &Engine, meter: &Portrait, username: &str, under_way: &Arc<UnderWay>) {
+fn ask(engine: &Engine, meter: &ClientSnapshot, username: &str, under_way: &Arc<UnderWay>) {
     let password = Password::Text("correct horse");
     let question =
         Question { client: meter, username, attributes: None, about: About::Login { password } };

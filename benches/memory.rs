@@ -27,7 +27,7 @@ use mosquitto_http_auth::field::{Field, FieldLists};
 use mosquitto_http_auth::question::{About, Access, Action, Kind, Question};
 use mosquitto_http_auth::secret::Secret;
 use mosquitto_http_auth::sessions::{SessionKey, Sessions};
-use mosquitto_http_auth::subscriptions::Portrait;
+use mosquitto_http_auth::subscriptions::ClientSnapshot;
 use mosquitto_http_auth::vault::{SealedQuestion, Vault};
 
 const COUNTS: [u64; 3] = [10_000, 100_000, 1_000_000];
@@ -124,7 +124,7 @@ impl Questions {
 
     fn with<T>(&self, number: u64, use_it: impl FnOnce(Key, &Question<'_>) -> T) -> T {
         let id = name(number);
-        let client = Portrait::named(0, &id, "meter");
+        let client = ClientSnapshot::named(0, &id, "meter");
         let topic = format!("devices/{id}/up/state");
         let action = Action { access: Access::Write, topic: &topic, qos: 0, retain: false };
         let question = Question {

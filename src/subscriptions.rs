@@ -35,7 +35,7 @@ struct Node {
 }
 
 struct Subscriber {
-    portrait: Arc<Portrait>,
+    snapshot: Arc<ClientSnapshot>,
     /// With the QoS that each was granted.
     filters: HashMap<Box<str>, u8>,
     /// What the filters take, as [`cost`] counts.
@@ -66,7 +66,7 @@ fn is_shared(filter: &str) -> bool {
 
 /// A client as it was when it subscribed, for questions that are asked ahead of the broker.
 #[derive(Clone)]
-pub struct Portrait {
+pub struct ClientSnapshot {
     pub username: String,
     id: String,
     address: Option<String>,
@@ -78,7 +78,7 @@ pub struct Portrait {
     handle: usize,
 }
 
-impl Portrait {
+impl ClientSnapshot {
     /// Of the certificate it keeps the parts that questions tell of.
     #[must_use]
     pub fn of(client: &dyn Client, username: &str, parts: &[CertificatePart]) -> Self {
@@ -97,7 +97,7 @@ impl Portrait {
     }
 }
 
-impl Portrait {
+impl ClientSnapshot {
     /// A client of which no more is known than its names, and its handle if it is connected.
     #[must_use]
     pub fn named(handle: usize, id: &str, username: &str) -> Self {
@@ -115,7 +115,7 @@ impl Portrait {
     }
 }
 
-impl Client for Portrait {
+impl Client for ClientSnapshot {
     fn id(&self) -> &str {
         &self.id
     }
@@ -156,12 +156,12 @@ impl Subscriptions {
         client: &dyn Client,
         filter: &str,
         qos: u8,
-        portrait: impl FnOnce() -> Portrait,
+        snapshot: impl FnOnce() -> ClientSnapshot,
     ) {
         let mut state = lock(&self.0);
         let state = &mut *state;
         let (handle, cost) = (client.handle(), cost(filter));
-        if state.subscribers.get(&handle).is_some_and(|known| known.portrait.id != client.id()) {
+        if state.subscribers.get(&handle).is_some_and(|known| known.snapshot.id != client.id()) {
             state.end(handle);
         }
         let known = state.subscribers.get_mut(&handle);
@@ -175,7 +175,7 @@ impl Subscriptions {
             return;
         }
         let subscriber = state.subscribers.entry(handle).or_insert_with(|| Subscriber {
-            portrait: Arc::new(portrait()),
+            snapshot: Arc::new(snapshot()),
             filters: HashMap::new(),
             bytes: 0,
             is_offline: false,
@@ -211,7 +211,7 @@ impl Subscriptions {
         let state = &mut *state;
         let Some(subscriber) = state.subscribers.get_mut(&handle) else { return };
         let is_clean =
-            subscriber.portrait.protocol_version < 5 && subscriber.portrait.clean_session;
+            subscriber.snapshot.protocol_version < 5 && subscriber.snapshot.clean_session;
         // 2.0 says a second time that a session is offline when another takes it over.
         let is_kept = match departure {
             Departure::Offline => true,
@@ -243,7 +243,7 @@ impl Subscriptions {
         if before == handle && !subscriber.is_offline {
             return;
         }
-        if !keeps || subscriber.portrait.username != username {
+        if !keeps || subscriber.snapshot.username != username {
             // The broker tells of the end of those that are connected.
             if subscriber.is_offline {
                 state.end(before);
@@ -251,9 +251,9 @@ impl Subscriptions {
             return;
         }
         let Some(mut subscriber) = state.take(before) else { return };
-        let known = &subscriber.portrait;
-        let portrait = Portrait { handle, ..Portrait::clone(known) };
-        subscriber.portrait = Arc::new(portrait);
+        let known = &subscriber.snapshot;
+        let snapshot = ClientSnapshot { handle, ..ClientSnapshot::clone(known) };
+        subscriber.snapshot = Arc::new(snapshot);
         subscriber.is_offline = false;
         for filter in subscriber.filters.keys() {
             state.root.insert(filter, handle);
@@ -274,14 +274,14 @@ impl Subscriptions {
     #[must_use]
     pub fn qos(&self, handle: usize, client_id: &str, topic: &str) -> Option<u8> {
         let state = lock(&self.0);
-        let known = state.subscribers.get(&handle).filter(|known| known.portrait.id == client_id);
+        let known = state.subscribers.get(&handle).filter(|known| known.snapshot.id == client_id);
         let filters = known?.filters.iter();
         filters.filter(|(filter, _)| matches(filter, topic)).map(|(_, qos)| *qos).max()
     }
 
     /// Those whom a message with this topic name goes to, up to so many.
     #[must_use]
-    pub fn of(&self, topic: &str, most: usize) -> Vec<Arc<Portrait>> {
+    pub fn of(&self, topic: &str, most: usize) -> Vec<Arc<ClientSnapshot>> {
         let state = lock(&self.0);
         let mut found = HashSet::new();
         let levels: Vec<_> = topic.split('/').collect();
@@ -290,7 +290,7 @@ impl Subscriptions {
         subscribers
             .filter(|known| !known.is_offline)
             .take(most)
-            .map(|subscriber| Arc::clone(&subscriber.portrait))
+            .map(|subscriber| Arc::clone(&subscriber.snapshot))
             .collect()
     }
 }
@@ -304,8 +304,8 @@ impl State {
             self.offline_bytes -= subscriber.bytes;
             self.offline.retain(|known| *known != handle);
         }
-        if self.handles.get(&*subscriber.portrait.id) == Some(&handle) {
-            self.handles.remove(&*subscriber.portrait.id);
+        if self.handles.get(&*subscriber.snapshot.id) == Some(&handle) {
+            self.handles.remove(&*subscriber.snapshot.id);
         }
         for filter in subscriber.filters.keys() {
             self.root.remove(filter.split('/'), handle);
@@ -388,10 +388,10 @@ impl Node {
 mod tests {
     use super::*;
 
-    fn client(handle: usize) -> Portrait {
-        Portrait {
+    fn client(handle: usize) -> ClientSnapshot {
+        ClientSnapshot {
             clean_session: false,
-            ..Portrait::named(handle, &format!("client-{handle}"), "ann")
+            ..ClientSnapshot::named(handle, &format!("client-{handle}"), "ann")
         }
     }
 
@@ -403,7 +403,7 @@ mod tests {
     fn finds(subscriptions: &Subscriptions, topic: &str, handles: &[usize]) {
         let expected: Vec<_> = handles.iter().map(|handle| format!("client-{handle}")).collect();
         let found = subscriptions.of(topic, 100);
-        let mut found: Vec<_> = found.iter().map(|portrait| portrait.id.clone()).collect();
+        let mut found: Vec<_> = found.iter().map(|snapshot| snapshot.id.clone()).collect();
         found.sort();
         assert_eq!(found, expected, "{topic}");
     }

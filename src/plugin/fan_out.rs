@@ -17,7 +17,7 @@ use crate::decide::Step;
 use crate::defect;
 use crate::held_deliveries::Gathered;
 use crate::question::{About, Access, Action, CertificatePart, Client, Kind, Question};
-use crate::subscriptions::Portrait;
+use crate::subscriptions::ClientSnapshot;
 use crate::sync::lock;
 
 /// About how many subscribers of one message is asked ahead.
@@ -49,7 +49,7 @@ impl Plugin {
     /// Notes that deliveries for this filter to this client will be asked of the API.
     pub(super) fn note_subscription(&self, who: Who<'_>, filter: &str, qos: u8) {
         self.subscriptions.add(who.client, filter, qos, || {
-            Portrait::of(who.client, who.username, &self.certificate_parts())
+            ClientSnapshot::of(who.client, who.username, &self.certificate_parts())
         });
     }
 
@@ -102,19 +102,19 @@ impl Plugin {
             return;
         }
         let subscribers = self.subscriptions.of(action.topic, MOST);
-        let unknown = subscribers.iter().filter_map(|portrait| {
+        let unknown = subscribers.iter().filter_map(|snapshot| {
             defect::place("fan_out");
-            let portrait: &Portrait = portrait;
-            let grants = self.sessions.grants(client_ref(portrait, &portrait.username));
+            let snapshot: &ClientSnapshot = snapshot;
+            let grants = self.sessions.grants(client_ref(snapshot, &snapshot.username));
             let grants = &grants.unwrap_or_default();
-            let username = &portrait.username;
-            let who = Who { client: portrait, username, grants, on_broker_thread: true };
-            self.will_ask_acl(who, action).then(|| (portrait, grants.attributes.clone()))
+            let username = &snapshot.username;
+            let who = Who { client: snapshot, username, grants, on_broker_thread: true };
+            self.will_ask_acl(who, action).then(|| (snapshot, grants.attributes.clone()))
         });
         let unknown: Vec<_> = unknown.collect();
-        self.engine.ask_ahead(unknown.iter().map(|(portrait, attributes)| Question {
-            client: *portrait,
-            username: &portrait.username,
+        self.engine.ask_ahead(unknown.iter().map(|(snapshot, attributes)| Question {
+            client: *snapshot,
+            username: &snapshot.username,
             attributes: attributes.as_deref(),
             about: About::Access(action),
         }));

@@ -22,7 +22,7 @@ use crate::policy::OnError;
 use crate::pool::Ticket;
 use crate::question::{Access, Action, Client, Departure, Kind};
 use crate::sessions::ClientRef;
-use crate::subscriptions::Portrait;
+use crate::subscriptions::ClientSnapshot;
 use crate::tally::HeldEnd;
 
 /// How many deliveries are decided, and how many queues looked at, in one tick: others are to have their
@@ -152,7 +152,7 @@ impl Plugin {
             is_older: self.was_queued(check),
         };
         let queue = self.held.push(recipient(client, username), draft, || {
-            Arc::new(Portrait::of(client, username, &self.certificate_parts()))
+            Arc::new(ClientSnapshot::of(client, username, &self.certificate_parts()))
         });
         if queue.is_none() {
             self.give_up(HeldEnd::NoRoom, client.id(), username, action.topic);

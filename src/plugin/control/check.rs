@@ -14,7 +14,7 @@ use crate::pool::{Asked, Urgency};
 use crate::question::{About, Action, Kind, Question};
 use crate::rules::Rules;
 use crate::sessions::Grants;
-use crate::subscriptions::Portrait;
+use crate::subscriptions::ClientSnapshot;
 
 /// A check whose answers are still to come.
 struct Pending {
@@ -36,7 +36,7 @@ impl Plugin {
         }
         let known = self.sessions.find(&check.client_id, &check.username);
         let (handle, grants) = known.unwrap_or((0, Grants::default()));
-        let client = Portrait::named(handle, &check.client_id, &check.username);
+        let client = ClientSnapshot::named(handle, &check.client_id, &check.username);
         let (policy, action) = (Policy::of(&self.config), action(&check));
         let ask = |kind| {
             let about = match kind {
