@@ -45,10 +45,10 @@ mod held;
 mod pulse;
 mod reload;
 mod reload_hold;
+mod revalidation;
 mod tokens;
 mod undecided;
 mod verdict;
-mod vigil;
 mod vitals;
 pub use abilities::Abilities;
 pub use access::{AccessReply, Check};
@@ -68,7 +68,7 @@ use fan_out::LastFanOut;
 use held::{Begun, HeldAnswer};
 use pulse::Pulse;
 use reload_hold::{Closing, ReloadHold};
-use vigil::Finding;
+use revalidation::Finding;
 use vitals::Vitals;
 
 /// One instance of the plugin; a broker may hold several, which share no more than [`Instances`].
