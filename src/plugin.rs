@@ -42,10 +42,10 @@ mod fan_out;
 #[cfg(test)]
 mod gates;
 mod held;
-mod pulse;
 mod reload;
 mod reload_hold;
 mod revalidation;
+mod tick_monitor;
 mod tokens;
 mod undecided;
 mod verdict;
@@ -66,9 +66,9 @@ use bulletin::Bulletin;
 use control::{Letter, Membership, Message, Target};
 use fan_out::LastFanOut;
 use held::{Begun, HeldAnswer};
-use pulse::Pulse;
 use reload_hold::{Closing, ReloadHold};
 use revalidation::Finding;
+use tick_monitor::TickMonitor;
 use vitals::Vitals;
 
 /// One instance of the plugin; a broker may hold several, which share no more than [`Instances`].
@@ -107,7 +107,7 @@ pub struct Plugin {
     /// Whether the API has ever left an ACL check to the broker's other means.
     leaves_to_broker: AtomicBool,
     last_fan_out: LastFanOut,
-    pulse: Pulse,
+    tick_monitor: TickMonitor,
     vitals: Arc<Vitals>,
     bulletin: Bulletin,
     /// Serves the metrics; none where nobody asked for that.
@@ -199,7 +199,7 @@ impl Plugin {
             last_asked: LastAsked::default(),
             leaves_to_broker: AtomicBool::new(false),
             last_fan_out: LastFanOut::default(),
-            pulse: Pulse::new(Arc::clone(&clock)),
+            tick_monitor: TickMonitor::new(Arc::clone(&clock)),
             vitals,
             bulletin: Bulletin::new(config.sys_interval, abilities.claim_topics, &clock),
             metrics,
@@ -271,7 +271,7 @@ impl Plugin {
     /// time has come.
     pub fn tick(&self, broker: &dyn Broker) {
         let now = self.clock.now();
-        self.pulse.beat(now);
+        self.tick_monitor.beat(now);
         self.engine.fetch_keys_if_due();
         let closing = self.reload_hold.begin_pass(|| self.logins.wait_or_end(), now);
         self.catch_up(broker, now, closing);
@@ -280,7 +280,7 @@ impl Plugin {
     /// Does a tick's work in another callback, if the broker does not tick: 2.0.11 never does with
     /// `per_listener_settings`, and 2.1 does not while the wall clock is behind.
     pub fn tick_if_overdue(&self, broker: &dyn Broker) {
-        if !self.pulse.is_regular() {
+        if !self.tick_monitor.is_regular() {
             self.catch_up(broker, self.clock.now(), Closing::Due);
         }
     }
@@ -288,7 +288,7 @@ impl Plugin {
     /// Does what of it disconnects nobody: this is for where the broker may be going through its
     /// clients, as when it publishes their Wills.
     pub fn look_up_if_overdue(&self, broker: &dyn Broker) {
-        if !self.pulse.seems_regular() {
+        if !self.tick_monitor.seems_regular() {
             let now = self.clock.now();
             self.release(broker, now);
             self.check_due(now);

@@ -255,7 +255,7 @@ impl Plugin {
             return true;
         }
         // Within the pass in which a client leaves, nobody takes its handle over, and its Will follows.
-        if departed.pass == self.pulse.beats() {
+        if departed.pass == self.tick_monitor.beats() {
             return false;
         }
         // The certificate goes with the connection, and a Will that is delayed is one of MQTT 5.

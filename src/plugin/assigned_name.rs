@@ -22,7 +22,7 @@ impl Plugin {
         attempt: &Attempt<'_>,
         question: &Question<'_>,
     ) -> Option<String> {
-        if !attempt.on_broker_thread || !self.pulse.may_be_about_a_session() {
+        if !attempt.on_broker_thread || !self.tick_monitor.may_be_about_a_session() {
             return None;
         }
         let client = attempt.client;

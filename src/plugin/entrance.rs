@@ -77,7 +77,7 @@ impl Plugin {
 
     fn reply_to_login(&self, attempt: &Attempt<'_>) -> (Reply, Reason) {
         // Before anything else, and whatever comes of it: the other instances rely on it.
-        if attempt.on_broker_thread && !self.pulse.is_about_a_session() {
+        if attempt.on_broker_thread && !self.tick_monitor.is_about_a_session() {
             self.membership.note_client(attempt.client.id());
             self.attempts.supersede(attempt.client.id(), self.clock.now());
         }
@@ -136,19 +136,19 @@ impl Plugin {
         }
         let session_key =
             SessionKey { handle: client.handle(), client_id: client.id().to_owned(), key };
-        if self.pulse.may_be_about_a_session() {
+        if self.tick_monitor.may_be_about_a_session() {
             match self.sessions.authenticated_by(&session_key) {
                 Some(AuthenticatedBy::Api) => {
                     self.check_again(session_key, question);
                     return now(Decision::Allow, Reason::Session);
                 }
-                Some(AuthenticatedBy::Broker) if self.pulse.is_about_a_session() => {
+                Some(AuthenticatedBy::Broker) if self.tick_monitor.is_about_a_session() => {
                     return now(Decision::Defer, Reason::Session);
                 }
                 _ => {}
             }
         }
-        if self.pulse.is_about_a_session() {
+        if self.tick_monitor.is_about_a_session() {
             // A session that the API did not let in, or that is offline: the broker keeps its
             // state, and whoever comes back for it is asked about then.
             return now(Decision::Unavailable, Reason::Session);
@@ -283,7 +283,7 @@ impl Plugin {
             && self.abilities.delays_logins
             && self.config.on_error != OnError::Defer
             && !self.gets_a_reason(client)
-            && self.pulse.is_regular()
+            && self.tick_monitor.is_regular()
     }
 
     fn gets_a_reason(&self, client: &dyn Client) -> bool {

@@ -101,7 +101,7 @@ impl Plugin {
     pub(super) fn waits_a_moment(&self, check: &Check<'_>) -> bool {
         let subscribing = self.begun.subscribing.load(Ordering::Relaxed);
         let is_retained = check.action.retain && subscribing == check.client.handle();
-        is_retained || self.was_queued(check) || !self.pulse.seems_regular()
+        is_retained || self.was_queued(check) || !self.tick_monitor.seems_regular()
     }
 
     /// Whether this message was queued for a session whose client comes back at this moment.
@@ -288,7 +288,7 @@ impl Plugin {
     /// The client of this handle has left, or its session has gone offline.
     pub fn left(&self, handle: usize, departure: Departure) {
         self.logins.note_left(handle);
-        self.sessions.end(handle, self.pulse.beats());
+        self.sessions.end(handle, self.tick_monitor.beats());
         self.subscriptions.left(handle, departure);
         self.tally.held_ended(HeldEnd::Gone, self.held.left(handle, departure));
     }

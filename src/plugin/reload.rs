@@ -12,7 +12,7 @@ impl Plugin {
     /// stay; each has its lifetime. The broker goes on to ask about every session anew.
     pub fn reload(&self) {
         // First, since a broker that asks about every session must be told of each that it stays.
-        self.pulse.reload();
+        self.tick_monitor.reload();
         defect::place("reload");
         self.reload_material();
         let Some(users) = &self.local_users else { return };

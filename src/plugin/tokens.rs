@@ -22,7 +22,7 @@ impl Plugin {
         if !tokens.only || !gives_something {
             return None;
         }
-        if self.pulse.is_about_a_session() {
+        if self.tick_monitor.is_about_a_session() {
             return Some(now(Decision::Unavailable, Reason::Session));
         }
         let why = InvalidToken::Missing;

@@ -16,7 +16,7 @@ const OVERDUE: Duration = Duration::from_secs(2);
 const SOON: u32 = 16;
 
 /// The broker's ticks. It looks up after all that it does, so that a tick costs next to nothing.
-pub struct Pulse {
+pub struct TickMonitor {
     began: Instant,
     /// When it ticked last, in milliseconds since the beginning and one more; 0: never.
     last: AtomicU64,
@@ -28,7 +28,7 @@ pub struct Pulse {
     clock: Arc<dyn Clock>,
 }
 
-impl Pulse {
+impl TickMonitor {
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
             began: clock.now(),
@@ -107,43 +107,43 @@ mod tests {
     #[test]
     fn a_reload_lasts_until_the_next_tick() {
         let clock = ManualClock::new();
-        let pulse = Pulse::new(clock.clone());
-        pulse.beat(clock.now());
-        assert!(!pulse.may_be_about_a_session() && !pulse.is_about_a_session());
-        pulse.reload();
-        assert!(pulse.may_be_about_a_session() && pulse.is_about_a_session());
-        pulse.beat(clock.now());
-        assert!(!pulse.may_be_about_a_session() && !pulse.is_about_a_session());
+        let tick_monitor = TickMonitor::new(clock.clone());
+        tick_monitor.beat(clock.now());
+        assert!(!tick_monitor.may_be_about_a_session() && !tick_monitor.is_about_a_session());
+        tick_monitor.reload();
+        assert!(tick_monitor.may_be_about_a_session() && tick_monitor.is_about_a_session());
+        tick_monitor.beat(clock.now());
+        assert!(!tick_monitor.may_be_about_a_session() && !tick_monitor.is_about_a_session());
     }
 
     #[test]
     fn without_ticks_a_question_may_always_be_about_a_session_and_never_surely_is() {
-        let pulse = Pulse::new(ManualClock::new());
-        assert!(pulse.may_be_about_a_session() && !pulse.is_about_a_session());
-        pulse.reload();
-        assert!(pulse.may_be_about_a_session() && !pulse.is_about_a_session());
+        let tick_monitor = TickMonitor::new(ManualClock::new());
+        assert!(tick_monitor.may_be_about_a_session() && !tick_monitor.is_about_a_session());
+        tick_monitor.reload();
+        assert!(tick_monitor.may_be_about_a_session() && !tick_monitor.is_about_a_session());
     }
 
     #[test]
     fn nothing_is_left_for_a_broker_that_does_not_tick() {
         let clock = ManualClock::new();
-        let pulse = Pulse::new(clock.clone());
-        assert!(!pulse.is_regular());
-        pulse.beat(clock.now());
-        assert!(pulse.is_regular());
+        let tick_monitor = TickMonitor::new(clock.clone());
+        assert!(!tick_monitor.is_regular());
+        tick_monitor.beat(clock.now());
+        assert!(tick_monitor.is_regular());
         clock.advance(OVERDUE);
-        assert!(!pulse.is_regular());
+        assert!(!tick_monitor.is_regular());
     }
 
     #[test]
     fn messages_notice_before_long_that_there_are_no_ticks() {
         let clock = ManualClock::new();
-        let pulse = Pulse::new(clock.clone());
-        assert!(!pulse.seems_regular());
-        pulse.beat(clock.now());
+        let tick_monitor = TickMonitor::new(clock.clone());
+        assert!(!tick_monitor.seems_regular());
+        tick_monitor.beat(clock.now());
         clock.advance(OVERDUE);
-        assert_eq!((0..100).filter(|_| pulse.seems_regular()).count(), SOON as usize);
-        pulse.beat(clock.now());
-        assert!((0..100).all(|_| pulse.seems_regular()));
+        assert_eq!((0..100).filter(|_| tick_monitor.seems_regular()).count(), SOON as usize);
+        tick_monitor.beat(clock.now());
+        assert!((0..100).all(|_| tick_monitor.seems_regular()));
     }
 }
