@@ -34,7 +34,6 @@ use crate::tally::Tally;
 mod abilities;
 mod access;
 mod assigned_name;
-mod bulletin;
 mod consult;
 mod control;
 mod entrance;
@@ -45,6 +44,7 @@ mod held;
 mod reload;
 mod reload_hold;
 mod revalidation;
+mod sys_topics;
 mod tick_monitor;
 mod tokens;
 mod undecided;
@@ -62,12 +62,12 @@ pub mod fuzzing {
     pub use super::control::read_commands;
 }
 
-use bulletin::Bulletin;
 use control::{Letter, Membership, Message, Target};
 use fan_out::LastFanOut;
 use held::{Begun, HeldAnswer};
 use reload_hold::{Closing, ReloadHold};
 use revalidation::Finding;
+use sys_topics::SysTopics;
 use tick_monitor::TickMonitor;
 use vitals::Vitals;
 
@@ -109,7 +109,7 @@ pub struct Plugin {
     last_fan_out: LastFanOut,
     tick_monitor: TickMonitor,
     vitals: Arc<Vitals>,
-    bulletin: Bulletin,
+    sys_topics: SysTopics,
     /// Serves the metrics; none where nobody asked for that.
     metrics: Option<metrics::Server>,
     /// The certificates and secrets in use.
@@ -201,7 +201,7 @@ impl Plugin {
             last_fan_out: LastFanOut::default(),
             tick_monitor: TickMonitor::new(Arc::clone(&clock)),
             vitals,
-            bulletin: Bulletin::new(config.sys_interval, abilities.claim_topics, &clock),
+            sys_topics: SysTopics::new(config.sys_interval, abilities.claim_topics, &clock),
             metrics,
             clock,
             material: Mutex::new(config.material.clone()),
@@ -245,7 +245,7 @@ impl Plugin {
                 );
             }
         }
-        if self.bulletin.is_taken() {
+        if self.sys_topics.is_taken() {
             log::info!(
                 logger: *self.journal,
                 "nothing is published below $SYS/broker/http-auth: another instance does"
@@ -306,7 +306,7 @@ impl Plugin {
         self.finish_commands(broker);
         contained(|| self.release(broker, now));
         self.check_due(now);
-        self.bulletin.publish_if_due(broker, &self.vitals);
+        self.sys_topics.publish_if_due(broker, &self.vitals);
     }
 
     /// Notes a panic that was contained.

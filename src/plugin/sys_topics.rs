@@ -12,7 +12,7 @@ use crate::metrics::{Snapshot, TOPICS};
 use crate::sync::lock;
 
 /// What is published, and when.
-pub struct Bulletin {
+pub struct SysTopics {
     /// None: nothing is.
     interval: Option<Duration>,
     /// Whether another instance does.
@@ -29,7 +29,7 @@ struct State {
     published: Vec<u64>,
 }
 
-impl Bulletin {
+impl SysTopics {
     /// `claim` says whether this instance is the first that wants to publish.
     pub fn new(interval: Option<Duration>, claim: fn() -> bool, clock: &Arc<dyn Clock>) -> Self {
         let taken = interval.is_some() && !claim();
@@ -100,40 +100,43 @@ mod tests {
 
     const INTERVAL: Duration = Duration::from_secs(10);
 
-    fn bulletin(interval: Option<Duration>, claim: fn() -> bool) -> (Bulletin, Arc<ManualClock>) {
+    fn sys_topics(
+        interval: Option<Duration>,
+        claim: fn() -> bool,
+    ) -> (SysTopics, Arc<ManualClock>) {
         let clock = ManualClock::new();
         let shared: Arc<dyn Clock> = clock.clone();
-        (Bulletin::new(interval, claim, &shared), clock)
+        (SysTopics::new(interval, claim, &shared), clock)
     }
 
     #[test]
     fn everything_is_told_at_first_and_then_what_has_changed() {
-        let (bulletin, _) = bulletin(Some(INTERVAL), || true);
+        let (sys_topics, _) = sys_topics(Some(INTERVAL), || true);
         let (broker, mut snapshot) = (Listening::default(), Snapshot::blank("http://a"));
-        bulletin.publish(&broker, &snapshot);
+        sys_topics.publish(&broker, &snapshot);
         let told = broker.0.take();
         assert_eq!(told.len(), TOPICS.len());
         assert!(told.contains(&("$SYS/broker/http-auth/endpoints/in-service".into(), "1".into())));
-        bulletin.publish(&broker, &snapshot);
+        sys_topics.publish(&broker, &snapshot);
         assert_eq!(broker.0.take(), []);
         snapshot.sessions = 7;
-        bulletin.publish(&broker, &snapshot);
+        sys_topics.publish(&broker, &snapshot);
         assert_eq!(broker.0.take(), [("$SYS/broker/http-auth/sessions".into(), "7".into())]);
     }
 
     #[test]
     fn it_is_told_once_in_an_interval() {
-        let (bulletin, clock) = bulletin(Some(INTERVAL), || true);
-        assert!(bulletin.begins() && !bulletin.begins());
+        let (sys_topics, clock) = sys_topics(Some(INTERVAL), || true);
+        assert!(sys_topics.begins() && !sys_topics.begins());
         clock.advance(INTERVAL);
-        assert!(bulletin.begins() && !bulletin.begins());
+        assert!(sys_topics.begins() && !sys_topics.begins());
     }
 
     #[test]
     fn nothing_is_told_without_an_interval_or_by_a_second_instance() {
-        let (silent, _) = bulletin(None, || panic!("nothing is claimed that is not wanted"));
+        let (silent, _) = sys_topics(None, || panic!("nothing is claimed that is not wanted"));
         assert!(!silent.begins() && !silent.is_taken());
-        let (second, _) = bulletin(Some(INTERVAL), || false);
+        let (second, _) = sys_topics(Some(INTERVAL), || false);
         assert!(!second.begins() && second.is_taken());
     }
 }
