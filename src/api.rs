@@ -14,7 +14,7 @@ use crate::config::{Config, Material};
 use crate::defect;
 use crate::journal::Journal;
 use crate::question::Kind;
-use crate::rules::Shelf;
+use crate::rules::RuleSetInterner;
 use crate::tally::{Route, Tally};
 
 mod breaker;
@@ -57,7 +57,7 @@ pub mod fuzzing {
 /// Asks the configured endpoints in order, until one answers.
 pub struct Api {
     endpoints: Vec<Endpoint>,
-    rules: Shelf,
+    rules: RuleSetInterner,
     journal: Arc<Journal>,
     clock: Arc<dyn Clock>,
     tally: Arc<Tally>,
@@ -100,7 +100,7 @@ impl Api {
         let endpoint = |origin| Endpoint::new(config, origin, &clock, observer);
         let origins = config.endpoints.iter().map(|endpoint| endpoint.origin(config.https));
         let endpoints = origins.map(endpoint).collect();
-        Self { endpoints, rules: Shelf::default(), journal, clock, tally }
+        Self { endpoints, rules: RuleSetInterner::default(), journal, clock, tally }
     }
 
     /// How each endpoint does.

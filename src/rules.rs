@@ -16,7 +16,7 @@ mod inexact;
 mod pending;
 mod placeholder;
 mod recent;
-mod shelf;
+mod rule_set_interner;
 mod situation;
 mod tree;
 
@@ -29,7 +29,7 @@ pub use condition::{Condition, ConditionsMet, Network, Whom};
 use condition::{Conditions, Place};
 pub use placeholder::{Names, is_username};
 pub use recent::Recent;
-pub use shelf::Shelf;
+pub use rule_set_interner::RuleSetInterner;
 use situation::{QosSet, Situations};
 use tree::{Asked, Meaning, Tree};
 

@@ -1,7 +1,7 @@
 //! The delivery that rules allowed last, for the subscribers that come next.
 //!
 //! The broker asks about a message's subscribers one after the other, and clients of a kind share
-//! their rules ([`Shelf`](super::Shelf)). What these rules allow to everybody was found out for the first
+//! their rules ([`RuleSetInterner`](super::RuleSetInterner)). What these rules allow to everybody was found out for the first
 //! of them, and nothing that belongs to one of the others alone has to be looked at.
 
 #![forbid(unsafe_code)]

@@ -18,12 +18,12 @@ const TIDY_FROM: usize = 64;
 
 /// Knows every set of rules that somebody has.
 #[derive(Default)]
-pub struct Shelf {
+pub struct RuleSetInterner {
     sets: Mutex<HashMap<u64, Weak<Rules>>>,
     hasher: RandomState,
 }
 
-impl Shelf {
+impl RuleSetInterner {
     /// The set that is in use already if there is one like this, else this one.
     #[must_use]
     pub fn share(&self, rules: Arc<Rules>) -> Arc<Rules> {
@@ -55,22 +55,22 @@ mod tests {
 
     #[test]
     fn equal_sets_become_one_and_others_stay_apart() {
-        let shelf = Shelf::default();
-        let first = shelf.share(rules("a/#"));
-        assert!(Arc::ptr_eq(&first, &shelf.share(rules("a/#"))));
-        let other = shelf.share(rules("b/#"));
+        let rule_set_interner = RuleSetInterner::default();
+        let first = rule_set_interner.share(rules("a/#"));
+        assert!(Arc::ptr_eq(&first, &rule_set_interner.share(rules("a/#"))));
+        let other = rule_set_interner.share(rules("b/#"));
         assert!(!Arc::ptr_eq(&first, &other));
         assert_eq!(other, rules("b/#"));
     }
 
     #[test]
     fn what_nobody_has_any_more_is_forgotten_in_time() {
-        let shelf = Shelf::default();
-        let kept = shelf.share(rules("kept/#"));
+        let rule_set_interner = RuleSetInterner::default();
+        let kept = rule_set_interner.share(rules("kept/#"));
         for number in 0..10_000 {
-            let _ = shelf.share(rules(&format!("gone/{number}")));
+            let _ = rule_set_interner.share(rules(&format!("gone/{number}")));
         }
-        assert!(lock(&shelf.sets).len() < 1000);
-        assert!(Arc::ptr_eq(&kept, &shelf.share(rules("kept/#"))));
+        assert!(lock(&rule_set_interner.sets).len() < 1000);
+        assert!(Arc::ptr_eq(&kept, &rule_set_interner.share(rules("kept/#"))));
     }
 }
