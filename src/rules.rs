@@ -10,6 +10,7 @@ use std::hash::{Hash, Hasher};
 
 use crate::question::{Access, Action};
 
+mod action_mask;
 mod condition;
 mod filter;
 mod inexact;
@@ -17,7 +18,6 @@ mod pending;
 mod placeholder;
 mod recent;
 mod rule_set_interner;
-mod situation;
 mod tree;
 
 #[cfg(any(test, fuzzing))]
@@ -25,12 +25,12 @@ mod model;
 #[cfg(test)]
 mod properties;
 
+use action_mask::{ActionMask, QosSet};
 pub use condition::{Condition, ConditionsMet, Network, Whom};
 use condition::{Conditions, Place};
 pub use placeholder::{Names, is_username};
 pub use recent::Recent;
 pub use rule_set_interner::RuleSetInterner;
-use situation::{QosSet, Situations};
 use tree::{Asked, Meaning, Tree};
 
 /// What a fuzzer may reach.
@@ -169,10 +169,10 @@ impl Rules {
         let (_, filter) = reading(&rule.topic);
         let begin = topic + (rule.topic.len() - filter.len()) as u32;
         for meaning in [Meaning::Filter, Meaning::Literal] {
-            let situations = kept.situations(&rule.topic, meaning);
-            if situations != Situations::NONE {
+            let action_mask = kept.action_mask(&rule.topic, meaning);
+            if action_mask != ActionMask::NONE {
                 let place = Place { position, condition };
-                self.tree.insert(meaning, filter, begin, place, situations)?;
+                self.tree.insert(meaning, filter, begin, place, action_mask)?;
             }
         }
         Ok(())
@@ -184,7 +184,7 @@ impl Rules {
     pub fn judge(&self, action: &Action<'_>, names: Names<'_>) -> Option<Ruling> {
         let is_filter = action.access == Access::Subscribe;
         let topic = if is_filter { filter::asked(action.topic) } else { Some(action.topic) };
-        let (Some(situation), Some(topic)) = (Situations::of(action), topic) else {
+        let (Some(action_mask), Some(topic)) = (ActionMask::of(action), topic) else {
             return None;
         };
         if topic.is_empty() {
@@ -195,7 +195,7 @@ impl Rules {
         let by_names = if conditions.is_none() { by_names() } else { None };
         let met = conditions.or(by_names.as_ref());
         let position =
-            self.tree.first(&Asked { topic, is_filter, situation, names, met })? as usize;
+            self.tree.first(&Asked { topic, is_filter, action_mask, names, met })? as usize;
         let permission = self.kept.get(position)?.permission;
         Some(Ruling { permission, position })
     }
@@ -301,19 +301,19 @@ impl fmt::Debug for Rules {
 
 impl Kept {
     /// Where the rule has a say when its topic is taken in this meaning.
-    fn situations(self, topic: &str, meaning: Meaning) -> Situations {
+    fn action_mask(self, topic: &str, meaning: Meaning) -> ActionMask {
         let (written, _) = reading(topic);
         let publishes = matches!(self.verb, Verb::Publish | Verb::All);
         let subscribes = matches!(self.verb, Verb::Subscribe | Verb::All);
-        let mut situations = Situations::NONE;
+        let mut action_mask = ActionMask::NONE;
         if meaning == written && publishes {
-            situations = Situations::narrowed(Access::Write, self.qos, self.retain);
+            action_mask = ActionMask::narrowed(Access::Write, self.qos, self.retain);
         }
         if meaning == written && subscribes {
-            situations = situations.or(Situations::narrowed(Access::Subscribe, self.qos, None));
+            action_mask = action_mask.or(ActionMask::narrowed(Access::Subscribe, self.qos, None));
         }
         if meaning == written && self.verb == Verb::Read {
-            situations = Situations::narrowed(Access::Read, self.qos, self.retain);
+            action_mask = ActionMask::narrowed(Access::Read, self.qos, self.retain);
         }
         // Who may subscribe to literally `a/#` must be sent what arrives there. Who may not can
         // have other subscriptions, whose messages that denial is not about.
@@ -322,9 +322,9 @@ impl Kept {
             Permission::Deny => written,
         };
         if meaning == delivered && subscribes {
-            situations = situations.or(Situations::any(Access::Read));
+            action_mask = action_mask.or(ActionMask::any(Access::Read));
         }
-        situations
+        action_mask
     }
 }
 

@@ -9,11 +9,11 @@
 
 use std::hash::{BuildHasher, RandomState};
 
+use super::action_mask::ActionMask;
 use super::condition::{ConditionsMet, Place};
 use super::inexact::Inexact;
 use super::pending::Pending;
 use super::placeholder::{self, Names};
-use super::situation::Situations;
 
 /// The end of a list, an empty slot, a position that is behind all others.
 const NONE: u32 = u32::MAX;
@@ -43,7 +43,7 @@ pub struct Asked<'a> {
     pub topic: &'a str,
     /// Whether the topic is a filter, and has to be covered, rather than a name.
     pub is_filter: bool,
-    pub situation: Situations,
+    pub action_mask: ActionMask,
     pub names: Names<'a>,
     /// Which conditions hold; none: there are none.
     pub met: Option<&'a ConditionsMet>,
@@ -79,7 +79,7 @@ struct Node {
 #[derive(Debug)]
 struct Entry {
     place: Place,
-    situations: Situations,
+    action_mask: ActionMask,
     next: u32,
 }
 
@@ -138,7 +138,7 @@ impl Tree {
         filter: &str,
         begin: u32,
         place: Place,
-        situations: Situations,
+        action_mask: ActionMask,
     ) -> Result<(), String> {
         let position = u32::from(place.position);
         let mut node = meaning.root();
@@ -148,7 +148,7 @@ impl Tree {
         for level in filter.split('/') {
             if meaning == Meaning::Filter && level == "#" {
                 let head = self.nodes[node as usize].below;
-                self.nodes[node as usize].below = self.append(head, place, situations);
+                self.nodes[node as usize].below = self.append(head, place, action_mask);
                 return Ok(());
             }
             let wildcard = meaning == Meaning::Filter && level == "+";
@@ -161,27 +161,27 @@ impl Tree {
             at += level.len() as u32 + 1;
         }
         let head = self.nodes[node as usize].here;
-        self.nodes[node as usize].here = self.append(head, place, situations);
+        self.nodes[node as usize].here = self.append(head, place, action_mask);
         Ok(())
     }
 
     /// Adds to the end of a list and returns its head. What earlier entries settle is left out, so
-    /// that no list has more entries than there are situations, for each condition.
-    fn append(&mut self, head: u32, place: Place, situations: Situations) -> u32 {
-        let mut unsettled = situations;
+    /// that no list has more entries than there are action_mask, for each condition.
+    fn append(&mut self, head: u32, place: Place, action_mask: ActionMask) -> u32 {
+        let mut unsettled = action_mask;
         let mut last = NONE;
         let mut at = head;
         while let Some(entry) = self.entries.get(at as usize) {
             if [0, place.condition].contains(&entry.place.condition) {
-                unsettled = unsettled.without(entry.situations);
+                unsettled = unsettled.without(entry.action_mask);
             }
             (last, at) = (at, entry.next);
         }
-        if unsettled == Situations::NONE {
+        if unsettled == ActionMask::NONE {
             return head;
         }
         let new = self.entries.len() as u32;
-        self.entries.push(Entry { place, situations: unsettled, next: NONE });
+        self.entries.push(Entry { place, action_mask: unsettled, next: NONE });
         match self.entries.get_mut(last as usize) {
             Some(entry) => entry.next = new,
             None => return new,
@@ -371,7 +371,7 @@ impl Tree {
             if position >= best {
                 break;
             }
-            if entry.place.counts(asked.met) && entry.situations.meets(asked.situation) {
+            if entry.place.counts(asked.met) && entry.action_mask.meets(asked.action_mask) {
                 return position;
             }
             at = entry.next;

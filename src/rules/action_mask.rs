@@ -1,4 +1,4 @@
-//! In which situations a rule has a say, as a set that one comparison looks into.
+//! In which action_mask a rule has a say, as a set that one comparison looks into.
 
 #![forbid(unsafe_code)]
 
@@ -24,15 +24,15 @@ impl QosSet {
     }
 }
 
-/// A set of situations. Eight bits for each access, which are four levels of quality of service,
+/// A set of action_mask. Eight bits for each access, which are four levels of quality of service,
 /// each without and with `retain`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Situations(u32);
+pub struct ActionMask(u32);
 
-impl Situations {
+impl ActionMask {
     pub const NONE: Self = Self(0);
 
-    /// The one situation that an action is in; none when no rule has a say in it.
+    /// The one action_mask that an action is in; none when no rule has a say in it.
     #[must_use]
     pub fn of(action: &Action<'_>) -> Option<Self> {
         let qos = action.qos.min(QosSet::OTHER);
@@ -109,36 +109,40 @@ mod tests {
         for access in JUDGED {
             for qos in [vec![0], vec![1], vec![2], vec![0, 2], vec![2, 1, 2]] {
                 for retain in [None, Some(false), Some(true)] {
-                    let set = Situations::narrowed(access, QosSet::of(&qos), retain);
+                    let set = ActionMask::narrowed(access, QosSet::of(&qos), retain);
                     for action in actions() {
                         let expected = action.access == access
                             && qos.contains(&action.qos)
                             && retain.is_none_or(|only| only == action.retain);
-                        let situation = Situations::of(&action).unwrap();
-                        assert_eq!(set.meets(situation), expected, "{qos:?} {retain:?} {action:?}");
+                        let action_mask = ActionMask::of(&action).unwrap();
+                        assert_eq!(
+                            set.meets(action_mask),
+                            expected,
+                            "{qos:?} {retain:?} {action:?}"
+                        );
                     }
                 }
             }
             for action in actions() {
-                let situation = Situations::of(&action).unwrap();
-                assert_eq!(Situations::any(access).meets(situation), action.access == access);
+                let action_mask = ActionMask::of(&action).unwrap();
+                assert_eq!(ActionMask::any(access).meets(action_mask), action.access == access);
             }
         }
     }
 
     #[test]
     fn sets_add_up_and_take_away() {
-        let both = Situations::any(Access::Read).or(Situations::any(Access::Write));
-        assert!(both.meets(Situations::any(Access::Read)));
-        assert_eq!(both.without(Situations::any(Access::Read)), Situations::any(Access::Write));
-        assert_eq!(both.without(both), Situations::NONE);
-        assert!(!both.meets(Situations::NONE));
+        let both = ActionMask::any(Access::Read).or(ActionMask::any(Access::Write));
+        assert!(both.meets(ActionMask::any(Access::Read)));
+        assert_eq!(both.without(ActionMask::any(Access::Read)), ActionMask::any(Access::Write));
+        assert_eq!(both.without(both), ActionMask::NONE);
+        assert!(!both.meets(ActionMask::NONE));
     }
 
     #[test]
     fn no_rule_has_a_say_in_an_unsubscribe() {
         let action = Action { access: Access::Unsubscribe, topic: "a", qos: 0, retain: false };
-        assert_eq!(Situations::of(&action), None);
-        assert_eq!(Situations::any(Access::Unsubscribe), Situations::NONE);
+        assert_eq!(ActionMask::of(&action), None);
+        assert_eq!(ActionMask::any(Access::Unsubscribe), ActionMask::NONE);
     }
 }
