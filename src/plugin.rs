@@ -33,11 +33,11 @@ use crate::tally::Tally;
 
 mod abilities;
 mod access;
+mod acl_prefetch;
 mod assigned_name;
 mod consult;
 mod control;
 mod entrance;
-mod fan_out;
 #[cfg(test)]
 mod gates;
 mod held;
@@ -62,8 +62,8 @@ pub mod fuzzing {
     pub use super::control::read_commands;
 }
 
+use acl_prefetch::LastPrefetch;
 use control::{Letter, Membership, Message, Target};
-use fan_out::LastFanOut;
 use held::{Begun, HeldAnswer};
 use reload_hold::{Closing, ReloadHold};
 use revalidation::Finding;
@@ -106,7 +106,7 @@ pub struct Plugin {
     last_asked: LastAsked,
     /// Whether the API has ever left an ACL check to the broker's other means.
     leaves_to_broker: AtomicBool,
-    last_fan_out: LastFanOut,
+    last_prefetch: LastPrefetch,
     tick_monitor: TickMonitor,
     vitals: Arc<Vitals>,
     sys_topics: SysTopics,
@@ -198,7 +198,7 @@ impl Plugin {
             begun: Begun::default(),
             last_asked: LastAsked::default(),
             leaves_to_broker: AtomicBool::new(false),
-            last_fan_out: LastFanOut::default(),
+            last_prefetch: LastPrefetch::default(),
             tick_monitor: TickMonitor::new(Arc::clone(&clock)),
             vitals,
             sys_topics: SysTopics::new(config.sys_interval, abilities.claim_topics, &clock),

@@ -29,9 +29,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// The topic whose subscribers were asked about last, and when.
 #[derive(Default)]
-pub struct LastFanOut(Mutex<Option<(String, Instant)>>);
+pub struct LastPrefetch(Mutex<Option<(String, Instant)>>);
 
-impl LastFanOut {
+impl LastPrefetch {
     /// Whether this topic's turn has come; it then is the last one.
     fn begins(&self, topic: &str, clock: &dyn Clock) -> bool {
         let (mut last, now) = (lock(&self.0), clock.now());
@@ -98,7 +98,7 @@ impl Plugin {
         if !self.engine.keeps_access_answers() || self.engine.is_under_way(key) {
             return;
         }
-        if !self.last_fan_out.begins(action.topic, &*self.clock) {
+        if !self.last_prefetch.begins(action.topic, &*self.clock) {
             return;
         }
         let subscribers = self.subscriptions.of(action.topic, MOST);
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn the_same_topic_is_looked_up_once_in_a_while() {
-        let (last, clock) = (LastFanOut::default(), ManualClock::new());
+        let (last, clock) = (LastPrefetch::default(), ManualClock::new());
         assert!(last.begins("a", &*clock) && !last.begins("a", &*clock));
         assert!(last.begins("b", &*clock) && last.begins("a", &*clock));
         clock.advance(PAUSE);
