@@ -120,7 +120,7 @@ pub struct Plugin {
 
 /// Does one of several things; whether it was done. A panic must not keep the others from being
 /// done. It is reported like one in a worker.
-fn contained(thing: impl FnOnce()) -> bool {
+fn catch_panic(thing: impl FnOnce()) -> bool {
     catch_unwind(AssertUnwindSafe(thing)).is_ok()
 }
 
@@ -299,17 +299,17 @@ impl Plugin {
         self.finish_logins(broker, closing);
         for finding in self.findings.take() {
             let session_key = finding.session_key();
-            if !contained(|| self.act_on(broker, finding)) {
+            if !catch_panic(|| self.act_on(broker, finding)) {
                 self.postpone(&session_key);
             }
         }
         self.finish_commands(broker);
-        contained(|| self.release(broker, now));
+        catch_panic(|| self.release(broker, now));
         self.check_due(now);
         self.sys_topics.publish_if_due(broker, &self.vitals);
     }
 
-    /// Notes a panic that was contained.
+    /// Notes a panic that was caught.
     pub fn note_defect(&self, place: &str) {
         self.journal.seldom(Level::Error, "defect", || {
             format!("internal error at {place}; what was asked is refused")

@@ -1,6 +1,6 @@
 //! Locks that outlive a panic.
 //!
-//! A panic is contained where it happens (in a callback or in a worker), so a lock that it
+//! A panic is caught where it happens (in a callback or in a worker), so a lock that it
 //! poisoned still guards sound data: no critical section here leaves any half-written.
 
 #![forbid(unsafe_code)]

@@ -9,7 +9,7 @@ use super::event::{
     AccessCheck, ControlMessage, Login, access_code, access_of, client_and_username, handle,
     login_code, publisher, raw_check,
 };
-use super::guard::{contain, has_panicked, panicked_at};
+use super::guard::{catch_panic, has_panicked, panicked_at};
 use super::host::{self, Host};
 use crate::answer::Decision;
 use crate::defect;
@@ -91,11 +91,11 @@ unsafe fn called(
     let Some(instance) = (unsafe { userdata.cast::<Instance>().as_ref() }) else { return refusal };
     let on_broker_thread = this_thread() == instance.main;
     let report = |place: &str| instance.plugin.note_defect(place);
-    let code = contain(refusal, report, || body(instance, on_broker_thread));
+    let code = catch_panic(refusal, report, || body(instance, on_broker_thread));
     if on_broker_thread && (instance.plugin.has_log_lines() || has_panicked()) {
         // SAFETY: this is the broker's main thread, inside a callback.
         let host = unsafe { Host::on_its_own_thread() };
-        return contain(
+        return catch_panic(
             code,
             |_| {},
             || {

@@ -10,7 +10,7 @@ use super::bindings as mosquitto;
 use super::callback::{Callback, Instance, callbacks, control, this_thread};
 use super::descriptors;
 use super::fetch::fetch;
-use super::guard::{contain, hide_panic_messages, panicked_at};
+use super::guard::{catch_panic, hide_panic_messages, panicked_at};
 use super::host::{self, Host};
 use super::sighup::SIGHUP;
 use super::thread::spawn;
@@ -33,7 +33,7 @@ const INVALID: c_int = mosquitto::MOSQ_ERR_INVAL as c_int;
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mosquitto_plugin_version(count: c_int, offered: *const c_int) -> c_int {
     let refusal = -1;
-    contain(
+    catch_panic(
         refusal,
         |_| {},
         || {
@@ -62,7 +62,7 @@ pub unsafe extern "C" fn mosquitto_plugin_init(
     // SAFETY: the broker starts its plugins on its main thread.
     let host = unsafe { Host::on_its_own_thread() };
     let report = |place: &str| host.log(Level::Error, &format!("internal error at {place}"));
-    contain(INVALID, report, || {
+    catch_panic(INVALID, report, || {
         hide_panic_messages();
         defect::place("plugin_init");
         descriptors::make_room();
@@ -115,7 +115,7 @@ pub unsafe extern "C" fn mosquitto_plugin_cleanup(
     // SAFETY: the broker ends its plugins on its main thread.
     let host = unsafe { Host::on_its_own_thread() };
     let report = |place: &str| host.log(Level::Error, &format!("internal error at {place}"));
-    contain(SUCCESS, report, || {
+    catch_panic(SUCCESS, report, || {
         if userdata.is_null() {
             return SUCCESS;
         }

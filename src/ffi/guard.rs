@@ -22,7 +22,11 @@ const MOST_PLACES: usize = 32;
 
 /// Runs the body of a call from the broker. After a panic it tells `report` where that was and
 /// returns the refusal.
-pub fn contain(refusal: c_int, report: impl FnOnce(&str), body: impl FnOnce() -> c_int) -> c_int {
+pub fn catch_panic(
+    refusal: c_int,
+    report: impl FnOnce(&str),
+    body: impl FnOnce() -> c_int,
+) -> c_int {
     catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|_| {
         let places = panicked_at();
         let place =
@@ -51,12 +55,12 @@ pub fn hide_panic_messages() {
     });
 }
 
-/// Whether a panic has been contained, here or in a worker, since [`panicked_at`] was last asked.
+/// Whether a panic has been caught, here or in a worker, since [`panicked_at`] was last asked.
 pub fn has_panicked() -> bool {
     PANICKED.load(Ordering::Acquire)
 }
 
-/// Where panics have been contained since this was last asked.
+/// Where panics have been caught since this was last asked.
 pub fn panicked_at() -> Vec<String> {
     PANICKED.store(false, Ordering::Relaxed);
     std::mem::take(&mut *lock(&PANICKED_AT))
@@ -70,19 +74,19 @@ mod tests {
 
     #[test]
     fn what_the_body_returns_passes() {
-        assert_eq!(contain(REFUSAL, |_| panic!("nothing to report"), || 0), 0);
+        assert_eq!(catch_panic(REFUSAL, |_| panic!("nothing to report"), || 0), 0);
     }
 
     #[test]
     fn after_a_panic_the_answer_is_the_refusal_and_it_is_reported() {
         let mut reports = 0;
-        let returned = contain(REFUSAL, |_| reports += 1, || panic!("a defect, on purpose"));
+        let returned = catch_panic(REFUSAL, |_| reports += 1, || panic!("a defect, on purpose"));
         assert_eq!((returned, reports), (REFUSAL, 1));
     }
 
     #[test]
     fn a_report_that_panics_too_changes_nothing() {
-        let returned = contain(REFUSAL, |_| panic!("again"), || panic!("a defect, on purpose"));
+        let returned = catch_panic(REFUSAL, |_| panic!("again"), || panic!("a defect, on purpose"));
         assert_eq!(returned, REFUSAL);
     }
 }

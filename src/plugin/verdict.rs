@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use super::reload_hold::Closing;
-use super::{Plugin, contained};
+use super::{Plugin, catch_panic};
 use crate::answer::{Decision, Outcome, Terms, Verdict};
 use crate::broker::Broker;
 use crate::defect;
@@ -49,7 +49,7 @@ impl Plugin {
             Arrived::Verdict(waiting, outcome) => {
                 let placeholder = waiting.placeholder.clone();
                 let mut closes = true;
-                if !contained(|| closes = self.finish_login(broker, waiting, &outcome)) {
+                if !catch_panic(|| closes = self.finish_login(broker, waiting, &outcome)) {
                     // Whoever cannot be told yes or no is not left waiting either.
                     self.logins.end_entering();
                     broker.close_by_username(&placeholder);
@@ -57,7 +57,7 @@ impl Plugin {
                 closes
             }
             Arrived::Late(waiting, outcome) => {
-                contained(|| self.note_unheard(&waiting.applicant, &outcome));
+                catch_panic(|| self.note_unheard(&waiting.applicant, &outcome));
                 broker.close_by_username(&waiting.placeholder);
                 true
             }
