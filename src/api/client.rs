@@ -13,7 +13,8 @@ use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
 use ureq::unversioned::transport::{Connector, RustlsConnector};
 use ureq::{Agent, Body};
 
-use super::dial::{self, Dial, Unresolved};
+use super::connector::{self, DialConnector, Unresolved};
+use super::error_map::{self, broken_off};
 use super::framing;
 use super::gathered::{self, Gather};
 use super::guarded::Guard;
@@ -22,7 +23,6 @@ use super::response_body::{self, Declared};
 use super::statement;
 use super::strict_chunks::Strict;
 use super::tap::Tap;
-use super::trouble::{self, broken_off};
 use crate::answer::Failure;
 use crate::clock::Clock;
 use crate::config::{Config, Header, Material};
@@ -135,12 +135,12 @@ impl Client {
             return answer;
         }
         let started = self.clock.now();
-        let (dialled, received) = (dial::dialled(), gathered::received());
+        let (dialled, received) = (connector::dialled(), gathered::received());
         let link = lock(&self.link).clone().ok_or(Failure::Stopping)?;
         let timeout = self.config.timeout;
         let response = match self.send(&link.agent, &link.headers, url, body, timeout) {
             Err(Failure::ConnectionLost)
-                if dial::dialled() == dialled && gathered::received() == received =>
+                if connector::dialled() == dialled && gathered::received() == received =>
             {
                 let left = timeout.saturating_sub(self.clock.now().duration_since(started));
                 if left.is_zero() {
@@ -199,14 +199,14 @@ impl Client {
             // Nothing is no JSON, and nobody said that there would be nothing.
             let nothing = whole.trim_ascii().is_empty();
             if must_say && nothing && framing::ends_unannounced(head) {
-                return Err(trouble::body_breaks_off());
+                return Err(error_map::body_breaks_off());
             }
             return Ok((Some(whole), Vec::new()));
         }
         let beginning = read_away(body, framing::ends_with_the_connection(head))?;
         let may_be_a_proxy =
             head.status == StatusCode::BAD_REQUEST && !self.has_answered.load(Ordering::Relaxed);
-        match may_be_a_proxy.then(|| trouble::not_passed_on(&beginning)).flatten() {
+        match may_be_a_proxy.then(|| error_map::not_passed_on(&beginning)).flatten() {
             Some(failure) => Err(failure),
             None => Ok((None, beginning)),
         }
@@ -233,7 +233,7 @@ impl Client {
         if timeout != self.config.timeout {
             request = request.config().timeout_global(Some(timeout)).build();
         }
-        request.send(body).map_err(trouble::failure)
+        request.send(body).map_err(error_map::failure)
     }
 
     /// Lets go of idle connections. Requests under way go on.
@@ -266,7 +266,8 @@ fn renewed(agent: &Agent, observed: bool) -> Agent {
 
 fn connecting(config: ureq::config::Config, observed: bool) -> Agent {
     // Guarded below the TLS layer as well, which has no eye for what waits there.
-    let guarded = Dial.chain(Guard).chain(RustlsConnector::default()).chain(Gather).chain(Guard);
+    let guarded =
+        DialConnector.chain(Guard).chain(RustlsConnector::default()).chain(Gather).chain(Guard);
     let connector = guarded.chain(Strict);
     if observed {
         Agent::with_parts(config, connector.chain(Tap), Unresolved)
@@ -339,7 +340,7 @@ fn read_whole(body: Body, may_end: bool, must_say: bool) -> Result<Vec<u8>, Fail
     // One byte more than allowed tells that there is more.
     match body.into_reader().take(BODY_BYTES + 1).read_to_end(&mut whole) {
         Ok(_) => {}
-        Err(error) if may_end && trouble::is_unannounced_end(&error) => {
+        Err(error) if may_end && error_map::is_unannounced_end(&error) => {
             let is_text = !must_say && !response_body::begins_as_object(&whole);
             if !is_text && !statement::is_whole(&whole) {
                 return Err(broken_off(error));
@@ -366,7 +367,7 @@ fn read_away(body: Body, may_end: bool) -> Result<Vec<u8>, Failure> {
     sink.write_all(&beginning).map_err(broken_off)?;
     let rest = match read.and_then(|_| io::copy(&mut reader, &mut sink)) {
         Ok(rest) => rest,
-        Err(error) if may_end && trouble::is_unannounced_end(&error) => 0,
+        Err(error) if may_end && error_map::is_unannounced_end(&error) => 0,
         Err(error) => return Err(broken_off(error)),
     };
     refuse_longer(Some(beginning.len() as u64 + rest))?;

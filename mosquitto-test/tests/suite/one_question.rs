@@ -1,4 +1,4 @@
-//! One question's trouble is not the host's: a user whose question always fails, an answer for one
+//! One question's error_map is not the host's: a user whose question always fails, an answer for one
 //! alone, a batch that is too large.
 
 use std::sync::Arc;

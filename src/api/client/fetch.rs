@@ -6,7 +6,7 @@ use ureq::http::{StatusCode, header};
 
 use super::{Client, Response, read_away, read_whole};
 use crate::answer::Failure;
-use crate::api::{framing, recording, trouble};
+use crate::api::{error_map, framing, recording};
 use crate::sync::lock;
 
 impl Client {
@@ -18,7 +18,7 @@ impl Client {
         for (name, value) in link.headers.iter() {
             request = request.header(name, value);
         }
-        self.read_as(request.call().map_err(trouble::failure)?, |head, _, body| {
+        self.read_as(request.call().map_err(error_map::failure)?, |head, _, body| {
             let is_document = head.status == StatusCode::OK;
             framing::check(head, is_document)?;
             let may_end = framing::ends_with_the_connection(head);

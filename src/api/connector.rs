@@ -33,9 +33,9 @@ pub fn dialled() -> u64 {
 
 /// Resolves and connects.
 #[derive(Debug, Default)]
-pub struct Dial;
+pub struct DialConnector;
 
-impl Connector for Dial {
+impl Connector for DialConnector {
     type Out = <TcpConnector as Connector>::Out;
 
     fn connect(
@@ -93,7 +93,7 @@ fn addresses(uri: &Uri, mut found: ResolvedSocketAddrs) -> Result<ResolvedSocket
     if found.is_empty() { Err(Error::HostNotFound) } else { Ok(found) }
 }
 
-/// Resolves nothing: the client would ask it before every request. [`Dial`] does it instead.
+/// Resolves nothing: the client would ask it before every request. [`DialConnector`] does it instead.
 #[derive(Debug)]
 pub struct Unresolved;
 
