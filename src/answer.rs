@@ -293,5 +293,5 @@ pub enum Decision {
     /// Nobody can tell now. Not a denial: a login may be tried again.
     Unavailable,
     /// The same, and an MQTT 5 client may be told so.
-    UnavailableAloud,
+    UnavailableWithReason,
 }

@@ -81,7 +81,7 @@ impl Tally {
             Decision::Allow => &decisions.allowed,
             Decision::Deny => &decisions.denied,
             Decision::Defer => &decisions.deferred,
-            Decision::Unavailable | Decision::UnavailableAloud => &decisions.unavailable,
+            Decision::Unavailable | Decision::UnavailableWithReason => &decisions.unavailable,
         });
     }
 
@@ -188,7 +188,7 @@ mod tests {
     fn everything_is_counted_where_it_belongs() {
         let tally = Tally::default();
         tally.decided(Kind::Login, Decision::Allow);
-        tally.decided(Kind::Login, Decision::UnavailableAloud);
+        tally.decided(Kind::Login, Decision::UnavailableWithReason);
         tally.decided(Kind::Access, Decision::Deny);
         tally.decided(Kind::Superuser, Decision::Defer);
         tally.hit();

@@ -351,7 +351,7 @@ pub fn login_code(reply: Reply) -> c_int {
         Reply::Now(Decision::Deny) => mosquitto::MOSQ_ERR_AUTH as c_int,
         Reply::Now(Decision::Defer) => mosquitto::MOSQ_ERR_PLUGIN_DEFER as c_int,
         Reply::Now(Decision::Unavailable) => mosquitto::MOSQ_ERR_UNKNOWN as c_int,
-        Reply::Now(Decision::UnavailableAloud) => SERVER_UNAVAILABLE,
+        Reply::Now(Decision::UnavailableWithReason) => SERVER_UNAVAILABLE,
         Reply::Later => AUTH_DELAYED,
     }
 }
@@ -376,7 +376,7 @@ mod tests {
         Decision::Deny,
         Decision::Defer,
         Decision::Unavailable,
-        Decision::UnavailableAloud,
+        Decision::UnavailableWithReason,
     ];
 
     #[test]

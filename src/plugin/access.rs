@@ -103,7 +103,9 @@ impl Plugin {
             Decision::Allow => AccessReply::Allow,
             Decision::Deny => AccessReply::Deny,
             Decision::Defer => AccessReply::Defer,
-            Decision::Unavailable | Decision::UnavailableAloud => self.reply_to_undecided(check),
+            Decision::Unavailable | Decision::UnavailableWithReason => {
+                self.reply_to_undecided(check)
+            }
         }
     }
 

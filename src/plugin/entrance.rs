@@ -295,7 +295,7 @@ impl Plugin {
     fn decide_login(&self, client: &dyn Client, username: &str, outcome: &Outcome) -> Decision {
         self.note_verdict(outcome, username, client.id(), self.address(client));
         match policy::decide(Kind::Login, outcome, self.config.on_error) {
-            Decision::Unavailable if self.gets_a_reason(client) => Decision::UnavailableAloud,
+            Decision::Unavailable if self.gets_a_reason(client) => Decision::UnavailableWithReason,
             decision => decision,
         }
     }

@@ -245,7 +245,7 @@ impl Plugin {
                     self.held.take(queue, false);
                     self.give_up(HeldEnd::LeftToBroker, client.id(), username, &next.topic);
                 }
-                Decision::Unavailable | Decision::UnavailableAloud => {
+                Decision::Unavailable | Decision::UnavailableWithReason => {
                     let pause = FIRST_RETRY * 2_u32.saturating_pow(next.failures.min(10));
                     self.held.retry(queue, now + pause.min(LONGEST_RETRY));
                     return;

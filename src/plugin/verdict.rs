@@ -102,7 +102,7 @@ impl Plugin {
                 broker.finish_login(&waiting.broker_id, false);
                 false
             }
-            Decision::Defer | Decision::Unavailable | Decision::UnavailableAloud => {
+            Decision::Defer | Decision::Unavailable | Decision::UnavailableWithReason => {
                 broker.close_by_username(&waiting.placeholder);
                 true
             }

@@ -34,7 +34,7 @@ impl Judged {
             (_, Decision::Allow) => exit::YES,
             (_, Decision::Deny) => exit::NO,
             (_, Decision::Defer) => exit::LEFT_TO_BROKER,
-            (_, Decision::Unavailable | Decision::UnavailableAloud) => exit::FAILED,
+            (_, Decision::Unavailable | Decision::UnavailableWithReason) => exit::FAILED,
         }
     }
 
@@ -52,7 +52,7 @@ impl Judged {
             Decision::Allow => "allow",
             Decision::Deny => "deny",
             Decision::Defer => "defer",
-            Decision::Unavailable | Decision::UnavailableAloud => "unavailable",
+            Decision::Unavailable | Decision::UnavailableWithReason => "unavailable",
         }
     }
 

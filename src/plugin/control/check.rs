@@ -125,7 +125,7 @@ fn report(decision: Decision, by: String) -> Value {
         Decision::Allow => "allow",
         Decision::Deny => "deny",
         Decision::Defer => "left to the broker",
-        Decision::Unavailable | Decision::UnavailableAloud => "unavailable",
+        Decision::Unavailable | Decision::UnavailableWithReason => "unavailable",
     };
     json!({ "decision": decision, "decidedBy": by })
 }
