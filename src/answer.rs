@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::question::Attributes;
 use crate::rules::Rules;
+use crate::trace::TraceId;
 
 /// What a reason takes beside its text, about.
 const REASON_BYTES: usize = 32;
@@ -21,8 +22,17 @@ pub struct Answer {
     pub status: Option<u16>,
     /// Why it is a no, where the API says so: for the log, and for nobody else.
     pub reason: Option<Arc<str>>,
-    /// What came of looking at a token, where nobody was asked.
-    pub token: Option<Box<TokenVerdict>>,
+    /// Where it comes from, if more is to be told of that.
+    pub source: Option<Arc<Source>>,
+}
+
+/// Where an answer comes from.
+#[derive(PartialEq, Eq, Debug)]
+pub enum Source {
+    /// Nobody was asked: this came of looking at a token.
+    Token(TokenVerdict),
+    /// A request that bore this trace id.
+    Traced(TraceId),
 }
 
 /// What came of looking at a token.
@@ -57,11 +67,11 @@ pub enum InvalidToken {
     Missing,
 }
 
-/// The status that came with it does not make it another answer.
+/// The status that came with it does not make it another answer, nor does the request's trace.
 impl PartialEq for Answer {
     fn eq(&self, other: &Self) -> bool {
-        (self.verdict, &self.terms, &self.reason, &self.token)
-            == (other.verdict, &other.terms, &other.reason, &other.token)
+        (self.verdict, &self.terms, &self.reason, self.token())
+            == (other.verdict, &other.terms, &other.reason, other.token())
     }
 }
 
@@ -115,7 +125,7 @@ impl Answer {
     /// An answer that says no more than this.
     #[must_use]
     pub const fn new(verdict: Verdict) -> Self {
-        Self { verdict, terms: None, status: None, reason: None, token: None }
+        Self { verdict, terms: None, status: None, reason: None, source: None }
     }
 
     /// The same, and why it says so.
@@ -127,20 +137,45 @@ impl Answer {
     /// A yes because of a token.
     #[must_use]
     pub fn of_token(terms: Terms) -> Self {
-        let token = Some(Box::new(TokenVerdict::Valid));
-        Self { terms: Some(Arc::new(terms)), token, ..Self::ALLOW }
+        let source = Some(Arc::new(Source::Token(TokenVerdict::Valid)));
+        Self { terms: Some(Arc::new(terms)), source, ..Self::ALLOW }
     }
 
     /// A no because of a token.
     #[must_use]
     pub fn invalid(why: InvalidToken) -> Self {
-        Self { token: Some(Box::new(TokenVerdict::Invalid(why))), ..Self::DENY }
+        let source = Some(Arc::new(Source::Token(TokenVerdict::Invalid(why))));
+        Self { source, ..Self::DENY }
+    }
+
+    /// The same, of a request with this trace id.
+    #[must_use]
+    pub fn traced(self, trace: TraceId) -> Self {
+        Self { source: Some(Arc::new(Source::Traced(trace))), ..self }
+    }
+
+    /// What came of looking at a token, where nobody was asked.
+    #[must_use]
+    pub fn token(&self) -> Option<&TokenVerdict> {
+        match self.source.as_deref()? {
+            Source::Token(verdict) => Some(verdict),
+            Source::Traced(_) => None,
+        }
+    }
+
+    /// The trace id of the request that it answers, if that had one.
+    #[must_use]
+    pub fn trace(&self) -> Option<TraceId> {
+        match self.source.as_deref()? {
+            Source::Token(_) => None,
+            Source::Traced(trace) => Some(*trace),
+        }
     }
 
     /// Why a token lets nobody in, if that is what this is about.
     #[must_use]
     pub fn why_invalid(&self) -> Option<&InvalidToken> {
-        match self.token.as_deref()? {
+        match self.token()? {
             TokenVerdict::Invalid(why) => Some(why),
             TokenVerdict::Valid => None,
         }
@@ -152,7 +187,7 @@ impl Answer {
         let terms = self.terms.as_ref().map_or(0, |terms| terms.bytes());
         terms
             + self.reason.as_ref().map_or(0, |reason| REASON_BYTES + reason.len())
-            + self.token.as_ref().map_or(0, |_| size_of::<TokenVerdict>())
+            + self.source.as_ref().map_or(0, |_| size_of::<Source>())
     }
 }
 

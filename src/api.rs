@@ -16,6 +16,7 @@ use crate::journal::Journal;
 use crate::question::Kind;
 use crate::rules::RuleSetInterner;
 use crate::tally::{Route, Tally};
+use crate::trace::{TraceId, mark};
 
 mod breaker;
 mod client;
@@ -57,6 +58,8 @@ pub mod fuzzing {
 /// Asks the configured endpoints in order, until one answers.
 pub struct Api {
     endpoints: Vec<Endpoint>,
+    /// Whether each question has a trace id.
+    traces: bool,
     rules: RuleSetInterner,
     journal: Arc<Journal>,
     clock: Arc<dyn Clock>,
@@ -100,7 +103,14 @@ impl Api {
         let endpoint = |origin| Endpoint::new(config, origin, &clock, observer);
         let origins = config.endpoints.iter().map(|endpoint| endpoint.origin(config.https));
         let endpoints = origins.map(endpoint).collect();
-        Self { endpoints, rules: RuleSetInterner::default(), journal, clock, tally }
+        Self {
+            endpoints,
+            traces: config.trace,
+            rules: RuleSetInterner::default(),
+            journal,
+            clock,
+            tally,
+        }
     }
 
     /// How each endpoint does.
@@ -112,6 +122,13 @@ impl Api {
             outages: endpoint.breaker.outages(),
         };
         self.endpoints.iter().map(health).collect()
+    }
+
+    /// The trace id of a question that is about to be asked, if questions have any. It is the same whatever
+    /// hosts are asked, and for all questions that go together.
+    #[must_use]
+    pub fn new_trace(&self) -> Option<TraceId> {
+        self.traces.then(TraceId::random)
     }
 
     /// Whether any endpoint is in service.
@@ -134,17 +151,23 @@ impl Api {
     ///
     /// # Errors
     /// No endpoint answered: why the last one did not.
-    pub fn ask(&self, requests: &[&Request], failed_before: bool) -> Result<Vec<Reply>, Failure> {
+    pub fn ask(
+        &self,
+        requests: &[&Request],
+        failed_before: bool,
+        trace: Option<TraceId>,
+    ) -> Result<Vec<Reply>, Failure> {
         let mut outcome = Err(Failure::OutOfService);
         let in_service = |endpoint: &&Endpoint| endpoint.breaker.in_service();
         for endpoint in self.endpoints.iter().filter(in_service) {
-            outcome = self.ask_one(endpoint, requests);
+            outcome = self.ask_one(endpoint, requests, trace);
             if outcome.is_ok() {
                 return outcome;
             }
         }
         for endpoint in &self.endpoints {
-            if let Some(replies) = self.ask_out_of_service(endpoint, requests, failed_before) {
+            let asked = self.ask_out_of_service(endpoint, requests, failed_before, trace);
+            if let Some(replies) = asked {
                 outcome = replies;
             }
             if outcome.is_ok() {
@@ -156,9 +179,9 @@ impl Api {
 
     /// Tries every endpoint that is due for a probe with this question, which another has answered:
     /// all that counts is whether it answers.
-    pub fn probe(&self, request: &Request, failed_before: bool) {
+    pub fn probe(&self, request: &Request, failed_before: bool, trace: Option<TraceId>) {
         for endpoint in &self.endpoints {
-            let _ = self.ask_out_of_service(endpoint, &[request], failed_before);
+            let _ = self.ask_out_of_service(endpoint, &[request], failed_before, trace);
         }
     }
 
@@ -168,21 +191,32 @@ impl Api {
         endpoint: &Endpoint,
         requests: &[&Request],
         failed_before: bool,
+        trace: Option<TraceId>,
     ) -> Option<Result<Vec<Reply>, Failure>> {
         if !endpoint.breaker.claim_probe(self.clock.now(), failed_before) {
             return None;
         }
         let _claim = Claim { endpoint, clock: &*self.clock };
         defect::place("probe");
-        Some(self.ask_one(endpoint, requests))
+        Some(self.ask_one(endpoint, requests, trace))
     }
 
-    fn ask_one(&self, endpoint: &Endpoint, requests: &[&Request]) -> Result<Vec<Reply>, Failure> {
+    fn ask_one(
+        &self,
+        endpoint: &Endpoint,
+        requests: &[&Request],
+        trace: Option<TraceId>,
+    ) -> Result<Vec<Reply>, Failure> {
         let asked = self.clock.now();
         let under_way = self.tally.request();
-        let (status, mut outcome) = endpoint.ask(requests, self.clock.unix_time());
+        let (status, mut outcome) = endpoint.ask(requests, self.clock.unix_time(), trace);
         drop(under_way);
-        outcome.iter_mut().flatten().for_each(|reply| self.share_rules(reply));
+        for reply in outcome.iter_mut().flatten() {
+            self.share_rules(reply);
+            if let Some(trace) = trace {
+                reply.answer = reply.answer.clone().traced(trace);
+            }
+        }
         let now = self.clock.now();
         self.tally.requested(route(requests), status, now.duration_since(asked));
         match &outcome {
@@ -193,7 +227,7 @@ impl Api {
             Ok(replies) => self.note(endpoint, requests, replies, now.duration_since(asked)),
             Err(failure) => {
                 let about = requests.first().map_or("nothing", |request| &request.about);
-                self.note_failure(&endpoint.origin, about, failure);
+                self.note_failure(&endpoint.origin, about, failure, trace);
             }
         }
         let subject = requests.first().map_or(0, |request| request.subject);
@@ -228,23 +262,26 @@ impl Api {
             if let Some(reason) = reason {
                 log::info!(
                     logger: *self.journal,
-                    "the API says about {}: {reason:?}",
-                    request.about
+                    "the API says about {}: {reason:?}{}",
+                    request.about,
+                    mark(answer.trace())
                 );
             }
             log::debug!(
                 logger: *self.journal,
-                "{}, about {}: {answer} in {ms:.1} ms",
+                "{}, about {}: {answer} in {ms:.1} ms{}",
                 endpoint.origin,
-                request.about
+                request.about,
+                mark(answer.trace())
             );
         }
     }
 
     /// An outage would fill the log: one line a second for each host and kind of failure.
-    fn note_failure(&self, origin: &str, about: &str, failure: &Failure) {
+    fn note_failure(&self, origin: &str, about: &str, failure: &Failure, trace: Option<TraceId>) {
         self.journal.seldom(Level::Warn, format!("{} {origin}", failure.name()), || {
-            format!("the API at {origin} failed: {failure}; it was asked about {about}")
+            let trace = mark(trace);
+            format!("the API at {origin} failed: {failure}; it was asked about {about}{trace}")
         });
     }
 

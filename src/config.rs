@@ -89,6 +89,8 @@ pub struct Config {
     pub delayed_login: bool,
     pub unavailable_reply: UnavailableReply,
     pub log_level: LevelFilter,
+    /// Whether each request has a trace id, which the log tells.
+    pub trace: bool,
     /// Where metrics are served; none: nowhere.
     pub metrics_listen: Option<SocketAddr>,
     /// How often the topics below `$SYS` are brought up to date; none: never.

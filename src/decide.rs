@@ -132,7 +132,10 @@ pub fn decide(
         match &answers.superuser {
             None => return Step::AskSuperuser,
             Some(Ok(answer)) if answer.verdict == Verdict::Allow => {
-                return Step::Decided(Decision::Allow, Reason::Answer(Kind::Superuser));
+                return Step::Decided(
+                    Decision::Allow,
+                    Reason::Answer(Kind::Superuser, answer.trace()),
+                );
             }
             Some(Ok(_)) => {}
             Some(Err(failure)) => superuser_failure = Some(failure),

@@ -68,6 +68,7 @@ mod json;
 pub mod secret;
 mod sync;
 pub mod tally;
+pub mod trace;
 
 #[cfg(test)]
 mod fake;

@@ -30,6 +30,7 @@ use crate::retry_answers::RetryAnswers;
 use crate::sessions::Sessions;
 use crate::subscriptions::Subscriptions;
 use crate::tally::Tally;
+use crate::trace::TraceId;
 
 mod abilities;
 mod access;
@@ -116,6 +117,14 @@ pub struct Plugin {
     material: Mutex<Material>,
     abilities: Abilities,
     clock: Arc<dyn Clock>,
+}
+
+/// What came of waiting.
+struct Waited {
+    outcome: Outcome,
+    bound: Bound,
+    /// The trace id of the request that was waited for, if it has one and was sent.
+    trace: Option<TraceId>,
 }
 
 /// Does one of several things; whether it was done. A panic must not keep the others from being
@@ -254,8 +263,10 @@ impl Plugin {
     }
 
     /// Waits for the answer for as long as the payer may hold up the broker.
-    fn wait(&self, asked: Asked, payer: Payer<'_>) -> (Outcome, Bound) {
-        self.block_budget.wait(asked, payer)
+    fn wait(&self, asked: Asked, payer: Payer<'_>) -> Waited {
+        let trace = if self.config.trace { asked.trace_of() } else { None };
+        let (outcome, bound) = self.block_budget.wait(asked, payer);
+        Waited { outcome, bound, trace: trace.and_then(|trace| trace.get()) }
     }
 
     fn has_route(&self, kind: Kind) -> bool {

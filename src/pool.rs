@@ -27,7 +27,7 @@ use crate::sync::lock;
 mod flight;
 mod queue;
 mod workers;
-pub use flight::{Landing, Ticket};
+pub use flight::{Landing, Ticket, TraceOf};
 pub use queue::Urgency;
 
 use queue::{Queue, Taken};
@@ -102,6 +102,17 @@ pub enum Asked {
     Now(Outcome),
     /// The question is on its way.
     Later(Ticket),
+}
+
+impl Asked {
+    /// Where to look for the trace id of the request by which it is asked.
+    #[must_use]
+    pub fn trace_of(&self) -> Option<TraceOf> {
+        match self {
+            Self::Now(_) => None,
+            Self::Later(ticket) => ticket.trace_of(),
+        }
+    }
 }
 
 impl<K, J> Pool<K, J>

@@ -37,7 +37,7 @@ const LAYERS: &[&[&str]] = &[
     &["policy", "field", "tally", "dialect", "jose"],
     &["answer"],
     &["rules"],
-    &["question", "clock", "defect", "form", "json", "secret", "sync"],
+    &["question", "clock", "defect", "form", "json", "secret", "sync", "trace"],
 ];
 
 /// The command, which is a crate of its own and stands on the library's public modules.

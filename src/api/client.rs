@@ -2,7 +2,6 @@
 
 #![forbid(unsafe_code)]
 
-use std::io::{self, Read, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,29 +13,25 @@ use ureq::unversioned::transport::{Connector, RustlsConnector};
 use ureq::{Agent, Body};
 
 use super::connector::{self, DialConnector, Unresolved};
-use super::error_map::{self, broken_off};
+use super::error_map;
 use super::framing;
 use super::gathered::{self, Gather};
 use super::guarded::Guard;
-use super::recording::{self, BodySink};
-use super::response_body::{self, Declared};
-use super::statement;
+use super::recording;
+use super::response_body::Declared;
 use super::strict_chunks::Strict;
 use super::tap::Tap;
 use crate::answer::Failure;
 use crate::clock::Clock;
 use crate::config::{Config, Header, Material};
-use crate::dialect::{Compat, Method};
+use crate::dialect::{Compat, Dialect, Method};
 use crate::sync::lock;
+use crate::trace::{TRACEPARENT, TraceId};
 
+mod body;
 mod fetch;
 
-/// How long a body may be: ten thousand rules fit in. What is longer is not read to its end, and an
-/// answer that is not complete is none.
-const BODY_BYTES: u64 = 4 * 1024 * 1024;
-
-/// How much is looked at of a body that says nothing.
-const BEGINNING_BYTES: u64 = 2048;
+use body::{read_away, read_whole};
 
 /// How long a header section may be: a connection's buffers must hold it, and every worker that
 /// opens a connection pays for them, so they are far smaller than the library's own.
@@ -79,6 +74,16 @@ impl Response {
 
 /// A body that may say something, and the beginning of one that says nothing.
 type ReadBody = (Option<Vec<u8>>, Vec<u8>);
+
+/// A request that is to be sent.
+#[derive(Clone, Copy)]
+struct Outgoing<'a> {
+    method: Method,
+    content_type: &'static str,
+    url: &'a str,
+    body: &'a [u8],
+    trace: Option<TraceId>,
+}
 
 /// Sends requests.
 pub struct Client {
@@ -129,16 +134,23 @@ impl Client {
     /// A request that a kept-alive connection lost is sent once more on a new connection: the
     /// server closed it while nobody looked, and never saw the request. Nothing else is repeated, and
     /// not that either once a byte of an answer has come (RFC 9110, section 9.2.2).
-    pub fn ask(&self, url: &str, body: &[u8]) -> Result<Response, Failure> {
+    pub fn ask(&self, url: &str, body: &[u8], trace: Option<TraceId>) -> Result<Response, Failure> {
         #[cfg(any(test, fuzzing))]
         if let Some(answer) = super::simulated::ask(url, body) {
             return answer;
         }
+        let Dialect { method, .. } = self.config.dialect;
+        let content_type = self.config.dialect.content_type();
+        self.read(self.send(Outgoing { method, content_type, url, body, trace })?)
+    }
+
+    /// Sends a request, and once more where it may be repeated.
+    fn send(&self, outgoing: Outgoing<'_>) -> Result<http::Response<Body>, Failure> {
         let started = self.clock.now();
         let (dialled, received) = (connector::dialled(), gathered::received());
         let link = lock(&self.link).clone().ok_or(Failure::Stopping)?;
         let timeout = self.config.timeout;
-        let response = match self.send(&link.agent, &link.headers, url, body, timeout) {
+        match self.send_once(&link.agent, &link.headers, outgoing, timeout) {
             Err(Failure::ConnectionLost)
                 if connector::dialled() == dialled && gathered::received() == received =>
             {
@@ -146,11 +158,10 @@ impl Client {
                 if left.is_zero() {
                     return Err(Failure::TimedOut);
                 }
-                self.send(&link.fresh, &link.headers, url, body, left)
+                self.send_once(&link.fresh, &link.headers, outgoing, left)
             }
             sent => sent,
-        }?;
-        self.read(response)
+        }
     }
 
     fn read(&self, response: http::Response<Body>) -> Result<Response, Failure> {
@@ -212,23 +223,26 @@ impl Client {
         }
     }
 
-    fn send(
+    fn send_once(
         &self,
         agent: &Agent,
         headers: &[(HeaderName, HeaderValue)],
-        url: &str,
-        body: &[u8],
+        outgoing: Outgoing<'_>,
         timeout: Duration,
     ) -> Result<http::Response<Body>, Failure> {
         recording::begin(headers);
-        let mut request = match self.config.dialect.method {
+        let Outgoing { method, content_type, url, body, trace } = outgoing;
+        let mut request = match method {
             Method::Post => agent.post(url),
             Method::Put => agent.put(url),
             Method::Get => agent.get(url).force_send_body(),
         };
-        request = request.content_type(self.config.dialect.content_type());
+        request = request.content_type(content_type);
         for (name, value) in headers {
             request = request.header(name, value);
+        }
+        if let Some(trace) = trace {
+            request = request.header(TRACEPARENT, trace.traceparent());
         }
         if timeout != self.config.timeout {
             request = request.config().timeout_global(Some(timeout)).build();
@@ -329,58 +343,4 @@ fn headers(headers: &[Header]) -> Arc<[(HeaderName, HeaderValue)]> {
 fn joined(head: &Parts, name: &HeaderName) -> Option<Vec<u8>> {
     let lines: Vec<_> = head.headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
     (!lines.is_empty()).then(|| lines.join(&b','))
-}
-
-/// `may_end` is whether the end of the connection is to be its end. Over TLS that must have been
-/// announced, unless nothing can be missing: an object that is complete has no more to say. `must_say`
-/// is whether the body is said to be one that says something.
-fn read_whole(body: Body, may_end: bool, must_say: bool) -> Result<Vec<u8>, Failure> {
-    refuse_longer(body.content_length())?;
-    let mut whole = Vec::new();
-    // One byte more than allowed tells that there is more.
-    match body.into_reader().take(BODY_BYTES + 1).read_to_end(&mut whole) {
-        Ok(_) => {}
-        Err(error) if may_end && error_map::is_unannounced_end(&error) => {
-            let is_text = !must_say && !response_body::begins_as_object(&whole);
-            if !is_text && !statement::is_whole(&whole) {
-                return Err(broken_off(error));
-            }
-        }
-        Err(error) => return Err(broken_off(error)),
-    }
-    let mut sink = BodySink::default();
-    sink.write_all(&whole).map_err(broken_off)?;
-    sink.end();
-    refuse_longer(Some(whole.len() as u64))?;
-    Ok(whole)
-}
-
-/// Reads the body away, so that the connection can be used again and a broken answer is noticed;
-/// returns its beginning. Of what says nothing nothing can be missing, so that one that is to end with
-/// the connection may end with it, announced or not.
-fn read_away(body: Body, may_end: bool) -> Result<Vec<u8>, Failure> {
-    refuse_longer(body.content_length())?;
-    let mut beginning = Vec::new();
-    let mut reader = body.into_reader().take(BODY_BYTES + 1);
-    let mut sink = BodySink::default();
-    let read = reader.by_ref().take(BEGINNING_BYTES).read_to_end(&mut beginning);
-    sink.write_all(&beginning).map_err(broken_off)?;
-    let rest = match read.and_then(|_| io::copy(&mut reader, &mut sink)) {
-        Ok(rest) => rest,
-        Err(error) if may_end && error_map::is_unannounced_end(&error) => 0,
-        Err(error) => return Err(broken_off(error)),
-    };
-    refuse_longer(Some(beginning.len() as u64 + rest))?;
-    sink.end();
-    Ok(beginning)
-}
-
-fn refuse_longer(length: Option<u64>) -> Result<(), Failure> {
-    match length {
-        Some(length) if length > BODY_BYTES => {
-            let problem = format!("its body is longer than {BODY_BYTES} bytes");
-            Err(Failure::BrokenAnswer(problem))
-        }
-        _ => Ok(()),
-    }
 }

@@ -8,6 +8,7 @@ use super::endpoint::Endpoint;
 use super::{Api, reply};
 use crate::answer::Failure;
 use crate::tally::Route;
+use crate::trace::TraceId;
 
 impl Api {
     /// Fetches the document at this route, from whichever host has it, and for how long it may be kept;
@@ -25,11 +26,12 @@ impl Api {
         let mut endpoints: Vec<_> = self.endpoints.iter().collect();
         endpoints.sort_by_key(|endpoint| !endpoint.breaker.in_service());
         let mut outcome = Err(Failure::OutOfService);
+        let trace = self.new_trace();
         for endpoint in endpoints {
-            outcome = self.fetch_from(endpoint, route, &read);
+            outcome = self.fetch_from(endpoint, route, trace, &read);
             match &outcome {
                 Ok(_) => break,
-                Err(failure) => self.note_failure(&endpoint.origin, about, failure),
+                Err(failure) => self.note_failure(&endpoint.origin, about, failure, trace),
             }
         }
         outcome
@@ -39,11 +41,12 @@ impl Api {
         &self,
         endpoint: &Endpoint,
         route: &str,
+        trace: Option<TraceId>,
         read: impl Fn(&[u8]) -> Result<D, String>,
     ) -> Result<(D, Option<Duration>), Failure> {
         let asked = self.clock.now();
         let under_way = self.tally.request();
-        let response = endpoint.fetch(route);
+        let response = endpoint.fetch(route, trace);
         drop(under_way);
         let status = response.as_ref().ok().map(|response| response.status);
         self.tally.requested(Route::Jwks, status, self.clock.now().duration_since(asked));

@@ -15,6 +15,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Material, Routes};
 use crate::dialect::Dialect;
 use crate::question::Kind;
+use crate::trace::TraceId;
 
 /// One of the hosts in `http_host`.
 pub struct Endpoint {
@@ -61,14 +62,15 @@ impl Endpoint {
         &self,
         requests: &[&Request],
         unix_time: Duration,
+        trace: Option<TraceId>,
     ) -> (Option<u16>, Result<Vec<Reply>, Failure>) {
         let Some((observer, clock)) = &self.observer else {
-            return self.ask_unobserved(requests, unix_time);
+            return self.ask_unobserved(requests, unix_time, trace);
         };
         let (answered, attempts, took) =
-            recording::during(clock, || self.ask_unobserved(requests, unix_time));
+            recording::during(clock, || self.ask_unobserved(requests, unix_time, trace));
         let (origin, outcome) = (&*self.origin, answered.1.as_deref());
-        observer.exchanged(Exchange { origin, requests, outcome, attempts, took });
+        observer.exchanged(Exchange { origin, requests, outcome, attempts, took, trace });
         answered
     }
 
@@ -76,8 +78,9 @@ impl Endpoint {
         &self,
         requests: &[&Request],
         unix_time: Duration,
+        trace: Option<TraceId>,
     ) -> (Option<u16>, Result<Vec<Reply>, Failure>) {
-        match self.send(requests) {
+        match self.send(requests, trace) {
             Ok(response) => (Some(response.status), self.read(requests, &response, unix_time)),
             Err(failure) => (None, Err(failure)),
         }
@@ -87,18 +90,18 @@ impl Endpoint {
     ///
     /// # Errors
     /// The endpoint did not answer.
-    pub fn fetch(&self, route: &str) -> Result<Response, Failure> {
-        self.client.fetch(&format!("{}{route}", self.origin))
+    pub fn fetch(&self, route: &str, trace: Option<TraceId>) -> Result<Response, Failure> {
+        self.client.fetch(&format!("{}{route}", self.origin), trace)
     }
 
-    fn send(&self, requests: &[&Request]) -> Result<Response, Failure> {
+    fn send(&self, requests: &[&Request], trace: Option<TraceId>) -> Result<Response, Failure> {
         // A question is only asked where its kind has a route.
         if let [request] = requests {
             let url = self.urls.of(request.kind).ok_or(Failure::Internal)?;
-            return self.client.ask(url, request.body.expose());
+            return self.client.ask(url, request.body.expose(), trace);
         }
         let url = self.urls.batch.as_deref().ok_or(Failure::Internal)?;
-        self.client.ask(url, wire::batch(requests).expose())
+        self.client.ask(url, wire::batch(requests).expose(), trace)
     }
 
     /// What the response to these questions says.

@@ -19,6 +19,7 @@ use super::reply::Reply;
 use super::wire::Request;
 use crate::answer::Failure;
 use crate::clock::Clock;
+use crate::trace::TraceId;
 
 /// How much is kept of a response's body.
 const SHOWN_BYTES: usize = 4096;
@@ -38,6 +39,8 @@ pub struct Exchange<'a> {
     /// Usually one; a second one where a kept-alive connection lost the first.
     pub attempts: Vec<Attempt>,
     pub took: Duration,
+    /// The trace id that the request bore, if any.
+    pub trace: Option<TraceId>,
 }
 
 /// A request on one connection. Times count from the begin of the [`Exchange`].

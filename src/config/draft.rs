@@ -61,6 +61,7 @@ pub struct Draft {
     pub unavailable_reply: UnavailableReply,
     /// None only until the defaults are in; the type has none of its own.
     pub log_level: Option<LevelFilter>,
+    pub trace: bool,
     pub metrics_listen: Option<SocketAddr>,
     pub sys_interval: Duration,
     pub tls_verify: bool,
@@ -147,6 +148,7 @@ impl Draft {
             delayed_login: self.delayed_login,
             unavailable_reply: self.unavailable_reply,
             log_level: self.log_level.unwrap_or(LevelFilter::Info),
+            trace: self.trace,
             metrics_listen: self.metrics_listen,
             sys_interval: Some(self.sys_interval).filter(|interval| !interval.is_zero()),
             warnings: self.warnings,

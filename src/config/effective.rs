@@ -146,6 +146,7 @@ mod tests {
         ("http_response_mode", "json"),
         ("http_params_mode", "form"),
         ("http_method", "PUT"),
+        ("http_trace", "true"),
         ("metrics_listen", "127.0.0.1:9180"),
         ("sys_interval", "23"),
         ("log_level", "trace"),

@@ -8,6 +8,7 @@ use super::words::COMPAT;
 use super::{Config, Mistake, Routes, Sources, legacy, values};
 use crate::dialect::Compat;
 use crate::secret::Secret;
+use crate::trace::TRACEPARENT;
 
 /// Reads all options as the broker hands them over, without their `plugin_opt_` or `auth_opt_`.
 ///
@@ -43,6 +44,7 @@ pub fn read(given: &[(String, String)]) -> Result<Config, Vec<Mistake>> {
         mistakes.push(Mistake::overall("option http_acl_batch_route needs http_acl_route"));
     }
     mistakes.extend(tls_mistakes(&draft));
+    mistakes.extend(trace_mistake(&draft));
     draft.sources.verifies = draft.https && draft.tls_verify;
     match draft.sources.read() {
         Ok(material) if mistakes.is_empty() => Ok(draft.into_config(material)),
@@ -64,6 +66,16 @@ fn tls_mistakes(draft: &Draft) -> Option<Mistake> {
     let given = given.or(cert_file.as_ref().map(|_| "tls_cert_file"));
     let given = given.filter(|_| !draft.https)?;
     Some(Mistake::overall(format!("option {given} needs http_protocol https")))
+}
+
+/// Whoever writes a trace's header cannot have one made for each request.
+fn trace_mistake(draft: &Draft) -> Option<Mistake> {
+    let mut names = draft.sources.headers.iter().map(|(name, _)| name);
+    let given = names.find(|name| draft.trace && name.eq_ignore_ascii_case(TRACEPARENT))?;
+    let option = format!("{HEADER_PREFIX}{given}");
+    let text =
+        format!("option {option} and http_trace true do not go together; allowed: one of them");
+    Some(Mistake::about(&option, text))
 }
 
 /// A mistake for each option that is given more than once.
@@ -303,6 +315,21 @@ mod tests {
         assert_eq!(mistakes(&thrice), [said]);
         let headers = [("http_header_x-key", "1"), ("http_header_X-Key", "1")];
         assert_eq!(mistakes(&headers), ["option http_header_X-Key is given twice; allowed: once"]);
+    }
+
+    #[test]
+    fn a_trace_has_one_header() {
+        for name in ["http_header_traceparent", "http_header_TraceParent"] {
+            let said = mistakes(&[(name, "x"), ("http_trace", "true")]);
+            assert_eq!(
+                said,
+                [format!(
+                    "option {name} and http_trace true do not go together; allowed: one of them"
+                )]
+            );
+        }
+        assert!(config(&[("http_trace", "true")]).trace);
+        assert!(!config(&[("http_header_traceparent", "x")]).trace);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::answer::{Failure, InvalidToken, Outcome, Terms, TokenVerdict};
 use crate::question::Kind;
 use crate::tally::Denial;
+use crate::trace::TraceId;
 
 /// Why the broker is told what it is told.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -49,8 +50,8 @@ pub enum Reason {
     Token(Option<Arc<Terms>>),
     /// A login: the password is a token that does not, or none where only tokens do.
     InvalidToken(InvalidToken),
-    /// The API answered a question of this kind.
-    Answer(Kind),
+    /// The API answered a question of this kind, in a request with this trace id, if it had one.
+    Answer(Kind, Option<TraceId>),
     /// The API did not answer a question of this kind, and `on_error` says what follows.
     Failure(Kind, Failure),
 }
@@ -73,14 +74,23 @@ impl Reason {
         }
     }
 
+    /// The trace id of the request whose answer decided, if it had one.
+    #[must_use]
+    pub fn trace(&self) -> Option<TraceId> {
+        match self {
+            Self::Answer(_, trace) => *trace,
+            _ => None,
+        }
+    }
+
     /// What was made of a question that the API was asked.
     #[must_use]
     pub fn of(kind: Kind, outcome: Outcome) -> Self {
         match outcome {
-            Ok(answer) => match answer.token.as_deref() {
+            Ok(answer) => match answer.token() {
                 Some(TokenVerdict::Valid) => Self::Token(answer.terms),
                 Some(TokenVerdict::Invalid(why)) => Self::InvalidToken(why.clone()),
-                None => Self::Answer(kind),
+                None => Self::Answer(kind, answer.trace()),
             },
             Err(failure) => Self::Failure(kind, failure),
         }

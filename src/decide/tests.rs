@@ -73,7 +73,8 @@ fn every_reason_has_its_decision() {
     let failed = || Some(Err(REFUSED));
     let superuser_failed = Reason::Failure(Kind::Superuser, REFUSED);
     let acl_failed = Reason::Failure(Kind::Access, REFUSED);
-    let (by_acl, by_superuser) = (Reason::Answer(Kind::Access), Reason::Answer(Kind::Superuser));
+    let (by_acl, by_superuser) =
+        (Reason::Answer(Kind::Access, None), Reason::Answer(Kind::Superuser, None));
     let table = [
         // What is decided at once.
         (
@@ -335,7 +336,7 @@ proptest! {
         // Only what may be asked is asked ahead, and it is asked unless the user is a superuser.
         let expected = questions(policy, &grants, client, action);
         prop_assert!(expected.starts_with(&asked), "{:?} of {:?}", asked, expected);
-        if reason != Reason::Answer(Kind::Superuser) {
+        if reason != Reason::Answer(Kind::Superuser, None) {
             prop_assert_eq!(asked, expected);
         }
     }

@@ -13,6 +13,7 @@ use crate::cache::Cache;
 use crate::clock::Clock;
 use crate::defect;
 use crate::pool::Landing;
+use crate::trace::TraceId;
 
 /// What the workers share.
 pub struct Crew {
@@ -33,16 +34,20 @@ impl Crew {
             return;
         }
         let (jobs, landings): (Vec<_>, Vec<_>) = jobs.into_iter().unzip();
-        self.ask(&jobs, landings);
+        let trace = self.api.new_trace();
+        self.ask(&jobs, landings, trace);
         if let Some(job) = jobs.first() {
-            self.api.probe(&job.request, self.recent_failures.has(&job.key));
+            self.api.probe(&job.request, self.recent_failures.has(&job.key), trace);
         }
     }
 
     /// Asks these questions in one request, and lands their flights.
-    fn ask(&self, jobs: &[Job], mut landings: Vec<Landing<'_>>) {
+    fn ask(&self, jobs: &[Job], mut landings: Vec<Landing<'_>>, trace: Option<TraceId>) {
         let asked = self.clock.now();
-        match self.ask_api(jobs) {
+        if let Some(trace) = trace {
+            landings.iter().for_each(|landing| landing.note_trace(trace));
+        }
+        match self.ask_api(jobs, trace) {
             Ok(replies) => {
                 defect::place("answer");
                 for ((job, landing), reply) in jobs.iter().zip(landings).zip(replies) {
@@ -54,8 +59,8 @@ impl Crew {
             Err(failure) if jobs.len() > 1 && may_answer_half(&failure) => {
                 let second_half = landings.split_off(jobs.len() / 2);
                 let (first, second) = jobs.split_at(jobs.len() / 2);
-                self.ask(first, landings);
-                self.ask(second, second_half);
+                self.ask(first, landings, trace);
+                self.ask(second, second_half, trace);
             }
             Err(failure) => {
                 for (job, landing) in jobs.iter().zip(landings) {
@@ -65,10 +70,10 @@ impl Crew {
         }
     }
 
-    fn ask_api(&self, jobs: &[Job]) -> Result<Vec<Reply>, Failure> {
+    fn ask_api(&self, jobs: &[Job], trace: Option<TraceId>) -> Result<Vec<Reply>, Failure> {
         let requests: Vec<_> = jobs.iter().map(|job| &job.request).collect();
         let failed_before = jobs.iter().any(|job| self.recent_failures.has(&job.key));
-        self.api.ask(&requests, failed_before)
+        self.api.ask(&requests, failed_before, trace)
     }
 
     /// Tells everybody who waits. An answer that the API lets nobody keep is for one of them, as a
@@ -85,7 +90,10 @@ impl Crew {
             let Some(others) = landing.land_for_one(Ok(answer)) else { return };
             landing = others;
             asked = self.clock.now();
-            reply = match self.ask_api(std::slice::from_ref(job)).map(|mut replies| replies.pop()) {
+            let trace = self.api.new_trace();
+            trace.iter().for_each(|trace| landing.note_trace(*trace));
+            let replies = self.ask_api(std::slice::from_ref(job), trace);
+            reply = match replies.map(|mut replies| replies.pop()) {
                 Ok(Some(reply)) => reply,
                 Ok(None) => return,
                 Err(failure) => return self.fail(job, landing, failure),

@@ -17,6 +17,7 @@ use crate::question::{
     About, Access, Action, CertificatePart, Client, Kind, Payload, Question, RawAclCheck,
 };
 use crate::sessions::{Basis, ClientRef, Departed, Grants};
+use crate::trace::mark;
 
 /// Who wants to do something, and what is known of it without asking.
 #[derive(Clone, Copy)]
@@ -137,12 +138,13 @@ impl Plugin {
         if self.journal.keeps(Level::Debug) {
             log::debug!(
                 logger: *self.journal,
-                "access denied: username={} clientid={} acc={} topic={} reason={}",
+                "access denied: username={} clientid={} acc={} topic={} reason={}{}",
                 quoted(username.unwrap_or_default()),
                 quoted(client.id()),
                 action.access.acc(),
                 quoted(action.topic),
-                why.name()
+                why.name(),
+                mark(reason.trace())
             );
         }
     }
@@ -269,7 +271,7 @@ impl Plugin {
     fn ask_access(&self, who: Who<'_>, check: &Check<'_>) -> Option<(Decision, Reason)> {
         let action = check.action;
         let mut gathered = Gathered::default();
-        let mut bound = Bound::Question;
+        let (mut bound, mut trace) = (Bound::Question, None);
         let (decision, reason) = loop {
             let (kind, ticket) = match self.consult(who, action, &mut gathered) {
                 Consulted::Known(decision, reason) => break (decision, reason),
@@ -279,9 +281,9 @@ impl Plugin {
                 self.hold(who, check, Ahead::Asked(gathered, kind, ticket));
                 return None;
             }
-            let (outcome, by) = self.wait(Asked::Later(ticket), payer(who));
-            bound = by;
-            gathered.note(kind, outcome);
+            let waited = self.wait(Asked::Later(ticket), payer(who));
+            (bound, trace) = (waited.bound, waited.trace);
+            gathered.note(kind, waited.outcome);
         };
         if let (Some(Ok(answer)), true) = (&gathered.superuser, is_connected(who.client)) {
             let is_superuser = answer.verdict == Verdict::Allow;
@@ -292,7 +294,7 @@ impl Plugin {
             return None;
         }
         if let Reason::Failure(_, failure) = &reason {
-            self.report_undecided(failure, bound, who, check);
+            self.report_undecided(failure, (bound, trace), who, check);
         } else if action.access == Access::Subscribe && decision == Decision::Allow {
             self.note_subscription(who, action.topic, action.qos);
         }

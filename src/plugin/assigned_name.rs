@@ -65,7 +65,7 @@ impl Plugin {
         } else {
             return outcome;
         };
-        if outcome.as_ref().is_ok_and(|answer| answer.token.is_some()) {
+        if outcome.as_ref().is_ok_and(|answer| answer.token().is_some()) {
             return Ok(Answer::invalid(InvalidToken::Username));
         }
         let text = format!("\"username\" is {}, {problem}", quoted(name));

@@ -22,6 +22,7 @@ use crate::pool::{Asked, Ticket, Urgency};
 use crate::question::{About, Client, Kind, Password, Question};
 use crate::sessions::{AuthenticatedBy, SessionKey};
 use crate::tally::Denial;
+use crate::trace::mark;
 use crate::vault::SealedQuestion;
 
 /// A client's attempt to log in, or the broker's question whether a session may stay.
@@ -371,11 +372,12 @@ impl Plugin {
         let reason = why.name();
         let status = answer.and_then(|answer| answer.status);
         let status = status.map(|status| format!(" status={status}")).unwrap_or_default();
+        let trace = mark(answer.and_then(Answer::trace));
         let said = answer.and_then(|answer| answer.reason.as_deref());
         let said = said.map(|said| format!(" api_reason={said:?}")).unwrap_or_default();
         log::info!(
             logger: *self.journal,
-            "login denied: ip={ip} username={} clientid={} reason={reason}{status}{said}",
+            "login denied: ip={ip} username={} clientid={} reason={reason}{status}{trace}{said}",
             quoted(username),
             quoted(id)
         );

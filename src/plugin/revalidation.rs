@@ -18,6 +18,7 @@ use crate::pool::Ticket;
 use crate::question::{About, Question};
 use crate::sessions::SessionKey;
 use crate::tally::{Denial, Kick};
+use crate::trace::mark;
 
 /// When a client is asked about again after the API failed.
 const RETRY: Duration = Duration::from_secs(2);
@@ -137,12 +138,8 @@ impl Plugin {
         match outcome {
             Ok(answer) if answer.verdict == Verdict::Allow => {
                 if !self.sessions.renew(&session_key, answer.terms.as_ref(), self.next_check()) {
-                    self.end_session(
-                        broker,
-                        &session_key,
-                        "the API now gives it another name",
-                        Kick::Renamed,
-                    );
+                    let said = format!("the API now gives it another name{}", mark(answer.trace()));
+                    self.end_session(broker, &session_key, &said, Kick::Renamed);
                 }
             }
             Ok(answer) => {
@@ -153,7 +150,8 @@ impl Plugin {
                     (None, Verdict::Ignore) => "the API no longer answers for its login",
                     (None, _) => "the API now denies its login",
                 };
-                self.end_session(broker, &session_key, said, Kick::Revoked);
+                let said = format!("{said}{}", mark(answer.trace()));
+                self.end_session(broker, &session_key, &said, Kick::Revoked);
             }
             Err(_) => self.postpone(&session_key),
         }

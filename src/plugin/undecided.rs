@@ -4,8 +4,8 @@
 
 use log::Level;
 
-use super::Plugin;
 use super::access::{AccessReply, Check, Who, is_connected};
+use super::{Plugin, Waited};
 use crate::answer::{Failure, Outcome};
 use crate::block_budget::{Bound, CLIENT_BURST, Payer};
 use crate::config::AclUnavailable;
@@ -13,6 +13,7 @@ use crate::policy::OnError;
 use crate::pool::Asked;
 use crate::question::{About, Access, Question};
 use crate::tally::Undecided;
+use crate::trace::{TraceId, mark};
 
 impl Plugin {
     /// What the client sees of a check that nobody can decide. The broker ends the connection of whoever
@@ -46,7 +47,7 @@ impl Plugin {
     pub(super) fn report_undecided(
         &self,
         failure: &Failure,
-        bound: Bound,
+        (bound, trace): (Bound, Option<TraceId>),
         who: Who<'_>,
         check: &Check<'_>,
     ) {
@@ -71,18 +72,25 @@ impl Plugin {
         };
         self.journal.seldom(Level::Warn, format!("{}, {lost}", failure.name()), || {
             let (about, hosts) = (self.engine.describe(&question), self.hosts());
-            format!("{why}: {about}, asked of {hosts}; {lost}")
+            format!("{why}: {about}, asked of {hosts}; {lost}{}", mark(trace))
         });
     }
 
     /// The same for a login: the client is closed, and tries again.
-    fn report_login(&self, failure: &Failure, bound: Bound, question: &Question<'_>) {
+    fn report_login(
+        &self,
+        failure: &Failure,
+        (bound, trace): (Bound, Option<TraceId>),
+        question: &Question<'_>,
+    ) {
         self.tally.unanswered(failure);
         if matches!(failure, Failure::NotYet | Failure::Overloaded | Failure::Internal) {
             self.journal.seldom(Level::Warn, failure.name(), || {
                 let (why, hosts) = (self.in_words(failure, bound), self.hosts());
-                let about = self.engine.describe(question);
-                format!("{why}: {about}, asked of {hosts}; nothing is lost if it tries again")
+                let (about, trace) = (self.engine.describe(question), mark(trace));
+                format!(
+                    "{why}: {about}, asked of {hosts}; nothing is lost if it tries again{trace}"
+                )
             });
         }
     }
@@ -94,9 +102,9 @@ impl Plugin {
         payer: Payer<'_>,
         question: &Question<'_>,
     ) -> Outcome {
-        let (outcome, bound) = self.wait(asked, payer);
+        let Waited { outcome, bound, trace } = self.wait(asked, payer);
         if let Err(failure) = &outcome {
-            self.report_login(failure, bound, question);
+            self.report_login(failure, (bound, trace), question);
         }
         outcome
     }

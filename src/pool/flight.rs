@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::answer::{Answer, Failure, Outcome};
 use crate::sync::lock;
+use crate::trace::TraceId;
 
 /// A question on its way.
 #[derive(Default)]
@@ -26,6 +27,8 @@ struct Progress {
     watchers: VecDeque<Watcher>,
     /// How many tickets were given out that nothing was said to yet.
     tickets: usize,
+    /// The trace id of the request in which it is asked, once a worker has one.
+    trace: Option<TraceId>,
 }
 
 type Watcher = Box<dyn FnOnce(Outcome) + Send>;
@@ -47,6 +50,17 @@ pub struct Ticket {
 
 type Then = Box<dyn FnOnce(Outcome) -> Outcome + Send>;
 
+/// Tells the trace id of a flight, also when the ticket has been used.
+pub struct TraceOf(Arc<Flight>);
+
+impl TraceOf {
+    /// None: no worker has asked yet, or requests have none.
+    #[must_use]
+    pub fn get(&self) -> Option<TraceId> {
+        lock(&self.0.state).trace
+    }
+}
+
 impl Ticket {
     pub(super) fn new(flight: Arc<Flight>) -> Self {
         lock(&flight.state).tickets += 1;
@@ -66,6 +80,12 @@ impl Ticket {
     pub fn then(mut self, then: impl FnOnce(Outcome) -> Outcome + Send + 'static) -> Self {
         self.then = Some(Box::new(then));
         self
+    }
+
+    /// Where to look for the trace id of the request by which the question is asked.
+    #[must_use]
+    pub fn trace_of(&self) -> Option<TraceOf> {
+        self.flight.as_ref().map(|flight| TraceOf(Arc::clone(flight)))
     }
 
     /// Waits until the flight has landed, but no longer than `limit`.
@@ -172,6 +192,11 @@ pub struct Landing<'a> {
 impl<'a> Landing<'a> {
     pub(super) fn new(flight: Arc<Flight>, close: impl FnOnce() + 'a) -> Self {
         Self { flight, close: Some(Box::new(close)), has_landed: false }
+    }
+
+    /// The question is now asked in a request with this trace id.
+    pub fn note_trace(&self, trace: TraceId) {
+        lock(&self.flight.state).trace = Some(trace);
     }
 
     /// Tells everyone who waits. What the worker does afterwards, nobody waits for.

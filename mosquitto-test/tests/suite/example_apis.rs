@@ -67,6 +67,19 @@ on_every_broker! {
         assert_eq!(ann.expect_message().1, "all is well");
     }
 
+    fn an_api_that_prints_by_which_trace_a_question_is_found(version) {
+        let api = python("events.py");
+        let broker = broker(version, &api, &[&ROUTES[..], &[("http_trace", "true")]].concat());
+        log_in(&broker, "c", "ann", "blue").expect_refused();
+        api.wait_for_log("403 'ann' login trace=");
+        let log = api.log();
+        let trace = log.lines().find_map(|line| line.strip_prefix("403 'ann' login ")).unwrap();
+        assert_eq!(trace.len(), "trace=".len() + 32);
+        broker.wait_for_log(&format!("reason=api status=403 {trace}"));
+        let ann = log_in(&broker, "c", "ann", "green").expect_accepted();
+        assert!(may_publish(&ann, "users/ann/x") && !may_publish(&ann, "users/ben/x"));
+    }
+
     fn an_api_that_answers_many_questions_at_once(version) {
         let api = python("batches.py");
         let more = [("http_acl_batch_route", "/acls")];
@@ -122,7 +135,7 @@ const TOKEN: [(&str, &str); 1] = [("API_TOKEN", "t0ken")];
 
 #[test]
 fn the_examples_in_python_answer_their_brokers_alone() {
-    for file in ["statuses.py", "rules.py", "batches.py"] {
+    for file in ["statuses.py", "rules.py", "batches.py", "events.py"] {
         expect_caution(&python_with(file, &TOKEN));
     }
 }

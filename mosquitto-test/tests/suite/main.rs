@@ -76,5 +76,6 @@ mod superuser;
 mod support;
 mod tokens;
 mod tokens_jwks;
+mod traces;
 mod transports;
 mod wills;

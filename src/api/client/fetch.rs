@@ -4,19 +4,24 @@
 
 use ureq::http::{StatusCode, header};
 
-use super::{Client, Response, read_away, read_whole};
+use super::body::{read_away, read_whole};
+use super::{Client, Response};
 use crate::answer::Failure;
 use crate::api::{error_map, framing, recording};
 use crate::sync::lock;
+use crate::trace::{TRACEPARENT, TraceId};
 
 impl Client {
     /// Fetches a document: seldom, so that a connection of its own is opened for it.
-    pub fn fetch(&self, url: &str) -> Result<Response, Failure> {
+    pub fn fetch(&self, url: &str, trace: Option<TraceId>) -> Result<Response, Failure> {
         let link = lock(&self.link).clone().ok_or(Failure::Stopping)?;
         recording::begin(&link.headers);
         let mut request = link.fresh.get(url).header(header::ACCEPT, "application/json");
         for (name, value) in link.headers.iter() {
             request = request.header(name, value);
+        }
+        if let Some(trace) = trace {
+            request = request.header(TRACEPARENT, trace.traceparent());
         }
         self.read_as(request.call().map_err(error_map::failure)?, |head, _, body| {
             let is_document = head.status == StatusCode::OK;

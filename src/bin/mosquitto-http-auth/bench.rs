@@ -150,7 +150,7 @@ impl Bench<'_> {
             let fields = self.config.fields.of(Kind::Login);
             let request = Request::new(&question, fields, &self.config.dialect);
             let began = SystemClock.now();
-            let outcome = api.ask(&[&request], false);
+            let outcome = api.ask(&[&request], false, api.new_trace());
             let took = SystemClock.now().duration_since(began);
             match outcome.map(|replies| replies.first().map(|reply| reply.answer.verdict)) {
                 Ok(Some(verdict)) => run.count(verdict, took),

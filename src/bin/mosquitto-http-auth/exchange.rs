@@ -9,6 +9,7 @@ use mosquitto_http_auth::answer::Failure;
 use mosquitto_http_auth::api::{Attempt, Exchange, Observer, Reply};
 use mosquitto_http_auth::question::Kind;
 use mosquitto_http_auth::secret::Secret;
+use mosquitto_http_auth::trace::TraceId;
 
 /// A question to one host, and what came of it.
 pub struct Seen {
@@ -17,6 +18,8 @@ pub struct Seen {
     pub body: Secret,
     pub attempts: Vec<Attempt>,
     pub took: Duration,
+    /// By which the request is found in the API's log.
+    pub trace: Option<TraceId>,
     pub outcome: Result<Reply, Failure>,
 }
 
@@ -33,7 +36,7 @@ impl Witness {
 
 impl Observer for Witness {
     fn exchanged(&self, exchange: Exchange<'_>) {
-        let Exchange { origin, requests, outcome, attempts, took } = exchange;
+        let Exchange { origin, requests, outcome, attempts, took, trace } = exchange;
         // One client asks one question after the other.
         let [request] = requests else { return };
         let outcome = match outcome {
@@ -47,6 +50,7 @@ impl Observer for Witness {
             body: request.body.clone(),
             attempts,
             took,
+            trace,
             outcome,
         };
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(seen);

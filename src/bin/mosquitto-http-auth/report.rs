@@ -83,6 +83,9 @@ impl Report<'_> {
             }
             writeln!(out, "{}", times(attempt, seen.took).paint(FAINT))?;
         }
+        if let Some(trace) = seen.trace {
+            writeln!(out, "trace: {trace}")?;
+        }
         if let Err(failure) = &seen.outcome {
             writeln!(out, "{} {failure}", "failed:".paint(WRONG))?;
         }
@@ -218,6 +221,7 @@ impl Report<'_> {
         json!({
             "route": route(seen.kind),
             "origin": seen.origin,
+            "trace": seen.trace.map(|trace| trace.to_string()),
             "total_ms": ms(seen.took),
             "attempts": seen.attempts.iter().map(attempt).collect::<Vec<_>>(),
             "outcome": outcome,

@@ -86,7 +86,7 @@ impl Judged {
             Reason::Token(_) => "token",
             Reason::InvalidToken(InvalidToken::Missing) => "jwt_only",
             Reason::InvalidToken(_) => "token",
-            Reason::Answer(kind) => route(*kind),
+            Reason::Answer(kind, _) => route(*kind),
             Reason::Failure(..) => "on_error",
             Reason::Unsubscribe => "unsubscribe",
             // Only a broker asks like this.
@@ -139,7 +139,7 @@ impl Judged {
             Reason::Unsubscribe => "an unsubscribe is always allowed".to_owned(),
             Reason::Token(_) => "the password is a token that lets its bearer in".to_owned(),
             Reason::InvalidToken(why) => format!("the password is no token that does ({why})"),
-            Reason::Answer(kind) => self.answered(*kind, config),
+            Reason::Answer(kind, _) => self.answered(*kind, config),
             Reason::Failure(kind, failure) => {
                 let option = match config.on_error {
                     OnError::Deny => "deny",

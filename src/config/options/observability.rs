@@ -5,7 +5,7 @@
 use super::Preset::{Value, Words};
 use super::show;
 use super::{Opt, opt};
-use crate::config::values::{self, choice, seconds};
+use crate::config::values::{self, choice, flag, seconds};
 use crate::config::words::LOG_LEVEL;
 
 pub(super) static OPTIONS: &[Opt] = &[
@@ -16,6 +16,16 @@ pub(super) static OPTIONS: &[Opt] = &[
          prints a password or a header's value.",
         |draft, text| draft.log_level = Some(choice(text, LOG_LEVEL)?),
         |config| show::word(LOG_LEVEL, config.log_level)
+    ),
+    opt!(
+        "http_trace",
+        Value("false"),
+        "`true`: each request to the API has a `traceparent` header (W3C Trace Context), and its trace \
+         id stands as `trace=…` in the log lines about that question, in `checkAccess` and in what \
+         the command `mosquitto-http-auth` shows. A question that is asked of several hosts, or in a \
+         batch with others, has one id.",
+        |draft, text| draft.trace = flag(text)?,
+        |config| Some(config.trace.to_string())
     ),
     opt!(
         "metrics_listen",

@@ -15,6 +15,7 @@ use crate::question::{About, Action, Kind, Question};
 use crate::rules::Rules;
 use crate::sessions::Grants;
 use crate::subscriptions::ClientSnapshot;
+use crate::trace::TraceId;
 
 /// A check whose answers are still to come.
 struct Pending {
@@ -24,6 +25,8 @@ struct Pending {
     /// What the API was asked, all at once.
     asked: Vec<(Kind, Asked)>,
     answers: Gathered,
+    /// The trace ids of the requests that failed, where they have any.
+    failed: Vec<(Kind, TraceId)>,
     place: Place,
 }
 
@@ -32,7 +35,7 @@ impl Plugin {
     /// without waiting for it.
     pub(super) fn check_access(&self, check: Check, place: Place) {
         if let Err((decision, reason)) = self.gate(&check.client_id, Some(&check.username)) {
-            return place.respond(Ok(report(decision, in_words(&reason, None))));
+            return place.respond(Ok(report(decision, in_words(&reason, None), None)));
         }
         let known = self.sessions.find(&check.client_id, &check.username);
         let (handle, grants) = known.unwrap_or((0, Grants::default()));
@@ -50,7 +53,8 @@ impl Plugin {
         };
         let questions = decide::questions(policy, &grants, subject(&check), action);
         let asked = questions.into_iter().map(ask).collect();
-        Pending { check, grants, policy, asked, answers: Gathered::default(), place }.go_on();
+        let answers = Gathered::default();
+        Pending { check, grants, policy, asked, answers, failed: Vec::new(), place }.go_on();
     }
 }
 
@@ -73,7 +77,8 @@ impl Pending {
             let kind = match step {
                 Step::Decided(decision, reason) => {
                     let by = in_words(&reason, self.grants.rules.as_deref());
-                    return self.place.respond(Ok(report(decision, by)));
+                    let trace = self.trace(&reason);
+                    return self.place.respond(Ok(report(decision, by, trace)));
                 }
                 Step::AskSuperuser => Kind::Superuser,
                 Step::AskAcl => Kind::Access,
@@ -82,7 +87,11 @@ impl Pending {
             match position.map(|position| self.asked.remove(position).1) {
                 Some(Asked::Now(outcome)) => self.answers.note(kind, outcome),
                 Some(Asked::Later(ticket)) => {
+                    let trace = ticket.trace_of();
                     return ticket.watch(move |outcome| {
+                        let trace = trace.filter(|_| outcome.is_err());
+                        let trace = trace.and_then(|trace| trace.get());
+                        self.failed.extend(trace.map(|trace| (kind, trace)));
                         self.answers.note(kind, outcome);
                         self.go_on();
                     });
@@ -90,6 +99,14 @@ impl Pending {
                 None => self.answers.note(kind, Err(Failure::Internal)),
             }
         }
+    }
+}
+
+impl Pending {
+    /// The trace id of the request that was decisive.
+    fn trace(&self, reason: &Reason) -> Option<TraceId> {
+        let Reason::Failure(kind, _) = reason else { return reason.trace() };
+        self.failed.iter().find(|(failed, _)| failed == kind).map(|(_, trace)| *trace)
     }
 }
 
@@ -103,7 +120,7 @@ fn in_words(reason: &Reason, rules: Option<&Rules>) -> String {
             .unwrap_or_else(|| format!("rule {}", position + 1)),
         Reason::NoRule => "no rule matches".to_owned(),
         Reason::NoAccessRoute => "neither rules nor http_acl_route".to_owned(),
-        Reason::Answer(kind) => route(*kind).to_owned(),
+        Reason::Answer(kind, _) => route(*kind).to_owned(),
         Reason::Failure(kind, failure) => {
             format!("on_error, as {} failed: {failure}", route(*kind))
         }
@@ -120,12 +137,16 @@ fn route(kind: Kind) -> &'static str {
     }
 }
 
-fn report(decision: Decision, by: String) -> Value {
+fn report(decision: Decision, by: String, trace: Option<TraceId>) -> Value {
     let decision = match decision {
         Decision::Allow => "allow",
         Decision::Deny => "deny",
         Decision::Defer => "left to the broker",
         Decision::Unavailable | Decision::UnavailableWithReason => "unavailable",
     };
-    json!({ "decision": decision, "decidedBy": by })
+    let mut report = json!({ "decision": decision, "decidedBy": by });
+    if let Some(trace) = trace {
+        report["trace"] = trace.to_string().into();
+    }
+    report
 }

@@ -362,6 +362,26 @@ fn a_failing_host_is_told_and_the_next_one_answers() {
 }
 
 #[test]
+fn the_id_of_each_question_is_shown() {
+    let api = AuthServer::start();
+    let trace = |request: &Request| {
+        request.header("traceparent").unwrap().split('-').nth(1).unwrap().to_owned()
+    };
+    let conf = Conf::of(&api, &[&ROUTES[..], &[("http_trace", "true")]].concat());
+    let asked = ["-u", "ann", "-t", "t", "-a", "write", "--login", "-P", "-"];
+    let report = conf.json("access", &asked, "right", 0);
+    let shown: Vec<_> = report["questions"].as_array().unwrap().iter().collect();
+    let shown = shown.iter().map(|question| question["exchanges"][0]["trace"].clone());
+    let sent = api.requests().iter().map(trace).map(Value::from).collect::<Vec<_>>();
+    assert_eq!(shown.collect::<Vec<_>>(), sent);
+    api.forget_requests();
+    let ran = conf.run("login", &["-u", "ann", "-P", "-"], "right");
+    assert!(ran.stdout.contains(&format!("trace: {}", trace(&api.requests()[0]))), "{}", ran.all());
+    let conf = Conf::of(&api, &ROUTES);
+    assert!(!conf.run("login", &["-u", "ann", "-P", "-"], "right").stdout.contains("trace"));
+}
+
+#[test]
 fn on_error_decides_and_the_failure_is_told_all_the_same() {
     let port = refused_port().to_string();
     for (on_error, decision) in [("allow", "allow"), ("defer", "defer"), ("deny", "unavailable")] {
