@@ -183,6 +183,7 @@ fn begin(sessions: &Sessions, count: u64, with_end: bool) {
                 body,
                 about: format!("login of {username:?}"),
                 subject: 0,
+                shared: None,
             }
         };
         let handle = 0x5500_0000_0000 + usize::try_from(number).unwrap() * 1024;

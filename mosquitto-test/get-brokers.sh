@@ -6,6 +6,7 @@
 # fills DIR/2.0.11, DIR/2.0.21 and DIR/2.1.2 with the packages of Debian bookworm, bookworm-backports
 # and sid. DIR/VERSION/bin has mosquitto and its companions, each started with its release's own libc,
 # so that all three run on one Debian 12 (amd64). Needs no root; what is there already is left alone.
+# DIR/redis and DIR/valkey get the servers of bookworm and bookworm-backports, for brokers that share answers.
 # With --valgrind, DIR/valgrind gets the Valgrind of sid, which knows the C library of 2.1.2.
 set -euo pipefail
 shopt -s nullglob
@@ -76,21 +77,38 @@ fetch() {
     dpkg-deb --fsys-tarfile "$deb" | tar -x --no-same-owner --keep-directory-symlink -C "$work/tree/root" \
       --exclude='./usr/share/*'
   done
-  wrap "$work/tree"
+  wrap "$work/tree" mosquitto
   rm -rf "$target"
   mv "$work/tree" "$target"
   touch "$target/.ok"
   say "$name: $version"
 }
 
-# Puts a starter into $1/bin for each of the programs in $1/root.
+# Fetches redis or valkey, which is $1, from the suites $2.
+fetch_redis() {
+  local name=$1 suites=$2 target=$brokers/$1 work deb
+  [[ -e $target/.ok ]] && { say "$name is there"; return; }
+  work=$(workplace "$name" "$suites")
+  twice private_apt "$work/apt" apt-get -y --download-only install "$name-server" "$name-tools" >/dev/null
+  for deb in "$work"/apt/cache/archives/{"$name"-,lib,zlib1g}*.deb; do
+    dpkg-deb --fsys-tarfile "$deb" | tar -x --no-same-owner --keep-directory-symlink -C "$work/tree/root" \
+      --exclude='./usr/share/*'
+  done
+  wrap "$work/tree" "$name"
+  rm -rf "$target"
+  mv "$work/tree" "$target"
+  touch "$target/.ok"
+  say "$name: $("$target/bin/$name-server" --version)"
+}
+
+# Puts a starter into $1/bin for each of the programs in $1/root whose names begin with $2.
 wrap() {
   local root=$1/root libraries program
   # Some packages leave the links of their libraries' short names to ldconfig.
   for libraries in "$root"/{usr/,}lib/$triplet; do
     if [[ -d $libraries ]]; then /sbin/ldconfig -n "$libraries"; fi
   done
-  for program in "$root"/usr/{sbin,bin}/mosquitto*; do
+  for program in "$root"/usr/{sbin,bin}/"$2"*; do
     cat > "$1/bin/${program##*/}" <<END
 #!/bin/sh
 root=\$(dirname "\$(readlink -f "\$0")")/../root
@@ -138,4 +156,6 @@ fetch 2.0.11 2.0.11- 'bookworm'
 fetch 2.0.21 2.0.21- 'bookworm bookworm-backports'
 # Without a named provider apt picks systemd for the package's sysusers dependency.
 fetch 2.1.2 2.1.2- 'sid' systemd-standalone-sysusers
+fetch_redis redis 'bookworm'
+fetch_redis valkey 'bookworm bookworm-backports'
 [[ -z $valgrind ]] || fetch_valgrind

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use log::Level;
 
-use crate::answer::Failure;
+use crate::answer::{Answer, Failure};
 use crate::clock::Clock;
 use crate::config::{Config, Material};
 use crate::defect;
@@ -45,6 +45,7 @@ pub use wire::{Request, describe};
 
 use breaker::Change;
 use endpoint::Endpoint;
+use statement::Statement;
 
 /// What a fuzzer may reach.
 #[cfg(any(test, fuzzing))]
@@ -254,6 +255,14 @@ impl Api {
         terms.rules = terms.rules.take().map(|rules| self.rules.share(rules));
     }
 
+    /// Reads an answer that another broker was given, in the words of [`Statement`].
+    /// None: it is none.
+    pub fn read_shared(&self, json: &[u8]) -> Option<Answer> {
+        let mut reply = Reply { answer: shared_answer(json)?, lifetime: None };
+        self.share_rules(&mut reply);
+        Some(reply.answer)
+    }
+
     fn note(&self, endpoint: &Endpoint, requests: &[&Request], replies: &[Reply], took: Duration) {
         let ms = took.as_secs_f64() * 1000.0;
         for (request, Reply { answer, .. }) in requests.iter().zip(replies) {
@@ -294,6 +303,13 @@ impl Api {
     pub fn interrupt(&self) {
         self.endpoints.iter().for_each(Endpoint::interrupt);
     }
+}
+
+/// Reads an answer as it is shared among brokers: as the API says it to a login.
+#[must_use]
+pub fn shared_answer(json: &[u8]) -> Option<Answer> {
+    let Statement { verdict, terms, reason, .. } = Statement::read(json, Kind::Login).ok()?;
+    Some(Answer { terms: terms.map(Into::into), ..Answer::new(verdict?) }.because(reason))
 }
 
 /// Where these questions go.

@@ -21,11 +21,10 @@ mod invalidations;
 mod key;
 mod near;
 pub use good::Good;
-pub use invalidations::InvalidationScope;
-pub use key::{Key, Keyring};
+pub use invalidations::{InvalidationScope, Invalidations, Subject};
+pub use key::{Key, Keyring, encode};
 
 use entry::{Entries, Entry, entries, millis};
-use invalidations::Invalidations;
 use near::Near;
 
 /// How many answers are stored at least before those that have ended are swept out.
@@ -128,10 +127,15 @@ impl Cache {
         self.invalidations.declare(matter, self.clock.now());
     }
 
+    /// Uses no answer that was asked for up to then while the API answers; none: all are good.
+    pub fn doubt(&self, until: Option<Instant>) {
+        self.invalidations.doubt(until);
+    }
+
     /// Whether an answer to this question, asked for at that time, was declared outdated since.
     #[must_use]
     pub fn is_outdated(&self, question: &Question<'_>, asked: Instant) -> bool {
-        self.invalidations.covers(question, asked)
+        self.invalidations.covers(&Subject::of(question), asked)
     }
 
     /// Whether an answer to this client's login, asked for at that time, was declared outdated since.
@@ -211,13 +215,16 @@ impl Cache {
     fn is_covered(&self, entry: &Entry, question: &Question<'_>) -> bool {
         let name = entry.answer.terms.as_ref().and_then(|terms| terms.username.as_deref());
         let by_name = |name| self.is_login_outdated(question.client.id(), name, entry.asked);
-        self.invalidations.covers(question, entry.asked) || name.is_some_and(by_name)
+        self.invalidations.covers(&Subject::of(question), entry.asked) || name.is_some_and(by_name)
     }
 
     /// How old an entry is, if it is still alive.
     fn age(&self, entry: &Entry, question: &Question<'_>) -> Result<Duration, Miss> {
         if self.is_covered(entry, question) {
             return Err(Miss::Outdated);
+        }
+        if self.invalidations.doubts(entry.asked) {
+            return Err(Miss::Expired);
         }
         let age = self.clock.now().duration_since(entry.asked);
         if age < entry.life && !self.has_ended(entry) { Ok(age) } else { Err(Miss::Expired) }
@@ -238,10 +245,11 @@ impl Cache {
         }
     }
 
-    /// A permission that has expired, but not for long. A denial is never prolonged.
+    /// What stands in where the API fails: a permission that has expired, but not for long, and an answer
+    /// that is doubted, for its own life. A denial is never prolonged.
     #[must_use]
     pub fn stale(&self, key: &Key, question: &Question<'_>) -> Option<Answer> {
-        if self.lifetimes.stale.is_zero() {
+        if self.lifetimes.stale.is_zero() && !self.invalidations.doubts_any() {
             return None;
         }
         let entry = self.entries.get(key)?;
@@ -249,10 +257,22 @@ impl Cache {
             return None;
         }
         let age = self.clock.now().duration_since(entry.asked);
-        let serves = entry.is_permission()
-            && !self.has_ended(&entry)
+        let is_doubted = age < entry.life && self.invalidations.doubts(entry.asked);
+        let is_stale = entry.is_permission()
+            && !self.lifetimes.stale.is_zero()
             && age < entry.life + self.lifetimes.stale;
+        let serves = (is_doubted || is_stale) && !self.has_ended(&entry);
         serves.then(|| entry.answer.clone())
+    }
+
+    /// How long an answer lives where the API does not say.
+    #[must_use]
+    pub fn lifetime(&self, kind: Kind, answer: &Answer) -> Duration {
+        let configured = self.lifetimes.of(kind);
+        match answer.verdict {
+            Verdict::Deny => configured.deny,
+            Verdict::Allow | Verdict::Ignore => configured.allow,
+        }
     }
 
     /// Keeps an answer for its lifetime, counted from when it was `asked` for: `lifetime`, or what
@@ -267,10 +287,7 @@ impl Cache {
         asked: Instant,
     ) {
         let configured = self.lifetimes.of(kind);
-        let lifetime = lifetime.unwrap_or(match answer.verdict {
-            Verdict::Deny => configured.deny,
-            Verdict::Allow | Verdict::Ignore => configured.allow,
-        });
+        let lifetime = lifetime.unwrap_or_else(|| self.lifetime(kind, &answer));
         let expire_at = answer.terms.as_ref().and_then(|terms| terms.expire_at);
         let lifetime = expire_at.map_or(lifetime, |expire_at| {
             let left = Duration::from_secs(expire_at).saturating_sub(self.clock.unix_time());

@@ -19,6 +19,7 @@ use crate::secret::Secret;
 mod described;
 mod draft;
 mod effective;
+mod fleet;
 mod legacy;
 mod material;
 mod mistake;
@@ -30,6 +31,7 @@ mod values;
 mod words;
 pub use described::{Described, described};
 pub use effective::{Origin, Setting, settings};
+pub use fleet::{FleetConfig, FleetMaterial, RedisKind, RedisServer};
 pub use material::{Identity, Material, Sources};
 pub use mistake::Mistake;
 pub use read::read;
@@ -95,6 +97,8 @@ pub struct Config {
     pub metrics_listen: Option<SocketAddr>,
     /// How often the topics below `$SYS` are brought up to date; none: never.
     pub sys_interval: Option<Duration>,
+    /// The brokers that this one shares answers with; none: it is alone.
+    pub fleet: Option<FleetConfig>,
     /// What there is to say about the options at every start, as a warning.
     pub warnings: Vec<String>,
 }

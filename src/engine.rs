@@ -16,18 +16,21 @@ use crate::clock::Clock;
 use crate::config::{CacheConfig, Config, Material};
 use crate::dialect::Dialect;
 use crate::field::FieldLists;
+use crate::fleet::Fleet;
 use crate::journal::Journal;
 use crate::pool::{Asked, Batching, Landing, Load, Pool, Spawn, Ticket, Urgency};
-use crate::question::{About, Kind, Question};
+use crate::question::{About, Kind, Question, SharedName};
 use crate::secret::Secret;
 use crate::tally::Tally;
 use crate::tokens::Tokens;
 use crate::vault::{SealedQuestion, Vault};
 
 mod crew;
+mod job;
 mod recent_failures;
 mod tokens;
 use crew::Crew;
+use job::{Consult, Job, OwnedSubject, Room};
 use recent_failures::RecentFailures;
 use tokens::{Errand, Verifier};
 
@@ -54,6 +57,7 @@ pub struct Engine {
     api: Arc<Api>,
     recent_failures: Arc<RecentFailures>,
     tokens: Option<Arc<Tokens>>,
+    fleet: Option<Arc<Fleet>>,
     clock: Arc<dyn Clock>,
     tally: Arc<Tally>,
     /// What the questions on their way take, and may take, in bytes.
@@ -77,33 +81,6 @@ enum Work {
     Tokens(Errand),
 }
 
-/// A question on its way to a worker, and where its answer goes.
-struct Job {
-    key: Key,
-    request: Request,
-    _room: Room,
-}
-
-/// The memory that a question takes, counted for as long as it takes it.
-struct Room {
-    bytes: usize,
-    all: Arc<AtomicUsize>,
-}
-
-impl Room {
-    fn of(request: &Request, all: &Arc<AtomicUsize>) -> Self {
-        let bytes = request.body.expose().len() + request.about.len();
-        all.fetch_add(bytes, Ordering::Relaxed);
-        Self { bytes, all: Arc::clone(all) }
-    }
-}
-
-impl Drop for Room {
-    fn drop(&mut self) {
-        self.all.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
-}
-
 impl Engine {
     /// # Errors
     /// The operating system gives no random bytes for the keys.
@@ -123,6 +100,7 @@ impl Engine {
             config.cache.max_bytes,
             Arc::clone(&clock),
         ));
+        let fleet = Fleet::new(config, Arc::clone(&journal), Arc::clone(&clock));
         let api = Arc::new(Api::new(
             config,
             Arc::clone(&journal),
@@ -135,6 +113,7 @@ impl Engine {
             api: Arc::clone(&api),
             cache: Arc::clone(&cache),
             recent_failures: Arc::clone(&recent_failures),
+            fleet: fleet.clone(),
             clock: Arc::clone(&clock),
         };
         let keys = &config.material.token_keys;
@@ -173,6 +152,7 @@ impl Engine {
             api,
             recent_failures,
             tokens,
+            fleet,
             clock,
             tally,
             question_bytes: Arc::default(),
@@ -210,7 +190,7 @@ impl Engine {
         self.tally.hit();
         if hit.refresh && self.has_room() {
             // The answer at hand is good; if there is no room, the next use tries again.
-            let _ = self.pool.ask_quietly(key, || self.job(*key, question));
+            let _ = self.pool.ask_quietly(key, || self.job(*key, question, Consult::ForYounger));
         }
         Some((hit.answer, hit.good))
     }
@@ -228,7 +208,7 @@ impl Engine {
         if let About::Token(token) = question.about {
             return self.ask_token(token, question.username, urgency);
         }
-        let job = || self.job(key, question);
+        let job = || self.job(key, question, Consult::Others);
         let stale = self.cache.stale(&key, question);
         if let Some(failure) = self.recent_failures.back_off(&key, self.clock.now()) {
             return Asked::Now(stale.ok_or(failure));
@@ -263,7 +243,13 @@ impl Engine {
         if self.cache.knows(&key, question) || !self.has_room() {
             return None;
         }
-        self.pool.ask_quietly(&key, || self.job(key, question)).ok()
+        let job = || self.job(key, question, Consult::TheApi);
+        self.pool.ask_quietly(&self.flight_to_the_api(&key), job).ok()
+    }
+
+    /// What asks the API itself joins nothing that others may have answered.
+    fn flight_to_the_api(&self, key: &Key) -> Key {
+        if self.fleet.is_some() { key.for_the_api() } else { *key }
     }
 
     /// Has the questions among these whose answers are not known asked at once: somebody is about
@@ -277,7 +263,7 @@ impl Engine {
             let key = self.key(&question);
             let unknown = !self.cache.knows(&key, &question)
                 && self.recent_failures.back_off(&key, self.clock.now()).is_none();
-            (unknown && self.has_room()).then(|| (key, self.job(key, &question)))
+            (unknown && self.has_room()).then(|| (key, self.job(key, &question, Consult::Others)))
         }));
     }
 
@@ -312,10 +298,22 @@ impl Engine {
         self.cache.is_login_outdated(client_id, username, asked)
     }
 
+    /// Uses no answer that was asked for up to then while the API answers; none: all are good.
+    pub fn doubt(&self, until: Option<Instant>) {
+        self.cache.doubt(until);
+    }
+
+    /// The brokers that this one shares answers with.
+    #[must_use]
+    pub fn fleet(&self) -> Option<&Arc<Fleet>> {
+        self.fleet.as_ref()
+    }
+
     /// Uses other certificates, secrets and keys from now on.
     pub fn renew(&self, material: &Material) {
         self.tokens.iter().for_each(|tokens| tokens.renew(&material.token_keys));
         self.api.renew(material);
+        self.fleet.iter().for_each(|fleet| fleet.renew(material));
     }
 
     /// How things stand.
@@ -334,24 +332,25 @@ impl Engine {
     /// The question, for asking it again by [`Engine::ask_sealed`].
     #[must_use]
     pub fn seal(&self, question: &Question<'_>) -> Option<SealedQuestion> {
-        let (bearer, request) = match question.about {
+        let (bearer, shared, request) = match question.about {
             About::Token(token) => {
                 let body = Secret::new(token.as_bytes().to_vec());
                 (
                     Some(question.username.to_owned()),
+                    None,
                     Request { kind: Kind::Login, body, about: String::new(), subject: 0 },
                 )
             }
-            _ => (None, self.request(question)),
+            _ => (None, self.shared_name(question), self.request(question)),
         };
         let Request { kind, body, about, subject } = request;
-        Some(SealedQuestion { kind, bearer, body: self.vault.seal(&body)?, about, subject })
+        Some(SealedQuestion { kind, bearer, body: self.vault.seal(&body)?, about, subject, shared })
     }
 
     /// Has a login asked again in the background, whatever is known of it. None: it cannot be.
     #[must_use]
     pub fn ask_sealed(&self, key: Key, question: &SealedQuestion) -> Option<Ticket> {
-        let SealedQuestion { kind, bearer, body, about, subject } = question;
+        let SealedQuestion { kind, bearer, body, about, subject, shared } = question;
         if !self.has_room() {
             return None;
         }
@@ -361,16 +360,31 @@ impl Engine {
         }
         let (about, subject) = (about.clone(), *subject);
         let request = Request { kind: *kind, body, about, subject };
-        self.pool.ask_quietly(&key, || self.job_of(key, request)).ok()
+        let job = || self.job_of(key, request, *shared, None, Consult::TheApi);
+        self.pool.ask_quietly(&self.flight_to_the_api(&key), job).ok()
     }
 
-    fn job(&self, key: Key, question: &Question<'_>) -> Work {
-        self.job_of(key, self.request(question))
+    fn job(&self, key: Key, question: &Question<'_>, consult: Consult) -> Work {
+        let shared = self.shared_name(question);
+        let is_looked_up = shared.is_some() && consult != Consult::TheApi;
+        let subject = is_looked_up.then(|| OwnedSubject::of(question));
+        self.job_of(key, self.request(question), shared, subject, consult)
     }
 
-    fn job_of(&self, key: Key, request: Request) -> Work {
+    fn job_of(
+        &self,
+        key: Key,
+        request: Request,
+        shared: Option<SharedName>,
+        subject: Option<OwnedSubject>,
+        consult: Consult,
+    ) -> Work {
         let room = Room::of(&request, &self.question_bytes);
-        Work::Ask(Job { key, request, _room: room })
+        Work::Ask(Job { key, request, shared, subject, consult, room })
+    }
+
+    fn shared_name(&self, question: &Question<'_>) -> Option<SharedName> {
+        self.fleet.as_ref().and_then(|fleet| fleet.name(question))
     }
 
     /// Whether there is room for another question.
@@ -384,6 +398,7 @@ impl Engine {
 
     /// Ends every request and joins every thread.
     pub fn shut_down(&self) {
+        self.fleet.iter().for_each(|fleet| fleet.shut_down());
         self.pool.shut_down(|| self.api.interrupt());
     }
 }

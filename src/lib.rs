@@ -45,6 +45,8 @@ pub mod sessions;
 pub mod subscriptions;
 mod tokens;
 
+pub mod fleet;
+
 pub mod api;
 pub mod cache;
 pub mod pool;

@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use crate::api::Health;
+use crate::fleet;
 use crate::pool::Load;
 use crate::tally::Counts;
 
@@ -44,6 +45,8 @@ pub struct Snapshot {
     pub held: usize,
     pub held_bytes: usize,
     pub log_lines_dropped: u64,
+    /// None: the broker belongs to no fleet.
+    pub fleet: Option<fleet::Status>,
     /// When the plugin started, in Unix time.
     pub started: Duration,
 }
@@ -63,6 +66,7 @@ impl Snapshot {
             held: 0,
             held_bytes: 0,
             log_lines_dropped: 0,
+            fleet: Some(fleet::Status::blank()),
             started: Duration::ZERO,
         }
     }

@@ -39,6 +39,7 @@ mod assigned_name;
 mod consult;
 mod control;
 mod entrance;
+mod fleet;
 #[cfg(test)]
 mod gates;
 mod held;
@@ -222,6 +223,7 @@ impl Plugin {
             abilities,
         };
         plugin.announce();
+        plugin.join_fleet(plugin.abilities.spawn);
         Ok(plugin)
     }
 

@@ -182,6 +182,10 @@ pub trait Payload {
     fn properties(&self) -> Option<Properties>;
 }
 
+/// A question's name among all brokers of a fleet.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct SharedName(pub [u8; 24]);
+
 /// The kinds of question; each has a route at the API.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {

@@ -19,6 +19,7 @@ mod placeholder;
 mod recent;
 mod rule_set_interner;
 mod tree;
+mod written;
 
 #[cfg(any(test, fuzzing))]
 mod model;

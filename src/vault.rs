@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use zeroize::Zeroizing;
 
-use crate::question::Kind;
+use crate::question::{Kind, SharedName};
 use crate::secret::Secret;
 
 /// Seals and opens. Each instance has its own, with a random key.
@@ -41,6 +41,8 @@ pub struct SealedQuestion {
     pub about: String,
     /// A hash of the user.
     pub subject: u64,
+    /// Under which its answer is shared with other brokers.
+    pub shared: Option<SharedName>,
 }
 
 impl Vault {

@@ -31,7 +31,7 @@ const LAYERS: &[&[&str]] = &[
         "local_users",
         "broker",
     ],
-    &["tokens"],
+    &["fleet", "tokens"],
     &["cache", "pool", "api", "vault"],
     &["config", "journal"],
     &["policy", "field", "tally", "dialect", "jose"],

@@ -25,6 +25,7 @@ const ELSEWHERE: &[&str] = &[
     "fake.rs",
     "fuzzing.rs",
     "fuzzing/",
+    "fleet/log/model.rs",
     "lib.rs",
 ];
 
@@ -42,6 +43,8 @@ const NO_LINES: &[&str] = &[
     "<html><head><title>400 Bad Request</title></head><body><h1>Bad Request</h1><p>Your browser sent a \
      request that this server could not understand.<br />Reason: You're speaking plain HTTP to an \
      SSL-enabled server port.<br />Instead use the HTTPS scheme to access this URL, please.<br /></p>",
+    // What keys are derived for.
+    "mosquitto-http-auth fleet 1: ",
     // The library's place of a problem, which is left out.
     "at line",
     "column",

@@ -57,18 +57,17 @@ impl Version {
 
     /// One of this version's programs.
     pub fn bin(self, program: &str) -> PathBuf {
-        let brokers = env::var_os("MOSQUITTO_BROKERS").map_or_else(
-            || Path::new(env!("CARGO_MANIFEST_DIR")).join("../.brokers"),
-            PathBuf::from,
-        );
-        let path = brokers.join(self.name()).join("bin").join(program);
-        assert!(
-            path.exists(),
-            "{} is missing: run mosquitto-test/get-brokers.sh once",
-            path.display()
-        );
-        path
+        fetched(self.name(), program)
     }
+}
+
+/// A program of what `get-brokers.sh` has fetched under this name.
+pub(crate) fn fetched(name: &str, program: &str) -> PathBuf {
+    let brokers = env::var_os("MOSQUITTO_BROKERS")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../.brokers"), PathBuf::from);
+    let path = brokers.join(name).join("bin").join(program);
+    assert!(path.exists(), "{} is missing: run mosquitto-test/get-brokers.sh once", path.display());
+    path
 }
 
 /// The plugin under test: `MOSQUITTO_HTTP_AUTH_SO`, or what cargo built beside this test.

@@ -9,6 +9,7 @@
 //! | [`nginx`] | a real TLS server in front of the API |
 //! | [`program`] | an example API in another language |
 //! | [`command`] | the plugin's command, run to its end |
+//! | [`redis`] | a real Redis or Valkey |
 //! | [`relay`] | what stands between the plugin and such an API |
 //! | [`soak`] | a crowd of clients for a long time, and an oracle that judges all they see |
 //! | [`tls`] | a private certificate authority |
@@ -46,6 +47,7 @@ pub mod mqtt;
 pub mod nginx;
 pub mod program;
 pub mod raw;
+pub mod redis;
 pub mod relay;
 pub mod soak;
 pub mod tls;

@@ -14,6 +14,26 @@ use std::time::Instant;
 
 use crate::question::{About, Question};
 
+/// What a question is about, as far as invalidations tell questions apart.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Subject<'a> {
+    pub client_id: &'a str,
+    pub username: &'a str,
+    /// None: the question is about no topic.
+    pub topic: Option<&'a str>,
+}
+
+impl<'a> Subject<'a> {
+    #[must_use]
+    pub fn of(question: &Question<'a>) -> Self {
+        let topic = match question.about {
+            About::Access(action) => Some(action.topic),
+            About::Login { .. } | About::Token(_) | About::Superuser => None,
+        };
+        Self { client_id: question.client.id(), username: question.username, topic }
+    }
+}
+
 /// How many users and clients are remembered one by one.
 const MOST_NAMES: usize = 100_000;
 
@@ -31,14 +51,11 @@ pub struct InvalidationScope {
 
 impl InvalidationScope {
     /// Whether a question is meant.
-    fn covers(&self, question: &Question<'_>) -> bool {
-        let topic = match question.about {
-            About::Access(action) => Some(action.topic),
-            About::Login { .. } | About::Token(_) | About::Superuser => None,
-        };
-        self.is_about(question.client.id(), question.username)
+    #[must_use]
+    pub fn covers(&self, subject: &Subject<'_>) -> bool {
+        self.is_about(subject.client_id, subject.username)
             && self.topic.as_deref().is_none_or(|filter| {
-                topic.is_some_and(|topic| overlap(filter.split('/'), topic.split('/')))
+                subject.topic.is_some_and(|topic| overlap(filter.split('/'), topic.split('/')))
             })
     }
 
@@ -50,29 +67,47 @@ impl InvalidationScope {
     }
 }
 
-/// What was invalidated.
-#[derive(Default)]
-pub struct Invalidations {
-    marks: RwLock<Marks>,
+/// What was invalidated, and when: by the clock, or by anything else that only grows.
+pub struct Invalidations<T = Instant> {
+    marks: RwLock<Marks<T>>,
     /// How often anything was, readable without the lock: every look into the cache asks.
     count: AtomicU64,
 }
 
-#[derive(Default)]
-struct Marks {
+struct Marks<T> {
     /// Every answer is invalid that was asked for up to then: everything was invalidated, or what
     /// was invalidated then is no longer remembered one by one.
-    floor: Option<Instant>,
+    floor: Option<T>,
+    /// Every answer is doubted that was asked for up to then: it is good only where the API fails.
+    doubt: Option<T>,
     /// By a hash of the client identifier and the username, of which one may be missing. Where two
     /// hashes are equal, one answer too many is asked for again.
-    names: HashMap<u64, Instant>,
-    filters: VecDeque<(InvalidationScope, Instant)>,
+    names: HashMap<u64, T>,
+    filters: VecDeque<(InvalidationScope, T)>,
     hasher: RandomState,
 }
 
-impl Invalidations {
+impl<T> Default for Invalidations<T> {
+    fn default() -> Self {
+        Self { marks: RwLock::default(), count: AtomicU64::new(0) }
+    }
+}
+
+impl<T> Default for Marks<T> {
+    fn default() -> Self {
+        Self {
+            floor: None,
+            doubt: None,
+            names: HashMap::new(),
+            filters: VecDeque::new(),
+            hasher: RandomState::new(),
+        }
+    }
+}
+
+impl<T: Copy + Ord> Invalidations<T> {
     /// Invalidates all answers that were asked for up to now.
-    pub fn declare(&self, scope: InvalidationScope, now: Instant) {
+    pub fn declare(&self, scope: InvalidationScope, now: T) {
         let mut marks = self.marks.write().unwrap_or_else(PoisonError::into_inner);
         if scope == InvalidationScope::default() {
             marks.names.clear();
@@ -92,29 +127,45 @@ impl Invalidations {
     }
 
     /// Whether an answer to this question, asked for at that time, is invalid.
-    pub fn covers(&self, question: &Question<'_>, asked: Instant) -> bool {
+    pub fn covers(&self, subject: &Subject<'_>, asked: T) -> bool {
         self.look(|marks| {
-            marks.covers_client(question.client.id(), question.username, asked)
-                || marks.filters.iter().any(|(scope, at)| asked <= *at && scope.covers(question))
+            marks.covers_client(subject.client_id, subject.username, asked)
+                || marks.filters.iter().any(|(scope, at)| asked <= *at && scope.covers(subject))
         })
     }
 
     /// Whether an answer to this client's login, asked for at that time, is invalid.
-    pub fn covers_login(&self, client_id: &str, username: &str, asked: Instant) -> bool {
+    pub fn covers_login(&self, client_id: &str, username: &str, asked: T) -> bool {
         self.look(|marks| marks.covers_client(client_id, username, asked))
     }
 
-    fn look(&self, covers: impl Fn(&Marks) -> bool) -> bool {
+    /// Doubts all answers that were asked for up to then; none: no answer.
+    pub fn doubt(&self, until: Option<T>) {
+        self.marks.write().unwrap_or_else(PoisonError::into_inner).doubt = until;
+        self.count.fetch_add(1, Ordering::Release);
+    }
+
+    /// Whether an answer that was asked for at that time is doubted.
+    pub fn doubts(&self, asked: T) -> bool {
+        self.look(|marks| marks.doubt.is_some_and(|until| asked <= until))
+    }
+
+    /// Whether any may be.
+    pub fn doubts_any(&self) -> bool {
+        self.look(|marks| marks.doubt.is_some())
+    }
+
+    fn look(&self, covers: impl Fn(&Marks<T>) -> bool) -> bool {
         self.count() > 0 && covers(&self.marks.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-impl Marks {
-    fn raise_floor(&mut self, to: Instant) {
+impl<T: Copy + Ord> Marks<T> {
+    fn raise_floor(&mut self, to: T) {
         self.floor = Some(self.floor.map_or(to, |floor| floor.max(to)));
     }
 
-    fn add_filter(&mut self, scope: InvalidationScope, now: Instant) {
+    fn add_filter(&mut self, scope: InvalidationScope, now: T) {
         if self.filters.len() >= MOST_FILTERS {
             if let Some((_, oldest)) = self.filters.pop_front() {
                 self.raise_floor(oldest);
@@ -123,7 +174,7 @@ impl Marks {
         self.filters.push_back((scope, now));
     }
 
-    fn add_names(&mut self, client_id: Option<&str>, username: Option<&str>, now: Instant) {
+    fn add_names(&mut self, client_id: Option<&str>, username: Option<&str>, now: T) {
         if self.names.len() >= MOST_NAMES {
             let mut times: Vec<_> = self.names.values().copied().collect();
             let half = times.len() / 2;
@@ -137,8 +188,8 @@ impl Marks {
     }
 
     /// Whether all answers about this client are invalid that were asked for at that time.
-    fn covers_client(&self, client_id: &str, username: &str, asked: Instant) -> bool {
-        let is_since = |at: &Instant| asked <= *at;
+    fn covers_client(&self, client_id: &str, username: &str, asked: T) -> bool {
+        let is_since = |at: &T| asked <= *at;
         let names =
             [(Some(client_id), None), (None, Some(username)), (Some(client_id), Some(username))];
         self.floor.as_ref().is_some_and(is_since)
@@ -200,7 +251,7 @@ mod tests {
         };
         let superuser = Question { about: About::Superuser, ..access };
         let some = |text: &str| Some(text.to_owned());
-        assert!(!invalidations.covers(&access, now));
+        assert!(!invalidations.covers(&Subject::of(&access), now));
         for (scope, covers_access, covers_superuser) in [
             (
                 InvalidationScope { username: some("ben"), ..InvalidationScope::default() },
@@ -230,9 +281,12 @@ mod tests {
         ] {
             let invalidations = Invalidations::default();
             invalidations.declare(scope, now);
-            assert_eq!(invalidations.covers(&access, now), covers_access);
-            assert_eq!(invalidations.covers(&superuser, now), covers_superuser);
-            assert!(!invalidations.covers(&access, now + Duration::from_millis(1)), "asked later");
+            assert_eq!(invalidations.covers(&Subject::of(&access), now), covers_access);
+            assert_eq!(invalidations.covers(&Subject::of(&superuser), now), covers_superuser);
+            assert!(
+                !invalidations.covers(&Subject::of(&access), now + Duration::from_millis(1)),
+                "asked later"
+            );
             // As with the other question that has no topic.
             assert_eq!(invalidations.covers_login("c", "ann", now), covers_superuser);
         }
@@ -245,10 +299,9 @@ mod tests {
     /// Whether this user's answer is invalid that was asked for then.
     fn covers(invalidations: &Invalidations, username: &str, asked: Instant) -> bool {
         let client = FakeClient::default();
-        invalidations.covers(
-            &Question { client: &client, username, attributes: None, about: About::Superuser },
-            asked,
-        )
+        let question =
+            Question { client: &client, username, attributes: None, about: About::Superuser };
+        invalidations.covers(&Subject::of(&question), asked)
     }
 
     #[test]

@@ -122,7 +122,7 @@ impl Gathered {
 
 /// Writes a question so that no two write the same bytes: the kind, then each field's value with
 /// its type and, where it varies, its length. Which field comes where is fixed by the kind.
-fn encode(question: &Question<'_>, fields: &[Field], write: &mut impl FnMut(&[u8])) {
+pub fn encode(question: &Question<'_>, fields: &[Field], write: &mut impl FnMut(&[u8])) {
     let kind = match question.kind() {
         Kind::Login => 1,
         Kind::Superuser => 2,
@@ -160,6 +160,12 @@ fn sized(tag: u8, bytes: &[u8], write: &mut impl FnMut(&[u8])) {
 }
 
 impl Key {
+    /// The same question, to which only the API's own answer will do.
+    #[must_use]
+    pub fn for_the_api(&self) -> Self {
+        Self(self.0.map(|byte| !byte))
+    }
+
     /// A part of it that is as good as random.
     #[must_use]
     pub fn short(&self) -> u64 {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
+use super::fleet::FleetDraft;
 use super::legacy::{self, Leftovers};
 use super::options::{Preset, options};
 use super::special::SpecialChars;
@@ -72,6 +73,7 @@ pub struct Draft {
     pub anonymous_access: Option<String>,
     pub empty_credentials: EmptyCredentials,
     pub tokens: TokensConfig,
+    pub fleet: FleetDraft,
     pub warnings: Vec<String>,
     pub leftovers: Leftovers,
 }
@@ -151,6 +153,7 @@ impl Draft {
             trace: self.trace,
             metrics_listen: self.metrics_listen,
             sys_interval: Some(self.sys_interval).filter(|interval| !interval.is_zero()),
+            fleet: self.fleet.into_config(),
             warnings: self.warnings,
         }
     }

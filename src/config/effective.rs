@@ -3,9 +3,8 @@
 #![forbid(unsafe_code)]
 
 use super::Config;
-use super::options::{HEADER_PREFIX, Opt, options};
+use super::options::{HEADER_PREFIX, Opt, options, source};
 use crate::dialect::Compat;
-use crate::secret::Secret;
 
 /// An option as it is in force.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -61,17 +60,6 @@ fn usual(config: &Config) -> Option<Config> {
     let required = required.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let is_ours = config.dialect.compat == Compat::None;
     if is_ours { None } else { super::read(&required).ok() }
-}
-
-/// Where a secret comes from.
-fn source(secret: &Secret) -> String {
-    match String::from_utf8_lossy(secret.expose()).trim() {
-        path if path.starts_with('@') => format!("set, from the file {}", &path[1..]),
-        name if name.starts_with('$') => {
-            format!("set, from the environment variable {}", &name[1..])
-        }
-        _ => "set".to_owned(),
-    }
 }
 
 #[cfg(test)]
@@ -161,10 +149,55 @@ mod tests {
         }
     }
 
+    /// The same for what a fleet has, which needs a secret.
+    const UNUSUAL_FLEET: &[(&str, &str)] = &[
+        ("fleet_redis", "a:6379, [::1]:81, /run/redis"),
+        ("fleet_redis_kind", "sentinel"),
+        ("fleet_redis_master", "m"),
+        ("fleet_redis_username", "u"),
+        ("fleet_redis_database", "1"),
+        ("fleet_redis_tls", "true"),
+        ("fleet_redis_timeout_ms", "2"),
+        ("fleet_name", "n"),
+        ("fleet_scope", "s"),
+        ("fleet_broker", "b"),
+        ("fleet_share", "login"),
+        ("fleet_blind_ttl", "3"),
+        ("fleet_ack_ms", "4"),
+    ];
+
+    /// What of it is a secret, or a file.
+    const FLEET_SECRETS: [&str; 3] =
+        ["fleet_secret", "fleet_redis_password", "fleet_redis_tls_ca_file"];
+
+    #[test]
+    fn what_is_given_of_a_fleet_is_in_force() {
+        let file = std::env::temp_dir().join(format!("fleet-secret-{}", std::process::id()));
+        std::fs::write(&file, "0123456789abcdef0123456789abcdef\n").unwrap();
+        let secret = format!("@{}", file.display());
+        let required = [
+            ("http_host", "h"),
+            ("http_user_route", "/u"),
+            ("fleet_secret", &secret),
+            ("fleet_redis_password", "s3cret"),
+        ];
+        let settings = in_force(&[&required, UNUSUAL_FLEET].concat());
+        std::fs::remove_file(&file).unwrap();
+        for (name, given) in UNUSUAL_FLEET {
+            assert_eq!(find(&settings, name), (*given, Origin::Given), "{name}");
+        }
+        let from = format!("set, from the file {}", file.display());
+        assert_eq!(find(&settings, "fleet_secret"), (from.as_str(), Origin::Given));
+        assert!(!format!("{settings:?}").contains("s3cret"));
+    }
+
     #[test]
     fn every_option_has_a_value_or_is_known_to_have_none() {
         let unset = in_force(&[("http_host", "a"), ("http_user_route", "/u")]);
-        let usual = |name: &str| UNUSUAL.iter().any(|(known, _)| *known == name);
+        let usual = |name: &str| {
+            UNUSUAL.iter().chain(UNUSUAL_FLEET).any(|(known, _)| *known == name)
+                || FLEET_SECRETS.contains(&name)
+        };
         for option in options().filter(|option| !option.name.starts_with(HEADER_PREFIX)) {
             // No value of these is unusual and can be read here.
             let is_known = [
@@ -190,6 +223,8 @@ mod tests {
                 "tls_ca_file" => assert_eq!(value, "unset", "without TLS"),
                 "cache_auth_ttl" | "cache_acl_ttl" => assert_eq!(value, "30"),
                 "cache_deny_ttl" => assert_eq!(value, "5"),
+                // Without a fleet it has neither.
+                name if name.starts_with("fleet_") && value == "unset" => {}
                 name => assert_eq!(value, default, "{name}"),
             }
         }

@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+use super::fleet::{FleetMaterial, FleetSources};
 use super::{Header, Mistake, tokens, values};
 use crate::jose::KeySet;
 use crate::secret::Secret;
@@ -19,6 +20,7 @@ pub struct Sources {
     pub headers: Vec<(String, Secret)>,
     pub jwt_key_file: Option<String>,
     pub jwt_secret_file: Option<String>,
+    pub fleet: FleetSources,
 }
 
 /// What was read.
@@ -31,6 +33,7 @@ pub struct Material {
     pub headers: Vec<Header>,
     /// What verifies tokens, but for what the API has.
     pub token_keys: KeySet,
+    pub fleet: FleetMaterial,
 }
 
 /// A certificate with those that vouch for it, as DER, and its private key, as PEM.
@@ -59,8 +62,9 @@ impl Sources {
         let headers = self.headers.iter().map(header);
         let headers = headers.filter_map(|header| keep(header, &mut mistakes)).collect();
         let token_keys = keep(self.token_keys(), &mut mistakes).unwrap_or_default();
+        let fleet = keep(self.fleet.read(), &mut mistakes).unwrap_or_default();
         if mistakes.is_empty() {
-            Ok(Material { roots, identity, headers, token_keys })
+            Ok(Material { roots, identity, headers, token_keys, fleet })
         } else {
             Err(mistakes)
         }
@@ -91,6 +95,7 @@ impl Sources {
             || self.cert_file.is_some()
             || self.has_token_keys()
             || self.headers.iter().any(in_a_file)
+            || self.fleet.may_change()
     }
 
     fn roots(&self) -> Result<Vec<Vec<u8>>, Mistake> {

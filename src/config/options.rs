@@ -9,12 +9,14 @@ use super::draft::Draft;
 mod api;
 mod cache;
 mod clients;
+mod fleet;
 mod format;
 mod observability;
 mod plain_values;
 mod show;
 mod tokens;
 mod undecided;
+pub use show::source;
 
 /// One option, as users know it.
 pub struct Opt {
@@ -66,6 +68,7 @@ pub fn options() -> impl Iterator<Item = &'static Opt> {
         clients::OPTIONS,
         tokens::OPTIONS,
         observability::OPTIONS,
+        fleet::OPTIONS,
     ]
     .into_iter()
     .flatten()

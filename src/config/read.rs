@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use super::draft::Draft;
+use super::fleet::SECRETS;
 use super::options::{self, HEADER_PREFIX, options};
 use super::words::COMPAT;
 use super::{Config, Mistake, Routes, Sources, legacy, values};
@@ -45,6 +46,8 @@ pub fn read(given: &[(String, String)]) -> Result<Config, Vec<Mistake>> {
     }
     mistakes.extend(tls_mistakes(&draft));
     mistakes.extend(trace_mistake(&draft));
+    draft.sources.fleet.is_there = draft.fleet.servers.is_some();
+    mistakes.extend(draft.fleet.check(&draft.sources.fleet, &mut draft.warnings));
     draft.sources.verifies = draft.https && draft.tls_verify;
     match draft.sources.read() {
         Ok(material) if mistakes.is_empty() => Ok(draft.into_config(material)),
@@ -90,7 +93,7 @@ fn doubled(given: &[(String, String)]) -> Vec<Mistake> {
         };
         *count += 1;
         if *count == 2 {
-            let is_known = options::find(name).is_some();
+            let is_known = options::find(name).is_some() && !SECRETS.contains(&name.as_str());
             mistakes.push(Mistake::twice(name, is_known.then_some([*first, value.trim()])));
         }
     }
@@ -163,6 +166,7 @@ fn nearest(name: &str) -> (&'static str, bool) {
 fn is_secretive(name: &str, nearest: &str) -> bool {
     let name = name.to_ascii_lowercase();
     nearest.starts_with(HEADER_PREFIX)
+        || SECRETS.contains(&nearest)
         || ["pass", "secret", "token", "key", "auth", "credential", "header"]
             .iter()
             .any(|word| name.contains(word) && !nearest.contains(word))

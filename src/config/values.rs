@@ -176,9 +176,9 @@ pub fn header_name(name: &str) -> Result<(), Allowed> {
     Ok(())
 }
 
-/// A header's value: as it is, `@path` from a file, `$NAME` from the environment. What is said of
-/// a mistake never shows the value.
-pub fn header_value(text: &str) -> Result<Secret, String> {
+/// A secret: itself, or what is in the file `@path` or in the environment as `$NAME`, without the blanks
+/// around it.
+pub fn secret(text: &str) -> Result<Secret, String> {
     let value = if let Some(path) = text.strip_prefix('@') {
         let place = reference(path, path.starts_with('/'));
         fs::read(path).map_err(|error| format!("cannot read the file {place}: {error}"))?
@@ -192,7 +192,14 @@ pub fn header_value(text: &str) -> Result<Secret, String> {
         text.as_bytes().to_vec()
     };
     let value = Zeroizing::new(value);
-    let value = value.trim_ascii();
+    Ok(Secret::new(value.trim_ascii().to_vec()))
+}
+
+/// A header's value: as it is, `@path` from a file, `$NAME` from the environment. What is said of
+/// a mistake never shows the value.
+pub fn header_value(text: &str) -> Result<Secret, String> {
+    let value = secret(text)?;
+    let value = value.expose();
     let visible = |byte: u8| byte == b'\t' || (byte >= b' ' && byte != 0x7f);
     if value.is_empty() {
         return Err("the header's value is empty".to_owned());

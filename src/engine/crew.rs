@@ -5,21 +5,33 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::Job;
+use super::job::{Consult, Job};
 use super::recent_failures::RecentFailures;
 use crate::answer::{Answer, Failure};
 use crate::api::{Api, Reply, Sign};
 use crate::cache::Cache;
 use crate::clock::Clock;
 use crate::defect;
+use crate::fleet::{self, Fleet};
 use crate::pool::Landing;
 use crate::trace::TraceId;
+
+type Jobs<'a> = Vec<(Job, Landing<'a>)>;
+
+/// When the API was asked.
+#[derive(Clone, Copy)]
+struct Asked {
+    at: Instant,
+    /// The same for other brokers; none: they are not told.
+    for_others: Option<fleet::Asked>,
+}
 
 /// What the workers share.
 pub struct Crew {
     pub api: Arc<Api>,
     pub cache: Arc<Cache>,
     pub recent_failures: Arc<RecentFailures>,
+    pub fleet: Option<Arc<Fleet>>,
     pub clock: Arc<dyn Clock>,
 }
 
@@ -33,9 +45,15 @@ impl Crew {
         if jobs.is_empty() {
             return;
         }
+        let jobs = match &self.fleet {
+            Some(fleet) => self.answer_from(fleet, jobs),
+            None => jobs,
+        };
         let (jobs, landings): (Vec<_>, Vec<_>) = jobs.into_iter().unzip();
         let trace = self.api.new_trace();
-        self.ask(&jobs, landings, trace);
+        if !jobs.is_empty() {
+            self.ask(&jobs, landings, trace);
+        }
         if let Some(job) = jobs.first() {
             self.api.probe(&job.request, self.recent_failures.has(&job.key), trace);
         }
@@ -43,7 +61,7 @@ impl Crew {
 
     /// Asks these questions in one request, and lands their flights.
     fn ask(&self, jobs: &[Job], mut landings: Vec<Landing<'_>>, trace: Option<TraceId>) {
-        let asked = self.clock.now();
+        let asked = self.asked();
         if let Some(trace) = trace {
             landings.iter().for_each(|landing| landing.note_trace(trace));
         }
@@ -79,7 +97,7 @@ impl Crew {
     /// Tells everybody who waits. An answer that the API lets nobody keep is for one of them, as a
     /// one-time password is good for one login (RFC 9111, section 4, shares only what may be
     /// stored): for each of the others the question is asked anew.
-    fn answer(&self, job: &Job, mut landing: Landing<'_>, reply: Reply, asked: Instant) {
+    fn answer(&self, job: &Job, mut landing: Landing<'_>, reply: Reply, asked: Asked) {
         let (mut reply, mut asked) = (reply, asked);
         loop {
             let is_for_one = reply.lifetime.is_some_and(|lifetime| lifetime.is_zero());
@@ -89,7 +107,7 @@ impl Crew {
             }
             let Some(others) = landing.land_for_one(Ok(answer)) else { return };
             landing = others;
-            asked = self.clock.now();
+            asked = self.asked();
             let trace = self.api.new_trace();
             trace.iter().for_each(|trace| landing.note_trace(*trace));
             let replies = self.ask_api(std::slice::from_ref(job), trace);
@@ -107,11 +125,61 @@ impl Crew {
         landing.land(Err(failure));
     }
 
-    fn keep(&self, job: &Job, reply: Reply, asked: Instant) -> Answer {
+    fn keep(&self, job: &Job, reply: Reply, asked: Asked) -> Answer {
         let Reply { answer, lifetime, .. } = reply;
         self.recent_failures.forget(&job.key);
-        self.cache.store(job.key, job.request.kind, answer.clone(), lifetime, asked);
+        let kind = job.request.kind;
+        self.cache.store(job.key, kind, answer.clone(), lifetime, asked.at);
+        if let (Some(fleet), Some(name), Some(for_others)) =
+            (&self.fleet, &job.shared, asked.for_others)
+        {
+            let life = lifetime.unwrap_or_else(|| self.cache.lifetime(kind, &answer));
+            fleet.share(name, for_others, &answer, life, lifetime.is_some());
+        }
         answer
+    }
+
+    fn asked(&self) -> Asked {
+        let for_others = self.fleet.as_ref().and_then(|fleet| fleet.before_asking());
+        Asked { at: self.clock.now(), for_others }
+    }
+
+    /// Answers these questions as far as other brokers know the answers; the rest comes back.
+    fn answer_from<'a>(&self, fleet: &Fleet, jobs: Jobs<'a>) -> Jobs<'a> {
+        let wanted: Vec<_> = jobs.iter().filter_map(|(job, _)| job.wanted()).collect();
+        if wanted.is_empty() {
+            return jobs;
+        }
+        let asked = self.clock.now();
+        let mut found = fleet.look_up(&wanted).into_iter();
+        let mut rest = Vec::new();
+        for (job, landing) in jobs {
+            let found = job.wanted().and_then(|_| found.next()?);
+            match found.and_then(|found| self.keep_shared(&job, found, asked)) {
+                Some(answer) => landing.land(Ok(answer)),
+                None => rest.push((job, landing)),
+            }
+        }
+        rest
+    }
+
+    /// Keeps what another broker was told, for what is left of its life. None: it is not good enough.
+    fn keep_shared(&self, job: &Job, found: fleet::Found, asked: Instant) -> Option<Answer> {
+        let answer = self.api.read_shared(&found.json)?;
+        let kind = job.request.kind;
+        let own = self.cache.lifetime(kind, &answer);
+        let life = if found.is_given { found.life } else { found.life.min(own) };
+        let left = life.checked_sub(found.age).filter(|left| !left.is_zero())?;
+        // One that is asked for ahead of its end is replaced by a younger one, or not at all.
+        let is_young = found.age < life / 2;
+        let ends = answer.terms.as_ref().and_then(|terms| terms.expire_at);
+        let has_ended = ends.is_some_and(|end| end <= self.clock.unix_time().as_secs());
+        if has_ended || (job.consult == Consult::ForYounger && !is_young) {
+            return None;
+        }
+        self.recent_failures.forget(&job.key);
+        self.cache.store(job.key, kind, answer.clone(), Some(left), asked);
+        Some(answer)
     }
 }
 

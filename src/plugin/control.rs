@@ -14,6 +14,7 @@ use super::Plugin;
 use crate::api::Health;
 use crate::broker::Broker;
 use crate::cache::InvalidationScope;
+use crate::fleet::Do;
 use crate::journal::quoted;
 use crate::login::Arrivals;
 use crate::metrics::Snapshot;
@@ -162,14 +163,24 @@ impl Plugin {
     fn obey(&self, command: Command, place: Place) {
         match command {
             Command::GetStatus => place.respond(Ok(self.status())),
-            Command::Invalidate(matter) => {
-                let asked_again = self.invalidate(matter);
-                place.respond(Ok(json!({ "sessionsAskedAgain": asked_again })));
+            Command::Invalidate(matter, here) => {
+                let asked_again = self.invalidate(matter.clone());
+                self.tell_fleet(Do::Invalidate, matter, here, move |fleet| {
+                    let mut data = json!({ "sessionsAskedAgain": asked_again });
+                    if let Some(fleet) = fleet {
+                        data["fleet"] = fleet;
+                    }
+                    place.respond(Ok(data));
+                });
             }
-            Command::Kick(target) => {
+            Command::Kick(target, here) => {
+                let matter = target.scope();
                 // Not from here: the broker is in the middle of reading from a client.
                 self.kicks.bring(target);
-                place.respond(Ok(Value::Null));
+                self.tell_fleet(Do::Kick, matter, here, move |fleet| {
+                    let data = fleet.map(|fleet| json!({ "fleet": fleet }));
+                    place.respond(Ok(data.unwrap_or_default()));
+                });
             }
             Command::CheckAccess(check) => self.check_access(check, place),
         }
@@ -204,12 +215,7 @@ impl Plugin {
             Target::ClientId(id) => applicant.client_id == *id,
             Target::Username(username) => applicant.username == *username,
         });
-        let (client_id, username) = match target {
-            Target::ClientId(id) => (Some(id.clone()), None),
-            Target::Username(name) => (None, Some(name.clone())),
-        };
-        let matter = InvalidationScope { client_id, username, ..InvalidationScope::default() };
-        self.revoke_held(&matter);
+        self.revoke_held(&target.scope());
         match target {
             Target::ClientId(id) if self.membership.may_own(id) => broker.disconnect(id),
             Target::ClientId(_) => {}
@@ -254,6 +260,7 @@ impl Plugin {
             "deliveriesWaiting": snapshot.held,
             "kicks": happened(&counts.kicks),
             "brokerHeldMs": counts.held.as_millis() as u64,
+            "fleet": self.fleet_status(),
         })
     }
 }

@@ -48,6 +48,7 @@ impl Vitals {
             held,
             held_bytes,
             log_lines_dropped: self.journal.dropped(),
+            fleet: self.engine.fleet().map(|fleet| fleet.status()),
             started: self.started,
         }
     }

@@ -33,6 +33,7 @@ mod failures;
 mod fan_out;
 mod fastapi;
 mod fields;
+mod fleet;
 mod headers;
 mod held_deliveries;
 mod hostile_clients;

@@ -46,6 +46,8 @@ pub enum Command {
     Bench(Bench),
     Healthcheck(Healthcheck),
     #[command(subcommand)]
+    Fleet(Fleet),
+    #[command(subcommand)]
     Generate(Generate),
 }
 
@@ -223,6 +225,20 @@ pub struct Healthcheck {
     pub timeout: u16,
 }
 
+/// What brokers need that share answers through Redis
+#[derive(Subcommand)]
+#[command(
+    after_long_help = "Exit status:\n  0  done\n  2  a wrong command line, or no random bytes\n\n\
+                             Examples:\n  mosquitto-http-auth fleet key > fleet.key"
+)]
+pub enum Fleet {
+    /// Print a new secret for fleet_secret: 32 random bytes, as text on a line
+    ///
+    /// Redirect it into a file that only the broker's user can read, and give that file to every broker of
+    /// the fleet. To replace a secret, put the new line above the old one, broker by broker.
+    Key,
+}
+
 /// Write the manual pages or the shells' completions into a folder
 ///
 /// For packages: the names of the files are those that man and the shells look for.
@@ -371,7 +387,7 @@ mod tests {
 
     /// A line of the help as a shell would split it, without what is piped.
     fn words(line: &str) -> Vec<String> {
-        let command = line.split(['<', '|']).next().unwrap_or_default();
+        let command = line.split(['<', '>', '|']).next().unwrap_or_default();
         command.split_whitespace().map(|word| word.trim_matches('\'').to_owned()).collect()
     }
 

@@ -16,6 +16,7 @@ mod conf;
 mod doubts;
 mod exchange;
 mod explain;
+mod fleet;
 mod generate;
 mod healthcheck;
 mod library;
@@ -58,6 +59,7 @@ fn run(command: &Command) -> Result<u8, Problem> {
         Command::Access(args) => ask::access(args, out),
         Command::Bench(args) => bench::run(args, out),
         Command::Healthcheck(args) => healthcheck::run(args, out),
+        Command::Fleet(args::Fleet::Key) => fleet::key(out),
         Command::Generate(what) => {
             generate::run(what)?;
             Ok(exit::YES)

@@ -4,7 +4,9 @@
 
 use std::path::PathBuf;
 
-use crate::config::values::number;
+use crate::config::RedisServer;
+use crate::config::values::{hosts, number};
+use crate::question::Kind;
 
 pub fn tcp_port(text: &str) -> Result<u16, String> {
     let port = number(text, &(1..=65535), "a TCP port");
@@ -22,4 +24,36 @@ pub fn path(text: &str) -> Result<PathBuf, String> {
 
 pub fn name(text: &str) -> Result<String, String> {
     if text.is_empty() { Err("a name")? } else { Ok(text.to_owned()) }
+}
+
+/// Redis servers: `host[:port]`, or the path of a Unix socket.
+pub fn redis_servers(text: &str) -> Result<Vec<RedisServer>, String> {
+    const PORT: u16 = 6379;
+    let server = |text: &str| match text.trim() {
+        path if path.starts_with('/') => Ok(vec![RedisServer::Unix(path.to_owned())]),
+        host => {
+            let tcp = |(host, port): (String, Option<u16>)| RedisServer::Tcp {
+                host,
+                port: port.unwrap_or(PORT),
+            };
+            Ok(hosts(host)?.into_iter().map(tcp).collect())
+        }
+    };
+    let servers: Result<Vec<_>, String> = text.split(',').map(server).collect();
+    let allowed = "host[:port] or the path of a Unix socket, or a comma list of Sentinels or nodes";
+    servers.map(|servers| servers.concat()).map_err(|_| allowed.to_owned())
+}
+
+/// The kinds of answers, by the words of `fleet_share`.
+pub const KINDS: [(&str, Kind); 3] =
+    [("login", Kind::Login), ("superuser", Kind::Superuser), ("access", Kind::Access)];
+
+/// A comma list of kinds of answers; `none` is no kind.
+pub fn kinds(text: &str) -> Result<Vec<Kind>, String> {
+    if text == "none" {
+        return Ok(Vec::new());
+    }
+    let kind = |word: &str| KINDS.iter().find(|(name, _)| *name == word.trim()).map(|(_, k)| *k);
+    let kinds: Option<Vec<_>> = text.split(',').map(kind).collect();
+    kinds.ok_or_else(|| "none, or a comma list out of login, superuser, access".to_owned())
 }

@@ -7,6 +7,9 @@ use std::time::Duration;
 use crate::config::{Config, Endpoint, without_query};
 use crate::field::Field;
 use crate::question::Kind;
+use crate::secret::Secret;
+
+use super::plain_values::KINDS;
 
 pub fn seconds(duration: Duration) -> Option<String> {
     Some(duration.as_secs().to_string())
@@ -52,4 +55,24 @@ pub fn fields(config: &Config, kind: Kind) -> Option<String> {
     };
     let names: Vec<_> = config.fields.of(kind).iter().filter(is_extra).map(|f| f.name()).collect();
     (!names.is_empty()).then(|| names.join(","))
+}
+
+/// Kinds of answers, as `fleet_share` names them.
+pub fn kinds(kinds: &[Kind]) -> String {
+    if kinds.is_empty() {
+        return "none".to_owned();
+    }
+    let names = KINDS.iter().filter(|(_, kind)| kinds.contains(kind)).map(|(name, _)| *name);
+    names.collect::<Vec<_>>().join(",")
+}
+
+/// Where a secret comes from.
+pub fn source(secret: &Secret) -> String {
+    match String::from_utf8_lossy(secret.expose()).trim() {
+        path if path.starts_with('@') => format!("set, from the file {}", &path[1..]),
+        name if name.starts_with('$') => {
+            format!("set, from the environment variable {}", &name[1..])
+        }
+        _ => "set".to_owned(),
+    }
 }

@@ -22,8 +22,9 @@ pub struct Given {
 
 pub enum Command {
     GetStatus,
-    Invalidate(InvalidationScope),
-    Kick(Target),
+    /// The second: only at this broker.
+    Invalidate(InvalidationScope, bool),
+    Kick(Target, bool),
     CheckAccess(Check),
 }
 
@@ -31,6 +32,17 @@ pub enum Command {
 pub enum Target {
     ClientId(String),
     Username(String),
+}
+
+impl Target {
+    /// What is meant, as other commands say it.
+    pub fn scope(&self) -> InvalidationScope {
+        let (client_id, username) = match self {
+            Self::ClientId(id) => (Some(id.clone()), None),
+            Self::Username(name) => (None, Some(name.clone())),
+        };
+        InvalidationScope { client_id, username, topic: None }
+    }
 }
 
 /// A question to answer as the broker's would be.
@@ -62,8 +74,8 @@ fn given(value: &Value) -> Given {
     let name = object.get("command").and_then(Value::as_str);
     let command = match name {
         Some("getStatus") => only(object, &[]).map(|()| Command::GetStatus),
-        Some("invalidate") => invalidate(object).map(Command::Invalidate),
-        Some("kick") => kick(object).map(Command::Kick),
+        Some("invalidate") => invalidate(object),
+        Some("kick") => kick(object),
         Some("checkAccess") => check_access(object).map(Command::CheckAccess),
         _ => Err("allowed: getStatus, invalidate, kick, checkAccess".to_owned()),
     };
@@ -101,32 +113,39 @@ fn required(object: &Map<String, Value>, key: &str) -> Result<String, String> {
     text(object, key)?.ok_or_else(|| format!("{key:?} is missing"))
 }
 
-fn invalidate(object: &Map<String, Value>) -> Result<InvalidationScope, String> {
-    only(object, &["username", "clientid", "topic", "all"])?;
+fn invalidate(object: &Map<String, Value>) -> Result<Command, String> {
+    only(object, &["username", "clientid", "topic", "all", "here"])?;
     let matter = InvalidationScope {
         username: text(object, "username")?,
         client_id: text(object, "clientid")?,
         topic: text(object, "topic")?,
     };
-    let is_all = match object.get("all") {
-        None => false,
-        Some(Value::Bool(true)) => true,
-        Some(_) => return Err("\"all\" is something else; allowed: true".to_owned()),
-    };
+    let is_all = switch(object, "all")?;
+    let here = switch(object, "here")?;
     match (is_all, matter == InvalidationScope::default()) {
         (true, false) => Err("\"all\" goes with nothing else".to_owned()),
         (false, true) => {
             Err("nothing is named; allowed: username, clientid, topic, or all".to_owned())
         }
-        _ => Ok(matter),
+        _ => Ok(Command::Invalidate(matter, here)),
     }
 }
 
-fn kick(object: &Map<String, Value>) -> Result<Target, String> {
-    only(object, &["username", "clientid"])?;
+fn switch(object: &Map<String, Value>, key: &str) -> Result<bool, String> {
+    match object.get(key) {
+        None => Ok(false),
+        Some(Value::Bool(true)) => Ok(true),
+        Some(_) => Err(format!("{key:?} is something else; allowed: true")),
+    }
+}
+
+fn kick(object: &Map<String, Value>) -> Result<Command, String> {
+    only(object, &["username", "clientid", "here"])?;
+    let here = switch(object, "here")?;
+    let kick = |target| Ok(Command::Kick(target, here));
     match (text(object, "clientid")?, text(object, "username")?) {
-        (Some(id), None) => Ok(Target::ClientId(id)),
-        (None, Some(username)) => Ok(Target::Username(username)),
+        (Some(id), None) => kick(Target::ClientId(id)),
+        (None, Some(username)) => kick(Target::Username(username)),
         _ => Err("one client is to be named; allowed: clientid, or username".to_owned()),
     }
 }
@@ -190,7 +209,7 @@ mod tests {
     #[test]
     fn an_invalidation_names_what_it_means() {
         let matter = |command: Value| match one(&command) {
-            Ok(Command::Invalidate(matter)) => matter,
+            Ok(Command::Invalidate(matter, _)) => matter,
             _ => panic!("{command}"),
         };
         let ann = matter(json!({"command": "invalidate", "username": "ann", "topic": "a/#"}));

@@ -84,6 +84,11 @@ impl Instances {
 }
 
 impl Membership {
+    /// Its number among all that the process has had.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
     /// Whether this is the only instance.
     pub fn is_alone(&self) -> bool {
         lock(&self.all.state).members.len() == 1

@@ -91,8 +91,16 @@ fn packages_get_manual_pages_and_completions() {
     };
     let pages = names("man");
     let name = |page: &std::path::PathBuf| page.file_name().unwrap().to_str().unwrap().to_owned();
-    let expected =
-        ["-access.1", "-bench.1", "-check.1", "-explain.1", "-healthcheck.1", "-login.1", ".1"];
+    let expected = [
+        "-access.1",
+        "-bench.1",
+        "-check.1",
+        "-explain.1",
+        "-fleet.1",
+        "-healthcheck.1",
+        "-login.1",
+        ".1",
+    ];
     let expected = expected.map(|end| format!("mosquitto-http-auth{end}"));
     assert_eq!(pages.iter().map(name).collect::<Vec<_>>(), expected);
     let login = fs::read_to_string(pages.iter().find(|page| name(page).contains("login")).unwrap());

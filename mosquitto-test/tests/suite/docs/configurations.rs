@@ -55,9 +55,13 @@ fn every_configuration_is_valid() {
     {
         fs::copy(source, folder.path().join(name)).unwrap();
     }
-    for (name, text) in
-        [("http-auth.token", "Bearer t"), ("mqtt-api", "Bearer t"), ("passwords", "gateway:$7$x\n")]
-    {
+    for (name, text) in [
+        ("http-auth.token", "Bearer t"),
+        ("mqtt-api", "Bearer t"),
+        ("passwords", "gateway:$7$x\n"),
+        ("redis.password", "p\n"),
+        ("fleet.key", "0123456789abcdef0123456789abcdef\n"),
+    ] {
         fs::write(folder.path().join(name), text).unwrap();
     }
     fs::write(folder.path().join("issuer.pub"), Issuer::es256().key_file()).unwrap();

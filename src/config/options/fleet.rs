@@ -1,0 +1,149 @@
+//! How several brokers share answers, and hear of what was taken back.
+
+#![forbid(unsafe_code)]
+
+use super::Preset::{Value, Words};
+use super::plain_values::{kinds, name, redis_servers};
+use super::show;
+use super::{Opt, opt};
+use crate::config::fleet::KINDS;
+use crate::config::values::{choice, flag, millis, number, seconds};
+use crate::secret::Secret;
+
+fn secret(text: &str) -> Option<Secret> {
+    Some(Secret::new(text.as_bytes().to_vec()))
+}
+
+pub(super) static OPTIONS: &[Opt] = &[
+    opt!(
+        "fleet_redis",
+        Words("unset"),
+        "The Redis or Valkey by which brokers share answers: `host[:port]` or the path of a Unix \
+         socket; a comma list of Sentinels, or of nodes of a Cluster. Unset: this broker is alone.",
+        |draft, text| draft.fleet.servers = Some(redis_servers(text)?),
+        |config| {
+            let servers = &config.fleet.as_ref()?.servers;
+            Some(servers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
+        }
+    ),
+    opt!(
+        "fleet_redis_kind",
+        Value("single"),
+        "What is named there: `single`, `sentinel` or `cluster`.",
+        |draft, text| draft.fleet.kind = choice(text, KINDS)?,
+        |config| {
+            let kind = config.fleet.as_ref().map(|fleet| fleet.kind.word()).unwrap_or_default();
+            show::word(KINDS, kind)
+        }
+    ),
+    opt!(
+        "fleet_redis_master",
+        Words("required for `sentinel`"),
+        "The name by which Sentinels know the master.",
+        |draft, text| draft.fleet.master = Some(name(text)?),
+        |config| match &config.fleet.as_ref()?.kind {
+            crate::config::RedisKind::Sentinel { master } => Some(master.clone()),
+            _ => None,
+        }
+    ),
+    opt!(
+        "fleet_redis_username",
+        Words("unset"),
+        "The ACL user at Redis. Unset: the default user.",
+        |draft, text| draft.fleet.username = Some(name(text)?),
+        |config| config.fleet.as_ref()?.username.clone()
+    ),
+    opt!(
+        "fleet_redis_password",
+        Words("unset"),
+        "The password at Redis, as `@path` or `$NAME`; it is read again on SIGHUP.",
+        |draft, text| draft.sources.fleet.password = secret(text),
+        |config| config.sources.fleet.password.as_ref().map(show::source)
+    ),
+    opt!(
+        "fleet_redis_database",
+        Value("0"),
+        "The number of the database at Redis; not with `cluster`.",
+        |draft, text| draft.fleet.database =
+            u32::try_from(number(text, &(0..=1_000_000), "a database")?).unwrap_or(0),
+        |config| Some(config.fleet.as_ref().map_or(0, |fleet| fleet.database).to_string())
+    ),
+    opt!(
+        "fleet_redis_tls",
+        Value("false"),
+        "Whether Redis is reached by TLS, and Sentinels and nodes too.",
+        |draft, text| {
+            draft.fleet.tls = flag(text)?;
+            draft.sources.fleet.tls = draft.fleet.tls;
+        },
+        |config| Some(config.fleet.as_ref().is_some_and(|fleet| fleet.tls).to_string())
+    ),
+    opt!(
+        "fleet_redis_tls_ca_file",
+        Words("the system's roots"),
+        "A PEM file with the certificate authorities that are trusted there, in place of the \
+         system's.",
+        |draft, text| draft.sources.fleet.ca_file = Some(name(text)?),
+        |config| config.sources.fleet.ca_file.clone()
+    ),
+    opt!(
+        "fleet_redis_timeout_ms",
+        Value("50"),
+        "Milliseconds that one question may wait for Redis. Then the API is asked.",
+        |draft, text| draft.fleet.timeout = millis(text, 1..=10_000)?,
+        |config| show::millis(config.fleet.as_ref()?.timeout)
+    ),
+    opt!(
+        "fleet_secret",
+        Words("required with `fleet_redis`"),
+        "What all brokers of the fleet know and Redis does not, as `@path` or `$NAME`: at least 32 \
+         random bytes on a line. Further lines only open what was written with them.",
+        |draft, text| draft.sources.fleet.secret = secret(text),
+        |config| config.sources.fleet.secret.as_ref().map(show::source)
+    ),
+    opt!(
+        "fleet_name",
+        Value("mqtt"),
+        "Tells fleets apart that use one Redis.",
+        |draft, text| draft.fleet.name = name(text)?,
+        |config| config.fleet.as_ref().map(|fleet| fleet.name.clone())
+    ),
+    opt!(
+        "fleet_scope",
+        Words("a digest"),
+        "Brokers of one scope share answers. Unset: those with the same routes, method, modes, \
+         fields and headers, values included.",
+        |draft, text| draft.fleet.scope = Some(name(text)?),
+        |config| config.fleet.as_ref()?.scope.clone()
+    ),
+    opt!(
+        "fleet_broker",
+        Words("the host's name"),
+        "This broker's name, different from all others'.",
+        |draft, text| draft.fleet.broker = Some(name(text)?),
+        |config| config.fleet.as_ref().map(|fleet| fleet.broker.clone())
+    ),
+    opt!(
+        "fleet_share",
+        Value("login,superuser,access"),
+        "The kinds of answers that are shared, a comma list. `none`: brokers only hear of what was \
+         taken back.",
+        |draft, text| draft.fleet.share = kinds(text)?,
+        |config| config.fleet.as_ref().map(|fleet| show::kinds(&fleet.share))
+    ),
+    opt!(
+        "fleet_blind_ttl",
+        Value("300"),
+        "Seconds that an answer is believed at most while this broker cannot hear of what was taken \
+         back elsewhere, as long as the API answers.",
+        |draft, text| draft.fleet.blind_ttl = seconds(text, 1..=86_400)?,
+        |config| show::seconds(config.fleet.as_ref()?.blind_ttl)
+    ),
+    opt!(
+        "fleet_ack_ms",
+        Value("1000"),
+        "Milliseconds that the response to a command waits for the other brokers.",
+        |draft, text| draft.fleet.ack = millis(text, 0..=60_000)?,
+        |config| show::millis(config.fleet.as_ref()?.ack)
+    ),
+];

@@ -1,0 +1,362 @@
+//! A fleet: brokers that share answers, and hear of what was taken back, through a Redis that nobody has to
+//! trust.
+//!
+//! Workers look here before they ask the API, and give here what it said. Three threads do the rest: one
+//! reads the log, one looks answers up, one writes. The broker's thread never waits for any of them.
+
+#![forbid(unsafe_code)]
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Condvar, Mutex, OnceLock};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::answer::Answer;
+use crate::cache::{InvalidationScope, Subject};
+use crate::clock::Clock;
+use crate::config::{Config, FleetConfig, FleetMaterial, Material};
+use crate::journal::Journal;
+use crate::pool::Spawn;
+use crate::question::{Kind, Question, SharedName};
+use crate::sync::lock;
+
+mod answer;
+mod counts;
+mod link;
+mod log;
+mod lookups;
+mod members;
+mod memory;
+mod naming;
+mod reader;
+mod record;
+mod sealing;
+mod writer;
+pub use answer::Stamp;
+pub use counts::Lookup;
+pub use log::Gap;
+pub use members::Applied;
+pub use record::Do;
+
+use answer::{MOST_BYTES, SharedAnswer};
+use counts::Counts;
+use link::KeyNames;
+use log::Log;
+use lookups::Lookups;
+use members::Members;
+use naming::Namer;
+use record::{Record, random_id};
+use sealing::Sealer;
+use writer::Queue;
+
+/// After how many failures in a row Redis is left alone until the log is in touch anew.
+const FAILURES: u32 = 5;
+
+/// What a broker does when it hears of something.
+pub trait Listener: Send + Sync {
+    /// No answer to these questions is good any more that was asked for up to now; `sessions`: and the
+    /// clients that it is about are asked about again.
+    fn outdate(&self, scope: InvalidationScope, sessions: bool);
+    /// These clients are to be disconnected.
+    fn kick(&self, scope: InvalidationScope);
+    /// All clients are to be asked about again.
+    fn ask_again(&self);
+    /// Answers asked for up to then are not good while the API answers; none: all are.
+    fn doubt(&self, until: Option<Instant>);
+}
+
+/// One broker's part in a fleet.
+pub struct Fleet {
+    config: FleetConfig,
+    material: Mutex<FleetMaterial>,
+    keys: KeyNames,
+    namer: Namer,
+    answers: Sealer,
+    records: Sealer,
+    log: Mutex<Log>,
+    members: Members,
+    lookups: Lookups,
+    queue: Queue,
+    failures: AtomicU32,
+    /// Whether lookups failed too often, so that the reader has to see to it.
+    is_tripped: AtomicBool,
+    /// Whether the reader has a connection, so that the others may want one.
+    is_reachable: AtomicBool,
+    counts: Counts,
+    stop: Mutex<bool>,
+    stopped: Condvar,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    listener: OnceLock<Arc<dyn Listener>>,
+    journal: Arc<Journal>,
+    clock: Arc<dyn Clock>,
+}
+
+/// An answer that another broker has, and how it may be kept.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Found {
+    /// What the API said, as it could have said it.
+    pub json: Vec<u8>,
+    /// How old it is, and how long it lives.
+    pub age: Duration,
+    pub life: Duration,
+    /// Whether the API gave this life.
+    pub is_given: bool,
+}
+
+/// How a fleet does.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Status {
+    pub name: String,
+    pub broker: String,
+    pub is_in_touch: bool,
+    pub members: Vec<String>,
+    pub outbox: usize,
+    pub lookups: Vec<(&'static str, u64)>,
+}
+
+impl Status {
+    /// That of a broker to which nothing has happened.
+    pub(crate) fn blank() -> Self {
+        Self {
+            name: String::new(),
+            broker: String::new(),
+            is_in_touch: false,
+            members: Vec::new(),
+            outbox: 0,
+            lookups: Counts::default().lookups(),
+        }
+    }
+}
+
+/// What is to be done with an answer that the API gave.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Asked {
+    pub stamp: Stamp,
+    /// In Unix time.
+    pub at: Duration,
+}
+
+impl Fleet {
+    /// A fleet that nothing runs for yet. None: the options name none.
+    pub fn new(config: &Config, journal: Arc<Journal>, clock: Arc<dyn Clock>) -> Option<Arc<Self>> {
+        let fleet = config.fleet.clone()?;
+        let material = config.material.fleet.clone();
+        let sealer = |purpose| Sealer::new(purpose, &fleet.name, &material.secrets);
+        let now = clock.now();
+        Some(Arc::new(Self {
+            keys: KeyNames::of(&fleet.name),
+            namer: Namer::new(config, &fleet, material.secrets.first()?),
+            answers: sealer("mosquitto-http-auth fleet 1: answers"),
+            records: sealer("mosquitto-http-auth fleet 1: entries of the log"),
+            log: Mutex::new(Log::new(now, fleet.blind_ttl)),
+            members: Members::new(sealer("mosquitto-http-auth fleet 1: members"), &fleet),
+            lookups: Lookups::default(),
+            queue: Queue::default(),
+            failures: AtomicU32::new(0),
+            is_tripped: AtomicBool::new(false),
+            is_reachable: AtomicBool::new(false),
+            counts: Counts::default(),
+            stop: Mutex::new(false),
+            stopped: Condvar::new(),
+            threads: Mutex::default(),
+            listener: OnceLock::new(),
+            material: Mutex::new(material),
+            config: fleet,
+            journal,
+            clock,
+        }))
+    }
+
+    /// Starts the threads. `number` tells the instances of one process apart.
+    pub fn start(self: &Arc<Self>, listener: Arc<dyn Listener>, number: u64, spawn: Spawn) {
+        let _ = self.listener.set(listener);
+        self.members.join(number);
+        type Body = fn(&Fleet);
+        let bodies: [(&str, Body); 3] =
+            [("log", Self::read_log), ("look", Self::serve_lookups), ("write", Self::write)];
+        for (name, body) in bodies {
+            let fleet = Arc::clone(self);
+            let body = Box::new(move || body(&fleet));
+            match spawn(format!("http-auth-{name}"), body) {
+                Ok(thread) => lock(&self.threads).push(thread),
+                // Without its threads it is never in touch, and all goes as without a fleet.
+                Err(error) => ::log::error!(
+                    logger: *self.journal,
+                    "fleet {:?}: no thread to be had ({error}); this broker is alone",
+                    self.config.name
+                ),
+            }
+        }
+    }
+
+    /// Ends every thread.
+    pub fn shut_down(&self) {
+        *lock(&self.stop) = true;
+        self.stopped.notify_all();
+        self.lookups.wake();
+        self.queue.wake();
+        for thread in std::mem::take(&mut *lock(&self.threads)) {
+            let _ = thread.join();
+        }
+    }
+
+    fn is_stopping(&self) -> bool {
+        *lock(&self.stop)
+    }
+
+    /// Waits, unless all ends.
+    fn rest(&self, time: Duration) {
+        let stop = lock(&self.stop);
+        drop(self.stopped.wait_timeout_while(stop, time, |stop| !*stop));
+    }
+
+    /// Uses another password from the next connection on.
+    pub fn renew(&self, material: &Material) {
+        let mut current = lock(&self.material);
+        current.password.clone_from(&material.fleet.password);
+        current.authorities.clone_from(&material.fleet.authorities);
+    }
+
+    /// The name of a question's answer; none where such answers are not shared.
+    #[must_use]
+    pub fn name(&self, question: &Question<'_>) -> Option<SharedName> {
+        self.shares(question.kind()).then(|| self.namer.name(question))
+    }
+
+    fn shares(&self, kind: Kind) -> bool {
+        self.config.share.contains(&kind)
+    }
+
+    /// To be called before the API is asked. None: what it says is not shared.
+    #[must_use]
+    pub fn before_asking(&self) -> Option<Asked> {
+        let stamp = lock(&self.log).stamp(self.clock.now())?;
+        Some(Asked { stamp, at: self.clock.unix_time() })
+    }
+
+    /// Shares what the API said. It lives for `life` from when it was asked, and `stale` beyond that.
+    pub fn share(
+        &self,
+        name: &SharedName,
+        asked: Asked,
+        answer: &Answer,
+        life: Duration,
+        is_given: bool,
+    ) {
+        let Asked { stamp, at } = asked;
+        let Some(json) = answer::to_json(answer) else { return };
+        if json.len() > MOST_BYTES {
+            return;
+        }
+        let left = (at + life).saturating_sub(self.clock.unix_time());
+        let shared = SharedAnswer { stamp, asked: at, life, is_given, json };
+        if left.is_zero() || !self.is_usable() {
+            return;
+        }
+        let text = naming::text(name);
+        if let Some(sealed) = self.answers.seal(text.as_bytes(), &shared.encode()) {
+            self.queue.push((format!("{}{text}", self.keys.answers), sealed, left));
+        }
+    }
+
+    /// Whether Redis may be asked now.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        !self.is_tripped.load(Ordering::Relaxed) && lock(&self.log).is_in_touch(self.clock.now())
+    }
+
+    /// What other brokers know of these questions, in their order. Waits no longer than the options say.
+    pub fn look_up(&self, wanted: &[(&SharedName, Subject<'_>)]) -> Vec<Option<Found>> {
+        let none = || wanted.iter().map(|_| None).collect();
+        if !self.is_usable() || !self.lookups.is_connected() {
+            self.counts.looked(Lookup::Skipped, wanted.len());
+            return none();
+        }
+        let names: Vec<_> = wanted.iter().map(|(name, _)| naming::text(name)).collect();
+        let keys = names.iter().map(|name| format!("{}{name}", self.keys.answers)).collect();
+        let Some(values) = self.lookups.ask(keys, self.config.timeout) else {
+            self.counts.looked(Lookup::Failed, wanted.len());
+            self.note_failure();
+            return none();
+        };
+        self.failures.store(0, Ordering::Relaxed);
+        let found = wanted.iter().zip(names).zip(values).map(|(((_, subject), name), value)| {
+            let found = self.judge(&name, value, subject);
+            self.counts.looked(found.as_ref().err().copied().unwrap_or(Lookup::Hit), 1);
+            found.ok()
+        });
+        found.collect()
+    }
+
+    fn judge(
+        &self,
+        name: &str,
+        value: Option<Vec<u8>>,
+        subject: &Subject<'_>,
+    ) -> Result<Found, Lookup> {
+        let sealed = value.ok_or(Lookup::Absent)?;
+        let opened = self.answers.open(name.as_bytes(), &sealed);
+        let shared = opened.and_then(|plain| SharedAnswer::decode(&plain));
+        let shared = shared.ok_or(Lookup::Unreadable)?;
+        let age = shared.age(self.clock.unix_time()).ok_or(Lookup::Expired)?;
+        if age >= shared.life {
+            return Err(Lookup::Expired);
+        }
+        // What is invalidated may be called by the name that the client gave, or by the one that it got.
+        let named = answer::username(&shared.json);
+        let named = named.as_deref().map(|username| Subject { username, ..*subject });
+        let (log, now) = (lock(&self.log), self.clock.now());
+        let is_believed = |subject: &Subject<'_>| log.believes(&shared.stamp, subject, now);
+        if !is_believed(subject) || !named.is_none_or(|named| is_believed(&named)) {
+            return Err(Lookup::Outdated);
+        }
+        drop(log);
+        let SharedAnswer { json, life, is_given, .. } = shared;
+        Ok(Found { json, age, life, is_given })
+    }
+
+    fn note_failure(&self) {
+        if self.failures.fetch_add(1, Ordering::Relaxed) + 1 >= FAILURES {
+            self.trip();
+        }
+    }
+
+    /// Leaves Redis alone until the reader has seen to it.
+    fn trip(&self) {
+        self.failures.store(0, Ordering::Relaxed);
+        self.is_tripped.store(true, Ordering::Relaxed);
+    }
+
+    /// Tells the others that something was taken back here. `respond` hears how far it has come.
+    pub fn publish(
+        &self,
+        what: Do,
+        scope: InvalidationScope,
+        respond: impl FnOnce(Applied) + Send + 'static,
+    ) {
+        let Some(id) = random_id() else {
+            return respond(self.members.of_this_one());
+        };
+        let at = self.clock.unix_time();
+        let from = self.config.broker.clone();
+        let record = Record { id, epoch: [0; 16], at, from, what, scope };
+        let now = self.clock.now();
+        lock(&self.log).publish(record, now);
+        self.queue.expect(id, now + self.config.ack, Box::new(respond));
+    }
+
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let now = self.clock.now();
+        let log = lock(&self.log);
+        let is_in_touch = log.is_in_touch(now) && !self.is_tripped.load(Ordering::Relaxed);
+        Status {
+            name: self.config.name.clone(),
+            broker: self.config.broker.clone(),
+            is_in_touch,
+            members: self.members.names(),
+            outbox: log.outbox(),
+            lookups: self.counts.lookups(),
+        }
+    }
+}

@@ -1,0 +1,343 @@
+//! A connection to the Redis that holds a fleet's data, and the few commands that the fleet needs.
+//!
+//! A fleet's keys have one hash tag, so that one server has all of them. Who that is, Sentinels or the nodes of
+//! a Cluster tell; then it is one plain connection whose limits are all known here. A connection is
+//! dropped after any error, since the reply to an earlier command could be taken for the next one's.
+
+#![forbid(unsafe_code)]
+
+use std::time::Duration;
+
+use redis::{
+    Client, Cmd, Connection, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _,
+    RedisConnectionInfo, RedisError, TlsCertificates, Value, cmd,
+};
+
+use super::record::Position;
+use crate::config::{FleetConfig, FleetMaterial, RedisKind, RedisServer};
+
+/// How long it may take to connect, and to answer what nobody waits for.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How many entries of the log are kept, about.
+const LOG_LENGTH: usize = 10_000;
+
+/// How many entries are read at once.
+pub const PAGE: usize = 500;
+
+/// Why something could not be done, in a few words, for a log line.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Trouble {
+    pub text: String,
+    /// Whether nothing is there that answers, rather than that it was slow or said no.
+    pub is_gone: bool,
+}
+
+impl Trouble {
+    fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), is_gone: false }
+    }
+}
+
+impl Trouble {
+    pub fn no_random_bytes() -> Self {
+        Self::new("no random bytes to be had")
+    }
+
+    pub fn too_slow() -> Self {
+        Self::new("answers were looked up in vain, several in a row")
+    }
+}
+
+impl From<RedisError> for Trouble {
+    fn from(error: RedisError) -> Self {
+        let is_gone = error.is_connection_refusal() || error.is_connection_dropped();
+        // What a hostile server says is cut, and shown as text of a foreigner.
+        let text: String = error.to_string().chars().take(200).collect();
+        Self { text: text.escape_debug().to_string(), is_gone }
+    }
+}
+
+/// An entry of the log as Redis has it.
+pub type RawEntry = (Position, Vec<u8>);
+
+/// A field of the members' hash, and its value.
+pub type RawMember = (Vec<u8>, Vec<u8>);
+
+/// The keys of a fleet.
+pub struct KeyNames {
+    pub answers: String,
+    pub log: String,
+    pub members: String,
+}
+
+impl KeyNames {
+    pub fn of(fleet: &str) -> Self {
+        let key = |what: &str| format!("{{mha1:{fleet}}}:{what}");
+        Self { answers: key("a:"), log: key("log"), members: key("members") }
+    }
+}
+
+/// A connection.
+pub struct Link {
+    connection: Connection,
+    /// The server, for a log line.
+    pub server: String,
+}
+
+impl Link {
+    /// Connects to the server that has the fleet's data.
+    pub fn open(config: &FleetConfig, material: &FleetMaterial) -> Result<Self, Trouble> {
+        let mut trouble = Trouble::new("no server is named");
+        for server in &config.servers {
+            let link = match &config.kind {
+                RedisKind::Single => Self::dial(config, material, server, config.database),
+                RedisKind::Sentinel { master } => by_sentinel(config, material, server, master),
+                RedisKind::Cluster => by_node(config, material, server),
+            };
+            match link {
+                Ok(mut link) => {
+                    link.limit(PATIENCE)?;
+                    let name = cmd("CLIENT").arg("SETNAME").arg(config.client_name()).clone();
+                    // Only for whoever looks at the list of clients.
+                    let _ = link.ask(&name);
+                    return Ok(link);
+                }
+                Err(next) => trouble = next,
+            }
+        }
+        Err(trouble)
+    }
+
+    fn dial(
+        config: &FleetConfig,
+        material: &FleetMaterial,
+        server: &RedisServer,
+        database: u32,
+    ) -> Result<Self, Trouble> {
+        let info = connection_info(config, server, database, material.password.as_ref())?;
+        let client = match (config.tls, server) {
+            (true, RedisServer::Tcp { .. }) => {
+                let certificates =
+                    TlsCertificates { client_tls: None, root_cert: material.authorities.clone() };
+                Client::build_with_tls(info, certificates)?
+            }
+            _ => Client::open(info)?,
+        };
+        let connection = client.get_connection_with_timeout(PATIENCE)?;
+        let mut link = Self { connection, server: server.to_string() };
+        link.limit(PATIENCE)?;
+        // Only now does TLS shake hands, where there is no password to send.
+        link.ask(&cmd("PING"))?;
+        Ok(link)
+    }
+
+    /// Limits how long a reply may stay away.
+    pub fn limit(&mut self, limit: Duration) -> Result<(), Trouble> {
+        self.connection.set_read_timeout(Some(limit))?;
+        Ok(self.connection.set_write_timeout(Some(limit))?)
+    }
+
+    fn ask(&mut self, command: &Cmd) -> Result<Value, Trouble> {
+        Ok(command.query(&mut self.connection)?)
+    }
+
+    /// The values under these names; none where there is none.
+    pub fn get(&mut self, keys: &[String]) -> Result<Vec<Option<Vec<u8>>>, Trouble> {
+        let values = array(self.ask(cmd("MGET").arg(keys))?)?;
+        if values.len() != keys.len() {
+            return Err(Trouble::new("MGET has answered something else"));
+        }
+        Ok(values.into_iter().map(bytes).collect())
+    }
+
+    /// Puts values under names, each for so long; how many were not taken.
+    pub fn put(&mut self, entries: &[(String, Vec<u8>, Duration)]) -> Result<usize, Trouble> {
+        let mut pipe = redis::pipe();
+        pipe.ignore_errors();
+        for (key, value, life) in entries {
+            let ms = u64::try_from(life.as_millis()).unwrap_or(u64::MAX).max(1);
+            pipe.cmd("SET").arg(key).arg(value.as_slice()).arg("PX").arg(ms);
+        }
+        let replies: Vec<Value> = pipe.query(&mut self.connection)?;
+        Ok(replies.iter().filter(|reply| !matches!(reply, Value::Okay)).count())
+    }
+
+    /// Adds an entry to the log, which keeps about the newest [`LOG_LENGTH`].
+    pub fn append(&mut self, log: &str, sealed: &[u8]) -> Result<Position, Trouble> {
+        let mut command = cmd("XADD");
+        command.arg(log).arg("MAXLEN").arg("~").arg(LOG_LENGTH).arg("*").arg("e").arg(sealed);
+        let id = bytes(self.ask(&command)?).and_then(|id| position(&id));
+        id.ok_or_else(|| Trouble::new("XADD has answered something else"))
+    }
+
+    /// Entries of the log after this position; waits for the first one, if it is to.
+    pub fn read(
+        &mut self,
+        log: &str,
+        after: Position,
+        wait: Option<Duration>,
+    ) -> Result<Vec<RawEntry>, Trouble> {
+        let mut command = cmd("XREAD");
+        command.arg("COUNT").arg(PAGE);
+        if let Some(wait) = wait {
+            command.arg("BLOCK").arg(u64::try_from(wait.as_millis()).unwrap_or(1).max(1));
+        }
+        command.arg("STREAMS").arg(log).arg(after.to_string());
+        match self.ask(&command)? {
+            Value::Nil => Ok(Vec::new()),
+            reply => {
+                let stream = array(reply)?.pop().ok_or_else(|| Trouble::new("no stream"))?;
+                entries(array(stream)?.pop().ok_or_else(|| Trouble::new("no entries"))?)
+            }
+        }
+    }
+
+    /// The entry at this position, or the first one.
+    pub fn entry(&mut self, log: &str, at: Option<Position>) -> Result<Option<RawEntry>, Trouble> {
+        let mut command = cmd("XRANGE");
+        match at {
+            Some(at) => command.arg(log).arg(at.to_string()).arg(at.to_string()),
+            None => command.arg(log).arg("-").arg("+"),
+        };
+        let reply = self.ask(command.arg("COUNT").arg(1))?;
+        Ok(entries(reply)?.pop())
+    }
+
+    pub fn set_member(&mut self, key: &str, field: &str, sealed: &[u8]) -> Result<(), Trouble> {
+        self.ask(cmd("HSET").arg(key).arg(field).arg(sealed)).map(drop)
+    }
+
+    pub fn remove_member(&mut self, key: &str, field: &str) -> Result<(), Trouble> {
+        self.ask(cmd("HDEL").arg(key).arg(field)).map(drop)
+    }
+
+    pub fn members(&mut self, key: &str) -> Result<Vec<RawMember>, Trouble> {
+        let flat = array(self.ask(cmd("HGETALL").arg(key))?)?;
+        let mut flat = flat.into_iter().filter_map(bytes);
+        let mut members = Vec::new();
+        while let (Some(field), Some(value)) = (flat.next(), flat.next()) {
+            members.push((field, value));
+        }
+        Ok(members)
+    }
+}
+
+/// The master that a Sentinel names, if it is one.
+fn by_sentinel(
+    config: &FleetConfig,
+    material: &FleetMaterial,
+    sentinel: &RedisServer,
+    master: &str,
+) -> Result<Link, Trouble> {
+    let anonymous = FleetMaterial { password: None, ..material.clone() };
+    let mut link = Link::dial(config, &anonymous, sentinel, 0)?;
+    let mut command = cmd("SENTINEL");
+    let reply = link.ask(command.arg("GET-MASTER-ADDR-BY-NAME").arg(master))?;
+    let Value::Array(address) = reply else {
+        return Err(Trouble::new(format!("{sentinel} knows no master {master:?}")));
+    };
+    let mut address = address.into_iter().filter_map(bytes).map(String::from_utf8);
+    let (Some(Ok(host)), Some(Ok(port))) = (address.next(), address.next()) else {
+        return Err(Trouble::new(format!("{sentinel} names no address")));
+    };
+    let port = port.parse().map_err(|_| Trouble::new(format!("{sentinel} names no port")))?;
+    let server = RedisServer::Tcp { host, port };
+    let mut link = Link::dial(config, material, &server, config.database)?;
+    // A Sentinel may not have noticed yet that this one is the master no longer.
+    let role = array(link.ask(&cmd("ROLE"))?)?;
+    match role.into_iter().next().and_then(bytes).as_deref() {
+        Some(b"master") => Ok(link),
+        _ => Err(Trouble::new(format!("{server} is not the master"))),
+    }
+}
+
+/// The node of a Cluster that has the fleet's keys: the one that is asked, or the one that it names.
+fn by_node(
+    config: &FleetConfig,
+    material: &FleetMaterial,
+    node: &RedisServer,
+) -> Result<Link, Trouble> {
+    let mut link = Link::dial(config, material, node, 0)?;
+    let probe = cmd("PTTL").arg(KeyNames::of(&config.name).log).clone();
+    for _ in 0..3 {
+        let reply: Result<Value, RedisError> = probe.query(&mut link.connection);
+        let error = match reply {
+            Ok(_) => return Ok(link),
+            Err(error) => error,
+        };
+        let Some((address, _)) = error.redirect_node() else { return Err(error.into()) };
+        let (host, port) = address
+            .rsplit_once(':')
+            .and_then(|(host, port)| Some((host.to_owned(), port.parse().ok()?)))
+            .ok_or_else(|| Trouble::new(format!("{node} names no other node")))?;
+        // An empty name is the host that was asked.
+        let host = match (host.is_empty(), node) {
+            (true, RedisServer::Tcp { host, .. }) => host.clone(),
+            _ => host,
+        };
+        link = Link::dial(config, material, &RedisServer::Tcp { host, port }, 0)?;
+    }
+    Err(Trouble::new("the nodes of the Cluster name one another"))
+}
+
+fn connection_info(
+    config: &FleetConfig,
+    server: &RedisServer,
+    database: u32,
+    password: Option<&crate::secret::Secret>,
+) -> Result<ConnectionInfo, Trouble> {
+    let address = match server {
+        RedisServer::Unix(path) => ConnectionAddr::Unix(path.into()),
+        RedisServer::Tcp { host, port } if config.tls => ConnectionAddr::TcpTls {
+            host: host.clone(),
+            port: *port,
+            insecure: false,
+            tls_params: None,
+        },
+        RedisServer::Tcp { host, port } => ConnectionAddr::Tcp(host.clone(), *port),
+    };
+    let mut settings = RedisConnectionInfo::default().set_skip_set_lib_name();
+    settings = settings.set_db(i64::from(database));
+    if let Some(password) = password {
+        let password = std::str::from_utf8(password.expose())
+            .map_err(|_| Trouble::new("the password is not UTF-8"))?;
+        settings = settings.set_password(password);
+        if let Some(username) = &config.username {
+            settings = settings.set_username(username);
+        }
+    }
+    Ok(address.into_connection_info()?.set_redis_settings(settings))
+}
+
+fn array(value: Value) -> Result<Vec<Value>, Trouble> {
+    match value {
+        Value::Array(values) => Ok(values),
+        _ => Err(Trouble::new("Redis has answered something else than an array")),
+    }
+}
+
+fn bytes(value: Value) -> Option<Vec<u8>> {
+    match value {
+        Value::BulkString(bytes) => Some(bytes),
+        Value::SimpleString(text) => Some(text.into_bytes()),
+        _ => None,
+    }
+}
+
+fn position(bytes: &[u8]) -> Option<Position> {
+    std::str::from_utf8(bytes).ok()?.parse().ok()
+}
+
+/// The entries in a reply; one without the field that entries have holds no bytes, which nobody can open.
+fn entries(value: Value) -> Result<Vec<RawEntry>, Trouble> {
+    let entry = |value| {
+        let mut parts = array(value)?.into_iter();
+        let id = parts.next().and_then(bytes).and_then(|id| position(&id));
+        let at = id.ok_or_else(|| Trouble::new("an entry of the log has no ID"))?;
+        let fields = parts.next().map(array).transpose()?.unwrap_or_default();
+        let sealed = fields.into_iter().nth(1).and_then(bytes).unwrap_or_default();
+        Ok((at, sealed))
+    };
+    array(value)?.into_iter().map(entry).collect()
+}

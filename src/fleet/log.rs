@@ -1,0 +1,377 @@
+//! The log of what was taken back, as one broker has applied it. Knows neither Redis nor threads: it is
+//! told what was read, and says what follows.
+//!
+//! Nothing is looked for and deleted. An answer carries how far its asker had applied the log *before* it
+//! asked the API, and a later entry that covers the question outdates it, so that an answer that is slow
+//! cannot outrun an invalidation, and no two clocks are compared.
+
+#![forbid(unsafe_code)]
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use super::answer::Stamp;
+use super::memory::Memory;
+use super::record::{Do, Epoch, Id, Position, Record, random_id};
+use crate::cache::{InvalidationScope, Invalidations, Subject};
+
+mod told;
+pub use told::{Effect, Entry, Gap};
+
+/// How long the log may be silent until it is not in touch any more.
+const SILENCE: Duration = Duration::from_secs(3);
+
+/// How old a kick may be that is obeyed: whoever has logged in since was not meant.
+const KICK: Duration = Duration::from_secs(600);
+
+/// Within which time entries are put back that Redis has lost, by chance, so that not all brokers do it.
+const PUT_BACK: Duration = Duration::from_millis(200);
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    Away,
+    CatchingUp,
+    InTouch,
+}
+
+/// An entry that is to be written, or was not read back yet.
+struct Outgoing {
+    record: Record,
+    due: Instant,
+    /// Whether it was handed out for writing.
+    is_tried: bool,
+}
+
+/// One broker's view of the log.
+pub struct Log {
+    blind_ttl: Duration,
+    phase: Phase,
+    /// When it was last certain that nothing had been missed.
+    last_touch: Instant,
+    /// Whether it has ever been in touch.
+    has_begun: bool,
+    epoch: Option<Epoch>,
+    /// Whether the entry that began it was read.
+    is_epoch_certain: bool,
+    /// An epoch that is over, while no other has begun.
+    ended: Option<Epoch>,
+    applied: Position,
+    /// The last entry that was read, for seeing whether it is still there.
+    last: Option<(Position, [u8; 32])>,
+    /// What was invalidated since the epoch began.
+    marks: Invalidations<Position>,
+    memory: Memory,
+    outbox: Vec<Outgoing>,
+    /// While the whole log is read: the entries that it has.
+    scan: Option<HashSet<Id>>,
+    /// What is not certain after a gap: from when on answers are doubted, and up to when asked for.
+    unsure: Vec<(Instant, Instant)>,
+    doubt_floor: Option<Instant>,
+    doubt: Option<Instant>,
+}
+
+impl Log {
+    pub fn new(now: Instant, blind_ttl: Duration) -> Self {
+        Self {
+            blind_ttl,
+            phase: Phase::Away,
+            last_touch: now,
+            has_begun: false,
+            epoch: None,
+            is_epoch_certain: false,
+            ended: None,
+            applied: Position::START,
+            last: None,
+            marks: Invalidations::default(),
+            memory: Memory::default(),
+            outbox: Vec::new(),
+            scan: Some(HashSet::new()),
+            unsure: Vec::new(),
+            doubt_floor: None,
+            doubt: None,
+        }
+    }
+
+    /// Whether everything is applied that was taken back until a moment ago.
+    pub fn is_in_touch(&self, now: Instant) -> bool {
+        self.phase == Phase::InTouch && now.saturating_duration_since(self.last_touch) < SILENCE
+    }
+
+    /// How far the log is applied.
+    pub fn applied(&self) -> (Option<Epoch>, Position) {
+        (self.epoch, self.applied)
+    }
+
+    /// What an answer carries that is asked for from now on. None: it is not shared.
+    pub fn stamp(&self, now: Instant) -> Option<Stamp> {
+        let epoch = self.epoch.filter(|_| self.is_in_touch(now))?;
+        Some(Stamp { epoch, position: self.applied })
+    }
+
+    /// Whether an answer of this stamp is good for a question about this.
+    pub fn believes(&self, stamp: &Stamp, subject: &Subject<'_>, now: Instant) -> bool {
+        let is_waiting = |outgoing: &Outgoing| {
+            outgoing.record.what == Do::Invalidate && outgoing.record.scope.covers(subject)
+        };
+        self.is_in_touch(now)
+            && self.epoch == Some(stamp.epoch)
+            && !self.marks.covers(subject, stamp.position)
+            && !self.outbox.iter().any(is_waiting)
+    }
+
+    /// How many entries are not written yet, or not read back.
+    pub fn outbox(&self) -> usize {
+        self.outbox.len()
+    }
+
+    /// Redis cannot be reached any more.
+    pub fn lose_touch(&mut self) {
+        self.phase = Phase::Away;
+    }
+
+    /// Redis can be reached again.
+    pub fn reach(&mut self) {
+        self.phase = Phase::CatchingUp;
+    }
+
+    /// Whether there may be more to read at once.
+    pub fn is_catching_up(&self) -> bool {
+        self.phase == Phase::CatchingUp && self.ended.is_none_or(|ended| self.epoch != Some(ended))
+    }
+
+    /// The entry that must still be there.
+    pub fn last(&self) -> Option<Position> {
+        self.last.map(|(at, _)| at)
+    }
+
+    /// The log begins with this entry, and in the place of the last one there is `found`.
+    pub fn check(
+        &mut self,
+        first: Option<&Entry>,
+        found: Option<[u8; 32]>,
+        now: Instant,
+    ) -> Vec<Effect> {
+        let Some((at, digest)) = self.last else { return Vec::new() };
+        if found == Some(digest) {
+            return Vec::new();
+        }
+        match first {
+            Some(first) if first.at > at && !self.is_another_epoch(first) => {
+                self.marks.declare(InvalidationScope::default(), first.at.before());
+                self.last = None;
+                self.note_gap(now);
+                vec![Effect::Gap(Gap::Trimmed), Effect::AskAgain]
+            }
+            _ => vec![self.roll_back(now)],
+        }
+    }
+
+    fn is_another_epoch(&self, entry: &Entry) -> bool {
+        let begins = |record: &Record| record.what == Do::Begin && Some(record.epoch) != self.epoch;
+        entry.record.as_ref().is_some_and(begins)
+    }
+
+    /// Redis has lost entries: the whole log is read again, to put back what is missing.
+    fn roll_back(&mut self, now: Instant) -> Effect {
+        self.note_gap(now);
+        self.ended = self.epoch;
+        self.is_epoch_certain = false;
+        self.applied = Position::START;
+        self.last = None;
+        self.marks = Invalidations::default();
+        self.scan = Some(HashSet::new());
+        self.phase = Phase::CatchingUp;
+        Effect::Gap(Gap::RolledBack)
+    }
+
+    /// What is known of answers by now may be wrong, and is believed no longer than while cut off.
+    fn note_gap(&mut self, now: Instant) {
+        if let Some(due) = self.last_touch.checked_add(self.blind_ttl) {
+            self.unsure.push((due, now));
+        }
+    }
+
+    /// The log was read from where it is applied; the request for that was `sent` then. `is_whole`: there
+    /// were no more entries than these.
+    pub fn read(
+        &mut self,
+        entries: &[Entry],
+        is_whole: bool,
+        sent: Instant,
+        now: Instant,
+        unix_time: Duration,
+    ) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        for entry in entries {
+            if self.applied == Position::START {
+                // What came before it is not known.
+                self.marks.declare(InvalidationScope::default(), entry.at.before());
+            }
+            self.applied = entry.at;
+            self.last = Some((entry.at, entry.digest));
+            let Some(record) = &entry.record else { continue };
+            if self.apply(entry.at, record, now, unix_time, &mut effects) {
+                return effects;
+            }
+        }
+        match self.phase {
+            Phase::InTouch if is_whole => self.last_touch = sent,
+            Phase::CatchingUp if is_whole => self.catch_up(sent, now, &mut effects),
+            _ => {}
+        }
+        effects
+    }
+
+    /// Applies an entry; whether all is to be read again.
+    fn apply(
+        &mut self,
+        at: Position,
+        record: &Record,
+        now: Instant,
+        unix_time: Duration,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
+        let is_new = self.memory.note(record, now);
+        if let Some(scan) = &mut self.scan {
+            scan.insert(record.id);
+        }
+        let before = self.outbox.len();
+        self.outbox.retain(|outgoing| outgoing.record.id != record.id);
+        let is_own = self.outbox.len() < before;
+        if record.what == Do::Begin {
+            let is_awaited = self.epoch.is_none() || self.ended == self.epoch;
+            let is_other = self.epoch != Some(record.epoch);
+            if is_other && !is_awaited && self.scan.is_none() && !is_own {
+                effects.push(self.roll_back(now));
+                return true;
+            }
+            self.epoch = Some(record.epoch);
+            self.is_epoch_certain = true;
+            return false;
+        }
+        if !self.is_epoch_certain && self.ended.is_none() {
+            self.epoch = Some(record.epoch);
+        }
+        // An answer that was asked for after this entry was applied has its position, or a later one.
+        if record.what == Do::Invalidate {
+            self.marks.declare(record.scope.clone(), at.before());
+        }
+        if !(is_new || is_own) || !self.has_begun {
+            return false;
+        }
+        match record.what {
+            Do::Invalidate => {
+                let scope = record.scope.clone();
+                effects.push(Effect::Outdate { scope, sessions: !is_own });
+            }
+            Do::Kick if !is_own && unix_time.saturating_sub(record.at) < KICK => {
+                effects.push(Effect::Kick(record.scope.clone()));
+            }
+            Do::Kick | Do::Begin => {}
+        }
+        false
+    }
+
+    /// Everything that the log has is applied.
+    fn catch_up(&mut self, sent: Instant, now: Instant, effects: &mut Vec<Effect>) {
+        if let Some(present) = self.scan.take() {
+            self.put_back(&present, now);
+        }
+        if self.epoch.is_none() || self.ended == self.epoch {
+            let begins = |outgoing: &Outgoing| outgoing.record.what == Do::Begin;
+            if !self.outbox.iter().any(begins) {
+                self.begin_epoch(now);
+            }
+            return;
+        }
+        self.ended = None;
+        self.outbox.retain(|outgoing| outgoing.record.what != Do::Begin);
+        self.phase = Phase::InTouch;
+        self.last_touch = sent;
+        if !self.has_begun {
+            self.has_begun = true;
+            // Before it was in touch for the first time it may have kept what was taken back meanwhile.
+            effects.push(Effect::Outdate { scope: InvalidationScope::default(), sessions: true });
+        }
+    }
+
+    fn put_back(&mut self, present: &HashSet<Id>, now: Instant) {
+        for outgoing in &mut self.outbox {
+            outgoing.is_tried &= present.contains(&outgoing.record.id);
+        }
+        let due = now + PUT_BACK.mul_f64(fastrand::f64());
+        for record in self.memory.recent(now) {
+            let is_there = present.contains(&record.id)
+                || self.outbox.iter().any(|outgoing| outgoing.record.id == record.id);
+            if !is_there && record.what != Do::Begin {
+                self.outbox.push(Outgoing { record: record.clone(), due, is_tried: false });
+            }
+        }
+    }
+
+    fn begin_epoch(&mut self, now: Instant) {
+        let (Some(id), Some(epoch)) = (random_id(), random_id()) else { return };
+        let scope = InvalidationScope::default();
+        let (at, from) = (Duration::ZERO, String::new());
+        let record = Record { id, epoch, at, from, what: Do::Begin, scope };
+        let due = now + PUT_BACK.mul_f64(fastrand::f64());
+        self.outbox.push(Outgoing { record, due, is_tried: false });
+    }
+
+    /// This broker takes something back. It has done so itself already.
+    pub fn publish(&mut self, record: Record, now: Instant) {
+        self.memory.note(&record, now);
+        self.outbox.push(Outgoing { record, due: now, is_tried: false });
+    }
+
+    /// The next entry to write, if there is one; an epoch begins before anything else is written.
+    pub fn next_to_write(&mut self, now: Instant) -> Option<Record> {
+        let needs_epoch = self.epoch.is_none() || self.ended == self.epoch;
+        let epoch = self.epoch.unwrap_or_default();
+        let outgoing = self.outbox.iter_mut().find(|outgoing| {
+            let may = !needs_epoch || outgoing.record.what == Do::Begin;
+            may && !outgoing.is_tried && outgoing.due <= now
+        })?;
+        outgoing.is_tried = true;
+        if outgoing.record.what != Do::Begin {
+            outgoing.record.epoch = epoch;
+        }
+        Some(outgoing.record.clone())
+    }
+
+    /// When [`Self::next_to_write`] may have something, unless something happens before.
+    pub fn next_due(&self) -> Option<Instant> {
+        let waiting = self.outbox.iter().filter(|outgoing| !outgoing.is_tried);
+        waiting.map(|outgoing| outgoing.due).min()
+    }
+
+    /// An entry may not have been written; it is tried again.
+    pub fn not_written(&mut self, id: &Id, now: Instant) {
+        if let Some(outgoing) = self.outbox.iter_mut().find(|o| o.record.id == *id) {
+            outgoing.is_tried = false;
+            outgoing.due = now;
+        }
+    }
+
+    /// Time passes: what follows for a broker that is cut off, or was.
+    pub fn tick(&mut self, now: Instant) -> Option<Effect> {
+        let is_over = |(due, _): &&(Instant, Instant)| *due <= now;
+        let unsure = self.unsure.iter().filter(is_over).map(|(_, before)| *before).max();
+        self.unsure.retain(|(due, _)| *due > now);
+        self.doubt_floor = self.doubt_floor.max(unsure);
+        let mut doubt = self.doubt_floor;
+        // Not a moment too late, though this is called but every other second.
+        let limit = self.blind_ttl.saturating_sub(SILENCE.min(self.blind_ttl / 2));
+        if !self.is_in_touch(now) && now.saturating_duration_since(self.last_touch) >= limit {
+            doubt = doubt.max(now.checked_sub(limit));
+        }
+        if doubt == self.doubt {
+            return None;
+        }
+        self.doubt = doubt;
+        Some(Effect::Doubt(doubt))
+    }
+}
+
+#[cfg(test)]
+mod model;

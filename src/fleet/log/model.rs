@@ -1,0 +1,353 @@
+//! Three brokers, an API and a Redis, in any order of what can happen to them, against what was promised.
+
+#![forbid(unsafe_code)]
+
+use std::collections::HashMap;
+
+use super::*;
+use crate::clock::{Clock, ManualClock};
+
+/// How many orders are tried, and how much happens in each.
+const ORDERS: u64 = 400;
+const STEPS: usize = 300;
+
+/// How many entries are read at once.
+const PAGE: usize = 4;
+
+const BLIND: Duration = Duration::from_secs(60);
+const USERS: [&str; 3] = ["ann", "ben", "cem"];
+
+/// An answer: what happened before the API was asked for it, counted, and when it was asked for.
+#[derive(Clone, Copy, Debug)]
+struct Answer {
+    asked: usize,
+    asked_at: Instant,
+}
+
+struct Broker {
+    log: Log,
+    cache: HashMap<&'static str, Answer>,
+    invalidated: HashMap<&'static str, Instant>,
+    all_invalidated: Option<Instant>,
+    doubt: Option<Instant>,
+    /// Questions on their way to the API.
+    asking: Vec<(&'static str, Answer, Option<Stamp>)>,
+    /// Whether it reaches Redis.
+    is_cut: bool,
+    is_connected: bool,
+    /// The last command about each user that it has applied, by what had happened before.
+    applied: HashMap<&'static str, usize>,
+    /// When it was last certain to have read everything.
+    touch: Instant,
+}
+
+impl Broker {
+    fn new(now: Instant) -> Self {
+        Self {
+            log: Log::new(now, BLIND),
+            cache: HashMap::new(),
+            invalidated: HashMap::new(),
+            all_invalidated: None,
+            doubt: None,
+            asking: Vec::new(),
+            is_cut: false,
+            is_connected: false,
+            applied: HashMap::new(),
+            touch: now,
+        }
+    }
+
+    fn heed(&mut self, effects: Vec<Effect>, now: Instant) {
+        for effect in effects {
+            match effect {
+                Effect::Outdate { scope, .. } => match scope.username {
+                    None => self.all_invalidated = Some(now),
+                    Some(name) => {
+                        let user = USERS.iter().find(|user| **user == name).unwrap();
+                        self.invalidated.insert(user, now);
+                    }
+                },
+                Effect::Doubt(until) => self.doubt = until,
+                Effect::Kick(_) | Effect::AskAgain | Effect::Gap(_) => {}
+            }
+        }
+    }
+
+    /// What its cache says, as the real one would.
+    fn known(&self, user: &str) -> Option<Answer> {
+        let answer = *self.cache.get(user)?;
+        let outdated =
+            self.invalidated.get(user).copied().max(self.all_invalidated).max(self.doubt);
+        outdated.is_none_or(|until| answer.asked_at > until).then_some(answer)
+    }
+}
+
+#[derive(Default)]
+struct Redis {
+    log: Vec<Entry>,
+    answers: HashMap<&'static str, (Stamp, Answer)>,
+    last_ms: u64,
+}
+
+struct World {
+    clock: std::sync::Arc<ManualClock>,
+    brokers: Vec<Broker>,
+    redis: Redis,
+    /// How much has happened.
+    happened: usize,
+    /// What each command was about, and what had happened before.
+    commands: HashMap<Id, (&'static str, usize)>,
+    random: fastrand::Rng,
+    /// How often shared answers were believed, and cached ones while cut off.
+    believed: [usize; 2],
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let clock = ManualClock::new();
+        let now = clock.now();
+        Self {
+            brokers: (0..3).map(|_| Broker::new(now)).collect(),
+            clock,
+            redis: Redis::default(),
+            happened: 0,
+            commands: HashMap::new(),
+            random: fastrand::Rng::with_seed(seed),
+            believed: [0; 2],
+        }
+    }
+
+    fn step(&mut self) {
+        self.happened += 1;
+        // Two things never happen at the very same time.
+        self.clock.advance(Duration::from_millis(1));
+        let at = self.random.usize(..3);
+        let user = USERS[self.random.usize(..3)];
+        match self.random.u8(..100) {
+            0..30 => self.ask(at, user),
+            30..45 => self.answer(at),
+            45..52 => self.revoke(at, user),
+            52..65 => self.write(at),
+            65..85 => self.read(at),
+            85..88 => self.brokers[at].is_cut = true,
+            88..91 => self.brokers[at].is_cut = false,
+            91..93 => {
+                let half = self.redis.log.len() / 2;
+                self.redis.log.drain(..half);
+            }
+            93 => {
+                let left = self.random.usize(..=self.redis.log.len());
+                self.redis.log.truncate(left);
+            }
+            94 => self.redis.log.clear(),
+            95 => self.brokers[at] = Broker::new(self.clock.now()),
+            _ => self.pass(),
+        }
+        let now = self.clock.now();
+        for broker in &mut self.brokers {
+            let doubt = broker.log.tick(now);
+            broker.heed(doubt.into_iter().collect(), now);
+        }
+    }
+
+    fn pass(&mut self) {
+        let ms = self.random.u64(1..20_000);
+        self.clock.advance(Duration::from_millis(ms));
+    }
+
+    /// A client asks: from the cache, from Redis, from the API.
+    fn ask(&mut self, at: usize, user: &'static str) {
+        let now = self.clock.now();
+        let subject = Subject { client_id: "c", username: user, topic: None };
+        let broker = &self.brokers[at];
+        if let Some(answer) = broker.known(user) {
+            self.judge(at, user, answer, false);
+            return;
+        }
+        if !broker.is_cut {
+            if let Some((stamp, answer)) = self.redis.answers.get(user) {
+                if broker.log.believes(stamp, &subject, now) {
+                    let answer = *answer;
+                    self.judge(at, user, answer, true);
+                    // Kept from when it was looked up.
+                    self.brokers[at].cache.insert(user, Answer { asked_at: now, ..answer });
+                    return;
+                }
+            }
+        }
+        let answer = Answer { asked: self.happened, asked_at: now };
+        let stamp = self.brokers[at].log.stamp(now);
+        self.brokers[at].asking.push((user, answer, stamp));
+    }
+
+    /// The API answers.
+    fn answer(&mut self, at: usize) {
+        let broker = &mut self.brokers[at];
+        if broker.asking.is_empty() {
+            return;
+        }
+        let which = self.random.usize(..broker.asking.len());
+        let (user, answer, stamp) = broker.asking.swap_remove(which);
+        if broker.cache.get(user).is_none_or(|known| known.asked_at < answer.asked_at) {
+            broker.cache.insert(user, answer);
+        }
+        if let Some(stamp) = stamp.filter(|_| !broker.is_cut) {
+            self.redis.answers.insert(user, (stamp, answer));
+        }
+    }
+
+    fn revoke(&mut self, at: usize, user: &'static str) {
+        let (now, id) = (self.clock.now(), random_id().unwrap());
+        self.commands.insert(id, (user, self.happened));
+        let scope = InvalidationScope { username: Some(user.into()), ..Default::default() };
+        let record = Record {
+            id,
+            epoch: [0; 16],
+            at: self.clock.unix_time(),
+            from: at.to_string(),
+            what: Do::Invalidate,
+            scope,
+        };
+        let broker = &mut self.brokers[at];
+        broker.log.publish(record, now);
+        broker.invalidated.insert(user, now);
+        broker.applied.insert(user, self.happened);
+    }
+
+    fn write(&mut self, at: usize) {
+        if self.brokers[at].is_cut {
+            return;
+        }
+        let now = self.clock.now();
+        while let Some(record) = self.brokers[at].log.next_to_write(now) {
+            // A write that fails may have been done all the same.
+            let (is_done, is_told) = (self.random.u8(..10) > 0, self.random.u8(..10) > 0);
+            if is_done {
+                self.redis.last_ms += 1;
+                let mut digest = [0; 32];
+                digest[..16].copy_from_slice(&record.id);
+                let at = Position { ms: self.redis.last_ms, seq: 0 };
+                self.redis.log.push(Entry { at, digest, record: Some(record.clone()) });
+            }
+            if !(is_done && is_told) {
+                self.brokers[at].log.not_written(&record.id, now);
+                break;
+            }
+        }
+    }
+
+    /// One turn of the reader's loop.
+    fn read(&mut self, at: usize) {
+        let now = self.clock.now();
+        let broker = &mut self.brokers[at];
+        if broker.is_cut {
+            broker.log.lose_touch();
+            broker.is_connected = false;
+            return;
+        }
+        if !std::mem::replace(&mut broker.is_connected, true) {
+            broker.log.reach();
+        }
+        if let Some(last) = broker.log.last() {
+            let found = self.redis.log.iter().find(|entry| entry.at == last);
+            let found = found.map(|entry| entry.digest);
+            let effects = broker.log.check(self.redis.log.first(), found, now);
+            broker.heed(effects, now);
+        }
+        for _ in 0..self.random.usize(1..4) {
+            let after = broker.log.applied().1;
+            let entries: Vec<_> = self
+                .redis
+                .log
+                .iter()
+                .filter(|entry| entry.at > after)
+                .take(PAGE)
+                .cloned()
+                .collect();
+            let is_whole = entries.len() < PAGE;
+            let effects = broker.log.read(&entries, is_whole, now, now, self.clock.unix_time());
+            broker.heed(effects, now);
+            // A broker tells the others of what it has applied once it is in touch.
+            let applied = broker.log.applied().1;
+            let is_told = broker.log.is_in_touch(now);
+            let applied = entries.iter().filter(|entry| is_told && entry.at <= applied);
+            for record in applied.filter_map(|entry| entry.record.as_ref()) {
+                if let Some((user, command)) = self.commands.get(&record.id) {
+                    let applied = broker.applied.entry(user).or_default();
+                    *applied = (*applied).max(*command);
+                }
+            }
+            if is_whole && broker.log.is_in_touch(now) {
+                broker.touch = now;
+            }
+        }
+    }
+
+    /// What is promised of an answer that is given.
+    fn judge(&mut self, at: usize, user: &'static str, answer: Answer, is_shared: bool) {
+        let (now, broker) = (self.clock.now(), &self.brokers[at]);
+        if let Some(applied) = broker.applied.get(user) {
+            assert!(
+                answer.asked > *applied,
+                "S1: older than a command that was applied: {answer:?}"
+            );
+        }
+        if is_shared {
+            self.believed[0] += 1;
+            // Whatever the log held when this broker was last certain, is applied.
+            let read = broker.log.applied().1;
+            let missed = self.redis.log.iter().filter(|entry| entry.at <= read);
+            for record in missed.filter_map(|entry| entry.record.as_ref()) {
+                if let Some((about, command)) = self.commands.get(&record.id) {
+                    let is_fresh = *about != user || answer.asked > *command;
+                    assert!(is_fresh, "S4: a shared answer from before what the log has");
+                }
+            }
+            return;
+        }
+        if !broker.log.is_in_touch(now) {
+            self.believed[1] += 1;
+            let blind = now.duration_since(broker.touch.max(answer.asked_at));
+            assert!(blind <= BLIND, "S3: believed for {blind:?} while cut off");
+        }
+    }
+}
+
+#[test]
+fn three_brokers_keep_what_was_promised_whatever_happens() {
+    let mut believed = [0; 2];
+    for seed in 0..ORDERS {
+        let mut world = World::new(seed);
+        for _ in 0..STEPS {
+            world.step();
+        }
+        believed = [believed[0] + world.believed[0], believed[1] + world.believed[1]];
+    }
+    assert!(believed.iter().all(|times| *times > 100), "not much was tried: {believed:?}");
+}
+
+#[test]
+fn what_redis_has_lost_is_put_back() {
+    let mut world = World::new(1);
+    let settle = |world: &mut World| {
+        for _ in 0..40 {
+            world.clock.advance(Duration::from_millis(50));
+            for at in 0..3 {
+                world.read(at);
+                world.write(at);
+            }
+        }
+    };
+    settle(&mut world);
+    assert!(world.brokers.iter().all(|broker| broker.log.is_in_touch(world.clock.now())));
+    world.revoke(0, "ann");
+    settle(&mut world);
+    let command = *world.commands.keys().next().unwrap();
+    world.redis.log.clear();
+    // Who had it first does not come back.
+    world.brokers[0].is_cut = true;
+    settle(&mut world);
+    let ids = world.redis.log.iter().filter_map(|entry| entry.record.as_ref()).map(|r| r.id);
+    assert!(ids.collect::<Vec<_>>().contains(&command));
+    assert!((1..3).all(|at| world.brokers[at].log.is_in_touch(world.clock.now())));
+}

@@ -1,0 +1,43 @@
+//! What the log is told, and what it says follows.
+
+#![forbid(unsafe_code)]
+
+use std::time::Instant;
+
+use super::super::record::{Position, Record};
+use crate::cache::InvalidationScope;
+
+/// An entry as it was read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Entry {
+    pub at: Position,
+    /// A hash of it, by which another one is told apart that stands in the same place.
+    pub digest: [u8; 32],
+    /// None: it cannot be opened, and says nothing.
+    pub record: Option<Record>,
+}
+
+/// What follows for this broker.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Effect {
+    /// No answer to these questions is good any more that was asked for up to now; `sessions`: and the
+    /// clients that it is about are asked about again.
+    Outdate { scope: InvalidationScope, sessions: bool },
+    /// These clients are disconnected.
+    Kick(InvalidationScope),
+    /// Answers that were asked for up to then are not good while the API answers; none: all are.
+    Doubt(Option<Instant>),
+    /// Something may have been missed: all clients are asked about again.
+    AskAgain,
+    /// Entries are missing.
+    Gap(Gap),
+}
+
+/// Why entries are missing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Gap {
+    /// This broker was away for longer than the log goes back.
+    Trimmed,
+    /// Redis has lost them.
+    RolledBack,
+}

@@ -1,0 +1,122 @@
+//! The thread that looks answers up: what several workers want goes in one MGET, and each waits for as long
+//! as it may, however slowly Redis answers.
+
+#![forbid(unsafe_code)]
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::Fleet;
+use super::link::Link;
+use crate::sync::lock;
+
+/// How many answers are looked up at once.
+const MOST: usize = 128;
+
+type Values = Vec<Option<Vec<u8>>>;
+
+struct Request {
+    keys: Vec<String>,
+    reply: Sender<Values>,
+}
+
+/// What workers want to have looked up.
+#[derive(Default)]
+pub struct Lookups {
+    requests: Mutex<VecDeque<Request>>,
+    wanted: Condvar,
+    /// Whether there is a connection; nobody waits for one to be made.
+    is_connected: AtomicBool,
+}
+
+impl Lookups {
+    pub fn is_connected(&self) -> bool {
+        self.is_connected.load(Ordering::Relaxed)
+    }
+
+    /// The values under these keys. None: they did not come in time.
+    pub fn ask(&self, keys: Vec<String>, limit: Duration) -> Option<Values> {
+        let (reply, values) = channel();
+        lock(&self.requests).push_back(Request { keys, reply });
+        self.wanted.notify_one();
+        values.recv_timeout(limit).ok()
+    }
+
+    pub fn wake(&self) {
+        // Under the lock, so that the thread does not miss it on its way to sleep.
+        let _requests = lock(&self.requests);
+        self.wanted.notify_all();
+    }
+
+    fn clear(&self) {
+        lock(&self.requests).clear();
+    }
+}
+
+impl Fleet {
+    /// The thread's life.
+    pub(super) fn serve_lookups(&self) {
+        let mut link: Option<Link> = None;
+        while !self.is_stopping() {
+            if link.is_none() && self.is_reachable.load(Ordering::Relaxed) {
+                link = Link::open(&self.config, &lock(&self.material).clone()).ok();
+                if let Some(link) = &mut link {
+                    let _ = link.limit(self.config.timeout);
+                }
+                self.lookups.clear();
+                self.lookups.is_connected.store(link.is_some(), Ordering::Relaxed);
+                if link.is_none() {
+                    self.rest(Duration::from_secs(1));
+                    continue;
+                }
+            }
+            let requests = self.next_lookups();
+            let Some(connection) = &mut link else { continue };
+            if requests.is_empty() {
+                continue;
+            }
+            let keys: Vec<_> = requests.iter().flat_map(|request| request.keys.clone()).collect();
+            match connection.get(&keys) {
+                Ok(values) => {
+                    let mut values = values.into_iter();
+                    for request in requests {
+                        let own = values.by_ref().take(request.keys.len()).collect();
+                        // Whoever asked may have given up.
+                        let _ = request.reply.send(own);
+                    }
+                }
+                Err(trouble) => {
+                    link = None;
+                    self.lookups.is_connected.store(false, Ordering::Relaxed);
+                    if trouble.is_gone {
+                        self.trip();
+                    }
+                }
+            }
+        }
+        self.lookups.clear();
+    }
+
+    /// What is wanted now; waits until something is.
+    fn next_lookups(&self) -> Vec<Request> {
+        let mut requests = lock(&self.lookups.requests);
+        if requests.is_empty() {
+            if self.is_stopping() {
+                return Vec::new();
+            }
+            requests = self.lookups.wanted.wait(requests).unwrap_or_else(PoisonError::into_inner);
+        }
+        let (mut taken, mut count) = (Vec::new(), 0);
+        while let Some(next) = requests.front() {
+            count += next.keys.len();
+            if count > MOST && !taken.is_empty() {
+                break;
+            }
+            taken.extend(requests.pop_front());
+        }
+        taken
+    }
+}

@@ -1,0 +1,129 @@
+//! The brokers of a fleet: who is there, and how far each has applied the log.
+
+#![forbid(unsafe_code)]
+
+use std::sync::{Mutex, OnceLock};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use serde_json::{Value, json};
+
+use super::answer::millis;
+use super::link::RawMember;
+use super::record::{Epoch, Position};
+use super::sealing::Sealer;
+use crate::config::FleetConfig;
+use crate::sync::lock;
+
+/// For how long a broker counts that says nothing.
+const GONE: Duration = Duration::from_secs(60);
+
+/// How far a command has come.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Applied {
+    pub brokers: usize,
+    pub applied: usize,
+    /// The names of the others.
+    pub waiting: Vec<String>,
+}
+
+/// What a broker says of itself.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Member {
+    pub name: String,
+    pub epoch: Option<Epoch>,
+    pub position: Position,
+    /// In Unix time.
+    at: Duration,
+}
+
+impl Member {
+    fn encode(&self) -> Vec<u8> {
+        let epoch = self.epoch.map(|epoch| BASE64.encode(epoch));
+        json!({ "name": self.name, "epoch": epoch, "position": self.position.to_string(),
+                "at": millis(self.at), "version": env!("CARGO_PKG_VERSION") })
+        .to_string()
+        .into_bytes()
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let value: Value = serde_json::from_slice(bytes).ok()?;
+        Some(Self {
+            name: value["name"].as_str()?.to_owned(),
+            epoch: value["epoch"].as_str().and_then(|e| BASE64.decode(e).ok()?.try_into().ok()),
+            position: value["position"].as_str()?.parse().ok()?,
+            at: Duration::from_millis(value["at"].as_u64()?),
+        })
+    }
+}
+
+/// Reads and writes what brokers say of themselves.
+pub struct Members {
+    sealer: Sealer,
+    broker: String,
+    /// Under which field this one stands.
+    field: OnceLock<String>,
+    known: Mutex<Vec<Member>>,
+}
+
+impl Members {
+    pub fn new(sealer: Sealer, config: &FleetConfig) -> Self {
+        let broker = config.broker.clone();
+        Self { sealer, broker, field: OnceLock::new(), known: Mutex::default() }
+    }
+
+    /// This instance of the broker's takes part, by its number in the process.
+    pub fn join(&self, number: u64) {
+        // Nobody without the secret is to tell from it which brokers there are.
+        let name = format!("{} {number}", self.broker);
+        let _ = self.field.set(self.sealer.tag(name.as_bytes()));
+    }
+
+    pub fn field(&self) -> &str {
+        self.field.get().map_or("", String::as_str)
+    }
+
+    /// What this one says of itself.
+    pub fn announcement(
+        &self,
+        applied: (Option<Epoch>, Position),
+        at: Duration,
+    ) -> Option<Vec<u8>> {
+        let (epoch, position) = applied;
+        let member = Member { name: self.broker.clone(), epoch, position, at };
+        self.sealer.seal(self.field().as_bytes(), &member.encode())
+    }
+
+    /// Notes what Redis has of all.
+    pub fn note(&self, raw: &[RawMember], unix_time: Duration) {
+        let mut members: Vec<_> = raw
+            .iter()
+            .filter_map(|(field, sealed)| Member::decode(&self.sealer.open(field, sealed)?))
+            .filter(|member| unix_time.saturating_sub(member.at) < GONE)
+            .collect();
+        members.sort_by(|a, b| a.name.cmp(&b.name));
+        *lock(&self.known) = members;
+    }
+
+    pub fn names(&self) -> Vec<String> {
+        lock(&self.known).iter().map(|member| member.name.clone()).collect()
+    }
+
+    /// How many have applied the entry at this position of this epoch.
+    pub fn applied(&self, epoch: Option<Epoch>, at: Position) -> Applied {
+        let known = lock(&self.known);
+        let has_applied = |member: &&Member| member.epoch == epoch && member.position >= at;
+        let waiting = known.iter().filter(|member| !has_applied(member));
+        let waiting: Vec<_> = waiting.map(|member| member.name.clone()).collect();
+        Applied { brokers: known.len(), applied: known.len() - waiting.len(), waiting }
+    }
+
+    /// Where nothing can be written: this one has applied it, as for the others, nobody knows.
+    pub fn of_this_one(&self) -> Applied {
+        let known = lock(&self.known);
+        let others = known.iter().filter(|member| member.name != self.broker);
+        let waiting: Vec<_> = others.map(|member| member.name.clone()).collect();
+        Applied { brokers: waiting.len() + 1, applied: 1, waiting }
+    }
+}

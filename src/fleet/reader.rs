@@ -1,0 +1,219 @@
+//! The thread that reads the log: push and catch-up are one, a read that waits for the next entry.
+
+#![forbid(unsafe_code)]
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::link::{Link, PAGE, RawEntry, Trouble};
+use super::log::{Effect, Entry, Gap};
+use super::record::{Epoch, Position, Record};
+use super::{Fleet, Listener};
+use crate::sync::lock;
+
+/// How long a read waits for an entry. Whoever unloads the plugin waits as long.
+const WAIT: Duration = Duration::from_millis(500);
+
+/// The same while another epoch is to begin.
+const SHORT_WAIT: Duration = Duration::from_millis(50);
+
+/// How often it is checked whether the last entry is still there.
+const CHECK: Duration = Duration::from_secs(2);
+
+/// How often a broker says that it is there.
+const ANNOUNCE: Duration = Duration::from_secs(10);
+
+/// What the thread knows beside the log.
+struct Reader {
+    link: Link,
+    checked: Option<Instant>,
+    announced: Option<(Instant, (Option<Epoch>, Position))>,
+}
+
+impl Fleet {
+    /// The thread's life.
+    pub(super) fn read_log(&self) {
+        let mut was_told = None;
+        while !self.is_stopping() {
+            let link = Link::open(&self.config, &lock(&self.material).clone());
+            let trouble = match link {
+                Ok(link) => match self.follow(Reader { link, checked: None, announced: None }) {
+                    Ok(()) => break,
+                    Err(trouble) => {
+                        was_told = None;
+                        trouble
+                    }
+                },
+                Err(trouble) => trouble,
+            };
+            self.is_reachable.store(false, Ordering::Relaxed);
+            lock(&self.log).lose_touch();
+            if was_told.as_ref() != Some(&trouble) {
+                ::log::warn!(
+                    logger: *self.journal,
+                    "fleet {:?}: cut off from Redis ({}); this broker asks the API alone",
+                    self.config.name,
+                    trouble.text
+                );
+                was_told = Some(trouble);
+            }
+            self.tick();
+            // Brokers that lost it together do not come back together.
+            self.rest(Duration::from_secs(1).mul_f64(0.8 + 0.4 * fastrand::f64()));
+        }
+        self.is_reachable.store(false, Ordering::Relaxed);
+        lock(&self.log).lose_touch();
+    }
+
+    /// Follows the log until all ends, or something fails.
+    fn follow(&self, mut reader: Reader) -> Result<(), Trouble> {
+        self.is_tripped.store(false, Ordering::Relaxed);
+        lock(&self.log).reach();
+        self.is_reachable.store(true, Ordering::Relaxed);
+        self.lookups.wake();
+        self.queue.wake();
+        let mut was_told = false;
+        while !self.is_stopping() {
+            self.check(&mut reader)?;
+            let (after, is_catching_up, is_in_touch) = {
+                let log = lock(&self.log);
+                let now = self.clock.now();
+                (log.applied().1, log.is_catching_up(), log.is_in_touch(now))
+            };
+            let wait = if is_catching_up {
+                None
+            } else if is_in_touch {
+                Some(WAIT)
+            } else {
+                Some(SHORT_WAIT)
+            };
+            let sent = self.clock.now();
+            let entries = reader.link.read(&self.keys.log, after, wait)?;
+            let is_whole = entries.len() < PAGE;
+            let entries: Vec<_> = entries.into_iter().map(|entry| self.open(entry)).collect();
+            self.apply(&entries, is_whole, sent);
+            self.announce(&mut reader)?;
+            let now = self.clock.now();
+            let is_in_touch = lock(&self.log).is_in_touch(now);
+            // It is told once both work: hearing of commands, and looking answers up.
+            if is_in_touch && !was_told && self.lookups.is_connected() {
+                was_told = true;
+                ::log::info!(
+                    logger: *self.journal,
+                    "fleet {:?}: in touch with the other brokers by Redis at {}",
+                    self.config.name,
+                    reader.link.server
+                );
+            }
+            was_told &= is_in_touch;
+            self.tick();
+            if self.is_tripped.load(Ordering::Relaxed) {
+                return Err(Trouble::too_slow());
+            }
+        }
+        reader.link.remove_member(&self.keys.members, self.members.field())
+    }
+
+    /// Checks every other second, and at first, whether Redis has lost what was read.
+    fn check(&self, reader: &mut Reader) -> Result<(), Trouble> {
+        let now = self.clock.now();
+        if reader.checked.is_some_and(|at| now.duration_since(at) < CHECK) {
+            return Ok(());
+        }
+        reader.checked = Some(now);
+        let last = lock(&self.log).last();
+        let Some(last) = last else { return Ok(()) };
+        let found = reader.link.entry(&self.keys.log, Some(last))?;
+        let found = found.filter(|(at, _)| *at == last).map(|entry| self.open(entry).digest);
+        let first = reader.link.entry(&self.keys.log, None)?.map(|entry| self.open(entry));
+        let effects = lock(&self.log).check(first.as_ref(), found, self.clock.now());
+        self.carry_out(effects);
+        Ok(())
+    }
+
+    fn open(&self, (at, sealed): RawEntry) -> Entry {
+        let plain = self.records.open(self.config.name.as_bytes(), &sealed);
+        let record = plain.and_then(|plain| Record::decode(&plain));
+        if record.is_none() {
+            self.journal.seldom(::log::Level::Warn, "fleet entries", || {
+                format!(
+                    "fleet {:?}: an entry of the log cannot be opened; do all brokers have the same \
+                     fleet_secret?",
+                    self.config.name
+                )
+            });
+        }
+        Entry { at, digest: *blake3::hash(&sealed).as_bytes(), record }
+    }
+
+    fn apply(&self, entries: &[Entry], is_whole: bool, sent: Instant) {
+        let mut log = lock(&self.log);
+        let effects = log.read(entries, is_whole, sent, self.clock.now(), self.clock.unix_time());
+        let has_records = log.outbox() > 0;
+        drop(log);
+        self.carry_out(effects);
+        if has_records {
+            self.queue.wake();
+        }
+    }
+
+    /// Says that this broker is there, and how far it is. Before it is in touch it may still have what the
+    /// log takes back.
+    fn announce(&self, reader: &mut Reader) -> Result<(), Trouble> {
+        let now = self.clock.now();
+        let applied = {
+            let log = lock(&self.log);
+            if !log.is_in_touch(now) {
+                return Ok(());
+            }
+            log.applied()
+        };
+        let is_due = match reader.announced {
+            Some((at, told)) if now.duration_since(at) < ANNOUNCE => {
+                if told == applied {
+                    return Ok(());
+                }
+                false
+            }
+            _ => true,
+        };
+        let unix_time = self.clock.unix_time();
+        let Some(sealed) = self.members.announcement(applied, unix_time) else { return Ok(()) };
+        reader.link.set_member(&self.keys.members, self.members.field(), &sealed)?;
+        let at = reader.announced.filter(|_| !is_due).map_or(now, |(at, _)| at);
+        reader.announced = Some((at, applied));
+        if is_due {
+            self.members.note(&reader.link.members(&self.keys.members)?, unix_time);
+        }
+        Ok(())
+    }
+
+    fn tick(&self) {
+        let effect = lock(&self.log).tick(self.clock.now());
+        self.carry_out(effect.into_iter().collect());
+    }
+
+    fn carry_out(&self, effects: Vec<Effect>) {
+        let Some(listener) = self.listener.get() else { return };
+        let listener: &dyn Listener = &**listener;
+        for effect in effects {
+            match effect {
+                Effect::Outdate { scope, sessions } => listener.outdate(scope, sessions),
+                Effect::Kick(scope) => listener.kick(scope),
+                Effect::Doubt(until) => listener.doubt(until),
+                Effect::AskAgain => listener.ask_again(),
+                Effect::Gap(gap) => {
+                    let what = match gap {
+                        Gap::Trimmed => "was away for longer than Redis keeps entries of the log",
+                        Gap::RolledBack => "sees that Redis has lost entries of the log",
+                    };
+                    ::log::warn!(
+                        logger: *self.journal,
+                        "fleet {:?}: this broker {what}; answers that it has are asked for anew in time",
+                        self.config.name
+                    );
+                }
+            }
+        }
+    }
+}

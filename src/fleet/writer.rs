@@ -1,0 +1,202 @@
+//! The thread that writes: entries of the log, which are never lost, and answers, of which the oldest are
+//! dropped when there are too many. It also sees whether the others have applied what was taken back.
+
+#![forbid(unsafe_code)]
+
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::Fleet;
+use super::link::{Link, Trouble};
+use super::members::Applied;
+use super::record::{Epoch, Id, Position, Record};
+use crate::sync::lock;
+
+/// How many answers may wait.
+const MOST: usize = 4096;
+
+/// How many are written at once.
+const BATCH: usize = 64;
+
+/// How often it is looked whether the others have applied something.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// How long to wait before a connection is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+type Answer = (String, Vec<u8>, Duration);
+type Respond = Box<dyn FnOnce(Applied) + Send>;
+
+/// Whoever wants to know how far an entry has come.
+struct Expected {
+    id: Id,
+    until: Instant,
+    /// Where it stands, once it is written.
+    at: Option<(Option<Epoch>, Position)>,
+    respond: Respond,
+}
+
+#[derive(Default)]
+struct Waiting {
+    answers: VecDeque<Answer>,
+    expected: Vec<Expected>,
+    /// Whether there may be an entry of the log to write.
+    has_records: bool,
+}
+
+/// What waits to be written.
+#[derive(Default)]
+pub struct Queue {
+    waiting: Mutex<Waiting>,
+    filled: Condvar,
+}
+
+impl Queue {
+    pub fn push(&self, answer: Answer) {
+        let mut waiting = lock(&self.waiting);
+        if waiting.answers.len() >= MOST {
+            waiting.answers.pop_front();
+        }
+        waiting.answers.push_back(answer);
+        self.filled.notify_one();
+    }
+
+    /// An entry is to be written, and somebody wants to know how far it has come.
+    pub fn expect(&self, id: Id, until: Instant, respond: Respond) {
+        let mut waiting = lock(&self.waiting);
+        waiting.expected.push(Expected { id, until, at: None, respond });
+        waiting.has_records = true;
+        self.filled.notify_one();
+    }
+
+    /// There may be an entry to write, or a connection to be had.
+    pub fn wake(&self) {
+        lock(&self.waiting).has_records = true;
+        self.filled.notify_all();
+    }
+}
+
+impl Fleet {
+    /// The thread's life.
+    pub(super) fn write(&self) {
+        let mut link: Option<Link> = None;
+        let mut retry = self.clock.now();
+        while !self.is_stopping() {
+            self.wait_for_work(link.is_some());
+            let now = self.clock.now();
+            let is_reachable = self.is_reachable.load(Ordering::Relaxed);
+            if link.is_none() && is_reachable && now >= retry {
+                retry = now + RETRY;
+                link = Link::open(&self.config, &lock(&self.material).clone()).ok();
+            }
+            if let Some(connection) = &mut link {
+                if self.write_all(connection).is_err() {
+                    link = None;
+                    retry = self.clock.now() + RETRY;
+                }
+            }
+            self.respond(link.is_some());
+        }
+        let expected = std::mem::take(&mut lock(&self.queue.waiting).expected);
+        expected.into_iter().for_each(|one| (one.respond)(self.members.of_this_one()));
+    }
+
+    /// Sleeps until there is something to do.
+    fn wait_for_work(&self, is_connected: bool) {
+        let now = self.clock.now();
+        let next_due = lock(&self.log).next_due();
+        let mut waiting = lock(&self.queue.waiting);
+        let has_work = waiting.has_records || (is_connected && !waiting.answers.is_empty());
+        if has_work && is_connected {
+            waiting.has_records = false;
+            return;
+        }
+        waiting.has_records = false;
+        let limit = if !waiting.expected.is_empty() {
+            Some(LOOK)
+        } else if is_connected || next_due.is_none() {
+            next_due.map(|due| due.saturating_duration_since(now).max(LOOK))
+        } else {
+            Some(RETRY)
+        };
+        if self.is_stopping() {
+            return;
+        }
+        match limit {
+            Some(limit) => drop(self.queue.filled.wait_timeout(waiting, limit)),
+            None => drop(self.queue.filled.wait(waiting).unwrap_or_else(PoisonError::into_inner)),
+        }
+    }
+
+    fn write_all(&self, link: &mut Link) -> Result<(), Trouble> {
+        loop {
+            let next = lock(&self.log).next_to_write(self.clock.now());
+            let Some(record) = next else { break };
+            self.write_record(link, &record)?;
+        }
+        loop {
+            let batch: Vec<_> = {
+                let mut waiting = lock(&self.queue.waiting);
+                let count = waiting.answers.len().min(BATCH);
+                waiting.answers.drain(..count).collect()
+            };
+            if batch.is_empty() {
+                break;
+            }
+            link.put(&batch)?;
+        }
+        let is_expected = lock(&self.queue.waiting).expected.iter().any(|one| one.at.is_some());
+        if is_expected {
+            self.members.note(&link.members(&self.keys.members)?, self.clock.unix_time());
+        }
+        Ok(())
+    }
+
+    fn write_record(&self, link: &mut Link, record: &Record) -> Result<(), Trouble> {
+        let sealed = self.records.seal(self.config.name.as_bytes(), &record.encode());
+        let sealed = sealed.ok_or_else(Trouble::no_random_bytes);
+        match sealed.and_then(|sealed| link.append(&self.keys.log, &sealed)) {
+            Ok(at) => {
+                let mut waiting = lock(&self.queue.waiting);
+                for one in waiting.expected.iter_mut().filter(|one| one.id == record.id) {
+                    one.at = Some((Some(record.epoch), at));
+                }
+                Ok(())
+            }
+            Err(trouble) => {
+                // It may be there all the same: then it is read back, and told apart by its ID.
+                lock(&self.log).not_written(&record.id, self.clock.now() + RETRY);
+                Err(trouble)
+            }
+        }
+    }
+
+    /// Tells those who wait how far it has come, once all have applied it or time is over.
+    fn respond(&self, is_connected: bool) {
+        let now = self.clock.now();
+        let mut done = Vec::new();
+        {
+            let mut waiting = lock(&self.queue.waiting);
+            let mut rest = Vec::new();
+            for one in waiting.expected.drain(..) {
+                let applied = match one.at {
+                    Some((epoch, at)) => self.members.applied(epoch, at),
+                    None => self.members.of_this_one(),
+                };
+                let is_complete = one.at.is_some()
+                    && is_connected
+                    && applied.waiting.is_empty()
+                    && applied.brokers > 0;
+                if is_complete || now >= one.until {
+                    done.push((one.respond, applied));
+                } else {
+                    rest.push(one);
+                }
+            }
+            waiting.expected = rest;
+        }
+        done.into_iter().for_each(|(respond, applied)| respond(applied));
+    }
+}

@@ -1,0 +1,119 @@
+//! What an instance does when it hears of what other brokers have taken back, and what it tells them.
+
+#![forbid(unsafe_code)]
+
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use super::control::Target;
+use super::{Plugin, contained};
+use crate::cache::InvalidationScope;
+use crate::clock::Clock;
+use crate::defect;
+use crate::engine::Engine;
+use crate::fleet::{Applied, Do, Fleet, Listener, Status};
+use crate::held_deliveries::HeldDeliveries;
+use crate::login::Arrivals;
+use crate::pool::Spawn;
+use crate::sessions::Sessions;
+use crate::tally::{HeldEnd, Tally};
+
+/// Does at this broker what was done at another.
+struct Follower {
+    /// The engine has the fleet, which has this.
+    engine: Weak<Engine>,
+    sessions: Arc<Sessions>,
+    held: Arc<HeldDeliveries>,
+    kicks: Arc<Arrivals<Target>>,
+    tally: Arc<Tally>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Listener for Follower {
+    fn outdate(&self, scope: InvalidationScope, sessions: bool) {
+        contained(|| {
+            defect::place("fleet");
+            if sessions {
+                let dropped = self.held.drop_if(|id, username| scope.is_about(id, username));
+                self.tally.held_ended(HeldEnd::Revoked, dropped);
+                self.sessions.outdate(&scope, self.clock.now());
+            }
+            if let Some(engine) = self.engine.upgrade() {
+                engine.outdate(scope);
+            }
+        });
+    }
+
+    fn kick(&self, scope: InvalidationScope) {
+        let target = match (scope.client_id, scope.username) {
+            (Some(id), _) => Target::ClientId(id),
+            (None, Some(username)) => Target::Username(username),
+            (None, None) => return,
+        };
+        self.kicks.bring(target);
+    }
+
+    fn ask_again(&self) {
+        contained(|| {
+            self.sessions.outdate(&InvalidationScope::default(), self.clock.now());
+        });
+    }
+
+    fn doubt(&self, until: Option<Instant>) {
+        if let Some(engine) = self.engine.upgrade() {
+            engine.doubt(until);
+        }
+    }
+}
+
+impl Plugin {
+    fn fleet(&self) -> Option<&Arc<Fleet>> {
+        self.engine.fleet()
+    }
+
+    /// Has the fleet's threads start, where there is a fleet.
+    pub(super) fn join_fleet(&self, spawn: Spawn) {
+        let Some(fleet) = self.fleet() else { return };
+        let follower = Follower {
+            engine: Arc::downgrade(&self.engine),
+            sessions: Arc::clone(&self.sessions),
+            held: Arc::clone(&self.held),
+            kicks: Arc::clone(&self.kicks),
+            tally: Arc::clone(&self.tally),
+            clock: Arc::clone(&self.clock),
+        };
+        fleet.start(Arc::new(follower), self.membership.number(), spawn);
+    }
+
+    /// Tells the other brokers of what was done here, unless it is meant for this one alone; `respond`
+    /// hears how far it has come, or at once that there is nobody to tell.
+    pub(super) fn tell_fleet(
+        &self,
+        what: Do,
+        scope: InvalidationScope,
+        here: bool,
+        respond: impl FnOnce(Option<Value>) + Send + 'static,
+    ) {
+        match self.fleet().filter(|_| !here) {
+            None => respond(None),
+            Some(fleet) => fleet.publish(what, scope, |applied| {
+                let Applied { brokers, applied, waiting } = applied;
+                let progress =
+                    json!({ "brokers": brokers, "applied": applied, "waiting": waiting });
+                respond(Some(progress));
+            }),
+        }
+    }
+
+    /// How the fleet does, for `getStatus`.
+    pub(super) fn fleet_status(&self) -> Value {
+        let Some(fleet) = self.fleet() else { return Value::Null };
+        let Status { name, broker, is_in_touch, members, outbox, lookups } = fleet.status();
+        let lookups: serde_json::Map<_, _> =
+            lookups.into_iter().map(|(name, count)| (name.to_owned(), json!(count))).collect();
+        json!({ "name": name, "broker": broker, "inTouch": is_in_touch, "brokers": members,
+                "outbox": outbox, "lookups": lookups })
+    }
+}
