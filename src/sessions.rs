@@ -383,7 +383,14 @@ mod tests {
     /// A login question that can be asked again.
     fn sealed(vault: &Vault) -> SealedQuestion {
         let body = vault.seal(&Secret::new(vec![1])).unwrap();
-        SealedQuestion { kind: Kind::Login, bearer: None, body, about: String::new(), subject: 0 }
+        SealedQuestion {
+            kind: Kind::Login,
+            bearer: None,
+            body,
+            about: String::new(),
+            subject: 0,
+            shared: None,
+        }
     }
 
     fn session_key(handle: usize, client_id: &str, key: u32) -> SessionKey {

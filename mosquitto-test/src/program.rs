@@ -52,14 +52,6 @@ impl Program {
         self.port
     }
 
-    /// Sends it a signal, for instance `libc::SIGSTOP`.
-    pub fn signal(&self, signal: i32) {
-        let pid = i32::try_from(self.child.id()).unwrap();
-        // SAFETY: kill takes plain integers; the child is not waited for yet, so the pid is its own.
-        let result = unsafe { libc::kill(pid, signal) };
-        assert_eq!(result, 0, "signal {signal} to the program");
-    }
-
     /// What it has printed.
     pub fn log(&self) -> String {
         self.log.text()
