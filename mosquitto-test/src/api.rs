@@ -18,6 +18,7 @@ use rustls::ServerConfig;
 use crate::tls::Identity;
 use crate::watch::{PATIENCE, Watched};
 use connection::Connection;
+use dead::HeldPort;
 pub use dead::{Blackhole, Deaf, refused_port};
 pub use reply::{Gate, Reply};
 pub use request::Request;
@@ -31,6 +32,8 @@ pub struct AuthServer {
     tls: Option<Arc<ServerConfig>>,
     shared: Arc<Shared>,
     acceptor: Mutex<Option<JoinHandle<()>>>,
+    /// The port, while the API is stopped.
+    held: Mutex<Option<HeldPort>>,
 }
 
 /// What the connections' threads work with.
@@ -84,13 +87,15 @@ impl AuthServer {
 
     fn launch(port: u16, tls: Option<Arc<ServerConfig>>, handler: Handler) -> AuthServer {
         let shared = Arc::new(Shared { state: Watched::default(), handler: Mutex::new(handler) });
-        let mut server = AuthServer { port, tls, shared, acceptor: Mutex::new(None) };
+        let mut server =
+            AuthServer { port, tls, shared, acceptor: Mutex::new(None), held: Mutex::new(None) };
         server.port = server.listen();
         server
     }
 
     /// Listens on the server's port, or on a free one, and returns it.
     fn listen(&self) -> u16 {
+        self.held().take();
         let listener = TcpListener::bind(("127.0.0.1", self.port)).expect("the API's port is free");
         let port = listener.local_addr().unwrap().port();
         let (shared, tls) = (self.shared.clone(), self.tls.clone());
@@ -196,6 +201,7 @@ impl AuthServer {
         // The acceptor sees this connection, or sees that it is to stop.
         let _ = TcpStream::connect(("127.0.0.1", self.port));
         let mut panicked = acceptor.join().is_err();
+        *self.held() = Some(HeldPort::new(self.port));
         let (gates, threads) = self.shared.state.update(|state| {
             state.open.iter().for_each(|(_, tcp)| connection::shut(tcp));
             (std::mem::take(&mut state.gates), std::mem::take(&mut state.threads))
@@ -216,6 +222,10 @@ impl AuthServer {
         assert!(self.acceptor().is_none(), "the API runs already");
         self.shared.state.update(|state| state.stopping = false);
         self.listen();
+    }
+
+    fn held(&self) -> std::sync::MutexGuard<'_, Option<HeldPort>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn acceptor(&self) -> std::sync::MutexGuard<'_, Option<JoinHandle<()>>> {

@@ -1,16 +1,43 @@
 //! Addresses at which there is no API.
 
 use std::io::{ErrorKind, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsRawFd;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-/// A port on which nothing listens: connecting is refused at once.
+use rustix::net::{AddressFamily, SocketType, sockopt};
+
+/// A port on which nothing listens: connecting is refused at once. Nobody else gets it while this
+/// process runs.
 pub fn refused_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+    let port = HeldPort::new(0);
+    let number = port.number();
+    std::mem::forget(port);
+    number
+}
+
+/// A port that is taken and on which nothing listens. A port that is merely free may be given to
+/// another test's server, or to the very connection that is to be refused, which then reaches itself.
+pub(super) struct HeldPort(OwnedFd);
+
+impl HeldPort {
+    /// 0: any free port.
+    pub fn new(port: u16) -> HeldPort {
+        let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        // Connections that ended a moment ago may still have the port.
+        sockopt::set_socket_reuseaddr(&socket, true).unwrap();
+        rustix::net::bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, port))
+            .unwrap_or_else(|error| panic!("port {port} cannot be held: {error}"));
+        HeldPort(socket)
+    }
+
+    fn number(&self) -> u16 {
+        let address = rustix::net::getsockname(&self.0).unwrap();
+        SocketAddrV4::try_from(address).unwrap().port()
+    }
 }
 
 /// A port on which connecting hangs, as behind a firewall that drops packets: its backlog is full and
