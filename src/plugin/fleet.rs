@@ -8,7 +8,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use super::control::Target;
-use super::{Plugin, contained};
+use super::{Plugin, catch_panic};
 use crate::cache::InvalidationScope;
 use crate::clock::Clock;
 use crate::defect;
@@ -33,7 +33,7 @@ struct Follower {
 
 impl Listener for Follower {
     fn outdate(&self, scope: InvalidationScope, sessions: bool) {
-        contained(|| {
+        catch_panic(|| {
             defect::place("fleet");
             if sessions {
                 let dropped = self.held.drop_if(|id, username| scope.is_about(id, username));
@@ -56,7 +56,7 @@ impl Listener for Follower {
     }
 
     fn ask_again(&self) {
-        contained(|| {
+        catch_panic(|| {
             self.sessions.outdate(&InvalidationScope::default(), self.clock.now());
         });
     }

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::situation::QosSet;
+use super::action_mask::QosSet;
 use super::{Condition, Conditions, Rule, Rules};
 
 impl Rules {
