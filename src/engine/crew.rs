@@ -42,21 +42,15 @@ impl Crew {
     /// back.
     pub fn fly(&self, jobs: Vec<(Job, Landing<'_>)>) {
         defect::place("worker");
-        if jobs.is_empty() {
-            return;
-        }
         let jobs = match &self.fleet {
             Some(fleet) => self.answer_from(fleet, jobs),
             None => jobs,
         };
         let (jobs, landings): (Vec<_>, Vec<_>) = jobs.into_iter().unzip();
+        let Some(job) = jobs.first() else { return };
         let trace = self.api.new_trace();
-        if !jobs.is_empty() {
-            self.ask(&jobs, landings, trace);
-        }
-        if let Some(job) = jobs.first() {
-            self.api.probe(&job.request, self.recent_failures.has(&job.key), trace);
-        }
+        self.ask(&jobs, landings, trace);
+        self.api.probe(&job.request, self.recent_failures.has(&job.key), trace);
     }
 
     /// Asks these questions in one request, and lands their flights.
