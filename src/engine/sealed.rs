@@ -1,0 +1,49 @@
+//! Questions that are kept encrypted, to be asked again while the client is in.
+
+#![forbid(unsafe_code)]
+
+use super::Engine;
+use super::job::Consult;
+use crate::api::Request;
+use crate::cache::Key;
+use crate::pool::Ticket;
+use crate::question::{About, Kind, Question};
+use crate::secret::Secret;
+use crate::vault::SealedQuestion;
+
+impl Engine {
+    /// The question, for asking it again by [`Engine::ask_sealed`].
+    #[must_use]
+    pub fn seal(&self, question: &Question<'_>) -> Option<SealedQuestion> {
+        let (bearer, shared, request) = match question.about {
+            About::Token(token) => {
+                let body = Secret::new(token.as_bytes().to_vec());
+                (
+                    Some(question.username.to_owned()),
+                    None,
+                    Request { kind: Kind::Login, body, about: String::new(), subject: 0 },
+                )
+            }
+            _ => (None, self.shared_name(question), self.request(question)),
+        };
+        let Request { kind, body, about, subject } = request;
+        Some(SealedQuestion { kind, bearer, body: self.vault.seal(&body)?, about, subject, shared })
+    }
+
+    /// Has a login asked again in the background, whatever is known of it. None: it cannot be.
+    #[must_use]
+    pub fn ask_sealed(&self, key: Key, question: &SealedQuestion) -> Option<Ticket> {
+        let SealedQuestion { kind, bearer, body, about, subject, shared } = question;
+        if !self.has_room() {
+            return None;
+        }
+        let body = self.vault.open(body)?;
+        if let Some(bearer) = bearer {
+            return self.verify_again(key, body, bearer.clone());
+        }
+        let (about, subject) = (about.clone(), *subject);
+        let request = Request { kind: *kind, body, about, subject };
+        let job = || self.job_of(key, request, *shared, None, Consult::TheApi);
+        self.pool.ask_quietly(&self.flight_to_the_api(&key), job).ok()
+    }
+}
