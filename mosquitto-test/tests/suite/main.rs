@@ -41,6 +41,7 @@ mod https;
 mod instances;
 mod keep_alive;
 mod kept_sessions;
+mod kubernetes;
 mod large_answers;
 mod late_verdicts;
 mod lifecycle;
