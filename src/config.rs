@@ -93,6 +93,8 @@ pub struct Config {
     pub log_level: LevelFilter,
     /// Whether each request has a trace id, which the log tells.
     pub trace: bool,
+    /// Of what the API is told, if there is a route for that.
+    pub events: Vec<EventKind>,
     /// Where metrics are served; none: nowhere.
     pub metrics_listen: Option<SocketAddr>,
     /// How often the topics below `$SYS` are brought up to date; none: never.
@@ -146,6 +148,8 @@ pub struct Routes {
     pub access: Option<String>,
     /// Where many questions of the kind `access` are asked in one request.
     pub batch: Option<String>,
+    /// Where the API is told of events.
+    pub events: Option<String>,
 }
 
 impl Routes {
@@ -264,6 +268,28 @@ pub enum AclUnavailable {
     Close,
     /// It is denied.
     Deny,
+}
+
+/// What the API can be told of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum EventKind {
+    Connected,
+    Disconnected,
+    LoginDenied,
+    /// The plugin disconnects a client.
+    Kicked,
+}
+
+impl EventKind {
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Connected => "connected",
+            Self::Disconnected => "disconnected",
+            Self::LoginDenied => "login_denied",
+            Self::Kicked => "kicked",
+        }
+    }
 }
 
 /// What is made of the address of a client that comes over a websocket, where Mosquitto 2.0 takes it

@@ -162,6 +162,12 @@ impl Engine {
         })
     }
 
+    /// The API, for whoever does not ask it a question.
+    #[must_use]
+    pub fn api(&self) -> &Arc<Api> {
+        &self.api
+    }
+
     /// What the question is about, for a log line.
     #[must_use]
     pub fn describe(&self, question: &Question<'_>) -> String {

@@ -34,6 +34,7 @@ pub mod decide;
 pub mod block_budget;
 pub mod broker;
 pub mod engine;
+pub mod events;
 pub mod held_deliveries;
 pub mod last_asked;
 pub mod local_users;

@@ -20,6 +20,7 @@ use std::time::Instant;
 use crate::answer::{Outcome, Terms};
 use crate::cache::Key;
 use crate::pool::Ticket;
+use crate::question::ClientFacts;
 use crate::sync::lock;
 use crate::vault::SealedQuestion;
 
@@ -41,6 +42,22 @@ pub struct Applicant {
     pub username: String,
     /// Where the client connected from, if that is known.
     pub address: Option<IpAddr>,
+    pub protocol: &'static str,
+    pub protocol_version: u64,
+}
+
+impl Applicant {
+    #[must_use]
+    pub fn facts(&self) -> ClientFacts<'_> {
+        let Self { client_id, username, address, protocol, protocol_version } = self;
+        ClientFacts {
+            client_id,
+            username,
+            address: *address,
+            protocol,
+            protocol_version: *protocol_version,
+        }
+    }
 }
 
 /// An attempt to log in that waits.
@@ -333,6 +350,8 @@ mod tests {
                 client_id: "c".into(),
                 username: username.into(),
                 address: None,
+                protocol: "mqtt",
+                protocol_version: 5,
             },
             handle: 7,
             broker_id: "c".into(),

@@ -39,6 +39,8 @@ pub struct Snapshot {
     pub answers_max_bytes: u64,
     pub load: Load,
     pub endpoints: Vec<Health>,
+    /// Events that wait to be sent.
+    pub events_waiting: usize,
     pub sessions: usize,
     pub logins_waiting: usize,
     /// Deliveries that wait, and how many bytes they take.
@@ -61,6 +63,7 @@ impl Snapshot {
             answers_max_bytes: 0,
             load: Load { urgent: 0, quiet: 0, workers: 0, most_workers: 0 },
             endpoints: vec![Health { origin: origin.to_owned(), in_service: true, outages: 0 }],
+            events_waiting: 0,
             sessions: 0,
             logins_waiting: 0,
             held: 0,

@@ -16,6 +16,7 @@ use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::config::{Config, Material, Mistake};
 use crate::engine::Engine;
+use crate::events::Events;
 use crate::held_deliveries::HeldDeliveries;
 use crate::journal::Journal;
 use crate::last_asked::LastAsked;
@@ -39,6 +40,7 @@ mod assigned_name;
 mod consult;
 mod control;
 mod entrance;
+mod events;
 mod fleet;
 #[cfg(test)]
 mod gates;
@@ -99,6 +101,8 @@ pub struct Plugin {
     /// Commands that the broker handed to another instance.
     inbox: Arc<Arrivals<Message>>,
     membership: Membership,
+    /// Who is connected, and what the API is told of that.
+    events: Arc<Events>,
     subscriptions: Subscriptions,
     /// Deliveries that wait for their answers, and what has come of them.
     held: Arc<HeldDeliveries>,
@@ -169,7 +173,10 @@ impl Plugin {
         let sessions = Arc::new(Sessions::new(abilities.fetch, Arc::clone(&clock)));
         let max_held = usize::try_from(config.hold_max_bytes).unwrap_or(usize::MAX);
         let held = Arc::new(HeldDeliveries::new(max_held));
+        let events = Events::new(&config, engine.api(), &journal, &tally, &clock, abilities.spawn);
+        let events = Arc::new(events);
         let vitals = Arc::new(Vitals {
+            events: Arc::clone(&events),
             held: Arc::clone(&held),
             engine: Arc::clone(&engine),
             logins: Arc::clone(&logins),
@@ -201,6 +208,7 @@ impl Plugin {
             outbox: Arrivals::new(Arc::clone(&abilities.ring)),
             kicks: Arrivals::new(Arc::clone(&abilities.ring)),
             membership,
+            events,
             inbox,
             subscriptions: Subscriptions::default(),
             held,
@@ -286,6 +294,7 @@ impl Plugin {
         let now = self.clock.now();
         self.tick_monitor.beat(now);
         self.engine.fetch_keys_if_due();
+        self.events.settle();
         let closing = self.reload_hold.begin_pass(|| self.logins.wait_or_end(), now);
         self.catch_up(broker, now, closing);
     }
@@ -343,7 +352,9 @@ impl Plugin {
     /// Ends every request and joins every thread.
     pub fn shut_down(&self) {
         self.reload_hold.end();
+        self.events.shut_down();
         self.engine.shut_down();
+        self.events.join();
         self.metrics.iter().for_each(metrics::Server::shut_down);
     }
 }

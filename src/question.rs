@@ -96,8 +96,22 @@ impl dyn Client + '_ {
     }
 }
 
-/// What [`Client::protocol`] calls a client that came over a websocket.
+/// What [`Client::protocol`] calls a client that came over a websocket, and every other one.
 pub const WEBSOCKETS: &str = "websockets";
+pub const MQTT: &str = "mqtt";
+
+/// What is told of a client, in the log and to the API.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientFacts<'a> {
+    pub client_id: &'a str,
+    /// Empty: it has none.
+    pub username: &'a str,
+    /// Where it comes from, if that is known and not for the client to choose.
+    pub address: Option<IpAddr>,
+    /// [`Client::protocol`] and [`Client::protocol_version`].
+    pub protocol: &'static str,
+    pub protocol_version: u64,
+}
 
 /// A password as the API gets to see it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -170,6 +184,39 @@ pub enum Departure {
     Offline,
     /// One or the other, or somebody else has its identifier: 2.0 says no more.
     Unclear,
+}
+
+/// Why a client's connection ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Disconnection {
+    /// The client said that it leaves.
+    ByClient,
+    ConnectionLost,
+    /// It was silent for one and a half times its keep alive (MQTT 5.0, section 3.1.2.10).
+    KeepAlive,
+    /// Another came with its identifier.
+    TakenOver,
+    /// The plugin, or whoever administers the broker, disconnected it.
+    Kicked,
+    /// The broker ended.
+    BrokerStopped,
+    /// Whatever else, such as a breach of the protocol.
+    Error,
+}
+
+impl Disconnection {
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ByClient => "client",
+            Self::ConnectionLost => "connection-lost",
+            Self::KeepAlive => "keep-alive",
+            Self::TakenOver => "taken-over",
+            Self::Kicked => "kicked",
+            Self::BrokerStopped => "broker-stopped",
+            Self::Error => "error",
+        }
+    }
 }
 
 /// Properties of MQTT 5 that only the broker can read.

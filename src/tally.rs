@@ -12,7 +12,7 @@ mod counters;
 mod labels;
 mod requests;
 pub use counters::Counted;
-pub use labels::{Denial, HeldEnd, Kick, Miss, Undecided};
+pub use labels::{Denial, EventEnd, HeldEnd, Kick, Miss, Undecided};
 pub use requests::{BOUNDS, Histogram, Route, RouteCounts};
 
 use counters::Counters;
@@ -36,6 +36,8 @@ pub struct Tally {
     kicks: Counters<Kick>,
     held_deliveries: Counters<HeldEnd>,
     undecided: Counters<Undecided>,
+    events: Counters<EventEnd>,
+    event_failures: AtomicU64,
     requests: Requests,
     /// Nanoseconds.
     held: AtomicU64,
@@ -66,6 +68,8 @@ pub struct Counts {
     pub kicks: Counted,
     pub held_deliveries: Counted,
     pub undecided: Counted,
+    pub events: Counted,
+    pub event_failures: u64,
     /// Requests that are under way now.
     pub in_flight: u64,
     pub requests: Vec<RouteCounts>,
@@ -104,6 +108,16 @@ impl Tally {
     /// A question got no answer.
     pub fn unanswered(&self, why: &Failure) {
         self.unanswered.add(why);
+    }
+
+    /// Events came to this end.
+    pub fn events_ended(&self, how: EventEnd, count: usize) {
+        self.events.add_many(&how, count as u64);
+    }
+
+    /// Events could not be sent, and are sent again.
+    pub fn event_failed(&self) {
+        add(&self.event_failures);
     }
 
     /// Clients were disconnected.
@@ -165,6 +179,8 @@ impl Tally {
             kicks: self.kicks.read(),
             held_deliveries: self.held_deliveries.read(),
             undecided: self.undecided.read(),
+            events: self.events.read(),
+            event_failures: load(&self.event_failures),
             in_flight: self.requests.in_flight(),
             requests: self.requests.read(),
             held: Duration::from_nanos(load(&self.held)),

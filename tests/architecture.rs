@@ -19,6 +19,7 @@ const LAYERS: &[&[&str]] = &[
     &["decide"],
     &[
         "engine",
+        "events",
         "held_deliveries",
         "last_asked",
         "lockout",

@@ -1,4 +1,4 @@
-// An API for Mosquitto in Express: three routes, 200 for yes and 401 for no.
+// An API for Mosquitto in Express: three routes, 200 for yes and 401 for no, and one for events.
 // Usage: node api.js [PORT]
 
 import { timingSafeEqual } from 'node:crypto';
@@ -89,6 +89,14 @@ app.post('/superUser', (request, response) => {
 
 app.post('/acls', (request, response) => {
   answer(response, mayAccess(request.body ?? {}));
+});
+
+// Who came and went, with http_event_route /events.
+app.post('/events', (request, response) => {
+  for (const { event, clientid, username, reason } of request.body?.events ?? []) {
+    console.log(`${event} ${clientid} of ${username}${reason ? ` (${reason})` : ''}`);
+  }
+  response.sendStatus(204);
 });
 
 const server = app.listen(Number(process.argv[2] ?? 8000), '127.0.0.1', () => {

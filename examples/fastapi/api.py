@@ -2,6 +2,7 @@
 
 import hmac
 import os
+from typing import Optional
 
 from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel
@@ -38,6 +39,19 @@ class Access(BaseModel):
 
 class Accesses(BaseModel):
     checks: list[Access]
+
+
+class Event(BaseModel):
+    event: str
+    at: float
+    username: Optional[str]
+    clientid: str
+    peerhost: Optional[str]
+    reason: Optional[str]
+
+
+class Events(BaseModel):
+    events: list[Event]
 
 
 app = FastAPI()
@@ -80,3 +94,10 @@ def acl(asked: Access):
 @app.post("/acls")
 def acls(asked: Accesses):
     return {"results": ["allow" if may_access(check) else "deny" for check in asked.checks]}
+
+
+@app.post("/events", status_code=204)
+def events(told: Events):
+    for event in told.events:
+        why = f" ({event.reason})" if event.reason else ""
+        print(f"{event.event} {event.clientid!r} of {event.username!r}{why}", flush=True)

@@ -1,14 +1,21 @@
 #!/usr/bin/env python3
-"""An API that prints by which trace each question is found in the broker's log. Usage: events.py [PORT]"""
+"""An API that knows who is connected (GET /clients), and prints what it is asked and told, with the trace
+by which that is found in the broker's log. Usage: events.py [PORT]"""
 
 import hmac
 import json
 import os
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Lock
 
 PASSWORDS = {"ann": "green", "ben": "blue"}
 TOKEN = os.environ.get("API_TOKEN")
+
+# The clients that are connected, by their identifiers. With several brokers, have each say which it is
+# (plugin_opt_http_header_X-Broker berlin), and keep a table for each.
+connected = {}
+lock = Lock()
 
 
 def may_log_in(username, password):
@@ -18,6 +25,17 @@ def may_log_in(username, password):
 def may_access(username, topic):
     """Everybody has topics of their own."""
     return topic.startswith(f"users/{username}/")
+
+
+def take(event):
+    """Notes an event. They come in order, and one that comes twice changes nothing in the end."""
+    reason = f" ({event['reason']})" if event["reason"] else ""
+    print(f"{event['at']:.3f} {event['event']} {event['clientid']!r} of {event['username']!r}{reason}", flush=True)
+    with lock:
+        if event["event"] == "connected":
+            connected[event["clientid"]] = event
+        elif event["event"] == "disconnected":
+            connected.pop(event["clientid"], None)
 
 
 def trace_id(headers):
@@ -40,25 +58,44 @@ class Api(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"  # keeps connections open
 
     def do_POST(self):
-        question = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        about = self.path
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if not is_a_broker(self.headers):
-            status = 401
-        elif self.path == "/user":
-            about = "login"
-            status = 200 if may_log_in(question["username"], question["password"]) else 403
+            return self.answer(401)
+        if self.path == "/events":
+            for event in body["events"]:
+                take(event)
+            return self.answer(204)
+        if self.path == "/user":
+            about, allowed = "login", may_log_in(body["username"], body["password"])
         elif self.path == "/acl":
-            about = f"acc {question['acc']} on {question['topic']!r}"
-            status = 200 if may_access(question["username"], question["topic"]) else 403
+            about = f"acc {body['acc']} on {body['topic']!r}"
+            allowed = may_access(body["username"], body["topic"])
         else:
-            status = 404
-        print(f"{status} {question.get('username')!r} {about} trace={trace_id(self.headers)}", flush=True)
+            return self.answer(404)
+        status = 200 if allowed else 403
+        print(f"{status} {body['username']!r} {about} trace={trace_id(self.headers)}", flush=True)
+        self.answer(status)
+
+    def do_GET(self):
+        if not is_a_broker(self.headers):
+            return self.answer(401)
+        if self.path != "/clients":
+            return self.answer(404)
+        with lock:
+            clients = sorted(connected.values(), key=lambda event: event["clientid"])
+        self.answer(200, json.dumps({"clients": clients}).encode())
+
+    def answer(self, status, body=b""):
         self.send_response(status)
-        self.send_header("Content-Length", "0")
+        if body:
+            self.send_header("Content-Type", "application/json")
+        if status != 204:
+            self.send_header("Content-Length", str(len(body)))
         self.end_headers()
+        self.wfile.write(body)
 
     def log_message(self, *_):
-        """Each request has its line already."""
+        """What is worth a line has one already."""
 
 
 if __name__ == "__main__":

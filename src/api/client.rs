@@ -30,6 +30,7 @@ use crate::trace::{TRACEPARENT, TraceId};
 
 mod body;
 mod fetch;
+mod tell;
 
 use body::{read_away, read_whole};
 

@@ -41,6 +41,7 @@ impl Endpoint {
             superuser: url(Kind::Superuser),
             access: url(Kind::Access),
             batch: config.routes.batch.as_ref().map(|route| format!("{origin}{route}")),
+            events: config.routes.events.as_ref().map(|route| format!("{origin}{route}")),
         };
         Self {
             urls,
@@ -92,6 +93,15 @@ impl Endpoint {
     /// The endpoint did not answer.
     pub fn fetch(&self, route: &str, trace: Option<TraceId>) -> Result<Response, Failure> {
         self.client.fetch(&format!("{}{route}", self.origin), trace)
+    }
+
+    /// Tells it of events; the status of its response.
+    ///
+    /// # Errors
+    /// The endpoint did not answer.
+    pub fn tell(&self, events: &[u8], trace: Option<TraceId>) -> Result<u16, Failure> {
+        let url = self.urls.events.as_deref().ok_or(Failure::Internal)?;
+        self.client.tell(url, events, trace)
     }
 
     fn send(&self, requests: &[&Request], trace: Option<TraceId>) -> Result<Response, Failure> {

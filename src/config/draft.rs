@@ -13,8 +13,8 @@ use super::legacy::{self, Leftovers};
 use super::options::{Preset, options};
 use super::special::SpecialChars;
 use super::{
-    AclUnavailable, BreakerConfig, CacheConfig, Config, EmptyCredentials, Endpoint, Jitter,
-    Lifetime, LocalUsersAcl, LocalUsersConfig, Material, PasswordEncoding, Routes, Sources,
+    AclUnavailable, BreakerConfig, CacheConfig, Config, EmptyCredentials, Endpoint, EventKind,
+    Jitter, Lifetime, LocalUsersAcl, LocalUsersConfig, Material, PasswordEncoding, Routes, Sources,
     TokensConfig, UnavailableReply, WebsocketAddress,
 };
 use crate::dialect::{Compat, Dialect};
@@ -63,6 +63,7 @@ pub struct Draft {
     /// None only until the defaults are in; the type has none of its own.
     pub log_level: Option<LevelFilter>,
     pub trace: bool,
+    pub events: Vec<EventKind>,
     pub metrics_listen: Option<SocketAddr>,
     pub sys_interval: Duration,
     pub tls_verify: bool,
@@ -151,6 +152,7 @@ impl Draft {
             unavailable_reply: self.unavailable_reply,
             log_level: self.log_level.unwrap_or(LevelFilter::Info),
             trace: self.trace,
+            events: self.events,
             metrics_listen: self.metrics_listen,
             sys_interval: Some(self.sys_interval).filter(|interval| !interval.is_zero()),
             fleet: self.fleet.into_config(),

@@ -135,6 +135,8 @@ mod tests {
         ("http_params_mode", "form"),
         ("http_method", "PUT"),
         ("http_trace", "true"),
+        ("http_event_route", "/e"),
+        ("http_events", "login_denied,kicked"),
         ("metrics_listen", "127.0.0.1:9180"),
         ("sys_interval", "23"),
         ("log_level", "trace"),

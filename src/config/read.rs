@@ -45,6 +45,9 @@ pub fn read(given: &[(String, String)]) -> Result<Config, Vec<Mistake>> {
         mistakes.push(Mistake::overall("option http_acl_batch_route needs http_acl_route"));
     }
     mistakes.extend(tls_mistakes(&draft));
+    if is_given(&["http_events"]) && draft.routes.events.is_none() {
+        mistakes.push(Mistake::overall("option http_events needs http_event_route"));
+    }
     mistakes.extend(trace_mistake(&draft));
     draft.sources.fleet.is_there = draft.fleet.servers.is_some();
     mistakes.extend(draft.fleet.check(&draft.sources.fleet, &mut draft.warnings));
@@ -319,6 +322,27 @@ mod tests {
         assert_eq!(mistakes(&thrice), [said]);
         let headers = [("http_header_x-key", "1"), ("http_header_X-Key", "1")];
         assert_eq!(mistakes(&headers), ["option http_header_X-Key is given twice; allowed: once"]);
+    }
+
+    #[test]
+    fn events_need_a_route() {
+        let said = mistakes(&[("http_events", "kicked")]);
+        assert_eq!(said, ["option http_events needs http_event_route"]);
+        let events = |given: &[(&str, &str)]| {
+            let config = config(given);
+            config.events.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(",")
+        };
+        let route = ("http_event_route", "/events");
+        assert_eq!(events(&[route]), "connected,disconnected");
+        let all = "kicked,login_denied,disconnected,connected";
+        assert_eq!(events(&[route, ("http_events", all)]), all);
+        for wrong in ["", "all", "connected,connected", "connected,", "Connected"] {
+            let said = mistakes(&[route, ("http_events", wrong)]).join("");
+            assert!(
+                said.contains("out of connected, disconnected, login_denied, kicked"),
+                "{said}"
+            );
+        }
     }
 
     #[test]

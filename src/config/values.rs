@@ -75,19 +75,25 @@ pub fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, Allowed> 
 
 /// A comma list of fields, each at most once.
 pub fn fields(text: &str, known: &[Field]) -> Result<Vec<Field>, Allowed> {
+    let known: Vec<_> = known.iter().map(|field| (field.name(), *field)).collect();
+    choices(text, &known)
+}
+
+/// A comma list of words.
+pub fn choices<T: Copy + PartialEq>(text: &str, known: &[(&str, T)]) -> Result<Vec<T>, Allowed> {
     let allowed = || {
-        let names: Vec<_> = known.iter().map(|field| field.name()).collect();
+        let names: Vec<_> = known.iter().map(|(name, _)| *name).collect();
         format!("a comma list, each name once, out of {}", names.join(", "))
     };
-    let mut fields = Vec::new();
+    let mut chosen = Vec::new();
     for name in text.split(',').map(str::trim) {
-        let field = known.iter().find(|field| field.name() == name).ok_or_else(allowed)?;
-        if fields.contains(field) {
+        let (_, choice) = known.iter().find(|(known, _)| *known == name).ok_or_else(allowed)?;
+        if chosen.contains(choice) {
             return Err(allowed());
         }
-        fields.push(*field);
+        chosen.push(*choice);
     }
-    Ok(fields)
+    Ok(chosen)
 }
 
 /// An absolute path with an optional query, as it stands in a request line (RFC 9112, 3.2.1).

@@ -5,7 +5,7 @@
 use log::LevelFilter;
 
 use super::{
-    AclUnavailable, LocalUsersAcl, PasswordEncoding, TokenUsername, UnavailableReply,
+    AclUnavailable, EventKind, LocalUsersAcl, PasswordEncoding, TokenUsername, UnavailableReply,
     WebsocketAddress,
 };
 use crate::dialect::{Compat, Method, Params, ResponseMode};
@@ -22,6 +22,13 @@ pub const UNAVAILABLE_REPLY: &[(&str, UnavailableReply)] =
 
 pub const WEBSOCKET_ADDRESS: &[(&str, WebsocketAddress)] =
     &[("unknown", WebsocketAddress::Unknown), ("trust", WebsocketAddress::Trust)];
+
+pub const EVENTS: &[(&str, EventKind)] = &[
+    ("connected", EventKind::Connected),
+    ("disconnected", EventKind::Disconnected),
+    ("login_denied", EventKind::LoginDenied),
+    ("kicked", EventKind::Kicked),
+];
 
 pub const LOCAL_USERS_ACL: &[(&str, LocalUsersAcl)] =
     &[("allow", LocalUsersAcl::Allow), ("defer", LocalUsersAcl::Defer)];

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::bell::Bell;
 use super::bindings as mosquitto;
 use super::event::{
-    AccessCheck, ControlMessage, Login, access_code, access_of, client_and_username, handle,
+    AccessCheck, ControlMessage, Login, access_code, access_of, client_and_username, left_client,
     login_code, publisher, raw_check,
 };
 use super::guard::{catch_panic, has_panicked, panicked_at};
@@ -243,8 +243,8 @@ unsafe fn left(data: *mut c_void, userdata: *mut c_void, departure: Departure) -
     unsafe {
         called(userdata, SUCCESS, |instance, _| {
             defect::place("disconnect");
-            if let Some(handle) = handle(data) {
-                instance.plugin.left(handle, departure);
+            if let Some((handle, why)) = left_client(data) {
+                instance.plugin.left(handle, departure, why);
             }
             SUCCESS
         })

@@ -141,6 +141,7 @@ fn abilities(bell: &Option<Arc<Bell>>) -> Result<Abilities, Vec<Mistake>> {
         .map_err(|error| vec![Mistake::overall(format!("no random bytes to be had: {error}"))])?;
     Ok(Abilities {
         delays_logins: host::is_2_1(),
+        tells_who_connects: host::is_2_1(),
         tells_reasons: host::is_2_1(),
         lets_websockets_choose: !host::is_2_1(),
         spawn,

@@ -12,7 +12,8 @@ use super::properties::PropertyList;
 use crate::answer::Decision;
 use crate::plugin::{AccessReply, Reply};
 use crate::question::{
-    Access, Action, CertificatePart, Client, MessageFlags, Payload, Properties, RawAclCheck,
+    Access, Action, CertificatePart, Client, Disconnection, MessageFlags, Payload, Properties,
+    RawAclCheck,
 };
 
 #[cfg(any(test, fuzzing))]
@@ -179,14 +180,29 @@ pub unsafe fn client_and_username<'a>(
     }
 }
 
-/// The address of the client that has left; it may not be looked into, as it may be half gone.
+/// The address of the client that has left, which may not be looked into, as it may be half gone; and why
+/// it has, where the broker knows.
 ///
 /// # Safety
 /// As [`client_and_username`].
-pub unsafe fn handle(data: *mut c_void) -> Option<usize> {
+pub unsafe fn left_client(data: *mut c_void) -> Option<(usize, Option<Disconnection>)> {
     // SAFETY: as the caller says.
     let event = unsafe { data.cast::<mosquitto::mosquitto_evt_disconnect>().as_ref()? };
-    Some(event.client as usize)
+    Some((event.client as usize, disconnection(event.reason)))
+}
+
+/// What the broker's own errors, and reason codes of MQTT 5 (section 3.14.2.1), say of the end of a connection.
+/// Mosquitto 2.0 says -1 of each.
+fn disconnection(reason: c_int) -> Option<Disconnection> {
+    match reason {
+        ..0 => None,
+        0 | 4 => Some(Disconnection::ByClient),
+        7 => Some(Disconnection::ConnectionLost),
+        19 | 141 => Some(Disconnection::KeepAlive),
+        142 => Some(Disconnection::TakenOver),
+        152 => Some(Disconnection::Kicked),
+        _ => Some(Disconnection::Error),
+    }
 }
 
 /// A payload, which is empty if it is null.

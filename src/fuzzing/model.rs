@@ -125,6 +125,7 @@ impl World {
             let given = given.map(|(name, value)| (name.to_owned(), value.to_owned()));
             let abilities = Abilities {
                 delays_logins: is_2_1,
+                tells_who_connects: is_2_1,
                 tells_reasons: is_2_1,
                 lets_websockets_choose: !is_2_1,
                 spawn,

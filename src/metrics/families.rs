@@ -263,6 +263,28 @@ pub static FAMILIES: &[Family] = &[
         |s| by_name(&s.counts.kicks),
     ),
     family(
+        "mosquitto_http_auth_events_total",
+        Counter,
+        "Events that http_event_route was to be told, by what became of them. Refused: the API does not \
+         want them; no room: more waited than may, and the oldest went; unsent: the broker ended before.",
+        &["outcome"],
+        |s| by_name(&s.counts.events),
+    ),
+    family(
+        "mosquitto_http_auth_events_waiting",
+        Gauge,
+        "Events that wait to be sent, or for the API's answer.",
+        &[],
+        |s| one(wide(s.events_waiting)),
+    ),
+    family(
+        "mosquitto_http_auth_event_failures_total",
+        Counter,
+        "How often sending events failed with every host; then they are sent again.",
+        &[],
+        |s| one(s.counts.event_failures),
+    ),
+    family(
         "mosquitto_http_auth_log_lines_dropped_total",
         Counter,
         "Log lines that were dropped, since more waited than the plugin keeps.",

@@ -15,6 +15,8 @@ use crate::sessions::Fetch;
 pub struct Abilities {
     /// Whether a login may be answered later.
     pub delays_logins: bool,
+    /// Whether the broker says who is connected.
+    pub tells_who_connects: bool,
     /// Whether a client can be told that nobody can decide its login.
     pub tells_reasons: bool,
     /// Whether a client that comes over a websocket can choose what the broker takes for its address.

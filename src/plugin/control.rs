@@ -14,6 +14,7 @@ use super::Plugin;
 use crate::api::Health;
 use crate::broker::Broker;
 use crate::cache::InvalidationScope;
+use crate::events::ConnectedClient;
 use crate::fleet::Do;
 use crate::journal::quoted;
 use crate::login::Arrivals;
@@ -27,6 +28,7 @@ mod check;
 mod command;
 mod instances;
 mod json;
+mod list;
 pub use command::Target;
 pub use instances::{Instances, Membership};
 
@@ -183,6 +185,7 @@ impl Plugin {
                 });
             }
             Command::CheckAccess(check) => self.check_access(check, place),
+            Command::ListClients(page) => place.respond(Ok(self.list_clients(&page))),
         }
     }
 
@@ -217,15 +220,22 @@ impl Plugin {
         });
         self.revoke_held(&target.scope());
         match target {
-            Target::ClientId(id) if self.membership.may_own(id) => broker.disconnect(id),
+            Target::ClientId(id) if self.membership.may_own(id) => {
+                self.note_kicked(Kick::Command, id);
+                broker.disconnect(id);
+            }
             Target::ClientId(_) => {}
             Target::Username(username) if self.membership.is_alone() => {
+                let is_meant =
+                    |client: &ConnectedClient| client.username.as_deref() == Some(username);
+                self.events.kicked(Kick::Command, is_meant);
                 broker.close_by_username(username);
             }
             // The broker would close the connections of all listeners.
             Target::Username(username) => {
                 for (id, authenticated_by) in self.sessions.identifiers_of(username) {
                     if authenticated_by == AuthenticatedBy::Api || self.membership.may_own(&id) {
+                        self.note_kicked(Kick::Command, &id);
                         broker.disconnect(&id);
                     }
                 }
@@ -259,6 +269,8 @@ impl Plugin {
             "loginsWaiting": snapshot.logins_waiting,
             "deliveriesWaiting": snapshot.held,
             "kicks": happened(&counts.kicks),
+            "events": { "waiting": snapshot.events_waiting, "failures": counts.event_failures,
+                        "ended": happened(&counts.events) },
             "brokerHeldMs": counts.held.as_millis() as u64,
             "fleet": self.fleet_status(),
         })

@@ -19,7 +19,7 @@ use crate::journal::quoted;
 use crate::login::{Applicant, Waiting};
 use crate::policy::{self, OnError};
 use crate::pool::{Asked, Ticket, Urgency};
-use crate::question::{About, Client, Kind, Password, Question};
+use crate::question::{About, Client, ClientFacts, Kind, Password, Question};
 use crate::sessions::{AuthenticatedBy, SessionKey};
 use crate::tally::Denial;
 use crate::trace::mark;
@@ -68,6 +68,7 @@ impl Plugin {
                 let name = name.flatten();
                 let username = name.as_deref().unwrap_or(username);
                 self.comes_in(recipient(client, username), !client.clean_session(), is_certain);
+                self.note_came(client, username, is_certain);
                 if is_certain {
                     self.ask_what_was_asked(client, username);
                 }
@@ -154,7 +155,7 @@ impl Plugin {
             // state, and whoever comes back for it is asked about then.
             return now(Decision::Unavailable, Reason::Session);
         }
-        if self.is_locked_out(question.username, client.id(), self.address(client)) {
+        if self.is_locked_out(self.facts(client, question.username)) {
             return now(Decision::Deny, Reason::TooManyFailures);
         }
         let outcome = match self.known_login(&key, question) {
@@ -264,7 +265,13 @@ impl Plugin {
         let address = self.address(question.client);
         let username = question.username.to_owned();
         Some(Waiting {
-            applicant: Applicant { client_id, username, address },
+            applicant: Applicant {
+                client_id,
+                username,
+                address,
+                protocol: question.client.protocol(),
+                protocol_version: question.client.protocol_version(),
+            },
             handle: session_key.handle,
             broker_id,
             placeholder,
@@ -294,7 +301,7 @@ impl Plugin {
     }
 
     fn decide_login(&self, client: &dyn Client, username: &str, outcome: &Outcome) -> Decision {
-        self.note_verdict(outcome, username, client.id(), self.address(client));
+        self.note_verdict(outcome, self.facts(client, username));
         match policy::decide(Kind::Login, outcome, self.config.on_error) {
             Decision::Unavailable if self.gets_a_reason(client) => Decision::UnavailableWithReason,
             decision => decision,
@@ -302,26 +309,20 @@ impl Plugin {
     }
 
     /// Notes what the API said about a login.
-    pub(super) fn note_verdict(
-        &self,
-        outcome: &Outcome,
-        username: &str,
-        id: &str,
-        address: Option<IpAddr>,
-    ) {
+    pub(super) fn note_verdict(&self, outcome: &Outcome, facts: ClientFacts<'_>) {
         let Ok(answer) = outcome else { return };
         match answer.verdict {
-            Verdict::Allow => self.lockout.let_in(address, username),
+            Verdict::Allow => self.lockout.let_in(facts.address, facts.username),
             Verdict::Deny => {
-                self.lockout.denied(address, username);
+                self.lockout.denied(facts.address, facts.username);
                 let why = answer.why_invalid();
                 let denial = why.map_or(Denial::Api, Into::into);
-                self.note_denial(username, id, address, denial, Some(answer));
+                self.note_denial(facts, denial, Some(answer));
                 if let Some(InvalidToken::Claims(problem)) = why {
                     log::info!(
                         logger: *self.journal,
                         "the claims of a token of {} cannot be used: {}",
-                        quoted(username),
+                        quoted(facts.username),
                         quoted(problem)
                     );
                 }
@@ -331,7 +332,7 @@ impl Plugin {
     }
 
     /// Where the client comes from, if that is not for the client to choose.
-    fn address(&self, client: &dyn Client) -> Option<IpAddr> {
+    pub(super) fn address(&self, client: &dyn Client) -> Option<IpAddr> {
         match self.config.websocket_address {
             WebsocketAddress::Trust => client.peer(),
             WebsocketAddress::Unknown => client.peer_unless_websocket(),
@@ -339,36 +340,29 @@ impl Plugin {
     }
 
     /// Whether whoever comes from there under this name was denied too often; then this is another denial.
-    pub(super) fn is_locked_out(&self, username: &str, id: &str, address: Option<IpAddr>) -> bool {
-        let refuses = self.lockout.refuses(address, username);
+    pub(super) fn is_locked_out(&self, facts: ClientFacts<'_>) -> bool {
+        let refuses = self.lockout.refuses(facts.address, facts.username);
         if refuses {
-            self.note_denial(username, id, address, Denial::TooManyFailures, None);
+            self.note_denial(facts, Denial::TooManyFailures, None);
         }
         refuses
     }
 
     /// Notes that a login is denied that nobody was asked about.
     pub(super) fn note_refusal(&self, attempt: &Attempt<'_>, username: &str, why: Denial) {
-        let (id, address) = (attempt.client.id(), self.address(attempt.client));
-        self.note_denial(username, id, address, why, None);
+        self.note_denial(self.facts(attempt.client, username), why, None);
     }
 
     /// Counts, and writes the line that intrusion prevention looks for: the address comes first, and
     /// what a client may choose is quoted, so that no name can pass for an address. What the API's answer
     /// tells comes last: its status, and why it is a no.
-    pub(super) fn note_denial(
-        &self,
-        username: &str,
-        id: &str,
-        address: Option<IpAddr>,
-        why: Denial,
-        answer: Option<&Answer>,
-    ) {
+    fn note_denial(&self, facts: ClientFacts<'_>, why: Denial, answer: Option<&Answer>) {
         self.tally.denied(Kind::Login, why);
+        self.events.denied(why, facts);
         if !self.journal.keeps(Level::Info) {
             return;
         }
-        let ip = address.map_or("unknown".to_owned(), |address| address.to_string());
+        let ip = facts.address.map_or("unknown".to_owned(), |address| address.to_string());
         let reason = why.name();
         let status = answer.and_then(|answer| answer.status);
         let status = status.map(|status| format!(" status={status}")).unwrap_or_default();
@@ -378,8 +372,8 @@ impl Plugin {
         log::info!(
             logger: *self.journal,
             "login denied: ip={ip} username={} clientid={} reason={reason}{status}{trace}{said}",
-            quoted(username),
-            quoted(id)
+            quoted(facts.username),
+            quoted(facts.client_id)
         );
     }
 

@@ -74,6 +74,7 @@ fn plugin(local_users: &str) -> (Plugin, PathBuf) {
     let options = options.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let abilities = Abilities {
         delays_logins: true,
+        tells_who_connects: true,
         tells_reasons: true,
         lets_websockets_choose: false,
         spawn: |name, body| Builder::new().name(name).spawn(body),

@@ -20,7 +20,7 @@ use crate::journal::quoted;
 use crate::login::Arrivals;
 use crate::policy::OnError;
 use crate::pool::Ticket;
-use crate::question::{Access, Action, Client, Departure, Kind};
+use crate::question::{Access, Action, Client, Departure, Disconnection, Kind};
 use crate::sessions::ClientRef;
 use crate::subscriptions::ClientSnapshot;
 use crate::tally::HeldEnd;
@@ -286,8 +286,9 @@ impl Plugin {
     }
 
     /// The client of this handle has left, or its session has gone offline.
-    pub fn left(&self, handle: usize, departure: Departure) {
+    pub fn left(&self, handle: usize, departure: Departure, why: Option<Disconnection>) {
         self.logins.note_left(handle);
+        self.events.left(handle, why);
         self.sessions.end(handle, self.tick_monitor.beats());
         self.subscriptions.left(handle, departure);
         self.tally.held_ended(HeldEnd::Gone, self.held.left(handle, departure));

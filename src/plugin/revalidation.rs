@@ -162,6 +162,7 @@ impl Plugin {
         let id = &session_key.client_id;
         log::info!(logger: *self.journal, "disconnected {}: {said}", quoted(id));
         self.tally.kicked(why);
+        self.note_kicked(why, id);
         let client_id = Some(id.clone());
         self.revoke_held(&InvalidationScope { client_id, ..InvalidationScope::default() });
         broker.disconnect(id);

@@ -71,8 +71,7 @@ impl Plugin {
             self.report(failure);
         }
         if outcome.as_ref().is_ok_and(|answer| answer.verdict == Verdict::Deny) {
-            let Applicant { username, client_id, address } = applicant;
-            self.note_verdict(outcome, username, client_id, *address);
+            self.note_verdict(outcome, applicant.facts());
         }
     }
 
@@ -128,22 +127,23 @@ impl Plugin {
     /// Has the broker let a client in; whether its connection had to be closed, because the broker refused it for a reason
     /// of its own, or may have been closed.
     fn let_in(&self, broker: &dyn Broker, waiting: Waiting) -> bool {
-        let Applicant { client_id, username, .. } = waiting.applicant.clone();
+        let applicant = waiting.applicant.clone();
+        let Applicant { client_id, username, .. } = &applicant;
         let placeholder = waiting.placeholder.clone();
         // Before the broker tells that the connection has ended whose session this one takes over.
         let (handle, keeps) = (waiting.handle, waiting.keeps_session);
         let known_as = waiting.known_as();
-        let recipient = Recipient { handle, client_id: &client_id, username: known_as };
+        let recipient = Recipient { handle, client_id, username: known_as };
         self.comes_in(recipient, keeps, true);
         self.logins.begin_entering(waiting);
         // The broker comes back with questions, and with `connected`, before this returns.
-        broker.finish_login(&client_id, true);
+        broker.finish_login(client_id, true);
         let progress = self.logins.progress();
         if !progress.is_connected {
             // The client has left, or the broker refuses it (`max_keepalive`, `global_max_clients`) and, though it
             // closes such a connection otherwise, leaves it open. On the way out it is asked about its subscriptions.
             if progress.has_own_name {
-                broker.disconnect(&client_id);
+                broker.disconnect(client_id);
             } else {
                 broker.close_by_username(&placeholder);
             }
@@ -151,11 +151,12 @@ impl Plugin {
         let progress = self.logins.end_entering();
         if !progress.is_connected && progress.has_left {
             self.tally.kicked(Kick::RefusedByBroker);
+            self.events.kicked_early(Kick::RefusedByBroker, applicant.facts());
             log::info!(
                 logger: *self.journal,
                 "disconnected {}: the API allows the login of {}, and the broker itself refuses it",
-                quoted(&client_id),
-                quoted(&username)
+                quoted(client_id),
+                quoted(username)
             );
         }
         !progress.is_connected
@@ -164,9 +165,9 @@ impl Plugin {
     /// Whoever guesses many passwords at once has them all on their way before the first is denied: none
     /// of them counts that is right after too many were wrong.
     fn decide_waiting(&self, waiting: &Waiting, outcome: &Outcome) -> Decision {
-        let Applicant { username, client_id, address } = &waiting.applicant;
+        let facts = waiting.applicant.facts();
         let decision = policy::decide(Kind::Login, outcome, self.config.on_error);
-        if decision == Decision::Allow && self.is_locked_out(username, client_id, *address) {
+        if decision == Decision::Allow && self.is_locked_out(facts) {
             return Decision::Deny;
         }
         if decision == Decision::Defer || decision == Decision::Allow && waiting.is_aside() {
@@ -174,7 +175,7 @@ impl Plugin {
             self.retry_answers.keep(waiting.key, outcome.clone(), waiting.asked);
             return Decision::Unavailable;
         }
-        self.note_verdict(outcome, username, client_id, *address);
+        self.note_verdict(outcome, facts);
         decision
     }
 
@@ -184,12 +185,16 @@ impl Plugin {
         self.membership.note_client(client.id());
         self.logins.note_connected(handle);
         self.sessions.forget_departed(handle);
-        if self.attempts.is_entering(handle) {
-            self.enter(client, username);
+        let own = if self.attempts.is_entering(handle) {
+            self.enter(client, username)
         } else if let Some(name) = username.filter(|name| self.attempts.is_placeholder(name)) {
             // Somebody else's verdict has let it in. Until the next tick it may do nothing.
-            self.logins.close(name.to_owned());
-        }
+            return self.logins.close(name.to_owned());
+        } else {
+            None
+        };
+        let username = own.as_deref().or(username).unwrap_or_default();
+        self.events.connected(handle, self.facts(client, username));
     }
 
     /// The client that the broker is letting in at this moment gets its own name back, which is returned, and
@@ -201,7 +206,7 @@ impl Plugin {
         }
         if let Some(waited) = self.logins.enter(client.handle()) {
             let Waiting { applicant, key, terms, question, .. } = waited;
-            let Applicant { client_id, username, address } = applicant;
+            let Applicant { client_id, username, address, .. } = applicant;
             let question = question.filter(|_| self.is_asked_again(terms.as_ref()));
             let session_key = SessionKey { handle: client.handle(), client_id, key };
             self.begin(session_key, &username, address, terms.clone(), question);

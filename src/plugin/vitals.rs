@@ -10,6 +10,7 @@ use crate::clock::Clock;
 use crate::config::Mistake;
 use crate::defect;
 use crate::engine::Engine;
+use crate::events::Events;
 use crate::held_deliveries::HeldDeliveries;
 use crate::journal::Journal;
 use crate::login::Logins;
@@ -21,6 +22,7 @@ use crate::tally::Tally;
 /// Where the numbers come from.
 pub struct Vitals {
     pub engine: Arc<Engine>,
+    pub events: Arc<Events>,
     pub logins: Arc<Logins>,
     pub sessions: Arc<Sessions>,
     pub held: Arc<HeldDeliveries>,
@@ -43,6 +45,7 @@ impl Vitals {
             answers_max_bytes: self.cache_max_bytes,
             load: status.load,
             endpoints: status.endpoints,
+            events_waiting: self.events.waiting(),
             sessions: self.sessions.len(),
             logins_waiting: self.logins.waiting(),
             held,

@@ -111,6 +111,18 @@ labels! {
         Denied = "denied",
     }
 
+    /// What became of an event that the API was to be told.
+    EventEnd {
+        /// It has it.
+        Sent = "sent",
+        /// It does not want it.
+        Refused = "refused",
+        /// More waited than may.
+        NoRoom = "no-room",
+        /// The broker ended before.
+        Unsent = "unsent",
+    }
+
     /// Why a client was disconnected.
     Kick {
         /// The API was asked about it again, and no longer lets it in.

@@ -20,10 +20,12 @@ pub enum Route {
     Acl,
     AclBatch,
     Jwks,
+    Event,
 }
 
 impl Route {
-    pub const ALL: [Self; 5] = [Self::User, Self::Superuser, Self::Acl, Self::AclBatch, Self::Jwks];
+    pub const ALL: [Self; 6] =
+        [Self::User, Self::Superuser, Self::Acl, Self::AclBatch, Self::Jwks, Self::Event];
 
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -33,6 +35,7 @@ impl Route {
             Self::Acl => "acl",
             Self::AclBatch => "acl_batch",
             Self::Jwks => "jwks",
+            Self::Event => "event",
         }
     }
 }

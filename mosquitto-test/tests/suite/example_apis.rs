@@ -7,9 +7,10 @@ use std::process::Command;
 use mosquitto_test::prelude::*;
 use mosquitto_test::program::{free_port, repository};
 use mosquitto_test::watch::PATIENCE;
+use serde_json::Value;
 
 use crate::apis::installed;
-use crate::support::{EVERY_QUESTION, ROUTES, may_publish};
+use crate::support::{EVERY_QUESTION, ROUTES, eventually, may_publish};
 use crate::{express, fastapi};
 
 pub fn python(file: &str) -> Program {
@@ -80,6 +81,37 @@ on_every_broker! {
         assert!(may_publish(&ann, "users/ann/x") && !may_publish(&ann, "users/ben/x"));
     }
 
+    fn an_api_that_knows_who_is_connected(version) {
+        let api = python("events.py");
+        let route = ("http_event_route", "/events");
+        let broker = broker(version, &api, &[&ROUTES[..], &[route]].concat());
+        let clients = || -> Vec<String> {
+            let request = "GET /clients HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+            let mut stream = TcpStream::connect(("127.0.0.1", api.port())).unwrap();
+            stream.write_all(request.as_bytes()).unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+            assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+            let body: Value = serde_json::from_str(body).unwrap();
+            let clients = body["clients"].as_array().unwrap().iter();
+            clients.map(|client| client["clientid"].as_str().unwrap().to_owned()).collect()
+        };
+        assert!(clients().is_empty());
+        let ann = log_in(&broker, "c1", "ann", "green").expect_accepted();
+        let ben = log_in(&broker, "c2", "ben", "blue").expect_accepted();
+        eventually("both are there", || clients() == ["c1", "c2"]);
+        ann.disconnect();
+        eventually("one is left", || clients() == ["c2"]);
+        api.wait_for_log(" connected 'c1' of 'ann'");
+        // Whoever takes over is there, whatever is said of the other.
+        let again = log_in(&broker, "c2", "ben", "blue").expect_accepted();
+        api.wait_for_log(" disconnected 'c2' of 'ben' (taken-over)");
+        eventually("it is the other", || clients() == ["c2"]);
+        drop(broker);
+        drop((ben, again));
+    }
+
     fn an_api_that_answers_many_questions_at_once(version) {
         let api = python("batches.py");
         let more = [("http_acl_batch_route", "/acls")];
@@ -132,6 +164,20 @@ fn expect_caution(api: &Program) {
 }
 
 const TOKEN: [(&str, &str); 1] = [("API_TOKEN", "t0ken")];
+
+#[test]
+fn the_examples_in_express_and_fastapi_print_events() {
+    let (express, fastapi) = (express::start(), fastapi::start());
+    for api in [&express, &fastapi.program] {
+        let more = [ROUTES[0], ("http_event_route", "/events")];
+        let broker = broker(Version::V2_1_2, api, &more);
+        let ann = log_in(&broker, "c7", "ann", "green").expect_accepted();
+        api.wait_for_log("connected ");
+        drop(ann);
+        api.wait_for_log("(connection-lost)");
+        assert!(api.log().contains("c7"), "{}", api.log());
+    }
+}
 
 #[test]
 fn the_examples_in_python_answer_their_brokers_alone() {

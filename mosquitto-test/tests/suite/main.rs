@@ -26,6 +26,7 @@ mod docs;
 mod drop_in;
 mod drop_in_answers;
 mod entrances;
+mod events;
 mod example_apis;
 mod express;
 mod failover;

@@ -11,8 +11,13 @@ use crate::{axum, example_apis, express, fastapi, node_red};
 
 /// The operations, and the paths that the description gives them; the longest first, since one path
 /// begins with another.
-const PATHS: [(&str, &str); 4] =
-    [("batch", "/acls"), ("acl", "/acl"), ("superuser", "/superuser"), ("login", "/user")];
+const PATHS: [(&str, &str); 5] = [
+    ("batch", "/acls"),
+    ("acl", "/acl"),
+    ("superuser", "/superuser"),
+    ("login", "/user"),
+    ("events", "/events"),
+];
 
 /// Questions that no plugin asks, too: an API may refuse them, but must not fail.
 const ALL: &[&str] = &["--mode", "all"];
@@ -58,7 +63,7 @@ fn expect_agreement(port: u16, questions: &[&str], served: &[(&str, &str)]) {
 
 #[test]
 fn express_answers_as_described() {
-    let paths = [("login", "/user"), ("superuser", "/superUser"), ("acl", "/acls")];
+    let paths = [("login", "/user"), ("superuser", "/superUser"), ("acl", "/acls"), PATHS[4]];
     expect_agreement(express::start().port(), ALL, &paths);
 }
 
@@ -75,7 +80,7 @@ fn fastapi_answers_as_described() {
 
 #[test]
 fn axum_answers_as_described() {
-    expect_agreement(axum::start().port(), ALL, &PATHS[3..]);
+    expect_agreement(axum::start().port(), ALL, &PATHS[3..4]);
 }
 
 #[test]
@@ -84,6 +89,7 @@ fn the_smallest_apis_answer_as_described() {
         ("statuses.py", &[PATHS[3], PATHS[1]][..]),
         ("rules.py", &[PATHS[3]]),
         ("batches.py", &[PATHS[3], PATHS[1], PATHS[0]]),
+        ("events.py", &[PATHS[3], PATHS[1], PATHS[4]]),
     ] {
         expect_agreement(example_apis::python(file).port(), REAL, paths);
     }
@@ -94,7 +100,7 @@ fn an_answer_that_is_not_as_described_is_noticed() {
     let rule = "permission: { enum: [allow, deny] }";
     assert!(description().contains(rule));
     let other = description().replace(rule, "permission: { enum: [permit] }");
-    let output = check(other, axum::start().port(), REAL, &PATHS[3..]);
+    let output = check(other, axum::start().port(), REAL, &PATHS[3..4]);
     let report = String::from_utf8_lossy(&output.stdout);
     assert!(report.contains("Response violates schema"), "{report}");
     assert!(!output.status.success(), "{report}");

@@ -137,11 +137,14 @@ pub fn start(block: &conf::Plugin, how: Start) -> Result<Started, Vec<Remark>> {
     }
     // The address is the broker's, which may be running.
     used.metrics_listen = None;
+    // Nobody comes or goes.
+    used.routes.events = None;
     let login_attempts = LoginAttempts::new().map_err(|error| {
         remarks(vec![config::Mistake::overall(format!("no random bytes to be had: {error}"))])
     })?;
     let abilities = Abilities {
         delays_logins: false,
+        tells_who_connects: false,
         tells_reasons: false,
         // The address on the command line is the caller's.
         lets_websockets_choose: false,

@@ -5,8 +5,8 @@
 use super::Preset::{Value, Words};
 use super::show;
 use super::{Opt, opt};
-use crate::config::values::{self, choice, flag, seconds};
-use crate::config::words::LOG_LEVEL;
+use crate::config::values::{self, choice, choices, flag, seconds};
+use crate::config::words::{EVENTS, LOG_LEVEL};
 
 pub(super) static OPTIONS: &[Opt] = &[
     opt!(
@@ -26,6 +26,23 @@ pub(super) static OPTIONS: &[Opt] = &[
          batch with others, has one id.",
         |draft, text| draft.trace = flag(text)?,
         |config| Some(config.trace.to_string())
+    ),
+    opt!(
+        "http_event_route",
+        Words("unset"),
+        "The path at which the API is told who comes and goes, some time after it happened: in order, \
+         many events in a request, and at least once. Nobody waits for it; while the API fails, the \
+         latest 10000 events wait. Unset: it is told nothing.",
+        |draft, text| draft.routes.events = Some(values::route(text)?),
+        |config| show::route(config.routes.events.as_deref())
+    ),
+    opt!(
+        "http_events",
+        Value("connected,disconnected"),
+        "Of what it is told: a comma list out of `connected`, `disconnected`, `login_denied` and \
+         `kicked` (the plugin disconnects a client). Needs `http_event_route`.",
+        |draft, text| draft.events = choices(text, EVENTS)?,
+        |config| Some(config.events.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(","))
     ),
     opt!(
         "metrics_listen",

@@ -6,8 +6,8 @@
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::ptr;
 
-use super::{AccessCheck, ControlMessage, Login, client_and_username, handle, mosquitto};
-use crate::question::{Access, CertificatePart, Client};
+use super::{AccessCheck, ControlMessage, Login, client_and_username, left_client, mosquitto};
+use crate::question::{Access, CertificatePart, Client, Disconnection};
 
 /// A client as this "broker" holds it; the accessors below look into it.
 struct Held {
@@ -86,7 +86,8 @@ pub fn event(data: &[u8]) {
     left.client = raw;
     // SAFETY: the event, and the client if there is one, are alive.
     unsafe {
-        assert_eq!(handle((&raw mut left).cast()), Some(raw as usize));
+        let why = Some(Disconnection::ByClient);
+        assert_eq!(left_client((&raw mut left).cast()), Some((raw as usize, why)));
         let read = client_and_username((&raw mut left).cast());
         let read = read.as_ref().map(|(client, name)| (client.id(), name.as_deref()));
         assert_eq!(read, id.and_then(|id| Some((id, username?))));

@@ -128,7 +128,7 @@ impl World {
 
     fn left(&self, client: &Connection, departure: Departure) {
         let departure = if self.is_2_1 { departure } else { Departure::Unclear };
-        self.plugins[client.instance].left(client.identity.handle, departure);
+        self.plugins[client.instance].left(client.identity.handle, departure, None);
     }
 
     /// The plugin's reply to a check.

@@ -12,6 +12,10 @@ use crate::question::Access;
 /// How many commands one message may hold.
 const MOST: usize = 1000;
 
+/// How many clients one response may list, and lists where nobody says how many.
+const LONGEST_PAGE: usize = 1000;
+const USUAL_PAGE: usize = 100;
+
 /// A command, and how its response is told from others.
 pub struct Given {
     pub name: String,
@@ -26,6 +30,14 @@ pub enum Command {
     Invalidate(InvalidationScope, bool),
     Kick(Target, bool),
     CheckAccess(Check),
+    ListClients(Listing),
+}
+
+/// Which of the connected clients to list.
+pub struct Listing {
+    /// The identifier behind which the list goes on; none: it begins.
+    pub after: Option<String>,
+    pub count: usize,
 }
 
 /// Whom to disconnect.
@@ -77,7 +89,8 @@ fn given(value: &Value) -> Given {
         Some("invalidate") => invalidate(object),
         Some("kick") => kick(object),
         Some("checkAccess") => check_access(object).map(Command::CheckAccess),
-        _ => Err("allowed: getStatus, invalidate, kick, checkAccess".to_owned()),
+        Some("listClients") => list_clients(object).map(Command::ListClients),
+        _ => Err("allowed: getStatus, invalidate, kick, checkAccess, listClients".to_owned()),
     };
     Given {
         name: name.unwrap_or("Unknown command").to_owned(),
@@ -172,6 +185,19 @@ fn check_access(object: &Map<String, Value>) -> Result<Check, String> {
     })
 }
 
+fn list_clients(object: &Map<String, Value>) -> Result<Listing, String> {
+    only(object, &["count", "after"])?;
+    let count = match object.get("count") {
+        None => USUAL_PAGE,
+        Some(count) => count
+            .as_u64()
+            .and_then(|count| usize::try_from(count).ok())
+            .filter(|count| (1..=LONGEST_PAGE).contains(count))
+            .ok_or_else(|| format!("\"count\" is something else; allowed: 1 to {LONGEST_PAGE}"))?,
+    };
+    Ok(Listing { after: text(object, "after")?, count })
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -252,6 +278,22 @@ mod tests {
         assert!(one(&json!({"command": "kick", "clientid": "c"})).is_ok());
         is_wrong(&json!({"command": "kick"}), "one client");
         is_wrong(&json!({"command": "kick", "clientid": "c", "username": "u"}), "one client");
+    }
+
+    #[test]
+    fn a_list_has_a_bounded_length() {
+        let page = |command: Value| match one(&command) {
+            Ok(Command::ListClients(Listing { after, count })) => (after, count),
+            _ => panic!("{command}"),
+        };
+        assert_eq!(page(json!({"command": "listClients"})), (None, USUAL_PAGE));
+        let more = json!({"command": "listClients", "after": "c", "count": LONGEST_PAGE});
+        assert_eq!(page(more), (Some("c".to_owned()), LONGEST_PAGE));
+        for count in [json!(0), json!(1001), json!(-1), json!(1.5), json!("1"), json!(null)] {
+            is_wrong(&json!({"command": "listClients", "count": count}), "allowed: 1 to 1000");
+        }
+        is_wrong(&json!({"command": "listClients", "after": ""}), "\"after\"");
+        is_wrong(&json!({"command": "listClients", "offset": 1}), "\"offset\" is not known");
     }
 
     #[test]

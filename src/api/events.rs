@@ -1,0 +1,77 @@
+//! Events, which the API is told and not asked about.
+
+#![forbid(unsafe_code)]
+
+use log::Level;
+
+use super::Api;
+use super::endpoint::Endpoint;
+use crate::answer::Failure;
+use crate::tally::Route;
+use crate::trace::{TraceId, mark};
+
+/// What the API made of events.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Told {
+    /// It has them.
+    Taken,
+    /// It does not want them, by this status.
+    Refused(u16),
+}
+
+impl Api {
+    /// Sends so many events to the first host that answers; called on the worker for events. Hosts in
+    /// service come first. What comes of it puts none into service nor out of it: a host may not know the
+    /// route and answer questions all the same.
+    ///
+    /// # Errors
+    /// No host answered: why the last one did not. The events may have arrived all the same.
+    pub fn tell(&self, body: &[u8], count: usize) -> Result<Told, Failure> {
+        let mut endpoints: Vec<_> = self.endpoints.iter().collect();
+        endpoints.sort_by_key(|endpoint| !endpoint.breaker.in_service());
+        let mut outcome = Err(Failure::OutOfService);
+        let trace = self.new_trace();
+        for endpoint in endpoints {
+            outcome = self.tell_one(endpoint, body, trace);
+            let Err(failure) = &outcome else { break };
+            let origin = &endpoint.origin;
+            self.journal.seldom(Level::Warn, format!("events {} {origin}", failure.name()), || {
+                let trace = mark(trace);
+                format!(
+                    "the API at {origin} failed: {failure}; it was told of {count} events{trace}"
+                )
+            });
+        }
+        outcome
+    }
+
+    fn tell_one(
+        &self,
+        endpoint: &Endpoint,
+        body: &[u8],
+        trace: Option<TraceId>,
+    ) -> Result<Told, Failure> {
+        let began = self.clock.now();
+        let under_way = self.tally.request();
+        let status = endpoint.tell(body, trace);
+        drop(under_way);
+        let took = self.clock.now().duration_since(began);
+        self.tally.requested(Route::Event, status.as_ref().ok().copied(), took);
+        let told = status.and_then(told);
+        match &told {
+            Ok(_) => self.tally.answered(),
+            Err(failure) => self.tally.failed(failure),
+        }
+        told
+    }
+}
+
+/// What a status says of events: any success takes them, and by 408, 425, 429 and 5xx a server says that it
+/// could not (RFC 9110, section 15; RFC 6585, section 4; RFC 8470, section 5.2).
+fn told(status: u16) -> Result<Told, Failure> {
+    match status {
+        200..=299 => Ok(Told::Taken),
+        408 | 425 | 429 | 500..=599 => Err(Failure::Status(status)),
+        _ => Ok(Told::Refused(status)),
+    }
+}
