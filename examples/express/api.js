@@ -93,10 +93,12 @@ app.post('/acls', (request, response) => {
 
 // Who came and went, with http_event_route /events.
 app.post('/events', (request, response) => {
-  for (const { event, clientid, username, reason } of request.body?.events ?? []) {
+  const events = request.body?.events;
+  if (!Array.isArray(events) || events.includes(null)) return response.sendStatus(400);
+  for (const { event, clientid, username, reason } of events) {
     console.log(`${event} ${clientid} of ${username}${reason ? ` (${reason})` : ''}`);
   }
-  response.sendStatus(204);
+  return response.sendStatus(204);
 });
 
 const server = app.listen(Number(process.argv[2] ?? 8000), '127.0.0.1', () => {
