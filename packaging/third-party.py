@@ -15,39 +15,10 @@ import textwrap
 from collections import defaultdict
 from pathlib import Path
 
-# Licences that ask for no more than their text beside the binary (or not even that).
-KNOWN = {
-    "0BSD", "Apache-2.0", "Apache-2.0 WITH LLVM-exception", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0",
-    "CDLA-Permissive-2.0", "ISC", "MIT", "MIT-0", "Unicode-3.0", "Unlicense", "Zlib",
-}
+from linked import COMPILER_RT, LIBUNWIND, RUST_STD, by_name, expression
+
 TEXTS = re.compile(r"^(licen[cs]e|copying|notice|unlicense|copyright)", re.IGNORECASE)
 LINE = "=" * 100
-
-
-def linked(metadata):
-    """The packages whose code ends up in the result: neither build scripts' nor macros'."""
-    packages = {package["id"]: package for package in metadata["packages"]}
-    nodes = {node["id"]: node for node in metadata["resolve"]["nodes"]}
-    root = metadata["resolve"]["root"]
-    seen, waiting = set(), [root]
-    while waiting:
-        package = waiting.pop()
-        if package in seen or any("proc-macro" in target["kind"] for target in packages[package]["targets"]):
-            continue
-        seen.add(package)
-        for dependency in nodes[package]["deps"]:
-            if any(kind["kind"] is None for kind in dependency["dep_kinds"]):
-                waiting.append(dependency["pkg"])
-    return sorted((packages[name] for name in seen - {root}), key=lambda package: (package["name"], package["version"]))
-
-
-def expression(package):
-    """The package's licence as SPDX writes it; a slash is an old way to say OR."""
-    text = re.sub(r"\s*/\s*", " OR ", package["license"] or "")
-    for alternative in re.split(r"\s+(?:OR|AND)\s+", text.replace("(", "").replace(")", "")):
-        if alternative not in KNOWN:
-            sys.exit(f"third-party: {package['name']} {package['version']} has the licence {alternative!r}: look at it first")
-    return text
 
 
 def texts(folder):
@@ -70,11 +41,11 @@ def main():
             holders[" ".join(text.split())].append((name, text))
 
     apache = Path(__file__).resolve().parent.parent / "LICENSE-APACHE"
-    add("Rust's standard library and what it is made of", "MIT OR Apache-2.0", [apache.read_text().strip()])
-    add("LLVM's libunwind", "Apache-2.0 WITH LLVM-exception", texts(zig / "lib/libunwind"))
-    add("zig's compiler-rt", "MIT", texts(zig))
+    add(*RUST_STD, [apache.read_text().strip()])
+    add(*LIBUNWIND, texts(zig / "lib/libunwind"))
+    add(*COMPILER_RT, texts(zig))
     missing = []
-    for package in linked(metadata):
+    for package in by_name(metadata):
         found = texts(root / Path(package["manifest_path"]).parent.relative_to("/"))
         name = f"{package['name']} {package['version']}"
         add(name, expression(package), found)
