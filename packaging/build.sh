@@ -4,8 +4,12 @@
 # TARGET is one of
 #   x86_64-gnu     every Linux with glibc 2.28 or later (Debian 10, RHEL 8 and what came after them)
 #   aarch64-gnu    the same on 64-bit ARM, a Raspberry Pi for example
+#   armv7-gnu      the same on 32-bit ARM with hardware floating point (Debian's armhf)
 #   x86_64-musl    Alpine, and the images that are made of it
-# The results are in FOLDER, with the licences of what was linked (THIRD-PARTY-LICENSES, and one SPDX expression in licence).
+#   aarch64-musl   the same on 64-bit ARM
+#   armv7-musl     the same on 32-bit ARM
+# The results are in FOLDER, with the licences of what was linked (THIRD-PARTY-LICENSES, and one SPDX expression in licence)
+# and a list of it (sbom.cdx.json).
 #
 # What is built depends on the tracked files alone, not on this machine: the compiler is Debian 13's Rust in a root file
 # system of its own, in which every path is always the same, and the linker is zig, which knows the symbols of each glibc.
@@ -20,10 +24,10 @@ out=$(realpath -m "${2:?which folder for the results}")
 root=$cache/build-root
 
 make_root() {
-  local packages=rustc,cargo,rust-src,libstd-rust-dev:arm64,gcc,libc6-dev,ca-certificates
+  local packages=rustc,cargo,rust-src,libstd-rust-dev:arm64,libstd-rust-dev:armhf,gcc,libc6-dev,ca-certificates
   # mosquitto-dev has the plugin headers and libmosquitto-dev the ones they include: neither pulls the other.
   packages+=,libclang1-19,libclang-common-19-dev,mosquitto-dev,libmosquitto-dev
-  debian_root "$root.new" trixie --architectures=amd64,arm64 --include="$packages" \
+  debian_root "$root.new" trixie --architectures=amd64,arm64,armhf --include="$packages" \
     --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*'
   # The broker's headers by themselves: with the rest of /usr/include, glibc's would get into a build for musl.
   mkdir -p "$root.new"/{headers,src,cargo,target,tools}
@@ -44,18 +48,17 @@ cp /etc/resolv.conf "$root/etc/"
 find "$root/src" -mindepth 1 -delete
 git -C "$top" ls-files -z | tar -c -C "$top" --null --files-from=- | tar -x --no-same-owner -C "$root/src"
 
-flags=(--release --locked --target-dir "/target/$target")
+flags=(--release --locked --target-dir /target)
 settings=(HOME=/root CARGO_HOME=/cargo LC_ALL=C SOURCE_DATE_EPOCH="$SOURCE_DATE_EPOCH" MOSQUITTO_INCLUDE=/headers)
+triple=$(rust_triple "$target") || die "unknown target $target: one of ${all_targets[*]}"
 case $target in
-  x86_64-gnu | aarch64-gnu) triple=${target%-gnu}-unknown-linux-gnu flags+=(--target "$triple.$floor") ;;
+  *-gnu) flags+=(--target "$triple.$floor") ;;
   # Debian has no standard library for musl, only its source, which a compiler builds that is told to be a nightly one.
   # The flag says that the broker brings the C library.
-  x86_64-musl)
-    triple=x86_64-unknown-linux-musl
+  *-musl)
     flags+=(--target "$triple" "-Zbuild-std=std,panic_unwind")
     settings+=(RUSTFLAGS='-C target-feature=-crt-static' RUSTC_BOOTSTRAP=1)
     ;;
-  *) die "unknown target $target: x86_64-gnu, aarch64-gnu or x86_64-musl" ;;
 esac
 
 # in_root COMMAND…: in the root file system, as on a machine that has nothing else.
@@ -65,7 +68,8 @@ in_root() {
     set -e
     root=$1; tools=$2; shift 2
     mount -t proc proc "$root/proc"
-    mount --bind -o ro "$tools" "$root/tools"
+    # Not read-only: for 32-bit ARM cargo-zigbuild adds a header to zig that zig lacks.
+    mount --bind "$tools" "$root/tools"
     exec nice -n 10 chroot "$root" "$@"' in_root "$root" "$tools" \
     /usr/bin/env -i PATH=/tools/bin:/usr/bin:/bin "${settings[@]}" bash -ec 'cd /src; exec "$@"' bash "$@"
 }
@@ -77,24 +81,20 @@ build() {
     { tail -n 40 "$cache/build-$target.log" >&2; die "the build failed"; }
 }
 
-built=$root/target/$target/$triple/release
+built=$root/target/$triple/release
 build --lib
 install -D -m 644 "$built/libmosquitto_http_auth.so" -t "$out"
-command=()
 # The command needs crates that the plugin does not: it is built by itself, so that none of them gets into the plugin.
-if grep -q '^command = ' "$root/src/Cargo.toml"; then
-  command=(--features command)
-  build --bin mosquitto-http-auth "${command[@]}"
-  install -D -m 755 "$built/mosquitto-http-auth" -t "$out"
-fi
+build --bin mosquitto-http-auth --features command
+install -D -m 755 "$built/mosquitto-http-auth" -t "$out"
 
 # All that was linked must be named with its licence.
-in_root cargo metadata --format-version 1 --locked --filter-platform "$triple" "${command[@]}" >"$cache/metadata.json" 2>"$cache/metadata.log" ||
+in_root cargo metadata --format-version 1 --locked --filter-platform "$triple" --features command >"$cache/metadata.json" 2>"$cache/metadata.log" ||
   { cat "$cache/metadata.log" >&2; die "cargo metadata failed"; }
 "$top/packaging/third-party.py" "$cache/metadata.json" "$root" "$(dirname "$zig")" "$out/THIRD-PARTY-LICENSES" >"$out/licence"
+"$top/packaging/sbom.py" "$cache/metadata.json" "$root/src/Cargo.lock" "$target" "$out"
 
 for file in "$out"/{libmosquitto_http_auth.so,mosquitto-http-auth}; do
-  [[ -e $file ]] || continue
   libraries=$(readelf -d "$file" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' | tr '\n' ' ')
   newest=$(readelf --version-info "$file" | grep -oE 'GLIBC_[0-9.]+' | sort -uV | tail -n 1 || true)
   say "${file##*/} for $target: $(stat -c %s "$file") bytes, needs ${libraries% }${newest:+, symbols up to $newest}"

@@ -74,12 +74,30 @@ debian_root() {
   die "cannot make a Debian $suite"
 }
 
+# emulate ARCHITECTURE: programs for it (Debian's name) run here, also in containers, when this machine's kernel is told how.
+emulate() {
+  local name register=/proc/sys/fs/binfmt_misc/register
+  case $1 in amd64) return ;; arm64) name=qemu-aarch64 ;; armhf) name=qemu-arm ;; *) die "unknown architecture $1" ;; esac
+  need qemu-user-static arch-test
+  [[ -e $register ]] || mount -t binfmt_misc binfmt_misc "${register%/*}"
+  [[ -e ${register%/*}/$name ]] || cat "/usr/lib/binfmt.d/$name.conf" >"$register"
+}
+
 version() { sed -n 's/^version = "\(.*\)"$/\1/p' "$top/Cargo.toml" | head -n 1; }
 
 # The time of what is built is the commit's.
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git -C "$top" log -1 --format=%ct)}
 
-# The names of one target in the worlds that name it: triplet TARGET, deb_arch TARGET, rpm_arch TARGET.
-triplet() { case $1 in x86_64-*) echo x86_64-linux-gnu ;; aarch64-*) echo aarch64-linux-gnu ;; esac; }
-deb_arch() { case $1 in x86_64-*) echo amd64 ;; aarch64-*) echo arm64 ;; esac; }
-rpm_arch() { echo "${1%%-*}"; }
+# What is built, and the names of one target in the worlds that name it.
+# shellcheck disable=SC2034 # the scripts that source this use it
+all_targets=(x86_64-gnu aarch64-gnu armv7-gnu x86_64-musl aarch64-musl armv7-musl)
+rust_triple() {
+  case $1 in
+    x86_64-gnu | aarch64-gnu | x86_64-musl | aarch64-musl) echo "${1%%-*}-unknown-linux-${1#*-}" ;;
+    armv7-gnu | armv7-musl) echo "armv7-unknown-linux-${1#*-}eabihf" ;;
+    *) return 1 ;;
+  esac
+}
+triplet() { case $1 in x86_64-*) echo x86_64-linux-gnu ;; aarch64-*) echo aarch64-linux-gnu ;; armv7-*) echo arm-linux-gnueabihf ;; esac; }
+deb_arch() { case $1 in x86_64-*) echo amd64 ;; aarch64-*) echo arm64 ;; armv7-*) echo armhf ;; esac; }
+rpm_arch() { case $1 in armv7-*) echo armv7hl ;; *) echo "${1%%-*}" ;; esac; }

@@ -1,10 +1,12 @@
 #!/bin/bash
 # packaging/package.sh TARGET BUILT OUT    makes the .deb and the .rpm of one target
 #
-# TARGET is x86_64-gnu or aarch64-gnu, BUILT is a folder with what build.sh made for it (and, in BUILT/../documents, the
-# command's manual pages and completions), OUT is where the packages go. Needs no root but for what is missing.
+# TARGET is x86_64-gnu, aarch64-gnu or armv7-gnu, BUILT is a folder with what build.sh made for it (and, in
+# BUILT/../documents, the command's manual pages and completions), OUT is where the packages go. Needs no root but for what
+# is missing.
 #
-#   PACKAGE_MAINTAINER   the name and address in the packages
+#   PACKAGE_MAINTAINER   the name and address in the packages; default: nobody's, at a domain that cannot be
+#   PACKAGE_HOMEPAGE     the project's page, likewise
 set -euo pipefail
 # shellcheck source=packaging/common.sh
 source "$(dirname "$0")/common.sh"
@@ -14,6 +16,7 @@ target=${1:?which target}
 built=$(realpath "${2:?which folder has been built into}")
 out=$(realpath -m "${3:?which folder for the packages}")
 maintainer=${PACKAGE_MAINTAINER:-The mosquitto-http-auth maintainers <maintainers@mosquitto-http-auth.invalid>}
+homepage=${PACKAGE_HOMEPAGE:-https://mosquitto-http-auth.invalid/}
 documents=$built/../documents
 need_tools
 need binutils
@@ -29,26 +32,24 @@ put() { # MODE FILE PATH
 fill() { # LIBRARIES ZSH-COMPLETIONS
   local plugin=$1/mosquitto/libmosquitto_http_auth.so doc=/usr/share/doc/$name page
   put 644 "$built/libmosquitto_http_auth.so" "$plugin"
-  sed -e "s|@PLUGIN@|$plugin|" -e "s|@DOC@|$doc|" "$top/packaging/http-auth.conf" >"$stage/http-auth.conf"
-  put 644 "$stage/http-auth.conf" /etc/mosquitto/conf.d/http-auth.conf
-  if [[ -e $built/$name ]]; then
-    put 755 "$built/$name" "/usr/bin/$name"
-    for page in "$documents"/*.1; do
-      gzip -9nc "$page" >"$stage/page"
-      put 644 "$stage/page" "/usr/share/man/man1/${page##*/}.gz"
-    done
-    put 644 "$documents/$name.bash" "/usr/share/bash-completion/completions/$name"
-    put 644 "$documents/$name.fish" "/usr/share/fish/vendor_completions.d/$name.fish"
-    put 644 "$documents/_$name" "$2/_$name"
-  fi
-  for page in README.md SECURITY.md $(git -C "$top" ls-files 'docs/*' 'examples/python/*.py'); do
-    put 644 "$top/$page" "$doc/$page"
+  put 755 "$built/$name" "/usr/bin/$name"
+  for page in "$documents"/*.1; do
+    gzip -9nc "$page" >"$stage/page"
+    put 644 "$stage/page" "/usr/share/man/man1/${page##*/}.gz"
   done
+  put 644 "$documents/$name.bash" "/usr/share/bash-completion/completions/$name"
+  put 644 "$documents/$name.fish" "/usr/share/fish/vendor_completions.d/$name.fish"
+  put 644 "$documents/_$name" "$2/_$name"
+  "$top/packaging/documents.py" "$top" "$root$doc"
+  # An example is all it is: below /etc, a file of the package's would outlive it there, and be asked about by upgrades.
+  sed -e "s|@PLUGIN@|$plugin|" -e "s|@DOC@|$doc|" "$top/packaging/http-auth.conf" >"$stage/http-auth.conf"
+  put 644 "$stage/http-auth.conf" "$doc/examples/http-auth.conf"
+  put 644 "$built/sbom.cdx.json" "$doc/sbom.cdx.json"
 }
 
 # The package as nfpm is told of it: every file with its mode, and the commit's time.
 describe() { # ARCHITECTURE LICENCE FORMAT
-  local file type moment summary='Mosquitto plugin that asks an HTTP API who may do what' paragraph='' lead=''
+  local file moment summary='Mosquitto plugin that asks an HTTP API who may do what' paragraph='' lead=''
   # Debian's description begins with the summary and has a full stop for an empty line.
   if [[ $3 == deb ]]; then paragraph=. lead="  $summary"$'\n'; fi
   moment=$(date -u -d "@$SOURCE_DATE_EPOCH" +%FT%TZ)
@@ -61,6 +62,7 @@ release: 1
 section: net
 priority: optional
 maintainer: $maintainer
+homepage: $homepage
 license: $2
 mtime: $moment
 description: |-
@@ -77,30 +79,30 @@ rpm:
   summary: $summary
   buildhost: localhost
   compression: xz
+scripts:
+  preremove: $top/packaging/before-removal.sh
 depends:
 $(requirements "$3" | sed 's/.*/  - "&"/')
 contents:
 END
   while read -r file; do
-    type=''
-    if [[ $file == /etc/* ]]; then type='config|noreplace'; fi
-    echo "  - {src: \"$root$file\", dst: \"$file\", type: \"$type\", file_info: {mode: 0$(stat -c %a "$root$file"), mtime: $moment}}"
+    echo "  - {src: \"$root$file\", dst: \"$file\", file_info: {mode: 0$(stat -c %a "$root$file"), mtime: $moment}}"
   done < <(cd "$root" && find . -type f -printf '/%P\n' | sort)
 }
 
 # The broker, and the C library: Debian names its package, RPM each version of each library's symbols.
 requirements() { # FORMAT
-  local file
+  local file word words
   case $1 in
     deb) echo 'mosquitto (>= 2.0.11)'; echo 'libc6 (>= 2.28)' ;;
     rpm)
       echo 'mosquitto >= 2.0.11'
-      for file in "$root"/usr/lib64/mosquitto/*.so "$root"/usr/bin/*; do
-        if [[ -e $file ]]; then
-          readelf -d "$file" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1()(64bit)/p'
-          readelf --version-info --wide "$file" | awk '/ File: / { for (i = 1; i < NF; i++) if ($i == "File:") library = $(i + 1) }
-            / Name: GLIBC_/ && library { for (i = 1; i < NF; i++) if ($i == "Name:") print library "(" $(i + 1) ")(64bit)" }'
-        fi
+      # What a 64-bit system has beside a 32-bit one is marked so.
+      if [[ $target != armv7-* ]]; then word='()(64bit)' words='(64bit)'; fi
+      for file in "$root$libraries/mosquitto/"*.so "$root"/usr/bin/*; do
+        readelf -d "$file" | sed -n "s/.*(NEEDED).*\[\(.*\)\]/\1${word:-}/p"
+        readelf --version-info --wide "$file" | awk -v words="${words:-}" '/ File: / { for (i = 1; i < NF; i++) if ($i == "File:") library = $(i + 1) }
+          / Name: GLIBC_/ && library { for (i = 1; i < NF; i++) if ($i == "Name:") print library "(" $(i + 1) ")" words }'
       done | sort -uV
       ;;
   esac
@@ -130,9 +132,10 @@ make_deb() {
 }
 
 make_rpm() {
+  local libraries=/usr/lib64
+  if [[ $target == armv7-* ]]; then libraries=/usr/lib; fi
   root=$stage/rpm
-  fill /usr/lib64 /usr/share/zsh/site-functions
-  put 644 "$top/CHANGELOG.md" "/usr/share/doc/$name/CHANGELOG.md"
+  fill "$libraries" /usr/share/zsh/site-functions
   for file in LICENSE-MIT LICENSE-APACHE; do
     put 644 "$top/$file" "/usr/share/licenses/$name/$file"
   done

@@ -1,11 +1,12 @@
 #!/bin/bash
 # packaging/try.sh DIST WHAT…    tries what release.sh made, each in a system of its own kind
 #
-# DIST is release.sh's folder. WHAT is one of
-#   glibc:SUITE    the plugin for x86-64 in that Debian's broker (bullseye, bookworm, trixie, sid)
-#   arm64:SUITE    the plugin for 64-bit ARM in that Debian's broker, under an emulator
+# DIST is release.sh's folder. WHAT is one of the following, for amd64, or with :arm64 or :armhf at its end, where all but
+# the API and the clients runs in an emulator.
+#   glibc:SUITE    the plugin in that Debian's broker (bullseye, bookworm, trixie, sid)
 #   musl:2.0       the plugin for musl in a broker that runs on musl (2.0, 2.1; see musl-brokers.sh)
-#   deb:SUITE      the .deb: installed by apt, its example configuration used, purged without a trace
+#   deb:SUITE      the .deb: installed by apt, its example configuration used, upgraded, downgraded, and purged without a
+#                  trace, but not from under a configuration that needs it
 #   rpm            the .rpm in an empty root file system: its files, and what it requires
 #
 # A broker is tried with an API behind http and one behind https: with clients that log in, publish, subscribe and
@@ -99,12 +100,11 @@ expect_decisions() { # WHERE
   say "$1: $(tail -n 1 "$work/check.log")"
 }
 
-# decides WHERE ROOT LIBRARY COMMAND…: runs a broker that sees the folder ROOT/try as TRY (/try unless set), as the user
-# RUN_AS (mosquitto unless set).
+# decides WHERE ROOT LIBRARY COMMAND…: runs a broker whose root file system is ROOT.
 decides() {
   local where=$1 root=$2 library=$3 protocol said
   shift 3
-  local folder=$root/try seen=${TRY:-/try}
+  local folder=$root/try seen=/try
   said=$("$@" -h 2>/dev/null || true) # the usage, which begins with the version
   where+=" (${said%%$'\n'*})"
   mkdir -p "$folder"
@@ -150,7 +150,6 @@ plugin_opt_max_block_ms 20000
 plugin_opt_max_block_percent 100
 plugin_opt_log_level debug
 END
-  if [[ -n ${RUN_AS:-} ]]; then echo "user $RUN_AS"; fi
   if [[ $1 == https ]]; then echo "plugin_opt_tls_ca_file $2/ca.pem"; fi
 }
 
@@ -160,39 +159,40 @@ in_chroot() { # ROOT COMMAND…
   chroot "$root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive LC_ALL=C "$@"
 }
 
-# suite_root SUITE: $root is a Debian of that suite with a broker, kept for the next run.
+built() { # ARCHITECTURE LIBC: the folder of what build.sh has made for it
+  case $1 in amd64) echo "$dist/build/x86_64-$2" ;; arm64) echo "$dist/build/aarch64-$2" ;; armhf) echo "$dist/build/armv7-$2" ;; esac
+}
+
+# suite_root SUITE ARCHITECTURE: $root is a Debian of that suite with a broker, kept for the next run. Its certificate
+# authorities are this machine's: to link them one by one takes an emulator minutes.
 suite_root() {
-  root=$cache/try-$1
-  [[ -d $root ]] || { debian_root "$root.new" "$1" --include=mosquitto,ca-certificates && mv "$root.new" "$root"; }
-}
-
-try_glibc() {
-  suite_root "$1"
-  decides "glibc in $1" "$root" \
-    "$dist/build/x86_64-gnu/libmosquitto_http_auth.so" chroot "$root" mosquitto
-}
-
-try_musl() {
-  local brokers=$cache/musl-brokers
-  [[ -x $brokers/mosquitto-2.1 ]] || "$top/packaging/musl-brokers.sh" "$brokers"
-  TRY=$work/musl/try decides "musl" "$work/musl" \
-    "$dist/build/x86_64-musl/libmosquitto_http_auth.so" "$brokers/mosquitto-$1"
-}
-
-# The packages of another architecture are unpacked only: nothing in them could be run to configure them.
-try_arm64() {
-  need qemu-user-static
-  root=$cache/try-arm64-$1
+  root=$cache/try-$2-$1
+  emulate "$2"
   if [[ ! -d $root ]]; then
-    # Debian's base system makes this link before anything is unpacked.
-    # shellcheck disable=SC2016 # mmdebstrap's shell expands
-    debian_root "$root.new" "$1" --variant=extract --architectures=arm64 --include=mosquitto,ca-certificates \
-      --setup-hook='mkdir -p "$1/usr/lib"; ln -s usr/lib "$1/lib"'
+    debian_root "$root.new" "$1" --architectures="$2" --include=mosquitto
+    mkdir -p "$root.new/etc/ssl/certs"
+    cp /etc/ssl/certs/ca-certificates.crt "$root.new/etc/ssl/certs/"
     mv "$root.new" "$root"
   fi
-  # The emulator goes on to read the root file system, which is where only root can.
-  RUN_AS=root TRY=$root/try decides "arm64 in $1" "$root" \
-    "$dist/build/aarch64-gnu/libmosquitto_http_auth.so" qemu-aarch64-static -L "$root" "$root/usr/sbin/mosquitto"
+}
+
+try_glibc() { # SUITE ARCHITECTURE
+  suite_root "$@"
+  decides "glibc in $1 on $2" "$root" "$(built "$2" gnu)/libmosquitto_http_auth.so" chroot "$root" mosquitto
+}
+
+try_musl() { # SERIES ARCHITECTURE
+  local brokers=$cache/musl-brokers-$2 root=$work/musl
+  emulate "$2"
+  [[ -x $brokers/mosquitto-2.1 ]] || "$top/packaging/musl-brokers.sh" "$brokers" "$2"
+  rm -rf "$root"
+  mkdir -p "$root"/{lib,etc,tmp}
+  cp "$brokers"/lib/* "$root/lib/"
+  cp "$brokers/mosquitto-$1" "$root/mosquitto"
+  echo mosquitto:x:1883:1883::/:/none >"$root/etc/passwd"
+  echo mosquitto:x:1883: >"$root/etc/group"
+  echo 127.0.0.1 localhost >"$root/etc/hosts"
+  decides "musl on $2" "$root" "$(built "$2" musl)/libmosquitto_http_auth.so" chroot "$root" /mosquitto
 }
 
 # Every file but those that package managers and logs keep for themselves.
@@ -201,22 +201,40 @@ files() {
     -prune -o -printf '%P\n' | sort
 }
 
-try_deb() {
-  local snippet=etc/mosquitto/conf.d/http-auth.conf deb
-  deb=$(echo "$dist"/mosquitto-http-auth_*_amd64.deb)
-  suite_root "$1"
-  local fresh=$work/deb
+apt_in() { # COMMAND…: in $root, with nobody there to answer a question
+  in_chroot "$root" apt-get -qq -o Dpkg::Use-Pty=0 "$@" >"$work/apt.log" 2>&1 </dev/null
+}
+expect_apt() { apt_in "$@" || { cat "$work/apt.log" >&2; die "$where: apt-get $* fails"; }; }
+
+# A broker of the configuration in $root starts.
+expect_start() {
+  start_broker /etc/mosquitto/mosquitto.conf chroot "$root" mosquitto
+  end_broker
+}
+
+try_deb() { # SUITE ARCHITECTURE
+  local snippet=etc/mosquitto/conf.d/http-auth.conf deb where="deb in $1 on $2" fresh=$work/deb example
+  deb=$(echo "$dist"/mosquitto-http-auth_*_"$2".deb)
+  [[ -z $(dpkg-deb --info "$deb" conffiles 2>/dev/null) ]] || die "$where: upgrades may ask about its configuration"
+  suite_root "$@"
   cp -a "$root" "$fresh"
   root=$fresh
   cp /etc/resolv.conf "$root/etc/"
   in_chroot "$root" mosquitto -h >/dev/null || true
   files "$root" >"$work/before"
   cp "$deb" "$root/package.deb"
-  in_chroot "$root" apt-get -qq update
-  in_chroot "$root" apt-get -qq install -y /package.deb >"$work/apt.log" 2>&1 || { cat "$work/apt.log" >&2; die "deb in $1: not installed"; }
-  rm "$root/package.deb"
+  # The same package, as a later version.
+  dpkg-deb --raw-extract "$deb" "$work/later"
+  sed -i 's/^Version: .*/&.1/' "$work/later/DEBIAN/control"
+  dpkg-deb --root-owner-group --build "$work/later" "$root/later.deb" >/dev/null
+  rm -rf "$work/later"
+  apt_in update
+  expect_apt install -y /package.deb
   in_chroot "$root" dpkg --verify mosquitto-http-auth
-  in_chroot "$root" grep -q '^[^#]' "/$snippet" && die "deb in $1: the example is not commented out"
+  [[ ! -e $root/$snippet ]] || die "$where: the package configures a broker"
+  example=$root/usr/share/doc/mosquitto-http-auth/examples
+  grep -q '^[^#]' "$example/http-auth.conf" && die "$where: the example is not commented out"
+  cp "$example/http-auth.conf" "$root/$snippet"
 
   # The example as it is, each line of it in effect; only the API is another.
   port=$(free_port)
@@ -232,47 +250,72 @@ try_deb() {
   mkdir -p "$root/run/mosquitto"
   in_chroot "$root" chown mosquitto /run/mosquitto
   in_chroot "$root" mosquitto-http-auth check /etc/mosquitto/mosquitto.conf >"$work/command.log" ||
-    { cat "$work/command.log" >&2; die "deb in $1: the command finds fault with the example"; }
+    { cat "$work/command.log" >&2; die "$where: the command finds fault with the example"; }
   echo wonderland | in_chroot "$root" mosquitto-http-auth login /etc/mosquitto/mosquitto.conf -u alice -P - >"$work/command.log" ||
-    { cat "$work/command.log" >&2; die "deb in $1: the command does not see alice let in"; }
+    { cat "$work/command.log" >&2; die "$where: the command does not see alice let in"; }
   start_broker /etc/mosquitto/mosquitto.conf chroot "$root" mosquitto
-  expect_decisions "deb in $1, its example in use"
-  mosquitto_pub -h 127.0.0.1 -p "$port" -u local -P secret -t any -n || die "deb in $1: the local user is not let in"
+  expect_decisions "$where, its example in use"
+  mosquitto_pub -h 127.0.0.1 -p "$port" -u local -P secret -t any -n || die "$where: the local user is not let in"
   end_broker
 
-  rm -rf "$root"/etc/mosquitto/{ca.pem,http-auth.token,passwords} "$root"/run/mosquitto "$root"/var/lib/mosquitto/mosquitto.db
-  in_chroot "$root" apt-get -qq purge -y mosquitto-http-auth >"$work/apt.log" 2>&1 || { cat "$work/apt.log" >&2; die "deb in $1: not purged"; }
-  files "$root" >"$work/after"
-  diff "$work/before" "$work/after" >&2 || die "deb in $1: a purge leaves or takes files"
+  # Upgraded and downgraded, the configuration stays what it is. The library may not go from under it, unless the broker goes.
+  cp "$root/$snippet" "$work/snippet"
+  expect_apt install -y /later.deb
+  expect_start
+  expect_apt install -y --allow-downgrades /package.deb
+  expect_start
+  cmp "$root/$snippet" "$work/snippet" || die "$where: an upgrade changes the configuration"
+  cp -a "$root" "$work/without"
+  if apt_in remove -y mosquitto-http-auth; then die "$where: removed from under a configuration that needs it"; fi
+  grep -q "stays: the broker would not start" "$work/apt.log" || { cat "$work/apt.log" >&2; die "$where: not removed for another reason"; }
+  expect_start
+  root=$work/without
+  expect_apt remove -y mosquitto
+  [[ ! -e $root/usr/bin/mosquitto-http-auth ]] || die "$where: it stays when the broker goes"
   rm -rf "$root"
-  say "deb in $1: installed, used, purged without a trace"
+  root=$fresh
+  sed -i 's/^plugin/#&/' "$root/$snippet"
+  expect_apt purge -y mosquitto-http-auth
+  expect_start
+
+  rm -rf "${root:?}/$snippet" "$root"/{package,later}.deb "$root"/etc/mosquitto/{ca.pem,http-auth.token,passwords} "$root"/run/mosquitto \
+    "$root"/var/lib/mosquitto/mosquitto.db
+  files "$root" >"$work/after"
+  diff "$work/before" "$work/after" >&2 || die "$where: a purge leaves or takes files"
+  rm -rf "$root"
+  say "$where: installed, used, upgraded, downgraded, kept while it is needed, purged without a trace"
 }
 
-try_rpm() {
+try_rpm() { # ARCHITECTURE
   need rpm
-  local root=$work/rpm rpm
-  rpm=$(echo "$dist"/mosquitto-http-auth-*.x86_64.rpm)
+  local root=$work/rpm rpm libraries=lib64 target
+  case $1 in amd64) target=x86_64 ;; arm64) target=aarch64 ;; armhf) target=armv7hl libraries=lib ;; esac
+  rpm=$(echo "$dist"/mosquitto-http-auth-*."$target".rpm)
+  rm -rf "$root"
   mkdir "$root"
   rpm --root "$root" --initdb
   # An empty system has no broker: its absence is what stops the installation, and nothing else.
-  if rpm --root "$root" -i "$rpm" 2>"$work/refused"; then die "rpm: it requires no broker"; fi
-  grep -q 'mosquitto >= 2.0' "$work/refused" || { cat "$work/refused" >&2; die "rpm: refused for another reason"; }
-  rpm --root "$root" -i --nodeps "$rpm"
+  if rpm --root "$root" -i --ignorearch "$rpm" 2>"$work/refused"; then die "rpm for $target: it requires no broker"; fi
+  grep -q 'mosquitto >= 2.0' "$work/refused" || { cat "$work/refused" >&2; die "rpm for $target: refused for another reason"; }
+  # The scripts would want a shell in there.
+  rpm --root "$root" -i --nodeps --ignorearch --noscripts "$rpm"
   rpm --root "$root" -V --nodeps mosquitto-http-auth
   rpm --root "$root" -q --requires mosquitto-http-auth | sed 's/^/  requires /' >&2
-  rpm --root "$root" -ql mosquitto-http-auth | sed 's/^/  /' >&2
-  [[ $(rpm --root "$root" -qc mosquitto-http-auth) == /etc/mosquitto/conf.d/http-auth.conf ]] || die "rpm: the example is no configuration file"
-  cmp "$root/usr/lib64/mosquitto/libmosquitto_http_auth.so" "$dist/build/x86_64-gnu/libmosquitto_http_auth.so"
-  rpm --root "$root" -e mosquitto-http-auth
-  [[ -z $(find "$root/usr/lib64" "$root/etc" "$root/usr/share/doc" -type f 2>/dev/null) ]] || die "rpm: an erasure leaves files"
-  say "rpm: installed into an empty root and erased"
+  [[ -z $(rpm --root "$root" -qc mosquitto-http-auth) ]] || die "rpm for $target: upgrades may ask about its configuration"
+  rpm --root "$root" -q --scripts mosquitto-http-auth | grep -q 'stays: the broker' || die "rpm for $target: no script before its removal"
+  cmp "$root/usr/$libraries/mosquitto/libmosquitto_http_auth.so" "$(built "$1" gnu)/libmosquitto_http_auth.so"
+  rpm --root "$root" -e --noscripts mosquitto-http-auth
+  [[ -z $(find "$root/usr/$libraries" "$root/etc" "$root/usr/share/doc" -type f 2>/dev/null) ]] || die "rpm for $target: an erasure leaves files"
+  say "rpm for $target: installed into an empty root and erased"
 }
 
 start_api
 for what; do
+  arch=amd64
+  case $what in *:amd64 | *:arm64 | *:armhf) arch=${what##*:} what=${what%:*} ;; esac
   case $what in
-    glibc:* | arm64:* | musl:* | deb:*) "try_${what%%:*}" "${what#*:}" ;;
-    rpm) try_rpm ;;
+    glibc:* | musl:* | deb:*) "try_${what%%:*}" "${what#*:}" "$arch" ;;
+    rpm) try_rpm "$arch" ;;
     *) die "$what is nothing to try: the head of $0 tells" ;;
   esac
 done
