@@ -145,10 +145,18 @@ start_api() {
   "$program" --listen "127.0.0.1:$API" --users mosquitto-test/example/users.toml >"$RUN/api.log" 2>&1 9>&- &
   API_PROCESS=$!
   for _ in {1..300}; do
+    kill -0 "$API_PROCESS" 2>/dev/null || break
     if (exec 3<>"/dev/tcp/127.0.0.1/$API") 2>/dev/null; then return; fi
     sleep 0.1
   done
   die "the example API does not start"
+}
+
+stop_api() {
+  [[ -n $API_PROCESS ]] || return 0
+  kill "$API_PROCESS" 2>/dev/null || true
+  wait "$API_PROCESS" 2>/dev/null || true
+  API_PROCESS=
 }
 
 prove() { # KIND ARCHITECTURE
@@ -180,20 +188,22 @@ prove() { # KIND ARCHITECTURE
   [[ $said == "by $kind:$arch" ]] || die "$kind:$arch: a retained message is lost: '$said'"
   docker exec broker sh -c 'kill -HUP 1'
   bash docker/check.sh 127.0.0.1 "$PLAIN" >"$RUN/check.log" || { cat "$RUN/check.log" >&2; die "$kind:$arch decides wrongly after SIGHUP"; }
-  docker logs broker 2>&1 | grep -q 'Reloading config' || die "$kind:$arch: SIGHUP does not reach the broker"
+  docker logs broker >"$RUN/broker.log" 2>&1
+  grep -q 'Reloading config' "$RUN/broker.log" || { tail -n 50 "$RUN/broker.log" >&2; die "$kind:$arch: SIGHUP does not reach the broker"; }
   pid=$(docker inspect --format '{{.State.Pid}}' broker)
   kill -STOP "$pid"
   await unhealthy || die "$kind:$arch: a broker that hangs is not unhealthy"
   kill -CONT "$pid"
   remove
-  kill "$API_PROCESS"
-  wait "$API_PROCESS" 2>/dev/null || true
+  stop_api
   step "$kind:$arch: what was kept is there in another container; a broker that hangs is unhealthy"
 }
 
 need openssl mosquitto-clients
 install_tools
+API_PROCESS=
 start_engine
+trap 'stop_api; stop_engine' EXIT
 IMAGE=mosquitto-http-auth-under-test
 for what in "${KINDS[@]}"; do
   emulate "${what#*:}"
