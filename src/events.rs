@@ -320,3 +320,6 @@ impl Shared {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -265,6 +265,20 @@ on_every_broker! {
         assert!(ask().starts_with("HTTP/1.1 200 OK\r\n"));
     }
 
+    fn in_telling_events_they_are_told_later(version) {
+        let api = AuthServer::start();
+        let (broker, switch) = start(version, &api, &[("http_event_route", "/events")]);
+        switch.on("events");
+        serves(&broker, "ann");
+        wait_for_defect(&broker);
+        assert!(api.requests_to("/events").is_empty());
+        switch.off();
+        eventually("both are told", || {
+            let texts: String = api.requests_to("/events").iter().map(Request::text).collect();
+            texts.contains("\"connected\"") && texts.contains("\"disconnected\"")
+        });
+    }
+
     fn in_a_probe_the_api_is_found_again_by_a_later_one(version) {
         let api = AuthServer::start();
         let more = [("breaker_failures", "1"), ("breaker_open_ms", "100")];
