@@ -35,7 +35,7 @@ const COUNTS: [u64; 3] = [10_000, 100_000, 1_000_000];
 const LIMITS: [u64; 2] = [16 << 20, 64 << 20];
 
 /// What one decision may take.
-const GOAL: f64 = 200.0;
+const GOAL: f64 = 550.0;
 
 /// How far `cache_max_bytes` may be from the truth.
 const TOLERANCE: f64 = 0.20;
@@ -244,7 +244,7 @@ fn by_count(counts: &[u64]) -> String {
             let each = |bytes: f64| bytes / *count as f64;
             let (resident, heap) = (each(growth.resident), each(growth.heap));
             let verdict = match subject {
-                Subject::Decisions => goal(resident <= GOAL, "≤ 200 bytes"),
+                Subject::Decisions => goal(resident <= GOAL, "≤ 550 bytes"),
                 _ => String::new(),
             };
             let name = subject.name();

@@ -4,35 +4,39 @@
 
 #![forbid(unsafe_code)]
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+
+use moka::ops::compute::Op;
 
 use crate::answer::{Answer, Verdict};
 use crate::clock::Clock;
 use crate::config::Lifetime;
 use crate::question::{Kind, Question};
-use crate::sync::lock;
 use crate::tally::Miss;
 
 mod entry;
+mod front;
 mod good;
 mod invalidations;
 mod key;
-mod near;
 pub use good::Good;
 pub use invalidations::{InvalidationScope, Invalidations, Subject};
 pub use key::{Key, Keyring, encode};
 
 use entry::{Entries, Entry, entries, millis};
-use near::Near;
+use front::Front;
 
-/// How many answers are stored at least before those that have ended are swept out.
-const SWEEP_AFTER: usize = 1000;
+/// How many of the answers that the cache has room for are one step away, as a divisor.
+const FRONT_SHARE: u64 = 4;
 
-/// How much of `cache_max_bytes` the places may keep that have answers one step away, as a divisor.
-/// What they hold beside them is in the cache anyway, or was.
-const NEAR_SHARE: usize = 4;
+/// moka does its housekeeping in the middle of a look-up when it was last done 300 ms ago or more: it lets
+/// go of all that has ended since then.
+const OVERDUE: Duration = Duration::from_millis(250);
+
+/// How often a worker does it where no answers are stored: what has ended takes memory.
+const TIDY_EVERY: Duration = Duration::from_secs(60);
 
 /// How much of its lifetime an answer has behind it when it begins to be asked for again. Whoever
 /// asks at least twice in a lifetime never finds it expired.
@@ -70,22 +74,17 @@ impl Lifetimes {
 /// Answers by key. Holds neither questions nor credentials.
 pub struct Cache {
     entries: Entries,
-    /// How many answers may be stored until the next sweep.
-    until_sweep: AtomicUsize,
-    near: Near<Arc<Entry>>,
+    front: Front,
     lifetimes: Lifetimes,
     refresh_ahead: bool,
     /// Whether the last answer about a topic could be kept.
     keeps_access: AtomicBool,
     invalidations: Invalidations,
-    /// Held while an answer takes another's place, so that it is seen whether they differ.
-    replacing: Mutex<()>,
+    began: Instant,
+    /// When the last housekeeping was done, in milliseconds since the beginning.
+    tidied_ms: AtomicU64,
     clock: Arc<dyn Clock>,
 }
-
-/// For how long an answer stays past its life, but no longer than that was: a miss can then tell that
-/// it has expired.
-const LINGER: Duration = Duration::from_secs(60);
 
 /// An answer that is alive.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -106,18 +105,16 @@ impl Cache {
         max_bytes: u64,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let most = usize::try_from(max_bytes / entry::ENTRY_BYTES).unwrap_or(usize::MAX);
-        let near = Near::new(most / NEAR_SHARE);
-        let keeps_access = AtomicBool::new(!lifetimes.access.allow.is_zero());
+        let most = usize::try_from(max_bytes / FRONT_SHARE / entry::ENTRY_BYTES);
         Self {
-            entries: entries(most, max_bytes),
-            until_sweep: AtomicUsize::new(SWEEP_AFTER),
-            near,
+            entries: entries(max_bytes, lifetimes.stale),
+            front: Front::new(most.unwrap_or(usize::MAX)),
             lifetimes,
             refresh_ahead,
-            keeps_access,
+            keeps_access: AtomicBool::new(!lifetimes.access.allow.is_zero()),
             invalidations: Invalidations::default(),
-            replacing: Mutex::default(),
+            began: clock.now(),
+            tidied_ms: AtomicU64::new(0),
             clock,
         }
     }
@@ -150,11 +147,10 @@ impl Cache {
         good.holds(self.invalidations.count(), || self.clock.now())
     }
 
-    /// About how many answers are kept, and how many bytes they take, with what has ended since the
-    /// last sweep.
+    /// How many answers were kept, and how many bytes they took, at the last housekeeping.
     #[must_use]
     pub fn size(&self) -> (u64, u64) {
-        (self.entries.len() as u64, self.entries.weight())
+        (self.entries.entry_count(), self.entries.weighted_size())
     }
 
     /// Whether answers about topics are kept at all, as far as can be told.
@@ -169,46 +165,40 @@ impl Cache {
     /// It is not known, and why.
     pub fn look(&self, key: &Key, question: &Question<'_>) -> Result<Hit, Miss> {
         let invalidations = self.invalidations.count();
-        self.alive(key, question, |entry, age| {
-            let refresh = self.refresh_ahead && entry.is_due(age);
-            let good = Good::new(entry, self.refresh_ahead, invalidations);
-            Hit { answer: entry.answer.clone(), good, refresh }
-        })
+        let (entry, age) = self.alive(key, question)?;
+        let refresh = self.refresh_ahead && entry.is_due(age);
+        let answer = entry.answer.clone();
+        Ok(Hit { answer, good: Good::new(entry, self.refresh_ahead, invalidations), refresh })
     }
 
     /// The same answer, for whoever only wants to know: its refresh stays due.
     #[must_use]
     pub fn known(&self, key: &Key, question: &Question<'_>) -> Option<Answer> {
-        self.alive(key, question, |entry, _| entry.answer.clone()).ok()
+        self.alive(key, question).ok().map(|(entry, _)| entry.answer.clone())
     }
 
     /// Whether there is such an answer.
     #[must_use]
     pub fn knows(&self, key: &Key, question: &Question<'_>) -> bool {
-        self.alive(key, question, |_, _| ()).is_ok()
+        self.alive(key, question).is_ok()
     }
 
-    /// What `view` makes of the entry that has this key, and of its age.
-    fn alive<T>(
-        &self,
-        key: &Key,
-        question: &Question<'_>,
-        view: impl Fn(&Arc<Entry>, Duration) -> T,
-    ) -> Result<T, Miss> {
-        let view = |entry: &Arc<Entry>| Ok(view(entry, self.age(entry, question)?));
-        let unknown = match self.near.look(key, view) {
-            Ok(viewed) => return viewed,
-            Err(unknown) => unknown,
-        };
-        let Some(entry) = self.entries.get(key) else {
-            return Err(self.lifetimes.why_absent(question.kind()));
-        };
-        let viewed = view(&entry)?;
+    /// The entry that has this key, and its age.
+    fn alive(&self, key: &Key, question: &Question<'_>) -> Result<(Arc<Entry>, Duration), Miss> {
+        if let Some(entry) = self.front.get(key) {
+            let age = self.age(&entry, question)?;
+            return Ok((entry, age));
+        }
+        // Who looks for what is not there does no housekeeping that is overdue.
+        let may_be_there = !self.is_overdue() || self.entries.contains_key(key);
+        let entry = may_be_there.then(|| self.entries.get(key)).flatten();
+        let entry = entry.ok_or_else(|| self.lifetimes.why_absent(question.kind()))?;
+        let age = self.age(&entry, question)?;
         // What may be large stays where its size is counted.
         if entry.answer.terms.is_none() {
-            self.near.put(*key, entry, unknown);
+            self.front.put(*key, Arc::clone(&entry));
         }
-        Ok(viewed)
+        Ok((entry, age))
     }
 
     /// Whether an entry was invalidated since, by what was asked or by the name that the answer gives.
@@ -299,42 +289,50 @@ impl Cache {
         let entry = (!lifetime.is_zero()).then(|| {
             let life = configured.jitter.of(lifetime, fastrand::f64());
             let refresh_at_ms = AtomicU64::new(millis(life.mul_f64(REFRESH_FROM)));
-            Arc::new(Entry { answer, asked, life, refresh_at_ms, revoked: AtomicBool::new(false) })
+            Arc::new(Entry { answer, asked, life, refresh_at_ms, tables: AtomicU8::new(1) })
         });
         self.replace(key, entry, asked);
-        // Whoever counts down to nothing does it; until it is done there are plenty left.
-        if self.until_sweep.fetch_sub(1, Ordering::Relaxed) == 1 {
-            self.sweep();
-        }
     }
 
     /// Puts an answer in another's place, or nothing, unless the other was asked for later: a question may
     /// be under way twice, once from before an invalidation.
     fn replace(&self, key: Key, entry: Option<Arc<Entry>>, asked: Instant) {
-        let _replacing = lock(&self.replacing);
-        let before = self.entries.peek(&key);
-        if before.as_ref().is_some_and(|before| before.asked > asked) {
-            return;
+        let mut is_older = false;
+        self.entries.entry(key).and_compute_with(|before| {
+            is_older = before.is_some_and(|before| before.value().asked > asked);
+            match &entry {
+                _ if is_older => Op::Nop,
+                Some(entry) => Op::Put(Arc::clone(entry)),
+                None => Op::Remove,
+            }
+        });
+        if !is_older {
+            // One that moka has had no room for any more is there alone.
+            self.front.revoke_others(&key, entry.as_ref());
         }
-        match entry {
-            Some(entry) => self.entries.insert(key, entry),
-            None => drop(self.entries.remove(&key)),
-        }
-        before.iter().for_each(|before| before.revoke());
-        // Until now somebody may have found the older one, to put it there.
-        self.near.remove(&key);
     }
 
-    /// Lets go of what has ended. That takes longer the more answers there are, so it is done once
-    /// for as many as were stored, and is for no thread that somebody waits for.
-    pub fn sweep(&self) {
-        let now = self.clock.now();
-        let stale = self.lifetimes.stale;
-        self.entries.retain(|_, entry| {
-            let kept = entry.life + stale.max(entry.life.min(LINGER));
-            now.duration_since(entry.asked) < kept
-        });
-        self.until_sweep.store(self.entries.len().max(SWEEP_AFTER), Ordering::Relaxed);
+    /// Lets go of what has ended and of what there is no room for. That takes longer the more answers there
+    /// are, so that it is for no thread that somebody waits for.
+    pub fn tidy_up(&self) {
+        self.entries.run_pending_tasks();
+        let now = millis(self.clock.now().duration_since(self.began));
+        self.tidied_ms.store(now, Ordering::Relaxed);
+    }
+
+    /// Whether a worker should do that now, though no answers are stored.
+    #[must_use]
+    pub fn wants_tidying(&self, now: Instant) -> bool {
+        self.untidy_for(now) >= TIDY_EVERY && self.entries.entry_count() > 0
+    }
+
+    fn is_overdue(&self) -> bool {
+        self.untidy_for(self.clock.now()) >= OVERDUE
+    }
+
+    fn untidy_for(&self, now: Instant) -> Duration {
+        let tidied = Duration::from_millis(self.tidied_ms.load(Ordering::Relaxed));
+        now.duration_since(self.began).saturating_sub(tidied)
     }
 }
 
@@ -342,7 +340,7 @@ impl Cache {
 mod tests {
     use super::*;
     use crate::answer::Terms;
-    use crate::clock::ManualClock;
+    use crate::clock::{ManualClock, SystemClock};
     use crate::config::Jitter;
     use crate::fake::FakeClient;
     use crate::question::About;
@@ -572,12 +570,13 @@ mod tests {
             .map(|number| {
                 let key = Key::from_number(number);
                 cache.store(key, Kind::Access, Answer::ALLOW, None, clock.now());
-                (key, cache.entries.peek(&key).map(|entry| Good::new(&entry, false, 0)))
+                (key, cache.entries.get(&key).map(|entry| Good::new(entry, false, 0)))
             })
             .collect();
+        cache.tidy_up();
         for (key, good) in goods {
             let is_good = good.is_some_and(|good| cache.is_good(&good));
-            assert_eq!(is_good, cache.entries.peek(&key).is_some());
+            assert_eq!(is_good, cache.entries.get(&key).is_some());
             *(if is_good { &mut kept } else { &mut evicted }) += 1;
         }
         assert!(kept > 0 && evicted > 0, "{kept} kept and {evicted} evicted");
@@ -616,6 +615,7 @@ mod tests {
         for number in 0..10_000 {
             cache.store(Key::from_number(number), Kind::Login, Answer::ALLOW, None, clock.now());
         }
+        cache.tidy_up();
         let (answers, bytes) = cache.size();
         assert!(
             (50..=100).contains(&answers) && bytes == answers * entry::ENTRY_BYTES,
@@ -624,17 +624,46 @@ mod tests {
     }
 
     #[test]
-    fn what_has_ended_is_swept_out_in_time() {
-        let (cache, clock) = cache(LIFETIMES);
-        let store = |number| {
-            cache.store(Key::from_number(number), Kind::Login, Answer::ALLOW, None, clock.now());
-        };
-        (0..100).for_each(store);
+    fn what_has_ended_is_let_go_of_in_time() {
+        // moka's clock is not to be set.
+        let life = Duration::from_millis(100);
+        let cache = Cache::new(LIFETIMES, true, 1 << 20, Arc::new(SystemClock));
+        for number in 0..100 {
+            let lifetime = (number > 0).then_some(life);
+            let key = Key::from_number(number);
+            cache.store(key, Kind::Login, Answer::ALLOW, lifetime, SystemClock.now());
+        }
+        let began = SystemClock.now();
+        cache.tidy_up();
+        while cache.size().0 > 1 {
+            std::thread::yield_now();
+            cache.tidy_up();
+        }
         // For as long again it is known that they have expired.
-        clock.advance(LIFETIMES.login.allow * 2);
-        (100..=100 + SWEEP_AFTER as u32).for_each(store);
-        assert!(cache.entries.get(&Key::from_number(0)).is_none(), "it is still there");
-        assert!(get(&cache, &Key::from_number(100)).is_some());
+        assert!(SystemClock.now().duration_since(began) > life.mul_f64(1.5));
+        assert!(get(&cache, &Key::from_number(0)).is_some());
+    }
+
+    #[test]
+    fn a_worker_tidies_up_from_time_to_time_where_there_is_anything() {
+        let (cache, clock) = cache(LIFETIMES);
+        clock.advance(TIDY_EVERY);
+        assert!(!cache.wants_tidying(clock.now()), "it is empty");
+        cache.store(Key::from_number(1), Kind::Login, Answer::ALLOW, None, clock.now());
+        cache.tidy_up();
+        assert!(!cache.wants_tidying(clock.now()), "it was done just now");
+        clock.advance(TIDY_EVERY);
+        assert!(cache.wants_tidying(clock.now()));
+    }
+
+    #[test]
+    fn what_is_there_is_found_and_what_is_not_is_not_while_housekeeping_is_overdue() {
+        let (cache, clock) = cache(LIFETIMES);
+        cache.store(Key::from_number(1), Kind::Login, Answer::ALLOW, None, clock.now());
+        clock.advance(OVERDUE);
+        assert!(cache.is_overdue());
+        assert!(get(&cache, &Key::from_number(1)).is_some());
+        assert!(get(&cache, &Key::from_number(2)).is_none());
     }
 
     #[test]

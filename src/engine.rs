@@ -80,6 +80,8 @@ pub struct Status {
 enum Work {
     Ask(Job),
     Tokens(Errand),
+    /// Have the cache let go of what has ended.
+    TidyUp,
 }
 
 impl Engine {
@@ -124,6 +126,7 @@ impl Engine {
             let api = Arc::clone(&api);
             Verifier { tokens, api, journal }
         });
+        let kept = Arc::clone(&cache);
         let work = move |works: Vec<(Work, Landing<'_>)>| {
             let mut jobs = Vec::new();
             for (work, landing) in works {
@@ -131,9 +134,12 @@ impl Engine {
                     (Work::Ask(job), _) => jobs.push((job, landing)),
                     (Work::Tokens(errand), Some(verifier)) => verifier.fly(&errand, landing),
                     (Work::Tokens(_), None) => landing.land(Err(Failure::Internal)),
+                    (Work::TidyUp, _) => landing.land(Ok(Answer::ALLOW)),
                 }
             }
             crew.fly(jobs);
+            // Now that nobody waits: the broker's thread would have to do it instead.
+            kept.tidy_up();
         };
         let batching = Batching {
             most: if config.routes.batch.is_some() { BATCH } else { 1 },
@@ -141,7 +147,7 @@ impl Engine {
             most_bytes: BATCH_BYTES,
             bytes: |work: &Work| match work {
                 Work::Ask(job) => job.request.body.expose().len(),
-                Work::Tokens(_) => 0,
+                Work::Tokens(_) | Work::TidyUp => 0,
             },
         };
         Ok(Self {
@@ -333,7 +339,15 @@ impl Engine {
     /// Has the cache let go of what has expired, so that [`Engine::status`] is exact; not for the
     /// broker's thread.
     pub fn tidy_up(&self) {
-        self.cache.sweep();
+        self.cache.tidy_up();
+    }
+
+    /// Has a worker do that, if none has for long.
+    pub fn tidy_up_if_due(&self, now: Instant) {
+        if self.cache.wants_tidying(now) {
+            // If there is no room, the next tick tries again.
+            let _ = self.pool.ask_quietly(&self.keyring.of_tidying_up(), || Work::TidyUp);
+        }
     }
 
     fn job(&self, key: Key, question: &Question<'_>, consult: Consult) -> Work {

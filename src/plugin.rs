@@ -294,6 +294,7 @@ impl Plugin {
         let now = self.clock.now();
         self.tick_monitor.beat(now);
         self.engine.fetch_keys_if_due();
+        self.engine.tidy_up_if_due(now);
         self.events.settle();
         let closing = self.reload_hold.begin_pass(|| self.logins.wait_or_end(), now);
         self.catch_up(broker, now, closing);

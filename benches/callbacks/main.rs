@@ -2,11 +2,12 @@
 //!
 //! `cargo bench --bench callbacks` measures time and counts allocations. `callbacks CASE COUNT`
 //! makes that many calls and nothing else; under callgrind that counts instructions, which are the
-//! same on every run.
+//! same on every run. `callbacks tail` tells how long the slowest of many calls take.
 #![allow(unsafe_code, reason = "the benchmark plays the broker, whose interface is C")]
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
+    clippy::print_stdout,
     clippy::print_stderr,
     clippy::disallowed_methods,
     reason = "a benchmark fails by panicking, shows what the plugin logs, and starts threads"
@@ -17,6 +18,7 @@ use mosquitto_http_auth as _;
 
 mod api;
 mod broker;
+mod tail;
 
 use std::env;
 use std::ffi::{CStr, CString};
@@ -81,16 +83,21 @@ impl Case {
 
 impl Stage {
     fn set(case: Case, clients: usize) -> Self {
+        Self::with(case, clients, &[])
+    }
+
+    fn with(case: Case, clients: usize, more: &[(&str, &str)]) -> Self {
         let answer = if case == Case::Rules { TEN_RULES } else { "" };
         let port = api::start(answer).to_string();
-        let plugin = Plugin::load(&[
+        let options = [
             ("http_host", "127.0.0.1"),
             ("http_port", &port),
             ("http_user_route", "/user"),
             ("http_acl_route", "/acl"),
             ("cache_ttl", "3600"),
             ("log_level", "warn"),
-        ]);
+        ];
+        let plugin = Plugin::load(&[&options, more].concat());
         let clients = (0..clients)
             .map(|number| Client::new(&format!("meter-{number:05}"), &format!("user-{number:05}")))
             .collect();
@@ -140,6 +147,9 @@ fn measure(bencher: Bencher<'_, '_>, case: Case, clients: usize) {
 
 fn main() {
     let arguments: Vec<_> = env::args().skip(1).collect();
+    if arguments.iter().any(|argument| argument == "tail") {
+        return tail::print();
+    }
     let case = arguments.first().and_then(|name| Case::ALL.into_iter().find(|c| c.name() == name));
     match (case, arguments.get(1).map(|count| count.parse::<usize>())) {
         (Some(case), Some(Ok(count))) => {

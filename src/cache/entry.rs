@@ -3,22 +3,23 @@
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use quick_cache::OptionsBuilder;
+use moka::Expiry;
+use moka::notification::RemovalCause;
+use moka::policy::EvictionPolicy;
 use rustc_hash::FxBuildHasher;
 
 use super::Key;
 use crate::answer::{Answer, Verdict};
 
-/// What one entry takes of `cache_max_bytes`: the entry, the place that refers to it, and what is
-/// remembered of entries that had to go (`cargo bench --bench memory` tells).
-pub const ENTRY_BYTES: u64 = 176;
+/// What one entry takes of `cache_max_bytes`: the entry, and the places that refer to it (`cargo bench --bench memory` tells).
+pub const ENTRY_BYTES: u64 = 490;
 
-/// How many parts the cache has, each with a lock and an even share of the room. While one is
-/// swept, whoever looks into another does not wait; and an answer has to fit into one.
-const PARTS: usize = 16;
+/// For how long an answer stays past its life, but no longer than that was: a miss can then tell that
+/// it has expired.
+const LINGER: Duration = Duration::from_secs(60);
 
 /// An answer, and for how long it lives.
 pub struct Entry {
@@ -28,18 +29,32 @@ pub struct Entry {
     pub life: Duration,
     /// The age, in milliseconds, from which on the next use asks for the answer again.
     pub refresh_at_ms: AtomicU64,
-    /// Whether it has left the cache: replaced, evicted or taken out. What a session remembers of it ends
-    /// then.
-    pub revoked: AtomicBool,
+    /// How many tables of the cache have it: moka, and the one in front of it. What a session remembers of
+    /// it ends with the last, since nobody then knows it who could take it back.
+    pub tables: AtomicU8,
 }
 
 impl Entry {
+    /// Another table has it from now on. False: it may not, since it was revoked.
+    #[must_use]
+    pub fn enter(&self) -> bool {
+        let one_more = |tables: u8| (tables > 0).then_some(tables + 1);
+        self.tables.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more).is_ok()
+    }
+
+    /// A table has room for it no longer.
+    pub fn leave(&self) {
+        let one_less = |tables: u8| tables.checked_sub(1);
+        let _ = self.tables.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_less);
+    }
+
+    /// Nobody is to believe it any more.
     pub fn revoke(&self) {
-        self.revoked.store(true, Ordering::Release);
+        self.tables.store(0, Ordering::Release);
     }
 
     pub fn is_revoked(&self) -> bool {
-        self.revoked.load(Ordering::Acquire)
+        self.tables.load(Ordering::Acquire) == 0
     }
 
     pub fn is_permission(&self) -> bool {
@@ -73,36 +88,53 @@ pub fn millis(duration: Duration) -> u64 {
 }
 
 /// Entries by key.
-pub type Entries = quick_cache::sync::Cache<Key, Arc<Entry>, Weigher, FxBuildHasher, EvictionWatch>;
+pub type Entries = moka::sync::Cache<Key, Arc<Entry>, FxBuildHasher>;
 
-/// Revokes what goes when an answer is stored: what has to make room for it, and what it takes the place of.
-#[derive(Clone)]
-pub struct EvictionWatch;
+/// Room for so many bytes: of more than that, what was asked for longest ago goes. Keys are hashes already, so
+/// that any hash of them will do.
+pub fn entries(max_bytes: u64, stale: Duration) -> Entries {
+    moka::sync::Cache::builder()
+        .max_capacity(max_bytes)
+        .weigher(bytes)
+        .eviction_policy(EvictionPolicy::lru())
+        .expire_after(KeptFor { stale })
+        .eviction_listener(|_, entry: Arc<Entry>, cause| match cause {
+            RemovalCause::Size => entry.leave(),
+            RemovalCause::Replaced | RemovalCause::Explicit | RemovalCause::Expired => {
+                entry.revoke()
+            }
+        })
+        .build_with_hasher(FxBuildHasher)
+}
 
-impl quick_cache::Lifecycle<Key, Arc<Entry>> for EvictionWatch {
-    type RequestState = ();
+fn bytes(_: &Key, entry: &Arc<Entry>) -> u32 {
+    u32::try_from(ENTRY_BYTES + entry.answer.bytes() as u64).unwrap_or(u32::MAX)
+}
 
-    fn on_evict(&self, (): &mut (), _: Key, entry: Arc<Entry>) {
-        entry.revoke();
+/// For how long an entry is kept: past its life it may stand in for an answer that cannot be had.
+struct KeptFor {
+    stale: Duration,
+}
+
+impl KeptFor {
+    fn left(&self, entry: &Entry, now: Instant) -> Option<Duration> {
+        let kept = entry.life.checked_add(self.stale.max(entry.life.min(LINGER)))?;
+        Some(entry.asked.checked_add(kept)?.saturating_duration_since(now))
     }
 }
 
-/// Counts what an entry takes.
-#[derive(Clone)]
-pub struct Weigher;
-
-impl quick_cache::Weighter<Key, Arc<Entry>> for Weigher {
-    fn weight(&self, _: &Key, entry: &Arc<Entry>) -> u64 {
-        ENTRY_BYTES + entry.answer.bytes() as u64
+impl Expiry<Key, Arc<Entry>> for KeptFor {
+    fn expire_after_create(&self, _: &Key, entry: &Arc<Entry>, now: Instant) -> Option<Duration> {
+        self.left(entry, now)
     }
-}
 
-/// Room for so many bytes, and about so many entries. Keys are hashes already, so that any hash of
-/// them will do.
-pub fn entries(count: usize, bytes: u64) -> Entries {
-    let mut options = OptionsBuilder::new();
-    options.shards(PARTS).estimated_items_capacity(count).weight_capacity(bytes);
-    #[expect(clippy::expect_used, reason = "it fails only without these two numbers")]
-    let options = options.build().expect("both numbers are given");
-    Entries::with_options(options, Weigher, FxBuildHasher, EvictionWatch)
+    fn expire_after_update(
+        &self,
+        _: &Key,
+        entry: &Arc<Entry>,
+        now: Instant,
+        _: Option<Duration>,
+    ) -> Option<Duration> {
+        self.left(entry, now)
+    }
 }

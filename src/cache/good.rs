@@ -1,7 +1,7 @@
 //! For how long what a session remembers of an answer may be believed.
 //!
 //! A permission that was found here may be remembered elsewhere, with the entry itself: the cache marks an
-//! entry that is replaced, evicted or taken out. Only an invalidation marks no entries, since it looks for
+//! entry that is replaced, taken out, or gone for want of room. Only an invalidation marks no entries, since it looks for
 //! none; those are counted, and each ends all that is remembered.
 
 #![forbid(unsafe_code)]
@@ -26,14 +26,14 @@ pub struct Good {
 }
 
 impl Good {
-    pub fn new(entry: &Arc<Entry>, refresh_ahead: bool, invalidations: u64) -> Self {
+    pub fn new(entry: Arc<Entry>, refresh_ahead: bool, invalidations: u64) -> Self {
         let until = entry.undisturbed_until(refresh_ahead);
-        Self { entry: Arc::clone(entry), until, invalidations }
+        Self { entry, until, invalidations }
     }
 
     /// Where in memory it lies that tells whether the entry is in the cache still.
     pub fn address(&self) -> usize {
-        ptr::from_ref(&self.entry.revoked) as usize
+        ptr::from_ref(&self.entry.tables) as usize
     }
 
     pub fn holds(&self, invalidations: u64, now: impl FnOnce() -> Instant) -> bool {

@@ -58,6 +58,12 @@ impl Keyring {
         shortened(&blake3::keyed_hash(&self.0, &[6]))
     }
 
+    /// The key of the errand to tidy up the cache.
+    #[must_use]
+    pub fn of_tidying_up(&self) -> Key {
+        shortened(&blake3::keyed_hash(&self.0, &[7]))
+    }
+
     /// The key of the same token as long as the keys are those that this number stands for.
     #[must_use]
     pub fn of_generation(&self, key: &Key, generation: u64) -> Key {

@@ -2,6 +2,8 @@
 
 use mosquitto_test::prelude::*;
 
+use crate::support::{eventually, logged_in, may_publish};
+
 fn broker(version: Version, api: &AuthServer, more: &[(&'static str, &'static str)]) -> Broker {
     let routes = [("http_user_route", "/login"), ("http_acl_route", "/acl")];
     let options = routes.into_iter().chain(more.iter().copied());
@@ -65,6 +67,60 @@ on_every_broker! {
             client.subscribe("a").expect_granted();
         }
         assert_eq!(api.requests_to("/acl").len(), 2 * 3);
+    }
+
+    fn the_first_denials_of_a_stranger_cost_nobody_else_a_question(version) {
+        const OTHERS: usize = 60;
+        let api = AuthServer::answering(|request| {
+            let is_strange = request.json()["username"] == "stranger";
+            Reply::status(if is_strange && request.path == "/acl" { 403 } else { 200 })
+        });
+        let broker = broker(version, &api, &[("cache_ttl", "600")]);
+        let others: Vec<_> = (0..OTHERS)
+            .map(|nth| {
+                let client = logged_in(&broker, Protocol::V5, &format!("other-{nth}"));
+                assert!(may_publish(&client, "state") && may_publish(&client, "alarm"));
+                client
+            })
+            .collect();
+        let reader = logged_in(&broker, Protocol::V5, "reader");
+        reader.subscribe("state").expect_granted();
+        assert!(may_publish(&others[0], "state"));
+        assert_eq!(reader.expect_message().0, "state");
+        let stranger = logged_in(&broker, Protocol::V5, "stranger");
+        api.forget_requests();
+        // Some hundreds in a second; each is about a topic that nobody asked about before.
+        for nth in 0..OTHERS * 5 {
+            assert!(!may_publish(&stranger, &format!("secret/{nth}")));
+            let other = &others[nth % OTHERS];
+            assert!(may_publish(other, if nth % 2 == 0 { "state" } else { "alarm" }));
+        }
+        (0..OTHERS * 5 / 2).for_each(|_| assert_eq!(reader.expect_message().0, "state"));
+        let asked = api.requests_to("/acl");
+        let of_others = asked.iter().filter(|request| request.json()["username"] != "stranger");
+        assert_eq!((asked.len(), of_others.count()), (OTHERS * 5, 0));
+    }
+
+    fn what_is_asked_for_again_and_again_finds_room_in_a_full_cache(version) {
+        let api = AuthServer::start();
+        let small = [("cache_ttl", "600"), ("cache_refresh_ahead", "false"), ("cache_max_bytes", "65536")];
+        let broker = broker(version, &api, &small);
+        let once = logged_in(&broker, Protocol::V5, "once");
+        assert!((0..400).all(|nth| may_publish(&once, &format!("once/{nth}"))));
+        let readers: Vec<_> = (0..30)
+            .map(|nth| {
+                let reader = logged_in(&broker, Protocol::V5, &format!("reader-{nth}"));
+                reader.subscribe("news").expect_granted();
+                reader
+            })
+            .collect();
+        let publisher = logged_in(&broker, Protocol::V5, "publisher");
+        eventually("nobody is asked about a message to all", || {
+            api.forget_requests();
+            assert!(may_publish(&publisher, "news"));
+            readers.iter().for_each(|reader| assert_eq!(reader.expect_message().0, "news"));
+            api.requests_to("/acl").is_empty()
+        });
     }
 
     fn a_lifetime_of_zero_asks_every_time(version) {
