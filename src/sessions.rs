@@ -24,16 +24,16 @@ mod allowed;
 mod departed;
 mod known;
 mod lately;
-mod places;
 mod session;
+mod session_map;
 pub use lately::Basis;
-pub use places::{Fetch, Piece};
 pub use session::{AuthenticatedBy, ClientRef, Grants, SessionKey};
+pub use session_map::{Fetch, Piece};
 
 pub use departed::Departed;
 use departed::DepartedClients;
-use places::Places;
 use session::Session;
+use session_map::SessionMap;
 
 /// Live clients by the broker's handle, which is a client's own for as long as it is connected.
 pub struct Sessions {
@@ -45,7 +45,7 @@ pub struct Sessions {
 }
 
 struct State {
-    live: Places,
+    live: SessionMap,
     recent: Recent,
     /// The sessions that must be asked about again, by when.
     due: BTreeSet<(Instant, usize)>,
@@ -56,7 +56,7 @@ struct State {
 impl Sessions {
     #[must_use]
     pub fn new(fetch: Fetch, clock: Arc<dyn Clock>) -> Self {
-        let live = Places::new(fetch);
+        let live = SessionMap::new(fetch);
         let (due, due_by_day) = (BTreeSet::new(), BTreeSet::new());
         Self {
             state: Mutex::new(State { live, recent: Recent::default(), due, due_by_day }),

@@ -21,7 +21,7 @@ impl Sessions {
                 [raw_check.client_id.as_ptr() as usize, raw_check.username.as_ptr() as usize];
             live.follow(raw_check.handle, names)?
         } else {
-            live.again(raw_check.handle)?
+            live.get(raw_check.handle)?
         };
         if !session.is_of(raw_check) {
             return None;

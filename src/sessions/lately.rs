@@ -7,7 +7,7 @@
 
 use std::ptr;
 
-use super::places::Piece;
+use super::session_map::Piece;
 use crate::cache::Good;
 use crate::question::{Access, Action, MessageFlags, RawAclCheck};
 

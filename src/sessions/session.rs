@@ -9,7 +9,7 @@ use std::time::Instant;
 use smol_str::SmolStr;
 
 use super::lately::Lately;
-use super::places::Piece;
+use super::session_map::Piece;
 use crate::answer::Terms;
 use crate::cache::{InvalidationScope, Key};
 use crate::clock::Deadline;

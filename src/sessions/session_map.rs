@@ -1,0 +1,190 @@
+//! Live sessions by the broker's handle, and who is asked about after whom.
+//!
+//! The broker asks about a message's subscribers in the same order each time. Between two of them so
+//! much of its own code and of the kernel's runs that hardly anything of the next one is left in the
+//! processor's caches. So with each session it is remembered who was asked about next. Where that comes
+//! true, what the one after will be judged by is fetched from memory ahead, while the broker still delivers
+//! this message.
+
+#![forbid(unsafe_code)]
+
+use std::cell::Cell;
+use std::ptr;
+
+use rustc_hash::FxHashMap;
+
+use super::Session;
+
+/// A piece of memory, as its address and how many bytes it has.
+pub type Piece = (usize, usize);
+
+/// Has the processor fetch pieces of memory into its caches, if it likes. Nothing is read, so that an
+/// address at which nothing lies any more does no harm.
+pub type Fetch = fn(&[Piece]);
+
+/// How much is worth fetching of what the broker holds of a client, and of a name, in bytes.
+const AT_BROKER: usize = 512;
+const NAME: usize = 1;
+
+/// The sessions of connected clients.
+pub struct SessionMap {
+    /// The broker chooses the handles, so that nobody can make them collide.
+    sessions: FxHashMap<usize, Box<Slot>>,
+    /// Who was asked about last of the many who are asked about in turn, and who came after that before.
+    last: usize,
+    expected: usize,
+    fetch: Fetch,
+}
+
+struct Slot {
+    session: Session,
+    /// The handle that was asked about after this one; 0: none.
+    next: usize,
+    /// Where the broker keeps the client's names.
+    names: Cell<[usize; 2]>,
+}
+
+impl SessionMap {
+    pub fn new(fetch: Fetch) -> Self {
+        Self { sessions: FxHashMap::default(), last: 0, expected: 0, fetch }
+    }
+
+    pub fn len(&self) -> usize {
+        self.sessions.len()
+    }
+
+    pub fn get(&self, handle: usize) -> Option<&Session> {
+        Some(&self.sessions.get(&handle)?.session)
+    }
+
+    pub fn get_mut(&mut self, handle: usize) -> Option<&mut Session> {
+        Some(&mut self.sessions.get_mut(&handle)?.session)
+    }
+
+    /// The same for one of the many of which the broker asks in turn. `names` are the addresses of its
+    /// names.
+    pub fn follow(&mut self, handle: usize, names: [usize; 2]) -> Option<&Session> {
+        let as_expected = self.expected == handle;
+        if !as_expected {
+            if let Some(last) = self.sessions.get_mut(&self.last) {
+                last.next = handle;
+            }
+        }
+        let slot = self.sessions.get(&handle)?;
+        slot.names.set(names);
+        (self.last, self.expected) = (handle, slot.next);
+        if as_expected {
+            self.fetch_after(slot);
+        }
+        Some(&slot.session)
+    }
+
+    pub fn insert(&mut self, handle: usize, session: Session) {
+        let slot = Slot { session, next: 0, names: Cell::default() };
+        self.sessions.insert(handle, Box::new(slot));
+    }
+
+    pub fn remove(&mut self, handle: usize) -> Option<Session> {
+        Some(self.sessions.remove(&handle)?.session)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (usize, &Session)> {
+        self.sessions.iter().map(|(handle, slot)| (*handle, &slot.session))
+    }
+
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (usize, &mut Session)> {
+        self.sessions.iter_mut().map(|(handle, slot)| (*handle, &mut slot.session))
+    }
+
+    /// Fetches what the client after this one will be judged by. Where it lies is told by its slot,
+    /// which has been fetched when it was the one after the next.
+    fn fetch_after(&self, slot: &Slot) {
+        let Some(one) = self.sessions.get(&slot.next) else { return };
+        let two = self.sessions.get(&one.next).map_or((0, 0), |two| {
+            let address = ptr::from_ref(&**two) as usize;
+            (address, size_of::<Slot>())
+        });
+        let [id, username] = one.names.get();
+        let [allowed, answer] = one.session.elsewhere();
+        (self.fetch)(&[(id, NAME), (username, NAME), allowed, answer, two, (slot.next, AT_BROKER)]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::collections::HashMap;
+
+    use super::*;
+
+    thread_local! {
+        static FETCHED: RefCell<Vec<Piece>> = const { RefCell::new(Vec::new()) };
+    }
+
+    fn session_map() -> SessionMap {
+        SessionMap::new(|pieces| FETCHED.with_borrow_mut(|fetched| fetched.extend(pieces)))
+    }
+
+    fn fetched() -> Vec<Piece> {
+        FETCHED.take()
+    }
+
+    fn session(name: &str) -> Session {
+        Session::of_nobody(name, "ann")
+    }
+
+    #[test]
+    fn each_is_found_by_its_handle_in_whatever_order() {
+        let (mut map, mut model) = (session_map(), HashMap::new());
+        let mut random = fastrand::Rng::with_seed(1);
+        for step in 0..20_000 {
+            let handle = random.usize(1..50);
+            match random.usize(..10) {
+                0 if !model.contains_key(&handle) => {
+                    map.insert(handle, session(&step.to_string()));
+                    model.insert(handle, step.to_string());
+                }
+                1 => {
+                    let removed = map.remove(handle).map(|session| session.client_id.to_string());
+                    assert_eq!(removed, model.remove(&handle));
+                }
+                _ => {
+                    // Mostly in turn.
+                    for handle in handle..handle + 5 {
+                        let expected = model.get(&handle).map(String::as_str);
+                        let found = map.follow(handle, [step, step]);
+                        assert_eq!(found.map(|session| session.client_id.as_str()), expected);
+                    }
+                }
+            }
+            let found = map.get(handle).map(|session| session.client_id.as_str());
+            assert_eq!((found, map.len()), (model.get(&handle).map(String::as_str), model.len()));
+        }
+    }
+
+    #[test]
+    fn what_comes_next_is_fetched_once_it_came_in_the_same_order_before() {
+        let mut map = session_map();
+        (1..=4).for_each(|handle| map.insert(handle << 20, session(&handle.to_string())));
+        let follow = |map: &mut SessionMap, handle: usize| {
+            map.follow(handle << 20, [handle * 1000, handle * 1000 + 1]);
+            fetched()
+        };
+        assert!([1, 2, 3, 4, 1].into_iter().all(|handle| follow(&mut map, handle).is_empty()));
+        for (handle, next, after_next) in [(2, 3, 4), (3, 4, 1), (4, 1, 2), (1, 2, 3)] {
+            let pieces = follow(&mut map, handle);
+            let slot = &*map.sessions[&(after_next << 20)];
+            for piece in [
+                (next * 1000, NAME),
+                (next * 1000 + 1, NAME),
+                (next << 20, AT_BROKER),
+                (ptr::from_ref(slot) as usize, size_of::<Slot>()),
+            ] {
+                assert!(pieces.contains(&piece), "{handle}: {piece:?} not in {pieces:?}");
+            }
+        }
+        assert!(follow(&mut map, 4).is_empty(), "another order");
+        map.remove(1 << 20);
+        assert_eq!(follow(&mut map, 2).len(), 0);
+    }
+}
