@@ -42,24 +42,22 @@ fn expect_generated(name: &str, begin: &str, end: &str, generated: &str) {
     }
 }
 
-/// The table of these options. A reference says what is allowed; where it is not the whole, that is
-/// left out.
-fn table(names: &[&str], is_reference: bool) -> String {
-    let (allowed, line) = if is_reference { (" allowed |", " --- |") } else { ("", "") };
-    let mut text = format!("| option | default |{allowed} meaning |\n| --- | --- |{line} --- |\n");
+/// The table of these options.
+fn table(names: &[&str]) -> String {
+    let mut text =
+        "| option | default | allowed | meaning |\n| --- | --- | --- | --- |\n".to_owned();
     let options = config::described();
     for name in names {
         let option = options.iter().find(|option| option.name == *name);
         let option = option.unwrap_or_else(|| panic!("there is no option {name}"));
-        let allowed = if is_reference { format!(" {} |", option.allowed) } else { String::new() };
-        let (default, meaning) = (&option.default, option.meaning);
-        text.push_str(&format!("| `{name}` | {default} |{allowed} {meaning} |\n"));
+        let (default, allowed, meaning) = (&option.default, &option.allowed, option.meaning);
+        text.push_str(&format!("| `{name}` | {default} | {allowed} | {meaning} |\n"));
     }
     text
 }
 
 /// Writes the tables of a document anew, or fails if they differ; returns the options in them.
-fn check_tables(name: &str, is_reference: bool) -> Vec<String> {
+fn check_tables(name: &str) -> Vec<String> {
     let text = read(name);
     let mut parts = text.split(BEGIN);
     let mut current = parts.next().unwrap().to_owned();
@@ -68,7 +66,7 @@ fn check_tables(name: &str, is_reference: bool) -> Vec<String> {
         let (names, rest) = part.split_once(" -->\n").expect("the beginning is a line");
         let (_, after) = rest.split_once(END).expect("the table's end is marked");
         let options: Vec<_> = names.split(' ').collect();
-        let table = table(&options, is_reference);
+        let table = table(&options);
         current.push_str(&format!("{BEGIN}{names} -->\n\n{table}\n{END}{after}"));
         listed.extend(options.into_iter().map(str::to_owned));
     }
@@ -82,16 +80,11 @@ fn check_tables(name: &str, is_reference: bool) -> Vec<String> {
 
 #[test]
 fn the_reference_lists_every_option_once() {
-    let mut listed = check_tables("docs/configuration.md", true);
+    let mut listed = check_tables("docs/configuration.md");
     listed.sort();
     let mut known: Vec<_> = config::described().iter().map(|o| o.name.to_owned()).collect();
     known.sort();
     assert_eq!(listed, known);
-}
-
-#[test]
-fn the_readme_lists_options_as_they_are() {
-    assert!(!check_tables("README.md", false).is_empty());
 }
 
 #[test]
