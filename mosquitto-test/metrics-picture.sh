@@ -64,7 +64,8 @@ length=()
 [[ $what == draw ]] || length=(--quick)
 begin=$(date +%s)
 cargo run --quiet --release --locked -p mosquitto-test --bin bench -- watched --broker 2.1.2 \
-  --metrics "127.0.0.1:$metrics" --out "$work/bench" "${length[@]}" &
+  --metrics "127.0.0.1:$metrics" --out "$work/bench" "${length[@]}" \
+  > >(while read -r line; do echo "$(date +%s.%N) $line"; done | tee "$work/bench.log") &
 bench=$!
 background+=("$bench")
 
@@ -75,7 +76,9 @@ say "promtool is content with the metrics"
 wait "$bench"
 end=$(date +%s)
 if [[ $what == draw ]]; then
+  # Lines such as `1764400000.1 2.1.2 asks a slow API for 25.00 s`.
+  sed -nE 's/^([0-9.]+) [0-9.]+ (.*) for [0-9.]+ s$/\1 \2/p' "$work/bench.log" >"$work/phases"
   $python mosquitto-test/metrics/picture.py draw docs/grafana/dashboard.json \
-    "http://127.0.0.1:$prometheus" "$begin" "$end" docs/pictures/metrics.png
+    "http://127.0.0.1:$prometheus" "$begin" "$end" "$work/phases" docs/pictures/metrics.png
   say "docs/pictures/metrics.png is drawn"
 fi

@@ -1,6 +1,7 @@
 """Draws the dashboard's graphs from a running Prometheus, and reads numbers from a plugin.
 
-picture.py draw DASHBOARD PROMETHEUS BEGIN END PICTURE   charts of all graphs, times in Unix seconds
+picture.py draw DASHBOARD PROMETHEUS BEGIN END PHASES PICTURE   charts of all graphs, times in Unix seconds;
+                                         PHASES has a line TIME WHAT for each part of the run
 picture.py text METRICS FILE                             waits for the metrics and saves them
 picture.py ports COUNT                                   so many ports that nobody listens on
 """
@@ -24,6 +25,12 @@ UNITS = {
     "percentunit": ("%", 100),
     "bytes": ("MiB", 1 / 2**20),
 }
+
+# What is refused, or fails, is never drawn in green.
+COLORS = {"allowed": "#2f81f7", "deferred": "#8b949e", "denied": "#d2722a", "unavailable": "#b62324", "4xx": "#d2722a"}
+
+# The others, in turn.
+CYCLE = ["#2f81f7", "#a05cc9", "#8b949e", "#17a2b8", "#bc8f00", "#e377c2"]
 
 STEP_SECONDS = 1
 
@@ -75,7 +82,24 @@ def legend(template, labels):
     return template
 
 
-def draw_panel(axes, panel, prometheus, begin, end):
+def color(name, nth):
+    return COLORS.get(name.split(": ")[-1], CYCLE[nth % len(CYCLE)])
+
+
+def pieces(times, stack):
+    """Where anything was measured, without a break: times, and values of which those that are missing are 0."""
+    known = [any(not math.isnan(values[nth]) for values in stack) for nth in range(len(times))]
+    begin = None
+    for nth, is_known in enumerate(known + [False]):
+        if is_known and begin is None:
+            begin = nth
+        elif not is_known and begin is not None:
+            span = slice(begin, nth)
+            yield times[span], [[0.0 if math.isnan(v) else v for v in values[span]] for values in stack]
+            begin = None
+
+
+def draw_panel(axes, panel, prometheus, begin, end, phases):
     lines = 0
     names, stack = [], []
     times = [begin + at for at in range(0, int(end - begin) + 1, STEP_SECONDS)]
@@ -92,11 +116,17 @@ def draw_panel(axes, panel, prometheus, begin, end):
             values = [known.get(round(at - begin), math.nan) for at in times]
             if stacked:
                 names.append(name)
-                stack.append([0.0 if math.isnan(value) else value for value in values])
+                stack.append(values)
             else:
-                axes.plot([at - begin for at in times], values, label=name, linewidth=1)
-    if stack:
-        axes.stackplot([at - begin for at in times], *stack, labels=names, alpha=0.7)
+                line = {"label": name, "linewidth": 1, "color": color(name, lines - 1)}
+                axes.plot([at - begin for at in times], values, **line)
+    colors = [color(name, nth) for nth, name in enumerate(names)]
+    for nth, (span, values) in enumerate(pieces([at - begin for at in times], stack)):
+        labels = names if nth == 0 else []
+        axes.stackplot(span, *values, labels=labels, colors=colors, alpha=0.7)
+    for at, what in phases:
+        axes.axvline(at - begin, color="#8b949e", linestyle="--", linewidth=0.7)
+        axes.text(at - begin, 0, f" {what}", fontsize=5, rotation=90, va="bottom", color="#57606a")
     if lines == 0:
         raise SystemExit(f"nothing to draw for {panel['title']!r}")
     axes.set_title(panel["title"], fontsize=9, loc="left")
@@ -112,7 +142,7 @@ def draw_panel(axes, panel, prometheus, begin, end):
     axes.legend(fontsize=6, ncols=2, loc="upper left", framealpha=0.6)
 
 
-def draw(dashboard, prometheus, begin, end, picture):
+def draw(dashboard, prometheus, begin, end, phases, picture):
     import matplotlib
 
     matplotlib.use("Agg")
@@ -120,6 +150,10 @@ def draw(dashboard, prometheus, begin, end, picture):
 
     with open(dashboard, encoding="utf-8") as file:
         panels = json.load(file)["panels"]
+    with open(phases, encoding="utf-8") as file:
+        marks = [(float(at), what) for at, what in (line.strip().split(" ", 1) for line in file)]
+    # The run begins with its first part: before that the broker was being built and started.
+    begin = min([at for at, _ in marks], default=begin)
     graphs = [panel for panel in panels if panel["type"] == "timeseries"]
     for panel in panels:
         if panel["type"] != "timeseries":
@@ -131,15 +165,15 @@ def draw(dashboard, prometheus, begin, end, picture):
     for axes in grid.flat[len(graphs) :]:
         axes.set_visible(False)
     for panel, axes in zip(graphs, grid.flat):
-        draw_panel(axes, panel, prometheus, begin, end)
+        draw_panel(axes, panel, prometheus, begin, end, marks)
     figure.supxlabel("seconds", fontsize=8)
     figure.savefig(picture, dpi=100)
 
 
 def main(arguments):
     match arguments:
-        case ["draw", dashboard, prometheus, begin, end, picture]:
-            draw(dashboard, prometheus, float(begin), float(end), picture)
+        case ["draw", dashboard, prometheus, begin, end, phases, picture]:
+            draw(dashboard, prometheus, float(begin), float(end), phases, picture)
         case ["text", url, path]:
             text(url, path)
         case ["ports", count]:

@@ -129,13 +129,7 @@ impl Section {
 const CHARTS: &str = "performance";
 
 /// How a report begins. Whatever stands in it outside of the sections' marks stays as it is.
-const HEAD: &str = "# Performance\n\n\
-    `cargo run --release -p mosquitto-test --bin bench -- all` measures all of this again and \
-    writes this file; with the names of sections instead of `all`, it measures those and leaves \
-    the others. API, clients and broker share one machine. All modes of a table were measured in \
-    one run; what counts is how they relate. A goal that was missed says so.\n\n\
-    After `mosquitto-test/install.sh`, the sections `cold` and `callbacks` need `wrk` and `valgrind` \
-    as well, and `start` needs `nm` (Debian: `wrk`, `valgrind`, `binutils`).\n";
+const HEAD: &str = "# Performance\n";
 
 /// The whole report: the file, in which each section stands between two marks.
 pub struct Report {

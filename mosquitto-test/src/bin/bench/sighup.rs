@@ -62,6 +62,7 @@ pub fn run(args: &Args) -> Section {
     );
     for version in &args.versions {
         let mut lines = Vec::new();
+        let mut phases = Vec::new();
         for mode in [Mode::None, Mode::Ours] {
             let outcome = one(*version, mode, clients, args);
             let row = row(*version, mode, &outcome);
@@ -69,11 +70,15 @@ pub fn run(args: &Args) -> Section {
             table.row(row);
             let shown = outcome.calm.end..outcome.calm.end + Duration::from_secs(3);
             let line = worst_by_time(&outcome.messages, &shown, Duration::from_millis(20));
+            if mode == Mode::Ours {
+                let pass = (outcome.pass.end - outcome.pass.start).as_secs_f64();
+                phases.push((pass, "the broker serves again (ours)".to_owned()));
+            }
             lines.push((mode.name().to_owned(), line));
         }
         let name = version.name();
         let title = format!("Mosquitto {name}: the slowest message, from SIGHUP on");
-        section.chart(format!("sighup-{name}.svg"), &title, chart::lines(&title, &lines));
+        section.chart(format!("sighup-{name}.svg"), &title, chart::lines(&title, &lines, &phases));
     }
     section.table(table);
     section

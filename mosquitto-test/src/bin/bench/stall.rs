@@ -194,6 +194,7 @@ fn charts(version: Version, outcomes: [Outcome; 3], section: &mut Section) {
     let name = version.name();
     let mut bars = Vec::new();
     let mut lines = Vec::new();
+    let mut phases = Vec::new();
     let measured = |(_, outcome): &(Mode, Outcome)| !outcome.took.is_empty();
     for (group, (mode, outcome)) in MODES.into_iter().zip(outcomes).filter(measured).enumerate() {
         let storm = &outcome.storm;
@@ -201,6 +202,10 @@ fn charts(version: Version, outcomes: [Outcome; 3], section: &mut Section) {
         for (what, value) in values {
             let label = format!("{} {what}", mode.name());
             bars.push(Bar { label, value: ms(value), text: millis(value), group });
+        }
+        if mode == Mode::Ours {
+            let last = outcome.took.iter().max().copied().unwrap_or_default();
+            phases.push((last.as_secs_f64(), "all have logged in (ours)".to_owned()));
         }
         lines.push((mode.name().to_owned(), outcome.line));
     }
@@ -213,5 +218,5 @@ fn charts(version: Version, outcomes: [Outcome; 3], section: &mut Section) {
         line.retain(|point| point.0 <= end);
     }
     let title = format!("Mosquitto {name}: the slowest message, from the storm's beginning");
-    section.chart(format!("stall-{name}-time.svg"), &title, chart::lines(&title, &lines));
+    section.chart(format!("stall-{name}-time.svg"), &title, chart::lines(&title, &lines, &phases));
 }
