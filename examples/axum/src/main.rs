@@ -3,6 +3,11 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::http::header::AUTHORIZATION;
+use axum::middleware::{self, Next};
+use axum::response::Response;
 use axum::routing::post;
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
@@ -103,6 +108,25 @@ async fn log_in(Json(login): Json<Login>) -> Json<Answer> {
     })
 }
 
+/// With API_TOKEN set, only those are answered who send it: http_header_Authorization Bearer …
+async fn brokers_alone(
+    State(token): State<Option<&'static str>>,
+    request: Request,
+    next: Next,
+) -> Result<Response, StatusCode> {
+    let given = request.headers().get(AUTHORIZATION).map_or(&b""[..], |value| value.as_bytes());
+    if token.is_none_or(|token| is_same(given, format!("Bearer {token}").as_bytes())) {
+        return Ok(next.run(request).await);
+    }
+    Err(StatusCode::UNAUTHORIZED)
+}
+
+/// Takes as long wherever the two differ, so that nobody can guess a token piece by piece.
+fn is_same(given: &[u8], expected: &[u8]) -> bool {
+    let differ = |(a, b): (&u8, &u8)| a ^ b;
+    given.len() == expected.len() && given.iter().zip(expected).map(differ).fold(0, |all, one| all | one) == 0
+}
+
 fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
@@ -112,6 +136,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let port = std::env::args().nth(1).unwrap_or("8000".into()).parse::<u16>()?;
     let listener = TcpListener::bind(("127.0.0.1", port)).await?;
     println!("listening on port {}", listener.local_addr()?.port());
-    axum::serve(listener, Router::new().route("/user", post(log_in))).await?;
+    let token = std::env::var("API_TOKEN").ok().map(|token| &*token.leak());
+    let routes = Router::new().route("/user", post(log_in));
+    let routes = routes.layer(middleware::from_fn_with_state(token, brokers_alone));
+    axum::serve(listener, routes).await?;
     Ok(())
 }

@@ -10,12 +10,17 @@ use crate::apis::{Section, asked, log_in};
 use crate::support::may_publish;
 
 pub fn start() -> Program {
+    start_with(&[])
+}
+
+pub fn start_with(environment: &[(&str, &str)]) -> Program {
     let port = free_port();
     // What mosquitto-test/examples.sh built is beside what cargo built of this test.
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
     let mut command = Command::new(env!("CARGO"));
     command.current_dir(repository("examples/axum")).env("CARGO_TARGET_DIR", target);
     command.args(["run", "--quiet", "--locked", "--", &port.to_string()]);
+    command.envs(environment.iter().copied());
     Program::start(command, port, "listening on port")
 }
 

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::apis::installed;
 use crate::support::{EVERY_QUESTION, ROUTES, eventually, may_publish};
-use crate::{express, fastapi};
+use crate::{axum, express, fastapi, node_red};
 
 pub fn python(file: &str) -> Program {
     python_with(file, &[])
@@ -149,10 +149,15 @@ fn status(port: u16, route: &str, head: &str) -> u16 {
 
 /// An API in the environment of one that answers its brokers alone.
 fn expect_caution(api: &Program) {
+    expect_caution_at("/user", api);
+}
+
+/// The same of an API with another route for logins.
+fn expect_caution_at(route: &str, api: &Program) {
     let port = api.port();
-    assert_eq!(status(port, "/user", "Authorization: Bearer t0ken\r\n"), 200);
+    assert_eq!(status(port, route, "Authorization: Bearer t0ken\r\n"), 200);
     for head in ["", "Authorization: Bearer t0ke\r\n", "Authorization: Bearer None\r\n"] {
-        assert_eq!(status(port, "/user", head), 401, "{head}");
+        assert_eq!(status(port, route, head), 401, "{head}");
     }
     assert_eq!(status(port, "/usr", "Authorization: Bearer t0ken\r\n"), 404);
     // While it does nothing, more connections wait than a broker's start brings by default.
@@ -204,6 +209,17 @@ fn the_example_in_express_answers_its_brokers_alone() {
 #[test]
 fn the_example_in_fastapi_answers_its_brokers_alone() {
     expect_caution(&fastapi::start_with(&TOKEN).program);
+}
+
+#[test]
+fn the_example_in_axum_answers_its_brokers_alone() {
+    expect_caution(&axum::start_with(&TOKEN));
+}
+
+#[test]
+fn the_example_in_node_red_answers_its_brokers_alone() {
+    let node_red = node_red::start_with(&[], &TOKEN);
+    expect_caution_at("/mqttAuthentication/userGet", &node_red.program);
 }
 
 on_every_broker! {

@@ -17,16 +17,17 @@ pub struct NodeRed {
 }
 
 pub fn start() -> NodeRed {
-    start_with(&[])
+    start_with(&[], &[])
 }
 
-fn start_with(arguments: &[&str]) -> NodeRed {
+pub fn start_with(arguments: &[&str], environment: &[(&str, &str)]) -> NodeRed {
     installed("examples/node-red/node_modules/node-red");
     let port = free_port();
     let folder = tempfile::tempdir().unwrap();
     let mut command = Command::new("npm");
     command.current_dir(repository("examples/node-red")).env("PORT", port.to_string());
     command.args(["start", "--", "--userDir"]).arg(folder.path()).args(arguments);
+    command.envs(environment.iter().copied());
     NodeRed { program: Program::start(command, port, "Started flows"), _folder: folder }
 }
 
@@ -68,7 +69,7 @@ fn a_mistake_in_the_flow_is_a_failure() {
     let flows = fs::read_to_string(repository("examples/node-red/flows.json")).unwrap();
     let broken = folder.path().join("flows.json");
     fs::write(&broken, flows.replace("msg.users = [", "msg.user = [")).unwrap();
-    let api = start_with(&[broken.to_str().unwrap()]);
+    let api = start_with(&[broken.to_str().unwrap()], &[]);
     for version in Version::ALL {
         let relay = Relay::to(api.program.port(), Notice::AtOnce);
         let broker = Section::about("Node-RED").broker(version, &relay);
