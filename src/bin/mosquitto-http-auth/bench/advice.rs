@@ -108,21 +108,40 @@ impl Findings<'_> {
             format!(
                 "{share:.1} % of the answers took longer than the configured {configured} ms, and a \
                  broker that waits would have given them up (p99 {p99:.1} ms, p99.9 {p999:.1} ms). \
-                 {needed} is twice the p99.9."
+                 Twice the p99.9, rounded up, is {needed}."
             )
         } else if needed < configured {
             format!(
-                "every answer came within the configured {configured} ms. {needed}, twice the p99.9 \
-                 of {p999:.1} ms, would do as well, and have the broker stand still for less if the \
-                 API hangs."
+                "every answer came within the configured {configured} ms. {needed} (twice the p99.9 of \
+                 {p999:.1} ms, rounded up) would do as well, and have the broker stand still for less \
+                 if the API hangs."
             )
         } else {
             format!(
                 "every answer came within the configured {configured} ms (p99.9 {p999:.1} ms), with \
-                 little to spare: {needed} is twice the p99.9."
+                 little to spare: twice the p99.9, rounded up, is {needed}."
             )
         };
+        let text = text + &self.backlog();
         Advice { option: "max_block_ms", configured, needed: Some(needed), text }
+    }
+}
+
+impl Findings<'_> {
+    /// What answers tell that come a second after the others: Linux sends the first packet of a connection
+    /// again after a second (RFC 6298, section 2) where the API's machine has dropped it, as it does while
+    /// more connections wait to be accepted than the server has said.
+    fn backlog(&self) -> String {
+        const SECOND: u64 = 1_000_000;
+        let late = self.latency.count_between(SECOND, SECOND + SECOND / 4);
+        if late == 0 || self.at(0.5) > 0.2 {
+            return String::new();
+        }
+        format!(
+            " {late} took about a second where most take {:.1} ms: the API's listen backlog was full, and \
+             the connection was tried again. Raise it in the API's server.",
+            self.at(0.5) * 1e3
+        )
     }
 }
 
@@ -187,6 +206,17 @@ mod tests {
         let advice = findings(&slow).max_block();
         assert_eq!(advice.needed, Some(5000));
         assert!(advice.text.starts_with("5.0 % of the answers took longer"), "{}", advice.text);
+    }
+
+    #[test]
+    fn answers_that_come_a_second_late_tell_of_a_full_backlog() {
+        let mut values = [5; 100];
+        assert!(!findings(&latency(&values)).max_block().text.contains("backlog"));
+        values[..3].fill(1007);
+        let told = findings(&latency(&values)).max_block().text;
+        assert!(told.contains(" 3 took about a second where most take 5.0 ms"), "{told}");
+        let slow = [1007; 100];
+        assert!(!findings(&latency(&slow)).max_block().text.contains("backlog"));
     }
 
     #[test]
