@@ -31,6 +31,8 @@ pub struct Answer {
 pub enum Source {
     /// Nobody was asked: this came of looking at a token.
     Token(TokenVerdict),
+    /// Nobody was asked: the password file of mosquitto-go-auth's backend `files` says so.
+    PasswordFile,
     /// A request that bore this trace id.
     Traced(TraceId),
 }
@@ -148,6 +150,18 @@ impl Answer {
         Self { source, ..Self::DENY }
     }
 
+    /// What a password file says.
+    #[must_use]
+    pub fn of_password_file(verdict: Verdict) -> Self {
+        Self { source: Some(Arc::new(Source::PasswordFile)), ..Self::new(verdict) }
+    }
+
+    /// Whether a password file says so.
+    #[must_use]
+    pub fn is_of_password_file(&self) -> bool {
+        matches!(self.source.as_deref(), Some(Source::PasswordFile))
+    }
+
     /// The same, of a request with this trace id.
     #[must_use]
     pub fn traced(self, trace: TraceId) -> Self {
@@ -159,7 +173,7 @@ impl Answer {
     pub fn token(&self) -> Option<&TokenVerdict> {
         match self.source.as_deref()? {
             Source::Token(verdict) => Some(verdict),
-            Source::Traced(_) => None,
+            Source::Traced(_) | Source::PasswordFile => None,
         }
     }
 
@@ -167,7 +181,7 @@ impl Answer {
     #[must_use]
     pub fn trace(&self) -> Option<TraceId> {
         match self.source.as_deref()? {
-            Source::Token(_) => None,
+            Source::Token(_) | Source::PasswordFile => None,
             Source::Traced(trace) => Some(*trace),
         }
     }

@@ -34,7 +34,7 @@ pub use effective::{Origin, Setting, settings};
 pub use fleet::{FleetConfig, FleetMaterial, RedisKind, RedisServer};
 pub use material::{Identity, Material, Sources};
 pub use mistake::Mistake;
-pub use read::read;
+pub use read::{read, read_for};
 pub use special::SpecialChars;
 pub use tokens::{TokenUsername, TokensConfig};
 
@@ -79,6 +79,8 @@ pub struct Config {
     pub empty_credentials: EmptyCredentials,
     pub password_encoding: PasswordEncoding,
     pub local_users: Option<LocalUsersConfig>,
+    /// mosquitto-go-auth's backend `files`; none: it is not among the `backends`.
+    pub files: Option<FilesConfig>,
     /// What is said about tokens; see [`Config::tokens`].
     pub tokens: TokensConfig,
     /// Characters that no name of a client may hold; none: any may.
@@ -308,6 +310,28 @@ pub enum WebsocketAddress {
 pub struct LocalUsersConfig {
     pub file: PathBuf,
     pub acl: LocalUsersAcl,
+}
+
+/// The files of mosquitto-go-auth's backend `files`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FilesConfig {
+    pub passwords: Option<PathBuf>,
+    pub acl: Option<PathBuf>,
+    pub salt: SaltEncoding,
+    /// Whether `http` is not among the backends, so that the files have the last word.
+    pub alone: bool,
+    /// Which checks `files_register` has the files decide.
+    pub decides_logins: bool,
+    pub decides_access: bool,
+}
+
+/// How the salt of a password's hash is written.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub enum SaltEncoding {
+    #[default]
+    Base64,
+    /// As it is.
+    Utf8,
 }
 
 /// What follows for the ACL checks of local users.

@@ -35,6 +35,8 @@ pub struct Subject<'a> {
     pub has_address: bool,
     /// Whether the broker asks on its own thread; 2.1 asks about its HTTP API on another.
     pub on_broker_thread: bool,
+    /// Whether the access list of mosquitto-go-auth's backend `files` allows the action; none: there is none.
+    pub file_allows: Option<bool>,
 }
 
 /// A decision, or the question whose answer it takes.
@@ -106,7 +108,7 @@ pub fn gate<'a>(
 /// What follows, for a client that has passed [`gate`], from what it was granted and the answers so far;
 /// or the next question.
 ///
-/// A superuser may do everything, and everybody may do what a rule allows. Next is asked whether the user
+/// A superuser may do everything, and everybody may do what a file or a rule allows. Next is asked whether the user
 /// is a superuser, and last, unless a rule denies, the ACL route. A yes of either is final. Without one, a
 /// superuser route that failed is a failure: it might have said yes.
 #[must_use]
@@ -122,6 +124,9 @@ pub fn decide(
     }
     if grants.is_superuser == Some(true) {
         return Step::Decided(Decision::Allow, Reason::Superuser);
+    }
+    if client.file_allows == Some(true) {
+        return Step::Decided(Decision::Allow, Reason::AclFile);
     }
     let ruling = ruling(grants, client, action);
     if let Some(Ruling { permission: Permission::Allow, position }) = ruling {
@@ -168,6 +173,8 @@ fn without_acl_route(grants: &Grants, client: Subject<'_>, action: Action<'_>) -
     let is_away = !client.has_address || grants.has_expired;
     if grants.rules.is_some() && !has_expired {
         (Answer::DENY, Reason::NoRule)
+    } else if client.file_allows == Some(false) {
+        (Answer::DENY, Reason::AclFile)
     } else if is_delivery && is_away && client.on_broker_thread {
         (Answer::ALLOW, Reason::NoAccessRoute)
     } else {

@@ -6,7 +6,6 @@
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::answer::{Answer, Failure};
@@ -16,6 +15,7 @@ use crate::clock::Clock;
 use crate::config::{CacheConfig, Config, Material};
 use crate::dialect::Dialect;
 use crate::field::FieldLists;
+use crate::files::Files;
 use crate::fleet::Fleet;
 use crate::journal::Journal;
 use crate::pool::{Asked, Batching, Landing, Load, Pool, Spawn, Ticket, Urgency};
@@ -25,13 +25,17 @@ use crate::tally::Tally;
 use crate::tokens::Tokens;
 use crate::vault::Vault;
 
+mod asker;
 mod crew;
 mod job;
+mod passwords;
 mod recent_failures;
 mod sealed;
 mod tokens;
+use asker::Asker;
 use crew::Crew;
 use job::{Consult, Job, OwnedSubject, Room};
+use passwords::Hasher;
 use recent_failures::RecentFailures;
 use tokens::{Errand, Verifier};
 
@@ -55,16 +59,13 @@ pub struct Engine {
     fields: FieldLists,
     dialect: Dialect,
     cache: Arc<Cache>,
-    api: Arc<Api>,
-    recent_failures: Arc<RecentFailures>,
     tokens: Option<Arc<Tokens>>,
     fleet: Option<Arc<Fleet>>,
-    clock: Arc<dyn Clock>,
+    hasher: Option<Hasher>,
+    /// Whether the API has a route for logins.
+    asks_logins: bool,
     tally: Arc<Tally>,
-    /// What the questions on their way take, and may take, in bytes.
-    question_bytes: Arc<AtomicUsize>,
-    most_question_bytes: usize,
-    pool: Pool<Key, Work>,
+    asker: Asker,
 }
 
 /// How things stand at one time.
@@ -94,6 +95,7 @@ impl Engine {
         clock: Arc<dyn Clock>,
         spawn: Spawn,
         observer: Option<&Arc<dyn Observer>>,
+        files: Option<Arc<Files>>,
     ) -> Result<Self, getrandom::Error> {
         let CacheConfig { login, access, stale_if_error: stale, .. } = config.cache;
         let lifetimes = Lifetimes { login, access, stale };
@@ -150,28 +152,36 @@ impl Engine {
                 Work::Tokens(_) | Work::TidyUp => 0,
             },
         };
+        let hasher =
+            files.map(|files| Hasher::new(files, Arc::clone(&cache), Arc::clone(&clock), spawn));
+        let pool = Pool::new(config.connections, LINGER, batching, spawn, Box::new(work));
+        let asker = Asker {
+            api,
+            recent_failures,
+            clock,
+            pool: Arc::new(pool),
+            question_bytes: Arc::default(),
+            most_question_bytes: QUESTION_BYTES,
+        };
         Ok(Self {
             keyring: Keyring::random()?,
             vault: Vault::random()?,
             fields: config.fields.clone(),
             dialect: config.dialect.clone(),
             cache,
-            api,
-            recent_failures,
             tokens,
             fleet,
-            clock,
+            hasher,
+            asks_logins: config.routes.login.is_some(),
             tally,
-            question_bytes: Arc::default(),
-            most_question_bytes: QUESTION_BYTES,
-            pool: Pool::new(config.connections, LINGER, batching, spawn, Box::new(work)),
+            asker,
         })
     }
 
     /// The API, for whoever does not ask it a question.
     #[must_use]
     pub fn api(&self) -> &Arc<Api> {
-        &self.api
+        &self.asker.api
     }
 
     /// What the question is about, for a log line.
@@ -201,9 +211,9 @@ impl Engine {
     pub fn known(&self, key: &Key, question: &Question<'_>) -> Option<(Answer, Good)> {
         let hit = self.cache.look(key, question).map_err(|why| self.tally.missed(why)).ok()?;
         self.tally.hit();
-        if hit.refresh && self.has_room() {
+        if hit.refresh && self.asker.has_room() {
             // The answer at hand is good; if there is no room, the next use tries again.
-            let _ = self.pool.ask_quietly(key, || self.job(*key, question, Consult::ForYounger));
+            let _ = self.ask_quietly(*key, key, question, Consult::ForYounger);
         }
         Some((hit.answer, hit.good))
     }
@@ -214,35 +224,19 @@ impl Engine {
         self.cache.is_good(good)
     }
 
-    /// Asks a question whose answer is not known. While no host is in service it is asked only if it
-    /// is let through as a probe; then whoever asks waits for it as for any question.
+    /// Asks a question whose answer is not known, where a password file does not know better.
     #[must_use]
     pub fn ask_api(&self, key: Key, question: &Question<'_>, urgency: Urgency) -> Asked {
         if let About::Token(token) = question.about {
             return self.ask_token(token, question.username, urgency);
         }
-        let job = || self.job(key, question, Consult::Others);
+        if let Some(asked) = self.ask_file(key, question, urgency) {
+            return asked;
+        }
         let stale = self.cache.stale(&key, question);
-        if let Some(failure) = self.recent_failures.back_off(&key, self.clock.now()) {
-            return Asked::Now(stale.ok_or(failure));
-        }
-        if !self.api.in_service() {
-            let is_probe = self.api.wants_probe(self.recent_failures.has(&key));
-            if is_probe && stale.is_some() {
-                let _ = self.pool.ask_quietly(&key, job);
-            }
-            if !is_probe || stale.is_some() {
-                return Asked::Now(stale.ok_or(Failure::OutOfService));
-            }
-        }
-        if !self.has_room() {
-            return Asked::Now(stale.ok_or(Failure::Overloaded));
-        }
         let known = || self.cache.known(&key, question);
-        match self.pool.ask(&key, urgency, known, job) {
-            Asked::Later(ticket) => Asked::Later(ticket.or(stale)),
-            Asked::Now(outcome) => Asked::Now(outcome.or_else(|failure| stale.ok_or(failure))),
-        }
+        let job = || self.job(key, question, Consult::Others);
+        self.asker.ask((&key, &key), urgency, stale, known, job)
     }
 
     /// Has the question that has this key asked again in the background, unless its answer is
@@ -253,11 +247,10 @@ impl Engine {
             let token = Secret::new(token.as_bytes().to_vec());
             return self.verify_again(key, token, question.username.to_owned());
         }
-        if self.cache.knows(&key, question) || !self.has_room() {
+        if self.cache.knows(&key, question) || !self.asker.has_room() {
             return None;
         }
-        let job = || self.job(key, question, Consult::TheApi);
-        self.pool.ask_quietly(&self.flight_to_the_api(&key), job).ok()
+        self.ask_quietly(key, &self.flight_to_the_api(&key), question, Consult::TheApi).ok()
     }
 
     /// What asks the API itself joins nothing that others may have answered.
@@ -269,14 +262,15 @@ impl Engine {
     /// to ask for them, one after another. Does nothing while the API is out of service, nor for questions
     /// that are left alone since they failed.
     pub fn ask_ahead<'a>(&self, questions: impl Iterator<Item = Question<'a>>) {
-        if !self.api.in_service() {
+        if !self.asker.api.in_service() {
             return;
         }
-        self.pool.ask_ahead(questions.filter_map(|question| {
+        self.asker.pool.ask_ahead(questions.filter_map(|question| {
             let key = self.key(&question);
             let unknown = !self.cache.knows(&key, &question)
-                && self.recent_failures.back_off(&key, self.clock.now()).is_none();
-            (unknown && self.has_room()).then(|| (key, self.job(key, &question, Consult::Others)))
+                && self.asker.recent_failures.back_off(&key, self.asker.clock.now()).is_none();
+            (unknown && self.asker.has_room())
+                .then(|| (key, self.job(key, &question, Consult::Others)))
         }));
     }
 
@@ -289,14 +283,15 @@ impl Engine {
     /// Whether the answer is on its way.
     #[must_use]
     pub fn is_under_way(&self, key: &Key) -> bool {
-        self.pool.is_under_way(key)
+        self.asker.pool.is_under_way(key)
     }
 
     /// Believes no answer to these questions any more that was asked for up to now, also not one
     /// that is on its way.
     pub fn outdate(&self, matter: InvalidationScope) {
         self.cache.outdate(matter);
-        self.pool.close_flying();
+        self.asker.pool.close_flying();
+        self.hasher.iter().for_each(Hasher::close_flying);
     }
 
     /// Whether an answer to this question, asked for at that time, is not to be believed any more.
@@ -325,7 +320,7 @@ impl Engine {
     /// Uses other certificates, secrets and keys from now on.
     pub fn renew(&self, material: &Material) {
         self.tokens.iter().for_each(|tokens| tokens.renew(&material.token_keys));
-        self.api.renew(material);
+        self.asker.api.renew(material);
         self.fleet.iter().for_each(|fleet| fleet.renew(material));
     }
 
@@ -333,7 +328,12 @@ impl Engine {
     #[must_use]
     pub fn status(&self) -> Status {
         let (answers, answers_bytes) = self.cache.size();
-        Status { answers, answers_bytes, load: self.pool.load(), endpoints: self.api.endpoints() }
+        Status {
+            answers,
+            answers_bytes,
+            load: self.asker.pool.load(),
+            endpoints: self.asker.api.endpoints(),
+        }
     }
 
     /// Has the cache let go of what has expired, so that [`Engine::status`] is exact; not for the
@@ -365,17 +365,12 @@ impl Engine {
         subject: Option<OwnedSubject>,
         consult: Consult,
     ) -> Work {
-        let room = Room::of(&request, &self.question_bytes);
+        let room = Room::of(&request, &self.asker.question_bytes);
         Work::Ask(Job { key, request, shared, subject, consult, room })
     }
 
     fn shared_name(&self, question: &Question<'_>) -> Option<SharedName> {
         self.fleet.as_ref().and_then(|fleet| fleet.name(question))
-    }
-
-    /// Whether there is room for another question.
-    fn has_room(&self) -> bool {
-        self.question_bytes.load(Ordering::Relaxed) < self.most_question_bytes
     }
 
     fn request(&self, question: &Question<'_>) -> Request {
@@ -385,7 +380,8 @@ impl Engine {
     /// Ends every request and joins every thread.
     pub fn shut_down(&self) {
         self.fleet.iter().for_each(|fleet| fleet.shut_down());
-        self.pool.shut_down(|| self.api.interrupt());
+        self.hasher.iter().for_each(Hasher::shut_down);
+        self.asker.pool.shut_down(|| self.asker.api.interrupt());
     }
 }
 
@@ -393,6 +389,7 @@ impl Engine {
 mod tests {
     use std::io::{BufRead as _, BufReader, Read as _, Write as _};
     use std::net::TcpListener;
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::thread;
 
     use super::*;
@@ -411,7 +408,7 @@ mod tests {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let journal = Journal::new(config.log_level, Arc::clone(&clock));
         let spawn: Spawn = |name, body| thread::Builder::new().name(name).spawn(body);
-        Engine::new(&config, journal, Arc::default(), clock, spawn, None).unwrap()
+        Engine::new(&config, journal, Arc::default(), clock, spawn, None, None).unwrap()
     }
 
     /// An API that says this to every request: its port, and how many there were.
@@ -492,7 +489,7 @@ mod tests {
         let silent = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let port = silent.local_addr().unwrap().port().to_string();
         let mut engine = engine(&port, &[]);
-        engine.most_question_bytes = 50_000;
+        engine.asker.most_question_bytes = 50_000;
         let client = FakeClient::default();
         let long = "x".repeat(10_000);
         let ask = |number: u32| {
@@ -511,6 +508,6 @@ mod tests {
         }
         assert!(matches!(ask(5), Asked::Now(Err(Failure::Overloaded))));
         engine.shut_down();
-        assert_eq!(engine.question_bytes.load(Ordering::Relaxed), 0);
+        assert_eq!(engine.asker.question_bytes.load(Ordering::Relaxed), 0);
     }
 }

@@ -138,6 +138,9 @@ pub fn metrics(data: &[u8]) {
 /// Mosquitto's password file.
 pub fn passwords(data: &[u8]) {
     crate::local_users::read_names(data);
+    let text = String::from_utf8_lossy(data);
+    let (passwords, acl) = text.split_once("\n\n").unwrap_or((&text, &text));
+    crate::files::fuzz(passwords, acl);
 }
 
 /// Events of a broker with two instances: a byte for what broker and options it has, and the events.

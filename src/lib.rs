@@ -35,6 +35,7 @@ pub mod block_budget;
 pub mod broker;
 pub mod engine;
 pub mod events;
+mod files;
 pub mod held_deliveries;
 pub mod last_asked;
 pub mod local_users;

@@ -17,6 +17,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Material, Mistake};
 use crate::engine::Engine;
 use crate::events::Events;
+use crate::files::{self, Files};
 use crate::held_deliveries::HeldDeliveries;
 use crate::journal::Journal;
 use crate::last_asked::LastAsked;
@@ -26,7 +27,7 @@ use crate::login::{Arrivals, LoginAttempts, Logins};
 use crate::metrics;
 use crate::policy::OnError;
 use crate::pool::Asked;
-use crate::question::Kind;
+use crate::question::{Action, Kind};
 use crate::retry_answers::RetryAnswers;
 use crate::sessions::Sessions;
 use crate::subscriptions::Subscriptions;
@@ -83,6 +84,7 @@ pub struct Plugin {
     engine: Arc<Engine>,
     block_budget: BlockBudget,
     local_users: Option<LocalUsers>,
+    files: Option<Arc<Files>>,
     lockout: Lockout,
     logins: Arc<Logins>,
     reload_hold: ReloadHold,
@@ -157,10 +159,13 @@ impl Plugin {
                 Mistake::value("local_users_file", &path, &format!("a readable file ({error})"))
             })
         });
+        let read = config.files.clone().map(Files::read).transpose()?;
+        let (files, found) = read.map(|(files, found)| (Arc::new(files), found)).unzip();
         let tally = Arc::<Tally>::default();
         let (log, counters, time) = (Arc::clone(&journal), Arc::clone(&tally), Arc::clone(&clock));
         let observer = abilities.observer.as_ref();
-        let engine = Engine::new(&config, log, counters, time, abilities.spawn, observer)
+        let spawn = abilities.spawn;
+        let engine = Engine::new(&config, log, counters, time, spawn, observer, files.clone())
             .map_err(|error| Mistake::overall(format!("no random bytes to be had: {error}")));
         let (engine, local_users) = match (engine, local_users.transpose()) {
             (Ok(engine), Ok(local_users)) => (Arc::new(engine), local_users),
@@ -228,10 +233,12 @@ impl Plugin {
             tally,
             engine,
             local_users,
+            files,
             abilities,
         };
         plugin.announce();
         plugin.join_fleet(plugin.abilities.spawn);
+        found.iter().for_each(|found| plugin.tell_of_files(found));
         Ok(plugin)
     }
 
@@ -281,6 +288,21 @@ impl Plugin {
 
     fn has_route(&self, kind: Kind) -> bool {
         self.config.routes.of(kind).is_some()
+    }
+
+    /// Whether the file of an access list allows this; none: there is none.
+    fn file_allows(&self, username: &str, client_id: &str, action: &Action<'_>) -> Option<bool> {
+        self.files.as_ref().and_then(|files| files.allow(username, client_id, action))
+    }
+
+    /// Says what was read, and what of it does nothing.
+    fn tell_of_files(&self, found: &files::Found) {
+        for remark in &found.remarks {
+            log::warn!(logger: *self.journal, "{remark}");
+        }
+        if self.files.as_ref().is_some_and(|files| files.has_passwords()) {
+            log::info!(logger: *self.journal, "files_password_path: {} users", found.users);
+        }
     }
 
     fn is_local(&self, username: &str) -> bool {

@@ -29,6 +29,7 @@ mod properties;
 use action_mask::{ActionMask, QosSet};
 pub use condition::{Condition, ConditionsMet, Network, Whom};
 use condition::{Conditions, Place};
+pub use filter::asked as filter_asked;
 pub use placeholder::{Names, is_username};
 pub use recent::Recent;
 pub use rule_set_interner::RuleSetInterner;

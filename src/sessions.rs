@@ -386,6 +386,7 @@ mod tests {
         SealedQuestion {
             kind: Kind::Login,
             bearer: None,
+            claim: None,
             body,
             about: String::new(),
             subject: 0,

@@ -35,6 +35,8 @@ pub struct SealedQuestion {
     pub kind: Kind,
     /// The name that whoever bears a token gave; none: it is no token that is looked at.
     pub bearer: Option<String>,
+    /// A user that a password file knew, and the password; none: it is not asked of the file.
+    pub claim: Option<(String, Sealed)>,
     /// The request's body, or the token.
     pub body: Sealed,
     /// What it asks, for log lines; without the password.

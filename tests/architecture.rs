@@ -32,7 +32,7 @@ const LAYERS: &[&[&str]] = &[
         "local_users",
         "broker",
     ],
-    &["fleet", "tokens"],
+    &["fleet", "tokens", "files"],
     &["cache", "pool", "api", "vault"],
     &["config", "journal"],
     &["policy", "field", "tally", "dialect", "jose"],

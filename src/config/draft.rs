@@ -14,8 +14,8 @@ use super::options::{Preset, options};
 use super::special::SpecialChars;
 use super::{
     AclUnavailable, BreakerConfig, CacheConfig, Config, EmptyCredentials, Endpoint, EventKind,
-    Jitter, Lifetime, LocalUsersAcl, LocalUsersConfig, Material, PasswordEncoding, Routes, Sources,
-    TokensConfig, UnavailableReply, WebsocketAddress,
+    FilesConfig, Jitter, Lifetime, LocalUsersAcl, LocalUsersConfig, Material, PasswordEncoding,
+    Routes, Sources, TokensConfig, UnavailableReply, WebsocketAddress,
 };
 use crate::dialect::{Compat, Dialect};
 use crate::field::{Field, FieldLists};
@@ -54,6 +54,7 @@ pub struct Draft {
     pub password_encoding: PasswordEncoding,
     pub local_users_file: Option<PathBuf>,
     pub local_users_acl: LocalUsersAcl,
+    pub files: Option<FilesConfig>,
     pub deny_special_chars: bool,
     pub login_failures_max: u64,
     pub login_failures_window: Duration,
@@ -144,6 +145,7 @@ impl Draft {
             local_users: self
                 .local_users_file
                 .map(|file| LocalUsersConfig { file, acl: self.local_users_acl }),
+            files: self.files,
             special_chars: SpecialChars::new(special_chars),
             login_failures_max: usize::try_from(self.login_failures_max).unwrap_or(usize::MAX),
             login_failures_window: self.login_failures_window,

@@ -16,6 +16,7 @@ use crate::dialect::{Compat, Method, Params, ResponseMode};
 use crate::question::Kind;
 
 mod auth_plug;
+mod backends;
 mod go_auth;
 
 /// What became of an option.
@@ -38,13 +39,18 @@ pub struct Leftovers {
     cache: bool,
     disable_superuser: bool,
     register: Option<Vec<Kind>>,
+    backends: backends::Given,
     ip: Option<String>,
     hostname: Option<String>,
 }
 
-/// Whose configuration this is, and the option that tells if `compat` does not.
+/// Whose configuration this is, and what tells so if `compat` does not: an option, or the name of the
+/// library's file.
 #[must_use]
-pub fn predecessor(given: &[(String, String)]) -> (Compat, Option<&str>) {
+pub fn predecessor<'a>(
+    given: &'a [(String, String)],
+    library: Option<&str>,
+) -> (Compat, Option<String>) {
     let find = |names: &[&str]| {
         given.iter().find(|(name, _)| names.contains(&name.as_str())).map(|(name, _)| name.as_str())
     };
@@ -52,14 +58,22 @@ pub fn predecessor(given: &[(String, String)]) -> (Compat, Option<&str>) {
         // A value that is not allowed is reported with the others.
         return (choice(value.trim(), COMPAT).unwrap_or(Compat::None), None);
     }
-    // auth-plug has http_getuser_uri as well, but nothing else has these.
+    let said = |name| Some(format!("option {name} is there"));
+    // auth-plug has the others as well, but nothing else has these.
     if let Some(name) = find(&["http_ip", "http_hostname"]) {
-        return (Compat::AuthPlug, Some(name));
+        return (Compat::AuthPlug, said(name));
     }
-    match find(&["http_getuser_uri"]) {
-        Some(name) => (Compat::GoAuth, Some(name)),
-        None => (Compat::None, None),
+    let name = library.and_then(|path| path.rsplit('/').next());
+    if name == Some("auth-plug.so") {
+        return (Compat::AuthPlug, Some("the library's file is auth-plug.so".to_owned()));
     }
+    if let Some(name) = find(&["http_getuser_uri"]).or_else(|| find(&["backends"])) {
+        return (Compat::GoAuth, said(name));
+    }
+    if name == Some("go-auth.so") {
+        return (Compat::GoAuth, Some("the library's file is go-auth.so".to_owned()));
+    }
+    (Compat::None, None)
 }
 
 /// Reads an option of a predecessor; whether it was one.
@@ -113,14 +127,11 @@ pub fn preset(draft: &mut Draft) {
 ///
 /// # Errors
 /// What does not go together.
-pub fn conclude(draft: &mut Draft, is_given: impl Fn(&str) -> bool) -> Result<(), Mistake> {
+pub fn conclude(draft: &mut Draft, is_given: impl Fn(&str) -> bool) -> Result<(), Vec<Mistake>> {
     match draft.dialect.compat {
         Compat::None => Ok(()),
         Compat::GoAuth => go_auth::conclude(draft, is_given),
-        Compat::AuthPlug => {
-            auth_plug::conclude(draft);
-            Ok(())
-        }
+        Compat::AuthPlug => auth_plug::conclude(draft),
     }
 }
 
@@ -154,13 +165,10 @@ fn common(draft: &mut Draft, name: &str, value: &str) -> Outcome {
     }
     let routes = &mut draft.routes;
     match name {
-        "backends" => match value.split(',').map(str::trim).collect::<Vec<_>>()[..] {
-            ["http"] => Outcome::Set,
-            _ => Outcome::Refused(
-                "only the backend http is; for files use Mosquitto's own password_file with \
-                 local_users_file, and acl_file with local_users_acl defer",
-            ),
-        },
+        "backends" => {
+            draft.leftovers.backends.names = backends::names(value);
+            Outcome::Set
+        }
         "http_getuser_uri" => set_to(&mut routes.login, values::route(value).map(Some)),
         "http_superuser_uri" => set_to(&mut routes.superuser, values::route(value).map(Some)),
         "http_aclcheck_uri" => set_to(&mut routes.access, values::route(value).map(Some)),
@@ -189,7 +197,7 @@ fn jitter(place: &mut Jitter, value: &str) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Config, SpecialChars, read};
+    use crate::config::{Config, SaltEncoding, SpecialChars, read, read_for};
     use crate::field::Field;
 
     fn pairs(text: &str) -> Vec<(String, String)> {
@@ -336,8 +344,8 @@ mod tests {
             "retry_count 2",
             "log_dest file",
             "log_file /x",
-            "hasher pbkdf2",
             "files_password_path /x",
+            "cache_host x",
             "cache_reset true",
             "cache_refresh true",
             "cache_type go-cache",
@@ -361,8 +369,97 @@ mod tests {
             let said = mistakes(&format!("{GO_AUTH}\n{refused}"));
             assert!(said.contains("is not offered here") && said.contains(instead), "{said}");
         }
-        let said = mistakes(&GO_AUTH.replace("backends http", "backends files,http"));
-        assert!(said.contains("local_users_file"), "{said}");
+    }
+
+    fn with_backends(names: &str, more: &str) -> String {
+        format!("{}\n{more}", GO_AUTH.replace("backends http", &format!("backends {names}")))
+    }
+
+    #[test]
+    fn each_backend_that_is_not_offered_is_named_with_what_to_use_instead() {
+        let said = mistakes(&with_backends("jwt, mysql,http,grpc", ""));
+        let lines: Vec<_> = said.lines().collect();
+        assert_eq!(lines.len(), 3, "{said}");
+        for (line, (name, instead)) in lines.iter().zip([
+            ("jwt", "jwt_key_file"),
+            ("mysql", "a small API"),
+            ("grpc", "a small API"),
+        ]) {
+            assert!(
+                line.starts_with(&format!("option backends: {name} is not offered; ")),
+                "{line}"
+            );
+            assert!(line.contains(instead) && line.contains("docs/migrating.md"), "{line}");
+        }
+        assert!(mistakes(&with_backends("http,htpp", "")).contains("allowed: files, http"));
+        let alone = config("backends files\nfiles_password_path /x\nhttp_getuser_uri /user");
+        assert!(alone.files.unwrap().alone && alone.endpoints.is_empty());
+        assert_eq!(alone.routes.login, None);
+        let auth_plugs = AUTH_PLUG.replace("backends http", "backends files,http");
+        assert!(mistakes(&auth_plugs).contains("local_users_file"));
+    }
+
+    #[test]
+    fn files_are_read_by_either_of_their_names() {
+        for [passwords, acl] in
+            [["files_password_path", "files_acl_path"], ["password_path", "acl_path"]]
+        {
+            let more = format!("{passwords} /etc/pw\n{acl} /etc/acl");
+            let files = config(&with_backends("files, http", &more)).files.unwrap();
+            assert_eq!(files.passwords.as_deref(), Some("/etc/pw".as_ref()));
+            assert_eq!(files.acl.as_deref(), Some("/etc/acl".as_ref()));
+            assert_eq!(files.salt, SaltEncoding::Base64);
+            assert!(files.decides_logins && files.decides_access);
+        }
+        let both = "password_path /a\nfiles_password_path /b";
+        assert!(mistakes(&with_backends("files,http", both)).contains("by its other name"));
+        let plain = config(&with_backends("http", "files_password_path /x"));
+        assert_eq!(plain.files, None);
+        assert!(plain.warnings[1].contains("files is not among the backends"), "{plain:?}");
+    }
+
+    #[test]
+    fn what_decides_is_what_is_registered_and_hashes_are_of_pbkdf2() {
+        let files = |more: &str| config(&with_backends("files,http", more)).files.unwrap();
+        let registered = files("files_register user\nfiles_password_path /x");
+        assert!(registered.decides_logins && !registered.decides_access);
+        assert_eq!(files("hasher_salt_encoding utf-8").salt, SaltEncoding::Utf8);
+        let own = files("hasher_salt_encoding utf-8\nfiles_hasher pbkdf2");
+        assert_eq!(own.salt, SaltEncoding::Base64, "the backend's own hasher has its own options");
+        let more = "hasher pbkdf2\nhasher_iterations 100000\nhasher_algorithm sha512";
+        assert_eq!(config(&with_backends("files,http", more)).warnings.len(), 1);
+        for (more, name) in [
+            ("hasher bcrypt", "hasher"),
+            ("files_hasher argon2id\nhasher pbkdf2", "files_hasher"),
+            ("files_register user", "files_register"),
+        ] {
+            let said = mistakes(&with_backends("files,http", more));
+            assert!(said.starts_with(&format!("option {name}")), "{said}");
+        }
+        assert_eq!(go_auth("hasher bcrypt").files, None, "no file holds a hash");
+    }
+
+    #[test]
+    fn a_library_in_place_of_a_predecessors_file_means_what_that_meant() {
+        let own = pairs("http_host api\nhttp_user_route /user");
+        let of = |library| {
+            let config = read_for(&own, library).unwrap();
+            (config.dialect.compat, config.warnings)
+        };
+        let (compat, warnings) = of(Some("/usr/share/mosquitto/go-auth.so"));
+        assert_eq!(compat, Compat::GoAuth);
+        assert_eq!(warnings, ["the library's file is go-auth.so, so compat is go-auth"]);
+        assert_eq!(of(Some("/x/auth-plug.so")).0, Compat::AuthPlug);
+        assert_eq!(of(Some("/x/libmosquitto_http_auth.so")).0, Compat::None);
+        assert_eq!(of(None).0, Compat::None);
+        let said_otherwise = [own.clone(), pairs("compat none")].concat();
+        let config = read_for(&said_otherwise, Some("/x/go-auth.so")).unwrap();
+        assert_eq!(config.dialect.compat, Compat::None);
+        assert_eq!(config_of("backends http\nhttp_host api\nhttp_user_route /u"), Compat::GoAuth);
+    }
+
+    fn config_of(text: &str) -> Compat {
+        config(text).dialect.compat
     }
 
     #[test]

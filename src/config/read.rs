@@ -16,10 +16,18 @@ use crate::trace::TRACEPARENT;
 /// # Errors
 /// Every mistake that was found, not only the first.
 pub fn read(given: &[(String, String)]) -> Result<Config, Vec<Mistake>> {
-    let (compat, told_by) = legacy::predecessor(given);
+    read_for(given, None)
+}
+
+/// The same for a library of this path: in place of a predecessor's file, it means what that meant.
+///
+/// # Errors
+/// Every mistake that was found, not only the first.
+pub fn read_for(given: &[(String, String)], library: Option<&str>) -> Result<Config, Vec<Mistake>> {
+    let (compat, told_by) = legacy::predecessor(given, library);
     let mut draft = Draft::new(compat);
-    if let (Some(name), Some((word, _))) = (told_by, COMPAT.iter().find(|(_, c)| *c == compat)) {
-        draft.warnings.push(format!("option {name} is there, so compat is {word}"));
+    if let (Some(sign), Some((word, _))) = (told_by, COMPAT.iter().find(|(_, c)| *c == compat)) {
+        draft.warnings.push(format!("{sign}, so compat is {word}"));
     }
     let mut mistakes: Vec<Mistake> = given
         .iter()
@@ -27,15 +35,16 @@ pub fn read(given: &[(String, String)]) -> Result<Config, Vec<Mistake>> {
         .collect();
     mistakes.extend(doubled(given));
     let is_given = |names: &[&str]| given.iter().any(|(name, _)| names.contains(&name.as_str()));
-    mistakes.extend(legacy::conclude(&mut draft, |name| is_given(&[name])).err());
-    let looks_at_tokens = draft.tokens.has_keys(&draft.sources);
+    mistakes
+        .extend(legacy::conclude(&mut draft, |name| is_given(&[name])).err().unwrap_or_default());
+    let needs_no_api = draft.tokens.has_keys(&draft.sources) || draft.files.is_some();
     let asks_nobody = draft.routes == Routes::default() && draft.tokens.jwks_route.is_none();
-    let needs_host = !(looks_at_tokens && asks_nobody);
+    let needs_host = !(needs_no_api && asks_nobody);
     if needs_host && !is_given(&["http_host", "http_ip", "http_hostname"]) {
         mistakes.push(Mistake::overall("option http_host is required: the API's host"));
     }
     let routes = ["http_user_route", "http_acl_route", "http_getuser_uri", "http_aclcheck_uri"];
-    if !looks_at_tokens && !is_given(&routes) {
+    if !needs_no_api && !is_given(&routes) {
         mistakes.push(Mistake::overall(
             "at least one of the options http_user_route and http_acl_route is required",
         ));

@@ -50,6 +50,10 @@ pub enum Reason {
     Token(Option<Arc<Terms>>),
     /// A login: the password is a token that does not, or none where only tokens do.
     InvalidToken(InvalidToken),
+    /// A login: `files_password_path`.
+    PasswordFile,
+    /// `files_acl_path`.
+    AclFile,
     /// The API answered a question of this kind, in a request with this trace id, if it had one.
     Answer(Kind, Option<TraceId>),
     /// The API did not answer a question of this kind, and `on_error` says what follows.
@@ -69,6 +73,8 @@ impl Reason {
             Self::SpecialChars => Denial::SpecialChars,
             Self::Rule(_) => Denial::Rule,
             Self::NoRule => Denial::NoRule,
+            Self::PasswordFile => Denial::PasswordFile,
+            Self::AclFile => Denial::AclFile,
             Self::InvalidToken(why) => why.into(),
             _ => Denial::Api,
         }
@@ -87,6 +93,7 @@ impl Reason {
     #[must_use]
     pub fn of(kind: Kind, outcome: Outcome) -> Self {
         match outcome {
+            Ok(answer) if answer.is_of_password_file() => Self::PasswordFile,
             Ok(answer) => match answer.token() {
                 Some(TokenVerdict::Valid) => Self::Token(answer.terms),
                 Some(TokenVerdict::Invalid(why)) => Self::InvalidToken(why.clone()),

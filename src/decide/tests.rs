@@ -45,8 +45,13 @@ fn action(access: Access) -> Action<'static> {
     Action { access, topic: "own/c1", qos: 0, retain: false }
 }
 
-const SUBJECT: Subject<'_> =
-    Subject { client_id: "c1", username: "ann", has_address: true, on_broker_thread: true };
+const SUBJECT: Subject<'_> = Subject {
+    client_id: "c1",
+    username: "ann",
+    has_address: true,
+    on_broker_thread: true,
+    file_allows: None,
+};
 
 const BOTH: Policy = Policy { superuser_route: true, acl_route: true, on_error: OnError::Deny };
 const ACL: Policy = Policy { superuser_route: false, ..BOTH };

@@ -27,14 +27,19 @@ impl Engine {
             _ => (None, self.shared_name(question), self.request(question)),
         };
         let Request { kind, body, about, subject } = request;
-        Some(SealedQuestion { kind, bearer, body: self.vault.seal(&body)?, about, subject, shared })
+        let claim = match self.claimed(question) {
+            Some(password) => Some((question.username.to_owned(), self.vault.seal(&password)?)),
+            None => None,
+        };
+        let body = self.vault.seal(&body)?;
+        Some(SealedQuestion { kind, bearer, claim, body, about, subject, shared })
     }
 
     /// Has a login asked again in the background, whatever is known of it. None: it cannot be.
     #[must_use]
     pub fn ask_sealed(&self, key: Key, question: &SealedQuestion) -> Option<Ticket> {
-        let SealedQuestion { kind, bearer, body, about, subject, shared } = question;
-        if !self.has_room() {
+        let SealedQuestion { kind, bearer, claim, body, about, subject, shared } = question;
+        if !self.asker.has_room() {
             return None;
         }
         let body = self.vault.open(body)?;
@@ -44,6 +49,12 @@ impl Engine {
         let (about, subject) = (about.clone(), *subject);
         let request = Request { kind: *kind, body, about, subject };
         let job = || self.job_of(key, request, *shared, None, Consult::TheApi);
-        self.pool.ask_quietly(&self.flight_to_the_api(&key), job).ok()
+        match claim {
+            Some((username, password)) => {
+                let password = self.vault.open(password)?;
+                self.ask_file_again(key, username, password, job())
+            }
+            None => self.asker.pool.ask_quietly(&self.flight_to_the_api(&key), job).ok(),
+        }
     }
 }

@@ -85,7 +85,7 @@ impl Engine {
         let Looked::Decided(answer) = tokens.look(token, question.username) else { return None };
         // Only what lets somebody in is remembered: a no may have another reason in a second.
         if answer.verdict == Verdict::Allow {
-            self.cache.store(entry, Kind::Login, answer.clone(), None, self.clock.now());
+            self.cache.store(entry, Kind::Login, answer.clone(), None, self.asker.clock.now());
         }
         Some(answer)
     }
@@ -106,7 +106,7 @@ impl Engine {
         }
         let (tokens, token) = (Arc::clone(tokens), Secret::new(token.as_bytes().to_vec()));
         let (key, bearer) = (self.keyring.of_token_keys(), bearer.to_owned());
-        match self.pool.ask(&key, urgency, || None, || Work::Tokens(Errand::FetchKeys)) {
+        match self.asker.pool.ask(&key, urgency, || None, || Work::Tokens(Errand::FetchKeys)) {
             Asked::Later(ticket) => Asked::Later(ticket.then(move |fetched| {
                 fetched?;
                 Ok(tokens.decide(text(&token), &bearer))
@@ -117,7 +117,7 @@ impl Engine {
 
     /// Has a worker look at a token that let a client in. None: it cannot be done now.
     pub(super) fn verify_again(&self, key: Key, token: Secret, bearer: String) -> Option<Ticket> {
-        self.pool.ask_quietly(&key, || Work::Tokens(Errand::Verify(token, bearer))).ok()
+        self.asker.pool.ask_quietly(&key, || Work::Tokens(Errand::Verify(token, bearer))).ok()
     }
 
     /// Has the keys of tokens fetched in the background, if it is time for that.
@@ -125,7 +125,7 @@ impl Engine {
         if self.tokens.as_ref().is_some_and(|tokens| tokens.want_keys()) {
             let key = self.keyring.of_token_keys();
             // If there is no room, the next tick tries again.
-            let _ = self.pool.ask_quietly(&key, || Work::Tokens(Errand::FetchKeys));
+            let _ = self.asker.pool.ask_quietly(&key, || Work::Tokens(Errand::FetchKeys));
         }
     }
 }

@@ -69,7 +69,8 @@ pub unsafe extern "C" fn mosquitto_plugin_init(
         // SAFETY: the broker hands over its options.
         let options = unsafe { read_options(options, count) };
         let bell = Bell::for_this_thread().map(Arc::new);
-        let started = config::read(&options)
+        let path = library_path();
+        let started = config::read_for(&options, path.as_deref())
             .and_then(|config| Plugin::start(config, Arc::new(SystemClock), abilities(&bell)?));
         let plugin = match started {
             Ok(plugin) => plugin,
@@ -129,6 +130,21 @@ pub unsafe extern "C" fn mosquitto_plugin_cleanup(
         instance.plugin.write_log(&host);
         SUCCESS
     })
+}
+
+/// The path of this library, as the broker's `plugin` line names it.
+fn library_path() -> Option<String> {
+    let own: unsafe extern "C" fn(c_int, *const c_int) -> c_int = mosquitto_plugin_version;
+    // SAFETY: a structure of pointers, for which null is a value.
+    let mut found: libc::Dl_info = unsafe { std::mem::zeroed() };
+    // SAFETY: the address is one of this library's, and the structure is to be written.
+    let code = unsafe { libc::dladdr(own as *const c_void, &raw mut found) };
+    if code == 0 || found.dli_fname.is_null() {
+        return None;
+    }
+    // SAFETY: the loader's own text, which lives as long as the library is loaded.
+    let path = unsafe { CStr::from_ptr(found.dli_fname) };
+    Some(path.to_string_lossy().into_owned())
 }
 
 /// What the plugin can count on.

@@ -36,6 +36,7 @@ impl<'a> Who<'a> {
             username: self.username,
             has_address: self.client.address().is_some(),
             on_broker_thread: self.on_broker_thread,
+            file_allows: None,
         }
     }
 
@@ -209,7 +210,10 @@ impl Plugin {
 
     /// What follows from what is known of a client that has passed the gate, and from the answers so far.
     pub(super) fn decide(&self, who: Who<'_>, action: Action<'_>, answers: &Gathered) -> Step {
-        decide::decide(Policy::of(&self.config), who.grants, who.subject(), action, answers)
+        let subject = who.subject();
+        let file_allows = self.file_allows(subject.username, subject.client_id, &action);
+        let subject = Subject { file_allows, ..subject };
+        decide::decide(Policy::of(&self.config), who.grants, subject, action, answers)
     }
 
     /// What is decided without asking, which is remembered for the next time if it is a yes; else, how the

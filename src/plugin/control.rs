@@ -191,7 +191,7 @@ impl Plugin {
 
     /// Believes nothing any more that was answered about these up to now; returns how many clients
     /// that are in are asked about again.
-    fn invalidate(&self, matter: InvalidationScope) -> usize {
+    pub(super) fn invalidate(&self, matter: InvalidationScope) -> usize {
         self.revoke_held(&matter);
         let asked_again = self.sessions.outdate(&matter, self.clock.now());
         self.engine.outdate(matter);

@@ -94,7 +94,8 @@ impl Plugin {
         if let Some(replied) = self.reply_to_token(attempt) {
             return replied;
         }
-        if !self.has_route(Kind::Login) {
+        let has_passwords = self.files.as_ref().is_some_and(|files| files.has_passwords());
+        if !self.has_route(Kind::Login) && !has_passwords {
             return now(Decision::Defer, Reason::NoLoginRoute);
         }
         let is_empty = username.is_none() || attempt.password.is_empty();
@@ -316,7 +317,9 @@ impl Plugin {
             Verdict::Deny => {
                 self.lockout.denied(facts.address, facts.username);
                 let why = answer.why_invalid();
-                let denial = why.map_or(Denial::Api, Into::into);
+                let by_file = answer.is_of_password_file();
+                let other = if by_file { Denial::PasswordFile } else { Denial::Api };
+                let denial = why.map_or(other, Into::into);
                 self.note_denial(facts, denial, Some(answer));
                 if let Some(InvalidToken::Claims(problem)) = why {
                     log::info!(

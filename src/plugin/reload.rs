@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use super::Plugin;
+use crate::cache::InvalidationScope;
 use crate::config::Material;
 use crate::defect;
 use crate::sync::lock;
@@ -15,6 +16,7 @@ impl Plugin {
         self.tick_monitor.reload();
         defect::place("reload");
         self.reload_material();
+        self.reload_files();
         let Some(users) = &self.local_users else { return };
         let path = users.path().display();
         match users.reload() {
@@ -28,6 +30,26 @@ impl Plugin {
                 "option local_users_file: cannot read {path} again ({error}); the names that it \
                  held before stay"
             ),
+        }
+    }
+
+    /// Reads the files of mosquitto-go-auth's backend again. Whoever of a file has another password now, or
+    /// none, is looked at anew.
+    fn reload_files(&self) {
+        let Some(files) = &self.files else { return };
+        match files.reload() {
+            Ok(found) => {
+                self.tell_of_files(&found);
+                for username in found.changed {
+                    let username = Some(username);
+                    self.invalidate(InvalidationScope { username, ..InvalidationScope::default() });
+                }
+            }
+            Err(mistakes) => {
+                for mistake in mistakes {
+                    log::error!(logger: *self.journal, "{mistake}; what held before stays");
+                }
+            }
         }
     }
 

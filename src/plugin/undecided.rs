@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+use std::sync::Arc;
+
 use log::Level;
 
 use super::access::{AccessReply, Check, Who, is_connected};
@@ -9,6 +11,7 @@ use super::{Plugin, Waited};
 use crate::answer::{Failure, Outcome};
 use crate::block_budget::{Bound, CLIENT_BURST, Payer};
 use crate::config::AclUnavailable;
+use crate::files::Files;
 use crate::policy::OnError;
 use crate::pool::Asked;
 use crate::question::{About, Access, Question};
@@ -84,6 +87,16 @@ impl Plugin {
         question: &Question<'_>,
     ) {
         self.tally.unanswered(failure);
+        let knows = |files: &Arc<Files>| files.knows(question.username);
+        if *failure == Failure::NotYet && self.files.as_ref().is_some_and(knows) {
+            return self.journal.seldom(Level::Warn, "slow hash", || {
+                let (about, bound) = (self.engine.describe(question), self.bound_in_words(bound));
+                format!(
+                    "the password file, or the API after it, took longer than the broker may be held \
+                     up ({bound}): {about}; nothing is lost if it tries again"
+                )
+            });
+        }
         if matches!(failure, Failure::NotYet | Failure::Overloaded | Failure::Internal) {
             self.journal.seldom(Level::Warn, failure.name(), || {
                 let (why, hosts) = (self.in_words(failure, bound), self.hosts());
@@ -121,19 +134,21 @@ impl Plugin {
     fn in_words(&self, failure: &Failure, bound: Bound) -> String {
         match failure {
             Failure::NotYet => {
-                let bound = match bound {
-                    Bound::Question => {
-                        format!("max_block_ms {}", self.config.max_block.as_millis())
-                    }
-                    Bound::Share => format!("max_block_percent {}", self.config.max_block_percent),
-                    Bound::Client => format!("{} s for each client", CLIENT_BURST.as_secs()),
-                };
+                let bound = self.bound_in_words(bound);
                 format!("the API took longer than the broker may be held up ({bound})")
             }
             Failure::Overloaded => {
                 "more questions wait for the API than the queue holds".to_owned()
             }
             _ => "a question was not asked because of an internal error".to_owned(),
+        }
+    }
+
+    fn bound_in_words(&self, bound: Bound) -> String {
+        match bound {
+            Bound::Question => format!("max_block_ms {}", self.config.max_block.as_millis()),
+            Bound::Share => format!("max_block_percent {}", self.config.max_block_percent),
+            Bound::Client => format!("{} s for each client", CLIENT_BURST.as_secs()),
         }
     }
 

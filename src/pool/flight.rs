@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::Asked;
 use crate::answer::{Answer, Failure, Outcome};
 use crate::sync::lock;
 use crate::trace::TraceId;
@@ -86,6 +87,21 @@ impl Ticket {
     #[must_use]
     pub fn trace_of(&self) -> Option<TraceOf> {
         self.flight.as_ref().map(|flight| TraceOf(Arc::clone(flight)))
+    }
+
+    /// Has `next` ask something else once this has an outcome, whether or not somebody still waits; whoever
+    /// has the ticket that is returned waits for the outcome of both.
+    #[must_use]
+    pub fn followed_by(self, next: impl FnOnce(Outcome) -> Asked + Send + 'static) -> Self {
+        let flight = Arc::new(Flight::default());
+        let ticket = Self::new(Arc::clone(&flight));
+        // If `next` panics, it lands as a failure.
+        let landing = Landing::new(flight, || ());
+        self.watch(move |outcome| match next(outcome) {
+            Asked::Now(outcome) => landing.land(outcome),
+            Asked::Later(ticket) => ticket.watch(move |outcome| landing.land(outcome)),
+        });
+        ticket
     }
 
     /// Waits until the flight has landed, but no longer than `limit`.
@@ -185,12 +201,12 @@ fn tell(watcher: Watcher, outcome: Outcome) {
 pub struct Landing<'a> {
     flight: Arc<Flight>,
     /// Keeps others from joining the flight.
-    close: Option<Box<dyn FnOnce() + 'a>>,
+    close: Option<Box<dyn FnOnce() + Send + 'a>>,
     has_landed: bool,
 }
 
 impl<'a> Landing<'a> {
-    pub(super) fn new(flight: Arc<Flight>, close: impl FnOnce() + 'a) -> Self {
+    pub(super) fn new(flight: Arc<Flight>, close: impl FnOnce() + Send + 'a) -> Self {
         Self { flight, close: Some(Box::new(close)), has_landed: false }
     }
 
@@ -278,6 +294,32 @@ mod tests {
         }));
         assert!(worker.is_err());
         assert_eq!(Ticket::new(flight).wait(NOW), Err(Failure::Internal));
+    }
+
+    #[test]
+    fn what_follows_is_asked_whoever_waits_and_a_panic_in_it_is_a_failure() {
+        let (first, land) = Ticket::for_test();
+        let asked = Arc::new(Mutex::new(None));
+        let note = Arc::clone(&asked);
+        let (second, land_second) = Ticket::for_test();
+        let both = first.followed_by(move |outcome| {
+            *lock(&note) = Some(outcome);
+            Asked::Later(second)
+        });
+        drop(both);
+        land(Ok(Answer::DENY));
+        assert_eq!(*lock(&asked), Some(Ok(Answer::DENY)));
+        land_second(Ok(Answer::ALLOW));
+
+        let (first, land) = Ticket::for_test();
+        let both = first.followed_by(|_| Asked::Now(Ok(Answer::ALLOW)));
+        land(Ok(Answer::DENY));
+        assert_eq!(both.wait(NOW), Ok(Answer::ALLOW));
+
+        let (first, land) = Ticket::for_test();
+        let both = first.followed_by(|_| panic!("a defect, on purpose"));
+        land(Ok(Answer::DENY));
+        assert_eq!(both.wait(NOW), Err(Failure::Internal));
     }
 
     #[test]

@@ -77,6 +77,10 @@ labels! {
         TokenUsername = "token-username",
         /// The password is no token, and `jwt_only` wants one.
         TokenMissing = "token-missing",
+        /// A password file of mosquitto-go-auth's backend `files` does not let in, and there is no route to ask.
+        PasswordFile = "password-file",
+        /// Neither does its access list.
+        AclFile = "acl-file",
         /// Nobody has let this client in.
         NotLetIn = "not-let-in",
     }

@@ -424,11 +424,11 @@ on_every_broker! {
     }
 
     fn what_is_not_offered_stops_the_start_and_names_what_is(version) {
-        let files = GO_AUTH.replace("backends http", "backends files,http");
+        let mysql = GO_AUTH.replace("backends http", "backends mysql,http");
         let redis = format!("{GO_AUTH}\ncache true\ncache_type redis");
         let wrong = format!("{GO_AUTH}\nhttp_timeout soon");
         for (options, said) in [
-            (files, "option backends is not offered here: only the backend http is"),
+            (mysql, "option backends: mysql is not offered; let a small API ask the database"),
             (redis, "option cache_type is not offered here: answers are cached in memory"),
             (wrong, "option http_timeout: \"soon\" is not allowed"),
         ] {

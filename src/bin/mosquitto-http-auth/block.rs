@@ -125,7 +125,7 @@ pub fn start(block: &conf::Plugin, how: Start) -> Result<Started, Vec<Remark>> {
         };
         mistakes.into_iter().map(remark).collect::<Vec<_>>()
     };
-    let config = config::read(&block.given()).map_err(remarks)?;
+    let config = config::read_for(&block.given(), Some(&block.path)).map_err(remarks)?;
     let mut used = config.clone();
     if how.patient {
         // Every request has its own limits.

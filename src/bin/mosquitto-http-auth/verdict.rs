@@ -83,6 +83,8 @@ impl Judged {
             Reason::Rule(_) => "rule",
             Reason::NoRule => "no rule",
             Reason::NoAccessRoute => "http_acl_route",
+            Reason::PasswordFile => "files_password_path",
+            Reason::AclFile => "files_acl_path",
             Reason::Token(_) => "token",
             Reason::InvalidToken(InvalidToken::Missing) => "jwt_only",
             Reason::InvalidToken(_) => "token",
@@ -137,6 +139,20 @@ impl Judged {
                     .to_owned()
             }
             Reason::Unsubscribe => "an unsubscribe is always allowed".to_owned(),
+            Reason::PasswordFile if self.decision == Decision::Allow => {
+                "the user and the password are in files_password_path".to_owned()
+            }
+            Reason::PasswordFile => {
+                "the user and the password are not in files_password_path, and there is no route for \
+                 logins"
+                    .to_owned()
+            }
+            Reason::AclFile if self.decision == Decision::Allow => {
+                "a line of files_acl_path allows it".to_owned()
+            }
+            Reason::AclFile => {
+                "no line of files_acl_path allows it, and there is no route for topics".to_owned()
+            }
             Reason::Token(_) => "the password is a token that lets its bearer in".to_owned(),
             Reason::InvalidToken(why) => format!("the password is no token that does ({why})"),
             Reason::Answer(kind, _) => self.answered(*kind, config),

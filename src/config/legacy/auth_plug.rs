@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
-use super::{Outcome, Params, common, jitter, lifetime, set_to, values};
+use super::{Mistake, Outcome, Params, backends, common, jitter, lifetime, set_to, values};
 use crate::config::draft::Draft;
 use crate::dialect::Dialect;
 use crate::secret::Secret;
@@ -71,7 +71,7 @@ pub fn preset(draft: &mut Draft) {
     draft.anonymous_access = Some("anonymous".to_owned());
 }
 
-pub fn conclude(draft: &mut Draft) {
+pub fn conclude(draft: &mut Draft) -> Result<(), Vec<Mistake>> {
     draft.dialect.params = Params::Form;
     let (ip, hostname) = (draft.leftovers.ip.take(), draft.leftovers.hostname.take());
     if let (Some(_), Some(hostname)) = (&ip, &hostname) {
@@ -81,5 +81,5 @@ pub fn conclude(draft: &mut Draft) {
     if let Some(host) = ip.or(hostname) {
         let _ = set_to(&mut draft.hosts, values::hosts(&host));
     }
-    // It always adds the port, which without TLS and with it is this.
+    backends::conclude(draft)
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use log::LevelFilter;
 
 use super::{EmptyCredentials, Kind, Method, Mistake, Outcome, Params, ResponseMode};
-use super::{common, jitter, lifetime, set_to, values};
+use super::{backends, common, jitter, lifetime, set_to, values};
 use crate::config::draft::Draft;
 
 pub fn set(draft: &mut Draft, name: &str, value: &str) -> Outcome {
@@ -40,6 +40,19 @@ pub fn set(draft: &mut Draft, name: &str, value: &str) -> Outcome {
         }
         "http_user_agent" => value.clone_into(&mut draft.user_agent),
         "http_register" => return set_to(&mut draft.leftovers.register, kinds(value).map(Some)),
+        "files_register" => {
+            return set_to(&mut draft.leftovers.backends.register, kinds(value).map(Some));
+        }
+        // Older versions knew them without the prefix.
+        "files_password_path" | "password_path" => {
+            return backends::set_path(&mut draft.leftovers.backends.passwords, name, value);
+        }
+        "files_acl_path" | "acl_path" => {
+            return backends::set_path(&mut draft.leftovers.backends.acl, name, value);
+        }
+        "hasher" | "files_hasher" | "hasher_salt_encoding" | "files_hasher_salt_encoding" => {
+            draft.leftovers.backends.set_hasher(name, value);
+        }
         "disable_superuser" => draft.leftovers.disable_superuser = is_true,
         "allow_empty_credentials" if is_true => {
             draft.empty_credentials = EmptyCredentials::Own;
@@ -83,9 +96,9 @@ fn not_ours(draft: &mut Draft, name: &str, value: &str) -> Outcome {
         "cache_type" if value == "redis" => Outcome::Refused(
             "answers are cached in memory; leave cache_type out, and set cache_max_bytes if need be",
         ),
-        "check_prefix" if is_true => {
-            Outcome::Refused("there is only the backend http, for all users alike")
-        }
+        "check_prefix" if is_true => Outcome::Refused(
+            "no prefix of a username chooses where it is looked for; files come first, and then http",
+        ),
         "use_clientid_as_username" if is_true => Outcome::Refused(
             "use Mosquitto's own use_username_as_clientid, or let the API look at clientid",
         ),
@@ -110,8 +123,10 @@ fn not_ours(draft: &mut Draft, name: &str, value: &str) -> Outcome {
         | "cache_db"
         | "cache_mode"
         | "cache_addresses"
-        | "redis_cluster_addresses"
-        | "hasher" => Outcome::Dead(""),
+        | "redis_cluster_addresses" => Outcome::Dead(""),
+        // What only new hashes are made by.
+        "hasher_iterations" | "hasher_keylen" | "hasher_salt_size" | "hasher_algorithm"
+        | "hasher_cost" | "hasher_memory" | "hasher_parallelism" => Outcome::Set,
         _ => common(draft, name, value),
     }
 }
@@ -135,17 +150,19 @@ fn log_level(value: &str) -> LevelFilter {
     }
 }
 
-pub fn conclude(draft: &mut Draft, is_given: impl Fn(&str) -> bool) -> Result<(), Mistake> {
+pub fn conclude(draft: &mut Draft, is_given: impl Fn(&str) -> bool) -> Result<(), Vec<Mistake>> {
+    backends::conclude(draft)?;
+    let wrong = |text: &str| vec![Mistake::overall(text)];
     let says_whether = is_given("http_verify_peer") || is_given("tls_verify");
     if draft.https && !says_whether {
-        return Err(Mistake::overall(
+        return Err(wrong(
             "option http_with_tls true needs one of http_verify_peer true (the API's certificate is \
              verified, which is what you want) and http_verify_peer false (it is not, as \
              mosquitto-go-auth did when nothing was said)",
         ));
     }
     if draft.dialect.method == Method::Get && draft.dialect.params == Params::Form {
-        return Err(Mistake::overall(
+        return Err(wrong(
             "options http_method GET and http_params_mode form do not go together; allowed: form \
              with POST or PUT, and GET with json",
         ));

@@ -22,6 +22,7 @@ struct Pending {
     check: Check,
     grants: Grants,
     policy: Policy,
+    file_allows: Option<bool>,
     /// What the API was asked, all at once.
     asked: Vec<(Kind, Asked)>,
     answers: Gathered,
@@ -51,10 +52,11 @@ impl Plugin {
                 Question { client: &client, username: &check.username, attributes, about };
             (kind, self.engine.ask(self.engine.key(&question), &question, Urgency::Waiting))
         };
-        let questions = decide::questions(policy, &grants, subject(&check), action);
+        let file_allows = self.file_allows(&check.username, &check.client_id, &action);
+        let questions = decide::questions(policy, &grants, subject(&check, file_allows), action);
         let asked = questions.into_iter().map(ask).collect();
-        let answers = Gathered::default();
-        Pending { check, grants, policy, asked, answers, failed: Vec::new(), place }.go_on();
+        let (answers, failed) = (Gathered::default(), Vec::new());
+        Pending { check, grants, policy, file_allows, asked, answers, failed, place }.go_on();
     }
 }
 
@@ -62,18 +64,19 @@ fn action(check: &Check) -> Action<'_> {
     Action { access: check.access, topic: &check.topic, qos: 0, retain: false }
 }
 
-fn subject(check: &Check) -> Subject<'_> {
+fn subject(check: &Check, file_allows: Option<bool>) -> Subject<'_> {
     // Whoever asks means a client that is connected, whether or not it is at this moment.
     let Check { client_id, username, .. } = check;
-    Subject { client_id, username, has_address: true, on_broker_thread: true }
+    Subject { client_id, username, has_address: true, on_broker_thread: true, file_allows }
 }
 
 impl Pending {
     /// Responds, if the answers so far are enough, or goes on with the next answer.
     fn go_on(mut self) {
         loop {
-            let Self { policy, grants, check, answers, .. } = &self;
-            let step = decide::decide(*policy, grants, subject(check), action(check), answers);
+            let Self { policy, grants, check, answers, file_allows, .. } = &self;
+            let subject = subject(check, *file_allows);
+            let step = decide::decide(*policy, grants, subject, action(check), answers);
             let kind = match step {
                 Step::Decided(decision, reason) => {
                     let by = in_words(&reason, self.grants.rules.as_deref());
@@ -119,6 +122,7 @@ fn in_words(reason: &Reason, rules: Option<&Rules>) -> String {
             .and_then(|rules| rules.describe(*position))
             .unwrap_or_else(|| format!("rule {}", position + 1)),
         Reason::NoRule => "no rule matches".to_owned(),
+        Reason::AclFile => "files_acl_path".to_owned(),
         Reason::NoAccessRoute => "neither rules nor http_acl_route".to_owned(),
         Reason::Answer(kind, _) => route(*kind).to_owned(),
         Reason::Failure(kind, failure) => {

@@ -94,6 +94,15 @@ fn of_options(block: &Plugin, config: &Config) -> Vec<(String, String, Place)> {
         let path = local.file.to_string_lossy().into_owned();
         files.push(("option local_users_file".to_owned(), path, place("local_users_file")));
     }
+    let of_backend = config.files.as_ref();
+    let paths = [
+        ("files_password_path", of_backend.and_then(|files| files.passwords.as_ref())),
+        ("files_acl_path", of_backend.and_then(|files| files.acl.as_ref())),
+    ];
+    for (name, path) in paths {
+        let Some(path) = path else { continue };
+        files.push((format!("option {name}"), path.to_string_lossy().into_owned(), place(name)));
+    }
     files
 }
 

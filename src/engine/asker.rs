@@ -1,0 +1,66 @@
+//! Has the API asked, from whichever thread; what has failed lately is left alone.
+
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::Work;
+use super::recent_failures::RecentFailures;
+use crate::answer::{Answer, Failure};
+use crate::api::Api;
+use crate::cache::Key;
+use crate::clock::Clock;
+use crate::pool::{Asked, Pool, Urgency};
+
+/// What it takes to ask.
+#[derive(Clone)]
+pub struct Asker {
+    pub api: Arc<Api>,
+    pub recent_failures: Arc<RecentFailures>,
+    pub clock: Arc<dyn Clock>,
+    pub pool: Arc<Pool<Key, Work>>,
+    /// What the questions on their way take, and may take, in bytes.
+    pub question_bytes: Arc<AtomicUsize>,
+    pub most_question_bytes: usize,
+}
+
+impl Asker {
+    /// Asks a question whose answer is not known. While no host is in service it is asked only if it
+    /// is let through as a probe; then whoever asks waits for it as for any question. `stale` stands in for
+    /// an answer that does not come, and the question joins others that are asked in the same `flight`.
+    pub fn ask(
+        &self,
+        (key, flight): (&Key, &Key),
+        urgency: Urgency,
+        stale: Option<Answer>,
+        known: impl FnOnce() -> Option<Answer>,
+        job: impl FnOnce() -> Work,
+    ) -> Asked {
+        if let Some(failure) = self.recent_failures.back_off(key, self.clock.now()) {
+            return Asked::Now(stale.ok_or(failure));
+        }
+        if !self.api.in_service() {
+            let is_probe = self.api.wants_probe(self.recent_failures.has(key));
+            if is_probe && stale.is_some() {
+                let _ = self.pool.ask_quietly(flight, job);
+                return Asked::Now(stale.ok_or(Failure::OutOfService));
+            }
+            if !is_probe || stale.is_some() {
+                return Asked::Now(stale.ok_or(Failure::OutOfService));
+            }
+        }
+        if !self.has_room() {
+            return Asked::Now(stale.ok_or(Failure::Overloaded));
+        }
+        match self.pool.ask(flight, urgency, known, job) {
+            Asked::Later(ticket) => Asked::Later(ticket.or(stale)),
+            Asked::Now(outcome) => Asked::Now(outcome.or_else(|failure| stale.ok_or(failure))),
+        }
+    }
+
+    /// Whether there is room for another question.
+    pub fn has_room(&self) -> bool {
+        self.question_bytes.load(Ordering::Relaxed) < self.most_question_bytes
+    }
+}
