@@ -96,7 +96,7 @@ fn engine(port: u64, connections: u64) -> Engine {
     let journal = Journal::new(LevelFilter::Warn, Arc::clone(&clock));
     let spawn =
         |name, body: Box<dyn FnOnce() + Send>| thread::Builder::new().name(name).spawn(body);
-    Engine::new(&config, journal, Arc::new(Tally::default()), clock, spawn, None).unwrap()
+    Engine::new(&config, journal, Arc::new(Tally::default()), clock, spawn, None, None).unwrap()
 }
 
 /// Asks as a login does that is answered later.

@@ -180,6 +180,7 @@ fn begin(sessions: &Sessions, count: u64, with_end: bool) {
             SealedQuestion {
                 kind: Kind::Login,
                 bearer: None,
+                claim: None,
                 body,
                 about: format!("login of {username:?}"),
                 subject: 0,

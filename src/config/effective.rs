@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+use std::path::PathBuf;
+
 use super::Config;
 use super::options::{HEADER_PREFIX, Opt, options, source};
 use crate::dialect::Compat;
@@ -51,7 +53,20 @@ pub fn settings(config: &Config, given: &[(String, String)]) -> Vec<Setting> {
         let value = value.unwrap_or_else(|| "unset".to_owned());
         settings.push(Setting { name: option.name.to_owned(), value, origin });
     }
+    settings.extend(of_files(config));
     settings
+}
+
+/// The files of a predecessor's backend, whose options have no other names here.
+fn of_files(config: &Config) -> impl Iterator<Item = Setting> {
+    let files = config.files.as_ref();
+    let path = |name: &str, path: Option<&PathBuf>| {
+        let (name, value) = (name.to_owned(), path?.display().to_string());
+        Some(Setting { name, value, origin: Origin::Given })
+    };
+    let passwords = files.and_then(|files| files.passwords.as_ref());
+    let acl = files.and_then(|files| files.acl.as_ref());
+    [path("files_password_path", passwords), path("files_acl_path", acl)].into_iter().flatten()
 }
 
 /// The defaults that a predecessor's options and defaults differ from; none if there is none.

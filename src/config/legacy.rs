@@ -47,10 +47,7 @@ pub struct Leftovers {
 /// Whose configuration this is, and what tells so if `compat` does not: an option, or the name of the
 /// library's file.
 #[must_use]
-pub fn predecessor<'a>(
-    given: &'a [(String, String)],
-    library: Option<&str>,
-) -> (Compat, Option<String>) {
+pub fn predecessor(given: &[(String, String)], library: Option<&str>) -> (Compat, Option<String>) {
     let find = |names: &[&str]| {
         given.iter().find(|(name, _)| names.contains(&name.as_str())).map(|(name, _)| name.as_str())
     };

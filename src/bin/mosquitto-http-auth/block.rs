@@ -37,6 +37,27 @@ pub fn is_predecessor(plugin: &conf::Plugin) -> bool {
     PREDECESSORS.contains(&plugin.file_name())
 }
 
+/// The path in an option's value, if it names a file and does not begin with a slash.
+pub fn relative_path<'a>(name: &str, value: &'a str) -> Option<&'a str> {
+    let is_file = name.ends_with("_file") || name.ends_with("_path");
+    let path = match value.trim().strip_prefix('@') {
+        Some(path) if name.starts_with("http_header_") => path,
+        _ if is_file => value.trim(),
+        _ => return None,
+    };
+    (!path.is_empty() && !path.starts_with('/')).then_some(path)
+}
+
+/// Where a path begins that does not begin with a slash.
+pub fn counts_from(path: &str) -> String {
+    let here = std::env::current_dir();
+    let here = here.map_or("this folder".to_owned(), |folder| folder.display().to_string());
+    format!(
+        "{path:?} counts from the folder in which the broker is started, and here from {here}: write the \
+         whole path"
+    )
+}
+
 /// What there is instead of the plugin.
 pub fn none_found(conf: &Conf, wanted: Option<&str>) -> String {
     let name = wanted.unwrap_or(OWN);
@@ -119,9 +140,12 @@ pub fn chosen(args: &args::Conf, how: Start) -> Result<Started, String> {
 /// Starts the plugin as the broker does.
 pub fn start(block: &conf::Plugin, how: Start) -> Result<Started, Vec<Remark>> {
     let remarks = |mistakes: Vec<config::Mistake>| {
-        let remark = |mistake: config::Mistake| Remark {
-            place: block.place_of(mistake.option()).clone(),
-            text: mistake.to_string(),
+        let remark = |mistake: config::Mistake| {
+            let place = block.place_of(mistake.option()).clone();
+            let option = block.options.iter().find(|option| option.place == place);
+            let path = option.and_then(|option| relative_path(&option.name, &option.value));
+            let note = path.map(|path| format!("; {}", counts_from(path))).unwrap_or_default();
+            Remark { place, text: format!("{mistake}{note}") }
         };
         mistakes.into_iter().map(remark).collect::<Vec<_>>()
     };

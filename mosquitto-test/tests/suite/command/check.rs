@@ -416,3 +416,34 @@ fn a_reader_sees_the_same_without_colours_where_there_is_no_terminal() {
     );
     assert!(!never.stdout.contains('\u{1b}'));
 }
+
+/// The broker's folder is not that of whoever checks its configuration.
+#[test]
+fn a_path_without_a_slash_in_front_counts_from_another_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = format!(
+        "listener 1883\nplugin {}\nplugin_opt_http_host api\nplugin_opt_http_user_route /user\n\
+         plugin_opt_local_users_file passwords\n",
+        plugin_path().display()
+    );
+    let conf = folder.path().join("mosquitto.conf");
+    fs::write(&conf, text).unwrap();
+    fs::write(folder.path().join("passwords"), "ann:$7$x\n").unwrap();
+    let check = |from: &Path| {
+        let mut command = std::process::Command::new(mosquitto_test::command::path());
+        let output = command.arg("check").arg(&conf).current_dir(from).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (status, said) = check(folder.path());
+    assert!(status == Some(0) && said.contains("hint: "), "{said}");
+    assert!(
+        said.contains("\"passwords\" counts from the folder in which the broker is started"),
+        "{said}"
+    );
+    let (status, said) = check(Path::new("/"));
+    assert_eq!(status, Some(1), "{said}");
+    assert!(
+        said.contains("mistake: ") && said.contains("and here from /: write the whole path"),
+        "{said}"
+    );
+}

@@ -61,6 +61,12 @@ pub fn needed(conf: &Conf, block: &Plugin, config: Option<&Config>) -> Doubts {
     if !block::is_predecessor(block) {
         doubts.add_unreadable(reader.as_ref(), ("plugin", &block.path, &block.place));
     }
+    for option in &block.options {
+        if let (Some(path), Some(_)) = (block::relative_path(&option.name, &option.value), config) {
+            let text = format!("option {}: {}", option.name, block::counts_from(path));
+            doubts.hints.push(remark(&option.place, text));
+        }
+    }
     for (what, path, place) in config.map(|config| of_options(block, config)).unwrap_or_default() {
         doubts.add_unreadable(reader.as_ref(), (&what, &path, &place));
     }
