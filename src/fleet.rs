@@ -6,7 +6,8 @@
 
 #![forbid(unsafe_code)]
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -78,10 +79,14 @@ pub struct Fleet {
     lookups: Lookups,
     queue: Queue,
     failures: AtomicU32,
-    /// Whether lookups failed too often, so that the reader has to see to it.
+    /// Whether lookups failed too often, so that Redis is not asked until the reader allows it again.
     is_tripped: AtomicBool,
+    /// How often that was since the last lookup that succeeded.
+    trips: AtomicU32,
     /// Whether the reader has a connection, so that the others may want one.
     is_reachable: AtomicBool,
+    /// How often it has found one.
+    found: AtomicU64,
     counts: Counts,
     stop: Mutex<bool>,
     stopped: Condvar,
@@ -154,7 +159,9 @@ impl Fleet {
             queue: Queue::default(),
             failures: AtomicU32::new(0),
             is_tripped: AtomicBool::new(false),
+            trips: AtomicU32::new(0),
             is_reachable: AtomicBool::new(false),
+            found: AtomicU64::new(0),
             counts: Counts::default(),
             stop: Mutex::new(false),
             stopped: Condvar::new(),
@@ -176,7 +183,7 @@ impl Fleet {
             [("log", Self::read_log), ("look", Self::serve_lookups), ("write", Self::write)];
         for (name, body) in bodies {
             let fleet = Arc::clone(self);
-            let body = Box::new(move || body(&fleet));
+            let body = Box::new(move || fleet.run(body));
             match spawn(format!("http-auth-{name}"), body) {
                 Ok(thread) => lock(&self.threads).push(thread),
                 // Without its threads it is never in touch, and all goes as without a fleet.
@@ -186,6 +193,14 @@ impl Fleet {
                     self.config.name
                 ),
             }
+        }
+    }
+
+    /// A thread's life. Should it panic, it begins anew, and meanwhile nothing that is shared is believed.
+    fn run(&self, body: fn(&Self)) {
+        while catch_unwind(AssertUnwindSafe(|| body(self))).is_err() {
+            lock(&self.log).lose_touch();
+            self.rest(Duration::from_secs(1));
         }
     }
 
@@ -250,7 +265,7 @@ impl Fleet {
         }
         let left = (at + life).saturating_sub(self.clock.unix_time());
         let shared = SharedAnswer { stamp, asked: at, life, is_given, json };
-        if left.is_zero() || !self.is_usable() {
+        if left.is_zero() || !lock(&self.log).is_in_touch(self.clock.now()) {
             return;
         }
         let text = naming::text(name);
@@ -280,6 +295,7 @@ impl Fleet {
             return none();
         };
         self.failures.store(0, Ordering::Relaxed);
+        self.trips.store(0, Ordering::Relaxed);
         let found = wanted.iter().zip(names).zip(values).map(|(((_, subject), name), value)| {
             let found = self.judge(&name, value, subject);
             self.counts.looked(found.as_ref().err().copied().unwrap_or(Lookup::Hit), 1);
@@ -321,10 +337,12 @@ impl Fleet {
         }
     }
 
-    /// Leaves Redis alone until the reader has seen to it.
+    /// Leaves Redis alone until the reader allows it again.
     fn trip(&self) {
         self.failures.store(0, Ordering::Relaxed);
-        self.is_tripped.store(true, Ordering::Relaxed);
+        if !self.is_tripped.swap(true, Ordering::Relaxed) {
+            self.trips.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Tells the others that something was taken back here. `respond` hears how far it has come.
@@ -349,11 +367,10 @@ impl Fleet {
     pub fn status(&self) -> Status {
         let now = self.clock.now();
         let log = lock(&self.log);
-        let is_in_touch = log.is_in_touch(now) && !self.is_tripped.load(Ordering::Relaxed);
         Status {
             name: self.config.name.clone(),
             broker: self.config.broker.clone(),
-            is_in_touch,
+            is_in_touch: log.is_in_touch(now),
             members: self.members.names(),
             outbox: log.outbox(),
             lookups: self.counts.lookups(),

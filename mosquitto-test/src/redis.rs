@@ -2,11 +2,19 @@
 
 use std::fs;
 use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::broker::{fetched, run_to_its_end};
+use crate::broker::{fetched, free_ports, run_to_its_end};
 use crate::program::{Program, free_port};
+use crate::watch::patience;
+
+mod cluster;
+mod sentinel;
+pub use cluster::Cluster;
+pub use sentinel::{MASTER, Sentinels, TlsSentinel};
 
 /// What it says once its port is open.
 const READY: &str = "Ready to accept connections";
@@ -49,8 +57,12 @@ impl Redis {
 
     /// Starts one with more settings, as on its command line: `--name`, `value`.
     pub fn start_with(engine: Engine, settings: &[&str]) -> Redis {
+        Redis::start_on(engine, free_port(), settings)
+    }
+
+    fn start_on(engine: Engine, port: u16, settings: &[&str]) -> Redis {
         let settings = settings.iter().map(ToString::to_string).collect();
-        let (port, dir) = (free_port(), tempfile::tempdir().unwrap());
+        let dir = tempfile::tempdir().unwrap();
         let mut redis = Redis { engine, port, settings, dir, program: None };
         redis.run();
         redis
@@ -82,7 +94,7 @@ impl Redis {
         self.program = None;
     }
 
-    /// Starts it again, on its port.
+    /// Starts it again, on its port, with what the last dump has, if there was one.
     pub fn restart(&mut self) {
         self.kill();
         self.run();
@@ -103,11 +115,7 @@ impl Redis {
 
     /// What it answers to a command, in lines.
     pub fn ask(&self, command: &[&str]) -> Vec<String> {
-        let mut cli = self.engine.program("cli");
-        cli.args(["-h", "127.0.0.1", "-p", &self.port.to_string()]).args(command);
-        let output = run_to_its_end(cli, b"");
-        assert!(output.status.success(), "{command:?}: {output:?}");
-        String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
+        ask(self.engine, self.port, command)
     }
 
     /// The keys that look like this.
@@ -119,5 +127,22 @@ impl Redis {
     pub fn dump(&self) -> Vec<u8> {
         assert_eq!(self.ask(&["SAVE"]), ["OK"]);
         fs::read(self.dir.path().join("dump.rdb")).unwrap()
+    }
+}
+
+fn ask(engine: Engine, port: u16, command: &[&str]) -> Vec<String> {
+    let mut cli = engine.program("cli");
+    cli.args(["-h", "127.0.0.1", "-p", &port.to_string()]).args(command);
+    let output = run_to_its_end(cli, b"");
+    assert!(output.status.success(), "{command:?}: {output:?}");
+    String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
+}
+
+/// Waits until it works, a little between one try and the next, since each is a process.
+fn until(what: &str, mut works: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !works() {
+        assert!(started.elapsed() < patience(), "{what}: not within {:?}", patience());
+        thread::sleep(Duration::from_millis(50));
     }
 }

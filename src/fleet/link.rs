@@ -29,13 +29,13 @@ pub const PAGE: usize = 500;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Trouble {
     pub text: String,
-    /// Whether nothing is there that answers, rather than that it was slow or said no.
-    pub is_gone: bool,
+    /// Whether it wants to know who asks.
+    is_anonymous: bool,
 }
 
 impl Trouble {
     fn new(text: impl Into<String>) -> Self {
-        Self { text: text.into(), is_gone: false }
+        Self { text: text.into(), is_anonymous: false }
     }
 }
 
@@ -43,18 +43,14 @@ impl Trouble {
     pub fn no_random_bytes() -> Self {
         Self::new("no random bytes to be had")
     }
-
-    pub fn too_slow() -> Self {
-        Self::new("answers were looked up in vain, several in a row")
-    }
 }
 
 impl From<RedisError> for Trouble {
     fn from(error: RedisError) -> Self {
-        let is_gone = error.is_connection_refusal() || error.is_connection_dropped();
+        let is_anonymous = error.code() == Some("NOAUTH");
         // What a hostile server says is cut, and shown as text of a foreigner.
         let text: String = error.to_string().chars().take(200).collect();
-        Self { text: text.escape_debug().to_string(), is_gone }
+        Self { text: text.escape_debug().to_string(), is_anonymous }
     }
 }
 
@@ -151,7 +147,8 @@ impl Link {
         Ok(values.into_iter().map(bytes).collect())
     }
 
-    /// Puts values under names, each for so long; how many were not taken.
+    /// Puts values under names, each for so long; how many were not taken. None of them: a trouble, since this
+    /// server is full, or not the one that has the fleet's data any more.
     pub fn put(&mut self, entries: &[(String, Vec<u8>, Duration)]) -> Result<usize, Trouble> {
         let mut pipe = redis::pipe();
         pipe.ignore_errors();
@@ -160,7 +157,11 @@ impl Link {
             pipe.cmd("SET").arg(key).arg(value.as_slice()).arg("PX").arg(ms);
         }
         let replies: Vec<Value> = pipe.query(&mut self.connection)?;
-        Ok(replies.iter().filter(|reply| !matches!(reply, Value::Okay)).count())
+        let refused = replies.iter().filter(|reply| !matches!(reply, Value::Okay)).count();
+        if refused == entries.len() {
+            return Err(Trouble::new("Redis takes no answers"));
+        }
+        Ok(refused)
     }
 
     /// Adds an entry to the log, which keeps about the newest [`LOG_LENGTH`].
@@ -223,6 +224,25 @@ impl Link {
     }
 }
 
+/// Asks a Sentinel for the master's address. Those that want to know who asks get the password that the
+/// master gets.
+fn ask_sentinel(
+    config: &FleetConfig,
+    material: &FleetMaterial,
+    sentinel: &RedisServer,
+    master: &str,
+) -> Result<Value, Trouble> {
+    let command = cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(master).clone();
+    let ask = |material: &FleetMaterial| -> Result<Value, Trouble> {
+        Link::dial(config, material, sentinel, 0)?.ask(&command)
+    };
+    let anonymous = FleetMaterial { password: None, ..material.clone() };
+    match ask(&anonymous) {
+        Err(trouble) if trouble.is_anonymous && material.password.is_some() => ask(material),
+        reply => reply,
+    }
+}
+
 /// The master that a Sentinel names, if it is one.
 fn by_sentinel(
     config: &FleetConfig,
@@ -230,10 +250,7 @@ fn by_sentinel(
     sentinel: &RedisServer,
     master: &str,
 ) -> Result<Link, Trouble> {
-    let anonymous = FleetMaterial { password: None, ..material.clone() };
-    let mut link = Link::dial(config, &anonymous, sentinel, 0)?;
-    let mut command = cmd("SENTINEL");
-    let reply = link.ask(command.arg("GET-MASTER-ADDR-BY-NAME").arg(master))?;
+    let reply = ask_sentinel(config, material, sentinel, master)?;
     let Value::Array(address) = reply else {
         return Err(Trouble::new(format!("{sentinel} knows no master {master:?}")));
     };

@@ -60,7 +60,13 @@ impl Fleet {
     /// The thread's life.
     pub(super) fn serve_lookups(&self) {
         let mut link: Option<Link> = None;
+        let mut found = 0;
         while !self.is_stopping() {
+            let now_found = self.found.load(Ordering::Relaxed);
+            if found != now_found {
+                // The reader had to look for Redis, so this connection may lead to another one.
+                (link, found) = (None, now_found);
+            }
             if link.is_none() && self.is_reachable.load(Ordering::Relaxed) {
                 link = Link::open(&self.config, &lock(&self.material).clone()).ok();
                 if let Some(link) = &mut link {
@@ -88,12 +94,9 @@ impl Fleet {
                         let _ = request.reply.send(own);
                     }
                 }
-                Err(trouble) => {
+                Err(_) => {
                     link = None;
                     self.lookups.is_connected.store(false, Ordering::Relaxed);
-                    if trouble.is_gone {
-                        self.trip();
-                    }
                 }
             }
         }

@@ -36,16 +36,10 @@ impl Fleet {
         let mut was_told = None;
         while !self.is_stopping() {
             let link = Link::open(&self.config, &lock(&self.material).clone());
-            let trouble = match link {
-                Ok(link) => match self.follow(Reader { link, checked: None, announced: None }) {
-                    Ok(()) => break,
-                    Err(trouble) => {
-                        was_told = None;
-                        trouble
-                    }
-                },
-                Err(trouble) => trouble,
-            };
+            let followed = link.and_then(|link| {
+                self.follow(Reader { link, checked: None, announced: None }, &mut was_told)
+            });
+            let Err(trouble) = followed else { break };
             self.is_reachable.store(false, Ordering::Relaxed);
             lock(&self.log).lose_touch();
             if was_told.as_ref() != Some(&trouble) {
@@ -65,14 +59,18 @@ impl Fleet {
         lock(&self.log).lose_touch();
     }
 
-    /// Follows the log until all ends, or something fails.
-    fn follow(&self, mut reader: Reader) -> Result<(), Trouble> {
+    /// Follows the log until all ends, or something fails. Forgets the last trouble, of which the journal was
+    /// told, once it is over.
+    fn follow(&self, mut reader: Reader, trouble: &mut Option<Trouble>) -> Result<(), Trouble> {
+        self.arrive(&mut reader)?;
         self.is_tripped.store(false, Ordering::Relaxed);
         lock(&self.log).reach();
+        self.found.fetch_add(1, Ordering::Relaxed);
         self.is_reachable.store(true, Ordering::Relaxed);
         self.lookups.wake();
         self.queue.wake();
         let mut was_told = false;
+        let mut lookups_back_at = None;
         while !self.is_stopping() {
             self.check(&mut reader)?;
             let (after, is_catching_up, is_in_touch) = {
@@ -98,6 +96,7 @@ impl Fleet {
             // It is told once both work: hearing of commands, and looking answers up.
             if is_in_touch && !was_told && self.lookups.is_connected() {
                 was_told = true;
+                *trouble = None;
                 ::log::info!(
                     logger: *self.journal,
                     "fleet {:?}: in touch with the other brokers by Redis at {}",
@@ -107,11 +106,46 @@ impl Fleet {
             }
             was_told &= is_in_touch;
             self.tick();
-            if self.is_tripped.load(Ordering::Relaxed) {
-                return Err(Trouble::too_slow());
-            }
+            self.restore_lookups(&mut lookups_back_at);
         }
         reader.link.remove_member(&self.keys.members, self.members.field())
+    }
+
+    /// Says that this broker is there and has applied nothing yet, so that whoever waits for all waits for it
+    /// as well. Whatever cannot be written to, such as a replica, is no Redis to follow: what the
+    /// others take back would not arrive there.
+    fn arrive(&self, reader: &mut Reader) -> Result<(), Trouble> {
+        let nothing = (None, Position::START);
+        let sealed = self.members.announcement(nothing, self.clock.unix_time());
+        let sealed = sealed.ok_or_else(Trouble::no_random_bytes)?;
+        reader.link.set_member(&self.keys.members, self.members.field(), &sealed)
+    }
+
+    /// Has answers looked up again, some time after several lookups in a row have failed: the longer, the more
+    /// often that was in vain. Meanwhile the log is followed as ever.
+    fn restore_lookups(&self, back_at: &mut Option<Instant>) {
+        if !self.is_tripped.load(Ordering::Relaxed) {
+            *back_at = None;
+            return;
+        }
+        let now = self.clock.now();
+        let at = *back_at.get_or_insert_with(|| {
+            let trips = self.trips.load(Ordering::Relaxed).min(5);
+            let pause = Duration::from_secs(1 << trips.saturating_sub(1));
+            self.journal.seldom(::log::Level::Warn, "fleet lookups", || {
+                format!(
+                    "fleet {:?}: several lookups in a row have failed; answers of other brokers are not \
+                     looked up for {} s",
+                    self.config.name,
+                    pause.as_secs()
+                )
+            });
+            now + pause
+        });
+        if now >= at {
+            *back_at = None;
+            self.is_tripped.store(false, Ordering::Relaxed);
+        }
     }
 
     /// Checks every other second, and at first, whether Redis has lost what was read.

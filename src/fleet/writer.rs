@@ -38,6 +38,14 @@ struct Expected {
     respond: Respond,
 }
 
+/// A connection, made when the reader had found Redis so often.
+struct Connected {
+    link: Link,
+    found: u64,
+    /// Whether anything was written by it.
+    is_used: bool,
+}
+
 #[derive(Default)]
 struct Waiting {
     answers: VecDeque<Answer>,
@@ -63,6 +71,14 @@ impl Queue {
         self.filled.notify_one();
     }
 
+    /// Answers that could not be written are to be tried once more.
+    fn return_all(&self, answers: Vec<Answer>) {
+        let mut waiting = lock(&self.waiting);
+        for answer in answers.into_iter().rev().take(MOST - waiting.answers.len().min(MOST)) {
+            waiting.answers.push_front(answer);
+        }
+    }
+
     /// An entry is to be written, and somebody wants to know how far it has come.
     pub fn expect(&self, id: Id, until: Instant, respond: Respond) {
         let mut waiting = lock(&self.waiting);
@@ -81,20 +97,28 @@ impl Queue {
 impl Fleet {
     /// The thread's life.
     pub(super) fn write(&self) {
-        let mut link: Option<Link> = None;
+        let mut link: Option<Connected> = None;
         let mut retry = self.clock.now();
         while !self.is_stopping() {
-            self.wait_for_work(link.is_some());
+            self.wait_for_work(link.is_some(), retry);
+            let found = self.found.load(Ordering::Relaxed);
+            // The reader had to look for Redis since, so the connection may lead to another one.
+            link = link.filter(|connected| connected.found == found);
             let now = self.clock.now();
             let is_reachable = self.is_reachable.load(Ordering::Relaxed);
             if link.is_none() && is_reachable && now >= retry {
                 retry = now + RETRY;
-                link = Link::open(&self.config, &lock(&self.material).clone()).ok();
+                let opened = Link::open(&self.config, &lock(&self.material).clone()).ok();
+                link = opened.map(|link| Connected { link, found, is_used: false });
             }
-            if let Some(connection) = &mut link {
-                if self.write_all(connection).is_err() {
+            if let Some(connected) = &mut link {
+                if self.write_all(connected).is_err() {
+                    // One that was good before may have been closed since, and be replaced at once.
+                    retry =
+                        self.clock.now() + if connected.is_used { Duration::ZERO } else { RETRY };
                     link = None;
-                    retry = self.clock.now() + RETRY;
+                } else {
+                    connected.is_used = true;
                 }
             }
             self.respond(link.is_some());
@@ -103,8 +127,8 @@ impl Fleet {
         expected.into_iter().for_each(|one| (one.respond)(self.members.of_this_one()));
     }
 
-    /// Sleeps until there is something to do.
-    fn wait_for_work(&self, is_connected: bool) {
+    /// Sleeps until there is something to do; a connection may be had from `retry` on.
+    fn wait_for_work(&self, is_connected: bool, retry: Instant) {
         let now = self.clock.now();
         let next_due = lock(&self.log).next_due();
         let mut waiting = lock(&self.queue.waiting);
@@ -116,8 +140,10 @@ impl Fleet {
         waiting.has_records = false;
         let limit = if !waiting.expected.is_empty() {
             Some(LOOK)
-        } else if is_connected || next_due.is_none() {
+        } else if is_connected || (next_due.is_none() && waiting.answers.is_empty()) {
             next_due.map(|due| due.saturating_duration_since(now).max(LOOK))
+        } else if self.is_reachable.load(Ordering::Relaxed) {
+            Some(retry.saturating_duration_since(now).max(LOOK))
         } else {
             Some(RETRY)
         };
@@ -130,11 +156,13 @@ impl Fleet {
         }
     }
 
-    fn write_all(&self, link: &mut Link) -> Result<(), Trouble> {
+    fn write_all(&self, connected: &mut Connected) -> Result<(), Trouble> {
+        let Connected { link, is_used, .. } = connected;
         loop {
             let next = lock(&self.log).next_to_write(self.clock.now());
             let Some(record) = next else { break };
-            self.write_record(link, &record)?;
+            let pause = if *is_used { Duration::ZERO } else { RETRY };
+            self.write_record(link, &record, pause)?;
         }
         loop {
             let batch: Vec<_> = {
@@ -145,7 +173,12 @@ impl Fleet {
             if batch.is_empty() {
                 break;
             }
-            link.put(&batch)?;
+            if let Err(trouble) = link.put(&batch) {
+                if *is_used {
+                    self.queue.return_all(batch);
+                }
+                return Err(trouble);
+            }
         }
         let is_expected = lock(&self.queue.waiting).expected.iter().any(|one| one.at.is_some());
         if is_expected {
@@ -154,7 +187,13 @@ impl Fleet {
         Ok(())
     }
 
-    fn write_record(&self, link: &mut Link, record: &Record) -> Result<(), Trouble> {
+    /// Writes an entry, which is tried again after this `pause` if it fails.
+    fn write_record(
+        &self,
+        link: &mut Link,
+        record: &Record,
+        pause: Duration,
+    ) -> Result<(), Trouble> {
         let sealed = self.records.seal(self.config.name.as_bytes(), &record.encode());
         let sealed = sealed.ok_or_else(Trouble::no_random_bytes);
         match sealed.and_then(|sealed| link.append(&self.keys.log, &sealed)) {
@@ -167,7 +206,7 @@ impl Fleet {
             }
             Err(trouble) => {
                 // It may be there all the same: then it is read back, and told apart by its ID.
-                lock(&self.log).not_written(&record.id, self.clock.now() + RETRY);
+                lock(&self.log).not_written(&record.id, self.clock.now() + pause);
                 Err(trouble)
             }
         }

@@ -16,25 +16,25 @@ use crate::support::{
     EVERY_QUESTION, PASSWORD, ROUTES, eventually, granting, log_in, may_publish, saying,
 };
 
-const SECRET: &str = "fleet-canary-0123456789abcdefghijklmnop";
+pub const SECRET: &str = "fleet-canary-0123456789abcdefghijklmnop";
 
 /// How long whatever waits for nothing but Redis may take, on a machine that has other things to do.
-const SOON: Duration = Duration::from_secs(10);
+pub const SOON: Duration = Duration::from_secs(10);
 
 /// The keys of shared answers.
-const ANSWERS: &str = "{mha1:mqtt}:a:*";
+pub const ANSWERS: &str = "{mha1:mqtt}:a:*";
 
 /// Each engine with at least one of the brokers.
-fn engine(version: Version) -> Engine {
+pub fn engine(version: Version) -> Engine {
     if version.is_2_1() { Engine::Valkey } else { Engine::Redis }
 }
 
 /// An API that lets in whoever has the password, and publish to `up/#`; `root` may do everything.
-fn api() -> AuthServer {
+pub fn api() -> AuthServer {
     AuthServer::answering(allowing(&["allow publish up/#"]))
 }
 
-fn allowing(
+pub fn allowing(
     rules: &'static [&'static str],
 ) -> impl Fn(&mosquitto_test::api::Request) -> Reply + Send + Sync + 'static {
     move |request| {
@@ -48,16 +48,26 @@ fn allowing(
     }
 }
 
-fn config(
+pub fn config(
     version: Version,
     api: &AuthServer,
     redis: &Redis,
     name: &str,
     more: &[(&str, &str)],
 ) -> BrokerConfig {
-    let address = redis.address();
+    config_at(version, api, &redis.address(), name, more)
+}
+
+/// A broker that finds its Redis by this address.
+pub fn config_at(
+    version: Version,
+    api: &AuthServer,
+    address: &str,
+    name: &str,
+    more: &[(&str, &str)],
+) -> BrokerConfig {
     let fleet = [
-        ("fleet_redis", address.as_str()),
+        ("fleet_redis", address),
         ("fleet_secret", "$FLEET_SECRET"),
         ("fleet_broker", name),
         // Generous: other tests run meanwhile. How long a question waits has a test of its own.
@@ -70,10 +80,10 @@ fn config(
     Broker::config(version).plugin(api.options(options)).env("FLEET_SECRET", SECRET)
 }
 
-const IN_TOUCH: &str = "in touch with the other brokers";
+pub const IN_TOUCH: &str = "in touch with the other brokers";
 
 /// Brokers of these names, once they are in touch.
-fn brokers<const N: usize>(
+pub fn brokers<const N: usize>(
     version: Version,
     api: &AuthServer,
     redis: &Redis,
@@ -88,12 +98,12 @@ fn brokers<const N: usize>(
 }
 
 /// Waits until this many answers are in Redis.
-fn wait_for_answers(redis: &Redis, count: usize) {
+pub fn wait_for_answers(redis: &Redis, count: usize) {
     eventually("shared answers", || redis.keys(ANSWERS).len() >= count);
 }
 
 /// Logs in, which the API is not asked about.
-fn log_in_unasked(api: &AuthServer, broker: &Broker, user: &str) -> Client {
+pub fn log_in_unasked(api: &AuthServer, broker: &Broker, user: &str) -> Client {
     api.forget_requests();
     let client = log_in(broker, Protocol::V5, user).expect_accepted();
     let asked = api.requests();
@@ -103,7 +113,7 @@ fn log_in_unasked(api: &AuthServer, broker: &Broker, user: &str) -> Client {
 }
 
 /// How far a command has come.
-fn progress(response: &Value) -> (u64, u64) {
+pub fn progress(response: &Value) -> (u64, u64) {
     let fleet = &response["data"]["fleet"];
     let number = |key: &str| fleet[key].as_u64().unwrap_or_else(|| panic!("{response}"));
     (number("brokers"), number("applied"))
@@ -431,7 +441,7 @@ fn a_user_with_few_rights_does_by_tls() {
     }
 }
 
-fn command_of(operator: &Client, one: Value) -> Value {
+pub fn command_of(operator: &Client, one: Value) -> Value {
     command(operator, json!([one])).remove(0)
 }
 

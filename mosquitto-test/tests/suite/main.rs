@@ -36,6 +36,7 @@ mod fan_out;
 mod fastapi;
 mod fields;
 mod fleet;
+mod fleet_failover;
 mod headers;
 mod held_deliveries;
 mod home_assistant;
