@@ -6,7 +6,6 @@
 
 #![forbid(unsafe_code)]
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::thread::JoinHandle;
@@ -17,7 +16,6 @@ use crate::cache::{InvalidationScope, Subject};
 use crate::clock::Clock;
 use crate::config::{Config, FleetConfig, FleetMaterial, Material};
 use crate::journal::Journal;
-use crate::pool::Spawn;
 use crate::question::{Kind, Question, SharedName};
 use crate::sync::lock;
 
@@ -32,15 +30,15 @@ mod naming;
 mod reader;
 mod record;
 mod sealing;
+mod threads;
 mod writer;
 pub use answer::Stamp;
-pub use counts::Lookup;
-pub use log::Gap;
+pub use counts::Counted;
 pub use members::Applied;
 pub use record::Do;
 
 use answer::{MOST_BYTES, SharedAnswer};
-use counts::Counts;
+use counts::{Counts, Lookup, Write};
 use link::KeyNames;
 use log::Log;
 use lookups::Lookups;
@@ -48,6 +46,7 @@ use members::Members;
 use naming::Namer;
 use record::{Record, random_id};
 use sealing::Sealer;
+use threads::End;
 use writer::Queue;
 
 /// After how many failures in a row Redis is left alone until the log is in touch anew.
@@ -88,7 +87,8 @@ pub struct Fleet {
     /// How often it has found one.
     found: AtomicU64,
     counts: Counts,
-    stop: Mutex<bool>,
+    end: Mutex<End>,
+    /// Rung when the end is near, and when a thread has ended.
     stopped: Condvar,
     threads: Mutex<Vec<JoinHandle<()>>>,
     listener: OnceLock<Arc<dyn Listener>>,
@@ -116,7 +116,9 @@ pub struct Status {
     pub is_in_touch: bool,
     pub members: Vec<String>,
     pub outbox: usize,
-    pub lookups: Vec<(&'static str, u64)>,
+    /// Since when something may have been missed.
+    pub lag: Duration,
+    pub counted: Counted,
 }
 
 impl Status {
@@ -128,7 +130,8 @@ impl Status {
             is_in_touch: false,
             members: Vec::new(),
             outbox: 0,
-            lookups: Counts::default().lookups(),
+            lag: Duration::ZERO,
+            counted: Counts::default().read(),
         }
     }
 }
@@ -163,7 +166,7 @@ impl Fleet {
             is_reachable: AtomicBool::new(false),
             found: AtomicU64::new(0),
             counts: Counts::default(),
-            stop: Mutex::new(false),
+            end: Mutex::default(),
             stopped: Condvar::new(),
             threads: Mutex::default(),
             listener: OnceLock::new(),
@@ -172,57 +175,6 @@ impl Fleet {
             journal,
             clock,
         }))
-    }
-
-    /// Starts the threads. `number` tells the instances of one process apart.
-    pub fn start(self: &Arc<Self>, listener: Arc<dyn Listener>, number: u64, spawn: Spawn) {
-        let _ = self.listener.set(listener);
-        self.members.join(number);
-        type Body = fn(&Fleet);
-        let bodies: [(&str, Body); 3] =
-            [("log", Self::read_log), ("look", Self::serve_lookups), ("write", Self::write)];
-        for (name, body) in bodies {
-            let fleet = Arc::clone(self);
-            let body = Box::new(move || fleet.run(body));
-            match spawn(format!("http-auth-{name}"), body) {
-                Ok(thread) => lock(&self.threads).push(thread),
-                // Without its threads it is never in touch, and all goes as without a fleet.
-                Err(error) => ::log::error!(
-                    logger: *self.journal,
-                    "fleet {:?}: no thread to be had ({error}); this broker is alone",
-                    self.config.name
-                ),
-            }
-        }
-    }
-
-    /// A thread's life. Should it panic, it begins anew, and meanwhile nothing that is shared is believed.
-    fn run(&self, body: fn(&Self)) {
-        while catch_unwind(AssertUnwindSafe(|| body(self))).is_err() {
-            lock(&self.log).lose_touch();
-            self.rest(Duration::from_secs(1));
-        }
-    }
-
-    /// Ends every thread.
-    pub fn shut_down(&self) {
-        *lock(&self.stop) = true;
-        self.stopped.notify_all();
-        self.lookups.wake();
-        self.queue.wake();
-        for thread in std::mem::take(&mut *lock(&self.threads)) {
-            let _ = thread.join();
-        }
-    }
-
-    fn is_stopping(&self) -> bool {
-        *lock(&self.stop)
-    }
-
-    /// Waits, unless all ends.
-    fn rest(&self, time: Duration) {
-        let stop = lock(&self.stop);
-        drop(self.stopped.wait_timeout_while(stop, time, |stop| !*stop));
     }
 
     /// Uses another password from the next connection on.
@@ -270,7 +222,8 @@ impl Fleet {
         }
         let text = naming::text(name);
         if let Some(sealed) = self.answers.seal(text.as_bytes(), &shared.encode()) {
-            self.queue.push((format!("{}{text}", self.keys.answers), sealed, left));
+            let dropped = self.queue.push((format!("{}{text}", self.keys.answers), sealed, left));
+            self.counts.wrote(Write::Dropped, dropped);
         }
     }
 
@@ -289,7 +242,10 @@ impl Fleet {
         }
         let names: Vec<_> = wanted.iter().map(|(name, _)| naming::text(name)).collect();
         let keys = names.iter().map(|name| format!("{}{name}", self.keys.answers)).collect();
-        let Some(values) = self.lookups.ask(keys, self.config.timeout) else {
+        let began = self.clock.now();
+        let values = self.lookups.ask(keys, self.config.timeout);
+        self.counts.took(self.clock.now().saturating_duration_since(began));
+        let Some(values) = values else {
             self.counts.looked(Lookup::Failed, wanted.len());
             self.note_failure();
             return none();
@@ -373,7 +329,34 @@ impl Fleet {
             is_in_touch: log.is_in_touch(now),
             members: self.members.names(),
             outbox: log.outbox(),
-            lookups: self.counts.lookups(),
+            lag: log.lag(now),
+            counted: self.counts.read(),
+        }
+    }
+}
+
+/// What a fuzzer may reach.
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing {
+    use super::sealing::Sealer;
+    use super::{Record, SharedAnswer, answer};
+    use crate::api::shared_answer;
+    use crate::secret::Secret;
+
+    /// Bytes that Redis has: nobody has sealed them, and if somebody had, they are read as they were written.
+    pub fn open(data: &[u8]) {
+        let sealer = Sealer::new("fuzzing", "mqtt", &[Secret::new(vec![7; 32])]);
+        assert_eq!(sealer.open(b"name", data), None);
+        if let Some(record) = Record::decode(data) {
+            assert_eq!(Record::decode(&record.encode()), Some(record));
+        }
+        super::members::fuzz(data);
+        let Some(shared) = SharedAnswer::decode(data) else { return };
+        assert_eq!(SharedAnswer::decode(&shared.encode()), Some(shared.clone()));
+        let _ = answer::username(&shared.json);
+        let read = shared_answer(&shared.json);
+        if let Some(json) = read.as_ref().and_then(answer::to_json) {
+            assert_eq!(shared_answer(&json), read);
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::answer::{Answer, Verdict};
 use crate::api::fuzzing::{Response, read, read_batch};
 use crate::config;
 use crate::dialect::{Compat, Dialect, ResponseMode};
+use crate::fleet;
 use crate::jose::{self, Checks};
 use crate::plugin::fuzzing::read_commands;
 use crate::question::{Access, Action, Kind};
@@ -39,6 +40,11 @@ pub fn options(data: &[u8]) {
             }
         }
     }
+}
+
+/// What stands in the Redis of a fleet, whoever has written it.
+pub fn fleet(data: &[u8]) {
+    fleet::fuzzing::open(data);
 }
 
 /// A token, or a set of keys that it is then verified with.
@@ -209,6 +215,11 @@ mod tests {
     #[test]
     fn options_from_seeds() {
         run("options", options);
+    }
+
+    #[test]
+    fn what_a_fleet_shares_from_seeds() {
+        run("fleet", fleet);
     }
 
     #[test]

@@ -13,7 +13,7 @@ mod labels;
 mod requests;
 pub use counters::Counted;
 pub use labels::{Denial, EventEnd, HeldEnd, Kick, Miss, Undecided};
-pub use requests::{BOUNDS, Histogram, Route, RouteCounts};
+pub use requests::{BOUNDS, Durations, Histogram, Route, RouteCounts};
 
 use counters::Counters;
 use requests::Requests;

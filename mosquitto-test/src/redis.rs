@@ -12,8 +12,10 @@ use crate::program::{Program, free_port};
 use crate::watch::patience;
 
 mod cluster;
+mod evil;
 mod sentinel;
 pub use cluster::Cluster;
+pub use evil::{EvilRedis, Mischief};
 pub use sentinel::{MASTER, Sentinels, TlsSentinel};
 
 /// What it says once its port is open.

@@ -1,8 +1,13 @@
-//! What came of looking answers up.
+//! What came of looking answers up and sharing them, and what the log has brought.
 
 #![forbid(unsafe_code)]
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::log::Gap;
+use super::record::Do;
+use crate::tally::{Durations, Histogram};
 
 /// What came of a lookup.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,18 +31,90 @@ impl Lookup {
         ["hit", "absent", "expired", "outdated", "unreadable", "failed", "skipped"];
 }
 
+/// What became of an answer that was to be shared.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Write {
+    Done,
+    /// Redis said no, or could not be reached.
+    Failed,
+    /// More waited than the queue holds.
+    Dropped,
+}
+
+impl Write {
+    pub const NAMES: [&'static str; 3] = ["done", "failed", "dropped"];
+}
+
+/// Who wrote an entry of the log: this broker, or another.
+pub const FROM: [&str; 2] = ["here", "others"];
+
+/// Why entries were missing, in the order of [`Gap`].
+pub const GAPS: [&str; 2] = ["trimmed", "rolled_back"];
+
 #[derive(Default)]
 pub struct Counts {
     lookups: [AtomicU64; Lookup::NAMES.len()],
+    took: Durations,
+    writes: [AtomicU64; Write::NAMES.len()],
+    entries: [[AtomicU64; FROM.len()]; Do::ALL.len()],
+    gaps: [AtomicU64; GAPS.len()],
+}
+
+/// What has happened so far.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Counted {
+    pub lookups: Vec<(&'static str, u64)>,
+    /// How long lookups took that Redis was asked for.
+    pub took: Histogram,
+    pub writes: Vec<(&'static str, u64)>,
+    /// Entries of the log, by what they do and who wrote them.
+    pub entries: Vec<([&'static str; 2], u64)>,
+    pub gaps: Vec<(&'static str, u64)>,
 }
 
 impl Counts {
     pub fn looked(&self, what: Lookup, times: usize) {
-        self.lookups[what as usize].fetch_add(times as u64, Ordering::Relaxed);
+        add(&self.lookups[what as usize], times);
     }
 
-    pub fn lookups(&self) -> Vec<(&'static str, u64)> {
-        let counts = self.lookups.iter().map(|count| count.load(Ordering::Relaxed));
-        Lookup::NAMES.into_iter().zip(counts).collect()
+    /// Redis was asked, and whoever asked has waited so long.
+    pub fn took(&self, time: Duration) {
+        self.took.note(time);
     }
+
+    pub fn wrote(&self, what: Write, times: usize) {
+        add(&self.writes[what as usize], times);
+    }
+
+    pub fn heard(&self, what: Do, is_own: bool) {
+        add(&self.entries[what as usize][usize::from(!is_own)], 1);
+    }
+
+    pub fn missed(&self, gap: Gap) {
+        add(&self.gaps[gap as usize], 1);
+    }
+
+    pub fn read(&self) -> Counted {
+        let entries = Do::ALL.iter().zip(&self.entries).flat_map(|((_, what), counts)| {
+            named(&FROM, counts).map(move |(from, count)| ([*what, from], count))
+        });
+        Counted {
+            lookups: named(&Lookup::NAMES, &self.lookups).collect(),
+            took: self.took.read(),
+            writes: named(&Write::NAMES, &self.writes).collect(),
+            entries: entries.collect(),
+            gaps: named(&GAPS, &self.gaps).collect(),
+        }
+    }
+}
+
+fn add(counter: &AtomicU64, times: usize) {
+    counter.fetch_add(times as u64, Ordering::Relaxed);
+}
+
+fn named<'a>(
+    names: &'a [&'static str],
+    counts: &'a [AtomicU64],
+) -> impl Iterator<Item = (&'static str, u64)> + 'a {
+    names.iter().copied().zip(counts.iter().map(|count| count.load(Ordering::Relaxed)))
 }

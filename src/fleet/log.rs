@@ -97,6 +97,11 @@ impl Log {
         self.phase == Phase::InTouch && now.saturating_duration_since(self.last_touch) < SILENCE
     }
 
+    /// For how long something may have been missed.
+    pub fn lag(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.last_touch)
+    }
+
     /// How far the log is applied.
     pub fn applied(&self) -> (Option<Epoch>, Position) {
         (self.epoch, self.applied)
@@ -238,6 +243,9 @@ impl Log {
         let before = self.outbox.len();
         self.outbox.retain(|outgoing| outgoing.record.id != record.id);
         let is_own = self.outbox.len() < before;
+        if is_new || is_own {
+            effects.push(Effect::Heard { what: record.what, is_own });
+        }
         if record.what == Do::Begin {
             let is_awaited = self.epoch.is_none() || self.ended == self.epoch;
             let is_other = self.epoch != Some(record.epoch);

@@ -127,3 +127,10 @@ impl Members {
         Applied { brokers: waiting.len() + 1, applied: 1, waiting }
     }
 }
+
+#[cfg(any(test, fuzzing))]
+pub fn fuzz(data: &[u8]) {
+    if let Some(member) = Member::decode(data) {
+        assert_eq!(Member::decode(&member.encode()), Some(member));
+    }
+}

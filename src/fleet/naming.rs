@@ -82,3 +82,74 @@ fn scope(config: &Config, fleet: &FleetConfig) -> [u8; 32] {
     }
     *hasher.finalize().as_bytes()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use crate::fake::FakeClient;
+    use crate::question::{About, Password};
+
+    /// The name of one question at a broker with these options more.
+    fn name(more: &[(&str, &str)]) -> SharedName {
+        let given = [
+            ("http_host", "a"),
+            ("http_user_route", "/u"),
+            ("http_superuser_route", "/s"),
+            ("http_acl_route", "/a"),
+            ("fleet_redis", "r"),
+            ("fleet_secret", "$PATH"),
+        ];
+        let is_other = |(name, _): &&(&str, &str)| !more.iter().any(|(other, _)| other == name);
+        let options: Vec<_> = given.iter().filter(is_other).chain(more).collect();
+        let options: Vec<_> =
+            options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let config = config::read(&options).unwrap();
+        let fleet = config.fleet.clone().unwrap();
+        let namer = Namer::new(&config, &fleet, &Secret::new(vec![1; 32]));
+        let client = FakeClient::default();
+        let about = About::Login { password: Password::Text("secret") };
+        namer.name(&Question { client: &client, username: "ann", attributes: None, about })
+    }
+
+    /// That two questions differ in their encoding wherever the API sees a difference, `cache::key` proves.
+    #[test]
+    fn brokers_that_ask_otherwise_have_other_names() {
+        let mut names = vec![name(&[])];
+        for more in [
+            vec![("http_user_route", "/v")],
+            vec![("http_superuser_route", "/v")],
+            vec![("http_acl_route", "/v")],
+            vec![("http_acl_batch_route", "/v")],
+            vec![("http_method", "GET")],
+            vec![("http_params_mode", "form")],
+            vec![("http_response_mode", "text")],
+            vec![("http_user_fields", "clientid,peerhost")],
+            vec![("http_acl_fields", "qos,retain")],
+            vec![("http_header_X_Broker", "one")],
+            vec![("http_header_X_Broker", "two")],
+            vec![("http_header_X_Other", "one")],
+            vec![("fleet_name", "another")],
+            vec![("fleet_scope", "one")],
+            vec![("fleet_scope", "two")],
+        ] {
+            let other = name(&more);
+            assert!(names.iter().all(|name| name.0 != other.0), "{more:?}");
+            names.push(other);
+        }
+    }
+
+    #[test]
+    fn brokers_that_ask_alike_have_the_same_names() {
+        let headers = [("http_header_A", "1"), ("http_header_B", "2")];
+        let turned = [headers[1], headers[0]];
+        assert_eq!(name(&headers).0, name(&turned).0);
+        for more in
+            [("http_host", "b"), ("cache_ttl", "7"), ("fleet_broker", "two"), ("fleet_redis", "q")]
+        {
+            assert_eq!(name(&[]).0, name(&[more]).0, "{more:?}");
+        }
+        let scoped = |value| name(&[("fleet_scope", "one"), ("http_header_X_Broker", value)]).0;
+        assert_eq!(scoped("one"), scoped("two"));
+    }
+}

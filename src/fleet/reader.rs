@@ -232,11 +232,13 @@ impl Fleet {
         let listener: &dyn Listener = &**listener;
         for effect in effects {
             match effect {
+                Effect::Heard { what, is_own } => self.counts.heard(what, is_own),
                 Effect::Outdate { scope, sessions } => listener.outdate(scope, sessions),
                 Effect::Kick(scope) => listener.kick(scope),
                 Effect::Doubt(until) => listener.doubt(until),
                 Effect::AskAgain => listener.ask_again(),
                 Effect::Gap(gap) => {
+                    self.counts.missed(gap);
                     let what = match gap {
                         Gap::Trimmed => "was away for longer than Redis keeps entries of the log",
                         Gap::RolledBack => "sees that Redis has lost entries of the log",

@@ -9,6 +9,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Fleet;
+use super::counts::Write;
 use super::link::{Link, Trouble};
 use super::members::Applied;
 use super::record::{Epoch, Id, Position, Record};
@@ -62,21 +63,27 @@ pub struct Queue {
 }
 
 impl Queue {
-    pub fn push(&self, answer: Answer) {
+    /// Has an answer written; how many older ones are dropped for it.
+    pub fn push(&self, answer: Answer) -> usize {
         let mut waiting = lock(&self.waiting);
-        if waiting.answers.len() >= MOST {
+        let is_full = waiting.answers.len() >= MOST;
+        if is_full {
             waiting.answers.pop_front();
         }
         waiting.answers.push_back(answer);
         self.filled.notify_one();
+        is_full.into()
     }
 
-    /// Answers that could not be written are to be tried once more.
-    fn return_all(&self, answers: Vec<Answer>) {
+    /// Answers that could not be written are to be tried once more; how many there is no room for.
+    fn return_all(&self, answers: Vec<Answer>) -> usize {
         let mut waiting = lock(&self.waiting);
-        for answer in answers.into_iter().rev().take(MOST - waiting.answers.len().min(MOST)) {
+        let room = MOST.saturating_sub(waiting.answers.len()).min(answers.len());
+        let dropped = answers.len() - room;
+        for answer in answers.into_iter().skip(dropped).rev() {
             waiting.answers.push_front(answer);
         }
+        dropped
     }
 
     /// An entry is to be written, and somebody wants to know how far it has come.
@@ -112,7 +119,7 @@ impl Fleet {
                 link = opened.map(|link| Connected { link, found, is_used: false });
             }
             if let Some(connected) = &mut link {
-                if self.write_all(connected).is_err() {
+                if !self.write_all(connected) {
                     // One that was good before may have been closed since, and be replaced at once.
                     retry =
                         self.clock.now() + if connected.is_used { Duration::ZERO } else { RETRY };
@@ -156,13 +163,16 @@ impl Fleet {
         }
     }
 
-    fn write_all(&self, connected: &mut Connected) -> Result<(), Trouble> {
+    /// Writes what waits; whether all was written.
+    fn write_all(&self, connected: &mut Connected) -> bool {
         let Connected { link, is_used, .. } = connected;
         loop {
             let next = lock(&self.log).next_to_write(self.clock.now());
             let Some(record) = next else { break };
             let pause = if *is_used { Duration::ZERO } else { RETRY };
-            self.write_record(link, &record, pause)?;
+            if self.write_record(link, &record, pause).is_err() {
+                return false;
+            }
         }
         loop {
             let batch: Vec<_> = {
@@ -173,18 +183,28 @@ impl Fleet {
             if batch.is_empty() {
                 break;
             }
-            if let Err(trouble) = link.put(&batch) {
-                if *is_used {
-                    self.queue.return_all(batch);
+            match link.put(&batch) {
+                Ok(refused) if refused < batch.len() => {
+                    self.counts.wrote(Write::Done, batch.len() - refused);
+                    self.counts.wrote(Write::Failed, refused);
                 }
-                return Err(trouble);
+                // A server that takes none is full, or has the fleet's data no more.
+                _ if *is_used => {
+                    self.counts.wrote(Write::Dropped, self.queue.return_all(batch));
+                    return false;
+                }
+                _ => {
+                    self.counts.wrote(Write::Failed, batch.len());
+                    return false;
+                }
             }
         }
         let is_expected = lock(&self.queue.waiting).expected.iter().any(|one| one.at.is_some());
         if is_expected {
-            self.members.note(&link.members(&self.keys.members)?, self.clock.unix_time());
+            let Ok(members) = link.members(&self.keys.members) else { return false };
+            self.members.note(&members, self.clock.unix_time());
         }
-        Ok(())
+        true
     }
 
     /// Writes an entry, which is tried again after this `pause` if it fails.

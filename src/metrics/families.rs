@@ -6,6 +6,8 @@ use super::Snapshot;
 use crate::pool::Load;
 use crate::tally::{Counted, Histogram};
 
+mod fleet;
+
 /// The kinds of metric, as Prometheus knows them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
@@ -47,7 +49,12 @@ const fn family(
 }
 
 /// Every metric, in the order of the documentation.
-pub static FAMILIES: &[Family] = &[
+pub fn families() -> impl Iterator<Item = &'static Family> {
+    BROKER.iter().chain(fleet::FLEET)
+}
+
+/// The metrics of a broker alone.
+static BROKER: &[Family] = &[
     family(
         "mosquitto_http_auth_questions_total",
         Counter,
@@ -290,39 +297,6 @@ pub static FAMILIES: &[Family] = &[
         "Log lines that were dropped, since more waited than the plugin keeps.",
         &[],
         |s| one(s.log_lines_dropped),
-    ),
-    family(
-        "mosquitto_http_auth_fleet_in_touch",
-        Gauge,
-        "Whether the broker hears at once of what is taken back at the others of its fleet: 1, or 0. As with \
-         all of a fleet, only with fleet_redis.",
-        &[],
-        |s| s.fleet.iter().map(|fleet| sample(&[], fleet.is_in_touch.into())).collect(),
-    ),
-    family(
-        "mosquitto_http_auth_fleet_members",
-        Gauge,
-        "Brokers of the fleet that were heard of within the last minute, this one included.",
-        &[],
-        |s| s.fleet.iter().map(|fleet| sample(&[], wide(fleet.members.len()))).collect(),
-    ),
-    family(
-        "mosquitto_http_auth_fleet_outbox",
-        Gauge,
-        "Commands that were obeyed here, and that the others cannot have heard of yet.",
-        &[],
-        |s| s.fleet.iter().map(|fleet| sample(&[], wide(fleet.outbox))).collect(),
-    ),
-    family(
-        "mosquitto_http_auth_fleet_lookups_total",
-        Counter,
-        "Answers that were looked for in Redis, by what was found. Unreadable: written with another \
-         fleet_secret, or changed. Failed: not in time. Skipped: Redis was out of service.",
-        &["result"],
-        |s| {
-            let of = |(result, count): &(&str, u64)| sample(&[result], *count);
-            s.fleet.iter().flat_map(|fleet| fleet.lookups.iter().map(of)).collect()
-        },
     ),
     family(
         "mosquitto_http_auth_start_time_seconds",

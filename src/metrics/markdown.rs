@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 
 use super::Snapshot;
-use super::families::{FAMILIES, Family, Kind};
+use super::families::{Family, Kind, families};
 use super::topics::TOPICS;
 
 /// The table of metrics.
@@ -14,7 +14,7 @@ pub fn markdown() -> String {
     let blank = Snapshot::blank("http://api.example.com:8080");
     let mut text =
         String::from("| metric | type | labels | meaning |\n| --- | --- | --- | --- |\n");
-    for family in FAMILIES {
+    for family in families() {
         let Family { name, help, kind, .. } = family;
         let kind = format!("{kind:?}").to_lowercase();
         let labels = labels(family, &blank);
@@ -63,5 +63,5 @@ pub fn names() -> Vec<String> {
             ["bucket", "sum", "count"].iter().map(|end| format!("{}_{end}", family.name)).collect()
         }
     };
-    FAMILIES.iter().flat_map(of).collect()
+    families().flat_map(of).collect()
 }

@@ -6,14 +6,13 @@ use prometheus::TextEncoder;
 use prometheus::proto;
 
 use super::Snapshot;
-use super::families::{FAMILIES, Family, Kind, Sample, Value};
+use super::families::{Family, Kind, Sample, Value, families};
 use crate::tally::{BOUNDS, Histogram};
 
 /// All metrics, in Prometheus' text format (version 0.0.4).
 #[must_use]
 pub fn text(snapshot: &Snapshot) -> String {
-    let families: Vec<_> = FAMILIES
-        .iter()
+    let families: Vec<_> = families()
         .map(|family| encodable(family, (family.samples)(snapshot)))
         .filter(|family| !family.get_metric().is_empty())
         .collect();
@@ -89,7 +88,7 @@ mod tests {
     #[test]
     fn every_metric_is_there_from_the_start() {
         let text = text(&Snapshot::blank("http://a"));
-        for Family { name, help, kind, .. } in FAMILIES {
+        for Family { name, help, kind, .. } in families() {
             let kind = format!("{kind:?}").to_lowercase();
             let head = format!("# HELP {name} {help}\n# TYPE {name} {kind}\n{name}");
             assert!(text.contains(&head), "{head}\n{text}");
@@ -101,7 +100,7 @@ mod tests {
 
     #[test]
     fn names_follow_the_conventions() {
-        for Family { name, kind, labels, .. } in FAMILIES {
+        for Family { name, kind, labels, .. } in families() {
             assert_eq!(name.ends_with("_total"), *kind == Kind::Counter, "{name}");
             assert!(!labels.contains(&"le"), "{name}");
         }

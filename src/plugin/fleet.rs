@@ -110,9 +110,12 @@ impl Plugin {
     /// How the fleet does, for `getStatus`.
     pub(super) fn fleet_status(&self) -> Value {
         let Some(fleet) = self.fleet() else { return Value::Null };
-        let Status { name, broker, is_in_touch, members, outbox, lookups } = fleet.status();
-        let lookups: serde_json::Map<_, _> =
-            lookups.into_iter().map(|(name, count)| (name.to_owned(), json!(count))).collect();
+        let Status { name, broker, is_in_touch, members, outbox, counted, .. } = fleet.status();
+        let lookups: serde_json::Map<_, _> = counted
+            .lookups
+            .into_iter()
+            .map(|(name, count)| (name.to_owned(), json!(count)))
+            .collect();
         json!({ "name": name, "broker": broker, "inTouch": is_in_touch, "brokers": members,
                 "outbox": outbox, "lookups": lookups })
     }

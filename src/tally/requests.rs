@@ -70,6 +70,30 @@ pub struct Histogram {
     pub sum: Duration,
 }
 
+/// Counts how long things took.
+#[derive(Default)]
+pub struct Durations {
+    buckets: [AtomicU64; BOUNDS.len() + 1],
+    /// Nanoseconds.
+    sum: AtomicU64,
+}
+
+impl Durations {
+    pub fn note(&self, took: Duration) {
+        let bucket = BOUNDS.partition_point(|bound| *bound < took.as_secs_f64());
+        add(&self.buckets[bucket]);
+        self.sum.fetch_add(nanos(took), Ordering::Relaxed);
+    }
+
+    pub fn read(&self) -> Histogram {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Histogram {
+            buckets: self.buckets.each_ref().map(load),
+            sum: Duration::from_nanos(load(&self.sum)),
+        }
+    }
+}
+
 #[derive(Default)]
 pub struct Requests {
     in_flight: AtomicU64,
@@ -79,9 +103,7 @@ pub struct Requests {
 #[derive(Default)]
 struct ToRoute {
     statuses: Counters<StatusClass>,
-    buckets: [AtomicU64; BOUNDS.len() + 1],
-    /// Nanoseconds.
-    sum: AtomicU64,
+    took: Durations,
 }
 
 /// A request that is under way.
@@ -102,9 +124,7 @@ impl Requests {
     pub fn ended(&self, route: Route, status: Option<u16>, took: Duration) {
         let to = &self.routes[route as usize];
         to.statuses.add(&StatusClass(status));
-        let bucket = BOUNDS.partition_point(|bound| *bound < took.as_secs_f64());
-        add(&to.buckets[bucket]);
-        to.sum.fetch_add(nanos(took), Ordering::Relaxed);
+        to.took.note(took);
     }
 
     pub fn in_flight(&self) -> u64 {
@@ -112,14 +132,10 @@ impl Requests {
     }
 
     pub fn read(&self) -> Vec<RouteCounts> {
-        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let counts = |(route, to): (Route, &ToRoute)| RouteCounts {
             route,
             statuses: to.statuses.read(),
-            took: Histogram {
-                buckets: to.buckets.each_ref().map(load),
-                sum: Duration::from_nanos(load(&to.sum)),
-            },
+            took: to.took.read(),
         };
         Route::ALL.into_iter().zip(&self.routes).map(counts).collect()
     }

@@ -1,6 +1,8 @@
 //! Three brokers that share answers through a real Redis or Valkey, and hear of what is taken back.
 
 use std::fs;
+use std::io::Write;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -337,7 +339,7 @@ on_every_broker! {
         assert_eq!(api.requests_to("/user").len(), 1);
     }
 
-    fn redis_learns_no_name_and_no_password(version) {
+    fn redis_learns_no_name_and_no_password_nor_a_hash_of_them(version) {
         let (api, redis) = (api(), Redis::start(engine(version)));
         let [one, two] = brokers(version, &api, &redis, &[]);
         let operator = operator(&one);
@@ -361,6 +363,29 @@ on_every_broker! {
             let cut = base64.trim_end_matches('=').len() / 4 * 4;
             for text in [secret, &base64[..cut], &URL_SAFE.encode(secret)[..cut], &hex] {
                 assert!(!has(text.as_bytes()), "{secret:?} is in Redis as {text:?}");
+            }
+        }
+        // Nor may anybody test guesses, as by the keys of mosquitto-go-auth.
+        let guesses = [
+            canary.to_owned(), PASSWORD.to_owned(), format!("{canary}{PASSWORD}"),
+            format!("{canary}:{PASSWORD}"), format!("{canary}-{PASSWORD}"), format!("auth-{canary}-{PASSWORD}"),
+            format!("{canary}canary/topic/of/the/fleet"), "canary/topic/of/the/fleet".to_owned(),
+        ];
+        for guess in guesses {
+            for program in ["md5sum", "sha1sum", "sha256sum", "sha512sum"] {
+                let hex = hash(program, &guess);
+                let bytes: Vec<_> = (0..hex.len() / 2)
+                    .map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).unwrap())
+                    .collect();
+                let whole = bytes.len() / 3 * 4;
+                let forms = [
+                    bytes.clone(), hex.to_uppercase().into_bytes(), hex.into_bytes(),
+                    STANDARD.encode(&bytes).as_bytes()[..whole].to_vec(),
+                    URL_SAFE.encode(&bytes).as_bytes()[..whole].to_vec(),
+                ];
+                for form in forms {
+                    assert!(!has(&form), "the {program} of {guess:?} is in Redis");
+                }
             }
         }
     }
@@ -439,6 +464,15 @@ fn a_user_with_few_rights_does_by_tls() {
         assert!(!denied.iter().any(|line| line.contains("command")), "{denied:?}");
         log_in(&other, Protocol::V5, "ann").expect_accepted();
     }
+}
+
+/// A hash, in hexadecimal, by the program of this name.
+fn hash(program: &str, text: &str) -> String {
+    let mut command = Command::new(program);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    String::from_utf8(output.stdout).unwrap().split_whitespace().next().unwrap().to_owned()
 }
 
 pub fn command_of(operator: &Client, one: Value) -> Value {

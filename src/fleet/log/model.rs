@@ -68,7 +68,7 @@ impl Broker {
                     }
                 },
                 Effect::Doubt(until) => self.doubt = until,
-                Effect::Kick(_) | Effect::AskAgain | Effect::Gap(_) => {}
+                Effect::Heard { .. } | Effect::Kick(_) | Effect::AskAgain | Effect::Gap(_) => {}
             }
         }
     }

@@ -4,7 +4,7 @@
 
 use std::time::Instant;
 
-use super::super::record::{Position, Record};
+use super::super::record::{Do, Position, Record};
 use crate::cache::InvalidationScope;
 
 /// An entry as it was read.
@@ -20,6 +20,8 @@ pub struct Entry {
 /// What follows for this broker.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Effect {
+    /// An entry was read for the first time; it does this, and was written here or elsewhere.
+    Heard { what: Do, is_own: bool },
     /// No answer to these questions is good any more that was asked for up to now; `sessions`: and the
     /// clients that it is about are asked about again.
     Outdate { scope: InvalidationScope, sessions: bool },
