@@ -19,7 +19,7 @@ use crate::jose::{self, Checks};
 use crate::plugin::fuzzing::read_commands;
 use crate::question::{Access, Action, Kind};
 use crate::rules::fuzzing::first_match;
-use crate::rules::{Condition, Names, Permission, Rule, Rules, Verb, Whom};
+use crate::rules::{Condition, Names, Permission, Rule, Rules, Syntax, Verb, Whom};
 
 /// Options as the broker would hand them over, one in a line.
 pub fn options(data: &[u8]) {
@@ -120,14 +120,19 @@ pub fn rules(data: &[u8]) {
         }
     }
     let deep = rules.iter().any(|rule| rule.topic.split('/').count() > 3);
-    let Ok(compiled) = Rules::compile(rules.clone()) else { return };
+    let syntax = if data.len() % 2 == 0 { Syntax::Own } else { Syntax::Emqx };
+    let Ok(compiled) = Rules::compile_as(rules.clone(), syntax) else { return };
     let names = Names::of("ann", "c1");
     let whom = Whom { address: None, username: "ann", client_id: "c1" };
     for (access, topic) in actions {
         let action = Action { access, topic, qos: 0, retain: false };
         let ruling = compiled.judge(&action, names);
         if access != Access::Subscribe || !deep {
-            assert_eq!(ruling, first_match(&rules, &action, names, whom), "{rules:?} {action:?}");
+            assert_eq!(
+                ruling,
+                first_match((&rules, syntax), &action, names, whom),
+                "{rules:?} {action:?}"
+            );
         }
         if let Some(ruling) = ruling {
             assert!(compiled.describe(ruling.position).is_some());

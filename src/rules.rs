@@ -30,7 +30,7 @@ use action_mask::{ActionMask, QosSet};
 pub use condition::{Condition, ConditionsMet, Network, Whom};
 use condition::{Conditions, Place};
 pub use filter::asked as filter_asked;
-pub use placeholder::{Names, is_username};
+pub use placeholder::{Names, Syntax, is_username};
 pub use recent::Recent;
 pub use rule_set_interner::RuleSetInterner;
 use tree::{Asked, Meaning, Tree};
@@ -122,6 +122,7 @@ struct Kept {
 
 /// Rules in their order.
 pub struct Rules {
+    syntax: Syntax,
     kept: Vec<Kept>,
     tree: Tree,
     conditions: Conditions,
@@ -136,13 +137,21 @@ impl Rules {
     /// there are too many conditions. One bad rule spoils them all, since the rest may mean something else
     /// without it.
     pub fn compile(rules: Vec<Rule>) -> Result<Self, BadRule> {
+        Self::compile_as(rules, Syntax::Own)
+    }
+
+    /// The same of rules that are written in a certain way.
+    ///
+    /// # Errors
+    /// As [`Rules::compile`].
+    pub fn compile_as(rules: Vec<Rule>, syntax: Syntax) -> Result<Self, BadRule> {
         if rules.len() > MAX_RULES {
             let problem = format!("there are more than {MAX_RULES} rules");
             return Err(BadRule { position: MAX_RULES, problem });
         }
         let kept = Vec::with_capacity(rules.len());
         let (conditions, by_client) = (Conditions::default(), Vec::new());
-        let mut compiled = Self { kept, tree: Tree::new(), conditions, by_client };
+        let mut compiled = Self { syntax, kept, tree: Tree::new(syntax), conditions, by_client };
         for (position, rule) in rules.into_iter().enumerate() {
             compiled.add(&rule).map_err(|problem| BadRule { position, problem })?;
         }
@@ -153,7 +162,9 @@ impl Rules {
     }
 
     fn add(&mut self, rule: &Rule) -> Result<(), String> {
-        check(rule)?;
+        let (written, filter) = reading(&rule.topic);
+        let has_names = (written, self.syntax) != (Meaning::Literal, Syntax::Emqx);
+        check(rule, self.syntax, has_names)?;
         if self.tree.text().len() + rule.topic.len() > MAX_TEXT {
             return Err("the rules are too long altogether".into());
         }
@@ -165,16 +176,16 @@ impl Rules {
             self.conditions.add(position, &rule.condition, permission == Permission::Deny)?;
         let kept = Kept { topic, permission, verb, qos, retain };
         self.kept.push(kept);
-        if placeholder::stands_in(&rule.topic) || rule.condition != Condition::NONE {
+        let stands_in = has_names && placeholder::stands_in(filter, self.syntax);
+        if stands_in || rule.condition != Condition::NONE {
             self.by_client.push(position);
         }
-        let (_, filter) = reading(&rule.topic);
         let begin = topic + (rule.topic.len() - filter.len()) as u32;
         for meaning in [Meaning::Filter, Meaning::Literal] {
             let action_mask = kept.action_mask(&rule.topic, meaning);
             if action_mask != ActionMask::NONE {
                 let place = Place { position, condition };
-                self.tree.insert(meaning, filter, begin, place, action_mask)?;
+                self.tree.insert(meaning, (filter, has_names), begin, place, action_mask)?;
             }
         }
         Ok(())
@@ -279,7 +290,8 @@ impl Rules {
 /// Rules that were written alike are alike.
 impl PartialEq for Rules {
     fn eq(&self, other: &Self) -> bool {
-        self.kept == other.kept
+        self.syntax == other.syntax
+            && self.kept == other.kept
             && self.tree.text() == other.tree.text()
             && self.conditions == other.conditions
     }
@@ -289,6 +301,7 @@ impl Eq for Rules {}
 
 impl Hash for Rules {
     fn hash<H: Hasher>(&self, state: &mut H) {
+        self.syntax.hash(state);
         self.kept.hash(state);
         self.tree.text().hash(state);
         self.conditions.hash(state);
@@ -338,9 +351,9 @@ fn reading(topic: &str) -> (Meaning, &str) {
     }
 }
 
-fn check(rule: &Rule) -> Result<(), String> {
+fn check(rule: &Rule, syntax: Syntax, has_names: bool) -> Result<(), String> {
     let topic = shown(&rule.topic);
-    if let Some(unknown) = placeholder::unknown(&rule.topic) {
+    if let Some(unknown) = syntax.unknown(&rule.topic).filter(|_| has_names) {
         let unknown = shown(unknown);
         let problem = "is unknown: there are ${username}, ${clientid} and ${client_attrs.NAME}";
         return Err(format!("the topic \"{topic}\" has a placeholder, and {unknown} {problem}"));

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "it is a test that panics")]
 
-use super::{Names, Permission, Rule, Ruling, Verb, Whom};
+use super::{Names, Permission, Rule, Ruling, Syntax, Verb, Whom};
 use crate::question::{Access, Action};
 
 /// Whether a topic name matches a filter, both given as levels.
@@ -60,7 +60,7 @@ fn is_filter(text: &str) -> bool {
 }
 
 /// A text with the names put in; none when a name may not be.
-fn substituted(text: &str, names: Names<'_>) -> Option<String> {
+fn substituted(text: &str, names: Names<'_>, syntax: Syntax) -> Option<String> {
     let mut result = String::new();
     let mut rest = text;
     while let Some(next) = rest.chars().next() {
@@ -69,11 +69,20 @@ fn substituted(text: &str, names: Names<'_>) -> Option<String> {
             ("${client_attrs.a}", attribute("a")),
             ("${client_attrs.b}", attribute("b")),
             ("${username}", names.username),
-            ("%u", names.username),
             ("${clientid}", names.client_id),
+            ("%u", names.username),
             ("%c", names.client_id),
         ];
-        if let Some((placeholder, name)) = placeholders.iter().find(|p| rest.starts_with(p.0)) {
+        let placeholders = match syntax {
+            Syntax::Own => &placeholders[..],
+            Syntax::Emqx => &placeholders[..4],
+        };
+        if let (Syntax::Emqx, Some(after)) = (syntax, rest.strip_prefix("${$}")) {
+            result.push('$');
+            rest = after;
+        } else if let Some((placeholder, name)) =
+            placeholders.iter().find(|p| rest.starts_with(p.0))
+        {
             let leads_astray = result.is_empty() && name.starts_with('$');
             if leads_astray || name.is_empty() || name.contains(['+', '#', '/']) {
                 return None;
@@ -88,12 +97,16 @@ fn substituted(text: &str, names: Names<'_>) -> Option<String> {
     Some(result)
 }
 
-fn rule_matches(rule: &Rule, action: &Action<'_>, names: Names<'_>) -> bool {
+fn rule_matches(rule: &Rule, syntax: Syntax, action: &Action<'_>, names: Names<'_>) -> bool {
     let (literal, filter) = match rule.topic.strip_prefix("eq ") {
         Some(filter) => (true, filter),
         None => (false, rule.topic.as_str()),
     };
-    let Some(filter) = substituted(filter, names) else { return false };
+    let substituted = match (literal, syntax) {
+        (true, Syntax::Emqx) => Some(filter.to_owned()),
+        _ => substituted(filter, names, syntax),
+    };
+    let Some(filter) = substituted else { return false };
     let filter_levels: Vec<_> = filter.split('/').collect();
     let topic_levels: Vec<_> = action.topic.split('/').collect();
     let qos = rule.qos.as_ref().is_none_or(|list| list.contains(&action.qos));
@@ -122,12 +135,12 @@ fn rule_matches(rule: &Rule, action: &Action<'_>, names: Names<'_>) -> bool {
 
 /// What the first rule that matches says.
 pub fn judge(
-    rules: &[Rule],
+    (rules, syntax): (&[Rule], Syntax),
     action: &Action<'_>,
     names: Names<'_>,
     whom: Whom<'_>,
 ) -> Option<Ruling> {
-    let applies = |rule: &Rule| rule.is_for(whom) && rule_matches(rule, action, names);
+    let applies = |rule: &Rule| rule.is_for(whom) && rule_matches(rule, syntax, action, names);
     let position = rules.iter().position(applies)?;
     Some(Ruling { permission: rules[position].permission, position })
 }

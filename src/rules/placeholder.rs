@@ -23,10 +23,23 @@ impl<'a> Names<'a> {
     }
 }
 
+/// How rules write what is no plain text.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug)]
+pub enum Syntax {
+    /// `${username}` or `%u`, and so on; names are put in behind `eq ` as well. Any other `${…}` is a mistake.
+    #[default]
+    Own,
+    /// As EMQX has it: no `%u` and `%c`, `${$}` is a dollar, and what stands behind `eq ` is plain text. So is
+    /// any other `${…}`, but for those that mean something to EMQX and nothing here.
+    Emqx,
+}
+
 #[derive(Clone, Copy)]
 enum Piece<'a> {
     /// A text that is never empty and has a `$` or `%` only where it begins.
     Text(&'a str),
+    /// A `$` that is plain text.
+    Dollar,
     Username,
     ClientId,
     /// By its name.
@@ -36,15 +49,45 @@ enum Piece<'a> {
 /// What stands before and after an attribute's name.
 const ATTRIBUTE: (&str, char) = ("${client_attrs.", '}');
 
-const PLACEHOLDERS: [(&str, Piece<'static>); 4] = [
+const OWN: &[(&str, Piece<'static>)] = &[
     ("${username}", Piece::Username),
     ("%u", Piece::Username),
     ("${clientid}", Piece::ClientId),
     ("%c", Piece::ClientId),
 ];
 
+const EMQX: &[(&str, Piece<'static>)] =
+    &[("${username}", Piece::Username), ("${clientid}", Piece::ClientId), ("${$}", Piece::Dollar)];
+
+/// What EMQX puts something in for that is not known here: a rule that has one would mean something else.
+const ONLY_EMQX: [&str; 2] = ["${cert_common_name}", "${zone}"];
+
+impl Syntax {
+    fn placeholders(self) -> &'static [(&'static str, Piece<'static>)] {
+        match self {
+            Self::Own => OWN,
+            Self::Emqx => EMQX,
+        }
+    }
+
+    /// The first `${…}` that stands for nothing here, where that is a mistake: whoever wrote it meant
+    /// something by it.
+    #[must_use]
+    pub fn unknown(self, text: &str) -> Option<&str> {
+        text.match_indices("${").find_map(|(at, _)| {
+            let rest = &text[at..];
+            let is_in = |known: &str| rest.starts_with(known);
+            let is_known = match self {
+                Self::Own => OWN.iter().any(|(known, _)| is_in(known)) || attribute(rest).is_some(),
+                Self::Emqx => !ONLY_EMQX.into_iter().any(is_in),
+            };
+            (!is_known).then(|| rest.split_inclusive('}').next().unwrap_or(rest))
+        })
+    }
+}
+
 /// A text, taken apart from the left.
-struct Pieces<'a>(&'a str);
+struct Pieces<'a>(&'a str, Syntax);
 
 impl<'a> Iterator for Pieces<'a> {
     type Item = Piece<'a>;
@@ -52,10 +95,10 @@ impl<'a> Iterator for Pieces<'a> {
     fn next(&mut self) -> Option<Piece<'a>> {
         let begin = self.0.chars().next()?;
         if begin == '$' || begin == '%' {
-            for (text, piece) in PLACEHOLDERS {
+            for (text, piece) in self.1.placeholders() {
                 if let Some(rest) = self.0.strip_prefix(text) {
                     self.0 = rest;
-                    return Some(piece);
+                    return Some(*piece);
                 }
             }
             if let Some((name, rest)) = attribute(self.0) {
@@ -80,26 +123,15 @@ fn attribute(text: &str) -> Option<(&str, &str)> {
 
 /// Whether a text has any placeholder.
 #[must_use]
-pub fn stands_in(text: &str) -> bool {
-    Pieces(text).any(|piece| !matches!(piece, Piece::Text(_)))
+pub fn stands_in(text: &str, syntax: Syntax) -> bool {
+    Pieces(text, syntax).any(|piece| !matches!(piece, Piece::Text(_)))
 }
 
-/// Whether a text begins with a placeholder.
+/// Whether a text begins with a placeholder for a name.
 #[must_use]
-pub fn stands_in_front(text: &str) -> bool {
-    Pieces(text).next().is_some_and(|piece| !matches!(piece, Piece::Text(_)))
-}
-
-/// The first `${…}` that stands for nothing here. It is a mistake rather than plain text, since
-/// whoever wrote it meant something by it.
-#[must_use]
-pub fn unknown(text: &str) -> Option<&str> {
-    text.match_indices("${").find_map(|(at, _)| {
-        let rest = &text[at..];
-        let known = PLACEHOLDERS.iter().any(|(placeholder, _)| rest.starts_with(placeholder));
-        (!known && attribute(rest).is_none())
-            .then(|| rest.split_inclusive('}').next().unwrap_or(rest))
-    })
+pub fn stands_in_front(text: &str, syntax: Syntax) -> bool {
+    let first = Pieces(text, syntax).next();
+    first.is_some_and(|piece| !matches!(piece, Piece::Text(_) | Piece::Dollar))
 }
 
 /// Whether a topic's level is what this text stands for.
@@ -107,23 +139,20 @@ pub fn unknown(text: &str) -> Option<&str> {
 /// A name that is empty or has a wildcard or a `/` in it stands for nothing at all: in a rule's
 /// place it would mean more than one level of one client. Neither does an attribute that is not set.
 #[must_use]
-pub fn matches(text: &str, level: &str, names: Names<'_>) -> bool {
+pub fn matches(text: &str, level: &str, names: Names<'_>, syntax: Syntax) -> bool {
     let mut rest = level;
-    for piece in Pieces(text) {
-        let name = match piece {
-            Piece::Text(part) => match rest.strip_prefix(part) {
-                Some(after) => {
-                    rest = after;
-                    continue;
-                }
-                None => return false,
-            },
-            Piece::Username => Some(names.username),
-            Piece::ClientId => Some(names.client_id),
-            Piece::Attribute(name) => names.attributes.and_then(|known| known.get(name)),
+    for piece in Pieces(text, syntax) {
+        let plain = |name: &'_ &str| is_plain(name);
+        let part = match piece {
+            Piece::Text(part) => Some(part),
+            Piece::Dollar => Some("$"),
+            Piece::Username => Some(names.username).filter(plain),
+            Piece::ClientId => Some(names.client_id).filter(plain),
+            Piece::Attribute(name) => {
+                names.attributes.and_then(|known| known.get(name)).filter(plain)
+            }
         };
-        let after = name.filter(|name| is_plain(name)).and_then(|name| rest.strip_prefix(name));
-        match after {
+        match part.and_then(|part| rest.strip_prefix(part)) {
             Some(after) => rest = after,
             None => return false,
         }
@@ -166,11 +195,11 @@ mod tests {
             ("100%é%c", "100%éc1"),
             ("%cc", "c1c"),
         ] {
-            assert!(stands_in(text), "{text}");
-            assert_eq!(unknown(text), None, "{text}");
-            assert!(matches(text, level, NAMES), "{text}");
+            assert!(stands_in(text, Syntax::Own), "{text}");
+            assert_eq!(Syntax::Own.unknown(text), None, "{text}");
+            assert!(matches(text, level, NAMES, Syntax::Own), "{text}");
             for other in ["", "x", text, &level[1..], &format!("{level}x"), &format!("x{level}")] {
-                assert!(!matches(text, other, NAMES), "{text} is not {other}");
+                assert!(!matches(text, other, NAMES, Syntax::Own), "{text} is not {other}");
             }
         }
     }
@@ -179,9 +208,9 @@ mod tests {
     fn text_that_resembles_a_placeholder_is_text() {
         for text in ["", "a", "%", "%d", "%C", "%U", "$", "$username", "{username}", "$ {clientid}"]
         {
-            assert!(!stands_in(text), "{text}");
-            assert_eq!(unknown(text), None, "{text}");
-            assert!(matches(text, text, NAMES), "{text}");
+            assert!(!stands_in(text, Syntax::Own), "{text}");
+            assert_eq!(Syntax::Own.unknown(text), None, "{text}");
+            assert!(matches(text, text, NAMES, Syntax::Own), "{text}");
         }
     }
 
@@ -198,7 +227,7 @@ mod tests {
             ("$${x}", "${x}"),
             ("${${username}}", "${${username}"),
         ] {
-            assert_eq!(unknown(text), Some(expected), "{text}");
+            assert_eq!(Syntax::Own.unknown(text), Some(expected), "{text}");
         }
     }
 
@@ -208,10 +237,10 @@ mod tests {
         let pairs = pairs.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let attributes = Attributes::new(pairs.into()).unwrap();
         let names = Names { attributes: Some(&attributes), ..NAMES };
-        assert!(matches("${client_attrs.tenant}", "acme", names));
-        assert!(matches("d-${client_attrs.tenant}-%u", "d-acme-ann", names));
-        assert!(matches("${client_attrs.a.b c}", "x", names));
-        assert!(!matches("${client_attrs.tenant}", "acme", NAMES));
+        assert!(matches("${client_attrs.tenant}", "acme", names, Syntax::Own));
+        assert!(matches("d-${client_attrs.tenant}-%u", "d-acme-ann", names, Syntax::Own));
+        assert!(matches("${client_attrs.a.b c}", "x", names, Syntax::Own));
+        assert!(!matches("${client_attrs.tenant}", "acme", NAMES, Syntax::Own));
         for (text, level) in [
             ("${client_attrs.other}", ""),
             ("x${client_attrs.other}", "x"),
@@ -220,10 +249,13 @@ mod tests {
             ("${client_attrs.up}", "a/b"),
             ("${client_attrs.tenant}", "Acme"),
         ] {
-            assert!(stands_in(text) && !matches(text, level, names), "{text}");
+            assert!(
+                stands_in(text, Syntax::Own) && !matches(text, level, names, Syntax::Own),
+                "{text}"
+            );
         }
-        assert!(stands_in_front("${client_attrs.tenant}x"));
-        assert!(!stands_in_front("x${client_attrs.tenant}"));
+        assert!(stands_in_front("${client_attrs.tenant}x", Syntax::Own));
+        assert!(!stands_in_front("x${client_attrs.tenant}", Syntax::Own));
     }
 
     #[test]
@@ -231,10 +263,10 @@ mod tests {
         for text in
             ["${client_attrs}", "${client_attrs.}", "${client_attrs.a", "${client_attrs.a$}"]
         {
-            assert!(unknown(text).is_some(), "{text}");
+            assert!(Syntax::Own.unknown(text).is_some(), "{text}");
         }
-        assert_eq!(unknown("${client_attrs.a}"), None);
-        assert_eq!(unknown("${client_attrs.a}${b}c"), Some("${b}"));
+        assert_eq!(Syntax::Own.unknown("${client_attrs.a}"), None);
+        assert_eq!(Syntax::Own.unknown("${client_attrs.a}${b}c"), Some("${b}"));
     }
 
     #[test]
@@ -244,9 +276,42 @@ mod tests {
             for text in ["%u", "${username}", "%c", "${clientid}", "x%ux", "%u%c"] {
                 let level = text.replace("%u", name).replace("%c", name);
                 let level = level.replace("${username}", name).replace("${clientid}", name);
-                assert!(!matches(text, &level, names), "{text} for {name}");
+                assert!(!matches(text, &level, names, Syntax::Own), "{text} for {name}");
             }
-            assert!(matches("%u", "ann", Names::of("ann", name)));
+            assert!(matches("%u", "ann", Names::of("ann", name), Syntax::Own));
+        }
+    }
+
+    #[test]
+    fn emqx_has_its_own_placeholders() {
+        let pairs = [("tenant".to_owned(), "acme".to_owned())];
+        let attributes = Attributes::new(pairs.into()).unwrap();
+        let names = Names { attributes: Some(&attributes), ..NAMES };
+        for (text, level, has_any, in_front) in [
+            ("${username}", "ann", true, true),
+            ("${clientid}", "c1", true, true),
+            ("x${client_attrs.tenant}", "xacme", true, false),
+            ("${$}", "$", true, false),
+            ("${$}{clientid}", "${clientid}", true, false),
+            ("${$}${clientid}", "$c1", true, false),
+            ("%u", "%u", false, false),
+            ("%c", "%c", false, false),
+            ("${foo}", "${foo}", false, false),
+            ("${Username}", "${Username}", false, false),
+            ("${client_attrs}", "${client_attrs}", false, false),
+            ("${clientid", "${clientid", false, false),
+            ("$", "$", false, false),
+        ] {
+            assert_eq!(stands_in(text, Syntax::Emqx), has_any, "{text}");
+            assert_eq!(stands_in_front(text, Syntax::Emqx), in_front, "{text}");
+            assert_eq!(Syntax::Emqx.unknown(text), None, "{text}");
+            assert!(matches(text, level, names, Syntax::Emqx), "{text}");
+            assert!(!matches(text, &format!("{level}x"), names, Syntax::Emqx), "{text}");
+        }
+        assert!(!matches("${client_attrs.x}", "${client_attrs.x}", names, Syntax::Emqx));
+        assert!(!matches("${username}", "a/b", Names::of("a/b", "c1"), Syntax::Emqx));
+        for mistake in ["${zone}", "${cert_common_name}"] {
+            assert_eq!(Syntax::Emqx.unknown(&format!("a/x{mistake}y/b")), Some(mistake));
         }
     }
 }

@@ -6,7 +6,7 @@ use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use super::{Condition, Names, Network, Permission, Rule, Rules, Verb, Whom, model};
+use super::{Condition, Names, Network, Permission, Rule, Rules, Syntax, Verb, Whom, model};
 use crate::question::{Access, Action, Attributes};
 
 const NAMES: Names<'_> = Names::of("u", "c");
@@ -76,22 +76,47 @@ fn topic(levels: &'static [&str], fronts: &'static [&str]) -> impl Strategy<Valu
     })
 }
 
-fn rules() -> impl Strategy<Value = Vec<Rule>> {
-    let levels = &[
-        "a",
-        "b",
-        "",
-        "$x",
-        "+",
-        "+",
-        "%u",
-        "${clientid}",
-        "d-%c",
-        "${username}${clientid}",
-        "${client_attrs.a}",
-        "d-${client_attrs.a}%c",
-        "${client_attrs.b}",
-    ];
+const LEVELS: &[&str] = &[
+    "a",
+    "b",
+    "",
+    "$x",
+    "+",
+    "+",
+    "%u",
+    "${clientid}",
+    "d-%c",
+    "${username}${clientid}",
+    "${client_attrs.a}",
+    "d-${client_attrs.a}%c",
+    "${client_attrs.b}",
+];
+
+/// The same as EMQX writes it, and what is plain text there.
+const EMQX_LEVELS: &[&str] = &[
+    "a",
+    "b",
+    "",
+    "${$}x",
+    "+",
+    "+",
+    "${username}",
+    "${clientid}",
+    "%u",
+    "d-%c",
+    "${username}${clientid}",
+    "${client_attrs.a}",
+    "d-${client_attrs.a}${clientid}",
+    "${other}",
+    "${$}",
+    "${$}{clientid}",
+];
+
+fn rules(syntax: Syntax) -> impl Strategy<Value = Vec<Rule>> {
+    let levels: &'static [&str] = match syntax {
+        Syntax::Own => LEVELS,
+        Syntax::Emqx => EMQX_LEVELS,
+    };
     let any_topic = prop_oneof![
         9 => topic(levels, &["", "", "", "eq "]),
         1 => select(&["#", "+", "eq #", "/#"][..]).prop_map(String::from),
@@ -137,7 +162,25 @@ fn attributes() -> impl Strategy<Value = Attributes> {
 
 /// An access and a topic that is often, but not always, what it should be.
 fn access_and_topic() -> impl Strategy<Value = (Access, String)> {
-    let levels = &["a", "b", "", "$x", "+", "u", "c", "d-c", "uc", "%u", "#", "d-", "other"];
+    let levels = &[
+        "a",
+        "b",
+        "",
+        "$x",
+        "+",
+        "u",
+        "c",
+        "d-c",
+        "uc",
+        "%u",
+        "#",
+        "d-",
+        "other",
+        "$",
+        "d-%c",
+        "${clientid}",
+        "${other}",
+    ];
     let topic = prop_oneof![
         8 => topic(levels, &["", "", "", "$share/g/"]),
         1 => select(&["", "#", "$share/g", "$share/g/#", "a+"][..]).prop_map(String::from),
@@ -150,21 +193,22 @@ proptest! {
 
     #[test]
     fn rules_say_what_the_model_says(
-        rules in rules(),
+        (syntax, rules) in select(&[Syntax::Own, Syntax::Emqx][..])
+            .prop_flat_map(|syntax| (Just(syntax), rules(syntax))),
         actions in vec((access_and_topic(), 0..=2u8, any::<bool>()), 1..4),
         username in select(&["u", "u", "u", "a", "$x", "%c", "+", "a/b", ""][..]),
         client_id in select(&["c", "c", "c", "a", "#", "%u"][..]),
         attributes in proptest::option::of(attributes()),
         address in select(&[None, Some("192.0.2.7"), Some("192.0.2.8"), Some("2001:db8::1")][..]),
     ) {
-        let compiled = Rules::compile(rules.clone()).unwrap();
+        let compiled = Rules::compile_as(rules.clone(), syntax).unwrap();
         let address = address.map(|text| text.parse().unwrap());
         let whom = Whom { address, username, client_id };
         let (attributes, conditions) = (attributes.as_ref(), compiled.met_by(whom));
         let names = Names { username, client_id, attributes, conditions: conditions.as_ref() };
         for ((access, topic), qos, retain) in &actions {
             let action = Action { access: *access, topic, qos: *qos, retain: *retain };
-            let expected = model::judge(&rules, &action, names, whom);
+            let expected = model::judge((&rules, syntax), &action, names, whom);
             prop_assert_eq!(compiled.judge(&action, names), expected, "{:?}", action);
         }
     }

@@ -13,7 +13,7 @@ use super::action_mask::ActionMask;
 use super::condition::{ConditionsMet, Place};
 use super::inexact::Inexact;
 use super::pending::Pending;
-use super::placeholder::{self, Names};
+use super::placeholder::{self, Names, Syntax};
 
 /// The end of a list, an empty slot, a position that is behind all others.
 const NONE: u32 = u32::MAX;
@@ -86,6 +86,7 @@ struct Entry {
 /// The filters, and the text that they are made of.
 #[derive(Debug)]
 pub struct Tree {
+    syntax: Syntax,
     text: String,
     nodes: Vec<Node>,
     entries: Vec<Entry>,
@@ -101,9 +102,10 @@ pub struct Tree {
 
 impl Tree {
     #[must_use]
-    pub fn new() -> Self {
+    pub fn new(syntax: Syntax) -> Self {
         let root = || Node::new(NONE, 0, 0, NONE);
         Self {
+            syntax,
             text: String::new(),
             nodes: vec![root(), root()],
             entries: Vec::new(),
@@ -128,14 +130,15 @@ impl Tree {
         begin
     }
 
-    /// Adds the filter whose text was added at `begin`. Positions come in ascending order.
+    /// Adds the filter whose text was added at `begin`, in which names may stand or may not. Positions come
+    /// in ascending order.
     ///
     /// # Errors
     /// Too many levels with placeholders would hang from one node.
     pub fn insert(
         &mut self,
         meaning: Meaning,
-        filter: &str,
+        (filter, has_names): (&str, bool),
         begin: u32,
         place: Place,
         action_mask: ActionMask,
@@ -153,7 +156,7 @@ impl Tree {
             }
             let wildcard = meaning == Meaning::Filter && level == "+";
             let next = Node::new(node, at, level.len() as u16, position);
-            node = if wildcard || placeholder::stands_in(level) {
+            node = if wildcard || has_names && placeholder::stands_in(level, self.syntax) {
                 self.inexact_or_insert(level, next)?
             } else {
                 self.literal_or_insert(level, next)
@@ -345,8 +348,8 @@ impl Tree {
                 // It cannot stand for a wildcard, since no name with one in it is put in. And no
                 // name leads to the broker's own topics, such as `$CONTROL/…`: that would let a
                 // client into them by what it calls itself.
-                let leads_astray = hidden && placeholder::stands_in_front(text);
-                if !leads_astray && placeholder::matches(text, level, asked.names) {
+                let leads_astray = hidden && placeholder::stands_in_front(text, self.syntax);
+                if !leads_astray && placeholder::matches(text, level, asked.names, self.syntax) {
                     walk.pending.push(inexact, next);
                 }
             } else if is_rest && at <= 1 {
