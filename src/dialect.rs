@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use crate::question::Kind;
+use crate::rules::Syntax;
 
 /// The way in which an API is spoken to.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -23,6 +24,23 @@ pub enum Compat {
     GoAuth,
     /// mosquitto-auth-plug's.
     AuthPlug,
+    /// Those of EMQX, for its HTTP authentication and authorization.
+    Emqx,
+}
+
+impl Compat {
+    /// Whether it is a plugin that came before this one, with its options, its defaults, and answers that are
+    /// statuses alone.
+    #[must_use]
+    pub fn is_predecessor(self) -> bool {
+        matches!(self, Self::GoAuth | Self::AuthPlug)
+    }
+
+    /// How rules are written.
+    #[must_use]
+    pub fn syntax(self) -> Syntax {
+        if self == Self::Emqx { Syntax::Emqx } else { Syntax::Own }
+    }
 }
 
 /// The method of every request (RFC 9110, section 9). Parameters go in the body, whichever it is.

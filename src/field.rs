@@ -7,7 +7,9 @@
 
 use std::borrow::Cow;
 
-use crate::question::{About, Action, Attributes, CertificatePart, Kind, Password, Question};
+use crate::question::{
+    About, Access, Action, Attributes, CertificatePart, Kind, Password, Question,
+};
 
 /// A field of a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -17,6 +19,8 @@ pub enum Field {
     ClientId,
     Topic,
     Acc,
+    /// What is done, in the words of EMQX.
+    Action,
     PeerHost,
     /// The same, where a client that comes over a websocket can choose its address.
     PeerHostUnlessWebsocket,
@@ -92,6 +96,7 @@ impl Field {
             Self::ClientId => "clientid",
             Self::Topic => "topic",
             Self::Acc => "acc",
+            Self::Action => "action",
             Self::PeerHost | Self::PeerHostUnlessWebsocket => "peerhost",
             Self::Protocol => "protocol",
             Self::ProtocolVersion => "protocol_version",
@@ -138,10 +143,12 @@ impl Field {
                 self.certificate_part().and_then(|part| client.certificate(part)).into()
             }
             Self::ClientAttrs => question.attributes.map_or(Value::Absent, Value::Attributes),
-            Self::Topic | Self::Acc | Self::Qos | Self::Retain => match question.about {
-                About::Access(action) => self.of_action(&action),
-                About::Login { .. } | About::Token(_) | About::Superuser => Value::Absent,
-            },
+            Self::Topic | Self::Acc | Self::Action | Self::Qos | Self::Retain => {
+                match question.about {
+                    About::Access(action) => self.of_action(&action),
+                    About::Login { .. } | About::Token(_) | About::Superuser => Value::Absent,
+                }
+            }
         }
     }
 
@@ -163,6 +170,9 @@ impl Field {
         match self {
             Self::Topic => action.topic.into(),
             Self::Acc => Value::Number(action.access.acc()),
+            // Whoever may subscribe to it may be sent it.
+            Self::Action if action.access == Access::Write => "publish".into(),
+            Self::Action => "subscribe".into(),
             Self::Qos => Value::Number(action.qos.into()),
             Self::Retain => Value::Flag(action.retain),
             _ => Value::Absent,
@@ -212,6 +222,18 @@ impl FieldLists {
             }
         }
         self
+    }
+
+    /// The same with `action` in the place of `acc`, for APIs that were written for EMQX.
+    #[must_use]
+    pub fn of_emqx(login: &[Field], access: &[Field]) -> Self {
+        let mut lists = Self::with_extra(login, access);
+        for field in &mut lists.access {
+            if *field == Field::Acc {
+                *field = Field::Action;
+            }
+        }
+        lists
     }
 
     /// The fields of mosquitto-go-auth, which sends them in the order of the alphabet.

@@ -64,10 +64,10 @@ pub fn answer(data: &[u8]) {
     let status = statuses[usize::from(*status) % statuses.len()];
     let kind = [Kind::Login, Kind::Superuser, Kind::Access][usize::from(*kind) % 3];
     let response = [ResponseMode::Status, ResponseMode::Json, ResponseMode::Text];
-    let compat = [Compat::None, Compat::GoAuth, Compat::AuthPlug];
+    let compat = [Compat::None, Compat::GoAuth, Compat::AuthPlug, Compat::Emqx];
     let dialect = Dialect {
         response: response[usize::from(*mode) % 3],
-        compat: compat[usize::from(*mode) / 3 % 3],
+        compat: compat[usize::from(*mode) / 3 % 4],
         ..Dialect::default()
     };
     let now = Duration::from_secs(1_700_000_000);

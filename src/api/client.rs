@@ -62,7 +62,11 @@ impl Response {
     /// A response with this body, which claims to be JSON.
     #[must_use]
     pub fn of(status: u16, body: &[u8]) -> Self {
-        let declared = Declared { json: true, form: false };
+        let declared = Declared {
+            json: true,
+            first: super::response_body::MediaType::Json,
+            ..Declared::default()
+        };
         Self {
             status,
             body: Some(body.to_vec()),
@@ -202,9 +206,10 @@ impl Client {
             head.status.is_success()
         } else {
             // To the plugins that came before, a body said nothing beside a status that decides.
-            head.status == StatusCode::OK && dialect.compat == Compat::None
+            head.status == StatusCode::OK && !dialect.compat.is_predecessor()
         };
-        let must_say = dialect.needs_body() || declared.says_something();
+        let is_yes_by_itself = !dialect.needs_body() && dialect.compat != Compat::Emqx;
+        let must_say = !is_yes_by_itself || declared.says_something();
         framing::check(head, may_say_something && must_say)?;
         if may_say_something {
             let whole = read_whole(body, framing::ends_with_the_connection(head), must_say)?;

@@ -10,7 +10,13 @@ use super::response_body::{self, ResponseBody};
 use super::statement::{self, Statement};
 use crate::answer::{Answer, Failure, Verdict};
 use crate::dialect::{Compat, Dialect, ResponseMode};
+use crate::json::Problem;
 use crate::question::Kind;
+use crate::rules::Syntax;
+
+mod emqx;
+#[cfg(test)]
+mod emqx_table;
 
 /// How far ahead an `expire_at` may lie, and how large it may be: milliseconds, as JavaScript's
 /// `Date.now()` has them, are a mistake that would let a client stay for good.
@@ -40,8 +46,9 @@ pub fn read(
     unix_time: Duration,
 ) -> Result<Reply, Failure> {
     let verdict = verdict(response.status, dialect)?;
+    let is_predecessor = dialect.compat.is_predecessor();
     // The plugins that came before knew nothing of it.
-    let lifetime = if dialect.compat == Compat::None { lifetime(response) } else { None };
+    let lifetime = if is_predecessor { None } else { lifetime(response) };
     let reply = Reply { answer: Answer::new(verdict), lifetime };
     if verdict != Verdict::Allow {
         let reason = statement::reason(&response.beginning);
@@ -56,7 +63,7 @@ pub fn read(
         }
         ResponseMode::Text if body == b"ok" => Ok(reply),
         ResponseMode::Text => {
-            if dialect.compat == Compat::None {
+            if !is_predecessor {
                 response_body::check_json(response.declared, body)
                     .map_err(Failure::BrokenAnswer)?;
             }
@@ -64,10 +71,14 @@ pub fn read(
             let reason = response.body.is_some().then(text);
             Ok(Reply { answer: Answer::DENY.because(reason), ..reply })
         }
-        ResponseMode::Status if dialect.compat == Compat::None => {
-            with_body(reply, kind, response, unix_time)
-        }
-        ResponseMode::Status => Ok(reply),
+        ResponseMode::Status => match dialect.compat {
+            Compat::None => with_body(reply, said(kind, response), unix_time),
+            // A 204 is a yes that says no more.
+            Compat::Emqx if response.status == 200 => {
+                with_body(reply, emqx::said(kind, response), unix_time)
+            }
+            Compat::Emqx | Compat::GoAuth | Compat::AuthPlug => Ok(reply),
+        },
     }
 }
 
@@ -106,9 +117,10 @@ pub fn document<D>(
 /// other one denies. The plugins that came before took every success as a yes, and failures of the
 /// class 4xx as a no.
 fn verdict(status: u16, dialect: &Dialect) -> Result<Verdict, Failure> {
-    let is_own = dialect.compat == Compat::None;
+    let is_own = !dialect.compat.is_predecessor();
     match status {
         200 => Ok(Verdict::Allow),
+        204 if dialect.compat == Compat::Emqx => Ok(Verdict::Allow),
         201..=299 if !is_own || dialect.needs_body() => Ok(Verdict::Allow),
         408 | 425 | 429 if is_own => Err(Failure::Status(status)),
         500..=599 => Err(Failure::Status(status)),
@@ -116,20 +128,23 @@ fn verdict(status: u16, dialect: &Dialect) -> Result<Verdict, Failure> {
     }
 }
 
+/// What the body of a 200 says.
+fn said(kind: Kind, response: &Response) -> Result<Statement, Problem> {
+    let body = response.body.as_deref().unwrap_or_default();
+    match response_body::read(response.declared, body)? {
+        ResponseBody::Unrelated => Ok(Statement::default()),
+        ResponseBody::Object => Statement::read(body, kind, Syntax::Own),
+        ResponseBody::Form(pairs) => Statement::of_form(pairs, kind, Syntax::Own),
+    }
+}
+
 /// What the body adds to a 200; for a login also the terms of the session.
 fn with_body(
     reply: Reply,
-    kind: Kind,
-    response: &Response,
+    said: Result<Statement, Problem>,
     unix_time: Duration,
 ) -> Result<Reply, Failure> {
-    let body = response.body.as_deref().unwrap_or_default();
-    let read = response_body::read(response.declared, body).and_then(|found| match found {
-        ResponseBody::Unrelated => Ok(Statement::default()),
-        ResponseBody::Object => Statement::read(body, kind),
-        ResponseBody::Form(pairs) => Statement::of_form(pairs, kind),
-    });
-    let statement = read.map_err(Failure::BrokenAnswer)?;
+    let statement = said.map_err(Failure::BrokenAnswer)?;
     let expire_at = statement.terms.as_ref().and_then(|terms| terms.expire_at);
     let has_expired = expire_at.is_some_and(|expire_at| expire_at <= unix_time.as_secs());
     if let Some(expire_at) = expire_at {

@@ -15,16 +15,44 @@ use crate::json::{self, Problem, Whole};
 /// What `Content-Type` says of a body.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct Declared {
+    /// What the first line of the field begins with.
+    pub first: MediaType,
     /// `application/json`, or anything that ends in `+json` (RFC 6839).
     pub json: bool,
     /// `application/x-www-form-urlencoded`.
     pub form: bool,
 }
 
+/// A media type, as far as it matters.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub enum MediaType {
+    /// The field is not there.
+    #[default]
+    None,
+    /// `application/json`
+    Json,
+    /// `application/x-www-form-urlencoded`
+    Form,
+    Other,
+}
+
+impl MediaType {
+    fn of(line: &[u8]) -> Self {
+        let is_end = |byte: &u8| matches!(byte, b';' | b',') || byte.is_ascii_whitespace();
+        let essence = line.trim_ascii_start().split(is_end).next().unwrap_or_default();
+        match essence.to_ascii_lowercase().as_slice() {
+            b"application/json" => Self::Json,
+            b"application/x-www-form-urlencoded" => Self::Form,
+            _ => Self::Other,
+        }
+    }
+}
+
 impl Declared {
     /// Looks for types in all lines of the field, whatever stands around them.
     pub fn of(headers: &HeaderMap) -> Self {
-        let mut declared = Self::default();
+        let first = headers.get(CONTENT_TYPE).map(|line| MediaType::of(line.as_bytes()));
+        let mut declared = Self { first: first.unwrap_or_default(), ..Self::default() };
         for line in headers.get_all(CONTENT_TYPE) {
             // A parameter's value is no type: its piece has a `=` in it.
             for piece in line.as_bytes().split(|byte| !is_of_type(*byte)) {
@@ -136,17 +164,31 @@ fn text(is_form: bool, body: &[u8]) -> Result<ResponseBody, Problem> {
     if !is_form && !looks_like_one {
         return Ok(ResponseBody::Unrelated);
     }
-    let pairs: Vec<_> = body.split(|byte| *byte == b'&').filter_map(pair).collect();
-    Ok(ResponseBody::Form(pairs))
+    Ok(ResponseBody::Form(pairs(body)))
 }
+
+/// The pairs of a form that say something.
+pub fn pairs(body: &[u8]) -> Vec<(String, String)> {
+    body.split(|byte| *byte == b'&').filter_map(pair).collect()
+}
+
+/// The names that say something in a form.
+const KNOWN: [&str; 8] = [
+    "result",
+    "reason",
+    "is_superuser",
+    "ttl",
+    "expire_at",
+    "acl",
+    "clientid_override",
+    "zone_override",
+];
 
 /// A name and its value, of those that say something (WHATWG URL, section 5.1).
 fn pair(piece: &[u8]) -> Option<(String, String)> {
     let split = piece.iter().position(|byte| *byte == b'=')?;
     let name = unescaped(&piece[..split]);
-    let is_known =
-        matches!(name.as_str(), "result" | "reason" | "is_superuser" | "ttl" | "expire_at" | "acl");
-    is_known.then(|| (name, unescaped(&piece[split + 1..])))
+    KNOWN.contains(&name.as_str()).then(|| (name, unescaped(&piece[split + 1..])))
 }
 
 fn unescaped(text: &[u8]) -> String {
@@ -202,7 +244,8 @@ mod tests {
             b"json",
             b"",
         ] {
-            assert_eq!(declared(&[line]), Declared::default());
+            let first = MediaType::Other;
+            assert_eq!(declared(&[line]), Declared { first, ..Declared::default() });
         }
         assert_eq!(declared(&[]), Declared::default());
     }
@@ -210,7 +253,7 @@ mod tests {
     /// `+` says nothing beside the status, `{` an object, `=` a form, `!` broken: as JSON, and untyped.
     #[test]
     fn every_body_is_what_it_looks_like() {
-        let json = Declared { json: true, form: false };
+        let json = Declared { json: true, ..Declared::default() };
         for (body, expected) in [
             (&b""[..], "++"),
             (b" \r\n", "++"),
@@ -267,7 +310,7 @@ mod tests {
 
     #[test]
     fn a_form_is_unescaped() {
-        let form = Declared { json: false, form: true };
+        let form = Declared { form: true, ..Declared::default() };
         let Ok(ResponseBody::Form(pairs)) = read(form, b"x=1&res%75lt=d%65ny+%&ttl") else {
             panic!()
         };

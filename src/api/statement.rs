@@ -15,7 +15,7 @@ use serde::de::{Deserializer, Error, IntoDeserializer, MapAccess, SeqAccess, Vis
 use crate::answer::{Terms, Verdict};
 use crate::json::{self, Members, Object, Piece, Problem, Read, Whole};
 use crate::question::{Attributes, Kind};
-use crate::rules::Rules;
+use crate::rules::{Rules, Syntax};
 
 mod attributes;
 mod place;
@@ -43,9 +43,9 @@ impl Statement {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn read(body: &[u8], kind: Kind) -> Result<Self, Problem> {
+    pub fn read(body: &[u8], kind: Kind, syntax: Syntax) -> Result<Self, Problem> {
         let Some(object) = json::object(body)? else { return Ok(Self::default()) };
-        let mut said = Said::about(kind);
+        let mut said = Said::about(kind, syntax);
         json::read(object, Object(&mut said))?;
         Ok(Self::of(said, kind))
     }
@@ -54,9 +54,13 @@ impl Statement {
     ///
     /// # Errors
     /// What is wrong with them.
-    pub fn of_form(pairs: Vec<(String, String)>, kind: Kind) -> Result<Self, Problem> {
+    pub fn of_form(
+        pairs: Vec<(String, String)>,
+        kind: Kind,
+        syntax: Syntax,
+    ) -> Result<Self, Problem> {
         let pairs = pairs.into_iter().map(|(name, value)| (name, FormValue(value)));
-        let mut said = Said::about(kind);
+        let mut said = Said::about(kind, syntax);
         json::members(MapDeserializer::<_, FormError>::new(pairs), &mut said)
             .map_err(|error| error.to_string())?;
         Ok(Self::of(said, kind))
@@ -113,9 +117,11 @@ impl<'de> Deserializer<'de> for FormValue {
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn claims(json: &str) -> Result<Terms, Problem> {
-    let mut said =
-        Said { names: &["is_superuser", "acl", "client_attrs"], ..Said::about(Kind::Login) };
+pub fn claims(json: &str, syntax: Syntax) -> Result<Terms, Problem> {
+    let mut said = Said {
+        names: &["is_superuser", "acl", "client_attrs"],
+        ..Said::about(Kind::Login, syntax)
+    };
     json::read(json, Object(&mut said))?;
     let (rules, attributes) = (said.rules.map(Arc::new), said.attributes.map(Arc::new));
     Ok(Terms { attributes, is_superuser: said.is_superuser, rules, ..Terms::default() })
@@ -193,6 +199,8 @@ impl<'de> Members<'de> for Anything {
 struct Said {
     /// What may be said.
     names: &'static [&'static str],
+    /// How rules are written.
+    syntax: Syntax,
     verdict: Option<Verdict>,
     ttl: Option<u64>,
     reason: Option<String>,
@@ -204,15 +212,27 @@ struct Said {
 }
 
 impl Said {
-    fn about(kind: Kind) -> Self {
-        let names: &[_] = match kind {
-            Kind::Login => LOGIN_NAMES,
-            Kind::Superuser => &["result", "ttl", "reason", "is_superuser"],
-            Kind::Access => &["result", "ttl", "reason"],
+    fn about(kind: Kind, syntax: Syntax) -> Self {
+        let names: &[_] = match (kind, syntax) {
+            (Kind::Login, Syntax::Own) => LOGIN_NAMES,
+            (Kind::Login, Syntax::Emqx) => EMQX_LOGIN_NAMES,
+            (Kind::Superuser, _) => &["result", "ttl", "reason", "is_superuser"],
+            (Kind::Access, _) => &["result", "ttl", "reason"],
         };
         let (verdict, ttl, reason) = (None, None, None);
         let (is_superuser, expire_at, rules, username, attributes) = (None, None, None, None, None);
-        Self { names, verdict, ttl, reason, is_superuser, expire_at, rules, username, attributes }
+        Self {
+            names,
+            syntax,
+            verdict,
+            ttl,
+            reason,
+            is_superuser,
+            expire_at,
+            rules,
+            username,
+            attributes,
+        }
     }
 }
 
@@ -227,6 +247,20 @@ const LOGIN_NAMES: &[&str] = &[
     "username",
     "client_attrs",
     "clientid_override",
+];
+
+/// What one that was written for EMQX may say.
+const EMQX_LOGIN_NAMES: &[&str] = &[
+    "result",
+    "ttl",
+    "reason",
+    "is_superuser",
+    "expire_at",
+    "acl",
+    "username",
+    "client_attrs",
+    "clientid_override",
+    "zone_override",
 ];
 
 impl<'de> Members<'de> for Said {
@@ -258,10 +292,10 @@ impl<'de> Members<'de> for Said {
                 self.attributes = object.next_value_seed(Piece(ReadAttributes(place)))?;
             }
             // Rules with `${clientid}` would be about the one that the client chose.
-            "clientid_override" => {
+            "clientid_override" | "zone_override" => {
                 place.take(object, "null, as Mosquitto cannot do it", |_| None::<()>)?;
             }
-            _ => self.rules = object.next_value_seed(Piece(ReadRules))?,
+            _ => self.rules = object.next_value_seed(Piece(ReadRules(self.syntax)))?,
         }
         Ok(())
     }
@@ -358,7 +392,7 @@ mod tests {
     use super::*;
 
     fn read(body: &str) -> Result<Statement, Problem> {
-        Statement::read(body.as_bytes(), Kind::Login)
+        Statement::read(body.as_bytes(), Kind::Login, Syntax::Own)
     }
 
     fn rules(body: &str) -> usize {
@@ -426,7 +460,7 @@ mod tests {
         assert!(read(r#"{"username":"a","username":"a"}"#).is_err());
         for kind in [Kind::Superuser, Kind::Access] {
             let body = br#"{"username":7,"client_attrs":7,"result":"deny"}"#;
-            let verdict = Statement::read(body, kind).unwrap().verdict;
+            let verdict = Statement::read(body, kind, Syntax::Own).unwrap().verdict;
             assert_eq!(verdict, Some(Verdict::Deny), "{kind:?} has no such keys");
         }
     }
@@ -471,7 +505,7 @@ mod tests {
     fn a_reason_is_cut_and_never_breaks_an_answer() {
         let told = |value: &str, kind| {
             let body = format!(r#"{{"result":"deny","reason":{value}}}"#);
-            let statement = Statement::read(body.as_bytes(), kind).unwrap();
+            let statement = Statement::read(body.as_bytes(), kind, Syntax::Own).unwrap();
             assert_eq!(statement.verdict, Some(Verdict::Deny), "{value}");
             assert_eq!(reason(body.as_bytes()), statement.reason, "{value}");
             statement.reason
@@ -550,13 +584,16 @@ mod tests {
 
     #[test]
     fn whether_somebody_is_a_superuser_may_be_denied_in_two_ways() {
-        let verdict =
-            |body: &str| Statement::read(body.as_bytes(), Kind::Superuser).unwrap().verdict;
+        let verdict = |body: &str| {
+            Statement::read(body.as_bytes(), Kind::Superuser, Syntax::Own).unwrap().verdict
+        };
         assert_eq!(verdict(r#"{"is_superuser":false}"#), Some(Verdict::Deny));
         assert_eq!(verdict(r#"{"result":"allow","is_superuser":false}"#), Some(Verdict::Deny));
         assert_eq!(verdict(r#"{"result":"deny","is_superuser":true}"#), Some(Verdict::Deny));
         assert_eq!(verdict(r#"{"is_superuser":true,"acl":"unread"}"#), None);
-        assert!(Statement::read(br#"{"is_superuser":"no"}"#, Kind::Superuser).is_err());
+        assert!(
+            Statement::read(br#"{"is_superuser":"no"}"#, Kind::Superuser, Syntax::Own).is_err()
+        );
         for (text, is_one) in [
             ("1", true),
             ("\"1\"", true),
@@ -718,7 +755,8 @@ mod tests {
         // What nobody asked for may be said as often as anybody likes.
         assert_eq!(read(r#"{"x":1,"x":{"result":"deny"}}"#), Ok(Statement::default()));
         let access =
-            Statement::read(br#"{"acl":1,"acl":2,"result":"deny"}"#, Kind::Access).unwrap();
+            Statement::read(br#"{"acl":1,"acl":2,"result":"deny"}"#, Kind::Access, Syntax::Own)
+                .unwrap();
         assert_eq!(access.verdict, Some(Verdict::Deny));
     }
 
@@ -732,7 +770,7 @@ mod tests {
         let marked = [[&*marked[0], &wide[0]].concat(), [&*marked[1], &wide[1]].concat()];
         let gzip = b"\x1f\x8b\x08\x00\x00\x00\x00\x00".to_vec();
         for body in wide.iter().chain(&marked).chain([&gzip]) {
-            let problem = Statement::read(body, Kind::Login).unwrap_err();
+            let problem = Statement::read(body, Kind::Login, Syntax::Own).unwrap_err();
             assert_eq!(problem, "its JSON is broken: it is not UTF-8");
         }
     }

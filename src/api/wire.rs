@@ -37,14 +37,15 @@ impl Request {
     pub fn new(question: &Question<'_>, fields: &[Field], dialect: &Dialect) -> Self {
         let kind = question.kind();
         let body = match (dialect.params, dialect.compat) {
-            (Params::Json, Compat::None) => json(question, fields, CompactFormatter),
-            (Params::Json, _) => json(question, fields, AsciiMarkup),
+            (Params::Json, Compat::None) => json(question, fields, false, CompactFormatter),
+            (Params::Json, Compat::Emqx) => json(question, fields, true, CompactFormatter),
+            (Params::Json, _) => json(question, fields, false, AsciiMarkup),
             (Params::Form, compat) => {
                 let mut body = Draft::with_capacity(1024);
                 body.push(dialect.prefix(kind).as_bytes());
                 match compat {
                     Compat::AuthPlug => form::of_auth_plug(question, &mut body),
-                    Compat::None | Compat::GoAuth => form::fields(question, fields, &mut body),
+                    _ => form::fields(question, fields, &mut body),
                 }
                 body.finish()
             }
@@ -53,13 +54,18 @@ impl Request {
     }
 }
 
-/// One JSON object (RFC 8259) with these fields, in this order.
-fn json(question: &Question<'_>, fields: &[Field], formatter: impl Formatter) -> Secret {
+/// One JSON object (RFC 8259) with these fields, in this order; all of them as text, if so it is to be.
+fn json(
+    question: &Question<'_>,
+    fields: &[Field],
+    as_text: bool,
+    formatter: impl Formatter,
+) -> Secret {
     // Writing into memory and from types that have a JSON form cannot fail; if it did, the API
     // would refuse an empty body.
     let mut json = Draft::with_capacity(1024);
     let mut serializer = serde_json::Serializer::with_formatter(&mut json, formatter);
-    if (Object { question, fields }).serialize(&mut serializer).is_err() {
+    if (Object { question, fields, as_text }).serialize(&mut serializer).is_err() {
         json.clear();
     }
     json.finish()
@@ -95,6 +101,7 @@ fn base64(bytes: &[u8]) -> Zeroizing<String> {
 struct Object<'a> {
     question: &'a Question<'a>,
     fields: &'a [Field],
+    as_text: bool,
 }
 
 impl Serialize for Object<'_> {
@@ -105,6 +112,13 @@ impl Serialize for Object<'_> {
             match field.value(self.question) {
                 Value::Text(text) => map.serialize_entry(name, text.as_ref())?,
                 Value::Base64(bytes) => map.serialize_entry(name, &*base64(bytes))?,
+                Value::Number(number) if self.as_text => {
+                    map.serialize_entry(name, &number.to_string())?;
+                }
+                Value::Flag(flag) if self.as_text => {
+                    map.serialize_entry(name, &flag.to_string())?
+                }
+                Value::Absent if self.as_text => map.serialize_entry(name, "")?,
                 Value::Number(number) => map.serialize_entry(name, &number)?,
                 Value::Flag(flag) => map.serialize_entry(name, &flag)?,
                 Value::Attributes(attributes) => map.serialize_entry(name, attributes.pairs())?,
@@ -160,7 +174,7 @@ mod tests {
 
     fn sent(about: About<'_>, lists: &FieldLists, client: &FakeClient) -> String {
         let question = Question { client, username: "alice", attributes: None, about };
-        let body = json(&question, lists.of(question.kind()), CompactFormatter);
+        let body = json(&question, lists.of(question.kind()), false, CompactFormatter);
         String::from_utf8(body.expose().to_vec()).unwrap()
     }
 
@@ -247,7 +261,7 @@ mod tests {
             let client = FakeClient::default();
             let about = login(&password);
             let question = Question { client: &client, username: &username, attributes: None, about };
-            let body = json(&question, &[Field::Username, Field::Password], CompactFormatter);
+            let body = json(&question, &[Field::Username, Field::Password], false, CompactFormatter);
             let read: serde_json::Value = serde_json::from_slice(body.expose()).unwrap();
             prop_assert_eq!(read, value!({"username": username, "password": password}));
         }
@@ -289,5 +303,34 @@ mod tests {
         let request = Request::new(&question, &[Field::Username], &dialect);
         let expected = r#"{"username":"\u003ca\u003e \u0026 \"b\"\u2028é"}"#;
         assert_eq!(String::from_utf8_lossy(request.body.expose()), expected);
+    }
+
+    #[test]
+    fn an_api_for_emqx_is_sent_text_alone() {
+        let lists =
+            FieldLists::of_emqx(&[Field::Keepalive, Field::CertCommonName], Field::FOR_ACCESS);
+        let client = FakeClient::default();
+        let sent = |about, fields: &[Field]| {
+            let question = Question { client: &client, username: "alice", attributes: None, about };
+            let dialect = Dialect { compat: Compat::Emqx, ..Dialect::default() };
+            let request = Request::new(&question, fields, &dialect);
+            String::from_utf8(request.body.expose().to_vec()).unwrap()
+        };
+        let login = sent(login("<x>"), lists.of(Kind::Login));
+        let expected =
+            r#"{"username":"alice","password":"<x>","keepalive":"60","cert_common_name":""}"#;
+        assert_eq!(login, expected);
+        let access = lists.of(Kind::Access);
+        let shown: Vec<_> = [Access::Write, Access::Subscribe, Access::Read]
+            .map(|access| Action { access, ..PUBLISH })
+            .map(|action| serde_json::from_str(&sent(About::Access(action), access)).unwrap())
+            .map(|value: serde_json::Value| value["action"].as_str().unwrap().to_owned())
+            .into();
+        assert_eq!(shown, ["publish", "subscribe", "subscribe"]);
+        let body = sent(About::Access(PUBLISH), &access[..4]);
+        let expected =
+            r#"{"username":"alice","clientid":"client-1","topic":"a/b","action":"publish"}"#;
+        assert_eq!(body, expected);
+        assert!(sent(About::Access(PUBLISH), access).contains(r#""qos":"1","retain":"true""#));
     }
 }

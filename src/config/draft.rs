@@ -108,15 +108,16 @@ impl Draft {
             Compat::None => FieldLists::with_extra(&self.user_fields, &self.acl_fields),
             Compat::GoAuth => FieldLists::of_go_auth(),
             Compat::AuthPlug => FieldLists::of_auth_plug(),
+            Compat::Emqx => FieldLists::of_emqx(&self.user_fields, &self.acl_fields),
         };
         // Topics are made of names; the oldest of the plugins minded the slash as well.
         let special_chars: &[u8] = match self.dialect.compat {
             _ if !self.deny_special_chars => b"",
             Compat::AuthPlug => b"+#/",
-            Compat::None | Compat::GoAuth => b"+#",
+            Compat::None | Compat::GoAuth | Compat::Emqx => b"+#",
         };
         Config {
-            tokens: self.tokens,
+            tokens: TokensConfig { syntax: self.dialect.compat.syntax(), ..self.tokens },
             endpoints: self.hosts.into_iter().map(endpoint).collect(),
             port,
             https: self.https,
@@ -165,7 +166,9 @@ impl Draft {
     fn cache(&self) -> CacheConfig {
         let ttl = self.cache_ttl;
         let deny = |allow: Duration| match self.dialect.compat {
-            Compat::None => self.cache_deny_ttl.unwrap_or(ttl.min(Duration::from_secs(5))),
+            Compat::None | Compat::Emqx => {
+                self.cache_deny_ttl.unwrap_or(ttl.min(Duration::from_secs(5)))
+            }
             // Allowed or denied, an answer lives as long.
             Compat::GoAuth | Compat::AuthPlug => allow,
         };

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 
 use super::Config;
 use super::options::{HEADER_PREFIX, Opt, options, source};
-use crate::dialect::Compat;
 
 /// An option as it is in force.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -73,8 +72,7 @@ fn of_files(config: &Config) -> impl Iterator<Item = Setting> {
 fn usual(config: &Config) -> Option<Config> {
     let required = [("http_host", "localhost"), ("http_user_route", "/")];
     let required = required.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let is_ours = config.dialect.compat == Compat::None;
-    if is_ours { None } else { super::read(&required).ok() }
+    config.dialect.compat.is_predecessor().then(|| super::read(&required).ok()).flatten()
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
-//! Configurations that were written for mosquitto-go-auth's or mosquitto-auth-plug's http backend.
+//! Configurations that were written for mosquitto-go-auth's or mosquitto-auth-plug's http backend, and those
+//! for an API that was written for EMQX, whose options are ours.
 //!
-//! Their options are read by their own names and with their own defaults. One that does nothing here
+//! The predecessors' options are read by their own names and with their own defaults. One that does nothing here
 //! warns and never stops the start; one whose meaning is not offered stops it with a line that says
 //! what to use instead.
 
@@ -17,6 +18,7 @@ use crate::question::Kind;
 
 mod auth_plug;
 mod backends;
+mod emqx;
 mod go_auth;
 
 /// What became of an option.
@@ -80,7 +82,7 @@ pub fn predecessor(given: &[(String, String)], library: Option<&str>) -> (Compat
 pub fn set(draft: &mut Draft, name: &str, value: &str) -> Result<bool, Mistake> {
     let compat = draft.dialect.compat;
     let outcome = match compat {
-        Compat::None => return Ok(false),
+        Compat::None | Compat::Emqx => return Ok(false),
         Compat::GoAuth => go_auth::set(draft, name, value),
         Compat::AuthPlug => auth_plug::set(draft, name, value),
     };
@@ -108,7 +110,7 @@ pub fn pass_over(draft: &mut Draft, name: &str) {
 /// Puts the predecessor's defaults in place of ours.
 pub fn preset(draft: &mut Draft) {
     match draft.dialect.compat {
-        Compat::None => return,
+        Compat::None | Compat::Emqx => return,
         Compat::GoAuth => {}
         Compat::AuthPlug => auth_plug::preset(draft),
     }
@@ -129,6 +131,7 @@ pub fn conclude(draft: &mut Draft, is_given: impl Fn(&str) -> bool) -> Result<()
         Compat::None => Ok(()),
         Compat::GoAuth => go_auth::conclude(draft, is_given),
         Compat::AuthPlug => auth_plug::conclude(draft),
+        Compat::Emqx => emqx::conclude(draft),
     }
 }
 
@@ -527,5 +530,26 @@ mod tests {
         assert!(mistakes(&text).contains("http_getuser_uri is not known"));
         let own = "http_host api\nhttp_user_route /user\ncompat go-auth";
         assert_eq!(config(own).fields.of(Kind::Login)[0], Field::ClientId);
+    }
+
+    #[test]
+    fn an_api_for_emqx_is_configured_with_our_own_options_and_defaults() {
+        const EMQX: &str = "http_host api\nhttp_user_route /auth\nhttp_acl_route /acl\ncompat emqx";
+        let own = config(EMQX.strip_suffix("\ncompat emqx").unwrap());
+        let emqx = config(EMQX);
+        assert_eq!((&emqx.cache, emqx.warnings.len()), (&own.cache, 0));
+        assert_eq!(emqx.special_chars, own.special_chars);
+        assert_eq!(emqx.fields.of(Kind::Login), own.fields.of(Kind::Login));
+        let access = [Field::Username, Field::ClientId, Field::Topic, Field::Action];
+        assert_eq!(emqx.fields.of(Kind::Access), access);
+        let more = config(&format!("{EMQX}\nhttp_params_mode form\nhttp_acl_fields qos,clientid"));
+        assert_eq!(more.fields.of(Kind::Access), [&access[..], &[Field::Qos]].concat());
+        for other in ["http_response_mode json", "http_method GET", "http_superuser_route /s"] {
+            let said = mistakes(&format!("{EMQX}\n{other}"));
+            let name = other.split_once(' ').unwrap().0;
+            assert!(said.contains(&format!("options compat emqx and {name} do not go together")));
+        }
+        assert!(mistakes(&format!("{EMQX}\nauth_cache_seconds 3")).contains("compat go-auth"));
+        assert!(mistakes(&format!("{EMQX}\npool_size 8")).contains("pool_size is not known"));
     }
 }

@@ -7,7 +7,6 @@ use super::fleet::SECRETS;
 use super::options::{self, HEADER_PREFIX, options};
 use super::words::COMPAT;
 use super::{Config, Mistake, Routes, Sources, legacy, values};
-use crate::dialect::Compat;
 use crate::secret::Secret;
 use crate::trace::TRACEPARENT;
 
@@ -135,7 +134,7 @@ fn set(draft: &mut Draft, name: &str, value: &str) -> Result<(), Mistake> {
         return Ok(());
     }
     let Some(option) = options::find(name) else {
-        if draft.dialect.compat != Compat::None {
+        if draft.dialect.compat.is_predecessor() {
             legacy::pass_over(draft, name);
             return Ok(());
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::{Config, Mistake, Sources};
 use crate::jose::{self, ALGORITHMS, Algorithm, KeySet};
+use crate::rules::Syntax;
 use crate::secret::Secret;
 
 /// Which tokens let in whom.
@@ -25,6 +26,8 @@ pub struct TokensConfig {
     pub username: TokenUsername,
     /// Whether another password is denied.
     pub only: bool,
+    /// How the rules in a token are written.
+    pub syntax: Syntax,
 }
 
 /// What the token's name for the client is to the name that the client gives.

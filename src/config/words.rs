@@ -47,8 +47,12 @@ pub const PARAMS_MODE: &[(&str, Params)] = &[("json", Params::Json), ("form", Pa
 pub const METHOD: &[(&str, Method)] =
     &[("POST", Method::Post), ("PUT", Method::Put), ("GET", Method::Get)];
 
-pub const COMPAT: &[(&str, Compat)] =
-    &[("none", Compat::None), ("go-auth", Compat::GoAuth), ("auth-plug", Compat::AuthPlug)];
+pub const COMPAT: &[(&str, Compat)] = &[
+    ("none", Compat::None),
+    ("go-auth", Compat::GoAuth),
+    ("auth-plug", Compat::AuthPlug),
+    ("emqx", Compat::Emqx),
+];
 
 pub const LOG_LEVEL: &[(&str, LevelFilter)] = &[
     ("error", LevelFilter::Error),

@@ -30,7 +30,7 @@ pub fn read(
     if expire_at.is_some_and(|end| now.as_secs() >= end) {
         return Err(InvalidToken::Expired);
     }
-    let terms = api::claims(json).map_err(InvalidToken::Claims)?;
+    let terms = api::claims(json, config.syntax).map_err(InvalidToken::Claims)?;
     let user = claims.get(&config.username_claim).and_then(Value::as_str);
     let name = name(config.username, user, bearer).ok_or(InvalidToken::Username)?;
     let username = (name != bearer).then(|| name.to_owned());

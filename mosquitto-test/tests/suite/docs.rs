@@ -70,7 +70,8 @@ fn pages() -> Vec<String> {
 const RUN_ELSEWHERE: [&str; 2] = ["docs/apis.md", "docs/command.md"];
 
 /// The pages whose commands are run here.
-const RUN_HERE: [&str; 7] = [
+const RUN_HERE: [&str; 8] = [
+    "docs/coming-from-emqx.md",
     "docs/operating.md",
     "docs/quick-start.md",
     "docs/recipes/brokers.md",

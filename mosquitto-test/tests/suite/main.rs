@@ -26,6 +26,7 @@ mod docs;
 mod drop_in;
 mod drop_in_answers;
 mod drop_in_files;
+mod emqx;
 mod entrances;
 mod events;
 mod example_apis;

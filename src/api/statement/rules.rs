@@ -6,10 +6,10 @@ use serde::de::{Error, MapAccess, SeqAccess};
 
 use super::place::{Place, flag, one_of};
 use crate::json::{self, Members, Piece, Read, Whole};
-use crate::rules::{Condition, MAX_RULES, Network, Permission, Rule, Rules, Verb};
+use crate::rules::{Condition, MAX_RULES, Network, Permission, Rule, Rules, Syntax, Verb};
 
 /// The rules of a list; none of `null`.
-pub struct ReadRules;
+pub struct ReadRules(pub Syntax);
 
 impl<'de> Read<'de> for ReadRules {
     type Value = Option<Rules>;
@@ -33,7 +33,7 @@ impl<'de> Read<'de> for ReadRules {
             numbers.resize(rules.len(), number);
             number += 1;
         }
-        Rules::compile(rules).map(Some).map_err(|bad| {
+        Rules::compile_as(rules, self.0).map(Some).map_err(|bad| {
             let number = numbers.get(bad.position).copied().unwrap_or(bad.position + 1);
             A::Error::custom(format_args!("rule {number}: {}", bad.problem))
         })

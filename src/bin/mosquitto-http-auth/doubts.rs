@@ -184,6 +184,11 @@ fn about_options(block: &Plugin, config: &Config) -> Vec<Remark> {
         let text = format!("passwords go to {} unencrypted", endpoint.origin(false));
         doubts.push(remark(place("http_host"), text));
     }
+    if config.dialect.compat == Compat::Emqx && config.routes.access.is_some() {
+        let text = "compat emqx: unlike EMQX, Mosquitto asks about deliveries as well, each with the topic of \
+                    the message and as \"subscribe\"; an API that knows filters by their text alone denies them";
+        doubts.push(remark(place("compat"), text));
+    }
     if let Some(address) = config.metrics_listen.filter(|address| !address.ip().is_loopback()) {
         let text = format!(
             "metrics_listen {address}: whoever reaches this address can read the metrics, without a \
@@ -221,7 +226,7 @@ fn about_other_means(block: &Plugin, config: &Config, security: &Security) -> Ve
     let mut doubts = Vec::new();
     let mut doubt = |place: &Place, text: &str| doubts.push(remark(place, text));
     let (login, access) = match config.dialect.compat {
-        Compat::None => ("http_user_route", "http_acl_route"),
+        Compat::None | Compat::Emqx => ("http_user_route", "http_acl_route"),
         Compat::GoAuth | Compat::AuthPlug => ("http_getuser_uri", "http_aclcheck_uri"),
     };
     let local = config.local_users.as_ref();

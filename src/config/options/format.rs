@@ -43,7 +43,8 @@ pub(super) static OPTIONS: &[Opt] = &[
         Value("none"),
         "`go-auth` or `auth-plug`: the options and meanings of mosquitto-go-auth's or \
          mosquitto-auth-plug's http backend, as `docs/migrating.md` says. Without it, \
-         `http_getuser_uri` means `go-auth`, and `http_ip` or `http_hostname` means `auth-plug`.",
+         `http_getuser_uri` means `go-auth`, and `http_ip` or `http_hostname` means `auth-plug`. `emqx`: questions \
+         and answers of EMQX's HTTP authentication and authorization, as `docs/coming-from-emqx.md` says.",
         |draft, text| draft.dialect.compat = choice(text, COMPAT)?,
         |config| show::word(COMPAT, config.dialect.compat)
     ),

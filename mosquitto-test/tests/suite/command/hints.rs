@@ -115,6 +115,24 @@ on_every_broker! {
         assert!(api.requests().is_empty());
     }
 
+    fn an_api_for_emqx_is_asked_about_deliveries_too(version) {
+        let api = AuthServer::answering(|request| match request.path.as_str() {
+            "/user" => Reply::status(204),
+            _ => {
+                let body = request.json();
+                let knows = body["action"] == "publish" || body["topic"] == "a/#";
+                Reply::status(if knows { 204 } else { 403 })
+            }
+        });
+        let options = [&ROUTES[..], &[("compat", "emqx")]].concat();
+        let broker = Broker::config(version).plugin(api.options(options)).start();
+        expect_hint(&broker, "an API that knows filters by their text alone denies them");
+        let client = logged_in(&broker, Protocol::V5, "ann");
+        client.subscribe("a/#").expect_granted();
+        assert!(may_publish(&client, "a/b"));
+        broker.wait_for_log(r#"may receive from "a/b": denied"#);
+    }
+
     fn whom_the_api_let_in_without_a_username_stays_at_sighup(version) {
         let api = AuthServer::start();
         let name = ("anonymous_username", "guest");

@@ -29,6 +29,10 @@ on_every_broker! {
         run(version, "docs/writing-an-api.md");
     }
 
+    fn an_api_that_was_written_for_emqx_decides(version) {
+        run(version, "docs/coming-from-emqx.md");
+    }
+
     fn tenants_do_not_see_one_another(version) {
         run(version, "docs/recipes/tenants.md");
     }

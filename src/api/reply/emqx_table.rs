@@ -1,0 +1,622 @@
+//! What answers that were written for EMQX come to, row by row: rules, HTTP authentication, HTTP authorization.
+//! The words are those of its documentation; the decisions are EMQX's, but where a row says `here`.
+
+#![forbid(unsafe_code)]
+
+use ureq::http::header::CONTENT_TYPE;
+use ureq::http::{HeaderMap, HeaderValue};
+
+use super::super::response_body::Declared;
+use super::*;
+use crate::question::{Access, Action};
+use crate::rules::{Names, Permission, Whom};
+
+const NOW: Duration = Duration::from_secs(1_700_000_000);
+
+fn response(status: u16, media_type: &str, body: &str) -> Response {
+    let mut headers = HeaderMap::new();
+    if !media_type.is_empty() {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_str(media_type).unwrap());
+    }
+    let body = (status == 200).then(|| body.as_bytes().to_vec());
+    Response { status, body, declared: Declared::of(&headers), ..Response::default() }
+}
+
+fn answer(kind: Kind, response: &Response) -> Result<Answer, Failure> {
+    let dialect = Dialect { compat: Compat::Emqx, ..Dialect::default() };
+    read(kind, response, &dialect, NOW).map(|reply| reply.answer)
+}
+
+/// A line that begins with a bracket has rules. Each line below them is a row: what comes of it, and of what.
+/// The client is `emqx_c`, its username `emqx_u`, from 127.0.0.1, its tenant `acme`, unless a word says otherwise.
+///
+/// `+` a rule allows it, `-` a rule denies it, `?` no rule has a say, so that the next one is asked; and `!`
+/// the rules break the answer, which is a failure and lets nobody in.
+const RULES: &str = r##"
+{"permission": "allow", "action": "publish", "topic": "t/1"}
+    + publish t/1
+    ? publish t/2
+    ? publish t
+    ? publish t/1/2
+    ? publish T/1
+    ? subscribe t/1
+    ? receive t/1
+{"permission": "allow", "action": "pub", "topic": "t/1"}
+    + publish t/1
+    ? subscribe t/1
+{"permission": "allow", "action": "subscribe", "topic": "t/1"}
+    + subscribe t/1
+    + receive t/1
+    ? publish t/1
+    ? subscribe t/+
+    ? subscribe t/#
+    ? subscribe #
+{"permission": "allow", "action": "sub", "topic": "t/1"}
+    + subscribe t/1
+    + subscribe $share/group/t/1
+    ? publish t/1
+{"permission": "allow", "action": "all", "topic": "t/1"}
+    + publish t/1
+    + subscribe t/1
+    + receive t/1
+{"permission": "deny", "action": "publish", "topic": "t/1"}
+    - publish t/1
+    ? subscribe t/1
+{"permission": "deny", "action": "subscribe", "topic": "t/1"}
+    - subscribe t/1
+    - receive t/1
+    ? publish t/1
+{"permission": "deny", "action": "all", "topic": "#"}
+    - publish t/1
+    - subscribe t/1
+    - subscribe #
+    - receive t/1
+    ? publish $SYS/broker here: what begins with $ is matched by no wildcard
+[]
+    ? publish t/1
+    ? subscribe #
+[{"permission": "allow", "action": "pub", "topics": ["http-authn-acl/1"]}, {"permission": "allow", "action": "sub", "topics": ["eq http-authn-acl/#"]}, {"permission": "deny", "action": "all", "topics": ["#"]}]
+    + publish http-authn-acl/1
+    - publish http-authn-acl/2
+    + subscribe http-authn-acl/#
+    - subscribe http-authn-acl/1
+    - subscribe #
+[{"permission": "deny", "action": "publish", "topic": "t/secret"}, {"permission": "allow", "action": "publish", "topic": "t/#"}]
+    - publish t/secret
+    + publish t/1
+[{"permission": "allow", "action": "publish", "topic": "t/#"}, {"permission": "deny", "action": "publish", "topic": "t/secret"}]
+    + publish t/secret
+{"permission": "allow", "action": "all", "topic": "t/#"}
+    + publish t
+    + publish t/1
+    + publish t/1/2/3
+    + subscribe t/#
+    + subscribe t/+
+    + subscribe t/+/2
+    + subscribe t
+    ? subscribe #
+    ? subscribe +/1
+    ? publish tt
+{"permission": "allow", "action": "all", "topic": "t/+/x"}
+    + publish t/1/x
+    + publish t//x
+    + subscribe t/+/x
+    ? publish t/1/2/x
+    ? subscribe t/# here: a rule must cover the whole of a subscription
+{"permission": "allow", "action": "subscribe", "topic": "t/+"}
+    + subscribe t/+
+    ? subscribe t/# here: a rule must cover the whole of a subscription
+{"permission": "allow", "action": "all", "topic": "#"}
+    + publish t/1
+    + publish /
+    + subscribe #
+    ? publish $SYS/broker
+    ? subscribe $SYS/#
+{"permission": "deny", "action": "subscribe", "topics": ["$SYS/#", "eq #", "eq +/#"]}
+    - subscribe $SYS/#
+    - subscribe $SYS/brokers
+    - subscribe #
+    - subscribe +/#
+    ? subscribe t/#
+    ? subscribe t/1
+    ? receive t/1
+{"permission": "allow", "action": "publish", "topics": ["a", "b/#"]}
+    + publish a
+    + publish b/1
+    ? publish c
+{"permission": "allow", "action": "publish", "topics": []}
+    ? publish a
+{"permission": "allow", "action": "publish", "topic": "eq t/1"}
+    + publish t/1
+    ? publish t/2
+{"permission": "allow", "action": "subscribe", "topic": "eq t/#"}
+    + subscribe t/#
+    ? subscribe t/1
+    ? subscribe t/+
+    ? subscribe #
+    + receive t/1
+    ? publish t/1
+{"permission": "allow", "action": "subscribe", "topic": "eq #"}
+    + subscribe #
+    ? subscribe t/#
+{"permission": "allow", "action": "all", "topic": "eq t/${clientid}"}
+    + publish t/${clientid}
+    ? publish t/emqx_c
+    + subscribe t/${clientid}
+    ? receive t/emqx_c
+{"permission": "allow", "action": "all", "topic": "eq t/${foo}/%u"}
+    + publish t/${foo}/%u
+    ? publish t/${foo}/emqx_u
+{"permission": "allow", "action": "publish", "topic": "t/eq 1"}
+    + publish t/eq%201
+{"permission": "allow", "action": "publish", "topic": "t/${username}"}
+    + publish t/emqx_u
+    ? publish t/emqx_c
+    ? publish t/${username}
+    + publish t/other username=other
+    ? publish t/a/b username=a/b
+    ? publish t/+ username=+
+    ? publish t/x username=#
+{"permission": "allow", "action": "publish", "topic": "t/${clientid}"}
+    + publish t/emqx_c
+    ? publish t/emqx_u
+    + publish t/other clientid=other
+    ? publish t/a/b clientid=a/b
+{"permission": "allow", "action": "publish", "topic": "t/foo${username}boo"}
+    + publish t/fooemqx_uboo
+    ? publish t/fooboo
+    ? publish t/foo${username}boo
+{"permission": "allow", "action": "all", "topic": "${username}/${clientid}/#"}
+    + publish emqx_u/emqx_c/1
+    + subscribe emqx_u/emqx_c/#
+    ? subscribe emqx_u/#
+    ? publish emqx_c/emqx_u/1
+{"permission": "allow", "action": "all", "topic": "t/${client_attrs.tenant}/#"}
+    + publish t/acme/1
+    + subscribe t/acme/#
+    ? publish t/other/1
+    ? publish t//1
+{"permission": "allow", "action": "all", "topics": ["x/${client_attrs.missing}", "t/1"]}
+    ? publish x/
+    ? publish x/undefined
+    ? publish x/${client_attrs.missing}
+    + publish t/1
+{"permission": "deny", "action": "all", "topics": ["x/${client_attrs.missing}/#", "t/1"]}
+    ? publish x/1
+    - publish t/1
+{"permission": "allow", "action": "all", "topic": "x/${client_attrs.path}"}
+    ? publish x/a/b here: a value with /, + or # stands for nothing
+{"permission": "allow", "action": "publish", "topic": "t/%u"}
+    + publish t/%u
+    ? publish t/emqx_u
+{"permission": "allow", "action": "publish", "topic": "t/%c"}
+    + publish t/%c
+    ? publish t/emqx_c
+{"permission": "allow", "action": "publish", "topic": "t/${foo}"}
+    + publish t/${foo}
+    ? publish t/
+{"permission": "allow", "action": "publish", "topic": "t/${peerhost}"}
+    + publish t/${peerhost}
+    ? publish t/127.0.0.1
+{"permission": "allow", "action": "publish", "topic": "t/${$}{clientid}"}
+    + publish t/${clientid}
+    ? publish t/emqx_c
+{"permission": "allow", "action": "publish", "topic": "t/${$}${clientid}"}
+    + publish t/$emqx_c
+{"permission": "allow", "action": "subscribe", "topic": "${$}SYS/#"}
+    + subscribe $SYS/#
+{"permission": "allow", "action": "publish", "topic": "t/${username"}
+    + publish t/${username
+{"permission": "allow", "action": "publish", "topic": "t/${cert_common_name}"}
+    ! here: it would stand for nothing
+{"permission": "deny", "action": "publish", "topic": "t/${zone}"}
+    ! here: Mosquitto has no zones
+{"permission": "allow", "action": "publish", "topic": "eq t/${zone}"}
+    + publish t/${zone}
+{"permission": "allow", "action": "publish", "topic": "t/1", "qos": 1}
+    + publish t/1 qos=1
+    ? publish t/1 qos=0
+    ? publish t/1 qos=2
+{"permission": "allow", "action": "publish", "topic": "t/1", "qos": "2"}
+    + publish t/1 qos=2
+    ? publish t/1 qos=1
+{"permission": "allow", "action": "publish", "topic": "t/1", "qos": "1,2"}
+    + publish t/1 qos=1
+    + publish t/1 qos=2
+    ? publish t/1 qos=0
+{"permission": "allow", "action": "publish", "topic": "t/1", "qos": [1, 2]}
+    + publish t/1 qos=1
+    ? publish t/1 qos=0
+{"permission": "allow", "action": "publish", "topic": "t/1", "qos": ["1", "2"]}
+    + publish t/1 qos=2
+    ? publish t/1 qos=0
+{"permission": "allow", "action": "publish", "topic": "t/1", "qos": [0, "2"]}
+    + publish t/1 qos=0
+    ? publish t/1 qos=1
+    + publish t/1 qos=2
+{"permission": "allow", "action": "publish", "topic": "t/1", "qos": null}
+    + publish t/1 qos=2
+{"permission": "allow", "action": "subscribe", "topic": "t/1", "qos": [1]}
+    + subscribe t/1 qos=1
+    ? subscribe t/1 qos=2
+{"permission": "allow", "action": "all", "topic": "t/1", "qos": 2, "retain": true}
+    + subscribe t/1 qos=2
+    ? subscribe t/1 qos=0
+    + publish t/1 qos=2 retain
+    ? publish t/1 qos=2
+    ? publish t/1 qos=1 retain
+{"permission": "allow", "action": "publish", "topic": "t/1", "retain": true}
+    + publish t/1 retain
+    ? publish t/1
+{"permission": "allow", "action": "publish", "topic": "t/1", "retain": "true"}
+    + publish t/1 retain
+    ? publish t/1
+{"permission": "allow", "action": "publish", "topic": "t/1", "retain": "1"}
+    + publish t/1 retain
+    ? publish t/1
+{"permission": "allow", "action": "publish", "topic": "t/1", "retain": 1}
+    + publish t/1 retain
+    ? publish t/1
+{"permission": "allow", "action": "publish", "topic": "t/1", "retain": false}
+    ? publish t/1 retain
+    + publish t/1
+{"permission": "allow", "action": "publish", "topic": "t/1", "retain": "false"}
+    ? publish t/1 retain
+    + publish t/1
+{"permission": "allow", "action": "publish", "topic": "t/1", "retain": "0"}
+    ? publish t/1 retain
+    + publish t/1
+{"permission": "allow", "action": "publish", "topic": "t/1", "retain": 0}
+    ? publish t/1 retain
+    + publish t/1
+{"permission": "allow", "action": "publish", "topic": "t/1", "retain": "all"}
+    + publish t/1 retain
+    + publish t/1
+{"permission": "allow", "action": "publish", "topic": "t/1", "retain": null}
+    + publish t/1 retain
+    + publish t/1
+{"permission": "deny", "action": "subscribe", "topic": "eq t/1", "retain": "true", "qos": "1,2"}
+    - subscribe t/1 qos=1
+    ? subscribe t/1 qos=0
+{"permission": "allow", "action": "subscribe", "topic": "t/1", "retain": "not looked at"}
+    + subscribe t/1
+{"permission": "deny", "action": "publish", "topic": "t/1", "retain": true}
+    - publish t/1 retain
+    ? publish t/1
+{"permission": "allow", "action": "all", "topic": "#", "ipaddr": "127.0.0.1"}
+    + publish t/1
+    ? publish t/1 from=192.168.1.10
+    ? publish t/1 from=nowhere
+{"permission": "allow", "action": "all", "topic": "#", "ipaddr": "192.168.1.0/24"}
+    + publish t/1 from=192.168.1.10
+    ? publish t/1 from=192.168.2.10
+    ? publish t/1
+{"permission": "deny", "action": "all", "topic": "#", "ipaddr": "192.168.1.0/24"}
+    - publish t/1 from=192.168.1.10
+    ? publish t/1
+    - publish t/1 from=nowhere here: where nobody knows, what would be denied is
+{"permission": "allow", "action": "all", "topic": "#", "ipaddr": "2001:db8::/32"}
+    + publish t/1 from=2001:db8::1
+    ? publish t/1
+{"permission": "allow", "action": "all", "topic": "#", "username_re": "^emqx_[a-z]$"}
+    + publish t/1
+    ? publish t/1 username=emqx_uu
+    ? publish t/1 username=other
+{"permission": "allow", "action": "all", "topic": "#", "username_re": "mqx"}
+    + publish t/1
+{"permission": "allow", "action": "all", "topic": "#", "clientid_re": "^emqx_c$"}
+    + publish t/1
+    ? publish t/1 clientid=emqx_cc
+{"permission": "deny", "action": "all", "topic": "#", "clientid_re": "^test"}
+    ? publish t/1
+    - publish t/1 clientid=test-1
+{"permission": "allow", "action": "all", "topic": "#", "clientid_re": "^x+$", "username_re": "^x+$", "ipaddr": "192.168.1.0/24"}
+    + publish t/1 clientid=x username=xx from=192.168.1.1
+    ? publish t/1 clientid=x username=xx
+    ? publish t/1 clientid=x from=192.168.1.1
+    ? publish t/1 username=x from=192.168.1.1
+{"permission": "allow", "action": "publish", "topic": "t/1", "username": "somebody", "clientid": "else", "comment": "passed over"}
+    + publish t/1
+{"permission": "allo", "action": "publish", "topic": "a/b/c"}
+    !
+{"permission": "allow", "action": "publis", "topic": "a/b/c"}
+    !
+{"permission": "allow", "action": "unsubscribe", "topic": "a/b/c"}
+    !
+{"permission": "allow", "action": "publish", "topic": {}}
+    !
+{"permission": "allow", "action": "publish"}
+    !
+{"action": "publish", "topic": "t"}
+    !
+{"permission": "allow", "topic": "t"}
+    !
+{"permission": "allow", "action": "publish", "topics": "t"}
+    !
+{"permission": "allow", "action": "publish", "topics": [], "qos": 3}
+    !
+{"permission": "allow", "action": "publish", "topics": [], "qos": "three"}
+    !
+{"permission": "allow", "action": "publish", "topics": [], "qos": ["3"]}
+    !
+{"permission": "allow", "action": "publish", "topics": [], "retain": 3}
+    !
+{"permission": "allow", "action": "all", "topic": "t", "username_re": "(unmatched"}
+    !
+{"permission": "allow", "action": "all", "topic": "t", "clientid_re": ""}
+    !
+{"permission": "allow", "action": "all", "topic": "t", "ipaddr": ""}
+    !
+{"permission": "allow", "action": "all", "topic": "#", "zone": "zone1"}
+    ! here: Mosquitto has no zones
+{"permission": "allow", "action": "all", "topic": "#", "zone_re": "^zone-[0-9]+$"}
+    ! here: Mosquitto has no zones
+{"permission": "allow", "action": "all", "topic": "#", "listener": "tcp:default"}
+    ! here: Mosquitto tells a plugin of no listener
+{"permission": "allow", "action": "all", "topic": "#", "listener_re": "^tcp:.*$"}
+    ! here: Mosquitto tells a plugin of no listener
+{"permission": "allow", "action": "publish", "topic": "t/#/1"}
+    ! here: it is no topic filter
+{"permission": "allow", "action": "publish", "permission": "deny", "topic": "t"}
+    ! here: of two values nobody knows which is meant
+{"permission": "allow", "action": "write", "topic": "t/1"}
+    + publish t/1 here: a word of our own
+{"permission": "allow", "action": "read", "topic": "t/1"}
+    + receive t/1 here: a word of our own
+    ? subscribe t/1
+"##;
+
+/// The answer to a login with these rules, and attributes.
+fn with_rules(rules: &str) -> Result<Answer, Failure> {
+    let acl = if rules.starts_with('[') { rules.to_owned() } else { format!("[{rules}]") };
+    let attributes = r#"{"tenant": "acme", "path": "a/b"}"#;
+    let body = format!(r#"{{"result": "allow", "client_attrs": {attributes}, "acl": {acl}}}"#);
+    answer(Kind::Login, &response(200, "application/json", &body))
+}
+
+/// What comes of an action by the rules of this answer.
+fn ruling(answer: &Answer, row: &str) -> char {
+    let terms = answer.terms.as_ref().unwrap();
+    let rules = terms.rules.as_ref().unwrap();
+    let words: Vec<_> = row.split(" here:").next().unwrap().split_whitespace().collect();
+    let word = |name: &str| words.iter().find_map(|word| word.strip_prefix(name));
+    let access = match words[0] {
+        "publish" => Access::Write,
+        "subscribe" => Access::Subscribe,
+        "receive" => Access::Read,
+        other => panic!("{other}"),
+    };
+    let topic = words[1].replace("%20", " ");
+    let qos = word("qos=").map_or(0, |qos| qos.parse().unwrap());
+    let action = Action { access, topic: &topic, qos, retain: words.contains(&"retain") };
+    let address = word("from=").unwrap_or("127.0.0.1");
+    let (username, client_id) =
+        (word("username=").unwrap_or("emqx_u"), word("clientid=").unwrap_or("emqx_c"));
+    let whom = Whom { address: address.parse().ok(), username, client_id };
+    let conditions = rules.met_by(whom);
+    let names = Names {
+        attributes: terms.attributes.as_deref(),
+        conditions: conditions.as_ref(),
+        ..Names::of(username, client_id)
+    };
+    match rules.judge(&action, names).map(|ruling| ruling.permission) {
+        Some(Permission::Allow) => '+',
+        Some(Permission::Deny) => '-',
+        None => '?',
+    }
+}
+
+/// Checks each row; how many there are.
+fn check_rules() -> usize {
+    let (mut rules, mut count) = ("", 0);
+    for line in RULES.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        if line.starts_with(['{', '[']) {
+            rules = line;
+            continue;
+        }
+        count += 1;
+        let (expected, row) = line.split_at(1);
+        match with_rules(rules) {
+            Err(Failure::BrokenAnswer(_)) => assert_eq!(expected, "!", "{rules}{row}"),
+            Ok(_) if expected == "!" => panic!("it does not break the answer: {rules}"),
+            Ok(answer) => assert_eq!(ruling(&answer, row).to_string(), expected, "{rules}{row}"),
+            Err(failure) => panic!("{rules}: {failure}"),
+        }
+    }
+    count
+}
+
+const JSON: &str = "application/json";
+const FORM: &str = "application/x-www-form-urlencoded";
+
+/// A response and what it comes to: `+` yes, `s` yes and a superuser, `-` no, `>` left to others, `!` the API
+/// failed.
+type Row = (u16, &'static str, &'static str, char);
+
+const LOGINS: &[Row] = &[
+    (200, JSON, r#"{"result": "allow"}"#, '+'),
+    (200, JSON, r#"{"result": "allow", "is_superuser": false}"#, '+'),
+    (200, JSON, r#"{"result": "allow", "is_superuser": true}"#, 's'),
+    (200, JSON, r#"{"result": "allow", "is_superuser": "true"}"#, 's'),
+    (200, JSON, r#"{"result": "allow", "is_superuser": 1}"#, 's'),
+    (200, JSON, r#"{"result": "allow", "is_superuser": "1"}"#, 's'),
+    (200, JSON, r#"{"result": "allow", "is_superuser": 0}"#, '+'),
+    (200, JSON, r#"{"result": "allow", "is_superuser": "0"}"#, '+'),
+    (200, JSON, r#"{"result": "allow", "is_superuser": "false"}"#, '+'),
+    (200, JSON, r#"{"result": "allow", "is_superuser": ""}"#, '+'),
+    (200, JSON, r#"{"result": "allow", "is_superuser": null}"#, '+'),
+    // Here: what EMQX takes for a no is none of the spellings of one.
+    (200, JSON, r#"{"result": "allow", "is_superuser": "yes"}"#, '!'),
+    (200, JSON, r#"{"result": "allow", "is_superuser": []}"#, '!'),
+    // Here: EMQX takes it for a yes.
+    (200, JSON, r#"{"result": "allow", "is_superuser": 2}"#, '!'),
+    (200, JSON, r#"{"result": "deny"}"#, '-'),
+    (200, JSON, r#"{"result": "deny", "is_superuser": true}"#, '-'),
+    (200, JSON, r#"{"result": "ignore"}"#, '>'),
+    (200, JSON, r#"{"result": "ignore", "is_superuser": true}"#, '>'),
+    (200, JSON, "{}", '-'),
+    (200, JSON, r#"{"is_superuser": true}"#, '-'),
+    (200, JSON, r#"{"result": null}"#, '-'),
+    (200, JSON, r#"{"Result": "allow"}"#, '-'),
+    (200, JSON, r#"[{"result": "allow"}]"#, '-'),
+    (200, JSON, "[]", '-'),
+    (200, JSON, "true", '-'),
+    (200, JSON, r#""allow""#, '-'),
+    (200, JSON, "1", '-'),
+    (200, JSON, "null", '-'),
+    (200, JSON, "", '-'),
+    (200, JSON, " \r\n", '-'),
+    (200, "", "", '-'),
+    (200, FORM, "", '-'),
+    // An answer that is broken is none.
+    (200, JSON, "not-json", '!'),
+    (200, JSON, r#"{"result": "allow""#, '!'),
+    (200, JSON, r#"{"result": "allow"} x"#, '!'),
+    (200, JSON, r#"{"result": "unexpected"}"#, '!'),
+    (200, JSON, r#"{"result": "ALLOW"}"#, '!'),
+    (200, JSON, r#"{"result": true}"#, '!'),
+    (200, JSON, r#"{"result": "allow", "result": "deny"}"#, '!'),
+    (200, "application/json; charset=utf-8", r#"{"result": "allow"}"#, '+'),
+    (200, "application/json;charset=UTF-8", r#"{"result": "deny"}"#, '-'),
+    (200, "Application/JSON", r#"{"result": "allow"}"#, '+'),
+    (200, "", r#"{"result": "allow"}"#, '-'),
+    (200, "text/plain", r#"{"result": "allow"}"#, '-'),
+    (200, "text/html", r#"{"result": "allow"}"#, '-'),
+    (200, "test/plain", "is_superuser=true", '-'),
+    (200, "text/csv", "hi", '-'),
+    (200, "application/problem+json", r#"{"result": "allow"}"#, '-'),
+    (200, "text/html, application/json", r#"{"result": "allow"}"#, '-'),
+    (200, FORM, "is_superuser=true&result=allow", 's'),
+    (200, FORM, "result=allow&is_superuser=true", 's'),
+    (200, FORM, "result=allow&is_superuser=1", 's'),
+    (200, FORM, "result=allow&is_superuser=false", '+'),
+    (200, FORM, "result=allow&is_superuser=", '+'),
+    (200, FORM, "result=allow", '+'),
+    (200, FORM, "r%65sult=a%6Clow", '+'),
+    (200, FORM, "result=deny", '-'),
+    (200, FORM, "result=ignore", '>'),
+    (200, FORM, "is_superuser=true", '-'),
+    (200, FORM, "other=1", '-'),
+    (200, FORM, "allow", '-'),
+    (200, FORM, "result=yes", '!'),
+    (200, FORM, "result=allow&result=deny", '!'),
+    (200, "application/x-www-form-urlencoded; charset=utf-8", "result=allow", '+'),
+    (200, JSON, "result=allow", '!'),
+    (200, FORM, r#"{"result": "allow"}"#, '-'),
+    (200, "text/plain", "result=allow", '-'),
+    (204, "", "", '+'),
+    (204, JSON, "", '+'),
+    (201, JSON, r#"{"result": "allow"}"#, '-'),
+    (202, JSON, r#"{"result": "allow"}"#, '-'),
+    (206, JSON, r#"{"result": "allow"}"#, '-'),
+    (301, "", "", '-'),
+    (400, "text/plain", "Response body", '-'),
+    (401, JSON, r#"{"result": "allow"}"#, '-'),
+    (403, "", "", '-'),
+    (404, JSON, r#"{"result": "allow"}"#, '-'),
+    // An API that could not answer has not denied; what is done then, `on_error` says.
+    (408, "", "", '!'),
+    (429, "", "", '!'),
+    (500, "", "", '!'),
+    (503, JSON, r#"{"result": "allow"}"#, '!'),
+    // As in the table, a session's end.
+    (200, JSON, r#"{"result": "allow", "expire_at": 1700000060}"#, '+'),
+    (200, JSON, r#"{"result": "allow", "expire_at": 1699999940}"#, '-'),
+    (200, JSON, r#"{"result": "allow", "expire_at": 1700000060000}"#, '!'),
+    (200, JSON, r#"{"result": "allow", "expire_at": "1700000060"}"#, '!'),
+    (200, JSON, r#"{"result": "allow", "expire_at": null}"#, '+'),
+    (200, FORM, "result=allow&expire_at=1700000060", '+'),
+    (200, JSON, r#"{"result": "allow", "client_attrs": {"alias": "a1"}}"#, '+'),
+    (200, JSON, r#"{"result": "allow", "client_attrs": {}}"#, '+'),
+    (200, JSON, r#"{"result": "allow", "client_attrs": ["a1"]}"#, '!'),
+    (200, JSON, r#"{"result": "allow", "client_attrs": {"alias": 1}}"#, '!'),
+    (200, JSON, r#"{"result": "allow", "acl": []}"#, '+'),
+    (200, JSON, r#"{"result": "allow", "acl": {}}"#, '!'),
+    (200, JSON, r#"{"result": "allow", "acl": [{"permission": "allow"}]}"#, '!'),
+    // Here: Mosquitto can do neither.
+    (200, JSON, r#"{"result": "allow", "clientid_override": "other"}"#, '!'),
+    (200, JSON, r#"{"result": "allow", "zone_override": "zone1"}"#, '!'),
+    (200, FORM, "result=allow&clientid_override=other", '!'),
+    (200, FORM, "result=allow&zone_override=zone1", '!'),
+    (200, JSON, r#"{"result": "allow", "clientid_override": null}"#, '+'),
+    (200, JSON, r#"{"result": "allow", "unknown": {"result": "deny"}}"#, '+'),
+];
+
+const ACCESSES: &[Row] = &[
+    (200, JSON, r#"{"result": "allow"}"#, '+'),
+    (200, JSON, r#"{"result": "deny"}"#, '-'),
+    (200, JSON, r#"{"result": "ignore"}"#, '>'),
+    (200, JSON, "{}", '-'),
+    (200, JSON, r#"{"result": null}"#, '-'),
+    (200, JSON, "[]", '-'),
+    (200, JSON, "true", '-'),
+    (200, JSON, r#""allow""#, '-'),
+    (200, JSON, "", '-'),
+    (200, "", "", '-'),
+    (200, JSON, "not-json", '!'),
+    (200, JSON, r#"{"result": "unexpected"}"#, '!'),
+    (200, JSON, r#"{"result": "allow", "result": "deny"}"#, '!'),
+    (200, "application/json; charset=utf-8", r#"{"result": "allow"}"#, '+'),
+    // Where it is not said, JSON is meant.
+    (200, "", r#"{"result": "allow"}"#, '+'),
+    (200, "", r#"{"result": "deny"}"#, '-'),
+    (200, "", "result=allow", '!'),
+    (200, "text/csv", "hi", '-'),
+    (200, "text/plain", r#"{"result": "allow"}"#, '-'),
+    (200, FORM, "result=allow", '+'),
+    (200, FORM, "result=deny", '-'),
+    (200, FORM, "result=ignore", '>'),
+    (200, FORM, "other=1", '-'),
+    (200, FORM, "result=yes", '!'),
+    (204, "", "", '+'),
+    (201, JSON, r#"{"result": "allow"}"#, '-'),
+    (302, "", "", '-'),
+    (400, "text/plain", "Response body", '-'),
+    (401, "", "", '-'),
+    (403, JSON, r#"{"result": "allow"}"#, '-'),
+    (404, "", "", '-'),
+    (429, "", "", '!'),
+    (500, JSON, r#"{"result": "allow"}"#, '!'),
+    (502, "", "", '!'),
+    // What only the answer to a login says is passed over.
+    (200, JSON, r#"{"result": "allow", "clientid_override": "other", "acl": 7}"#, '+'),
+];
+
+/// Checks each row; how many there are.
+fn check_answers(kind: Kind, rows: &[Row]) -> usize {
+    for (status, media_type, body, expected) in rows {
+        let found = match answer(kind, &response(*status, media_type, body)) {
+            Err(_) => '!',
+            Ok(Answer { verdict: Verdict::Deny, .. }) => '-',
+            Ok(Answer { verdict: Verdict::Ignore, .. }) => '>',
+            Ok(Answer { terms: Some(terms), .. }) if terms.is_superuser == Some(true) => 's',
+            Ok(_) => '+',
+        };
+        assert_eq!(found, *expected, "{kind:?} {status} {media_type} {body}");
+    }
+    rows.len()
+}
+
+#[test]
+fn every_row_comes_to_what_it_says() {
+    let counts =
+        [check_rules(), check_answers(Kind::Login, LOGINS), check_answers(Kind::Access, ACCESSES)];
+    assert!(counts.iter().sum::<usize>() >= 200, "{counts:?}");
+}
+
+#[test]
+fn a_200_that_says_nothing_says_why_in_the_log() {
+    for (media_type, body, why) in [
+        (JSON, "", "the answer says nothing"),
+        (JSON, "{}", "the answer has no \"result\""),
+        (JSON, "[]", "the answer is no JSON object"),
+        ("text/plain", "ok", "the answer's Content-Type is neither"),
+        ("", "{}", "the answer has no Content-Type"),
+    ] {
+        let reason = answer(Kind::Login, &response(200, media_type, body)).unwrap().reason;
+        let reason = reason.unwrap();
+        assert!(reason.starts_with("compat emqx: ") && reason.contains(why), "{reason}");
+    }
+    let told = answer(Kind::Login, &response(200, JSON, r#"{"result":"deny","reason":"locked"}"#));
+    assert_eq!(told.unwrap().reason.as_deref(), Some("locked"));
+}
