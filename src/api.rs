@@ -14,7 +14,7 @@ use crate::config::{Config, Material};
 use crate::defect;
 use crate::journal::Journal;
 use crate::question::Kind;
-use crate::rules::RuleSetInterner;
+use crate::rules::{RuleSetInterner, Syntax};
 use crate::tally::{Route, Tally};
 use crate::trace::{TraceId, mark};
 
@@ -64,6 +64,8 @@ pub struct Api {
     /// Whether each question has a trace id.
     traces: bool,
     rules: RuleSetInterner,
+    /// How rules are written.
+    syntax: Syntax,
     journal: Arc<Journal>,
     clock: Arc<dyn Clock>,
     tally: Arc<Tally>,
@@ -110,6 +112,7 @@ impl Api {
             endpoints,
             traces: config.trace,
             rules: RuleSetInterner::default(),
+            syntax: config.dialect.compat.syntax(),
             journal,
             clock,
             tally,
@@ -260,7 +263,7 @@ impl Api {
     /// Reads an answer that another broker was given, in the words of [`Statement`].
     /// None: it is none.
     pub fn read_shared(&self, json: &[u8]) -> Option<Answer> {
-        let mut reply = Reply { answer: shared_answer(json)?, lifetime: None };
+        let mut reply = Reply { answer: shared_answer(json, self.syntax)?, lifetime: None };
         self.share_rules(&mut reply);
         Some(reply.answer)
     }
@@ -309,8 +312,9 @@ impl Api {
 
 /// Reads an answer as it is shared among brokers: as the API says it to a login.
 #[must_use]
-pub fn shared_answer(json: &[u8]) -> Option<Answer> {
-    let Statement { verdict, terms, reason, .. } = Statement::read(json, Kind::Login).ok()?;
+pub fn shared_answer(json: &[u8], syntax: Syntax) -> Option<Answer> {
+    let Statement { verdict, terms, reason, .. } =
+        Statement::read(json, Kind::Login, syntax).ok()?;
     Some(Answer { terms: terms.map(Into::into), ..Answer::new(verdict?) }.because(reason))
 }
 

@@ -142,6 +142,7 @@ fn rule(rule: &Rule) -> Value {
 mod tests {
     use super::*;
     use crate::api::shared_answer;
+    use crate::rules::Syntax;
 
     #[test]
     fn an_answer_is_read_as_it_was_written() {
@@ -157,18 +158,29 @@ mod tests {
                 {"permission":"deny","action":"all","topic":"c/#"}]}"#,
             r#"{"result":"allow","acl":[],"is_superuser":true}"#,
         ] {
-            let answer = shared_answer(text.as_bytes()).unwrap();
+            let answer = shared_answer(text.as_bytes(), Syntax::Own).unwrap();
             let json = to_json(&answer).unwrap();
-            assert_eq!(shared_answer(&json), Some(answer), "{text}");
+            assert_eq!(shared_answer(&json, Syntax::Own), Some(answer), "{text}");
             let name = text.contains("ann").then(|| "ann".to_owned());
             assert_eq!(username(&json), name);
         }
     }
 
     #[test]
+    fn rules_as_for_emqx_stay_such() {
+        let text = r#"{"result":"allow","acl":[
+            {"permission":"deny","action":"all","topic":"eq a/${clientid}/%u"},
+            {"permission":"allow","action":"publish","topic":"b/${$}/${foo}/%u/${username}"}]}"#;
+        let answer = shared_answer(text.as_bytes(), Syntax::Emqx).unwrap();
+        let json = to_json(&answer).unwrap();
+        assert_eq!(shared_answer(&json, Syntax::Emqx), Some(answer));
+        assert_eq!(shared_answer(&json, Syntax::Own), None, "it would mean something else");
+    }
+
+    #[test]
     fn rules_for_some_clients_only_are_not_shared() {
         let text = r#"{"result":"allow","acl":[{"permission":"allow","action":"all","topic":"a","ipaddr":"10.0.0.0/8"}]}"#;
-        assert_eq!(to_json(&shared_answer(text.as_bytes()).unwrap()), None);
+        assert_eq!(to_json(&shared_answer(text.as_bytes(), Syntax::Own).unwrap()), None);
     }
 
     #[test]

@@ -51,7 +51,8 @@ pub fn text(name: &SharedName) -> String {
 }
 
 /// Tells apart brokers that ask differently, and so may be answered differently: by routes, method, modes,
-/// fields and the values of all headers. What `fleet_scope` says comes in the place of all this.
+/// fields and the values of all headers. What `fleet_scope` says comes in the place of all this but for how
+/// rules are written.
 fn scope(config: &Config, fleet: &FleetConfig) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
     let mut add = |bytes: &[u8]| {
@@ -61,6 +62,8 @@ fn scope(config: &Config, fleet: &FleetConfig) -> [u8; 32] {
     if let Some(scope) = &fleet.scope {
         add(b"given");
         add(scope.as_bytes());
+        // Rules that are written in another way are not the same.
+        add(format!("{:?}", config.dialect.compat.syntax()).as_bytes());
         return *hasher.finalize().as_bytes();
     }
     add(b"digest");
