@@ -27,6 +27,7 @@ mod lookups;
 mod members;
 mod memory;
 mod naming;
+mod observer;
 mod reader;
 mod record;
 mod sealing;
@@ -35,6 +36,7 @@ mod writer;
 pub use answer::Stamp;
 pub use counts::Counted;
 pub use members::Applied;
+pub use observer::{BrokerStatus, LogStatus, Observer, Overview};
 pub use record::Do;
 
 use answer::{MOST_BYTES, SharedAnswer};
@@ -149,15 +151,15 @@ impl Fleet {
     pub fn new(config: &Config, journal: Arc<Journal>, clock: Arc<dyn Clock>) -> Option<Arc<Self>> {
         let fleet = config.fleet.clone()?;
         let material = config.material.fleet.clone();
-        let sealer = |purpose| Sealer::new(purpose, &fleet.name, &material.secrets);
+        let secrets = &material.secrets;
         let now = clock.now();
         Some(Arc::new(Self {
             keys: KeyNames::of(&fleet.name),
-            namer: Namer::new(config, &fleet, material.secrets.first()?),
-            answers: sealer("mosquitto-http-auth fleet 1: answers"),
-            records: sealer("mosquitto-http-auth fleet 1: entries of the log"),
+            namer: Namer::new(config, &fleet, secrets.first()?),
+            answers: Sealer::of_answers(&fleet.name, secrets),
+            records: Sealer::of_records(&fleet.name, secrets),
             log: Mutex::new(Log::new(now, fleet.blind_ttl)),
-            members: Members::new(sealer("mosquitto-http-auth fleet 1: members"), &fleet),
+            members: Members::new(config, &fleet, secrets),
             lookups: Lookups::default(),
             queue: Queue::default(),
             failures: AtomicU32::new(0),

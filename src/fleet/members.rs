@@ -11,9 +11,11 @@ use serde_json::{Value, json};
 
 use super::answer::millis;
 use super::link::RawMember;
+use super::naming;
 use super::record::{Epoch, Position};
 use super::sealing::Sealer;
-use crate::config::FleetConfig;
+use crate::config::{Config, FleetConfig};
+use crate::secret::Secret;
 use crate::sync::lock;
 
 /// For how long a broker counts that says nothing.
@@ -34,15 +36,19 @@ pub struct Member {
     pub name: String,
     pub epoch: Option<Epoch>,
     pub position: Position,
+    /// Of the plugin.
+    pub version: String,
+    /// Brokers of one scope share answers.
+    pub scope: String,
     /// In Unix time.
-    at: Duration,
+    pub at: Duration,
 }
 
 impl Member {
     fn encode(&self) -> Vec<u8> {
         let epoch = self.epoch.map(|epoch| BASE64.encode(epoch));
         json!({ "name": self.name, "epoch": epoch, "position": self.position.to_string(),
-                "at": millis(self.at), "version": env!("CARGO_PKG_VERSION") })
+                "at": millis(self.at), "version": self.version, "scope": self.scope })
         .to_string()
         .into_bytes()
     }
@@ -53,8 +59,15 @@ impl Member {
             name: value["name"].as_str()?.to_owned(),
             epoch: value["epoch"].as_str().and_then(|e| BASE64.decode(e).ok()?.try_into().ok()),
             position: value["position"].as_str()?.parse().ok()?,
+            version: value["version"].as_str()?.to_owned(),
+            scope: value["scope"].as_str()?.to_owned(),
             at: Duration::from_millis(value["at"].as_u64()?),
         })
+    }
+
+    /// Whether it has applied the entry at this position of this epoch.
+    pub fn has_applied(&self, epoch: Option<Epoch>, at: Position) -> bool {
+        self.epoch == epoch && self.position >= at
     }
 }
 
@@ -62,15 +75,27 @@ impl Member {
 pub struct Members {
     sealer: Sealer,
     broker: String,
+    scope: String,
     /// Under which field this one stands.
     field: OnceLock<String>,
-    known: Mutex<Vec<Member>>,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    members: Vec<Member>,
+    unreadable: usize,
 }
 
 impl Members {
-    pub fn new(sealer: Sealer, config: &FleetConfig) -> Self {
-        let broker = config.broker.clone();
-        Self { sealer, broker, field: OnceLock::new(), known: Mutex::default() }
+    pub fn new(config: &Config, fleet: &FleetConfig, secrets: &[Secret]) -> Self {
+        Self {
+            sealer: Sealer::of_members(&fleet.name, secrets),
+            broker: fleet.broker.clone(),
+            scope: BASE64.encode(&naming::scope(config, fleet)[..9]),
+            field: OnceLock::new(),
+            known: Mutex::default(),
+        }
     }
 
     /// This instance of the broker's takes part, by its number in the process.
@@ -91,7 +116,14 @@ impl Members {
         at: Duration,
     ) -> Option<Vec<u8>> {
         let (epoch, position) = applied;
-        let member = Member { name: self.broker.clone(), epoch, position, at };
+        let member = Member {
+            name: self.broker.clone(),
+            epoch,
+            position,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            scope: self.scope.clone(),
+            at,
+        };
         self.sealer.seal(self.field().as_bytes(), &member.encode())
     }
 
@@ -100,28 +132,37 @@ impl Members {
         let mut members: Vec<_> = raw
             .iter()
             .filter_map(|(field, sealed)| Member::decode(&self.sealer.open(field, sealed)?))
-            .filter(|member| unix_time.saturating_sub(member.at) < GONE)
             .collect();
+        let unreadable = raw.len() - members.len();
+        members.retain(|member| unix_time.saturating_sub(member.at) < GONE);
         members.sort_by(|a, b| a.name.cmp(&b.name));
-        *lock(&self.known) = members;
+        *lock(&self.known) = Known { members, unreadable };
+    }
+
+    pub fn known(&self) -> Vec<Member> {
+        lock(&self.known).members.clone()
+    }
+
+    /// How many could not be opened, since they have another secret.
+    pub fn unreadable(&self) -> usize {
+        lock(&self.known).unreadable
     }
 
     pub fn names(&self) -> Vec<String> {
-        lock(&self.known).iter().map(|member| member.name.clone()).collect()
+        lock(&self.known).members.iter().map(|member| member.name.clone()).collect()
     }
 
     /// How many have applied the entry at this position of this epoch.
     pub fn applied(&self, epoch: Option<Epoch>, at: Position) -> Applied {
-        let known = lock(&self.known);
-        let has_applied = |member: &&Member| member.epoch == epoch && member.position >= at;
-        let waiting = known.iter().filter(|member| !has_applied(member));
+        let known = &lock(&self.known).members;
+        let waiting = known.iter().filter(|member| !member.has_applied(epoch, at));
         let waiting: Vec<_> = waiting.map(|member| member.name.clone()).collect();
         Applied { brokers: known.len(), applied: known.len() - waiting.len(), waiting }
     }
 
     /// Where nothing can be written: this one has applied it, as for the others, nobody knows.
     pub fn of_this_one(&self) -> Applied {
-        let known = lock(&self.known);
+        let known = &lock(&self.known).members;
         let others = known.iter().filter(|member| member.name != self.broker);
         let waiting: Vec<_> = others.map(|member| member.name.clone()).collect();
         Applied { brokers: waiting.len() + 1, applied: 1, waiting }

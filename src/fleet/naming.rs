@@ -53,7 +53,7 @@ pub fn text(name: &SharedName) -> String {
 /// Tells apart brokers that ask differently, and so may be answered differently: by routes, method, modes,
 /// fields and the values of all headers. What `fleet_scope` says comes in the place of all this but for how
 /// rules are written.
-fn scope(config: &Config, fleet: &FleetConfig) -> [u8; 32] {
+pub fn scope(config: &Config, fleet: &FleetConfig) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
     let mut add = |bytes: &[u8]| {
         hasher.update(&(bytes.len() as u64).to_le_bytes()).update(bytes);

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::link::{Link, PAGE, RawEntry, Trouble};
 use super::log::{Effect, Entry, Gap};
 use super::record::{Epoch, Position, Record};
+use super::sealing::Sealer;
 use super::{Fleet, Listener};
 use crate::sync::lock;
 
@@ -28,6 +29,13 @@ struct Reader {
     link: Link,
     checked: Option<Instant>,
     announced: Option<(Instant, (Option<Epoch>, Position))>,
+}
+
+/// An entry of this fleet's log as Redis has it.
+pub fn open((at, sealed): RawEntry, sealer: &Sealer, fleet: &str) -> Entry {
+    let plain = sealer.open(fleet.as_bytes(), &sealed);
+    let record = plain.and_then(|plain| Record::decode(&plain));
+    Entry { at, digest: *blake3::hash(&sealed).as_bytes(), record }
 }
 
 impl Fleet {
@@ -165,10 +173,9 @@ impl Fleet {
         Ok(())
     }
 
-    fn open(&self, (at, sealed): RawEntry) -> Entry {
-        let plain = self.records.open(self.config.name.as_bytes(), &sealed);
-        let record = plain.and_then(|plain| Record::decode(&plain));
-        if record.is_none() {
+    fn open(&self, raw: RawEntry) -> Entry {
+        let entry = open(raw, &self.records, &self.config.name);
+        if entry.record.is_none() {
             self.journal.seldom(::log::Level::Warn, "fleet entries", || {
                 format!(
                     "fleet {:?}: an entry of the log cannot be opened; do all brokers have the same \
@@ -177,7 +184,7 @@ impl Fleet {
                 )
             });
         }
-        Entry { at, digest: *blake3::hash(&sealed).as_bytes(), record }
+        entry
     }
 
     fn apply(&self, entries: &[Entry], is_whole: bool, sent: Instant) {

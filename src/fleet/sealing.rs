@@ -37,7 +37,19 @@ pub struct Sealer {
 }
 
 impl Sealer {
-    pub fn new(purpose: &str, fleet: &str, secrets: &[Secret]) -> Self {
+    pub fn of_answers(fleet: &str, secrets: &[Secret]) -> Self {
+        Self::new("mosquitto-http-auth fleet 1: answers", fleet, secrets)
+    }
+
+    pub fn of_records(fleet: &str, secrets: &[Secret]) -> Self {
+        Self::new("mosquitto-http-auth fleet 1: entries of the log", fleet, secrets)
+    }
+
+    pub fn of_members(fleet: &str, secrets: &[Secret]) -> Self {
+        Self::new("mosquitto-http-auth fleet 1: members", fleet, secrets)
+    }
+
+    fn new(purpose: &str, fleet: &str, secrets: &[Secret]) -> Self {
         Self { keys: secrets.iter().map(|secret| derive(purpose, fleet, secret)).collect() }
     }
 

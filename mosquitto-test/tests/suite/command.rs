@@ -14,6 +14,7 @@ mod ask;
 mod bench;
 mod check;
 pub mod docs;
+mod fleet;
 mod healthcheck;
 mod hints;
 mod refusals;

@@ -163,6 +163,8 @@ pub fn start(block: &conf::Plugin, how: Start) -> Result<Started, Vec<Remark>> {
     used.metrics_listen = None;
     // Nobody comes or goes.
     used.routes.events = None;
+    // It is the API that is asked, and the command is no member of a fleet.
+    used.fleet = None;
     let login_attempts = LoginAttempts::new().map_err(|error| {
         remarks(vec![config::Mistake::overall(format!("no random bytes to be had: {error}"))])
     })?;

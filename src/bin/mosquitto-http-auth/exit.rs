@@ -8,10 +8,19 @@ pub const YES: u8 = 0;
 pub const NO: u8 = 1;
 /// It could not be asked: the command line or a file is wrong.
 pub const USAGE: u8 = 2;
-/// The API failed.
+/// The API failed, or the Redis of a fleet.
 pub const FAILED: u8 = 3;
 /// The plugin leaves it to the broker's other means.
 pub const LEFT_TO_BROKER: u8 = 4;
+
+/// The statuses of `fleet`, for the help.
+#[macro_export]
+macro_rules! fleet_statuses {
+    () => {
+        "  0  done, at all brokers\n  1  some broker has not applied it, or there is none\n  \
+         2  a wrong command line or configuration\n  3  Redis failed\n"
+    };
+}
 
 /// The statuses of a question, for the help.
 #[macro_export]

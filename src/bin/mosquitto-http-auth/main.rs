@@ -59,7 +59,7 @@ fn run(command: &Command) -> Result<u8, Problem> {
         Command::Access(args) => ask::access(args, out),
         Command::Bench(args) => bench::run(args, out),
         Command::Healthcheck(args) => healthcheck::run(args, out),
-        Command::Fleet(args::Fleet::Key) => fleet::key(out),
+        Command::Fleet(command) => fleet::run(command, out),
         Command::Generate(what) => {
             generate::run(what)?;
             Ok(exit::YES)
