@@ -28,12 +28,11 @@ type Handler = Arc<dyn Fn(&Request) -> Reply + Send + Sync>;
 /// A running API. It ends, with all its connections and threads, when it goes out of scope; a
 /// malformed request or a panic in the handler fails the test then.
 pub struct AuthServer {
-    port: u16,
+    /// Held also while the API is stopped.
+    port: HeldPort,
     tls: Option<Arc<ServerConfig>>,
     shared: Arc<Shared>,
     acceptor: Mutex<Option<JoinHandle<()>>>,
-    /// The port, while the API is stopped.
-    held: Mutex<Option<HeldPort>>,
 }
 
 /// What the connections' threads work with.
@@ -87,25 +86,22 @@ impl AuthServer {
 
     fn launch(port: u16, tls: Option<Arc<ServerConfig>>, handler: Handler) -> AuthServer {
         let shared = Arc::new(Shared { state: Watched::default(), handler: Mutex::new(handler) });
-        let mut server =
-            AuthServer { port, tls, shared, acceptor: Mutex::new(None), held: Mutex::new(None) };
-        server.port = server.listen();
+        let port = HeldPort::new(port);
+        let server = AuthServer { port, tls, shared, acceptor: Mutex::new(None) };
+        server.listen();
         server
     }
 
-    /// Listens on the server's port, or on a free one, and returns it.
-    fn listen(&self) -> u16 {
-        self.held().take();
-        let listener = TcpListener::bind(("127.0.0.1", self.port)).expect("the API's port is free");
-        let port = listener.local_addr().unwrap().port();
+    fn listen(&self) {
+        let address = ("127.0.0.1", self.port());
+        let listener = TcpListener::bind(address).expect("the API's port is free");
         let (shared, tls) = (self.shared.clone(), self.tls.clone());
         let acceptor = thread::spawn(move || shared.accept(&listener, tls.as_ref()));
         *self.acceptor() = Some(acceptor);
-        port
     }
 
     pub fn port(&self) -> u16 {
-        self.port
+        self.port.number()
     }
 
     /// The plugin's options for this API: where it is, and what else the test says. Over TLS the
@@ -116,7 +112,7 @@ impl AuthServer {
     ) -> Vec<(String, String)> {
         let mut options = vec![
             ("http_host".to_owned(), "127.0.0.1".to_owned()),
-            ("http_port".to_owned(), self.port.to_string()),
+            ("http_port".to_owned(), self.port().to_string()),
         ];
         options.extend(more.into_iter().map(|(name, value)| (name.to_string(), value.to_string())));
         options
@@ -199,9 +195,8 @@ impl AuthServer {
         let Some(acceptor) = self.acceptor().take() else { return };
         self.shared.state.update(|state| state.stopping = true);
         // The acceptor sees this connection, or sees that it is to stop.
-        let _ = TcpStream::connect(("127.0.0.1", self.port));
+        let _ = TcpStream::connect(("127.0.0.1", self.port()));
         let mut panicked = acceptor.join().is_err();
-        *self.held() = Some(HeldPort::new(self.port));
         let (gates, threads) = self.shared.state.update(|state| {
             state.open.iter().for_each(|(_, tcp)| connection::shut(tcp));
             (std::mem::take(&mut state.gates), std::mem::take(&mut state.threads))
@@ -222,10 +217,6 @@ impl AuthServer {
         assert!(self.acceptor().is_none(), "the API runs already");
         self.shared.state.update(|state| state.stopping = false);
         self.listen();
-    }
-
-    fn held(&self) -> std::sync::MutexGuard<'_, Option<HeldPort>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn acceptor(&self) -> std::sync::MutexGuard<'_, Option<JoinHandle<()>>> {

@@ -19,7 +19,7 @@ pub fn refused_port() -> u16 {
     number
 }
 
-/// A port that is taken and on which nothing listens. A port that is merely free may be given to
+/// A port that is taken, whether somebody listens there or not. One that is merely free may be given to
 /// another test's server, or to the very connection that is to be refused, which then reaches itself.
 pub(super) struct HeldPort(OwnedFd);
 
@@ -27,14 +27,14 @@ impl HeldPort {
     /// 0: any free port.
     pub fn new(port: u16) -> HeldPort {
         let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
-        // Connections that ended a moment ago may still have the port.
+        // So that a listener can be there as well, and connections that ended a moment ago.
         sockopt::set_socket_reuseaddr(&socket, true).unwrap();
         rustix::net::bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, port))
             .unwrap_or_else(|error| panic!("port {port} cannot be held: {error}"));
         HeldPort(socket)
     }
 
-    fn number(&self) -> u16 {
+    pub fn number(&self) -> u16 {
         let address = rustix::net::getsockname(&self.0).unwrap();
         SocketAddrV4::try_from(address).unwrap().port()
     }
