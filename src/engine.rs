@@ -346,7 +346,7 @@ impl Engine {
     pub fn tidy_up_if_due(&self, now: Instant) {
         if self.cache.wants_tidying(now) {
             // If there is no room, the next tick tries again.
-            let _ = self.pool.ask_quietly(&self.keyring.of_tidying_up(), || Work::TidyUp);
+            let _ = self.asker.pool.ask_quietly(&self.keyring.of_tidying_up(), || Work::TidyUp);
         }
     }
 

@@ -131,7 +131,7 @@ pub fn conclude(draft: &mut Draft, is_given: impl Fn(&str) -> bool) -> Result<()
         Compat::None => Ok(()),
         Compat::GoAuth => go_auth::conclude(draft, is_given),
         Compat::AuthPlug => auth_plug::conclude(draft),
-        Compat::Emqx => emqx::conclude(draft),
+        Compat::Emqx => emqx::conclude(draft).map_err(|mistake| vec![mistake]),
     }
 }
 
