@@ -1,0 +1,94 @@
+//! The command line of `fleet`.
+
+#![forbid(unsafe_code)]
+
+use clap::{Args, Subcommand};
+
+use super::Conf;
+
+/// Look at brokers that share answers through Redis, and take back what they know
+#[derive(Subcommand)]
+#[command(after_long_help = concat!(
+    "Exit status:\n", fleet_statuses!(), "\n\
+     Examples:\n  mosquitto-http-auth fleet key > fleet.key\n  \
+     mosquitto-http-auth fleet status /etc/mosquitto/mosquitto.conf\n  \
+     mosquitto-http-auth fleet invalidate /etc/mosquitto/mosquitto.conf -u ann\n  ",
+    "mosquitto-http-auth fleet kick /etc/mosquitto/mosquitto.conf -i sensor-17"
+))]
+pub enum Fleet {
+    /// Print a new secret for fleet_secret: 32 random bytes, as text on a line
+    ///
+    /// Redirect it into a file that only the broker's user can read, and give that file to every broker of
+    /// the fleet. To replace a secret, put the new line above the old one, broker by broker.
+    Key,
+    /// Show the fleet's brokers, and whether each has applied what was taken back
+    ///
+    /// Reads the options of a broker's configuration, connects to the Redis that they name, and shows what
+    /// is there. The broker need not run, and the command is no member of the fleet.
+    #[command(after_long_help = concat!("Exit status:\n", fleet_statuses!()))]
+    Status(FleetStatus),
+    /// Have all brokers ask the API anew, as `invalidate` on the control topic does
+    ///
+    /// For a back end that changes somebody's rights and has no MQTT client. No broker gives an answer any
+    /// more that was asked for before, and the clients meant are asked about again. Waits up to fleet_ack_ms
+    /// until all brokers have applied it.
+    #[command(after_long_help = concat!("Exit status:\n", fleet_statuses!()))]
+    Invalidate(FleetInvalidate),
+    /// Disconnect a client, or all clients of a user, at whatever broker they are
+    #[command(after_long_help = concat!("Exit status:\n", fleet_statuses!()))]
+    Kick(FleetKick),
+}
+
+#[derive(Args)]
+pub struct FleetStatus {
+    #[command(flatten)]
+    pub conf: Conf,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+#[group(id = "meant", required = true, multiple = true)]
+pub struct FleetInvalidate {
+    #[command(flatten)]
+    pub conf: Conf,
+    /// Only answers about this user
+    #[arg(short, long, value_name = "NAME", group = "meant", value_parser = name)]
+    pub username: Option<String>,
+    /// Only answers about this client identifier
+    #[arg(short = 'i', long = "id", value_name = "ID", group = "meant", value_parser = name)]
+    pub id: Option<String>,
+    /// Only answers about topics that this topic filter covers
+    #[arg(short, long, value_name = "FILTER", group = "meant", value_parser = name)]
+    pub topic: Option<String>,
+    /// All answers
+    #[arg(long, group = "meant", conflicts_with_all = ["username", "id", "topic"])]
+    pub all: bool,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct FleetKick {
+    #[command(flatten)]
+    pub conf: Conf,
+    /// All clients of this user
+    #[arg(short, long, value_name = "NAME", value_parser = name, required_unless_present = "id", conflicts_with = "id")]
+    pub username: Option<String>,
+    /// The client of this identifier
+    #[arg(short = 'i', long = "id", value_name = "ID", value_parser = name)]
+    pub id: Option<String>,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A name that a client can have (MQTT 5.0, section 1.5.4).
+fn name(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        return Err("a text that is not empty is allowed".to_owned());
+    }
+    Ok(text.to_owned())
+}
