@@ -13,9 +13,12 @@ use crate::support::{eventually, log_in, may_publish};
 const LOG: &str = "{mha1:mqtt}:log";
 
 /// Commands are waited for until another master is found, but not longer than a client waits for a response.
-const BY_SENTINEL: [(&str, &str); 3] =
-    [("fleet_redis_kind", "sentinel"), ("fleet_redis_master", MASTER), ("fleet_ack_ms", "15000")];
-const BY_CLUSTER: [(&str, &str); 2] = [("fleet_redis_kind", "cluster"), ("fleet_ack_ms", "15000")];
+const ACK: (&str, &str) = ("fleet_ack_ms", "15000");
+/// Answers do not end while they are counted.
+const LIFE: (&str, &str) = ("cache_auth_ttl", "600");
+const BY_SENTINEL: [(&str, &str); 4] =
+    [("fleet_redis_kind", "sentinel"), ("fleet_redis_master", MASTER), ACK, LIFE];
+const BY_CLUSTER: [(&str, &str); 3] = [("fleet_redis_kind", "cluster"), ACK, LIFE];
 
 /// Brokers one and two, once they are in touch.
 fn pair(version: Version, api: &AuthServer, address: &str, more: &[(&str, &str)]) -> [Broker; 2] {
