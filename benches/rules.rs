@@ -1,6 +1,7 @@
-//! How many checks a second are decided by 1, 10, 1,000 and 10,000 rules?
+//! How many checks a second are decided by 1, 10, 1,000 and 10,000 rules? And what do rules that are only for
+//! some clients cost, once for each client that comes in?
 //!
-//! `cargo bench --bench rules` prints a table in Markdown; with `-- --quick` it only shows that it
+//! `cargo bench --bench rules` prints tables in Markdown; with `-- --quick` it only shows that it
 //! works. `bench rules` of `mosquitto-test` runs it for the report.
 #![forbid(unsafe_code)]
 #![allow(
@@ -14,7 +15,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use mosquitto_http_auth::question::{Access, Action};
-use mosquitto_http_auth::rules::{Condition, Names, Permission, Rule, Rules, Verb};
+use mosquitto_http_auth::rules::{Condition, Names, Network, Permission, Rule, Rules, Verb, Whom};
 
 const COUNTS: [usize; 4] = [1, 10, 1000, 10_000];
 
@@ -136,6 +137,47 @@ fn allow(verb: Verb, topic: String) -> Rule {
     }
 }
 
+/// How many different conditions the rules have.
+const CONDITIONS: [usize; 4] = [1, 8, 64, 256];
+
+/// Whom rules are for, by a number.
+type Kind = (&'static str, fn(usize) -> Condition);
+
+const KINDS: [Kind; 3] = [
+    ("`ipaddr` 10.N.0.0/16", |number| Condition {
+        network: Network::read(&format!("10.{number}.0.0/16")),
+        ..Condition::NONE
+    }),
+    ("`username_re` ^group-N-", |number| Condition {
+        username: Some(format!("^group-{number}-")),
+        ..Condition::NONE
+    }),
+    ("`clientid_re` ^(pump|oven|press)-N-[0-9a-f]+$", |number| Condition {
+        client_id: Some(format!("^(pump|oven|press)-{number}-[0-9a-f]+$")),
+        ..Condition::NONE
+    }),
+];
+
+/// What it takes to find out which of the conditions a client meets, in nanoseconds.
+fn conditions(kind: Kind, count: usize, rounds: usize) -> f64 {
+    let rule = |number| Rule { condition: (kind.1)(number), ..allow(Verb::All, "a".into()) };
+    let rules = Rules::compile((0..count).map(rule).collect()).unwrap();
+    let whom = Whom {
+        address: "10.0.0.7".parse().ok(),
+        username: "group-0-meter",
+        client_id: "press-0-0badc0de",
+    };
+    let mut taken: Vec<_> = (0..rounds * 20)
+        .map(|_| {
+            let began = Instant::now();
+            black_box(rules.met_by(black_box(whom)));
+            began.elapsed().as_nanos() as f64
+        })
+        .collect();
+    taken.sort_by(f64::total_cmp);
+    taken[taken.len() / 2]
+}
+
 /// One cell of the table.
 struct Cell {
     rules: Rules,
@@ -213,6 +255,16 @@ fn main() {
         lines.push(names.into_iter().chain(numbers).chain([growth]).collect());
     }
     print!("{}", markdown(&lines));
+    let names = CONDITIONS.map(|count| format!("{count} different"));
+    let mut lines = vec![["conditions of rules".to_owned()].into_iter().chain(names).collect()];
+    for kind in KINDS {
+        let cells = CONDITIONS.map(|count| time(conditions(kind, count, rounds)));
+        lines.push([kind.0.to_owned()].into_iter().chain(cells).collect::<Vec<_>>());
+    }
+    print!(
+        "\nWhat it takes to judge them, once for each client that comes in:\n\n{}",
+        markdown(&lines)
+    );
 }
 
 fn head() -> Vec<String> {

@@ -15,8 +15,6 @@ use crate::question::Kind;
 use crate::rules::Syntax;
 
 mod emqx;
-#[cfg(test)]
-mod emqx_table;
 
 /// How far ahead an `expire_at` may lie, and how large it may be: milliseconds, as JavaScript's
 /// `Date.now()` has them, are a mistake that would let a client stay for good.

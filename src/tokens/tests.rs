@@ -10,6 +10,8 @@ use super::*;
 use crate::answer::{Terms, Verdict};
 use crate::clock::SystemClock;
 use crate::config::TokenUsername;
+use crate::question::{Access, Action};
+use crate::rules::{Names, Permission, Rules, Syntax, Whom};
 use crate::secret::Secret;
 
 const SECRET: &[u8] = b"a secret of more than thirty-two bytes";
@@ -72,6 +74,43 @@ fn what_a_token_grants_is_read_as_in_a_logins_answer() {
     let attributes = decided(r#"{"sub":"ann","client_attrs":{"tenant":"acme"}}"#).terms.unwrap();
     assert_eq!(attributes.attributes.as_ref().unwrap().get("tenant"), Some("acme"));
     assert!(decided(r#"{"sub":["a","b"]}"#).why_invalid().is_some());
+}
+
+#[test]
+fn the_rules_of_a_token_have_conditions_and_the_configurations_syntax() {
+    let claims = r#"{"sub":"ann","acl":[
+        {"permission":"deny","action":"all","topic":"a","clientid_re":"^guest-"},
+        {"permission":"allow","action":"all","topic":"a","ipaddr":"192.0.2.0/24"},
+        {"permission":"allow","action":"all","topic":"b/%u","username_re":"^ann$"}]}"#;
+    let rules = |syntax| {
+        let config =
+            TokensConfig { username_claim: "sub".to_owned(), syntax, ..TokensConfig::default() };
+        let tokens = Tokens::new(config, &own(), Arc::new(SystemClock));
+        let answer = tokens.decide(&token(r#"{"alg":"HS256"}"#, claims), "ann");
+        answer.terms.unwrap().rules.clone().unwrap()
+    };
+    let allows = |rules: &Rules, address: &str, client_id, topic| {
+        let whom = Whom { address: address.parse().ok(), username: "ann", client_id };
+        let met = rules.met_by(whom);
+        let names = Names { conditions: met.as_ref(), ..Names::of("ann", client_id) };
+        let action = Action { access: Access::Write, topic, qos: 0, retain: false };
+        let ruling = rules.judge(&action, names);
+        ruling.is_some_and(|ruling| ruling.permission == Permission::Allow)
+    };
+    let (own, emqx) = (rules(Syntax::Own), rules(Syntax::Emqx));
+    for rules in [&own, &emqx] {
+        assert!(allows(rules, "192.0.2.7", "c", "a"));
+        assert!(!allows(rules, "192.0.2.7", "guest-1", "a"));
+        assert!(!allows(rules, "198.51.100.1", "c", "a"));
+        assert!(!allows(rules, "", "c", "a"), "nobody knows where it comes from");
+    }
+    assert!(allows(&own, "", "c", "b/ann") && !allows(&own, "", "c", "b/%u"));
+    assert!(allows(&emqx, "", "c", "b/%u") && !allows(&emqx, "", "c", "b/ann"));
+    for broken in [r#""clientid_re":"(""#, r#""ipaddr":"x""#, r#""zone":"z""#] {
+        let rule = format!(r#"{{"permission":"allow","action":"all","topic":"a",{broken}}}"#);
+        let why = decided(&format!(r#"{{"sub":"ann","acl":[{rule}]}}"#)).why_invalid().cloned();
+        assert!(matches!(why, Some(InvalidToken::Claims(_))), "{broken}: {why:?}");
+    }
 }
 
 #[test]

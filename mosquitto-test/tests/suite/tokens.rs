@@ -67,6 +67,42 @@ on_every_broker! {
         }
     }
 
+    fn the_rules_of_a_token_may_be_for_some_clients_only(version) {
+        let rule = |permission: &str, topic: &str, condition: (&str, &str)| {
+            let (name, value) = condition;
+            json!({"permission": permission, "action": "all", "topic": topic, name: value})
+        };
+        let acl = json!([
+            rule("deny", "locked", ("clientid_re", "^guest-[0-9]+$")),
+            rule("allow", "locked", ("ipaddr", "127.0.0.0/8")),
+            rule("allow", "elsewhere", ("ipaddr", "192.0.2.0/24")),
+            rule("allow", "named", ("username_re", "^ann$")),
+            rule("allow", "given", ("username_re", "^somebody$")),
+        ]);
+        let issuer = Issuer::es256();
+        let (broker, _) = broker_of(version, &issuer, &[("jwt_username", "set")]);
+        let token = issuer.token(&claims("ann", &json!({"acl": acl})));
+        // One token, so that what it grants is known when the second client comes.
+        for (id, given, locked) in
+            [("guest-7", "ann", false), ("c", "ann", true), ("guest-8", "somebody", false)]
+        {
+            let client = connect(&broker, id, given, &token).expect_accepted();
+            for (topic, may) in [
+                ("locked", locked), ("elsewhere", false), ("named", true), ("given", false),
+            ] {
+                assert_eq!(may_publish(&client, topic), may, "{id} {topic}");
+            }
+            client.subscribe("named").expect_granted();
+            client.publish("named", "x");
+            assert_eq!(client.expect_message(), ("named".into(), "x".into()));
+        }
+        for (name, broken) in [("clientid_re", "("), ("ipaddr", "nowhere"), ("zone", "z")] {
+            let acl = json!([rule("allow", "a", (name, broken))]);
+            let token = issuer.token(&claims("ann", &json!({"acl": acl})));
+            assert!(!is_let_in(&broker, "ann", &token), "{name}");
+        }
+    }
+
     fn what_is_wrong_with_a_token_stands_in_the_log_and_the_token_does_not(version) {
         let (issuer, other) = (Issuer::es256(), Issuer::es256());
         let checks = [("jwt_issuer", "https://idp"), ("jwt_audience", "mqtt"), ("log_level", "trace")];

@@ -43,3 +43,6 @@ fn no(why: &str) -> Statement {
     let (verdict, reason) = (Some(Verdict::Deny), Some(why.to_owned()));
     Statement { verdict, reason, ..Statement::default() }
 }
+
+#[cfg(test)]
+mod tests;

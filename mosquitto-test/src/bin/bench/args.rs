@@ -8,7 +8,7 @@ use mosquitto_test::program::repository;
 
 use crate::program;
 
-const USAGE: &str = "usage: bench [throughput|growth|callbacks|rules|cold|memory|start|stall|\
+const USAGE: &str = "usage: bench [throughput|growth|logins|callbacks|rules|cold|memory|start|stall|\
                      storm|fan-out|outage|idle|sighup|watched|all]... [--broker VERSION]... \
                      [--quick] [--seconds N] [--api-ms N] [--metrics ADDRESS:PORT] [--out DIR]";
 
@@ -17,6 +17,7 @@ const USAGE: &str = "usage: bench [throughput|growth|callbacks|rules|cold|memory
 pub enum Scenario {
     Throughput,
     Growth,
+    Logins,
     Callbacks,
     Rules,
     Cold,
@@ -33,9 +34,10 @@ pub enum Scenario {
 
 impl Scenario {
     /// Those that measure something.
-    pub const ALL: [Scenario; 13] = [
+    pub const ALL: [Scenario; 14] = [
         Scenario::Throughput,
         Scenario::Growth,
+        Scenario::Logins,
         Scenario::Callbacks,
         Scenario::Rules,
         Scenario::Cold,
@@ -53,6 +55,7 @@ impl Scenario {
         match self {
             Scenario::Throughput => "throughput",
             Scenario::Growth => "growth",
+            Scenario::Logins => "logins",
             Scenario::Callbacks => "callbacks",
             Scenario::Rules => "rules",
             Scenario::Cold => "cold",

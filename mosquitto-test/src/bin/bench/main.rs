@@ -28,6 +28,7 @@ mod idle;
 mod lineup;
 mod link;
 mod load;
+mod logins;
 mod machine;
 mod memory;
 mod outage;
@@ -85,6 +86,7 @@ fn run(scenario: Scenario, args: &Args) -> Section {
     match scenario {
         Scenario::Throughput => throughput::run(args),
         Scenario::Growth => growth::run(args),
+        Scenario::Logins => logins::run(args),
         Scenario::Callbacks => callbacks::run(args),
         Scenario::Rules => rules::run(args),
         Scenario::Cold => cold::run(args),

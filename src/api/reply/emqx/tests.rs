@@ -6,8 +6,8 @@
 use ureq::http::header::CONTENT_TYPE;
 use ureq::http::{HeaderMap, HeaderValue};
 
-use super::super::response_body::Declared;
-use super::*;
+use super::super::*;
+use crate::api::response_body::Declared;
 use crate::question::{Access, Action};
 use crate::rules::{Names, Permission, Whom};
 
@@ -32,7 +32,7 @@ fn answer(kind: Kind, response: &Response) -> Result<Answer, Failure> {
 ///
 /// `+` a rule allows it, `-` a rule denies it, `?` no rule has a say, so that the next one is asked; and `!`
 /// the rules break the answer, which is a failure and lets nobody in.
-const RULES: &str = include_str!("emqx_rules.txt");
+const RULES: &str = include_str!("rules.txt");
 
 /// The answer to a login with these rules, and attributes.
 fn with_rules(rules: &str) -> Result<Answer, Failure> {
