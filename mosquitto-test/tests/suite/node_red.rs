@@ -28,7 +28,10 @@ pub fn start_with(arguments: &[&str], environment: &[(&str, &str)]) -> NodeRed {
     command.current_dir(repository("examples/node-red")).env("PORT", port.to_string());
     command.args(["start", "--", "--userDir"]).arg(folder.path()).args(arguments);
     command.envs(environment.iter().copied());
-    NodeRed { program: Program::start(command, port, "Started flows"), _folder: folder }
+    let program = Program::start(command, port, "Started flows");
+    // It begins to listen before or after that.
+    program.wait_for_log("Server now running at");
+    NodeRed { program, _folder: folder }
 }
 
 #[test]
