@@ -10,7 +10,7 @@ set -euo pipefail
 
 here=$(dirname "$(readlink -f "$0")")
 "$here/install.sh" --demo
-"$here/get-brokers.sh" 2> >(grep -v ' is there$' >&2)
+"$here/get-brokers.sh" --demo 2> >(grep -v ' is there$' >&2)
 
 # One build for both, so that what they share is compiled once. Cargo knows best where it put the demo.
 built=$(cargo build --release --manifest-path "$here/../Cargo.toml" \

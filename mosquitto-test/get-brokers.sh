@@ -1,12 +1,13 @@
 #!/bin/bash
 # Fetches the Mosquitto brokers that the tests run against, side by side, without installing anything:
 #
-#   mosquitto-test/get-brokers.sh [--valgrind] [DIR]        (DIR: the repository's .brokers)
+#   mosquitto-test/get-brokers.sh [--demo | --valgrind] [DIR]        (DIR: the repository's .brokers)
 #
 # fills DIR/2.0.11, DIR/2.0.21 and DIR/2.1.2 with the packages of Debian bookworm, bookworm-backports
 # and sid. DIR/VERSION/bin has mosquitto and its companions, each started with its release's own libc,
 # so that all three run on one Debian 12 (amd64). Needs no root; what is there already is left alone.
-# DIR/redis and DIR/valkey get the servers of bookworm and bookworm-backports, for brokers that share answers.
+# DIR/redis and DIR/valkey get the servers of bookworm and bookworm-backports, for brokers that share answers;
+# with --demo, which needs only the brokers, they do not.
 # With --valgrind, DIR/valgrind gets the Valgrind of sid, which knows the C library of 2.1.2.
 set -euo pipefail
 shopt -s nullglob
@@ -14,11 +15,11 @@ export LC_ALL=C
 
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 triplet=x86_64-linux-gnu
-valgrind=
-if [[ ${1:-} == --valgrind ]]; then
-  valgrind=yes
-  shift
-fi
+redis=yes valgrind=
+case ${1:-} in
+  --demo) redis=; shift ;;
+  --valgrind) valgrind=yes; shift ;;
+esac
 brokers=${1:-$(dirname "$(readlink -f "$0")")/../.brokers}
 mkdir -p "$brokers"
 brokers=$(cd "$brokers" && pwd)
@@ -156,6 +157,8 @@ fetch 2.0.11 2.0.11- 'bookworm'
 fetch 2.0.21 2.0.21- 'bookworm bookworm-backports'
 # Without a named provider apt picks systemd for the package's sysusers dependency.
 fetch 2.1.2 2.1.2- 'sid' systemd-standalone-sysusers
-fetch_redis redis 'bookworm'
-fetch_redis valkey 'bookworm bookworm-backports'
+if [[ $redis ]]; then
+  fetch_redis redis 'bookworm'
+  fetch_redis valkey 'bookworm bookworm-backports'
+fi
 [[ -z $valgrind ]] || fetch_valgrind
