@@ -39,6 +39,7 @@
     reason = "this crate is tests: it fails by panicking, and it has real time and real threads"
 )]
 
+mod acceptor;
 pub mod api;
 pub mod broker;
 pub mod command;

@@ -1,10 +1,11 @@
 //! Stands between the plugin and an API: counts the connections, and sees when one is closed.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread;
 
+use crate::acceptor::{Acceptor, Serving};
 use crate::watch::{PATIENCE, Watched};
 
 /// When the plugin learns that the API has closed a connection.
@@ -17,9 +18,8 @@ pub enum Notice {
 
 /// A running relay. It ends, with its connections, when it goes out of scope.
 pub struct Relay {
-    port: u16,
     seen: Arc<Watched<Seen>>,
-    acceptor: Option<JoinHandle<()>>,
+    acceptor: Acceptor,
 }
 
 #[derive(Default)]
@@ -27,22 +27,20 @@ struct Seen {
     /// The plugin's side of each connection.
     opened: Vec<TcpStream>,
     closed: usize,
-    ending: bool,
 }
 
 impl Relay {
     /// Relays to the API on this port.
     pub fn to(api: u16, notice: Notice) -> Relay {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        let port = listener.local_addr().unwrap().port();
         let seen = Arc::new(Watched::<Seen>::default());
         let relay = seen.clone();
-        let acceptor = thread::spawn(move || accept(&listener, api, notice, &relay));
-        Relay { port, seen, acceptor: Some(acceptor) }
+        let acceptor =
+            Acceptor::start(move |plugin, serving| carry(plugin, api, notice, &relay, serving));
+        Relay { seen, acceptor }
     }
 
     pub fn port(&self) -> u16 {
-        self.port
+        self.acceptor.port()
     }
 
     /// How many connections the plugin has made.
@@ -64,49 +62,42 @@ impl Relay {
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        self.seen.update(|seen| {
-            seen.ending = true;
+        self.acceptor.stop();
+        self.seen.read(|seen| {
             for plugin in &seen.opened {
                 let _ = plugin.shutdown(Shutdown::Both);
             }
         });
-        // Wakes the acceptor, which looks whether this is the end.
-        let _ = TcpStream::connect(("127.0.0.1", self.port));
-        if let Some(acceptor) = self.acceptor.take() {
-            let _ = acceptor.join();
-        }
     }
 }
 
-fn accept(listener: &TcpListener, api: u16, notice: Notice, seen: &Arc<Watched<Seen>>) {
-    let mut threads = Vec::new();
-    for plugin in listener.incoming().map_while(Result::ok) {
-        if seen.read(|seen| seen.ending) {
-            break;
-        }
-        // No API there: the plugin finds its connection closed.
-        let Ok(api) = TcpStream::connect(("127.0.0.1", api)) else { continue };
-        let sides = [&plugin, &api].map(|side| {
-            let _ = side.set_nodelay(true);
-            side.try_clone().unwrap()
-        });
-        seen.update(|seen| seen.opened.push(plugin.try_clone().unwrap()));
-        threads.push(thread::spawn(move || carry_questions(plugin, api)));
-        let seen = seen.clone();
-        threads.push(thread::spawn(move || {
-            let [mut plugin, mut api] = sides;
-            while pass(&mut api, &mut plugin) {}
-            // First of all, or a question that comes now would be sent after its connection's end.
-            let _ = match notice {
-                Notice::AtOnce => plugin.shutdown(Shutdown::Both),
-                Notice::WithTheNextQuestion => api.shutdown(Shutdown::Both),
-            };
-            seen.update(|seen| seen.closed += 1);
-        }));
-    }
-    for thread in threads {
-        let _ = thread.join();
-    }
+/// Carries what the two sides of a connection say.
+fn carry(
+    plugin: TcpStream,
+    api: u16,
+    notice: Notice,
+    seen: &Arc<Watched<Seen>>,
+    serving: &mut Serving,
+) {
+    // No API there: the plugin finds its connection closed.
+    let Ok(api) = TcpStream::connect(("127.0.0.1", api)) else { return };
+    let sides = [&plugin, &api].map(|side| {
+        let _ = side.set_nodelay(true);
+        side.try_clone().unwrap()
+    });
+    seen.update(|seen| seen.opened.push(plugin.try_clone().unwrap()));
+    serving.push(thread::spawn(move || carry_questions(plugin, api)));
+    let seen = seen.clone();
+    serving.push(thread::spawn(move || {
+        let [mut plugin, mut api] = sides;
+        while pass(&mut api, &mut plugin) {}
+        // First of all, or a question that comes now would be sent after its connection's end.
+        let _ = match notice {
+            Notice::AtOnce => plugin.shutdown(Shutdown::Both),
+            Notice::WithTheNextQuestion => api.shutdown(Shutdown::Both),
+        };
+        seen.update(|seen| seen.closed += 1);
+    }));
 }
 
 /// Ends both sides once one of them is closed.

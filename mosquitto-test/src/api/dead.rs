@@ -3,12 +3,11 @@
 use std::io::{ErrorKind, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketType, sockopt};
+
+use crate::acceptor::Acceptor;
 
 /// A port on which nothing listens: connecting is refused at once. Nobody else gets it while this
 /// process runs.
@@ -78,45 +77,24 @@ impl Blackhole {
 
 /// A port on which whoever connects is told these bytes at once, and never listened to.
 pub struct Deaf {
-    port: u16,
-    ending: Arc<AtomicBool>,
-    speaker: Option<JoinHandle<()>>,
+    acceptor: Acceptor,
 }
 
 impl Deaf {
     /// `hangs_up`: closes the connection behind its words, with whatever it was sent unread.
     pub fn saying(bytes: impl AsRef<[u8]>, hangs_up: bool) -> Deaf {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let ending = Arc::new(AtomicBool::new(false));
-        let (bytes, end) = (bytes.as_ref().to_vec(), ending.clone());
-        let speaker = thread::spawn(move || {
-            let mut kept = Vec::new();
-            for mut stream in listener.incoming().flatten() {
-                if end.load(Ordering::Acquire) {
-                    return;
-                }
-                let _ = stream.write_all(&bytes);
-                if !hangs_up {
-                    kept.push(stream);
-                }
+        let bytes = bytes.as_ref().to_vec();
+        let mut kept = Vec::new();
+        let acceptor = Acceptor::start(move |mut stream, _| {
+            let _ = stream.write_all(&bytes);
+            if !hangs_up {
+                kept.push(stream);
             }
         });
-        Deaf { port, ending, speaker: Some(speaker) }
+        Deaf { acceptor }
     }
 
     pub fn port(&self) -> u16 {
-        self.port
-    }
-}
-
-impl Drop for Deaf {
-    fn drop(&mut self) {
-        self.ending.store(true, Ordering::Release);
-        // Wakes the speaker, which sees that this is the end.
-        let _ = TcpStream::connect(("127.0.0.1", self.port));
-        if let Some(speaker) = self.speaker.take() {
-            let _ = speaker.join();
-        }
+        self.acceptor.port()
     }
 }

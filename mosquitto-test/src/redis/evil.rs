@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
 
+use crate::acceptor::Acceptor;
 use crate::watch::Watched;
 
 /// What it does to those who ask.
@@ -33,9 +34,8 @@ pub enum Mischief {
 
 /// A running server. It ends, with its connections, when it goes out of scope.
 pub struct EvilRedis {
-    port: u16,
     store: Arc<Watched<Store>>,
-    acceptor: Option<JoinHandle<()>>,
+    acceptor: Acceptor,
 }
 
 type Bytes = Vec<u8>;
@@ -55,40 +55,30 @@ struct Store {
     /// Whether it throws away what is written.
     forgets: bool,
     connections: Vec<TcpStream>,
+    /// Whoever waits for an entry of the log waits no longer.
     ending: bool,
 }
 
 impl EvilRedis {
     pub fn start() -> EvilRedis {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        let port = listener.local_addr().unwrap().port();
         let store = Arc::new(Watched::<Store>::default());
         let shared = store.clone();
-        let acceptor = thread::spawn(move || {
-            let mut threads = Vec::new();
-            for connection in listener.incoming().map_while(Result::ok) {
-                if shared.read(|store| store.ending) {
-                    break;
-                }
-                let _ = connection.set_nodelay(true);
-                let clone = connection.try_clone().unwrap();
-                shared.update(|store| store.connections.push(clone));
-                let store = shared.clone();
-                threads.push(thread::spawn(move || {
-                    let _ = serve(&connection, &store);
-                    let _ = connection.shutdown(Shutdown::Both);
-                }));
-            }
-            for thread in threads {
-                let _ = thread.join();
-            }
+        let acceptor = Acceptor::start(move |connection, serving| {
+            let _ = connection.set_nodelay(true);
+            let clone = connection.try_clone().unwrap();
+            shared.update(|store| store.connections.push(clone));
+            let store = shared.clone();
+            serving.push(thread::spawn(move || {
+                let _ = serve(&connection, &store);
+                let _ = connection.shutdown(Shutdown::Both);
+            }));
         });
-        EvilRedis { port, store, acceptor: Some(acceptor) }
+        EvilRedis { store, acceptor }
     }
 
     /// Where it is, as `fleet_redis` wants it.
     pub fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        format!("127.0.0.1:{}", self.acceptor.port())
     }
 
     /// Does this to those who send one of these commands, or any if none is named.
@@ -145,17 +135,13 @@ impl EvilRedis {
 
 impl Drop for EvilRedis {
     fn drop(&mut self) {
+        self.acceptor.stop();
         self.store.update(|store| {
             store.ending = true;
             for connection in &store.connections {
                 let _ = connection.shutdown(Shutdown::Both);
             }
         });
-        // Wakes the acceptor, which looks whether this is the end.
-        let _ = TcpStream::connect(("127.0.0.1", self.port));
-        if let Some(acceptor) = self.acceptor.take() {
-            let _ = acceptor.join();
-        }
     }
 }
 
