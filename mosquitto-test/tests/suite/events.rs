@@ -10,7 +10,9 @@ use mosquitto_test::watch::PATIENCE;
 use serde_json::{Value, json};
 
 use crate::control::{RESPONSES, command};
-use crate::support::{PASSWORD, ROUTES, eventually, log_in, logged_in, saying, unix_time, vanish};
+use crate::support::{
+    PASSWORD, ROUTES, eventually, instance_for_each, log_in, logged_in, saying, unix_time, vanish,
+};
 
 pub const ROUTE: (&str, &str) = ("http_event_route", "/events");
 const ALL: (&str, &str) = ("http_events", "connected,disconnected,login_denied,kicked");
@@ -425,15 +427,7 @@ on_every_broker! {
 
     fn each_instance_tells_its_own_api_of_its_own_clients(version) {
         let (one, two) = (AuthServer::start(), AuthServer::start());
-        let listens = |api: &AuthServer| {
-            let options = api.options([ROUTES[0], ROUTE]);
-            move |listener: Listener| listener.plugin(options)
-        };
-        let broker = Broker::config(version)
-            .per_listener_settings()
-            .listener(listens(&one))
-            .listener(listens(&two))
-            .start();
+        let broker = instance_for_each(version, [&one, &two].map(|api| api.options([ROUTES[0], ROUTE])));
         let connect = |listener: usize, id: &str| {
             let builder = broker.client(id).port(broker.port_of(listener));
             builder.credentials(id, PASSWORD).connect().expect_accepted()

@@ -4,7 +4,7 @@ use mosquitto_test::prelude::*;
 use serde_json::{Value, json};
 
 use crate::control::{RESPONSES, TOPIC, command};
-use crate::support::{ROUTES, may_publish, saying};
+use crate::support::{ROUTES, instance_for_each, may_publish, saying};
 
 /// An API that lets in whoever gives this password.
 fn api(password: &'static str) -> AuthServer {
@@ -50,15 +50,7 @@ fn port_in_status(operator: &Client) -> u16 {
 on_every_broker! {
     fn each_instance_obeys_whom_it_let_in_and_disconnects_nobody_else(version) {
         let (one, two) = (api_with_operator("one"), api_with_operator("two"));
-        let listens = |api: &AuthServer| {
-            let options = api.options(ROUTES);
-            move |listener: Listener| listener.plugin(options)
-        };
-        let broker = Broker::config(version)
-            .per_listener_settings()
-            .listener(listens(&one))
-            .listener(listens(&two))
-            .start();
+        let broker = instance_for_each(version, [&one, &two].map(|api| api.options(ROUTES)));
         let apis = [&one, &two];
         let operators = [
             log_in(&broker, 0, "operator-1", "root", "one"),
@@ -106,11 +98,7 @@ on_every_broker! {
 
     fn whoever_tries_in_vain_at_another_listener_takes_no_client_away(version) {
         let (one, two) = (api_with_operator("one"), api_with_operator("two"));
-        let broker = Broker::config(version)
-            .per_listener_settings()
-            .listener(|listener| listener.plugin(one.options(ROUTES)))
-            .listener(|listener| listener.plugin(two.options(ROUTES)))
-            .start();
+        let broker = instance_for_each(version, [one.options(ROUTES), two.options(ROUTES)]);
         let operator = log_in(&broker, 0, "operator-1", "root", "one");
         let other = log_in(&broker, 1, "operator-2", "root", "two");
         let device = log_in(&broker, 0, "device", "ann", "one");
@@ -148,11 +136,7 @@ on_every_broker! {
 
     fn each_listener_asks_its_own_api_and_caches_for_itself(version) {
         let (one, two) = (api("one"), api("two"));
-        let broker = Broker::config(version)
-            .per_listener_settings()
-            .listener(|listener| listener.plugin(options(&one, "debug")))
-            .listener(|listener| listener.plugin(options(&two, "error")))
-            .start();
+        let broker = instance_for_each(version, [options(&one, "debug"), options(&two, "error")]);
         for _ in 0..2 {
             for (listener, password, accepted) in
                 [(0, "one", true), (0, "two", false), (1, "one", false), (1, "two", true)]
@@ -185,11 +169,7 @@ on_every_broker! {
 
     fn ending_joins_the_threads_of_every_instance(version) {
         let (one, two) = (api("one"), api("two"));
-        let mut broker = Broker::config(version)
-            .per_listener_settings()
-            .listener(|listener| listener.plugin(options(&one, "info")))
-            .listener(|listener| listener.plugin(options(&two, "info")))
-            .start();
+        let mut broker = instance_for_each(version, [options(&one, "info"), options(&two, "info")]);
         for (listener, password) in [(0, "one"), (1, "two")] {
             let builder = broker.client("c").port(broker.port_of(listener));
             builder.credentials("ann", password).connect().expect_accepted();

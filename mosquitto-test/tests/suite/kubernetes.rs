@@ -19,6 +19,11 @@ fn plain() -> String {
     format!("{}---\n{}", read("base/configuration.yaml"), read("base/mosquitto.yaml"))
 }
 
+/// Them and what only an overlay adds.
+fn monitored() -> String {
+    format!("{}---\n{}", plain(), read("monitoring/servicemonitor.yaml"))
+}
+
 /// Whether the manifests are valid, and what is said of them.
 fn validate(manifests: &str) -> (bool, String) {
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -36,15 +41,13 @@ fn validate(manifests: &str) -> (bool, String) {
 fn the_plain_manifests_are_valid() {
     let (valid, said) = validate(&plain());
     assert!(valid && said == "7 manifests, no mistake\n", "{said}");
-    // What only an overlay adds.
-    let more = format!("{}---\n{}", plain(), read("monitoring/servicemonitor.yaml"));
-    let (valid, said) = validate(&more);
+    let (valid, said) = validate(&monitored());
     assert!(valid && said == "8 manifests, no mistake\n", "{said}");
 }
 
 #[test]
 fn what_is_wrong_with_a_manifest_is_seen() {
-    let manifests = format!("{}---\n{}", plain(), read("monitoring/servicemonitor.yaml"));
+    let manifests = monitored();
     for (right, wrong, expected) in [
         ("periodSeconds: 2\n", "periodSecond: 2\n", "periodSecond"),
         ("replicas: 1\n", "replicas: one\n", "spec.replicas"),

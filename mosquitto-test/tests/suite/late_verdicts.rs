@@ -7,7 +7,7 @@ use mosquitto_test::prelude::*;
 use serde_json::json;
 
 use crate::control::{command, operator};
-use crate::support::eventually;
+use crate::support::{eventually, instance_for_each};
 
 const VERSION: Version = Version::V2_1_2;
 const ROUTES: [(&str, &str); 2] = [("http_user_route", "/login"), ("http_acl_route", "/acl")];
@@ -50,11 +50,7 @@ fn a_verdict_at_one_listener_is_none_for_who_waits_at_another() {
     for first_is_right in [true, false] {
         let (one_gate, two_gate) = (Gate::new(), Gate::new());
         let (one, two) = (held(&one_gate), held(&two_gate));
-        let broker = Broker::config(VERSION)
-            .per_listener_settings()
-            .listener(|listener| listener.plugin(one.options(ROUTES)))
-            .listener(|listener| listener.plugin(two.options(ROUTES)))
-            .start();
+        let broker = instance_for_each(VERSION, [&one, &two].map(|api| api.options(ROUTES)));
         let password = |is_right| if is_right { "right" } else { "wrong" };
         let at = |listener, user, is_right| {
             let builder = broker.client("x").port(broker.port_of(listener));

@@ -164,3 +164,13 @@ pub fn with_certificate(broker: &Broker, certs: &Certs, rest: &[&str]) -> Output
         false => broker.mosquitto_sub(&arguments),
     }
 }
+
+/// A broker with a listener, and an instance of the plugin of its own there, for each of these options.
+pub fn instance_for_each<const N: usize>(
+    version: Version,
+    options: [Vec<(String, String)>; N],
+) -> Broker {
+    let config = Broker::config(version).per_listener_settings();
+    let add = |config: BrokerConfig, options| config.listener(|listener| listener.plugin(options));
+    options.into_iter().fold(config, add).start()
+}
