@@ -199,6 +199,7 @@ impl<'de> Members<'de> for Anything {
 struct Said {
     /// What may be said.
     names: &'static [&'static str],
+    more_names: &'static [&'static str],
     /// How rules are written.
     syntax: Syntax,
     verdict: Option<Verdict>,
@@ -213,16 +214,20 @@ struct Said {
 
 impl Said {
     fn about(kind: Kind, syntax: Syntax) -> Self {
-        let names: &[_] = match (kind, syntax) {
-            (Kind::Login, Syntax::Own) => LOGIN_NAMES,
-            (Kind::Login, Syntax::Emqx) => EMQX_LOGIN_NAMES,
-            (Kind::Superuser, _) => &["result", "ttl", "reason", "is_superuser"],
-            (Kind::Access, _) => &["result", "ttl", "reason"],
+        let names: &[_] = match kind {
+            Kind::Login => LOGIN_NAMES,
+            Kind::Superuser => &["result", "ttl", "reason", "is_superuser"],
+            Kind::Access => &["result", "ttl", "reason"],
+        };
+        let more_names: &[_] = match (kind, syntax) {
+            (Kind::Login, Syntax::Emqx) => EMQX_NAMES,
+            _ => &[],
         };
         let (verdict, ttl, reason) = (None, None, None);
         let (is_superuser, expire_at, rules, username, attributes) = (None, None, None, None, None);
         Self {
             names,
+            more_names,
             syntax,
             verdict,
             ttl,
@@ -249,23 +254,12 @@ const LOGIN_NAMES: &[&str] = &[
     "clientid_override",
 ];
 
-/// What one that was written for EMQX may say.
-const EMQX_LOGIN_NAMES: &[&str] = &[
-    "result",
-    "ttl",
-    "reason",
-    "is_superuser",
-    "expire_at",
-    "acl",
-    "username",
-    "client_attrs",
-    "clientid_override",
-    "zone_override",
-];
+/// What one that was written for EMQX may say beside that.
+const EMQX_NAMES: &[&str] = &["zone_override"];
 
 impl<'de> Members<'de> for Said {
     fn known(&self, name: &str) -> Option<&'static str> {
-        one_of(self.names, name)
+        one_of(self.names, name).or_else(|| one_of(self.more_names, name))
     }
 
     fn take<A: MapAccess<'de>>(
