@@ -203,7 +203,7 @@ impl Fleet {
         Some(Asked { stamp, at: self.clock.unix_time() })
     }
 
-    /// Shares what the API said. It lives for `life` from when it was asked, and `stale` beyond that.
+    /// Shares what the API said. It lives for `life` from when it was asked.
     pub fn share(
         &self,
         name: &SharedName,

@@ -58,6 +58,7 @@ pub fn read_for(given: &[(String, String)], library: Option<&str>) -> Result<Con
     }
     mistakes.extend(trace_mistake(&draft));
     draft.sources.fleet.is_there = draft.fleet.servers.is_some();
+    draft.sources.fleet.tls = draft.fleet.tls;
     mistakes.extend(draft.fleet.check(&draft.sources.fleet, &mut draft.warnings));
     draft.sources.verifies = draft.https && draft.tls_verify;
     match draft.sources.read() {

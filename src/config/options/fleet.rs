@@ -72,10 +72,7 @@ pub(super) static OPTIONS: &[Opt] = &[
         "fleet_redis_tls",
         Value("false"),
         "Whether Redis is reached by TLS, and Sentinels and nodes too.",
-        |draft, text| {
-            draft.fleet.tls = flag(text)?;
-            draft.sources.fleet.tls = draft.fleet.tls;
-        },
+        |draft, text| draft.fleet.tls = flag(text)?,
         |config| Some(config.fleet.as_ref().is_some_and(|fleet| fleet.tls).to_string())
     ),
     opt!(
