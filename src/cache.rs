@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use moka::ops::compute::Op;
 
 use crate::answer::{Answer, Verdict};
-use crate::clock::Clock;
+use crate::clock::{Clock, millis};
 use crate::config::Lifetime;
 use crate::question::{Kind, Question};
 use crate::tally::Miss;
@@ -25,7 +25,7 @@ pub use good::Good;
 pub use invalidations::{InvalidationScope, Invalidations, Subject};
 pub use key::{Key, Keyring, encode};
 
-use entry::{Entries, Entry, entries, millis};
+use entry::{Entries, Entry, entries};
 use front::Front;
 
 /// How many of the answers that the cache has room for are one step away, as a divisor.

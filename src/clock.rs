@@ -49,6 +49,12 @@ impl Deadline {
     }
 }
 
+/// A duration in whole milliseconds.
+#[must_use]
+pub fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// The machine's own clock.
 #[derive(Clone, Copy, Debug)]
 pub struct SystemClock;

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use moka::policy::EvictionPolicy;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, millis};
 
 /// How much memory all that is remembered may take, in bytes; pairs of address and username that were not
 /// seen for longest go first.
@@ -98,12 +98,12 @@ impl Lockout {
     /// Those of the times that are not too long ago.
     fn of_late<'a>(&self, times: &'a [u64]) -> &'a [u64] {
         let now = self.millis(self.clock.now());
-        let window = u64::try_from(self.window.as_millis()).unwrap_or(u64::MAX);
+        let window = millis(self.window);
         &times[times.partition_point(|at| now.saturating_sub(*at) >= window)..]
     }
 
     fn millis(&self, time: Instant) -> u64 {
-        u64::try_from(time.duration_since(self.began).as_millis()).unwrap_or(u64::MAX)
+        millis(time.duration_since(self.began))
     }
 }
 

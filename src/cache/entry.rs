@@ -13,6 +13,7 @@ use rustc_hash::FxBuildHasher;
 
 use super::Key;
 use crate::answer::{Answer, Verdict};
+use crate::clock::millis;
 
 /// What one entry takes of `cache_max_bytes`: the entry, and the places that refer to it (`cargo bench --bench memory` tells).
 pub const ENTRY_BYTES: u64 = 490;
@@ -80,11 +81,6 @@ impl Entry {
         }
         due
     }
-}
-
-/// A duration in whole milliseconds.
-pub fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Entries by key.

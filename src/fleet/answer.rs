@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::record::{Epoch, Position};
 use crate::answer::{Answer, Terms, Verdict};
+use crate::clock::millis;
 use crate::rules::{Permission, Rule, Rules, Verb};
 
 /// How large an answer may be that is shared, in bytes.
@@ -76,10 +77,6 @@ impl SharedAnswer {
 fn number(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let (number, rest) = bytes.split_first_chunk()?;
     Some((u64::from_le_bytes(*number), rest))
-}
-
-pub fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// An answer as the API could have said it. None: it holds rules that are not shared.

@@ -14,6 +14,7 @@ use redis::{
 };
 
 use super::record::Position;
+use crate::clock::millis;
 use crate::config::{FleetConfig, FleetMaterial, RedisKind, RedisServer};
 
 /// How long it may take to connect, and to answer what nobody waits for.
@@ -152,7 +153,7 @@ impl Link {
         let mut pipe = redis::pipe();
         pipe.ignore_errors();
         for (key, value, life) in entries {
-            let ms = u64::try_from(life.as_millis()).unwrap_or(u64::MAX).max(1);
+            let ms = millis(*life).max(1);
             pipe.cmd("SET").arg(key).arg(value.as_slice()).arg("PX").arg(ms);
         }
         let replies: Vec<Value> = pipe.query(&mut self.connection)?;
@@ -177,7 +178,7 @@ impl Link {
         let mut command = cmd("XREAD");
         command.arg("COUNT").arg(PAGE);
         if let Some(wait) = wait {
-            command.arg("BLOCK").arg(u64::try_from(wait.as_millis()).unwrap_or(1).max(1));
+            command.arg("BLOCK").arg(millis(wait).max(1));
         }
         command.arg("STREAMS").arg(log).arg(after.to_string());
         match self.ask(&command)? {

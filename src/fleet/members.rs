@@ -9,11 +9,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use serde_json::{Value, json};
 
-use super::answer::millis;
 use super::link::RawMember;
 use super::naming;
 use super::record::{Epoch, Position};
 use super::sealing::Sealer;
+use crate::clock::millis;
 use crate::config::{Config, FleetConfig};
 use crate::secret::Secret;
 use crate::sync::lock;

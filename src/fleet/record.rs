@@ -10,8 +10,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use serde_json::{Value, json};
 
-use super::answer::millis;
 use crate::cache::InvalidationScope;
+use crate::clock::millis;
 
 /// Tells one entry from all others, wherever it comes to stand.
 pub type Id = [u8; 16];

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use super::Snapshot;
+use crate::clock::millis;
 
 /// One topic.
 pub struct Topic {
@@ -58,9 +59,7 @@ pub static TOPICS: &[Topic] = &[
     topic!("kicks", "clients that the plugin disconnected", |s| {
         s.counts.kicks.iter().map(|(_, count)| count).sum()
     }),
-    topic!("held-ms", "milliseconds that the broker was held up", |s| {
-        u64::try_from(s.counts.held.as_millis()).unwrap_or(u64::MAX)
-    }),
+    topic!("held-ms", "milliseconds that the broker was held up", |s| millis(s.counts.held)),
 ];
 
 fn wide(count: usize) -> u64 {
