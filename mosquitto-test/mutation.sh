@@ -26,7 +26,7 @@ expect_failures() { # WHAT TEST...
   local what=$1 log=$mutant/suite.log test
   shift
   if MOSQUITTO_HTTP_AUTH_SO=$mutant/target/debug/libmosquitto_http_auth.so \
-    cargo test --quiet -p mosquitto-test --locked --test suite -- --format pretty --exact "$@" >"$log" 2>&1; then
+    cargo test --quiet --workspace --locked --test suite -- --format pretty --exact "$@" >"$log" 2>&1; then
     die "the suite passes with $what"
   fi
   for test in "$@"; do
