@@ -9,4 +9,6 @@ cd "$(dirname "$0")/.."
 ./mosquitto-test/clients.sh
 ./mosquitto-test/examples.sh
 ./mosquitto-test/mutation.sh
+# A test in a broker waits more than it computes, so that two of them share a core.
+export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((2 * $(nproc)))}
 cargo test --workspace --locked
