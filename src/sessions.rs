@@ -23,10 +23,10 @@ use crate::vault::SealedQuestion;
 mod allowed;
 mod departed;
 mod known;
-mod lately;
+mod last_allowed;
 mod session;
 mod session_map;
-pub use lately::Basis;
+pub use last_allowed::Basis;
 pub use session::{AuthenticatedBy, ClientRef, Grants, SessionKey};
 pub use session_map::{Fetch, Piece};
 

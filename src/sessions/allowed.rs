@@ -27,10 +27,10 @@ impl Sessions {
             return None;
         }
         match session.grants.rules_in_force() {
-            Some(rules) if session.lately.has_passed() && recent.recall(rules, raw_check) => {
+            Some(rules) if session.last_allowed.has_passed() && recent.recall(rules, raw_check) => {
                 Some(view(&Basis::Grants))
             }
-            _ => session.lately.recall(raw_check).map(view),
+            _ => session.last_allowed.recall(raw_check).map(view),
         }
     }
 
@@ -39,7 +39,7 @@ impl Sessions {
         let mut state = lock(&self.state);
         if let Some(session) = state.live.get_mut(client_ref.handle) {
             if session.belongs_to(client_ref) {
-                session.lately.note(action, basis);
+                session.last_allowed.note(action, basis);
             }
         }
     }
@@ -60,14 +60,14 @@ impl Sessions {
         match rules.filter(|rules| rules.is_for_everybody(position, action.topic)) {
             Some(rules) => {
                 recent.note(rules, action);
-                session.lately.pass();
+                session.last_allowed.pass();
             }
-            None => session.lately.note(action, Basis::Grants),
+            None => session.last_allowed.note(action, Basis::Grants),
         }
     }
 
     /// Forgets what was allowed to whoever is connected: what is decided before that may have changed.
     pub fn forget_allowed(&self) {
-        lock(&self.state).live.iter_mut().for_each(|(_, session)| session.lately.forget());
+        lock(&self.state).live.iter_mut().for_each(|(_, session)| session.last_allowed.forget());
     }
 }

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use smol_str::SmolStr;
 
-use super::lately::Lately;
+use super::last_allowed::LastAllowed;
 use super::session_map::Piece;
 use crate::answer::Terms;
 use crate::cache::{InvalidationScope, Key};
@@ -91,7 +91,7 @@ pub struct Session {
     pub address: Option<IpAddr>,
     pub grants: Grants,
     /// What it was allowed last, by these grants.
-    pub lately: Lately,
+    pub last_allowed: LastAllowed,
     /// None: nobody was asked about its login.
     pub key: Option<Key>,
     pub authenticated_by: AuthenticatedBy,
@@ -113,7 +113,7 @@ impl Session {
             given_username: None,
             address: None,
             grants: Grants::default(),
-            lately: Lately::default(),
+            last_allowed: LastAllowed::default(),
             key: None,
             authenticated_by: AuthenticatedBy::Broker,
             question: None,
@@ -142,7 +142,7 @@ impl Session {
     /// From now on this is what the client may do.
     pub fn set_grants(&mut self, grants: Grants) {
         self.grants = grants;
-        self.lately.forget();
+        self.last_allowed.forget();
     }
 
     /// Whether what the broker asks about is this session's client.
@@ -153,7 +153,7 @@ impl Session {
 
     /// Where in memory more of it lies.
     pub fn elsewhere(&self) -> [Piece; 2] {
-        self.lately.pieces()
+        self.last_allowed.pieces()
     }
 
     pub fn has_key(&self, session_key: &SessionKey) -> bool {

@@ -17,7 +17,7 @@ const LONGEST: usize = 69;
 /// One of the client's deliveries and one of its publishes, that were allowed. Most sessions of whose
 /// clients the rules are those of others too need none.
 #[derive(Default)]
-pub struct Lately {
+pub struct LastAllowed {
     allowed: Option<Box<[Allowed; 2]>>,
     /// Whether anything was allowed, so that no option that looks at a client's names stops this one.
     has_passed: bool,
@@ -50,7 +50,7 @@ const NOTHING: Allowed = Allowed {
     topic: [0; LONGEST],
 };
 
-impl Lately {
+impl LastAllowed {
     /// What the permission rests on, if the same was allowed.
     pub fn recall(&self, raw_check: &RawAclCheck<'_>) -> Option<&Basis> {
         let allowed = &self.allowed.as_ref()?[slot(raw_check.access)?];
@@ -125,49 +125,53 @@ mod tests {
         Action { access, topic, qos: 1, retain: false }
     }
 
-    fn recall(lately: &Lately, action: Action<'_>) -> Option<Basis> {
+    fn recall(last_allowed: &LastAllowed, action: Action<'_>) -> Option<Basis> {
         let Action { access, topic, .. } = action;
         let flags = action.flags();
         let topic = topic.as_bytes();
         let raw_check =
             RawAclCheck { handle: 1, client_id: b"c", username: b"u", topic, access, flags };
-        lately.recall(&raw_check).cloned()
+        last_allowed.recall(&raw_check).cloned()
     }
 
     #[test]
     fn the_same_is_recalled_and_nothing_else_is() {
-        let mut lately = Lately::default();
+        let mut last_allowed = LastAllowed::default();
         for access in [Access::Read, Access::Write] {
             let noted = action(access, "a/b");
-            assert_eq!(recall(&lately, noted), None);
-            lately.note(&noted, Basis::Grants);
-            assert_eq!(recall(&lately, noted), Some(Basis::Grants));
+            assert_eq!(recall(&last_allowed, noted), None);
+            last_allowed.note(&noted, Basis::Grants);
+            assert_eq!(recall(&last_allowed, noted), Some(Basis::Grants));
             for topic in ["", "a", "a/", "a/c", "a/b/", "a/bb", "A/b"] {
-                assert_eq!(recall(&lately, Action { topic, ..noted }), None, "{topic}");
+                assert_eq!(recall(&last_allowed, Action { topic, ..noted }), None, "{topic}");
             }
-            assert_eq!(recall(&lately, Action { qos: 0, ..noted }), None);
-            assert_eq!(recall(&lately, Action { retain: true, ..noted }), None);
+            assert_eq!(recall(&last_allowed, Action { qos: 0, ..noted }), None);
+            assert_eq!(recall(&last_allowed, Action { retain: true, ..noted }), None);
         }
-        lately.note(&action(Access::Read, "b"), Basis::Grants);
-        assert_eq!(recall(&lately, action(Access::Read, "a/b")), None, "another came after it");
-        assert_eq!(recall(&lately, action(Access::Write, "a/b")), Some(Basis::Grants));
-        lately.forget();
-        assert_eq!(recall(&lately, action(Access::Write, "a/b")), None);
+        last_allowed.note(&action(Access::Read, "b"), Basis::Grants);
+        assert_eq!(
+            recall(&last_allowed, action(Access::Read, "a/b")),
+            None,
+            "another came after it"
+        );
+        assert_eq!(recall(&last_allowed, action(Access::Write, "a/b")), Some(Basis::Grants));
+        last_allowed.forget();
+        assert_eq!(recall(&last_allowed, action(Access::Write, "a/b")), None);
     }
 
     #[test]
     fn neither_long_names_nor_none_nor_filters_are_kept() {
-        let mut lately = Lately::default();
+        let mut last_allowed = LastAllowed::default();
         let (longest, longer) = ("x".repeat(LONGEST), "x".repeat(LONGEST + 1));
-        lately.note(&action(Access::Write, &longest), Basis::Grants);
-        assert_eq!(recall(&lately, action(Access::Write, &longest)), Some(Basis::Grants));
+        last_allowed.note(&action(Access::Write, &longest), Basis::Grants);
+        assert_eq!(recall(&last_allowed, action(Access::Write, &longest)), Some(Basis::Grants));
         for long in [longer, "x".repeat(256 + LONGEST)] {
-            lately.note(&action(Access::Write, &long), Basis::Grants);
-            assert_eq!(recall(&lately, action(Access::Write, &long)), None);
+            last_allowed.note(&action(Access::Write, &long), Basis::Grants);
+            assert_eq!(recall(&last_allowed, action(Access::Write, &long)), None);
         }
-        lately.note(&action(Access::Write, ""), Basis::Grants);
-        lately.note(&action(Access::Subscribe, "a"), Basis::Grants);
-        assert_eq!(recall(&lately, action(Access::Write, "")), None);
-        assert_eq!(recall(&lately, action(Access::Subscribe, "a")), None);
+        last_allowed.note(&action(Access::Write, ""), Basis::Grants);
+        last_allowed.note(&action(Access::Subscribe, "a"), Basis::Grants);
+        assert_eq!(recall(&last_allowed, action(Access::Write, "")), None);
+        assert_eq!(recall(&last_allowed, action(Access::Subscribe, "a")), None);
     }
 }
