@@ -21,7 +21,7 @@ use crate::sync::lock;
 use crate::vault::SealedQuestion;
 
 mod allowed;
-mod departed;
+mod ended_sessions;
 mod known;
 mod last_allowed;
 mod session;
@@ -30,8 +30,8 @@ pub use last_allowed::Basis;
 pub use session::{AuthenticatedBy, ClientRef, Grants, SessionKey};
 pub use session_map::{Fetch, Piece};
 
-pub use departed::Departed;
-use departed::DepartedClients;
+pub use ended_sessions::EndedSession;
+use ended_sessions::EndedSessions;
 use session::Session;
 use session_map::SessionMap;
 
@@ -40,7 +40,7 @@ pub struct Sessions {
     state: Mutex<State>,
     /// Whether any may be due at some time, readable without the lock: every tick asks.
     may_be_due: AtomicBool,
-    departed: DepartedClients,
+    ended_sessions: EndedSessions,
     clock: Arc<dyn Clock>,
 }
 
@@ -61,7 +61,7 @@ impl Sessions {
         Self {
             state: Mutex::new(State { live, recent: Recent::default(), due, due_by_day }),
             may_be_due: AtomicBool::new(false),
-            departed: DepartedClients::default(),
+            ended_sessions: EndedSessions::default(),
             clock,
         }
     }
@@ -102,7 +102,7 @@ impl Sessions {
     }
 
     fn put(&self, handle: usize, session: Session, due: Option<Instant>) {
-        self.departed.remove(handle);
+        self.ended_sessions.remove(handle);
         let mut state = lock(&self.state);
         state.remove(handle);
         let expiry = session.expiry;
@@ -130,8 +130,8 @@ impl Sessions {
     }
 
     /// This client is connected, so that what is known of one that left is another's.
-    pub fn forget_departed(&self, handle: usize) {
-        self.departed.remove(handle);
+    pub fn forget_ended(&self, handle: usize) {
+        self.ended_sessions.remove(handle);
     }
 
     /// A client left, in this pass of the broker's loop. What it may do stays known for its Will and for
@@ -141,8 +141,8 @@ impl Sessions {
         let Session { client_id, username, key, grants, expiry, .. } = session;
         // Without a login question nothing tells when another client takes the handle over.
         if key.is_some() && grants != Grants::default() {
-            let departed = Departed { client_id, username, grants, expiry, pass };
-            self.departed.insert(handle, departed);
+            let ended = EndedSession { client_id, username, grants, expiry, pass };
+            self.ended_sessions.insert(handle, ended);
         }
     }
 
@@ -169,7 +169,7 @@ impl Sessions {
     pub fn look<R>(
         &self,
         client_ref: ClientRef<'_>,
-        is_another: impl FnOnce(&Departed) -> bool,
+        is_another: impl FnOnce(&EndedSession) -> bool,
         view: impl FnOnce(&Grants) -> R,
     ) -> Option<R> {
         {
@@ -178,22 +178,22 @@ impl Sessions {
                 return session.belongs_to(client_ref).then(|| view(&session.grants));
             }
         }
-        let departed = self.departed.get(client_ref.handle)?;
-        if !departed.belongs_to(client_ref) {
+        let ended = self.ended_sessions.get(client_ref.handle)?;
+        if !ended.belongs_to(client_ref) {
             return None;
         }
-        if is_another(&departed) {
-            self.departed.remove(client_ref.handle);
+        if is_another(&ended) {
+            self.ended_sessions.remove(client_ref.handle);
             return None;
         }
-        let has_expired = departed.expiry.is_some_and(|expiry| expiry.is_over(&*self.clock));
-        Some(if has_expired { view(&departed.grants.expired()) } else { view(&departed.grants) })
+        let has_expired = ended.expiry.is_some_and(|expiry| expiry.is_over(&*self.clock));
+        Some(if has_expired { view(&ended.grants.expired()) } else { view(&ended.grants) })
     }
 
     /// It became known whether this client's user is a superuser. That holds for as long as the
     /// client is connected, whoever let it in.
     pub fn set_superuser(&self, client_ref: ClientRef<'_>, is_superuser: bool) {
-        if self.set_departed_superuser(client_ref, is_superuser) {
+        if self.set_ended_superuser(client_ref, is_superuser) {
             return;
         }
         let mut state = lock(&self.state);
@@ -219,16 +219,16 @@ impl Sessions {
     }
 
     /// The same, if it has left; whether it has.
-    fn set_departed_superuser(&self, client_ref: ClientRef<'_>, is_superuser: bool) -> bool {
+    fn set_ended_superuser(&self, client_ref: ClientRef<'_>, is_superuser: bool) -> bool {
         if lock(&self.state).live.get(client_ref.handle).is_some() {
             return false;
         }
-        let Some(departed) = self.departed.get(client_ref.handle) else { return false };
-        if !departed.belongs_to(client_ref) {
+        let Some(ended) = self.ended_sessions.get(client_ref.handle) else { return false };
+        if !ended.belongs_to(client_ref) {
             return false;
         }
-        let grants = Grants { is_superuser: Some(is_superuser), ..departed.grants.clone() };
-        self.departed.insert(client_ref.handle, Departed { grants, ..(*departed).clone() });
+        let grants = Grants { is_superuser: Some(is_superuser), ..ended.grants.clone() };
+        self.ended_sessions.insert(client_ref.handle, EndedSession { grants, ..(*ended).clone() });
         true
     }
 
@@ -301,7 +301,7 @@ impl Sessions {
     /// Has every client asked about again of which something was remembered that is outdated now;
     /// how many there are. What is remembered of those that left is forgotten.
     pub fn outdate(&self, matter: &InvalidationScope, now: Instant) -> usize {
-        self.departed.clear();
+        self.ended_sessions.clear();
         let mut state = lock(&self.state);
         let mut outdated = Vec::new();
         for (handle, session) in state.live.iter_mut() {
@@ -505,7 +505,7 @@ mod tests {
         let sessions = sessions();
         begin(&sessions, 1, "c", 7);
         sessions.end(1, 0);
-        sessions.forget_departed(1);
+        sessions.forget_ended(1);
         assert_eq!(sessions.grants(client_ref(1, "c", "ann")), None);
     }
 

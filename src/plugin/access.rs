@@ -16,7 +16,7 @@ use crate::pool::Asked;
 use crate::question::{
     About, Access, Action, CertificatePart, Client, Kind, Payload, Question, RawAclCheck,
 };
-use crate::sessions::{Basis, ClientRef, Departed, Grants};
+use crate::sessions::{Basis, ClientRef, EndedSession, Grants};
 use crate::trace::mark;
 
 /// Who wants to do something, and what is known of it without asking.
@@ -234,7 +234,7 @@ impl Plugin {
             }
         };
         let client_ref = client_ref(client, username);
-        let is_another = |departed: &Departed| self.is_another(client, action.access, departed);
+        let is_another = |ended: &EndedSession| self.is_another(client, action.access, ended);
         let Some(judged) = self.sessions.look(client_ref, is_another, judge) else {
             // With check_retain_source, a stand-in for whoever published a retained message.
             let is_stand_in = client.protocol_version() == 0 && action.access == Access::Write;
@@ -257,13 +257,13 @@ impl Plugin {
     /// Whether this is a new client on a handle that one with the same names has left. Mosquitto 2.0 tells
     /// of nobody that it has come of whom it asks nobody (`use_identity_as_username`), and keeps the
     /// address of one that has left.
-    fn is_another(&self, client: &dyn Client, access: Access, departed: &Departed) -> bool {
+    fn is_another(&self, client: &dyn Client, access: Access, ended: &EndedSession) -> bool {
         if access == Access::Subscribe {
             // Only who is connected subscribes.
             return true;
         }
         // Within the pass in which a client leaves, nobody takes its handle over, and its Will follows.
-        if departed.pass == self.tick_monitor.beats() {
+        if ended.pass == self.tick_monitor.beats() {
             return false;
         }
         // The certificate goes with the connection, and a Will that is delayed is one of MQTT 5.

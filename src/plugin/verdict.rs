@@ -184,7 +184,7 @@ impl Plugin {
         let handle = client.handle();
         self.membership.note_client(client.id());
         self.logins.note_connected(handle);
-        self.sessions.forget_departed(handle);
+        self.sessions.forget_ended(handle);
         let own = if self.attempts.is_entering(handle) {
             self.enter(client, username)
         } else if let Some(name) = username.filter(|name| self.attempts.is_placeholder(name)) {

@@ -20,7 +20,7 @@ const ENTRY_BYTES: usize = 250;
 
 /// A client that has left.
 #[derive(Clone)]
-pub struct Departed {
+pub struct EndedSession {
     pub client_id: SmolStr,
     pub username: SmolStr,
     pub grants: Grants,
@@ -30,7 +30,7 @@ pub struct Departed {
     pub pass: u64,
 }
 
-impl Departed {
+impl EndedSession {
     pub fn belongs_to(&self, client_ref: ClientRef<'_>) -> bool {
         self.client_id == client_ref.client_id && self.username == client_ref.username
     }
@@ -44,12 +44,12 @@ impl Departed {
 
 /// Clients that have left, by the handle that they had.
 #[derive(Default)]
-pub struct DepartedClients(Mutex<State>);
+pub struct EndedSessions(Mutex<State>);
 
 #[derive(Default)]
 struct State {
     /// With when each was needed last, as a number that grows.
-    known: FxHashMap<usize, (u64, Arc<Departed>)>,
+    known: FxHashMap<usize, (u64, Arc<EndedSession>)>,
     by_need: BTreeMap<u64, usize>,
     next: u64,
     bytes: usize,
@@ -57,9 +57,9 @@ struct State {
 
 impl State {
     fn remove(&mut self, handle: usize) {
-        let Some((number, departed)) = self.known.remove(&handle) else { return };
+        let Some((number, ended)) = self.known.remove(&handle) else { return };
         self.by_need.remove(&number);
-        self.bytes -= departed.bytes();
+        self.bytes -= ended.bytes();
     }
 
     fn number(&mut self, handle: usize) -> u64 {
@@ -69,12 +69,12 @@ impl State {
     }
 }
 
-impl DepartedClients {
+impl EndedSessions {
     /// One that is too large for the space is not kept.
-    pub fn insert(&self, handle: usize, departed: Departed) {
+    pub fn insert(&self, handle: usize, ended: EndedSession) {
         let mut state = lock(&self.0);
         state.remove(handle);
-        let bytes = departed.bytes();
+        let bytes = ended.bytes();
         if bytes > MOST_BYTES {
             return;
         }
@@ -83,20 +83,20 @@ impl DepartedClients {
             state.remove(handle);
         }
         let number = state.number(handle);
-        state.known.insert(handle, (number, Arc::new(departed)));
+        state.known.insert(handle, (number, Arc::new(ended)));
         state.bytes += bytes;
     }
 
-    pub fn get(&self, handle: usize) -> Option<Arc<Departed>> {
+    pub fn get(&self, handle: usize) -> Option<Arc<EndedSession>> {
         let mut state = lock(&self.0);
-        let (number, departed) = state.known.get(&handle)?;
-        let (before, departed) = (*number, Arc::clone(departed));
+        let (number, ended) = state.known.get(&handle)?;
+        let (before, ended) = (*number, Arc::clone(ended));
         state.by_need.remove(&before);
         let now = state.number(handle);
         if let Some((number, _)) = state.known.get_mut(&handle) {
             *number = now;
         }
-        Some(departed)
+        Some(ended)
     }
 
     pub fn remove(&self, handle: usize) {
@@ -112,20 +112,20 @@ impl DepartedClients {
 mod tests {
     use super::*;
 
-    fn departed(name_bytes: usize) -> Departed {
+    fn ended(name_bytes: usize) -> EndedSession {
         let (client_id, username) = ("x".repeat(name_bytes).into(), SmolStr::default());
-        Departed { client_id, username, grants: Grants::default(), expiry: None, pass: 0 }
+        EndedSession { client_id, username, grants: Grants::default(), expiry: None, pass: 0 }
     }
 
     /// The handles that are known, and that the books agree about them.
-    fn known(clients: &DepartedClients) -> Vec<usize> {
+    fn known(clients: &EndedSessions) -> Vec<usize> {
         let state = lock(&clients.0);
         let mut known: Vec<_> = state.known.keys().copied().collect();
         known.sort_unstable();
         let mut by_need: Vec<_> = state.by_need.values().copied().collect();
         by_need.sort_unstable();
         assert_eq!(known, by_need);
-        let bytes = state.known.values().map(|(_, departed)| departed.bytes()).sum::<usize>();
+        let bytes = state.known.values().map(|(_, ended)| ended.bytes()).sum::<usize>();
         assert!(bytes == state.bytes && bytes <= MOST_BYTES, "{bytes}, {}", state.bytes);
         known
     }
@@ -134,33 +134,33 @@ mod tests {
 
     #[test]
     fn those_that_were_needed_last_are_kept() {
-        let clients = DepartedClients::default();
-        (0..6).for_each(|handle| clients.insert(handle, departed(QUARTER)));
+        let clients = EndedSessions::default();
+        (0..6).for_each(|handle| clients.insert(handle, ended(QUARTER)));
         assert_eq!(known(&clients), [2, 3, 4, 5]);
         assert!(clients.get(2).is_some() && clients.get(0).is_none());
-        clients.insert(6, departed(QUARTER));
+        clients.insert(6, ended(QUARTER));
         assert_eq!(known(&clients), [2, 4, 5, 6]);
-        clients.insert(7, departed(2 * QUARTER));
+        clients.insert(7, ended(2 * QUARTER));
         assert_eq!(known(&clients), [2, 6, 7]);
     }
 
     #[test]
     fn what_does_not_fit_at_all_is_not_kept() {
-        let clients = DepartedClients::default();
-        clients.insert(1, departed(10));
-        clients.insert(2, departed(10));
-        clients.insert(2, departed(MOST_BYTES));
+        let clients = EndedSessions::default();
+        clients.insert(1, ended(10));
+        clients.insert(2, ended(10));
+        clients.insert(2, ended(MOST_BYTES));
         assert_eq!(known(&clients), [1]);
     }
 
     #[test]
     fn a_handle_is_known_once_and_can_be_forgotten() {
-        let clients = DepartedClients::default();
+        let clients = EndedSessions::default();
         for bytes in [10, 20, 5] {
-            clients.insert(1, departed(bytes));
+            clients.insert(1, ended(bytes));
             assert_eq!(known(&clients), [1]);
         }
-        clients.insert(2, departed(1));
+        clients.insert(2, ended(1));
         clients.remove(1);
         clients.remove(1);
         assert_eq!(known(&clients), [2]);
