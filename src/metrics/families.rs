@@ -58,8 +58,9 @@ static BROKER: &[Family] = &[
     family(
         "mosquitto_http_auth_questions_total",
         Counter,
-        "Questions of the broker (logins, and ACL checks as access), by what it was told. \
-         Unavailable: nobody could decide; a login is then closed, and see undecided_total.",
+        "Questions of the broker (logins, and ACL checks as access), by the plugin's decision. \
+         Unavailable: nobody could decide; the plugin closes such a login; for the others see \
+         undecided_total.",
         &["kind", "decision"],
         |s| {
             let of = |kind: &'static str, counts: [u64; 4]| {
@@ -73,7 +74,7 @@ static BROKER: &[Family] = &[
     family(
         "mosquitto_http_auth_denials_total",
         Counter,
-        "Denied questions by the reason.",
+        "Denied questions, by the reason.",
         &["kind", "reason"],
         |s| {
             let (logins, access) = (&s.counts.denied_logins, &s.counts.denied_access);
@@ -85,8 +86,8 @@ static BROKER: &[Family] = &[
     family(
         "mosquitto_http_auth_unanswered_total",
         Counter,
-        "Questions to which there was no answer, by the reason; on_error decides them. No answer \
-         yet: the broker could not be held up any longer.",
+        "Questions without an answer, by the reason; on_error decides them. No answer yet: the \
+         plugin could not hold up the broker any longer.",
         &["reason"],
         |s| by_name(&s.counts.unanswered),
     ),
@@ -118,7 +119,7 @@ static BROKER: &[Family] = &[
     family(
         "mosquitto_http_auth_held_bytes",
         Gauge,
-        "Memory that they take; hold_max_bytes bounds it.",
+        "Memory of the deliveries that wait; hold_max_bytes limits it.",
         &[],
         |s| one(wide(s.held_bytes)),
     ),
@@ -137,20 +138,24 @@ static BROKER: &[Family] = &[
         &["reason"],
         |s| by_name(&s.counts.misses),
     ),
-    family("mosquitto_http_auth_cache_entries", Gauge, "Answers in the cache, about.", &[], |s| {
-        one(s.answers)
-    }),
+    family(
+        "mosquitto_http_auth_cache_entries",
+        Gauge,
+        "Approximate number of answers in the cache.",
+        &[],
+        |s| one(s.answers),
+    ),
     family(
         "mosquitto_http_auth_cache_size_bytes",
         Gauge,
-        "Memory that the cached answers take, about.",
+        "Approximate memory of the cached answers.",
         &[],
         |s| one(s.answers_bytes),
     ),
     family(
         "mosquitto_http_auth_cache_max_size_bytes",
         Gauge,
-        "Memory that they may take: cache_max_bytes.",
+        "Memory that cached answers may take: cache_max_bytes.",
         &[],
         |s| one(s.answers_max_bytes),
     ),
@@ -171,7 +176,7 @@ static BROKER: &[Family] = &[
     family(
         "mosquitto_http_auth_request_duration_seconds",
         Kind::Histogram,
-        "How long requests took, whatever came of them.",
+        "Durations of requests, whether they succeeded or failed.",
         &["route"],
         |s| {
             let of = |counts: &crate::tally::RouteCounts| Sample {
@@ -189,32 +194,29 @@ static BROKER: &[Family] = &[
         &["kind"],
         |s| by_name(&s.counts.failures),
     ),
-    family(
-        "mosquitto_http_auth_requests_in_flight",
-        Gauge,
-        "Requests that are under way.",
-        &[],
-        |s| one(s.counts.in_flight),
-    ),
+    family("mosquitto_http_auth_requests_in_flight", Gauge, "Requests under way.", &[], |s| {
+        one(s.counts.in_flight)
+    }),
     family(
         "mosquitto_http_auth_workers",
         Gauge,
-        "Threads that send requests; they start when they are needed, and end when they are not.",
+        "Threads that send requests; the plugin starts them when it needs them, and ends them when \
+         it does not.",
         &[],
         |s| one(wide(s.load.workers)),
     ),
     family(
         "mosquitto_http_auth_max_workers",
         Gauge,
-        "Threads that may be started: http_connections.",
+        "Threads that the plugin may start: http_connections.",
         &[],
         |s| one(wide(s.load.most_workers)),
     ),
     family(
         "mosquitto_http_auth_queue_length",
         Gauge,
-        "Questions that wait for a worker: urgent ones, that somebody waits for, and quiet ones, \
-         that refresh what is known.",
+        "Questions that wait for a worker: urgent ones, for which somebody waits, and quiet ones, \
+         which refresh what the plugin knows.",
         &["queue"],
         |s| queues(s.load.urgent, s.load.quiet),
     ),
@@ -228,21 +230,21 @@ static BROKER: &[Family] = &[
     family(
         "mosquitto_http_auth_endpoint_in_service",
         Gauge,
-        "Whether a host is asked (1), or failed too often in a row (0).",
+        "Whether the plugin asks a host (1), or the host failed too often in a row (0).",
         &["endpoint"],
         |s| s.endpoints.iter().map(|e| sample(&[&e.origin], u64::from(e.in_service))).collect(),
     ),
     family(
         "mosquitto_http_auth_endpoint_outages_total",
         Counter,
-        "How often a host was put out of service.",
+        "How often the plugin put a host out of service.",
         &["endpoint"],
         |s| s.endpoints.iter().map(|e| sample(&[&e.origin], e.outages)).collect(),
     ),
     family(
         "mosquitto_http_auth_broker_held_seconds_total",
         Counter,
-        "Time that the broker's one thread was held up, waiting for the API.",
+        "Time for which the broker's one thread was held up, waiting for the API.",
         &[],
         |s| vec![Sample { labels: vec![], value: Value::Number(s.counts.held.as_secs_f64()) }],
     ),
@@ -256,24 +258,25 @@ static BROKER: &[Family] = &[
     family(
         "mosquitto_http_auth_logins_waiting",
         Gauge,
-        "Clients whose login is to be answered later (Mosquitto 2.1).",
+        "Clients whose login the plugin answers later (Mosquitto 2.1).",
         &[],
         |s| one(wide(s.logins_waiting)),
     ),
     family(
         "mosquitto_http_auth_kicks_total",
         Counter,
-        "Disconnections by the plugin. Revoked: the API no longer lets the client in; renamed: it gives \
-         it another name now; command: the \
-         command kick, whoever it found.",
+        "Disconnections by the plugin. Revoked: the API no longer lets the client in; renamed: it \
+         now gives the client another name; command: by the command kick, whichever clients it \
+         found.",
         &["reason"],
         |s| by_name(&s.counts.kicks),
     ),
     family(
         "mosquitto_http_auth_events_total",
         Counter,
-        "Events that http_event_route was to be told, by what became of them. Refused: the API does not \
-         want them; no room: more waited than may, and the oldest went; unsent: the broker ended before.",
+        "Events for http_event_route, by what became of them. Refused: the API does not want them; \
+         no room: too many waited, and the plugin dropped the oldest; unsent: the broker ended \
+         before.",
         &["outcome"],
         |s| by_name(&s.counts.events),
     ),
@@ -287,14 +290,14 @@ static BROKER: &[Family] = &[
     family(
         "mosquitto_http_auth_event_failures_total",
         Counter,
-        "How often sending events failed with every host; then they are sent again.",
+        "How often sending events failed with every host; the plugin then sends them again.",
         &[],
         |s| one(s.counts.event_failures),
     ),
     family(
         "mosquitto_http_auth_log_lines_dropped_total",
         Counter,
-        "Log lines that were dropped, since more waited than the plugin keeps.",
+        "Log lines that the plugin dropped because more waited than it keeps.",
         &[],
         |s| one(s.log_lines_dropped),
     ),
@@ -308,7 +311,7 @@ static BROKER: &[Family] = &[
     family(
         "mosquitto_http_auth_build_info",
         Gauge,
-        "Always 1; the label tells the plugin's version.",
+        "Always 1; the label is the plugin's version.",
         &["version"],
         |_| vec![sample(&[env!("CARGO_PKG_VERSION")], 1)],
     ),

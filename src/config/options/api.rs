@@ -18,15 +18,15 @@ pub(super) static OPTIONS: &[Opt] = &[
     opt!(
         "http_host",
         Words("required"),
-        "The API's host: a name or an address. A comma list of `host[:port]` is tried in order: \
-         where one fails, the next is asked.",
+        "The API's host: a name or an address; or a comma list of `host[:port]`, of which the \
+         plugin asks the next when one fails.",
         |draft, text| draft.hosts = values::hosts(text)?,
         |config| Some(show::hosts(config))
     ),
     opt!(
         "http_port",
         Words("80 or 443"),
-        "The port of every host that names none of its own.",
+        "The port of each host without a port of its own.",
         |draft, text| draft.port = Some(tcp_port(text)?),
         |config| Some(config.port.to_string())
     ),
@@ -40,9 +40,9 @@ pub(super) static OPTIONS: &[Opt] = &[
     opt!(
         "http_user_route",
         Words("unset"),
-        "The path (and query) that answers whether a user may log in. Unset: logins are left to \
-         the broker's other means. At least one of `http_user_route` and `http_acl_route` is \
-         required.",
+        "The path (and query) that answers whether a user may log in. Unset: the plugin leaves \
+         logins to the broker's other means. At least one of `http_user_route` and \
+         `http_acl_route` is required.",
         |draft, text| draft.routes.login = Some(values::route(text)?),
         |config| show::route(config.routes.login.as_deref())
     ),
@@ -58,16 +58,16 @@ pub(super) static OPTIONS: &[Opt] = &[
         "http_acl_route",
         Words("unset"),
         "The path that answers whether a user may publish to, receive from or subscribe to a \
-         topic. Unset: what the rules in a login's answer do not allow is denied, and without \
-         rules ACL checks are left to the broker's other means.",
+         topic. Unset: the plugin denies what the rules in a login's answer do not allow, and \
+         without rules leaves ACL checks to the broker's other means.",
         |draft, text| draft.routes.access = Some(values::route(text)?),
         |config| show::route(config.routes.access.as_deref())
     ),
     opt!(
         "http_acl_batch_route",
         Words("unset"),
-        "The path that answers many ACL questions in one request, used when several wait. Needs \
-         `http_acl_route`. Unset: each question is a request.",
+        "The path that answers many ACL questions in one request; the plugin uses it when several \
+         wait. Needs `http_acl_route`. Unset: each question is a request of its own.",
         |draft, text| draft.routes.batch = Some(values::route(text)?),
         |config| show::route(config.routes.batch.as_deref())
     ),
@@ -84,18 +84,18 @@ pub(super) static OPTIONS: &[Opt] = &[
     opt!(
         "http_acl_fields",
         Words("unset"),
-        "Fields to add to the body of ACL questions: a comma list out of `clientid` (which it has \
-         anyway), `peerhost`, `protocol`, `protocol_version`, `keepalive`, `clean_session`, \
+        "Fields to add to the body of ACL questions: a comma list out of `clientid` (always \
+         there), `peerhost`, `protocol`, `protocol_version`, `keepalive`, `clean_session`, \
          `cert_common_name`, `cert_subject`, `cert_fingerprint`, `cert_issuer`, `cert_serial`, \
-         `cert_pem`, `qos`, `retain`, `client_attrs` (what the login's answer said of the client).",
+         `cert_pem`, `qos`, `retain`, `client_attrs` (from the login's answer).",
         |draft, text| draft.acl_fields = values::fields(text, Field::FOR_ACCESS)?,
         |config| show::fields(config, Kind::Access)
     ),
     opt!(
         "http_header_NAME",
         Words("—"),
-        "A header on every request, for example `http_header_Authorization`. A value `@path` is \
-         read from that file, `$NAME` from the environment. The value never reaches a log.",
+        "A header on every request, for example `http_header_Authorization`. The plugin reads a \
+         value `@path` from that file, and `$NAME` from the environment. It never logs the value.",
         |_draft, _text| Err("http_header_NAME must end in the name of a header field")?,
         |_config| None
     ),
@@ -109,42 +109,42 @@ pub(super) static OPTIONS: &[Opt] = &[
     opt!(
         "http_connect_timeout_ms",
         Value("2000"),
-        "Milliseconds that reaching the API may take, TLS handshake included.",
+        "Milliseconds that connecting to the API may take, including the TLS handshake.",
         |draft, text| draft.connect_timeout = millis(text, TIMEOUT_MS)?,
         |config| show::millis(config.connect_timeout)
     ),
     opt!(
         "http_connections",
         Value("32"),
-        "Requests in flight at once, each on a kept-alive connection. A quarter of them is kept for \
-         what holds up the broker.",
+        "Requests in flight at once, each on a kept-alive connection. The plugin keeps a quarter \
+         of them for questions that hold up the broker.",
         |draft, text| draft.connections = number(text, &(1..=1024), "connections")?,
         |config| Some(config.connections.to_string())
     ),
     opt!(
         "breaker_failures",
         Value("5"),
-        "Consecutive failures after which a host is out of service: it is not asked, and if no \
-         other is left, questions are answered by `on_error` at once. A host that answers is there, \
-         whatever it says; 502, 503, 504, timeouts and lost connections count if at least three \
-         different users or topics met with them.",
+        "Consecutive failures after which a host is out of service: the plugin does not ask it, \
+         and if no other is left, decides questions by `on_error` at once. Any answer shows that \
+         the host is there; 502, 503, 504, timeouts and lost connections count if they hit at \
+         least three different users or topics.",
         |draft, text| draft.breaker_failures = number(text, &(1..=1_000_000), "failures")?,
         |config| Some(config.breaker.failures.to_string())
     ),
     opt!(
         "breaker_open_ms",
         Value("5000"),
-        "Milliseconds before a host that is out of service is tried again. Where no other host is \
-         left, the question by which it is tried waits for the answer like any other.",
+        "Milliseconds before the plugin tries a host that is out of service again. Where no other \
+         host is left, the question with which it tries waits for the answer like any other.",
         |draft, text| draft.breaker_open = millis(text, TIMEOUT_MS)?,
         |config| show::millis(config.breaker.rest)
     ),
     opt!(
         "tls_ca_file",
         Words("the system's roots"),
-        "A PEM file with the certificate authorities that `https` trusts, in place of the system's. \
-         Like the files of `tls_cert_file`, `tls_key_file` and `http_header_NAME @path`, it is \
-         read again on SIGHUP.",
+        "A PEM file with the certificate authorities that the plugin trusts for `https`, in place \
+         of the system's. The plugin reads it again on SIGHUP, like the files of `tls_cert_file`, \
+         `tls_key_file` and `http_header_NAME @path`.",
         |draft, text| draft.sources.ca_file = Some(name(text)?),
         |config| match &config.sources.ca_file {
             None if config.sources.verifies => Some("the system's roots".to_owned()),
@@ -154,8 +154,8 @@ pub(super) static OPTIONS: &[Opt] = &[
     opt!(
         "tls_cert_file",
         Words("unset"),
-        "A PEM file with the certificate by which the plugin identifies itself to the API, and \
-         those that vouch for it.",
+        "A PEM file with the certificate by which the plugin identifies itself to the API, and the \
+         intermediate certificates.",
         |draft, text| draft.sources.cert_file = Some(name(text)?),
         |config| config.sources.cert_file.clone()
     ),
@@ -169,7 +169,7 @@ pub(super) static OPTIONS: &[Opt] = &[
     opt!(
         "tls_verify",
         Value("true"),
-        "Whether the API's certificate is verified. `false` warns at every start.",
+        "Whether the plugin verifies the API's certificate. `false` warns at every start.",
         |draft, text| draft.tls_verify = flag(text)?,
         |config| Some(config.tls_verify.to_string())
     ),

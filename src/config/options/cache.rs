@@ -11,7 +11,7 @@ pub(super) static OPTIONS: &[Opt] = &[
     opt!(
         "cache_ttl",
         Value("30"),
-        "Seconds that an answer lives. 0: nothing is cached, every question is asked.",
+        "Seconds that an answer lives. 0: the plugin caches nothing, and asks every question.",
         |draft, text| draft.cache_ttl = lifetime(text)?,
         |config| show::seconds(config.cache.ttl)
     ),
@@ -46,24 +46,24 @@ pub(super) static OPTIONS: &[Opt] = &[
     opt!(
         "cache_refresh_ahead",
         Value("true"),
-        "Ask again in the background for a permission that is in use, from half of its lifetime \
-         on, so that a client in traffic never waits.",
+        "Ask again in the background for a permission in use, once half of its lifetime has \
+         passed, so that a client in traffic never waits.",
         |draft, text| draft.cache_refresh_ahead = flag(text)?,
         |config| Some(config.cache.refresh_ahead.to_string())
     ),
     opt!(
         "cache_stale_if_error",
         Value("0"),
-        "Seconds past its life that a permission may still serve while the API fails.",
+        "Seconds past its lifetime that a permission may still serve while the API fails.",
         |draft, text| draft.cache_stale_if_error = lifetime(text)?,
         |config| show::seconds(config.cache.stale_if_error)
     ),
     opt!(
         "cache_revalidate",
         Value("0"),
-        "Seconds after which a client that is connected is asked about again in the background, \
-         with the login question that let it in; one that the API now denies is disconnected. 0: \
-         never.",
+        "Seconds after which the plugin asks about a connected client again in the background, \
+         with the login question that let it in; it disconnects a client that the API now denies. \
+         0: never.",
         |draft, text| draft.cache_revalidate = lifetime(text)?,
         |config| show::seconds(config.cache.revalidate)
     ),

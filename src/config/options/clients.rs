@@ -14,8 +14,8 @@ pub(super) static OPTIONS: &[Opt] = &[
     opt!(
         "local_users_file",
         Words("unset"),
-        "The path of Mosquitto's own `password_file`: the users named in it are left to Mosquitto \
-         and never asked of the API. Read again on SIGHUP.",
+        "The path of Mosquitto's own `password_file`: the plugin leaves the users in it to \
+         Mosquitto, and never asks the API about them. Read again on SIGHUP.",
         |draft, text| draft.local_users_file = Some(path(text)?),
         |config| config.local_users.as_ref().map(|local| local.file.display().to_string())
     ),
@@ -33,15 +33,16 @@ pub(super) static OPTIONS: &[Opt] = &[
     opt!(
         "deny_special_chars",
         Value("true"),
-        "Deny every ACL check, unasked, of a username or client identifier with `+` or `#` in it.",
+        "Deny every ACL check of a username or client identifier with `+` or `#` in it, without \
+         asking.",
         |draft, text| draft.deny_special_chars = flag(text)?,
         |config| Some((!config.special_chars.is_empty()).to_string())
     ),
     opt!(
         "login_failures_max",
         Value("0"),
-        "Denied logins of one address and username within `login_failures_window` after which both \
-         together are refused without asking. 0: never.",
+        "Denied logins of one address and username within `login_failures_window` after which the \
+         plugin refuses this pair without asking. 0: never.",
         |draft, text| draft.login_failures_max = number(text, &(0..=1000), "denials")?,
         |config| Some(config.login_failures_max.to_string())
     ),
@@ -55,18 +56,19 @@ pub(super) static OPTIONS: &[Opt] = &[
     opt!(
         "websocket_address",
         Value("unknown"),
-        "What is made of the address of a client that comes over a websocket on Mosquitto 2.0, which \
-         from 2.0.15 on takes it from the `X-Forwarded-For` that the client sends: `unknown` (`null` \
-         in `peerhost`, `ip=unknown` in the log, failed logins counted by username alone), or `trust` \
-         where only a proxy that overwrites this header reaches the listener. 2.1 does not read it.",
+        "What the plugin makes of the address of a client that comes over a websocket on Mosquitto \
+         2.0, which from 2.0.15 on takes it from the `X-Forwarded-For` that the client sends: \
+         `unknown` (`null` in `peerhost`, `ip=unknown` in the log, failed logins counted by \
+         username alone), or `trust`, if only a proxy that overwrites this header reaches the \
+         listener. 2.1 does not read it.",
         |draft, text| draft.websocket_address = choice(text, WEBSOCKET_ADDRESS)?,
         |config| show::word(WEBSOCKET_ADDRESS, config.websocket_address)
     ),
     opt!(
         "anonymous_username",
         Words("unset"),
-        "Ask the API under this name for clients without a username. Unset: they are left to the \
-         broker.",
+        "The name under which the plugin asks the API about clients without a username. Unset: it \
+         leaves them to the broker.",
         |draft, text| draft.anonymous_username = Some(name(text)?),
         |config| config.anonymous_username.clone()
     ),

@@ -18,8 +18,9 @@ pub(super) static OPTIONS: &[Opt] = &[
     opt!(
         "fleet_redis",
         Words("unset"),
-        "The Redis or Valkey by which brokers share answers: `host[:port]` or the path of a Unix \
-         socket; a comma list of Sentinels, or of nodes of a Cluster. Unset: this broker is alone.",
+        "The Redis or Valkey through which brokers share answers: `host[:port]` or the path of a \
+         Unix socket; a comma list of Sentinels, or of nodes of a Cluster. Unset: this broker is \
+         alone.",
         |draft, text| draft.fleet.servers = Some(redis_servers(text)?),
         |config| {
             let servers = &config.fleet.as_ref()?.servers;
@@ -29,7 +30,7 @@ pub(super) static OPTIONS: &[Opt] = &[
     opt!(
         "fleet_redis_kind",
         Value("single"),
-        "What is named there: `single`, `sentinel` or `cluster`.",
+        "What `fleet_redis` names: `single`, `sentinel` or `cluster`.",
         |draft, text| draft.fleet.kind = choice(text, KINDS)?,
         |config| {
             let kind = config.fleet.as_ref().map(|fleet| fleet.kind.word()).unwrap_or_default();
@@ -56,7 +57,7 @@ pub(super) static OPTIONS: &[Opt] = &[
     opt!(
         "fleet_redis_password",
         Words("unset"),
-        "The password at Redis, as `@path` or `$NAME`; it is read again on SIGHUP.",
+        "The password at Redis, as `@path` or `$NAME`; read again on SIGHUP.",
         |draft, text| draft.sources.fleet.password = secret(text),
         |config| config.sources.fleet.password.as_ref().map(show::source)
     ),
@@ -71,14 +72,14 @@ pub(super) static OPTIONS: &[Opt] = &[
     opt!(
         "fleet_redis_tls",
         Value("false"),
-        "Whether Redis is reached by TLS, and Sentinels and nodes too.",
+        "Whether the plugin uses TLS to Redis, Sentinels and nodes.",
         |draft, text| draft.fleet.tls = flag(text)?,
         |config| Some(config.fleet.as_ref().is_some_and(|fleet| fleet.tls).to_string())
     ),
     opt!(
         "fleet_redis_tls_ca_file",
         Words("the system's roots"),
-        "A PEM file with the certificate authorities that are trusted there, in place of the \
+        "A PEM file with the certificate authorities that the plugin trusts there, in place of the \
          system's.",
         |draft, text| draft.sources.fleet.ca_file = Some(name(text)?),
         |config| config.sources.fleet.ca_file.clone()
@@ -86,7 +87,7 @@ pub(super) static OPTIONS: &[Opt] = &[
     opt!(
         "fleet_redis_timeout_ms",
         Value("50"),
-        "Milliseconds that one question may wait for Redis. Then the API is asked.",
+        "Milliseconds that one question may wait for Redis. Then the plugin asks the API.",
         |draft, text| draft.fleet.timeout = millis(text, 1..=10_000)?,
         |config| show::millis(config.fleet.as_ref()?.timeout)
     ),
@@ -94,14 +95,14 @@ pub(super) static OPTIONS: &[Opt] = &[
         "fleet_secret",
         Words("required with `fleet_redis`"),
         "What all brokers of the fleet know and Redis does not, as `@path` or `$NAME`: at least 32 \
-         random bytes on a line. Further lines only open what was written with them.",
+         random bytes on a line. The plugin uses further lines only to decrypt.",
         |draft, text| draft.sources.fleet.secret = secret(text),
         |config| config.sources.fleet.secret.as_ref().map(show::source)
     ),
     opt!(
         "fleet_name",
         Value("mqtt"),
-        "Tells fleets apart that use one Redis.",
+        "The fleet's name, which distinguishes fleets that use one Redis.",
         |draft, text| draft.fleet.name = name(text)?,
         |config| config.fleet.as_ref().map(|fleet| fleet.name.clone())
     ),
@@ -109,7 +110,7 @@ pub(super) static OPTIONS: &[Opt] = &[
         "fleet_scope",
         Words("a digest"),
         "Brokers of one scope share answers. Unset: those with the same routes, method, modes, \
-         fields and headers, values included.",
+         fields and headers, including their values.",
         |draft, text| draft.fleet.scope = Some(name(text)?),
         |config| config.fleet.as_ref()?.scope.clone()
     ),
@@ -123,16 +124,16 @@ pub(super) static OPTIONS: &[Opt] = &[
     opt!(
         "fleet_share",
         Value("login,superuser,access"),
-        "The kinds of answers that are shared, a comma list. `none`: brokers only hear of what was \
-         taken back.",
+        "The kinds of answers that brokers share, a comma list. `none`: brokers learn only what \
+         was taken back.",
         |draft, text| draft.fleet.share = kinds(text)?,
         |config| config.fleet.as_ref().map(|fleet| show::kinds(&fleet.share))
     ),
     opt!(
         "fleet_blind_ttl",
         Value("300"),
-        "Seconds that an answer is believed at most while this broker cannot hear of what was taken \
-         back elsewhere, as long as the API answers.",
+        "The longest, in seconds, that this broker uses an answer while it cannot learn what was \
+         taken back elsewhere, as long as the API answers.",
         |draft, text| draft.fleet.blind_ttl = seconds(text, 1..=86_400)?,
         |config| show::seconds(config.fleet.as_ref()?.blind_ttl)
     ),

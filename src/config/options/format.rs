@@ -20,21 +20,21 @@ pub(super) static OPTIONS: &[Opt] = &[
     opt!(
         "http_params_mode",
         Value("json"),
-        "How a question is written: `json`, or `form` (the same names, form-encoded).",
+        "How the plugin writes a question: `json`, or `form` (the same names, form-encoded).",
         |draft, text| draft.dialect.params = choice(text, PARAMS_MODE)?,
         |config| show::word(PARAMS_MODE, config.dialect.params)
     ),
     opt!(
         "http_method",
         Value("POST"),
-        "`POST`, `PUT` or `GET`. The question is in the body, whichever it is.",
+        "`POST`, `PUT` or `GET`. The question is in the body with all three.",
         |draft, text| draft.dialect.method = choice(text, METHOD)?,
         |config| show::word(METHOD, config.dialect.method)
     ),
     opt!(
         "password_encoding",
         Value("utf8"),
-        "How a password is written into JSON: `utf8` (other bytes are denied) or `base64`.",
+        "How the plugin writes a password into JSON: `utf8` (it denies other bytes) or `base64`.",
         |draft, text| draft.password_encoding = choice(text, PASSWORD_ENCODING)?,
         |config| show::word(PASSWORD_ENCODING, config.password_encoding)
     ),
@@ -42,9 +42,10 @@ pub(super) static OPTIONS: &[Opt] = &[
         "compat",
         Value("none"),
         "`go-auth` or `auth-plug`: the options and meanings of mosquitto-go-auth's or \
-         mosquitto-auth-plug's http backend, as `docs/migrating.md` says. Without it, \
-         `http_getuser_uri` means `go-auth`, and `http_ip` or `http_hostname` means `auth-plug`. `emqx`: questions \
-         and answers of EMQX's HTTP authentication and authorization, as `docs/coming-from-emqx.md` says.",
+         mosquitto-auth-plug's http backend; see `docs/migrating.md`. Without it, \
+         `http_getuser_uri` means `go-auth`, and `http_ip` or `http_hostname` means `auth-plug`. \
+         `emqx`: the questions and answers of EMQX's HTTP authentication and authorization; see \
+         `docs/coming-from-emqx.md`.",
         |draft, text| draft.dialect.compat = choice(text, COMPAT)?,
         |config| show::word(COMPAT, config.dialect.compat)
     ),

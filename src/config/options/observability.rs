@@ -20,9 +20,9 @@ pub(super) static OPTIONS: &[Opt] = &[
     opt!(
         "http_trace",
         Value("false"),
-        "`true`: each request to the API has a `traceparent` header (W3C Trace Context), and its trace \
-         id stands as `trace=…` in the log lines about that question, in `checkAccess` and in what \
-         the command `mosquitto-http-auth` shows. A question that is asked of several hosts, or in a \
+        "`true`: each request to the API has a `traceparent` header (W3C Trace Context), and its \
+         trace id is in the log lines about that question as `trace=…`, in `checkAccess` and in \
+         the output of the command `mosquitto-http-auth`. A question to several hosts, or in a \
          batch with others, has one id.",
         |draft, text| draft.trace = flag(text)?,
         |config| Some(config.trace.to_string())
@@ -30,17 +30,17 @@ pub(super) static OPTIONS: &[Opt] = &[
     opt!(
         "http_event_route",
         Words("unset"),
-        "The path at which the API is told who comes and goes, some time after it happened: in order, \
-         many events in a request, and at least once. Nobody waits for it; while the API fails, the \
-         latest 10000 events wait. Unset: it is told nothing.",
+        "The path at which the plugin tells the API who connects and disconnects, some time after \
+         it happened: in order, many events in a request, and at least once. Nobody waits for it; \
+         while the API fails, the latest 10000 events wait. Unset: it tells the API nothing.",
         |draft, text| draft.routes.events = Some(values::route(text)?),
         |config| show::route(config.routes.events.as_deref())
     ),
     opt!(
         "http_events",
         Value("connected,disconnected"),
-        "Of what it is told: a comma list out of `connected`, `disconnected`, `login_denied` and \
-         `kicked` (the plugin disconnects a client). Needs `http_event_route`.",
+        "The events that the plugin sends: a comma list out of `connected`, `disconnected`, \
+         `login_denied` and `kicked` (the plugin disconnects a client). Needs `http_event_route`.",
         |draft, text| draft.events = choices(text, EVENTS)?,
         |config| Some(config.events.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(","))
     ),
@@ -48,8 +48,8 @@ pub(super) static OPTIONS: &[Opt] = &[
         "metrics_listen",
         Words("unset"),
         "An address and port, such as `127.0.0.1:9180`, where Prometheus finds metrics at \
-         `/metrics`; without a password, so that one that is not loopback warns at every start. \
-         Unset: nowhere.",
+         `/metrics`. There is no password, so an address that is not loopback warns at every \
+         start. Unset: nowhere.",
         |draft, text| draft.metrics_listen = Some(values::listener(text)?),
         |config| config.metrics_listen.map(|address| address.to_string())
     ),

@@ -14,9 +14,9 @@ pub(super) static OPTIONS: &[Opt] = &[
     opt!(
         "jwt_key_file",
         Words("unset"),
-        "A file with the public keys of whoever issues tokens, as PEM or as a JWK Set (RFC 7517). A \
-         password that has the form of a JSON Web Token is then decided by the token alone, and nobody \
-         is asked. Read again on SIGHUP.",
+        "A file with the public keys of the issuer of tokens, as PEM or as a JWK Set (RFC 7517). A \
+         token alone then decides about a password that has the form of a JSON Web Token, and the \
+         plugin asks nobody. Read again on SIGHUP.",
         |draft, text| draft.sources.jwt_key_file = Some(name(text)?),
         |config| config.sources.jwt_key_file.clone()
     ),
@@ -31,18 +31,18 @@ pub(super) static OPTIONS: &[Opt] = &[
     opt!(
         "http_jwks_route",
         Words("unset"),
-        "The same, with a path at the API that has the JWK Set. It is fetched in the background and kept \
-         as `Cache-Control` says (else 5 minutes), and fetched again for a token whose `kid` is not in \
-         it, but not more often than every 30 seconds.",
+        "The same, with a path at the API that has the JWK Set. The plugin fetches it in the \
+         background, keeps it as `Cache-Control` says (else 5 minutes), and fetches it again for a \
+         token whose `kid` is not in it, but at most every 30 seconds.",
         |draft, text| draft.tokens.jwks_route = Some(route(text)?),
         |config| config.tokens.jwks_route.clone()
     ),
     opt!(
         "jwt_algorithms",
         Words("what the keys permit"),
-        "The algorithms that are allowed: a comma list out of `HS256`, `HS384`, `HS512` (with \
-         `jwt_secret_file` only), `RS256`, `RS384`, `RS512`, `PS256`, `PS384`, `PS512`, `ES256`, `ES384`, \
-         `EdDSA`.",
+        "The allowed algorithms: a comma list out of `HS256`, `HS384`, `HS512` (with \
+         `jwt_secret_file` only), `RS256`, `RS384`, `RS512`, `PS256`, `PS384`, `PS512`, `ES256`, \
+         `ES384`, `EdDSA`.",
         |draft, text| draft.tokens.algorithms = Some(tokens::algorithms(text)?),
         |config| {
             let usual = || "what the keys permit".to_owned();
@@ -53,47 +53,48 @@ pub(super) static OPTIONS: &[Opt] = &[
     opt!(
         "jwt_issuer",
         Words("unset"),
-        "What the claim `iss` must be. Unset: it is not looked at.",
+        "What the claim `iss` must be. Unset: the plugin ignores it.",
         |draft, text| draft.tokens.issuer = Some(name(text)?),
         |config| config.tokens.issuer.clone()
     ),
     opt!(
         "jwt_audience",
         Words("unset"),
-        "What the claim `aud` must be, or hold if it is a list: one of this comma list. Unset: it is not \
-         looked at, and a token that was issued for another service lets its bearer in.",
+        "What the claim `aud` must be, or contain if it is a list: one of this comma list. Unset: \
+         the plugin ignores it, and a token that was issued for another service lets its bearer \
+         in.",
         |draft, text| draft.tokens.audience = tokens::audience(text)?,
         |config| Some(config.tokens.audience.join(",")).filter(|all| !all.is_empty())
     ),
     opt!(
         "jwt_leeway",
         Value("5"),
-        "Seconds by which the issuer's clock may differ: so much longer a token is good after `exp`, and so \
-         much earlier before `nbf`.",
+        "Seconds by which the issuer's clock may differ: a token is good for that long after \
+         `exp`, and from that long before `nbf`.",
         |draft, text| draft.tokens.leeway = seconds(text, 0..=3600)?,
         |config| show::seconds(config.tokens.leeway)
     ),
     opt!(
         "jwt_username_claim",
         Value("sub"),
-        "The claim that says whose the token is.",
+        "The claim that names the token's user.",
         |draft, text| draft.tokens.username_claim = tokens::claim(text)?,
         |config| Some(config.tokens.username_claim.clone())
     ),
     opt!(
         "jwt_username",
         Value("match"),
-        "`match` (the client must give that name as its username), `set` (the client is known by that name \
-         from then on, whatever it gave), or `any` (the client is known by the name that it gave, which the \
-         token need not confirm).",
+        "`match` (the client must give that name as its username), `set` (the client has that name \
+         from then on, whatever it gave), or `any` (the client keeps the name that it gave, which \
+         the token need not confirm).",
         |draft, text| draft.tokens.username = choice(text, TOKEN_USERNAME)?,
         |config| show::word(TOKEN_USERNAME, config.tokens.username)
     ),
     opt!(
         "jwt_only",
         Value("false"),
-        "What becomes of a password that has not the form of a token: `false` (the API is asked, if there \
-         is `http_user_route`), or `true` (it is denied).",
+        "What happens to a password that does not have the form of a token: `false` (the plugin \
+         asks the API, if there is `http_user_route`), or `true` (the plugin denies it).",
         |draft, text| draft.tokens.only = flag(text)?,
         |config| Some(config.tokens.only.to_string())
     ),

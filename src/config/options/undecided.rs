@@ -14,8 +14,9 @@ pub(super) static OPTIONS: &[Opt] = &[
         "max_block_ms",
         Value("1000"),
         "The longest that one question may hold up the broker, in milliseconds, where Mosquitto \
-         offers no way to answer later. Past it a login is closed without an answer (the client \
-         tries again, and the answer is cached by then), and a check gets `acl_unavailable`. 0: never.",
+         offers no way to answer later. After that the plugin closes a login without an answer \
+         (the client tries again, and the answer is cached by then), and decides a check by \
+         `acl_unavailable`. 0: not at all.",
         |draft, text| draft.max_block = millis(text, 0..=60_000)?,
         |config| show::millis(config.max_block)
     ),
@@ -23,44 +24,47 @@ pub(super) static OPTIONS: &[Opt] = &[
         "max_block_percent",
         Value("50"),
         "The share of the time that all such waits for logins together may take, in bursts of \
-         `max_block_ms`; past it a login is handled as if `max_block_ms` had passed. What a client \
-         does with topics is counted for that client alone: 5 seconds in a row, of which it gets \
-         back a twentieth of the time. 100: only `max_block_ms` bounds either; 0: nothing is \
-         waited for.",
+         `max_block_ms`; beyond it, the plugin handles a login as if `max_block_ms` had passed. \
+         The plugin counts waits for topics for each client alone: 5 seconds in a row, of which \
+         the client gets back a twentieth of the time. 100: only `max_block_ms` limits both; 0: \
+         the broker waits for nothing.",
         |draft, text| draft.max_block_percent = percent(text)?,
         |config| Some(config.max_block_percent.to_string())
     ),
     opt!(
         "hold_ms",
         Value("10000"),
-        "Milliseconds that a delivery waits for the API's answer before it is given up. The broker \
-         does not wait meanwhile, and the API is asked again if it fails.",
+        "Milliseconds that a delivery waits for the API's answer before the plugin gives it up. \
+         The broker does not wait meanwhile, and the plugin asks the API again if it fails.",
         |draft, text| draft.hold = millis(text, 0..=600_000)?,
         |config| show::millis(config.hold)
     ),
     opt!(
         "hold_max_bytes",
         Value("16 MiB"),
-        "Memory for deliveries that wait for an answer, in bytes, KiB, MiB or GiB; a client may take \
-         as much as is left for others. 0: none; the broker waits instead, up to `max_block_ms`.",
+        "Memory for deliveries that wait for an answer, in bytes, KiB, MiB or GiB; one client may \
+         take as much as is left for others. 0: none; the broker waits instead, up to \
+         `max_block_ms`.",
         |draft, text| draft.hold_max_bytes = values::bytes(text, &(0..=1 << 40))?,
         |config| Some(show::bytes(config.hold_max_bytes))
     ),
     opt!(
         "on_error",
         Value("deny"),
-        "What follows when the API fails and nothing is cached: `deny` (a login is closed without \
-         an answer, so that the client tries again), `defer` (to the broker's other means, but for \
-         no denial by the API while its superuser route fails), or `allow` (warns at every start).",
+        "What happens when the API fails and no answer is cached: `deny` (the plugin closes a \
+         login without an answer, so that the client tries again), `defer` (the broker's other \
+         means decide, except that a denial by the API stands while its superuser route fails), or \
+         `allow` (warns at every start).",
         |draft, text| draft.on_error = choice(text, ON_ERROR)?,
         |config| show::word(ON_ERROR, config.on_error)
     ),
     opt!(
         "acl_unavailable",
         Value("close"),
-        "What follows for a subscription, or a publish with QoS 1 or 2, that nobody could decide, with \
-         `on_error deny`: `close` (the connection is closed, so that the client connects again and asks \
-         again; a publish with QoS 0 is dropped), or `deny` (the default with `compat`).",
+        "What happens to a subscription, or a publish with QoS 1 or 2, that nobody could decide, \
+         with `on_error deny`: `close` (the plugin closes the connection, so that the client \
+         connects again and asks again; a publish with QoS 0 is dropped), or `deny` (the default \
+         with `compat`).",
         |draft, text| draft.acl_unavailable = choice(text, ACL_UNAVAILABLE)?,
         |config| show::word(ACL_UNAVAILABLE, config.acl_unavailable)
     ),
@@ -68,17 +72,18 @@ pub(super) static OPTIONS: &[Opt] = &[
         "delayed_login",
         Value("true"),
         "On Mosquitto 2.1, answer logins later instead of holding up the broker; `false` for \
-         clients that send packets before they have their CONNACK. Has no effect with `on_error \
-         defer`, since the broker's other means can only be asked at once.",
+         clients that send packets before they have received the CONNACK. Has no effect with \
+         `on_error defer`, since the plugin can only ask the broker's other means at once.",
         |draft, text| draft.delayed_login = flag(text)?,
         |config| Some(config.delayed_login.to_string())
     ),
     opt!(
         "unavailable_reply",
         Value("close"),
-        "What a login sees that nobody could decide: `close` (closed without an answer, so that \
-         every client tries again), or `reason` (MQTT 5 clients of Mosquitto 2.1 get reason code \
-         0x88; their logins are not answered later, since the broker can say it only at once).",
+        "What a client sees when nobody could decide its login: `close` (the connection is closed \
+         without an answer, so that every client tries again), or `reason` (MQTT 5 clients of \
+         Mosquitto 2.1 get reason code 0x88; the plugin does not answer their logins later, since \
+         the broker can send this code only at once).",
         |draft, text| draft.unavailable_reply = choice(text, UNAVAILABLE_REPLY)?,
         |config| show::word(UNAVAILABLE_REPLY, config.unavailable_reply)
     ),

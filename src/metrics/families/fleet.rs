@@ -10,22 +10,22 @@ pub static FLEET: &[Family] = &[
     family(
         "mosquitto_http_auth_fleet_in_touch",
         Gauge,
-        "Whether the broker hears at once of what is taken back at the others of its fleet: 1, or 0. As with \
-         all of a fleet, only with fleet_redis.",
+        "Whether the broker learns at once what is taken back at the others of its fleet: 1, or 0. \
+         Like all metrics of a fleet, only with fleet_redis.",
         &[],
         |s| s.fleet.iter().map(|fleet| sample(&[], fleet.is_in_touch.into())).collect(),
     ),
     family(
         "mosquitto_http_auth_fleet_members",
         Gauge,
-        "Brokers of the fleet that were heard of within the last minute, this one included.",
+        "Brokers of the fleet that were heard of within the last minute, including this one.",
         &[],
         |s| s.fleet.iter().map(|fleet| sample(&[], wide(fleet.members.len()))).collect(),
     ),
     family(
         "mosquitto_http_auth_fleet_outbox",
         Gauge,
-        "Commands that were obeyed here, and that the others cannot have heard of yet.",
+        "Commands that this broker has applied, and that the others cannot have received yet.",
         &[],
         |s| s.fleet.iter().map(|fleet| sample(&[], wide(fleet.outbox))).collect(),
     ),
@@ -43,8 +43,9 @@ pub static FLEET: &[Family] = &[
     family(
         "mosquitto_http_auth_fleet_log_entries_total",
         Counter,
-        "Entries of the log that were read for the first time, by what they do (epoch: Redis was new, or had lost \
-         entries) and whether they come from here or from other brokers.",
+        "Entries of the log that this broker read for the first time, by what they do (epoch: \
+         Redis was new, or had lost entries) and whether they come from here or from other \
+         brokers.",
         &["do", "from"],
         |s| {
             let of = |(labels, count): &([&str; 2], u64)| sample(labels, *count);
@@ -62,15 +63,15 @@ pub static FLEET: &[Family] = &[
     family(
         "mosquitto_http_auth_fleet_lookups_total",
         Counter,
-        "Answers that were looked for in Redis, by what was found. Unreadable: written with another \
-         fleet_secret, or changed. Failed: not in time. Skipped: Redis was out of service.",
+        "Answers that this broker looked up in Redis, by the result. Unreadable: written with \
+         another fleet_secret, or changed. Failed: not in time. Skipped: Redis was out of service.",
         &["result"],
         |s| s.fleet.iter().flat_map(|fleet| by_word(&fleet.counted.lookups)).collect(),
     ),
     family(
         "mosquitto_http_auth_fleet_lookup_duration_seconds",
         Kind::Histogram,
-        "How long questions waited for Redis, whatever came of it.",
+        "How long questions waited for Redis, whatever the result.",
         &[],
         |s| {
             let of = |fleet: &Status| Value::Histogram(fleet.counted.took.clone());
@@ -80,8 +81,8 @@ pub static FLEET: &[Family] = &[
     family(
         "mosquitto_http_auth_fleet_writes_total",
         Counter,
-        "Answers that were to be shared. Failed: Redis said no, or could not be reached; dropped: more waited than \
-         the queue holds.",
+        "Answers to share. Failed: Redis refused, or could not be reached; dropped: more waited \
+         than the queue holds.",
         &["result"],
         |s| s.fleet.iter().flat_map(|fleet| by_word(&fleet.counted.writes)).collect(),
     ),
