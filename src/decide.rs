@@ -110,7 +110,8 @@ pub fn gate<'a>(
 ///
 /// A superuser may do everything, and everybody may do what a file or a rule allows. Next is asked whether the user
 /// is a superuser, and last, unless a rule denies, the ACL route. A yes of either is final. Without one, a
-/// superuser route that failed is a failure: it might have said yes.
+/// superuser route that failed is a failure: it might have said yes. Rules that deny the rest leave nothing to
+/// the ACL route.
 #[must_use]
 pub fn decide(
     policy: Policy,
@@ -149,7 +150,8 @@ pub fn decide(
     if let Some(Ruling { position, .. }) = ruling {
         return policy.conclude(superuser_failure, Answer::DENY, Reason::Rule(position));
     }
-    if policy.acl_route {
+    let denies_the_rest = grants.rules.as_ref().is_some_and(|rules| rules.deny_the_rest());
+    if policy.acl_route && !denies_the_rest {
         return match &answers.access {
             None => Step::AskAcl,
             Some(outcome) => {
@@ -163,7 +165,7 @@ pub fn decide(
     policy.conclude(superuser_failure, answer, reason)
 }
 
-/// What holds where neither a rule nor a route says anything.
+/// What holds where neither a rule nor the ACL route says anything.
 fn without_acl_route(grants: &Grants, client: Subject<'_>, action: Action<'_>) -> (Answer, Reason) {
     let is_delivery = action.access == Access::Read;
     let has_expired = grants.has_expired && is_delivery;

@@ -86,14 +86,18 @@ pub fn members<'de, A: MapAccess<'de>>(
             continue;
         };
         if taken.contains(&known) {
-            return Err(A::Error::custom(format_args!(
-                "\"{known}\" is there twice; allowed: once"
-            )));
+            return Err(A::Error::custom(twice(known)));
         }
         taken.push(known);
         members.take(known, &mut object)?;
     }
     Ok(())
+}
+
+/// What is wrong with a name that is there twice.
+#[must_use]
+pub fn twice(name: &str) -> Problem {
+    format!("\"{name}\" is there twice; allowed: once")
 }
 
 /// An object whose members say something.

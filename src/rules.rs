@@ -128,6 +128,8 @@ pub struct Rules {
     conditions: Conditions,
     /// The positions of those that have a placeholder or a condition.
     by_client: Vec<u16>,
+    /// Whether what none of them matches is denied, and nobody is asked about it.
+    deny_the_rest: bool,
 }
 
 impl Rules {
@@ -151,7 +153,8 @@ impl Rules {
         }
         let kept = Vec::with_capacity(rules.len());
         let (conditions, by_client) = (Conditions::default(), Vec::new());
-        let mut compiled = Self { syntax, kept, tree: Tree::new(syntax), conditions, by_client };
+        let (tree, deny_the_rest) = (Tree::new(syntax), false);
+        let mut compiled = Self { syntax, kept, tree, conditions, by_client, deny_the_rest };
         for (position, rule) in rules.into_iter().enumerate() {
             compiled.add(&rule).map_err(|problem| BadRule { position, problem })?;
         }
@@ -159,6 +162,18 @@ impl Rules {
         compiled.conditions.shrink();
         compiled.by_client.shrink_to_fit();
         Ok(compiled)
+    }
+
+    /// The same rules, beyond which nothing is allowed.
+    #[must_use]
+    pub fn and_nothing_else(self) -> Self {
+        Self { deny_the_rest: true, ..self }
+    }
+
+    /// Whether what none of them matches is denied, and nobody is to be asked about it.
+    #[must_use]
+    pub fn deny_the_rest(&self) -> bool {
+        self.deny_the_rest
     }
 
     fn add(&mut self, rule: &Rule) -> Result<(), String> {
@@ -290,7 +305,7 @@ impl Rules {
 /// Rules that were written alike are alike.
 impl PartialEq for Rules {
     fn eq(&self, other: &Self) -> bool {
-        self.syntax == other.syntax
+        (self.syntax, self.deny_the_rest) == (other.syntax, other.deny_the_rest)
             && self.kept == other.kept
             && self.tree.text() == other.tree.text()
             && self.conditions == other.conditions
@@ -302,6 +317,7 @@ impl Eq for Rules {}
 impl Hash for Rules {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.syntax.hash(state);
+        self.deny_the_rest.hash(state);
         self.kept.hash(state);
         self.tree.text().hash(state);
         self.conditions.hash(state);

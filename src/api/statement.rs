@@ -113,13 +113,14 @@ impl<'de> Deserializer<'de> for FormValue {
     }
 }
 
-/// Reads what the claims of a token grant, written as in a login's answer.
+/// Reads what the claims of a token grant, written as in a login's answer; `acl` may be lists of topics, too.
 ///
 /// # Errors
 /// What is wrong with it.
 pub fn claims(json: &str, syntax: Syntax) -> Result<Terms, Problem> {
     let mut said = Said {
         names: &["is_superuser", "acl", "client_attrs"],
+        takes_lists: true,
         ..Said::about(Kind::Login, syntax)
     };
     json::read(json, Object(&mut said))?;
@@ -202,6 +203,7 @@ struct Said {
     more_names: &'static [&'static str],
     /// How rules are written.
     syntax: Syntax,
+    takes_lists: bool,
     verdict: Option<Verdict>,
     ttl: Option<u64>,
     reason: Option<String>,
@@ -229,6 +231,7 @@ impl Said {
             names,
             more_names,
             syntax,
+            takes_lists: false,
             verdict,
             ttl,
             reason,
@@ -289,7 +292,12 @@ impl<'de> Members<'de> for Said {
             "clientid_override" | "zone_override" => {
                 place.take(object, "null, as Mosquitto cannot do it", |_| None::<()>)?;
             }
-            _ => self.rules = object.next_value_seed(Piece(ReadRules(self.syntax)))?,
+            _ => {
+                self.rules = object.next_value_seed(Piece(ReadRules {
+                    syntax: self.syntax,
+                    takes_lists: self.takes_lists,
+                }))?
+            }
         }
         Ok(())
     }

@@ -42,7 +42,7 @@ pub enum Reason {
     Superuser,
     /// A rule in the answer to the login, counted from 0.
     Rule(usize),
-    /// No rule matches, and there is no `http_acl_route`.
+    /// No rule matches, and there is no `http_acl_route`, or the rules leave nothing to it.
     NoRule,
     /// The login's answer has no rules, and there is no `http_acl_route`.
     NoAccessRoute,

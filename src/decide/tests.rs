@@ -177,6 +177,31 @@ fn what_is_queued_for_a_client_that_is_away_is_decided_when_it_comes_back() {
     assert_eq!(step(Allow, true, true, true, Access::Write), denied); // none of them matches
 }
 
+#[test]
+fn rules_that_deny_the_rest_leave_nothing_to_the_acl_route() {
+    let closed = |say| {
+        let rules = Arc::into_inner(rules(say).unwrap()).unwrap().and_nothing_else();
+        Grants { rules: Some(Arc::new(rules)), ..grants(say, None) }
+    };
+    let step = |grants: &Grants, policy, answers: &Gathered| {
+        decide(policy, grants, SUBJECT, action(Access::Write), answers)
+    };
+    let none = Gathered::default();
+    let denied = Step::Decided(Decision::Deny, Reason::NoRule);
+    assert_eq!(step(&closed(RulesSay::Nothing), ACL, &none), denied);
+    assert_eq!(step(&closed(RulesSay::Nothing).expired(), ACL, &none), denied);
+    assert_eq!(
+        step(&closed(RulesSay::Allow), ACL, &none),
+        Step::Decided(Decision::Allow, Reason::Rule(1))
+    );
+    // A superuser is one all the same.
+    assert_eq!(step(&closed(RulesSay::Nothing), BOTH, &none), Step::AskSuperuser);
+    assert_eq!(
+        step(&closed(RulesSay::Nothing), BOTH, &answers(Some(Ok(Answer::DENY)), None)),
+        denied
+    );
+}
+
 /// The options for [`gate`], with a file of local users.
 fn options(more: &[(&str, &str)]) -> Config {
     let given = [("http_host", "127.0.0.1"), ("http_user_route", "/user")];

@@ -6,10 +6,11 @@ use super::action_mask::QosSet;
 use super::{Condition, Conditions, Rule, Rules};
 
 impl Rules {
-    /// Rules from which the same are compiled. None: some are for some clients only, which is not written yet.
+    /// Rules from which the same are compiled. None: some are for some clients only, or nothing
+    /// else is allowed, neither of which is written yet.
     #[must_use]
     pub fn written(&self) -> Option<Vec<Rule>> {
-        if self.conditions != Conditions::default() {
+        if self.deny_the_rest || self.conditions != Conditions::default() {
             return None;
         }
         let rule = |position: usize| {

@@ -114,6 +114,54 @@ fn the_rules_of_a_token_have_conditions_and_the_configurations_syntax() {
 }
 
 #[test]
+fn a_token_may_have_lists_of_topics_and_nothing_else_is_allowed_then() {
+    let judge = |acl: &str, access, topic| {
+        let answer = decided(&format!(r#"{{"sub":"ann","acl":{acl}}}"#));
+        assert_eq!(answer.verdict, Verdict::Allow, "{acl}: {:?}", answer.why_invalid());
+        let rules = answer.terms.unwrap().rules.clone().unwrap();
+        assert!(rules.deny_the_rest(), "{acl}");
+        let action = Action { access, topic, qos: 0, retain: false };
+        rules.judge(&action, Names::of("ann", "c1")).map(|ruling| ruling.permission)
+    };
+    let lists =
+        r##"{"pub":["up/${clientid}","eq up/+"],"sub":["down/%u/#"],"all":["x/${username}"]}"##;
+    for (access, topic, may) in [
+        (Access::Write, "up/c1", true),
+        (Access::Write, "up/c2", false),
+        (Access::Write, "down/ann/x", false),
+        (Access::Subscribe, "down/ann/#", true),
+        (Access::Read, "down/ann/x", true),
+        (Access::Subscribe, "down/#", false),
+        (Access::Subscribe, "up/c1", false),
+        (Access::Write, "x/ann", true),
+        (Access::Subscribe, "x/ann", true),
+        (Access::Write, "$SYS/x", false),
+    ] {
+        let allowed = may.then_some(Permission::Allow);
+        assert_eq!(judge(lists, access, topic), allowed, "{access:?} {topic}");
+    }
+    for nothing in ["{}", r#"{"pub":[]}"#, r#"{"sub":null}"#] {
+        assert_eq!(judge(nothing, Access::Write, "a"), None, "{nothing}");
+    }
+    for (broken, said) in [
+        (r##"{"pub":["a"],"deny":["#"]}"##, r#""acl" has "deny"; allowed: "pub", "sub", "all""#),
+        (r#"{"publish":["a"]}"#, r#""acl" has "publish"; allowed"#),
+        (r#"{"pub":["a"],"pub":["b"]}"#, r#""pub" is there twice"#),
+        (r#"{"pub":"a"}"#, r#""pub" is "a"; allowed: an array of topic filters"#),
+        (r#"{"pub":[7]}"#, r#""pub" is 7; allowed: an array of topic filters"#),
+        (r#"{"sub":["a/#/b"]}"#, "is not a topic filter"),
+        ("7", "allowed: an array of rules, or an object"),
+    ] {
+        let answer = decided(&format!(r#"{{"sub":"ann","acl":{broken}}}"#));
+        let Some(InvalidToken::Claims(problem)) = answer.why_invalid() else { panic!("{broken}") };
+        assert!(problem.contains(said), "{broken}: {problem}");
+    }
+    let many = vec!["\"a\""; 10_001].join(",");
+    // Longer than a token may be, so that nobody but a test gets so far.
+    assert!(crate::api::claims(&format!(r#"{{"acl":{{"all":[{many}]}}}}"#), Syntax::Own).is_err());
+}
+
+#[test]
 fn a_bearer_is_known_by_the_name_that_the_option_says() {
     let ann = r#"{"sub":"ann"}"#;
     for (rule, bearer, known_as) in [

@@ -197,6 +197,44 @@ on_every_broker! {
         assert!(may_publish(&ben, "acme/x") && !may_publish(&ben, "other/x"));
     }
 
+    fn lists_of_topics_allow_what_they_say_and_nothing_else(version) {
+        let issuer = Issuer::es256();
+        let api = AuthServer::start();
+        let config = Broker::config(version);
+        let keys = config.file("keys", issuer.key_file());
+        let options = api.options([&ROUTES, &EVERY_QUESTION[..], &[("jwt_key_file", text(&keys))]].concat());
+        let broker = config.plugin(options).start();
+        let acl = json!({"acl": {
+            "pub": ["up/${username}/#"], "sub": ["down/%c", "news/#"], "all": ["chat/${clientid}"],
+        }});
+        let token = issuer.token(&claims("ann", &acl));
+        let client = connect(&broker, "c", "ann", &token).expect_accepted();
+        for (topic, may) in [
+            ("up/ann/x", true), ("up/ben/x", false), ("down/c", false), ("chat/c", true),
+            ("other", false), ("$SYS/x", false),
+        ] {
+            assert_eq!(may_publish(&client, topic), may, "{topic}");
+        }
+        for filter in ["down/c", "news/#", "chat/c"] {
+            client.subscribe(filter).expect_granted();
+        }
+        for filter in ["#", "down/#", "up/ann/#", "other", "$SYS/#"] {
+            client.subscribe(filter).expect_refused();
+        }
+        client.publish("chat/c", "x");
+        assert_eq!(client.expect_message(), ("chat/c".into(), "x".into()));
+        assert!(api.requests().is_empty(), "there is a route for what rules do not say, and nobody is asked");
+        // Others are asked about, and so is a client whose token has rules.
+        let acl = json!({"acl": rules(&["allow publish up/#"])});
+        let ben = connect(&broker, "b", "ben", &issuer.token(&claims("ben", &acl))).expect_accepted();
+        assert!(may_publish(&ben, "other"));
+        assert_eq!(api.requests_to("/acl").len(), 1);
+        for broken in [json!({"publish": ["#"]}), json!({"pub": ["#"], "deny": ["#"]}), json!({"pub": "#"})] {
+            let token = issuer.token(&claims("ann", &json!({"acl": broken})));
+            expect_denied(&broker, &token, "token-claims");
+        }
+    }
+
     fn no_token_gives_the_name_of_a_user_of_mosquittos_own(version) {
         let issuer = Issuer::es256();
         let config = Broker::config(version).password_file(&[("admin", "s3cret-of-admin")]);

@@ -8,8 +8,26 @@ use super::place::{Place, flag, one_of};
 use crate::json::{self, Members, Piece, Read, Whole};
 use crate::rules::{Condition, MAX_RULES, Network, Permission, Rule, Rules, Syntax, Verb};
 
-/// The rules of a list; none of `null`.
-pub struct ReadRules(pub Syntax);
+/// The rules of an array; none of `null`.
+pub struct ReadRules {
+    pub syntax: Syntax,
+    /// Whether lists of topics will do, as EMQX has them in a token.
+    pub takes_lists: bool,
+}
+
+const RULES: &str = "an array of rules";
+const RULES_OR_LISTS: &str =
+    "an array of rules, or an object of arrays of topic filters: \"pub\", \"sub\", \"all\"";
+
+impl ReadRules {
+    fn place() -> Place {
+        Place { name: "acl", rule: None }
+    }
+
+    fn allowed(&self) -> &'static str {
+        if self.takes_lists { RULES_OR_LISTS } else { RULES }
+    }
+}
 
 impl<'de> Read<'de> for ReadRules {
     type Value = Option<Rules>;
@@ -17,8 +35,38 @@ impl<'de> Read<'de> for ReadRules {
     fn whole<E: Error>(self, value: Whole<'de>) -> Result<Option<Rules>, E> {
         match value {
             Whole::Null => Ok(None),
-            value => Err(Place { name: "acl", rule: None }.problem(&value, "an array of rules")),
+            value => Err(Self::place().problem(&value, self.allowed())),
         }
+    }
+
+    /// Whoever has lists of topics may do what they say and nothing else. A list of another name breaks them:
+    /// it may be one that denies.
+    fn object<A: MapAccess<'de>>(self, mut object: A) -> Result<Option<Rules>, A::Error> {
+        if !self.takes_lists {
+            return Err(Self::place().problem(&Whole::Object, self.allowed()));
+        }
+        let (mut rules, mut names) = (Vec::new(), Vec::new());
+        while let Some(name) = object.next_key::<String>()? {
+            let Some((name, verb)) = LISTS.iter().find(|(known, _)| *known == name) else {
+                let allowed = "\"pub\", \"sub\", \"all\"";
+                return Err(A::Error::custom(format_args!(
+                    "\"acl\" has {name:?}; allowed: {allowed}"
+                )));
+            };
+            if names.contains(name) {
+                return Err(A::Error::custom(json::twice(name)));
+            }
+            names.push(*name);
+            let topics = object.next_value_seed(Piece(ReadTopics(Place { name, rule: None })))?;
+            rules.extend(topics.unwrap_or_default().into_iter().map(|topic| allow(*verb, topic)));
+            if rules.len() > MAX_RULES {
+                return Err(A::Error::custom(too_many()));
+            }
+        }
+        let rules = Rules::compile_as(rules, self.syntax);
+        let rules =
+            rules.map_err(|bad| A::Error::custom(format_args!("\"acl\": {}", bad.problem)))?;
+        Ok(Some(rules.and_nothing_else()))
     }
 
     fn array<A: SeqAccess<'de>>(self, mut array: A) -> Result<Option<Rules>, A::Error> {
@@ -33,11 +81,20 @@ impl<'de> Read<'de> for ReadRules {
             numbers.resize(rules.len(), number);
             number += 1;
         }
-        Rules::compile_as(rules, self.0).map(Some).map_err(|bad| {
+        Rules::compile_as(rules, self.syntax).map(Some).map_err(|bad| {
             let number = numbers.get(bad.position).copied().unwrap_or(bad.position + 1);
             A::Error::custom(format_args!("rule {number}: {}", bad.problem))
         })
     }
+}
+
+/// The lists of topics that there may be, and what they allow.
+const LISTS: [(&str, Verb); 3] =
+    [("pub", Verb::Publish), ("sub", Verb::Subscribe), ("all", Verb::All)];
+
+fn allow(verb: Verb, topic: String) -> Rule {
+    let (permission, condition) = (Permission::Allow, Condition::NONE);
+    Rule { permission, verb, topic, qos: None, retain: None, condition }
 }
 
 fn too_many() -> String {

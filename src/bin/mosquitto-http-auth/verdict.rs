@@ -131,6 +131,9 @@ impl Judged {
                 let rule = self.rule.clone().unwrap_or_else(|| format!("rule {}", position + 1));
                 format!("{rule} of the login's answer matches")
             }
+            Reason::NoRule if config.routes.access.is_some() => {
+                "none of the lists in the token's claim acl holds it".to_owned()
+            }
             Reason::NoRule => {
                 "no rule of the login's answer matches, and http_acl_route is unset".to_owned()
             }

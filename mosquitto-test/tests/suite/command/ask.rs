@@ -296,6 +296,17 @@ fn tokens_are_looked_at_as_in_a_broker() {
         assert_eq!(report["questions"][0]["granted"]["username"], json!("ann"), "{report}");
         assert_eq!(why(&report).0, if status == 0 { "rule" } else { "no rule" });
     }
+    // Lists of topics leave nothing to the API.
+    let conf = of(&[("http_acl_route", "/acl")]);
+    let lists = json!({"acl": {"pub": ["up/${username}"]}});
+    let token = issuer.token(&claims("ann", &lists));
+    for (topic, status, said) in [
+        ("up/ann", 0, "rule 1 (allow publish up/${username}) of the login's answer matches"),
+        ("up/ben", 1, "none of the lists in the token's claim acl holds it"),
+    ] {
+        let access = ["-u", "ann", "--login", "-P", "-", "-t", topic, "-a", "2"];
+        assert_eq!(why(&conf.json("access", &access, &token, status)).1, said);
+    }
     assert_eq!(api.requests().len(), 0, "nobody is asked");
 }
 
