@@ -14,9 +14,9 @@ const CASES: [&str; 3] = ["cached-access", "rules", "cached-login"];
 pub fn run(args: &Args) -> Section {
     let mut section = Section::new("A call from the broker", Scenario::Callbacks, args);
     section.text(
-        "The plugin's own callbacks, called with events as Mosquitto lays them out, with 1, 1,000 \
-         and 10,000 clients in turn: time, and allocations of memory (none is mentioned where \
-         there was none). Rules: ten of them.",
+        "The benchmark calls the plugin's own callbacks with events as Mosquitto lays them out, \
+         with 1, 1,000 and 10,000 clients in turn. It measures time and allocations of memory (it \
+         lists none where there was none). *rules*: ten of them.",
     );
     let given: &[&str] = args.size(&[], &["--sample-count", "1", "--sample-size", "100"]);
     let measured = program::bench("callbacks", given);
@@ -24,16 +24,16 @@ pub fn run(args: &Args) -> Section {
     section.text("`cargo bench --bench callbacks`");
     if !args.quick {
         section.text(
-            "The slowest calls, with 10,000 sessions and a full cache, while one call in a hundred asks \
-             what nobody asked before, so that answers have to go: what the calling thread spends, of \
-             which reading its clock is about 0.3 µs.",
+            "The slowest calls, with 10,000 sessions and a full cache, while one call in a hundred \
+             asks a new question, so that the cache evicts answers: the time that the calling \
+             thread spends, about 0.3 µs of it on reading its clock.",
         );
         section.text(program::bench("callbacks", &["tail"]).trim_end());
         section.text("`cargo bench --bench callbacks -- tail`");
     }
     section.text(
-        "Instructions, which are the same on every run: callgrind counts those of a number of \
-         calls and of twice as many, with 100 clients in turn; the difference, by call.",
+        "Instructions are the same on every run: callgrind counts those of a number of calls and \
+         of twice as many, with 100 clients in turn. The table has the difference, by call.",
     );
     let mut table = Table::new("call | instructions");
     let calls = args.size(20_000, 200);

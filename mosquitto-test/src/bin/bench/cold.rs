@@ -33,11 +33,11 @@ pub fn run(args: &Args) -> Section {
     let (rounds, seconds) = args.size((7, 3), (1, 1));
     let mut section = Section::new("Questions in a second", Scenario::Cold, args);
     section.text(format!(
-        "Distinct logins, none of them cached, put by the plugin's workers to one API that answers \
-         at once (nginx with `return 200` and one process), against `wrk` (one thread) with the \
-         same requests over the same {CONNECTIONS} connections. They take turns of {seconds} s, \
+        "The plugin's workers ask an API that answers at once (nginx with `return 200` and one \
+         process) about distinct logins, none of them cached; `wrk` (one thread) sends the same \
+         requests over the same {CONNECTIONS} connections. They take turns of {seconds} s, \
          {rounds} times; medians. *per core*: requests for each second of processor time that the \
-         client takes, and for the plugin that is all of its threads, the asking one included. On \
+         client takes; for the plugin this includes all of its threads, also the one that asks. On \
          this machine client and nginx share the cores."
     ));
     let nginx = Nginx::start();

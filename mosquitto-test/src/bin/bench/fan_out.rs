@@ -92,8 +92,9 @@ pub fn run(args: &Args) -> Section {
         "One message (QoS 0) to {size} subscribers, from publishing it until the last of them has \
          it. *no plugin*: the bare broker; *rules*: the answers to logins hold rules; *cached*: \
          every answer is in the cache. The three take turns, message by message, {} times. \
-         *broker's CPU*: what its thread spends on one message. Before that nobody logs in for ten \
-         seconds, so that the plugin has no threads, as in a broker whose clients are all in.",
+         *broker's CPU*: the time that its thread spends on one message. Before the measurement \
+         nobody logs in for ten seconds, so that the plugin has no threads, as in a broker whose \
+         clients are all connected.",
         args.size(1000, 20)
     ));
     let mut bars = Vec::new();
@@ -101,13 +102,13 @@ pub fn run(args: &Args) -> Section {
         section.table(warm::run(*version, size, args, &mut bars));
     }
     section.text(format!(
-        "The same with nothing in the cache (every message has a topic of its own) and an API \
-         that takes {} for a request. *cold*: one question in a request, 32 requests at once; \
-         *cold, batches*: with `http_acl_batch_route`; *one by one*: `cache_ttl 0`, `max_block_ms \
-         60000`, `max_block_percent 100`, so that one question waits for the other, as with every \
-         plugin that came before. *longest pause of others*: the slowest message among clients \
-         that have nothing to do with it, each of which publishes to another one. *goal*: for the \
-         median, for every message, and for `max_block_ms`.",
+        "The same with nothing in the cache (every message has a topic of its own) and an API that \
+         takes {} for a request. *cold*: one question in a request, 32 requests at once; *cold, \
+         batches*: with `http_acl_batch_route`; *one by one*: `cache_ttl 0`, `max_block_ms 60000`, \
+         `max_block_percent 100`, so that one question waits for the other, as in every earlier \
+         plugin. *longest pause of others*: the slowest message among uninvolved clients, each of \
+         which publishes to another one. *goal*: for the median, for every message, and for \
+         `max_block_ms`.",
         millis(API_TAKES)
     ));
     for version in &args.versions {

@@ -32,13 +32,13 @@ pub fn run(args: &Args) -> Section {
     let mut section = Section::new("Growth", Scenario::Growth, args);
     section.text(format!(
         "The same with {counts:?} clients connected, in {rounds} rounds each; all of them publish \
-         in turn, and all are sent the message that is delivered. Each cell: throughput as a share \
-         of the bare broker's with as many clients, and what the broker's thread spends on an \
-         operation beyond what the bare broker's does. With more clients fewer messages of each \
-         are read at once, and what is known of a client is no longer in the processor's nearest \
-         cache. *growth*: what {most} clients cost beyond the bare broker, in terms of what one \
-         does. *resident*: the broker's memory in the end, all answers cached; the plugin's own \
-         code and threads are in it.",
+         in turn, and all receive the delivered message. Each cell: the throughput as a share of \
+         that of the bare broker with as many clients, and the time that the broker's thread \
+         spends on an operation beyond that of the bare broker. With more clients the broker reads \
+         fewer messages of each at once, and a client's data is no longer in the processor's \
+         nearest cache. *growth*: what {most} clients cost beyond the bare broker, relative to \
+         what one costs. *resident*: the broker's memory at the end, with all answers cached, \
+         including the plugin's own code and threads.",
     ));
     for version in &args.versions {
         let levels = counts.map(|count| level(*version, count, rounds));

@@ -40,10 +40,10 @@ pub fn run(args: &Args) -> Section {
     let time = args.idle_time();
     let mut section = Section::new("A broker with nothing to do", Scenario::Idle, args);
     section.text(format!(
-        "Brokers with and without the plugin, at the same time, over {} s; 40 clients have logged \
-         in (so the plugin's threads run) and do nothing. Wake-ups are voluntary context \
-         switches; CPU time is the kernel's account of all threads, and `utime` + `stime` in its \
-         coarser one.",
+        "Brokers with and without the plugin run at the same time for {} s; 40 clients have logged \
+         in (so the plugin's threads run) and do nothing. Wake-ups are voluntary context switches; \
+         CPU time is the kernel's account of all threads; `utime` + `stime` is its coarser \
+         account.",
         time.as_secs()
     ));
     let mut table = Table::new(

@@ -7,10 +7,10 @@ use crate::report::Section;
 pub fn run(args: &Args) -> Section {
     let mut section = Section::new("Memory", Scenario::Memory, args);
     section.text(
-        "What the plugin's own types take when they are filled, each time in a new process. \
-         *resident*: what the kernel gives to the process; *handed out by malloc*: with its own \
-         rounding. Names have 13 characters. A cache that is overfilled gets one answer for each \
-         64 bytes of its limit, which is more than it can hold.",
+        "The memory that the plugin's own types take when they are full, each time in a new \
+         process. *resident*: what the kernel gives to the process; *handed out by malloc*: with \
+         its own rounding. Names have 13 characters. The benchmark overfills a cache with one \
+         answer for each 64 bytes of its limit.",
     );
     section.text(program::bench("memory", args.size(&[], &["--quick"])).trim_end());
     section.text("`cargo bench --bench memory`");

@@ -44,13 +44,13 @@ pub fn run(args: &Args) -> Section {
     let mut section = Section::new("Outages of the API", Scenario::Outage, args);
     section.text(format!(
         "The API is killed and comes back {} times, while {} clients publish to one another and \
-         logins come all the time: of users whose answer is cached, of new ones, and of new ones \
-         with a wrong password. *cut off*: clients in traffic that were disconnected, their \
-         messages that did not arrive, and logins with a cached answer that failed. *wrongly let \
-         in*: logins with a wrong password, ever; new users, during an outage. *recovery*: from \
-         the API's return until a new user is let in; `breaker_open_ms` is {}. With `cache_ttl` \
-         3600 every answer outlives the run, so nobody may be cut off; with the default of 30 \
-         this shows how well refreshes ahead get through while the API is down most of the time.",
+         users log in all the time: users with a cached answer, new ones, and new ones with a \
+         wrong password. *cut off*: disconnected clients in traffic, their lost messages, and \
+         failed logins with a cached answer. *wrongly let in*: logins with a wrong password, ever; \
+         new users, during an outage. *recovery*: from the API's return until a new user is let \
+         in; `breaker_open_ms` is {}. With `cache_ttl` 3600 every answer outlives the run, so \
+         nobody may be cut off; with the default of 30 this shows how well refreshes succeed while \
+         the API is down most of the time.",
         args.size(20, 2),
         args.size(50, 10),
         rest.as_millis()

@@ -7,9 +7,10 @@ use crate::report::Section;
 pub fn run(args: &Args) -> Section {
     let mut section = Section::new("Checks decided by rules", Scenario::Rules, args);
     section.text(
-        "What one check takes, and how many there are in a second, on one thread and without a \
+        "The time of one check, and the number of checks in a second, on one thread and without a \
          broker: the median of several rounds. *growth*: from 1 rule to 10,000. In the last case \
-         every rule has a level with a placeholder in the same place, which are tried one by one.",
+         every rule has a level with a placeholder in the same place, and the plugin tries them \
+         one by one.",
     );
     section.text(program::bench("rules", args.size(&[], &["--quick"])).trim_end());
     section.text("`cargo bench --bench rules`");

@@ -48,8 +48,9 @@ pub fn run(args: &Args) -> Section {
         "{clients} clients with users of their own are connected, and {} more publish to one \
          another; the API takes {}, and `cache_ttl` is 1, so that no login is cached any more. \
          Then the broker gets SIGHUP and asks about each of them. *pass*: from the signal until \
-         the broker serves again. *disturbed*: from the signal until all that is late has \
-         arrived and nothing more is for {}; *late*: slower than {} and than all in calm.",
+         the broker serves again. *disturbed*: from the signal until every late message has \
+         arrived and no more is late for {}; *late*: slower than {} and than every message in \
+         calm.",
         args.size(50, 10),
         millis(API_TAKES),
         millis(CALM_AGAIN),

@@ -46,12 +46,11 @@ struct Outcome {
 pub fn run(args: &Args) -> Section {
     let mut section = Section::new("Messages during a storm of logins", Scenario::Stall, args);
     section.text(format!(
-        "{} clients publish 10 messages a second each (QoS 0) to one another. {} clients that the \
-         broker has never seen log in, 500 in a second and fewer than 100 at a time, and the API \
-         takes {} for each. \
+        "{} clients publish 10 messages a second each (QoS 0) to one another. {} new clients log \
+         in, 500 in a second and fewer than 100 at a time, and the API takes {} for each. \
          *cached*: the same logins, with their answers in the cache; *ours*: the defaults; \
          *blocking*: `delayed_login false`, `max_block_ms 60000`, `max_block_percent 100`. Times \
-         are from publish to delivery, of messages published during the storm.",
+         are from publish to delivery, for messages published during the storm.",
         args.size(100, 5),
         args.size(1000, 20),
         millis(args.api_takes(API_MS))

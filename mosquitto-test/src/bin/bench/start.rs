@@ -27,9 +27,9 @@ pub fn run(args: &Args) -> Section {
     let rounds = args.size(30, 3);
     let mut section = Section::new("Start and size", Scenario::Start, args);
     section.text(format!(
-        "From starting the broker's program until it has served a connection, {rounds} times in \
-         turn, and what it then has of the machine's memory (the library's own file included, as \
-         far as it was read); medians."
+        "The time from starting the broker's program until it has served a connection, {rounds} \
+         times in turn, and the memory that it then has (including the library's own file, as far \
+         as it was read); medians."
     ));
     for version in &args.versions {
         section.table(starts(*version, rounds));
@@ -37,9 +37,8 @@ pub fn run(args: &Args) -> Section {
     clock::say("building the library with its symbols");
     let with_symbols = build_with_symbols();
     section.text(format!(
-        "The stripped library has {} bytes: {}. What it is made of, by the crate that a symbol \
-         belongs to (functions and named data; what is generic counts to the crate that it was \
-         written in):",
+        "The stripped library has {} bytes: {}. Its contents, by the crate of each symbol \
+         (functions and named data; generic code counts for the crate in which it was written):",
         size_of_file(&plugin_path()),
         goal(size_of_file(&plugin_path()) < GOAL, "below 4 MB")
     ));

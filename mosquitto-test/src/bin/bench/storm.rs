@@ -32,11 +32,11 @@ pub fn run(args: &Args) -> Section {
     let clients: u32 = args.size(10_000, 500);
     let mut section = Section::new("A storm of logins", Scenario::Storm, args);
     section.text(format!(
-        "{clients} clients that the broker has never seen log in, fewer than 100 at a time, and \
-         stay; the API takes {} for each, and the plugin asks {CONNECTIONS} questions at once. \
-         The ideal is what the API or the bare broker needs, whichever is longer. *blocking* \
-         (`delayed_login false`, `max_block_ms 60000`, `max_block_percent 100`) is measured with \
-         fewer clients, and its time multiplied.",
+        "{clients} new clients log in, fewer than 100 at a time, and stay; the API takes {} for \
+         each, and the plugin asks {CONNECTIONS} questions at once. The ideal is the time that the \
+         API or the bare broker needs, whichever is longer. *blocking* (`delayed_login false`, \
+         `max_block_ms 60000`, `max_block_percent 100`) is measured with fewer clients, and its \
+         time multiplied.",
         millis(API_TAKES)
     ));
     let mut bars = Vec::new();

@@ -35,17 +35,17 @@ pub fn run(args: &Args) -> Section {
     let rounds = args.size(200, 3);
     let mut section = Section::new("Throughput", Scenario::Throughput, args);
     section.text(format!(
-        "Four brokers with {CLIENTS} clients each, which have a password. *no plugin*: the bare \
-         broker, which lets everyone do everything; *files*: Mosquitto's own `password_file` and \
-         `acl_file`, with the same three rules as patterns; *cached*: the plugin, every answer in \
-         its cache; *rules*: the plugin, with rules in the answers to logins. They take turns of \
-         some ten milliseconds, {rounds} times, each as often first as the others, and the broker \
-         whose turn it is has its clients alone; all have `set_tcp_nodelay`. Ratios are the median of those of each round. \
-         *broker's CPU*: what the broker's thread spends on one operation; it feels other load on \
-         the machine much less. Connects include leaving again; nobody subscribes to what is \
-         published, so that nothing hides the check; deliveries are those of a message to all \
-         {CLIENTS}, QoS 0. What *files* need for a connect is mostly the hash of the password, \
-         which is slow on purpose.",
+        "Four brokers with {CLIENTS} clients each, which log in with a password. *no plugin*: the \
+         bare broker, which lets everyone do everything; *files*: Mosquitto's own `password_file` \
+         and `acl_file`, with the same three rules as patterns; *cached*: the plugin, every answer \
+         in its cache; *rules*: the plugin, with rules in the answers to logins. They take turns \
+         of some ten milliseconds, {rounds} times, each as often first as the others; only the \
+         clients of the broker whose turn it is are active. All have `set_tcp_nodelay`. Ratios are \
+         medians over the rounds. *broker's CPU*: the time that the broker's thread spends on one \
+         operation, which depends much less on other load on the machine. Connects include the \
+         disconnect. Nobody subscribes to the published messages, so that nothing hides the check. \
+         Deliveries are those of a message to all {CLIENTS}, QoS 0. *files* spend most of a \
+         connect on the hash of the password, which is slow on purpose.",
     ));
     for version in &args.versions {
         run_on(*version, rounds, &mut section);
