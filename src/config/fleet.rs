@@ -218,8 +218,8 @@ impl FleetDraft {
         let in_clear = |s: &Secret| in_clear(s) && !s.expose().starts_with(b"$");
         if sources.password.as_ref().is_some_and(in_clear) {
             warnings.push(
-                "option fleet_redis_password stands in clear in the configuration; @FILE or $NAME \
-                 keeps it out of it"
+                "the password at Redis stands in clear in the configuration; fleet_redis_password \
+                 @FILE or $NAME keeps it out of it"
                     .to_owned(),
             );
         }

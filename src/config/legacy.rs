@@ -20,6 +20,7 @@ mod auth_plug;
 mod backends;
 mod emqx;
 mod go_auth;
+mod redis_cache;
 
 /// What became of an option.
 pub enum Outcome {
@@ -42,6 +43,7 @@ pub struct Leftovers {
     disable_superuser: bool,
     register: Option<Vec<Kind>>,
     backends: backends::Given,
+    redis_cache: redis_cache::Given,
     ip: Option<String>,
     hostname: Option<String>,
 }
@@ -346,6 +348,9 @@ mod tests {
             "log_file /x",
             "files_password_path /x",
             "cache_host x",
+            "cache_type redis",
+            "cache_password x",
+            "cache true\ncache_port 1",
             "cache_reset true",
             "cache_refresh true",
             "cache_type go-cache",
@@ -353,7 +358,7 @@ mod tests {
             "pg_host localhost",
             "no_such_option 1",
         ] {
-            let name = dead.split_once(' ').unwrap().0;
+            let name = dead.rsplit('\n').next().and_then(|line| line.split(' ').next()).unwrap();
             let warnings = go_auth(dead).warnings;
             assert!(warnings.iter().any(|line| line.contains(name)), "{dead}: {warnings:?}");
         }
@@ -362,12 +367,77 @@ mod tests {
     #[test]
     fn what_is_not_offered_stops_with_what_to_use_instead() {
         for (refused, instead) in [
-            ("cache true\ncache_type redis", "memory"),
             ("check_prefix true", "http"),
             ("use_clientid_as_username true", "use_username_as_clientid"),
         ] {
             let said = mistakes(&format!("{GO_AUTH}\n{refused}"));
             assert!(said.contains("is not offered here") && said.contains(instead), "{said}");
+        }
+    }
+
+    /// mosquitto-go-auth's options of a cache in Redis, with a secret.
+    fn redis_cache(more: &str) -> String {
+        static SECRET: std::sync::OnceLock<std::path::PathBuf> = std::sync::OnceLock::new();
+        let secret = SECRET.get_or_init(|| {
+            let file = std::env::temp_dir().join(format!("redis-cache-{}", std::process::id()));
+            std::fs::write(&file, "0123456789abcdef0123456789abcdef").unwrap();
+            file
+        });
+        let secret = secret.display();
+        format!("{GO_AUTH}\ncache true\ncache_type redis\nfleet_secret @{secret}\n{more}")
+    }
+
+    #[test]
+    fn go_auths_cache_in_redis_becomes_a_fleet() {
+        use crate::config::RedisKind::{Cluster, Single};
+        let fleet = |more: &str| {
+            let fleet = config(&redis_cache(more)).fleet.unwrap();
+            let servers: Vec<_> = fleet.servers.iter().map(ToString::to_string).collect();
+            (servers.join(" "), fleet.kind, fleet.database)
+        };
+        assert_eq!(fleet(""), ("localhost:6379".to_owned(), Single, 3));
+        let single = "cache_host r\ncache_port 7\ncache_db 0";
+        assert_eq!(fleet(single), ("r:7".to_owned(), Single, 0));
+        for mode in ["cluster", "true"] {
+            for addresses in ["cache_addresses", "redis_cluster_addresses"] {
+                let cluster = format!("cache_mode {mode}\n{addresses} a:1, b:2\ncache_db 5");
+                assert_eq!(fleet(&cluster), ("a:1 b:2".to_owned(), Cluster, 0));
+            }
+        }
+        assert_eq!(fleet("fleet_redis own\ncache_db 7"), ("own:6379".to_owned(), Single, 0));
+        assert_eq!(fleet("fleet_redis_database 9").2, 9);
+        let doubled = config(&redis_cache("fleet_redis own\ncache_host r")).warnings;
+        let said = "option cache_host does nothing here: fleet_redis names the Redis";
+        assert!(doubled.iter().any(|line| line == said), "{doubled:?}");
+    }
+
+    #[test]
+    fn go_auths_password_at_redis_is_a_secret() {
+        let config = config(&redis_cache("cache_password hunter2"));
+        assert_eq!(config.material.fleet.password.unwrap().expose(), b"hunter2");
+        let warned = config.warnings.iter().any(|line| line.contains("stands in clear"));
+        assert!(warned && !format!("{:?}", config.warnings).contains("hunter2"));
+        let own = self::config(&redis_cache("cache_password hunter2\nfleet_redis_password own"));
+        assert_eq!(own.material.fleet.password.unwrap().expose(), b"own");
+        for literal in ["@hunter2", "$hunter2"] {
+            let said = mistakes(&redis_cache(&format!("cache_password {literal}")));
+            assert!(said.contains("fleet_redis_password") && !said.contains("hunter2"), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_cache_in_redis_needs_a_secret_and_says_what_else_is_wrong() {
+        let said = mistakes(&format!("{GO_AUTH}\ncache true\ncache_type redis\ncache_password x"));
+        assert!(said.starts_with("option cache_type redis needs fleet_secret"), "{said}");
+        for (more, option) in [
+            ("cache_mode cluster\ncache_host x", "cache_mode cluster needs cache_addresses"),
+            ("cache_db three", "cache_db: \"three\" is not allowed"),
+            ("cache_port many", "cache_port: \"localhost:many\" is not allowed"),
+            ("cache_host http://r/", "cache_host: \"http://r/\" is not allowed"),
+            ("cache_mode true\ncache_addresses a:b", "cache_addresses: \"a:b\" is not allowed"),
+        ] {
+            let said = mistakes(&redis_cache(more));
+            assert!(said.starts_with(&format!("option {option}")), "{said}");
         }
     }
 

@@ -12,7 +12,7 @@ mod clients;
 mod fleet;
 mod format;
 mod observability;
-mod plain_values;
+pub(super) mod plain_values;
 mod show;
 mod tokens;
 mod undecided;

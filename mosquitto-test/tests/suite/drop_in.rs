@@ -2,8 +2,9 @@
 //! the library's path changed and nothing else; what the API sees is what it always saw.
 
 use mosquitto_test::prelude::*;
+use mosquitto_test::redis::{Engine, Redis};
 
-use crate::support::may_publish;
+use crate::support::{eventually, may_publish};
 
 /// A broker with such a configuration, in which `PORT` stands for the API's port.
 fn config(version: Version, port: u16, directive: &str, options: &str) -> BrokerConfig {
@@ -429,11 +430,45 @@ on_every_broker! {
         let wrong = format!("{GO_AUTH}\nhttp_timeout soon");
         for (options, said) in [
             (mysql, "option backends: mysql is not offered; let a small API ask the database"),
-            (redis, "option cache_type is not offered here: answers are cached in memory"),
+            (redis, "option cache_type redis needs fleet_secret, the same at every broker"),
             (wrong, "option http_timeout: \"soon\" is not allowed"),
         ] {
             let failed = config(version, 1, "auth_plugin", &options).start_expecting_failure();
             assert!(failed.log.contains(said), "{}", failed.log);
         }
+    }
+
+    /// Its cache in a Redis becomes a fleet once there is a secret.
+    fn a_cache_in_redis_is_shared(version) {
+        let engine = if version.is_2_1() { Engine::Valkey } else { Engine::Redis };
+        let redis = Redis::start_with(engine, &["--requirepass", "redis-canary-4713"]);
+        let api = AuthServer::answering(|request| {
+            Reply::status(if request.path.starts_with("/api/auth/") { 200 } else { 403 })
+        });
+        let options = format!(
+            "{GO_AUTH}\ncache true\ncache_type redis\ncache_host 127.0.0.1\ncache_port {}\n\
+             cache_password redis-canary-4713\ncache_db 5\ncache_reset true\n\
+             fleet_secret $FLEET_SECRET\nfleet_redis_timeout_ms 5000",
+            redis.port()
+        );
+        let [one, two] = ["one", "two"].map(|name| {
+            let options = format!("{options}\nfleet_broker {name}");
+            let config = config(version, api.port(), "auth_plugin", &options);
+            let broker = config.env("FLEET_SECRET", crate::fleet::SECRET).start();
+            broker.wait_for_log(crate::fleet::IN_TOUCH);
+            broker.wait_for_log("option cache_reset does nothing here");
+            assert!(!broker.log_contains("redis-canary"), "{}", broker.log());
+            broker
+        });
+        log_in(&one, "c", "u", "p").expect_accepted();
+        // A second database, as mosquitto-go-auth has one of its own.
+        let keys = || {
+            let keys = ["-a", "redis-canary-4713", "-n", "5", "KEYS", crate::fleet::ANSWERS];
+            redis.ask(&keys).into_iter().filter(|key| !key.is_empty()).count()
+        };
+        eventually("the answer is shared", || keys() == 1);
+        let asked = api.requests().len();
+        log_in(&two, "c", "u", "p").expect_accepted();
+        assert_eq!(api.requests().len(), asked, "{:?}", api.requests().last());
     }
 }

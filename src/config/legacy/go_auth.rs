@@ -7,7 +7,7 @@ use std::time::Duration;
 use log::LevelFilter;
 
 use super::{EmptyCredentials, Kind, Method, Mistake, Outcome, Params, ResponseMode};
-use super::{backends, common, jitter, lifetime, set_to, values};
+use super::{backends, common, jitter, lifetime, redis_cache, set_to, values};
 use crate::config::draft::Draft;
 
 pub fn set(draft: &mut Draft, name: &str, value: &str) -> Outcome {
@@ -93,9 +93,6 @@ fn warn_without_effect(draft: &mut Draft, name: &str, value: &str) {
 fn not_ours(draft: &mut Draft, name: &str, value: &str) -> Outcome {
     let is_true = value == "true";
     match name {
-        "cache_type" if value == "redis" => Outcome::Refused(
-            "answers are cached in memory; leave cache_type out, and set cache_max_bytes if need be",
-        ),
         "check_prefix" if is_true => Outcome::Refused(
             "no prefix of a username chooses where it is looked for; files come first, and then http",
         ),
@@ -115,19 +112,14 @@ fn not_ours(draft: &mut Draft, name: &str, value: &str) -> Outcome {
         | "exhaust_backend_first"
         | "strip_prefix"
         | "prefixes"
-        | "cache_type"
-        | "cache_reset"
-        | "cache_host"
-        | "cache_port"
-        | "cache_password"
-        | "cache_db"
-        | "cache_mode"
-        | "cache_addresses"
-        | "redis_cluster_addresses" => Outcome::Dead(""),
+        | "cache_reset" => Outcome::Dead(""),
         // What only new hashes are made by.
         "hasher_iterations" | "hasher_keylen" | "hasher_salt_size" | "hasher_algorithm"
         | "hasher_cost" | "hasher_memory" | "hasher_parallelism" => Outcome::Set,
-        _ => common(draft, name, value),
+        _ => match draft.leftovers.redis_cache.set(name, value) {
+            Outcome::Unknown => common(draft, name, value),
+            outcome => outcome,
+        },
     }
 }
 
@@ -179,5 +171,6 @@ pub fn conclude(draft: &mut Draft, is_given: impl Fn(&str) -> bool) -> Result<()
         draft.cache_auth_ttl = None;
         draft.cache_acl_ttl = None;
     }
-    Ok(())
+    let is_cached = draft.leftovers.cache;
+    redis_cache::conclude(draft, is_cached, is_given).map_err(|mistake| vec![mistake])
 }

@@ -3,11 +3,11 @@
 #![forbid(unsafe_code)]
 
 use super::Preset::{Value, Words};
-use super::plain_values::{kinds, name, redis_servers};
+use super::plain_values::{kinds, name, redis_database, redis_servers};
 use super::show;
 use super::{Opt, opt};
 use crate::config::fleet::KINDS;
-use crate::config::values::{choice, flag, millis, number, seconds};
+use crate::config::values::{choice, flag, millis, seconds};
 use crate::secret::Secret;
 
 fn secret(text: &str) -> Option<Secret> {
@@ -65,8 +65,7 @@ pub(super) static OPTIONS: &[Opt] = &[
         "fleet_redis_database",
         Value("0"),
         "The number of the database at Redis; not with `cluster`.",
-        |draft, text| draft.fleet.database =
-            u32::try_from(number(text, &(0..=1_000_000), "a database")?).unwrap_or(0),
+        |draft, text| draft.fleet.database = redis_database(text)?,
         |config| Some(config.fleet.as_ref().map_or(0, |fleet| fleet.database).to_string())
     ),
     opt!(

@@ -44,6 +44,12 @@ pub fn redis_servers(text: &str) -> Result<Vec<RedisServer>, String> {
     servers.map(|servers| servers.concat()).map_err(|_| allowed.to_owned())
 }
 
+/// The number of a database at Redis.
+pub fn redis_database(text: &str) -> Result<u32, String> {
+    let database = number(text, &(0..=1_000_000), "a database")?;
+    database.try_into().map_err(|_| "a database".to_owned())
+}
+
 /// The kinds of answers, by the words of `fleet_share`.
 pub const KINDS: [(&str, Kind); 3] =
     [("login", Kind::Login), ("superuser", Kind::Superuser), ("access", Kind::Access)];
