@@ -2,7 +2,8 @@
 //! trust.
 //!
 //! Workers look here before they ask the API, and give here what it said. Three threads do the rest: one
-//! reads the log, one looks answers up, one writes. The broker's thread never waits for any of them.
+//! reads the log, one looks answers up, one writes; with Sentinels a fourth watches those. The broker's thread never
+//! waits for any of them.
 
 #![forbid(unsafe_code)]
 
@@ -31,6 +32,7 @@ mod observer;
 mod reader;
 mod record;
 mod sealing;
+mod sentinel;
 mod threads;
 mod writer;
 pub use answer::Stamp;
@@ -88,6 +90,10 @@ pub struct Fleet {
     is_reachable: AtomicBool,
     /// How often it has found one.
     found: AtomicU64,
+    /// The master that it reads from, and which one that is, where Sentinels have named it.
+    followed: Mutex<Option<(String, u64)>>,
+    /// Whether Sentinels have put another one in its place.
+    is_deposed: AtomicBool,
     counts: Counts,
     end: Mutex<End>,
     /// Rung when the end is near, and when a thread has ended.
@@ -167,6 +173,8 @@ impl Fleet {
             trips: AtomicU32::new(0),
             is_reachable: AtomicBool::new(false),
             found: AtomicU64::new(0),
+            followed: Mutex::default(),
+            is_deposed: AtomicBool::new(false),
             counts: Counts::default(),
             end: Mutex::default(),
             stopped: Condvar::new(),

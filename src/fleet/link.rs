@@ -14,6 +14,7 @@ use redis::{
 };
 
 use super::record::Position;
+use super::sentinel;
 use crate::clock::millis;
 use crate::config::{FleetConfig, FleetMaterial, RedisKind, RedisServer};
 
@@ -31,11 +32,11 @@ pub const PAGE: usize = 500;
 pub struct Trouble {
     pub text: String,
     /// Whether it wants to know who asks.
-    is_anonymous: bool,
+    pub(super) is_anonymous: bool,
 }
 
 impl Trouble {
-    fn new(text: impl Into<String>) -> Self {
+    pub(super) fn new(text: impl Into<String>) -> Self {
         Self { text: text.into(), is_anonymous: false }
     }
 }
@@ -80,33 +81,30 @@ pub struct Link {
     connection: Connection,
     /// The server, for a log line.
     pub server: String,
+    /// Which of the masters it is, one after another, where Sentinels have named it.
+    pub term: Option<u64>,
 }
 
 impl Link {
     /// Connects to the server that has the fleet's data.
     pub fn open(config: &FleetConfig, material: &FleetMaterial) -> Result<Self, Trouble> {
-        let mut trouble = Trouble::new("no server is named");
-        for server in &config.servers {
-            let link = match &config.kind {
-                RedisKind::Single => Self::dial(config, material, server, config.database),
-                RedisKind::Sentinel { master } => by_sentinel(config, material, server, master),
-                RedisKind::Cluster => by_node(config, material, server),
-            };
-            match link {
-                Ok(mut link) => {
-                    link.limit(PATIENCE)?;
-                    let name = cmd("CLIENT").arg("SETNAME").arg(config.client_name()).clone();
-                    // Only for whoever looks at the list of clients.
-                    let _ = link.ask(&name);
-                    return Ok(link);
-                }
-                Err(next) => trouble = next,
+        let mut link = match &config.kind {
+            RedisKind::Single => first(&config.servers, |server| {
+                Self::dial(config, material, server, config.database)
+            }),
+            RedisKind::Sentinel { master } => sentinel::open(config, material, master),
+            RedisKind::Cluster => {
+                first(&config.servers, |server| by_node(config, material, server))
             }
-        }
-        Err(trouble)
+        }?;
+        link.limit(PATIENCE)?;
+        let name = cmd("CLIENT").arg("SETNAME").arg(config.client_name()).clone();
+        // Only for whoever looks at the list of clients.
+        let _ = link.ask(&name);
+        Ok(link)
     }
 
-    fn dial(
+    pub(super) fn dial(
         config: &FleetConfig,
         material: &FleetMaterial,
         server: &RedisServer,
@@ -122,7 +120,7 @@ impl Link {
             _ => Client::open(info)?,
         };
         let connection = client.get_connection_with_timeout(PATIENCE)?;
-        let mut link = Self { connection, server: server.to_string() };
+        let mut link = Self { connection, server: server.to_string(), term: None };
         link.limit(PATIENCE)?;
         // Only now does TLS shake hands, where there is no password to send.
         link.ask(&cmd("PING"))?;
@@ -135,7 +133,7 @@ impl Link {
         Ok(self.connection.set_write_timeout(Some(limit))?)
     }
 
-    fn ask(&mut self, command: &Cmd) -> Result<Value, Trouble> {
+    pub(super) fn ask(&mut self, command: &Cmd) -> Result<Value, Trouble> {
         Ok(command.query(&mut self.connection)?)
     }
 
@@ -220,49 +218,19 @@ impl Link {
     }
 }
 
-/// Asks a Sentinel for the master's address. Those that want to know who asks get the password that the
-/// master gets.
-fn ask_sentinel(
-    config: &FleetConfig,
-    material: &FleetMaterial,
-    sentinel: &RedisServer,
-    master: &str,
-) -> Result<Value, Trouble> {
-    let command = cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(master).clone();
-    let ask = |material: &FleetMaterial| -> Result<Value, Trouble> {
-        Link::dial(config, material, sentinel, 0)?.ask(&command)
-    };
-    let anonymous = FleetMaterial { password: None, ..material.clone() };
-    match ask(&anonymous) {
-        Err(trouble) if trouble.is_anonymous && material.password.is_some() => ask(material),
-        reply => reply,
-    }
-}
-
-/// The master that a Sentinel names, if it is one.
-fn by_sentinel(
-    config: &FleetConfig,
-    material: &FleetMaterial,
-    sentinel: &RedisServer,
-    master: &str,
+/// The first of these that leads to a connection; what the last one had to say, if none does.
+pub(super) fn first<'a, T: 'a>(
+    places: impl IntoIterator<Item = &'a T>,
+    mut dial: impl FnMut(&'a T) -> Result<Link, Trouble>,
 ) -> Result<Link, Trouble> {
-    let reply = ask_sentinel(config, material, sentinel, master)?;
-    let Value::Array(address) = reply else {
-        return Err(Trouble::new(format!("{sentinel} knows no master {master:?}")));
-    };
-    let mut address = address.into_iter().filter_map(bytes).map(String::from_utf8);
-    let (Some(Ok(host)), Some(Ok(port))) = (address.next(), address.next()) else {
-        return Err(Trouble::new(format!("{sentinel} names no address")));
-    };
-    let port = port.parse().map_err(|_| Trouble::new(format!("{sentinel} names no port")))?;
-    let server = RedisServer::Tcp { host, port };
-    let mut link = Link::dial(config, material, &server, config.database)?;
-    // A Sentinel may not have noticed yet that this one is the master no longer.
-    let role = array(link.ask(&cmd("ROLE"))?)?;
-    match role.into_iter().next().and_then(bytes).as_deref() {
-        Some(b"master") => Ok(link),
-        _ => Err(Trouble::new(format!("{server} is not the master"))),
+    let mut trouble = Trouble::new("no server is named");
+    for place in places {
+        match dial(place) {
+            Ok(link) => return Ok(link),
+            Err(next) => trouble = next,
+        }
     }
+    Err(trouble)
 }
 
 /// The node of a Cluster that has the fleet's keys: the one that is asked, or the one that it names.
@@ -323,14 +291,14 @@ fn connection_info(
     Ok(address.into_connection_info()?.set_redis_settings(settings))
 }
 
-fn array(value: Value) -> Result<Vec<Value>, Trouble> {
+pub(super) fn array(value: Value) -> Result<Vec<Value>, Trouble> {
     match value {
         Value::Array(values) => Ok(values),
         _ => Err(Trouble::new("Redis has answered something else than an array")),
     }
 }
 
-fn bytes(value: Value) -> Option<Vec<u8>> {
+pub(super) fn bytes(value: Value) -> Option<Vec<u8>> {
     match value {
         Value::BulkString(bytes) => Some(bytes),
         Value::SimpleString(text) => Some(text.into_bytes()),

@@ -71,6 +71,8 @@ impl Fleet {
     /// told, once it is over.
     fn follow(&self, mut reader: Reader, trouble: &mut Option<Trouble>) -> Result<(), Trouble> {
         self.arrive(&mut reader)?;
+        *lock(&self.followed) = reader.link.term.map(|term| (reader.link.server.clone(), term));
+        self.is_deposed.store(false, Ordering::Relaxed);
         self.is_tripped.store(false, Ordering::Relaxed);
         lock(&self.log).reach();
         self.found.fetch_add(1, Ordering::Relaxed);
@@ -80,6 +82,10 @@ impl Fleet {
         let mut was_told = false;
         let mut lookups_back_at = None;
         while !self.is_stopping() {
+            if self.is_deposed.load(Ordering::Relaxed) {
+                let text = format!("{} is the master no longer", reader.link.server);
+                return Err(Trouble::new(text));
+            }
             self.check(&mut reader)?;
             let (after, is_catching_up, is_in_touch) = {
                 let log = lock(&self.log);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Fleet, Listener};
+use crate::config::RedisKind;
 use crate::pool::Spawn;
 use crate::sync::lock;
 
@@ -27,9 +28,14 @@ impl Fleet {
         let _ = self.listener.set(listener);
         self.members.join(number);
         type Body = fn(&Fleet);
-        let bodies: [(&str, Body); 3] =
-            [("log", Self::read_log), ("look", Self::serve_lookups), ("write", Self::write)];
-        for (name, body) in bodies {
+        let bodies: [(&str, Body); 4] = [
+            ("log", Self::read_log),
+            ("look", Self::serve_lookups),
+            ("write", Self::write),
+            ("watch", Self::watch_sentinels),
+        ];
+        let has_sentinels = matches!(self.config.kind, RedisKind::Sentinel { .. });
+        for (name, body) in bodies.into_iter().take(if has_sentinels { 4 } else { 3 }) {
             let fleet = Arc::clone(self);
             lock(&self.end).running += 1;
             let body = Box::new(move || fleet.run(body));

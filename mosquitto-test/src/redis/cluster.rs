@@ -73,6 +73,40 @@ impl Cluster {
         all
     }
 
+    /// Begins to move the slot of this key from the first master to the second; half of its keys are moved.
+    pub fn begin_to_move(&self, key: &str) {
+        let [from, to] = [&self.masters[0], &self.masters[1]];
+        let slot = from.ask(&["CLUSTER", "KEYSLOT", key]).remove(0);
+        let [from_id, to_id] = [from, to].map(|node| node.ask(&["CLUSTER", "MYID"]).remove(0));
+        ok(to, &["CLUSTER", "SETSLOT", &slot, "IMPORTING", &from_id]);
+        ok(from, &["CLUSTER", "SETSLOT", &slot, "MIGRATING", &to_id]);
+        let keys = keys_in(from, &slot);
+        assert!(keys.len() >= 2, "{keys:?}");
+        self.migrate(&keys[..keys.len() / 2]);
+    }
+
+    /// Moves the rest, and has all know of it.
+    pub fn finish_to_move(&self, key: &str) {
+        let [from, to] = [&self.masters[0], &self.masters[1]];
+        let slot = from.ask(&["CLUSTER", "KEYSLOT", key]).remove(0);
+        let to_id = to.ask(&["CLUSTER", "MYID"]).remove(0);
+        until("no key is left", || {
+            self.migrate(&keys_in(from, &slot));
+            keys_in(from, &slot).is_empty()
+        });
+        for node in [to, from, &self.masters[2]] {
+            ok(node, &["CLUSTER", "SETSLOT", &slot, "NODE", &to_id]);
+        }
+    }
+
+    fn migrate(&self, keys: &[String]) {
+        let port = self.masters[1].port().to_string();
+        for key in keys {
+            // What has ended meanwhile is not there to be moved.
+            self.masters[0].ask(&["MIGRATE", "127.0.0.1", &port, key, "0", "5000"]);
+        }
+    }
+
     /// Has the replica take over, by agreement: the first master is its replica then.
     pub fn hand_over(&self) {
         ok(&self.replica, &["CLUSTER", "FAILOVER"]);
@@ -80,6 +114,11 @@ impl Cluster {
             is_master(&self.replica) && !is_master(&self.masters[0])
         });
     }
+}
+
+fn keys_in(node: &Redis, slot: &str) -> Vec<String> {
+    let keys = node.ask(&["CLUSTER", "GETKEYSINSLOT", slot, "1000"]);
+    keys.into_iter().filter(|key| !key.is_empty()).collect()
 }
 
 fn is_master(node: &Redis) -> bool {

@@ -68,6 +68,24 @@ impl Sentinels {
         });
     }
 
+    /// The master wants a password from now on, which no Sentinel has: whoever is connected already stays, but
+    /// for the Sentinels, to whom it is as good as gone.
+    pub fn lock_out_of_the_master(&self) {
+        let clients = self.master.ask(&["CLIENT", "LIST"]);
+        let number = |line: &String| Some(line.strip_prefix("id=")?.split(' ').next()?.to_owned());
+        let sentinels: Vec<_> = clients
+            .iter()
+            .filter(|line| line.contains("name=sentinel-"))
+            .filter_map(number)
+            .collect();
+        assert!(!sentinels.is_empty(), "{clients:?}");
+        let password = "nobody-has-it";
+        assert_eq!(self.master.ask(&["CONFIG", "SET", "requirepass", password]), ["OK"]);
+        for id in sentinels {
+            self.master.ask(&["-a", password, "CLIENT", "KILL", "ID", &id]);
+        }
+    }
+
     /// Lets the replica get no more of what is written to the master, of which it stays the replica.
     pub fn part(&self) {
         // The master has no password, and so takes none.

@@ -135,6 +135,22 @@ fn what_a_failover_loses_is_put_back() {
     invalidate(3);
 }
 
+/// The master goes on, and neither it nor those who are connected to it hear that it has been replaced.
+#[test]
+fn brokers_leave_a_master_that_sentinels_have_lost_sight_of() {
+    let (api, all) = (api(), Sentinels::start(Engine::Valkey));
+    let brokers = pair(Version::V2_1_2, &api, &all.addresses().join(","), &BY_SENTINEL);
+    expect_working(&api, &brokers, &all.master, "cem");
+    let marks = [brokers[0].log_mark(), brokers[1].log_mark()];
+    all.lock_out_of_the_master();
+    all.wait_for_failover();
+    for (broker, mark) in brokers.iter().zip(marks) {
+        broker.wait_for_log_after(mark, "is the master no longer");
+        broker.wait_for_log_after(mark, IN_TOUCH);
+    }
+    expect_working(&api, &brokers, &all.replica, "dan");
+}
+
 /// A master and its Sentinel are asked by TLS, and the Sentinel as well wants a password.
 #[test]
 fn sentinels_are_asked_by_tls() {
@@ -200,4 +216,22 @@ fn another_node_of_a_cluster_of_redis_takes_over() {
 #[test]
 fn another_node_of_a_cluster_of_valkey_takes_over() {
     another_node_takes_over(Version::V2_1_2, Engine::Valkey);
+}
+
+/// The fleet's slot is moved to another node while brokers work, key by key.
+#[test]
+fn a_fleet_follows_its_slot_to_another_node() {
+    for (version, engine) in [(Version::V2_0_21, Engine::Redis), (Version::V2_1_2, Engine::Valkey)]
+    {
+        let (api, all) = (api(), Cluster::start(engine, LOG));
+        let addresses = [&all.masters[2], &all.masters[0]].map(Redis::address);
+        let brokers = pair(version, &api, &addresses.join(","), &BY_CLUSTER);
+        expect_working(&api, &brokers, &all.masters[0], "cem");
+        all.begin_to_move(LOG);
+        // Half of it is there, and half here.
+        log_in(&brokers[0], Protocol::V5, "gus").expect_accepted().disconnect();
+        brokers[1].client("gus").credentials("gus", "wrong").connect().expect_refused();
+        take_back_meanwhile(&api, &brokers, "ann", || all.finish_to_move(LOG));
+        expect_working(&api, &brokers, &all.masters[1], "dan");
+    }
 }
