@@ -203,8 +203,13 @@ impl Plugin {
         for message in self.inbox.take() {
             self.obey_message(&message.client_id, &message.payload);
         }
-        for letter in self.outbox.take() {
+        let letters = self.outbox.take();
+        for letter in &letters {
             broker.publish_to(&letter.client_id, RESPONSE_TOPIC, &letter.payload);
+        }
+        if !letters.is_empty() {
+            // Mosquitto 2.1 sends them in its next pass, before which it would sleep.
+            (self.abilities.ring)();
         }
         for target in self.kicks.take() {
             self.tally.kicked(Kick::Command);

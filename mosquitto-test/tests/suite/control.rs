@@ -1,5 +1,7 @@
 //! The control topic: commands from whoever the ACL lets publish to it.
 
+use std::time::{Duration, Instant};
+
 use mosquitto_test::prelude::*;
 use serde_json::{Value, json};
 
@@ -58,6 +60,20 @@ fn check(operator: &Client, user: &str, topic: &str, acc: Value) -> (String, Str
 }
 
 on_every_broker! {
+    fn an_idle_broker_responds_at_once(version) {
+        let api = api();
+        let broker = broker_with(version, &api, &[]);
+        let operator = operator(&broker);
+        let took = (0..20).map(|_| {
+            let began = Instant::now();
+            command(&operator, json!([{"command": "getStatus"}]));
+            began.elapsed()
+        });
+        // Left to itself, the broker looks up every 100 ms.
+        let fastest = took.min().unwrap();
+        assert!(fastest < Duration::from_millis(50), "{fastest:?}");
+    }
+
     fn the_status_tells_what_happened(version) {
         let api = api();
         let broker = broker_with(version, &api, &[]);
