@@ -1,6 +1,7 @@
 //! A Redis that replays, exchanges, forges, withholds, lies and dawdles: nobody is let in whom the API refuses,
 //! nobody for longer than an answer lives, and nobody is kept waiting.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use mosquitto_test::prelude::*;
@@ -195,8 +196,21 @@ fn replies_that_lie_let_nobody_in_and_end_no_broker() {
     lies.push(b"*1\r\n".repeat(1000));
     lies.push([&b"+"[..], &vec![b'a'; 100_000]].concat());
     lies.push([&b"*20000\r\n"[..], &b"$-1\r\n".repeat(20_000)].concat());
+    // Most of it is waiting, so several are lied to at the same time.
+    thread::scope(|scope| {
+        for lies in lies.chunks(lies.len().div_ceil(LIARS)) {
+            scope.spawn(|| tell(lies));
+        }
+    });
+}
+
+/// How many liars there are.
+const LIARS: usize = 6;
+
+/// A Redis that tells these lies.
+fn tell(lies: &[Vec<u8>]) {
     let (api, redis, pair) = fleet(Version::V2_1_2);
-    for (number, lie) in lies.into_iter().enumerate() {
+    for (number, lie) in lies.iter().enumerate() {
         expect_lookups(&api, &pair, &redis);
         let shown = String::from_utf8_lossy(&lie[..lie.len().min(40)]).into_owned();
         let before = redis.done();
@@ -210,7 +224,7 @@ fn replies_that_lie_let_nobody_in_and_end_no_broker() {
         // Some to the thread as well that follows the log, which tries anew a second later.
         if number % 5 == 0 {
             let before = redis.done();
-            redis.does(Mischief::Say(lie), &["XREAD", "XRANGE", "XADD", "HGETALL", "SET"]);
+            redis.does(Mischief::Say(lie.clone()), &["XREAD", "XRANGE", "XADD", "HGETALL", "SET"]);
             eventually("it is said", || redis.done() > before + 1);
             expect_right_decisions(&pair[1], &format!("other {number}"));
         }
@@ -221,28 +235,32 @@ fn replies_that_lie_let_nobody_in_and_end_no_broker() {
 /// How slow it may be.
 #[test]
 fn a_slow_redis_keeps_nobody_waiting_and_no_broker_from_ending() {
-    for version in [Version::V2_0_21, Version::V2_1_2] {
-        let (api, redis, mut pair) = fleet(version);
-        for (number, mischief) in [
-            Mischief::Delay(Duration::from_millis(300)),
-            Mischief::Swallow,
-            Mischief::Cut,
-            Mischief::Drip(Duration::from_millis(150)),
-        ]
-        .into_iter()
-        .enumerate()
-        {
-            expect_lookups(&api, &pair, &redis);
-            redis.does(mischief.clone(), &[]);
-            let started = Instant::now();
-            for user in 0..20 {
-                expect_right_decisions(&pair[0], &format!("user {number} {user}"));
+    let mischiefs = [
+        Mischief::Delay(Duration::from_millis(300)),
+        Mischief::Swallow,
+        Mischief::Cut,
+        Mischief::Drip(Duration::from_millis(150)),
+    ];
+    thread::scope(|scope| {
+        for version in [Version::V2_0_21, Version::V2_1_2] {
+            for mischief in &mischiefs {
+                scope.spawn(move || dawdle(version, mischief));
             }
-            assert!(started.elapsed() < SOON, "{mischief:?}: {:?}", started.elapsed());
         }
-        // In the middle of a reply that takes for ever.
-        for broker in &mut pair {
-            assert!(broker.stop().success());
-        }
+    });
+}
+
+fn dawdle(version: Version, mischief: &Mischief) {
+    let (api, redis, mut pair) = fleet(version);
+    expect_lookups(&api, &pair, &redis);
+    redis.does(mischief.clone(), &[]);
+    let started = Instant::now();
+    for user in 0..20 {
+        expect_right_decisions(&pair[0], &format!("user {user}"));
+    }
+    assert!(started.elapsed() < SOON, "{mischief:?}: {:?}", started.elapsed());
+    // As well in the middle of a reply that takes for ever.
+    for broker in &mut pair {
+        assert!(broker.stop().success());
     }
 }

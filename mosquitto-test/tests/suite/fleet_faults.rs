@@ -1,5 +1,6 @@
 //! What a fleet does when its Redis is full, restored from a backup, or has something else under the fleet's keys.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use mosquitto_test::prelude::*;
@@ -16,9 +17,14 @@ use crate::support::{eventually, log_in, may_publish};
 const LOG: &str = "{mha1:mqtt}:log";
 const MEMBERS: &str = "{mha1:mqtt}:members";
 
-/// A broker of the older line with Redis, and one of the newer with Valkey.
-const PAIRS: [(Version, Engine); 2] =
-    [(Version::V2_0_21, Engine::Redis), (Version::V2_1_2, Engine::Valkey)];
+/// With brokers of the older line and Redis, and at the same time with those of the newer and Valkey: most of it
+/// is waiting.
+fn with_both(test: fn(Version, Engine)) {
+    thread::scope(|scope| {
+        scope.spawn(|| test(Version::V2_0_21, Engine::Redis));
+        scope.spawn(|| test(Version::V2_1_2, Engine::Valkey));
+    });
+}
 
 fn invalidate(operator: &Client, user: &str) -> Value {
     command_of(operator, json!({"command": "invalidate", "username": user}))
@@ -37,7 +43,7 @@ fn expect_right_decisions(broker: &Broker, user: &str) {
 
 #[test]
 fn a_full_redis_gets_what_was_taken_back_once_there_is_room() {
-    for (version, engine) in PAIRS {
+    with_both(|version, engine| {
         let (api, redis) = (api(), Redis::start(engine));
         let [one, two] = brokers(version, &api, &redis, &[("fleet_ack_ms", "500")]);
         let operator = operator(&one);
@@ -57,12 +63,12 @@ fn a_full_redis_gets_what_was_taken_back_once_there_is_room() {
         assert_eq!(redis.ask(&["CONFIG", "SET", "maxmemory", "0"]), ["OK"]);
         eventually("the new rules", || may_publish(&ann, "new") && !may_publish(&ann, "up/x"));
         expect_in_touch(&operator);
-    }
+    });
 }
 
 #[test]
 fn values_of_other_types_under_the_keys_let_nobody_in() {
-    for (version, engine) in PAIRS {
+    with_both(|version, engine| {
         let (api, redis) = (api(), Redis::start(engine));
         let [one, two] = brokers(version, &api, &redis, &[("fleet_ack_ms", "5000")]);
         let operator = operator(&one);
@@ -112,12 +118,12 @@ fn values_of_other_types_under_the_keys_let_nobody_in() {
             let lines = broker.log().matches("cut off from Redis").count();
             assert!(lines <= 6, "{lines} lines");
         }
-    }
+    });
 }
 
 #[test]
 fn garbage_in_the_place_of_answers_lets_nobody_in() {
-    for (version, engine) in PAIRS {
+    with_both(|version, engine| {
         let (api, redis) = (api(), Redis::start(engine));
         let [one, two] = brokers(version, &api, &redis, &[]);
         let operator = operator(&two);
@@ -135,13 +141,13 @@ fn garbage_in_the_place_of_answers_lets_nobody_in() {
         let fleet = &command_of(&operator, json!({"command": "getStatus"}))["data"]["fleet"];
         assert!(fleet["lookups"]["unreadable"].as_u64() >= Some(2), "{fleet}");
         expect_in_touch(&operator);
-    }
+    });
 }
 
 /// Answers from before a command come back, and the log without the command.
 #[test]
 fn a_backup_that_is_restored_brings_back_nothing_that_was_taken_back() {
-    for (version, engine) in PAIRS {
+    with_both(|version, engine| {
         let (api, mut redis) = (api(), Redis::start(engine));
         let [one, two] = brokers(version, &api, &redis, &[("cache_auth_ttl", "600")]);
         let operator = operator(&one);
@@ -167,13 +173,13 @@ fn a_backup_that_is_restored_brings_back_nothing_that_was_taken_back() {
         let three = config(version, &api, &redis, "three", &[]).start();
         three.wait_for_log(IN_TOUCH);
         log_in(&three, Protocol::V5, "ann").expect_refused();
-    }
+    });
 }
 
 /// Two was away for longer than the log goes back: what it knew is asked for anew.
 #[test]
 fn whoever_comes_back_to_a_trimmed_log_asks_about_its_clients_again() {
-    for (version, engine) in PAIRS {
+    with_both(|version, engine| {
         let (api, redis) = (api(), Redis::start(engine));
         let options = [("fleet_ack_ms", "100"), ("fleet_blind_ttl", "2")];
         let [one, two] = brokers(version, &api, &redis, &options);
@@ -198,5 +204,5 @@ fn whoever_comes_back_to_a_trimmed_log_asks_about_its_clients_again() {
         two.wait_for_log_after(mark, "was away for longer than Redis keeps entries of the log");
         eventually("the new rules", || may_publish(&ann, "new") && !may_publish(&ann, "up/x"));
         expect_in_touch(&operator);
-    }
+    });
 }
