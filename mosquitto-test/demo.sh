@@ -5,12 +5,15 @@
 #   mosquitto-test/demo.sh [USERS.toml]        (USERS.toml: users of your own, as in example/users.toml)
 #
 #   BROKER=2.0.11|2.0.21|2.1.2   the broker, 2.1.2 unless said otherwise
+#   DEMO_FLEET=1                 three brokers that share answers by a Valkey, instead of one
 #   DEMO_ONCE=1                  end after the steps, with a status that says whether all came out right
 set -euo pipefail
 
 here=$(dirname "$(readlink -f "$0")")
 "$here/install.sh" --demo
-"$here/get-brokers.sh" --demo 2> >(grep -v ' is there$' >&2)
+needed=--demo
+if [[ ${DEMO_FLEET:-} == 1 ]]; then needed=--demo-fleet; fi
+"$here/get-brokers.sh" "$needed" 2> >(grep -v ' is there$' >&2)
 
 # One build for both, so that what they share is compiled once. Cargo knows best where it put the demo.
 built=$(cargo build --release --manifest-path "$here/../Cargo.toml" \

@@ -1,13 +1,13 @@
 #!/bin/bash
 # Fetches the Mosquitto brokers that the tests run against, side by side, without installing anything:
 #
-#   mosquitto-test/get-brokers.sh [--demo | --valgrind] [DIR]        (DIR: the repository's .brokers)
+#   mosquitto-test/get-brokers.sh [--demo | --demo-fleet | --valgrind] [DIR]        (DIR: the repository's .brokers)
 #
 # fills DIR/2.0.11, DIR/2.0.21 and DIR/2.1.2 with the packages of Debian bookworm, bookworm-backports
 # and sid. DIR/VERSION/bin has mosquitto and its companions, each started with its release's own libc,
 # so that all three run on one Debian 12 (amd64). Needs no root; what is there already is left alone.
 # DIR/redis and DIR/valkey get the servers of bookworm and bookworm-backports, for brokers that share answers;
-# with --demo, which needs only the brokers, they do not.
+# with --demo, which needs only the brokers, they do not, and with --demo-fleet only DIR/valkey does.
 # With --valgrind, DIR/valgrind gets the Valgrind of sid, which knows the C library of 2.1.2.
 set -euo pipefail
 shopt -s nullglob
@@ -15,9 +15,10 @@ export LC_ALL=C
 
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 triplet=x86_64-linux-gnu
-redis=yes valgrind=
+redis=yes valkey=yes valgrind=
 case ${1:-} in
-  --demo) redis=; shift ;;
+  --demo) redis='' valkey=''; shift ;;
+  --demo-fleet) redis=''; shift ;;
   --valgrind) valgrind=yes; shift ;;
 esac
 brokers=${1:-$(dirname "$(readlink -f "$0")")/../.brokers}
@@ -157,8 +158,6 @@ fetch 2.0.11 2.0.11- 'bookworm'
 fetch 2.0.21 2.0.21- 'bookworm bookworm-backports'
 # Without a named provider apt picks systemd for the package's sysusers dependency.
 fetch 2.1.2 2.1.2- 'sid' systemd-standalone-sysusers
-if [[ $redis ]]; then
-  fetch_redis redis 'bookworm'
-  fetch_redis valkey 'bookworm bookworm-backports'
-fi
+[[ -z $redis ]] || fetch_redis redis 'bookworm'
+[[ -z $valkey ]] || fetch_redis valkey 'bookworm bookworm-backports'
 [[ -z $valgrind ]] || fetch_valgrind

@@ -8,9 +8,10 @@ mod http;
 mod masked;
 mod topics;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Deserialize;
 
@@ -24,6 +25,23 @@ const BUILT_IN: &str = include_str!("../example/users.toml");
 #[serde(deny_unknown_fields)]
 pub struct ExampleApi {
     users: BTreeMap<String, User>,
+    #[serde(skip)]
+    closed: ClosedAccounts,
+}
+
+/// The users who may do nothing any more, whatever the file says. A clone is the same list.
+#[derive(Clone, Default)]
+pub struct ClosedAccounts(Arc<Mutex<BTreeSet<String>>>);
+
+impl ClosedAccounts {
+    /// From now on, every question about this user is answered with a denial.
+    pub fn close(&self, user: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(user.to_owned());
+    }
+
+    pub fn has(&self, user: &str) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(user)
+    }
 }
 
 #[derive(Deserialize)]
@@ -80,6 +98,10 @@ fn denied(reason: String) -> Verdict {
     (403, reason)
 }
 
+fn closed(user: &str) -> Verdict {
+    denied(format!("{user}'s account is closed"))
+}
+
 impl ExampleApi {
     /// The users of `example/users.toml`, as they were when this was compiled.
     pub fn built_in() -> Result<ExampleApi, String> {
@@ -115,6 +137,11 @@ impl ExampleApi {
         self.users.keys().map(String::as_str)
     }
 
+    /// The accounts that are closed while it is served.
+    pub fn closed_accounts(&self) -> ClosedAccounts {
+        self.closed.clone()
+    }
+
     /// Listens on `addr` (`127.0.0.1:8080`; port 0 is any free one) until the result is dropped, and hands each request
     /// to `on_request` before it is answered.
     pub fn serve(
@@ -148,6 +175,7 @@ impl ExampleApi {
     fn login(&self, Login { username, password }: &Login) -> Verdict {
         match self.users.get(username) {
             None => denied(format!("there is no user {username:?}")),
+            Some(_) if self.closed.has(username) => closed(username),
             Some(user) if same(&user.password, password) => {
                 allowed(format!("{username}'s password is right"))
             }
@@ -157,6 +185,7 @@ impl ExampleApi {
 
     fn superuser(&self, Superuser { username }: &Superuser) -> Verdict {
         match self.users.get(username) {
+            Some(_) if self.closed.has(username) => closed(username),
             Some(User { superuser: true, .. }) => allowed(format!("{username} is a superuser")),
             _ => denied(format!("{username:?} is no superuser")),
         }
@@ -166,6 +195,9 @@ impl ExampleApi {
         let Some(user) = self.users.get(&access.username) else {
             return denied(format!("there is no user {:?}", access.username));
         };
+        if self.closed.has(&access.username) {
+            return closed(&access.username);
+        }
         if user.superuser {
             return allowed(format!("{} is a superuser", access.username));
         }

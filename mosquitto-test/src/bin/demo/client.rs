@@ -50,6 +50,19 @@ impl Client {
         (text(topic), text(&rest[1..]))
     }
 
+    /// The next message, which came with QoS 0 as the plugin's responses do.
+    pub fn response(&mut self) -> String {
+        let message = self.read(PUBLISH);
+        let topic = usize::from(u16::from_be_bytes([message[0], message[1]]));
+        // An empty list of properties is in between.
+        String::from_utf8_lossy(&message[2 + topic + 1..]).into_owned()
+    }
+
+    /// Returns once the broker has closed the connection.
+    pub fn wait_closed(mut self) {
+        self.0.wait_closed();
+    }
+
     fn read(&mut self, kind: u8) -> Vec<u8> {
         match self.0.read_packet() {
             Some((first, rest)) if first & 0xf0 == kind => rest,

@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods, reason = "a program of its own: real time, real threads")]
 
 mod client;
+mod fleet;
 mod mosquitto;
 mod overview;
 mod screen;
@@ -18,6 +19,7 @@ use std::io::{self, Write};
 use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
 use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use mosquitto_test::broker::Version;
@@ -25,6 +27,7 @@ use mosquitto_test::example_api::{ExampleApi, Served};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use fleet::{Fleet, Story};
 use mosquitto::Mosquitto;
 use overview::Overview;
 use stage::Stage;
@@ -57,9 +60,13 @@ fn main() -> ExitCode {
 /// Returns how many steps failed.
 fn run(users_file: Option<String>) -> Result<usize, String> {
     let version = chosen_version()?;
-    let once = env::var_os("DEMO_ONCE").is_some_and(|value| value == "1");
+    let is_set = |name| env::var_os(name).is_some_and(|value| value == "1");
+    let once = is_set("DEMO_ONCE");
     let (events, happened) = mpsc::channel();
     stop_on_signals(events.clone())?;
+    if is_set("DEMO_FLEET") {
+        return run_fleet(version, once, users_file.is_some(), events, &happened);
+    }
 
     let api = match &users_file {
         Some(file) => ExampleApi::load(file)?,
@@ -76,12 +83,44 @@ fn run(users_file: Option<String>) -> Result<usize, String> {
 
     let overview = Overview::of(&broker, api.addr(), users_file);
     show(overview, once, requests, events)?;
-    let failed = watch(&mut broker, &happened, once)?;
+    let failed = watch(&mut || broker.obituary(), &happened, once)?;
     broker.stop();
     drop(api);
     if !once {
         // The terminal's ^C stands on the line that this ends.
         let _ = writeln!(io::stdout(), "\n The broker and the API have ended.");
+    }
+    Ok(failed)
+}
+
+/// The same for several brokers.
+fn run_fleet(
+    version: Version,
+    once: bool,
+    has_users: bool,
+    events: Sender<Event>,
+    happened: &Receiver<Event>,
+) -> Result<usize, String> {
+    if has_users {
+        return Err("DEMO_FLEET=1 takes no users of your own".to_owned());
+    }
+    let api = ExampleApi::built_in()?;
+    let closed = api.closed_accounts();
+    let (seen, requests) = mpsc::channel();
+    let api = api.serve("127.0.0.1:0", move |served| drop(seen.send(served.clone())))?;
+    let fleet = Arc::new(Mutex::new(Fleet::start(version, api.addr(), events.clone())?));
+    let (mut story, addr) = (Story::new(fleet.clone(), closed, requests), api.addr());
+    on_stage(events, move |events| {
+        let _ = events.send(Event::StoryEnded { failed: story.play(addr) });
+        if !once {
+            story.follow();
+        }
+    })?;
+    let failed = watch(&mut || fleet::locked(&fleet).obituary(), happened, once)?;
+    fleet::locked(&fleet).stop();
+    drop(api);
+    if !once {
+        let _ = writeln!(io::stdout(), "\n The brokers, Valkey and the API have ended.");
     }
     Ok(failed)
 }
@@ -113,15 +152,7 @@ fn show(
     requests: Receiver<Served>,
     events: Sender<Event>,
 ) -> Result<(), String> {
-    const NAME: &str = "show";
-    // The clients panic when something is not as they expect. That ends the story, and is told once.
-    let usual = panic::take_hook();
-    panic::set_hook(Box::new(move |panic| {
-        if thread::current().name() != Some(NAME) {
-            usual(panic);
-        }
-    }));
-    let play = move || {
+    on_stage(events, move |events| {
         let mut stage = Stage::new(requests);
         overview.print(stage.screen());
         if overview.users_file.is_none() {
@@ -131,14 +162,28 @@ fn show(
         if !once {
             overview.print_commands(stage.screen());
         }
-        stage
-    };
-    let perform = move || match panic::catch_unwind(AssertUnwindSafe(play)) {
-        Ok(stage) => {
-            let _ = events.send(Event::StoryEnded { failed: stage.failed() });
-            stage.follow();
+        let _ = events.send(Event::StoryEnded { failed: stage.failed() });
+        stage.follow();
+    })
+}
+
+/// Plays on a thread of its own.
+fn on_stage(
+    events: Sender<Event>,
+    play: impl FnOnce(&Sender<Event>) + Send + 'static,
+) -> Result<(), String> {
+    const NAME: &str = "show";
+    // The clients panic when something is not as they expect. That ends the story, and is told once.
+    let usual = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        if thread::current().name() != Some(NAME) {
+            usual(panic);
         }
-        Err(panic) => drop(events.send(Event::StoryBroke(message(&*panic)))),
+    }));
+    let perform = move || {
+        if let Err(panic) = panic::catch_unwind(AssertUnwindSafe(|| play(&events))) {
+            let _ = events.send(Event::StoryBroke(message(&*panic)));
+        }
     };
     let thread = thread::Builder::new().name(NAME.to_owned()).spawn(perform);
     thread.map(drop).map_err(|error| format!("cannot start a thread: {error}"))
@@ -150,7 +195,11 @@ fn message(panic: &(dyn Any + Send)) -> String {
 }
 
 /// Returns how many steps failed, once the demo is to end.
-fn watch(broker: &mut Mosquitto, happened: &Receiver<Event>, once: bool) -> Result<usize, String> {
+fn watch(
+    obituary: &mut dyn FnMut() -> String,
+    happened: &Receiver<Event>,
+    once: bool,
+) -> Result<usize, String> {
     let mut failures = 0;
     loop {
         match happened.recv() {
@@ -162,8 +211,8 @@ fn watch(broker: &mut Mosquitto, happened: &Receiver<Event>, once: bool) -> Resu
                 }
             }
             Ok(Event::Stop) => return Ok(failures),
-            Ok(Event::StoryBroke(why)) => return Err(format!("{why}\n{}", broker.obituary())),
-            Ok(Event::BrokerEnded) | Err(_) => return Err(broker.obituary()),
+            Ok(Event::StoryBroke(why)) => return Err(format!("{why}\n{}", obituary())),
+            Ok(Event::BrokerEnded) | Err(_) => return Err(obituary()),
         }
     }
 }

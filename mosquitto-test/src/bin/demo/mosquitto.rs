@@ -10,10 +10,11 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mosquitto_test::broker::{Version, plugin_path};
 use rustix::process::{Pid, Signal, kill_process};
@@ -24,6 +25,8 @@ use crate::Event;
 pub const USUAL_PORT: u16 = 1883;
 /// Far more than a broker without clients needs to end.
 const GRACE: Duration = Duration::from_secs(5);
+/// Far more than a broker needs to say what it says at its start.
+const START: Duration = Duration::from_secs(20);
 
 pub struct Mosquitto {
     pub version: Version,
@@ -37,7 +40,11 @@ pub struct Mosquitto {
 }
 
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<String>>);
+struct Log {
+    text: Arc<Mutex<String>>,
+    /// The demo itself ends the broker, which is then no news.
+    is_to_end: Arc<AtomicBool>,
+}
 
 impl Mosquitto {
     /// Starts the program; what becomes of it is sent to `events`.
@@ -46,9 +53,19 @@ impl Mosquitto {
         api_port: u16,
         events: Sender<Event>,
     ) -> Result<Mosquitto, String> {
-        let failed = |error| format!("cannot start mosquitto {}: {error}", version.name());
-        let port = free_port().map_err(failed)?;
+        let port = free_port(USUAL_PORT)?;
         let config = configuration(port, &plugin_path(), api_port);
+        Mosquitto::spawn_with(version, port, config, events)
+    }
+
+    /// The same, with this configuration.
+    pub fn spawn_with(
+        version: Version,
+        port: u16,
+        config: String,
+        events: Sender<Event>,
+    ) -> Result<Mosquitto, String> {
+        let failed = |error| format!("cannot start mosquitto {}: {error}", version.name());
         let dir = tempfile::tempdir().map_err(failed)?;
         let file = dir.path().join("mosquitto.conf");
         fs::write(&file, &config).map_err(failed)?;
@@ -88,6 +105,28 @@ impl Mosquitto {
         let _ = self.child.wait();
     }
 
+    /// Ends the broker as a crash would.
+    pub fn kill(&mut self) {
+        self.log.is_to_end.store(true, Ordering::SeqCst);
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Waits until its log says this.
+    pub fn wait_for(&self, what: &str) -> Result<(), String> {
+        let started = Instant::now();
+        while !self.log.text().contains(what) {
+            if started.elapsed() > START {
+                return Err(format!(
+                    "a broker did not say {what:?}; its log:\n{}",
+                    self.log.text()
+                ));
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+
     /// What is left to say when things went wrong: how the broker ended, and its log.
     pub fn obituary(&mut self) -> String {
         self.stop();
@@ -105,7 +144,7 @@ impl Drop for Mosquitto {
 
 impl Log {
     fn text(&self) -> String {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.text.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Reads the log to its end, and tells when the broker runs and when it has ended.
@@ -116,19 +155,22 @@ impl Log {
             let mut line = Vec::new();
             while pipe.read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
                 let text = String::from_utf8_lossy(&line);
-                log.0.lock().unwrap_or_else(PoisonError::into_inner).push_str(&text);
+                log.text.lock().unwrap_or_else(PoisonError::into_inner).push_str(&text);
                 if text.trim_end().ends_with(" running") {
                     let _ = events.send(Event::BrokerRuns);
                 }
                 line.clear();
             }
             drop(alive);
-            let _ = events.send(Event::BrokerEnded);
+            if !log.is_to_end.load(Ordering::SeqCst) {
+                let _ = events.send(Event::BrokerEnded);
+            }
         });
     }
 }
 
-fn configuration(port: u16, plugin: &Path, api_port: u16) -> String {
+/// The lines that say where the broker listens, and whom it asks.
+pub fn configuration(port: u16, plugin: &Path, api_port: u16) -> String {
     // Started by root, Mosquitto turns into a user who may not read everybody's build directory.
     let user = if started_by_root() { "user root\n" } else { "" };
     // Without the nodelay, a small packet may wait 40 ms for the one before it to be acknowledged.
@@ -150,9 +192,10 @@ fn started_by_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
 }
 
-/// MQTT's own port, or any other where that is taken.
-fn free_port() -> Result<u16, std::io::Error> {
-    let listener = TcpListener::bind(("127.0.0.1", USUAL_PORT))
-        .or_else(|_taken| TcpListener::bind(("127.0.0.1", 0)))?;
-    Ok(listener.local_addr()?.port())
+/// This port, or any other where that is taken.
+pub fn free_port(usual: u16) -> Result<u16, String> {
+    let listener = TcpListener::bind(("127.0.0.1", usual))
+        .or_else(|_taken| TcpListener::bind(("127.0.0.1", 0)));
+    let port = listener.and_then(|listener| Ok(listener.local_addr()?.port()));
+    port.map_err(|error| format!("no port is free: {error}"))
 }

@@ -1,9 +1,10 @@
-//! What the demonstration installs on the machine of somebody who wants to see it.
+//! What the demonstration installs on the machine of somebody who wants to see it, and what it shows.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
+use mosquitto_test::broker::{Version, plugin_path};
 use mosquitto_test::program::repository;
 
 /// What `mosquitto-test/install.sh` asks apt to install on a machine that has none of it.
@@ -38,4 +39,37 @@ fn the_demonstration_installs_no_more_than_it_needs() {
         assert!(!demo.contains(other), "{other}: {demo}");
     }
     assert!(tests.contains("default-jdk-headless"), "{tests}");
+}
+
+/// What the demonstration prints, if all its steps come out as they should.
+fn plays(version: Version, settings: &[(&str, &str)]) -> String {
+    let mut demo = Command::new(env!("CARGO_BIN_EXE_demo"));
+    demo.env("DEMO_ONCE", "1").env("BROKER", version.name()).envs(settings.iter().copied());
+    demo.env("MOSQUITTO_HTTP_AUTH_SO", plugin_path()).env("NO_COLOR", "1");
+    let output = demo.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() && text.contains("all as expected."), "{text}\n{output:?}");
+    text
+}
+
+#[test]
+fn the_demonstration_comes_out_as_it_should() {
+    let text = plays(Version::V2_1_2, &[]);
+    assert!(text.contains("cached, no request"), "{text}");
+}
+
+#[test]
+fn the_demonstration_of_three_brokers_comes_out_as_it_should() {
+    for version in [Version::V2_0_21, Version::V2_1_2] {
+        let text = plays(version, &[("DEMO_FLEET", "1")]);
+        for shown in [
+            "logged in at broker b3: no request",
+            r#""applied":3"#,
+            "was disconnected at all three",
+            "refused by broker b3",
+            "runs, and is in touch with the others",
+        ] {
+            assert!(text.contains(shown), "{shown:?} is not in:\n{text}");
+        }
+    }
 }
