@@ -141,6 +141,17 @@ impl Broker {
     /// Stops the broker and starts it again: same directory, same configuration, same ports.
     pub fn restart(&mut self) {
         self.stop();
+        self.run_again();
+    }
+
+    /// The same after an end without a word, as by a crash.
+    pub fn crash_and_restart(&mut self) {
+        self.signal(libc::SIGKILL);
+        self.process.wait();
+        self.run_again();
+    }
+
+    fn run_again(&mut self) {
         self.expect_no_secrets();
         self.process = Process::spawn(&self.config);
         let wait = self.process.log.wait_for(0, RUNNING);

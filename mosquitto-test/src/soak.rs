@@ -9,6 +9,7 @@
 mod api;
 mod client;
 mod crowd;
+pub mod fleet;
 mod hostile;
 mod oracle;
 mod policy;
