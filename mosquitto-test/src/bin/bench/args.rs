@@ -9,7 +9,7 @@ use mosquitto_test::program::repository;
 use crate::program;
 
 const USAGE: &str = "usage: bench [throughput|growth|logins|callbacks|rules|cold|memory|start|stall|\
-                     storm|fan-out|outage|idle|sighup|watched|all]... [--broker VERSION]... \
+                     storm|fan-out|outage|idle|sighup|fleet|watched|all]... [--broker VERSION]... \
                      [--quick] [--seconds N] [--api-ms N] [--metrics ADDRESS:PORT] [--out DIR]";
 
 /// In the order in which the report has them.
@@ -29,12 +29,13 @@ pub enum Scenario {
     Outage,
     Idle,
     Sighup,
+    Fleet,
     Watched,
 }
 
 impl Scenario {
     /// Those that measure something.
-    pub const ALL: [Scenario; 14] = [
+    pub const ALL: [Scenario; 15] = [
         Scenario::Throughput,
         Scenario::Growth,
         Scenario::Logins,
@@ -49,6 +50,7 @@ impl Scenario {
         Scenario::Outage,
         Scenario::Idle,
         Scenario::Sighup,
+        Scenario::Fleet,
     ];
 
     pub fn name(self) -> &'static str {
@@ -67,6 +69,7 @@ impl Scenario {
             Scenario::Outage => "outage",
             Scenario::Idle => "idle",
             Scenario::Sighup => "sighup",
+            Scenario::Fleet => "fleet",
             Scenario::Watched => "watched",
         }
     }

@@ -86,6 +86,15 @@ fn row(idle: &Idle, before: Usage, after: Usage, seconds: f64) -> [String; 7] {
     ]
 }
 
+/// How often in a second any thread of each of these brokers wakes up.
+pub fn wakeups(brokers: &[Broker], time: Duration) -> Vec<f64> {
+    let count = |broker: &Broker| usage(broker.pid()).wakeups;
+    let before: Vec<_> = brokers.iter().map(count).collect();
+    thread::sleep(time);
+    let after = brokers.iter().map(count);
+    after.zip(before).map(|(after, before)| (after - before) as f64 / time.as_secs_f64()).collect()
+}
+
 fn usage(pid: u32) -> Usage {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("the broker runs");
     let tasks: Vec<_> = tasks.map(|task| task.unwrap().path()).collect();

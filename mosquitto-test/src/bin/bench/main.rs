@@ -23,6 +23,7 @@ mod clock;
 mod cold;
 mod crowd;
 mod fan_out;
+mod fleet;
 mod growth;
 mod idle;
 mod lineup;
@@ -98,6 +99,7 @@ fn run(scenario: Scenario, args: &Args) -> Section {
         Scenario::Outage => outage::run(args),
         Scenario::Idle => idle::run(args),
         Scenario::Sighup => sighup::run(args),
+        Scenario::Fleet => fleet::run(args),
         Scenario::Watched => watched::run(args),
     }
 }
