@@ -70,6 +70,7 @@ mod openapi;
 mod outages;
 mod passwords;
 mod process;
+mod proxy_protocol;
 mod reasons;
 mod recall;
 mod renamed;
