@@ -1,7 +1,8 @@
 #!/bin/bash
-# docker/check.sh HOST [PORT]    proves with real clients that the broker there does what example/users.toml says
+# docker/check.sh HOST [PORT [alone]]    proves with real clients that the broker there does what example/users.toml says
+# alone: each client may be at another broker, where it gets no message of the others'
 set -uo pipefail
-host=$1 port=${2:-1883}
+host=$1 port=${2:-1883} alone=${3:-}
 passed=0 failed=0
 
 verdict() { # NAME EXPECTED GOT
@@ -73,8 +74,10 @@ verdict 'subscribe: wider than the rule' denied "$(subscribe bob builder 'garden
 verdict 'subscribe: shared, wider than the rule' denied "$(subscribe bob builder "\$share/all/garden/#")"
 verdict 'subscribe: a superuser, anything' allowed "$(subscribe root toor '#')"
 
-verdict 'receive: what the rule matches' 'garden/shed/temperature hello' "$(received bob builder garden/+/temperature)"
-verdict 'receive: a superuser, everything' 'garden/bob/valve hello' "$(received root toor 'garden/#')"
+if [ -z "$alone" ]; then
+  verdict 'receive: what the rule matches' 'garden/shed/temperature hello' "$(received bob builder garden/+/temperature)"
+  verdict 'receive: a superuser, everything' 'garden/bob/valve hello' "$(received root toor 'garden/#')"
+fi
 
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

@@ -1,9 +1,11 @@
 #!/bin/bash
 # docker/test.sh [--pull] [SUITE…]    builds the images and proves them, started by compose
 #
-# A SUITE is a Debian that the images run on: bookworm, trixie or sid (Mosquitto 2.0.11, 2.0.21, 2.1); default: all three.
+# A SUITE is a Debian that the images run on: bookworm, trixie or sid (Mosquitto 2.0.11, 2.0.21, 2.1), or fleet: three
+# brokers behind HAProxy, as in fleet.yaml. Default: all four.
 # On each, the services become healthy, the broker runs as an unprivileged user, docker/check.sh finds that it decides as
-# it should, Prometheus finds that counted, and a broker that hangs is seen to be unhealthy.
+# it should, Prometheus finds that counted, and a broker that hangs is seen to be unhealthy. The fleet's brokers know
+# what one of them has asked, are told the clients' own addresses, and take in again one that was killed.
 # Needs root on Debian 12 and its package archive, nothing else: the Docker engine is Debian's, started for this run alone,
 # without bridge, firewall rules or forwarding. The base images are stand-ins made from Debian's packages and this
 # machine's Rust, under the names that the Dockerfile uses; --pull takes the real ones from their registry instead.
@@ -14,7 +16,7 @@ cd "$(dirname "$0")/.."
 PULL=no
 if [ "${1:-}" = --pull ]; then PULL=yes; shift; fi
 SUITES=("$@")
-((${#SUITES[@]})) || SUITES=(bookworm trixie sid)
+((${#SUITES[@]})) || SUITES=(bookworm trixie sid fleet)
 BUILD_SUITE=bookworm # the oldest: what is built there runs on the newer ones
 
 # shellcheck source=docker/engine.sh
@@ -43,32 +45,42 @@ make_rust() {
   step "made rust:1-$1"
 }
 
+# Those that the images are made from.
+debians() {
+  local suite
+  for suite in "${SUITES[@]}"; do
+    if [ "$suite" = fleet ]; then echo trixie sid; else echo "$suite"; fi
+  done
+}
+
 base_images() {
   local suite
   if [ "$PULL" = yes ]; then
     docker pull --quiet "rust:1-$BUILD_SUITE"
-    for suite in "${SUITES[@]}"; do docker pull --quiet "debian:$suite-slim"; done
+    for suite in $(debians); do docker pull --quiet "debian:$suite-slim"; done
     step "pulled the base images"
     return
   fi
-  for suite in "$BUILD_SUITE" "${SUITES[@]}"; do
+  for suite in "$BUILD_SUITE" $(debians); do
     have_image "debian:$suite-slim" || make_debian "$suite"
   done
   have_image "rust:1-$BUILD_SUITE" || make_rust "$BUILD_SUITE"
 }
 
+FILES=compose
 compose() {
-  "$COMPOSE" --ansi never --file docker/compose.yaml --file docker/compose.ci.yaml --profile check "$@"
+  "$COMPOSE" --ansi never --file "docker/$FILES.yaml" --file "docker/$FILES.ci.yaml" --profile check "$@"
 }
 
-build() { # SUITE
-  export BASE_IMAGE=debian:$1-slim
-  compose --progress plain build broker api prometheus >"$CACHE/build.log" 2>&1 \
+build() { # SUITE SERVICE…
+  local suite=$1 image
+  shift
+  export BASE_IMAGE=debian:$suite-slim
+  compose --progress plain build "$@" >"$CACHE/build.log" 2>&1 \
     || { tail -n 60 "$CACHE/build.log" >&2; die "the build failed"; }
   docker image prune --force >/dev/null
-  local image
-  for image in mosquitto-http-auth mosquitto-http-auth-{example-api,prometheus}; do
-    step "built $image on $1: $(docker image inspect --format '{{.Size}}' "$image" | numfmt --to=si)B"
+  for image in $(compose config --images "$@" | sort -u); do
+    step "built $image on $suite: $(docker image inspect --format '{{.Size}}' "$image" | numfmt --to=si)B"
   done
 }
 
@@ -125,12 +137,77 @@ check() {
   return "$result"
 }
 
+# How many logins of alice the API was asked about.
+logins_asked() { compose logs --no-log-prefix api | grep -c '/user .*"username":"alice"'; }
+
+fleet_status() { compose exec --no-TTY b1 mosquitto-http-auth fleet status /tmp/b1/mosquitto.conf; }
+
+# A broker that is killed and started again is one of three as before, and lets alice in without a request.
+expect_return_after_kill() {
+  local asked status _
+  compose --progress quiet run --rm --no-deps check sh /fleet/known.sh
+  compose --progress quiet kill b2
+  compose --progress quiet up --no-build --pull never --detach --wait b2
+  for _ in {1..30}; do
+    status=$(fleet_status)
+    [ "$(grep -c 'up to date' <<<"$status")" -ne 3 ] || break
+    sleep 1
+  done
+  [ "$(grep -c 'up to date' <<<"$status")" -eq 3 ] || { step "not three brokers: $status"; return 1; }
+  asked=$(logins_asked)
+  compose --progress quiet run --rm --no-deps check sh /fleet/known.sh
+  [ "$(logins_asked)" -eq "$asked" ] \
+    || { step "the API was asked about alice again"; return 1; }
+  step "a broker that was killed is one of three again, and asks nothing that is known"
+}
+
+# The check's clients came from an address of their own.
+expect_own_addresses() {
+  [ "$(compose logs --no-log-prefix api | grep -c '"peerhost":"127.0.0.9"')" -gt 0 ] \
+    || { step "the API was told another address than the client's"; return 1; }
+  step "the API is told the clients' own addresses"
+}
+
+check_fleet() {
+  local result=0 service
+  {
+    compose --progress quiet up --no-build --pull never --detach --wait b1 b2 b3 haproxy prometheus \
+      && for service in b1 b2 b3 valkey haproxy api; do expect_unprivileged "$service" || exit 1; done \
+      && compose --progress quiet run --rm --no-deps --env CLIENT_ADDRESS=127.0.0.9 check \
+      && expect_own_addresses \
+      && expect_return_after_kill && expect_members
+  } 2>&1 | sed $'s/^\e\\[2K//' || result=$?
+  if [ "$result" -ne 0 ]; then compose logs --tail 100; fi
+  compose --progress quiet down --timeout 2 --volumes
+  return "$result"
+}
+
+# Prometheus has heard from each of three brokers that there are three.
+expect_members() {
+  local said _
+  for _ in {1..30}; do
+    said=$(compose exec --no-TTY prometheus promtool query instant http://127.0.0.1:9090 \
+      'count(mosquitto_http_auth_fleet_members == 3) == 3')
+    [ -z "$said" ] || break
+    sleep 1
+  done
+  [ -n "$said" ] || { step "Prometheus does not count three brokers"; return 1; }
+  step "Prometheus hears of three brokers from each: $said"
+}
+
 install_tools
 fetch_compose
 start_engine
 base_images
 for suite in "${SUITES[@]}"; do
-  build "$suite"
-  check || die "the check failed on $suite"
+  if [ "$suite" = fleet ]; then
+    FILES=fleet
+    build sid keys valkey api haproxy prometheus
+    check_fleet || die "the check failed on $suite"
+  else
+    FILES=compose
+    build "$suite" broker api prometheus
+    check || die "the check failed on $suite"
+  fi
   step "the check passed on $suite"
 done
