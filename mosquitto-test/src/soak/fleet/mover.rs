@@ -10,7 +10,7 @@ use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 
 use super::oracle::{Kind, Oracle, Question, Told};
-use super::{BROKERS, ROOT, is_about_login, password, username};
+use super::{BROKERS, RESPONSES, ROOT, TOPIC, is_about_login, password, username};
 use crate::mqtt::Protocol;
 use crate::raw;
 use crate::soak::wire::{Packet, Wire};
@@ -23,9 +23,6 @@ const OPERATORS: usize = 3;
 
 /// How long each of them waits after a change.
 const PAUSE: Duration = Duration::from_millis(300);
-
-const TOPIC: &str = "$CONTROL/http-auth/v1";
-const RESPONSES: &str = "$CONTROL/http-auth/v1/response";
 
 pub struct Movers {
     pub ports: Vec<u16>,
