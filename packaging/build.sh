@@ -84,12 +84,12 @@ build() {
 built=$root/target/$triple/release
 build --lib
 install -D -m 644 "$built/libmosquitto_http_auth.so" -t "$out"
-# The command needs crates that the plugin does not: it is built by itself, so that none of them gets into the plugin.
-build --bin mosquitto-http-auth --features command
+# The command is built by itself: what it needs of a crate that both have does not get into the plugin.
+build --package mosquitto-http-auth-cli
 install -D -m 755 "$built/mosquitto-http-auth" -t "$out"
 
 # All that was linked must be named with its licence.
-in_root cargo metadata --format-version 1 --locked --filter-platform "$triple" --features command >"$cache/metadata.json" 2>"$cache/metadata.log" ||
+in_root cargo metadata --format-version 1 --locked --filter-platform "$triple" --manifest-path cli/Cargo.toml >"$cache/metadata.json" 2>"$cache/metadata.log" ||
   { cat "$cache/metadata.log" >&2; die "cargo metadata failed"; }
 "$top/packaging/third-party.py" "$cache/metadata.json" "$root" "$(dirname "$zig")" "$out/THIRD-PARTY-LICENSES" >"$out/licence"
 "$top/packaging/sbom.py" "$cache/metadata.json" "$root/src/Cargo.lock" "$target" "$out"

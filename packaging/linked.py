@@ -36,8 +36,8 @@ def linked(metadata):
 
 
 def by_name(metadata):
-    """The same without the project itself, in order."""
-    found = (package for name, (package, _) in linked(metadata).items() if name != metadata["resolve"]["root"])
+    """The same without the project's own, in order."""
+    found = (package for name, (package, _) in linked(metadata).items() if name not in metadata["workspace_members"])
     return sorted(found, key=lambda package: (package["name"], package["version"]))
 
 

@@ -28,7 +28,9 @@ def main():
         for package in tomllib.loads(Path(lock).read_text())["package"] if "checksum" in package
     }
     parts = linked(metadata)
-    root, _ = parts[metadata["resolve"]["root"]]
+    root = next(package for package, _ in parts.values() if package["name"] == NAME)
+    # The command is a crate of its own, which stands on the plugin's.
+    own = [component(package, None) for name, (package, _) in parts.items() if name == metadata["resolve"]["root"]]
     toolchain = [
         {"type": "library", "bom-ref": f"toolchain:{place}", "name": name, "licenses": [{"expression": licence}]}
         for place, (name, licence) in enumerate([RUST_STD, LIBUNWIND, COMPILER_RT])
@@ -57,7 +59,7 @@ def main():
                 ],
             },
         },
-        "components": [component(package, checksums) for package in by_name(metadata)] + toolchain,
+        "components": own + [component(package, checksums) for package in by_name(metadata)] + toolchain,
         "dependencies": sorted(dependencies, key=lambda entry: entry["ref"]),
     }
     bom["serialNumber"] = f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_OID, json.dumps(bom, sort_keys=True))}"

@@ -19,8 +19,8 @@
 //! `pool`, `api`) → the vocabulary. Only `ffi` holds unsafe code and the broker's names; everything below it compiles
 //! and is tested without a broker. `tests/architecture.rs` holds this up.
 //!
-//! The command `mosquitto-http-auth` (`src/bin`) is a crate of its own, which asks by these modules
-//! what the plugin asks.
+//! The command `mosquitto-http-auth` (`cli`) is a crate of its own, which asks by these modules what
+//! the plugin asks.
 //!
 //! Begin with [`plugin`], then [`engine`].
 

@@ -10,11 +10,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What holds texts that are no lines of the log: the command and the metrics have pages of their
-/// own, and so do commands on the control topic; the others are the table of options, settings as
-/// the command prints them, and what only tests see.
+/// What holds texts that are no lines of the log: the metrics have a page of their own, and so do
+/// commands on the control topic; the others are the table of options, settings as the command prints
+/// them, and what only tests see.
 const ELSEWHERE: &[&str] = &[
-    "bin/",
     "metrics/",
     "plugin/control/",
     "config/options.rs",

@@ -59,7 +59,7 @@ pub fn path() -> PathBuf {
     let test = env::current_exe().unwrap();
     let path = test.ancestors().nth(2).unwrap().join("mosquitto-http-auth");
     let built = fs::metadata(&path).and_then(|file| file.modified());
-    let changed = last_change(&repository("src"));
+    let changed = last_change(&repository("src")).max(last_change(&repository("cli/src")));
     assert!(
         built.is_ok_and(|built| built >= changed),
         "{} is missing or older than its source: run cargo test --workspace --no-run",
