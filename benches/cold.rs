@@ -24,11 +24,11 @@ use mosquitto_http_auth::answer::Outcome;
 use mosquitto_http_auth::clock::{Clock, SystemClock};
 use mosquitto_http_auth::config;
 use mosquitto_http_auth::engine::Engine;
-use mosquitto_http_auth::journal::Journal;
+use mosquitto_http_auth::log_queue::LogQueue;
 use mosquitto_http_auth::pool::{Asked, Urgency};
 use mosquitto_http_auth::question::{About, Password, Question};
+use mosquitto_http_auth::stats::Stats;
 use mosquitto_http_auth::subscriptions::ClientSnapshot;
-use mosquitto_http_auth::tally::Tally;
 
 /// How many questions wait at most, and with how many of them more are asked.
 const MOST: usize = 1000;
@@ -93,10 +93,10 @@ fn engine(port: u64, connections: u64) -> Engine {
     let options = options.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let config = config::read(&options).unwrap();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let journal = Journal::new(LevelFilter::Warn, Arc::clone(&clock));
+    let log_queue = LogQueue::new(LevelFilter::Warn, Arc::clone(&clock));
     let spawn =
         |name, body: Box<dyn FnOnce() + Send>| thread::Builder::new().name(name).spawn(body);
-    Engine::new(&config, journal, Arc::new(Tally::default()), clock, spawn, None, None).unwrap()
+    Engine::new(&config, log_queue, Arc::new(Stats::default()), clock, spawn, None, None).unwrap()
 }
 
 /// Asks as a login does that is answered later.
@@ -105,10 +105,10 @@ fn ask(engine: &Engine, meter: &ClientSnapshot, username: &str, under_way: &Arc<
     let question =
         Question { client: meter, username, attributes: None, about: About::Login { password } };
     match engine.ask(engine.key(&question), &question, Urgency::Waiting) {
-        Asked::Later(ticket) => {
+        Asked::Later(pending) => {
             *under_way.count.lock().unwrap() += 1;
             let under_way = Arc::clone(under_way);
-            ticket.watch(move |outcome: Outcome| {
+            pending.watch(move |outcome: Outcome| {
                 assert!(outcome.is_ok(), "{outcome:?}");
                 under_way.one_less();
             });

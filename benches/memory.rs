@@ -19,16 +19,16 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mosquitto_http_auth::answer::{Answer, Terms};
+use mosquitto_http_auth::answer::{Answer, SessionGrants};
 use mosquitto_http_auth::cache::{Cache, Key, Keyring, Lifetimes};
 use mosquitto_http_auth::clock::{Clock as _, SystemClock};
 use mosquitto_http_auth::config::{Jitter, Lifetime};
 use mosquitto_http_auth::field::{Field, FieldLists};
 use mosquitto_http_auth::question::{About, Access, Action, Kind, Question};
+use mosquitto_http_auth::sealed::{SealedQuestion, SecretBox};
 use mosquitto_http_auth::secret::Secret;
 use mosquitto_http_auth::sessions::{SessionKey, Sessions};
 use mosquitto_http_auth::subscriptions::ClientSnapshot;
-use mosquitto_http_auth::vault::{SealedQuestion, Vault};
 
 const COUNTS: [u64; 3] = [10_000, 100_000, 1_000_000];
 
@@ -164,19 +164,19 @@ fn fill(cache: &Cache, count: u64) {
 /// Lets so many clients in, as far apart as a broker's clients are in memory.
 fn begin(sessions: &Sessions, count: u64, with_end: bool) {
     let questions = Questions::new();
-    let vault = Vault::random().unwrap();
-    let terms = Arc::new(Terms {
+    let secret_box = SecretBox::random().unwrap();
+    let session_grants = Arc::new(SessionGrants {
         is_superuser: Some(false),
         rules: None,
         expire_at: Some(0),
-        ..Terms::default()
+        ..SessionGrants::default()
     });
     for number in 0..count {
         let key = questions.with(number, |key, _| key);
         let (id, username) = (name(number), format!("user-{number:07}"));
         let sealed = || {
             let body = format!(r#"{{"username":"{username}","password":"correct horse"}}"#);
-            let body = vault.seal(&Secret::new(body.into_bytes())).unwrap();
+            let body = secret_box.seal(&Secret::new(body.into_bytes())).unwrap();
             SealedQuestion {
                 kind: Kind::Login,
                 bearer: None,
@@ -194,7 +194,14 @@ fn begin(sessions: &Sessions, count: u64, with_end: bool) {
         } else {
             (None, None)
         };
-        sessions.begin(session_key, &username, None, with_end.then_some(&terms), question, due);
+        sessions.begin(
+            session_key,
+            &username,
+            None,
+            with_end.then_some(&session_grants),
+            question,
+            due,
+        );
     }
 }
 

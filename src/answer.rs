@@ -17,7 +17,7 @@ const REASON_BYTES: usize = 32;
 pub struct Answer {
     pub verdict: Verdict,
     /// What a yes to a login says beyond it.
-    pub terms: Option<Arc<Terms>>,
+    pub session_grants: Option<Arc<SessionGrants>>,
     /// The status of the response, for the log.
     pub status: Option<u16>,
     /// Why it is a no, where the API says so: for the log, and for nobody else.
@@ -72,8 +72,8 @@ pub enum InvalidToken {
 /// The status that came with it does not make it another answer, nor does the request's trace.
 impl PartialEq for Answer {
     fn eq(&self, other: &Self) -> bool {
-        (self.verdict, &self.terms, &self.reason, self.token())
-            == (other.verdict, &other.terms, &other.reason, other.token())
+        (self.verdict, &self.session_grants, &self.reason, self.token())
+            == (other.verdict, &other.session_grants, &other.reason, other.token())
     }
 }
 
@@ -88,7 +88,7 @@ pub enum Verdict {
 
 /// What a yes to a login grants, for as long as the session lasts or until it is asked again.
 #[derive(Default, PartialEq, Eq, Debug)]
-pub struct Terms {
+pub struct SessionGrants {
     /// The name by which the client is known from then on; none: the one that it gave.
     pub username: Option<String>,
     /// What else the API says of the client; none: the answer does not say.
@@ -101,11 +101,13 @@ pub struct Terms {
     pub expire_at: Option<u64>,
 }
 
-impl Terms {
-    /// The name by which a client is known on these terms that gave this one.
+impl SessionGrants {
+    /// The name by which a client is known on these grants that gave this one.
     #[must_use]
-    pub fn known_as<'a>(terms: Option<&'a Arc<Self>>, given: &'a str) -> &'a str {
-        terms.and_then(|terms| terms.username.as_deref()).unwrap_or(given)
+    pub fn known_as<'a>(session_grants: Option<&'a Arc<Self>>, given: &'a str) -> &'a str {
+        session_grants
+            .and_then(|session_grants| session_grants.username.as_deref())
+            .unwrap_or(given)
     }
 
     /// About how much memory they take, in bytes.
@@ -127,7 +129,7 @@ impl Answer {
     /// An answer that says no more than this.
     #[must_use]
     pub const fn new(verdict: Verdict) -> Self {
-        Self { verdict, terms: None, status: None, reason: None, source: None }
+        Self { verdict, session_grants: None, status: None, reason: None, source: None }
     }
 
     /// The same, and why it says so.
@@ -138,9 +140,9 @@ impl Answer {
 
     /// A yes because of a token.
     #[must_use]
-    pub fn of_token(terms: Terms) -> Self {
+    pub fn of_token(session_grants: SessionGrants) -> Self {
         let source = Some(Arc::new(Source::Token(TokenVerdict::Valid)));
-        Self { terms: Some(Arc::new(terms)), source, ..Self::ALLOW }
+        Self { session_grants: Some(Arc::new(session_grants)), source, ..Self::ALLOW }
     }
 
     /// A no because of a token.
@@ -198,8 +200,9 @@ impl Answer {
     /// About how much memory it takes beyond its own size, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let terms = self.terms.as_ref().map_or(0, |terms| terms.bytes());
-        terms
+        let session_grants =
+            self.session_grants.as_ref().map_or(0, |session_grants| session_grants.bytes());
+        session_grants
             + self.reason.as_ref().map_or(0, |reason| REASON_BYTES + reason.len())
             + self.source.as_ref().map_or(0, |_| size_of::<Source>())
     }

@@ -10,12 +10,12 @@ use log::Level;
 
 use crate::answer::{Answer, Failure};
 use crate::clock::Clock;
-use crate::config::{Config, Material};
-use crate::defect;
-use crate::journal::Journal;
+use crate::config::{Config, Credentials};
+use crate::failpoint;
+use crate::log_queue::LogQueue;
 use crate::question::Kind;
 use crate::rules::{RuleSetInterner, Syntax};
-use crate::tally::{Route, Tally};
+use crate::stats::{Route, Stats};
 use crate::trace::{TraceId, mark};
 
 mod breaker;
@@ -31,19 +31,19 @@ mod gathered;
 mod guarded;
 mod recording;
 mod reply;
+mod request_body;
 mod response_body;
 #[cfg(any(test, fuzzing))]
 mod simulated;
 mod statement;
 mod strict_chunks;
 mod tap;
-mod wire;
 pub use breaker::Sign;
 pub use events::Told;
 pub use recording::{Attempt, Dialled, Exchange, Head, Observer};
 pub use reply::Reply;
+pub use request_body::{Request, describe};
 pub use statement::claims;
-pub use wire::{Request, describe};
 
 use breaker::Change;
 use endpoint::Endpoint;
@@ -66,9 +66,9 @@ pub struct Api {
     rules: RuleSetInterner,
     /// How rules are written.
     syntax: Syntax,
-    journal: Arc<Journal>,
+    log_queue: Arc<LogQueue>,
     clock: Arc<dyn Clock>,
-    tally: Arc<Tally>,
+    stats: Arc<Stats>,
 }
 
 /// How an endpoint does.
@@ -100,9 +100,9 @@ impl Api {
     #[must_use]
     pub fn new(
         config: &Config,
-        journal: Arc<Journal>,
+        log_queue: Arc<LogQueue>,
         clock: Arc<dyn Clock>,
-        tally: Arc<Tally>,
+        stats: Arc<Stats>,
         observer: Option<&Arc<dyn Observer>>,
     ) -> Self {
         let endpoint = |origin| Endpoint::new(config, origin, &clock, observer);
@@ -112,10 +112,10 @@ impl Api {
             endpoints,
             traces: config.trace,
             rules: RuleSetInterner::default(),
-            syntax: config.dialect.compat.syntax(),
-            journal,
+            syntax: config.api_format.compat.syntax(),
+            log_queue,
             clock,
-            tally,
+            stats,
         }
     }
 
@@ -203,7 +203,7 @@ impl Api {
             return None;
         }
         let _claim = Claim { endpoint, clock: &*self.clock };
-        defect::place("probe");
+        failpoint::reached("probe");
         Some(self.ask_one(endpoint, requests, trace))
     }
 
@@ -214,7 +214,7 @@ impl Api {
         trace: Option<TraceId>,
     ) -> Result<Vec<Reply>, Failure> {
         let asked = self.clock.now();
-        let under_way = self.tally.request();
+        let under_way = self.stats.request();
         let (status, mut outcome) = endpoint.ask(requests, self.clock.unix_time(), trace);
         drop(under_way);
         for reply in outcome.iter_mut().flatten() {
@@ -224,10 +224,10 @@ impl Api {
             }
         }
         let now = self.clock.now();
-        self.tally.requested(route(requests), status, now.duration_since(asked));
+        self.stats.requested(route(requests), status, now.duration_since(asked));
         match &outcome {
-            Ok(_) => self.tally.answered(),
-            Err(failure) => self.tally.failed(failure),
+            Ok(_) => self.stats.answered(),
+            Err(failure) => self.stats.failed(failure),
         }
         match &outcome {
             Ok(replies) => self.note(endpoint, requests, replies, now.duration_since(asked)),
@@ -241,13 +241,13 @@ impl Api {
             Some(Change::OutOfService) => {
                 endpoint.drop_connections();
                 log::warn!(
-                    logger: *self.journal,
+                    logger: *self.log_queue,
                     "the API at {} keeps failing and is out of service until it answers a probe",
                     endpoint.origin
                 );
             }
             Some(Change::Back) => {
-                log::info!(logger: *self.journal, "the API at {} is back", endpoint.origin);
+                log::info!(logger: *self.log_queue, "the API at {} is back", endpoint.origin);
             }
             None => {}
         }
@@ -256,8 +256,11 @@ impl Api {
 
     /// Many clients are given the same rules; then all have one set.
     fn share_rules(&self, reply: &mut Reply) {
-        let Some(terms) = reply.answer.terms.as_mut().and_then(Arc::get_mut) else { return };
-        terms.rules = terms.rules.take().map(|rules| self.rules.share(rules));
+        let Some(session_grants) = reply.answer.session_grants.as_mut().and_then(Arc::get_mut)
+        else {
+            return;
+        };
+        session_grants.rules = session_grants.rules.take().map(|rules| self.rules.share(rules));
     }
 
     /// Reads an answer that another broker was given, in the words of [`Statement`].
@@ -275,14 +278,14 @@ impl Api {
             let reason = answer.reason.as_ref().filter(|_| request.kind != Kind::Login);
             if let Some(reason) = reason {
                 log::info!(
-                    logger: *self.journal,
+                    logger: *self.log_queue,
                     "the API says about {}: {reason:?}{}",
                     request.about,
                     mark(answer.trace())
                 );
             }
             log::debug!(
-                logger: *self.journal,
+                logger: *self.log_queue,
                 "{}, about {}: {answer} in {ms:.1} ms{}",
                 endpoint.origin,
                 request.about,
@@ -293,15 +296,15 @@ impl Api {
 
     /// An outage would fill the log: one line a second for each host and kind of failure.
     fn note_failure(&self, origin: &str, about: &str, failure: &Failure, trace: Option<TraceId>) {
-        self.journal.seldom(Level::Warn, format!("{} {origin}", failure.name()), || {
+        self.log_queue.seldom(Level::Warn, format!("{} {origin}", failure.name()), || {
             let trace = mark(trace);
             format!("the API at {origin} failed: {failure}; it was asked about {about}{trace}")
         });
     }
 
     /// Uses other certificates and secrets from now on.
-    pub fn renew(&self, material: &Material) {
-        self.endpoints.iter().for_each(|endpoint| endpoint.renew(material));
+    pub fn renew(&self, credentials: &Credentials) {
+        self.endpoints.iter().for_each(|endpoint| endpoint.renew(credentials));
     }
 
     /// Cuts short what is under way, and refuses what comes later.
@@ -313,9 +316,12 @@ impl Api {
 /// Reads an answer as it is shared among brokers: as the API says it to a login.
 #[must_use]
 pub fn shared_answer(json: &[u8], syntax: Syntax) -> Option<Answer> {
-    let Statement { verdict, terms, reason, .. } =
+    let Statement { verdict, session_grants, reason, .. } =
         Statement::read(json, Kind::Login, syntax).ok()?;
-    Some(Answer { terms: terms.map(Into::into), ..Answer::new(verdict?) }.because(reason))
+    Some(
+        Answer { session_grants: session_grants.map(Into::into), ..Answer::new(verdict?) }
+            .because(reason),
+    )
 }
 
 /// Where these questions go.

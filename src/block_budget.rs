@@ -22,8 +22,8 @@ use std::time::{Duration, Instant};
 use crate::answer::Outcome;
 use crate::clock::Clock;
 use crate::pool::Asked;
+use crate::stats::Stats;
 use crate::sync::lock;
-use crate::tally::Tally;
 
 /// What one client's ACL checks may hold the broker in a row.
 pub const CLIENT_BURST: Duration = Duration::from_secs(5);
@@ -64,7 +64,7 @@ pub struct BlockBudget {
     clients: Mutex<HashMap<u64, Allowance>>,
     hasher: RandomState,
     clock: Arc<dyn Clock>,
-    tally: Arc<Tally>,
+    stats: Arc<Stats>,
 }
 
 /// What may still be waited, in seconds. Waits take from it, and the time between them gives back.
@@ -101,7 +101,7 @@ impl Allowance {
 impl BlockBudget {
     /// `percent` is between 0 and 100.
     #[must_use]
-    pub fn new(longest: Duration, percent: u8, clock: Arc<dyn Clock>, tally: Arc<Tally>) -> Self {
+    pub fn new(longest: Duration, percent: u8, clock: Arc<dyn Clock>, stats: Arc<Stats>) -> Self {
         let share = f64::from(percent) / 100.0;
         let capacity = if percent == 0 { Duration::ZERO } else { longest };
         // The whole share is a division by zero, and no bound: see `limit`.
@@ -114,7 +114,7 @@ impl BlockBudget {
             clients: Mutex::default(),
             hasher: RandomState::new(),
             clock,
-            tally,
+            stats,
         }
     }
 
@@ -123,10 +123,10 @@ impl BlockBudget {
     pub fn wait(&self, asked: Asked, payer: Payer<'_>) -> (Outcome, Bound) {
         match asked {
             Asked::Now(outcome) => (outcome, Bound::Question),
-            Asked::Later(ticket) => {
+            Asked::Later(pending) => {
                 let began = self.clock.now();
                 let (limit, bound) = self.limit(payer, began);
-                let outcome = ticket.wait(limit);
+                let outcome = pending.wait(limit);
                 self.spend(payer, began, self.clock.now());
                 (outcome, bound)
             }
@@ -158,13 +158,13 @@ impl BlockBudget {
         let held = ended.duration_since(began);
         match payer {
             Payer::Logins => {
-                self.tally.held(held);
+                self.stats.held(held);
                 lock(&self.logins).spend(held, ended);
             }
             // The broker goes on meanwhile.
             Payer::HttpApi => lock(&self.http_api).spend(held, ended),
             Payer::Client { client_id, username } => {
-                self.tally.held(held);
+                self.stats.held(held);
                 let mut clients = lock(&self.clients);
                 let key = self.hasher.hash_one((client_id, username));
                 if !clients.contains_key(&key) && clients.len() >= MOST_CLIENTS {
@@ -273,7 +273,7 @@ mod tests {
             let share = waited.as_secs_f64() / 100.0;
             let allowed = f64::from(percent) / 100.0;
             assert!((share - allowed).abs() < 0.02, "{share} of {allowed}");
-            assert_eq!(budget.tally.counts().held, waited);
+            assert_eq!(budget.stats.counts().held, waited);
         }
     }
 
@@ -305,7 +305,7 @@ mod tests {
         assert_eq!(wait(&budget, &clock, Payer::HttpApi, Duration::MAX), Duration::ZERO);
         assert_eq!(wait(&budget, &clock, Payer::Logins, Duration::MAX), LONGEST);
         assert_eq!(
-            budget.tally.counts().held,
+            budget.stats.counts().held,
             LONGEST,
             "the broker stood still for this one alone"
         );

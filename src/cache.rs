@@ -14,14 +14,14 @@ use crate::answer::{Answer, Verdict};
 use crate::clock::{Clock, millis};
 use crate::config::Lifetime;
 use crate::question::{Kind, Question};
-use crate::tally::Miss;
+use crate::stats::Miss;
 
+mod cached_permission;
 mod entry;
 mod front;
-mod good;
 mod invalidations;
 mod key;
-pub use good::Good;
+pub use cached_permission::CachedPermission;
 pub use invalidations::{InvalidationScope, Invalidations, Subject};
 pub use key::{Key, Keyring, encode};
 
@@ -91,7 +91,7 @@ pub struct Cache {
 pub struct Hit {
     pub answer: Answer,
     /// For how long it may be remembered elsewhere.
-    pub good: Good,
+    pub good: CachedPermission,
     /// Whether it is time to ask for it again, ahead of its end. Said once, and again only when
     /// half of the time that was left has passed.
     pub refresh: bool,
@@ -143,7 +143,7 @@ impl Cache {
 
     /// Whether an answer that was found here, and is remembered elsewhere, is good still.
     #[must_use]
-    pub fn is_good(&self, good: &Good) -> bool {
+    pub fn is_current(&self, good: &CachedPermission) -> bool {
         good.holds(self.invalidations.count(), || self.clock.now())
     }
 
@@ -168,7 +168,11 @@ impl Cache {
         let (entry, age) = self.alive(key, question)?;
         let refresh = self.refresh_ahead && entry.is_due(age);
         let answer = entry.answer.clone();
-        Ok(Hit { answer, good: Good::new(entry, self.refresh_ahead, invalidations), refresh })
+        Ok(Hit {
+            answer,
+            good: CachedPermission::new(entry, self.refresh_ahead, invalidations),
+            refresh,
+        })
     }
 
     /// The same answer, for whoever only wants to know: its refresh stays due.
@@ -195,7 +199,7 @@ impl Cache {
         let entry = entry.ok_or_else(|| self.lifetimes.why_absent(question.kind()))?;
         let age = self.age(&entry, question)?;
         // What may be large stays where its size is counted.
-        if entry.answer.terms.is_none() {
+        if entry.answer.session_grants.is_none() {
             self.front.put(*key, Arc::clone(&entry));
         }
         Ok((entry, age))
@@ -203,7 +207,11 @@ impl Cache {
 
     /// Whether an entry was invalidated since, by what was asked or by the name that the answer gives.
     fn is_covered(&self, entry: &Entry, question: &Question<'_>) -> bool {
-        let name = entry.answer.terms.as_ref().and_then(|terms| terms.username.as_deref());
+        let name = entry
+            .answer
+            .session_grants
+            .as_ref()
+            .and_then(|session_grants| session_grants.username.as_deref());
         let by_name = |name| self.is_login_outdated(question.client.id(), name, entry.asked);
         self.invalidations.covers(&Subject::of(question), entry.asked) || name.is_some_and(by_name)
     }
@@ -220,10 +228,10 @@ impl Cache {
         if age < entry.life && !self.has_ended(entry) { Ok(age) } else { Err(Miss::Expired) }
     }
 
-    /// Whether its terms have, by the time of day, which may have been set since it was stored.
+    /// Whether its grants have, by the time of day, which may have been set since it was stored.
     fn has_ended(&self, entry: &Entry) -> bool {
-        entry.answer.terms.as_ref().is_some_and(|terms| {
-            terms.expire_at.is_some_and(|end| end <= self.clock.unix_time().as_secs())
+        entry.answer.session_grants.as_ref().is_some_and(|session_grants| {
+            session_grants.expire_at.is_some_and(|end| end <= self.clock.unix_time().as_secs())
         })
     }
 
@@ -266,7 +274,7 @@ impl Cache {
     }
 
     /// Keeps an answer for its lifetime, counted from when it was `asked` for: `lifetime`, or what
-    /// is configured, but never past the time at which its terms expire. One whose lifetime is 0 is
+    /// is configured, but never past the time at which its grants expire. One whose lifetime is 0 is
     /// not kept, and takes away what an older answer left.
     pub fn store(
         &self,
@@ -278,7 +286,8 @@ impl Cache {
     ) {
         let configured = self.lifetimes.of(kind);
         let lifetime = lifetime.unwrap_or_else(|| self.lifetime(kind, &answer));
-        let expire_at = answer.terms.as_ref().and_then(|terms| terms.expire_at);
+        let expire_at =
+            answer.session_grants.as_ref().and_then(|session_grants| session_grants.expire_at);
         let lifetime = expire_at.map_or(lifetime, |expire_at| {
             let left = Duration::from_secs(expire_at).saturating_sub(self.clock.unix_time());
             lifetime.min(left)
@@ -339,7 +348,7 @@ impl Cache {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::answer::Terms;
+    use crate::answer::SessionGrants;
     use crate::clock::{ManualClock, SystemClock};
     use crate::config::Jitter;
     use crate::fake::FakeClient;
@@ -516,9 +525,9 @@ mod tests {
     }
 
     /// What is found under this key, which is good at first.
-    fn found(cache: &Cache, key: &Key) -> Good {
+    fn found(cache: &Cache, key: &Key) -> CachedPermission {
         let good = get(cache, key).expect("it is there").good;
-        assert!(cache.is_good(&good));
+        assert!(cache.is_current(&good));
         good
     }
 
@@ -530,11 +539,11 @@ mod tests {
         cache.store(denied, Kind::Access, Answer::DENY, None, clock.now());
         let (allowed, denied) = (found(&cache, &allowed), found(&cache, &denied));
         clock.advance(LIFETIMES.access.deny + Duration::from_millis(1));
-        assert!(cache.is_good(&allowed) && !cache.is_good(&denied));
+        assert!(cache.is_current(&allowed) && !cache.is_current(&denied));
         clock.advance(LIFETIMES.access.allow.mul_f64(REFRESH_FROM) - LIFETIMES.access.deny);
-        assert!(!cache.is_good(&allowed), "it is to be refreshed");
+        assert!(!cache.is_current(&allowed), "it is to be refreshed");
         let key = Key::from_number(1);
-        assert!(get(&cache, &key).is_some_and(|hit| hit.refresh && cache.is_good(&hit.good)));
+        assert!(get(&cache, &key).is_some_and(|hit| hit.refresh && cache.is_current(&hit.good)));
     }
 
     #[test]
@@ -548,17 +557,17 @@ mod tests {
         let good = found(&cache, &key);
         store(2, Answer::ALLOW, None);
         cache.store(Key::from_number(3), Kind::Login, Answer::DENY, None, clock.now());
-        assert!(cache.is_good(&good), "more was said, of others");
+        assert!(cache.is_current(&good), "more was said, of others");
         store(1, Answer::DENY, None);
-        assert!(!cache.is_good(&good), "it was taken back");
+        assert!(!cache.is_current(&good), "it was taken back");
         store(1, Answer::ALLOW, None);
         let good = found(&cache, &key);
         store(1, Answer::ALLOW, Some(Duration::ZERO));
-        assert!(!cache.is_good(&good), "it is not to be kept");
+        assert!(!cache.is_current(&good), "it is not to be kept");
         store(1, Answer::ALLOW, None);
         let good = found(&cache, &key);
         cache.outdate(InvalidationScope::default());
-        assert!(!cache.is_good(&good), "it was declared outdated");
+        assert!(!cache.is_current(&good), "it was declared outdated");
     }
 
     #[test]
@@ -570,14 +579,14 @@ mod tests {
             .map(|number| {
                 let key = Key::from_number(number);
                 cache.store(key, Kind::Access, Answer::ALLOW, None, clock.now());
-                (key, cache.entries.get(&key).map(|entry| Good::new(entry, false, 0)))
+                (key, cache.entries.get(&key).map(|entry| CachedPermission::new(entry, false, 0)))
             })
             .collect();
         cache.tidy_up();
         for (key, good) in goods {
-            let is_good = good.is_some_and(|good| cache.is_good(&good));
-            assert_eq!(is_good, cache.entries.get(&key).is_some());
-            *(if is_good { &mut kept } else { &mut evicted }) += 1;
+            let is_current = good.is_some_and(|good| cache.is_current(&good));
+            assert_eq!(is_current, cache.entries.get(&key).is_some());
+            *(if is_current { &mut kept } else { &mut evicted }) += 1;
         }
         assert!(kept > 0 && evicted > 0, "{kept} kept and {evicted} evicted");
     }
@@ -605,7 +614,7 @@ mod tests {
             let denied = Key::from_number(number);
             cache.store(denied, Kind::Access, Answer::DENY, lifetime, clock.now());
         }
-        assert!(cache.is_good(&good));
+        assert!(cache.is_current(&good));
     }
 
     #[test]
@@ -680,15 +689,15 @@ mod tests {
     }
 
     #[test]
-    fn no_answer_outlives_its_terms() {
+    fn no_answer_outlives_its_session_grants() {
         let (cache, clock) = cache(Lifetimes { stale: Duration::from_secs(60), ..LIFETIMES });
-        let terms = Terms {
+        let session_grants = SessionGrants {
             is_superuser: None,
             rules: None,
             expire_at: Some(clock.unix_time().as_secs() + 3),
-            ..Terms::default()
+            ..SessionGrants::default()
         };
-        let answer = Answer { terms: Some(Arc::new(terms)), ..Answer::ALLOW };
+        let answer = Answer { session_grants: Some(Arc::new(session_grants)), ..Answer::ALLOW };
         let key = Key::from_number(1);
         cache.store(key, Kind::Login, answer, None, clock.now());
         assert!(get(&cache, &key).is_some());

@@ -10,31 +10,31 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
-use crate::dialect::Dialect;
+use crate::api_format::ApiFormat;
 use crate::field::FieldLists;
 use crate::policy::OnError;
 use crate::question::Kind;
 use crate::secret::Secret;
 
+mod choices;
+mod credentials;
 mod described;
 mod draft;
-mod effective;
+mod error;
 mod fleet;
 mod legacy;
-mod material;
-mod mistake;
 mod options;
 mod read;
+mod resolved;
 mod special;
 mod tokens;
 mod values;
-mod words;
+pub use credentials::{Credentials, Identity, Sources};
 pub use described::{Described, described};
-pub use effective::{Origin, Setting, settings};
-pub use fleet::{FleetConfig, FleetMaterial, RedisKind, RedisServer};
-pub use material::{Identity, Material, Sources};
-pub use mistake::Mistake;
+pub use error::ConfigError;
+pub use fleet::{FleetConfig, FleetCredentials, RedisKind, RedisServer};
 pub use read::{read, read_for};
+pub use resolved::{Origin, Setting, settings};
 pub use special::SpecialChars;
 pub use tokens::{TokenUsername, TokensConfig};
 
@@ -47,10 +47,10 @@ pub struct Config {
     pub https: bool,
     pub routes: Routes,
     pub fields: FieldLists,
-    pub dialect: Dialect,
+    pub api_format: ApiFormat,
     pub sources: Sources,
     /// What was read from the sources at the start.
-    pub material: Material,
+    pub credentials: Credentials,
     /// For a whole request, from connecting to the answer's last byte.
     pub timeout: Duration,
     /// For reaching the API: the TCP connection and the TLS handshake.

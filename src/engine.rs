@@ -1,7 +1,7 @@
 //! The one way to ask: the cache first, and on a miss the pool.
 //!
-//! `ask` never waits. What is known comes back at once; what is not comes back as a ticket for a
-//! request that is already on its way, and whoever holds the ticket decides how long to wait.
+//! `ask` never waits. What is known comes back at once; what is not comes back as a `Pending` for a
+//! request that is already on its way, and whoever holds the `Pending` decides how long to wait.
 
 #![forbid(unsafe_code)]
 
@@ -10,20 +10,20 @@ use std::time::{Duration, Instant};
 
 use crate::answer::{Answer, Failure};
 use crate::api::{self, Api, Health, Observer, Request};
-use crate::cache::{Cache, Good, InvalidationScope, Key, Keyring, Lifetimes};
+use crate::api_format::ApiFormat;
+use crate::cache::{Cache, CachedPermission, InvalidationScope, Key, Keyring, Lifetimes};
 use crate::clock::Clock;
-use crate::config::{CacheConfig, Config, Material};
-use crate::dialect::Dialect;
+use crate::config::{CacheConfig, Config, Credentials};
 use crate::field::FieldLists;
 use crate::files::Files;
 use crate::fleet::Fleet;
-use crate::journal::Journal;
-use crate::pool::{Asked, Batching, Landing, Load, Pool, Spawn, Ticket, Urgency};
+use crate::log_queue::LogQueue;
+use crate::pool::{Asked, Batching, Completion, Load, Pending, Pool, Spawn, Urgency};
 use crate::question::{About, Kind, Question, SharedName};
+use crate::sealed::SecretBox;
 use crate::secret::Secret;
-use crate::tally::Tally;
+use crate::stats::Stats;
 use crate::tokens::Tokens;
-use crate::vault::Vault;
 
 mod asker;
 mod crew;
@@ -34,7 +34,7 @@ mod sealed;
 mod tokens;
 use asker::Asker;
 use crew::Crew;
-use job::{Consult, Job, OwnedSubject, Room};
+use job::{Consult, Job, MemoryPermit, OwnedSubject};
 use passwords::Hasher;
 use recent_failures::RecentFailures;
 use tokens::{Errand, Verifier};
@@ -55,16 +55,16 @@ const LINGER: Duration = Duration::from_secs(if cfg!(any(test, fuzzing)) { 0 } e
 /// Answers questions.
 pub struct Engine {
     keyring: Keyring,
-    vault: Vault,
+    secret_box: SecretBox,
     fields: FieldLists,
-    dialect: Dialect,
+    api_format: ApiFormat,
     cache: Arc<Cache>,
     tokens: Option<Arc<Tokens>>,
     fleet: Option<Arc<Fleet>>,
     hasher: Option<Hasher>,
     /// Whether the API has a route for logins.
     asks_logins: bool,
-    tally: Arc<Tally>,
+    stats: Arc<Stats>,
     asker: Asker,
 }
 
@@ -90,8 +90,8 @@ impl Engine {
     /// The operating system gives no random bytes for the keys.
     pub fn new(
         config: &Config,
-        journal: Arc<Journal>,
-        tally: Arc<Tally>,
+        log_queue: Arc<LogQueue>,
+        stats: Arc<Stats>,
         clock: Arc<dyn Clock>,
         spawn: Spawn,
         observer: Option<&Arc<dyn Observer>>,
@@ -105,12 +105,12 @@ impl Engine {
             config.cache.max_bytes,
             Arc::clone(&clock),
         ));
-        let fleet = Fleet::new(config, Arc::clone(&journal), Arc::clone(&clock));
+        let fleet = Fleet::new(config, Arc::clone(&log_queue), Arc::clone(&clock));
         let api = Arc::new(Api::new(
             config,
-            Arc::clone(&journal),
+            Arc::clone(&log_queue),
             Arc::clone(&clock),
-            Arc::clone(&tally),
+            Arc::clone(&stats),
             observer,
         ));
         let recent_failures = Arc::<RecentFailures>::default();
@@ -121,25 +121,25 @@ impl Engine {
             fleet: fleet.clone(),
             clock: Arc::clone(&clock),
         };
-        let keys = &config.material.token_keys;
+        let keys = &config.credentials.token_keys;
         let tokens = config.tokens().cloned();
         let tokens = tokens.map(|tokens| Arc::new(Tokens::new(tokens, keys, Arc::clone(&clock))));
         let verifier = tokens.clone().map(|tokens| {
             let api = Arc::clone(&api);
-            Verifier { tokens, api, journal }
+            Verifier { tokens, api, log_queue }
         });
         let kept = Arc::clone(&cache);
-        let work = move |works: Vec<(Work, Landing<'_>)>| {
+        let work = move |works: Vec<(Work, Completion<'_>)>| {
             let mut jobs = Vec::new();
-            for (work, landing) in works {
+            for (work, completion) in works {
                 match (work, &verifier) {
-                    (Work::Ask(job), _) => jobs.push((job, landing)),
-                    (Work::Tokens(errand), Some(verifier)) => verifier.fly(&errand, landing),
-                    (Work::Tokens(_), None) => landing.land(Err(Failure::Internal)),
-                    (Work::TidyUp, _) => landing.land(Ok(Answer::ALLOW)),
+                    (Work::Ask(job), _) => jobs.push((job, completion)),
+                    (Work::Tokens(errand), Some(verifier)) => verifier.run(&errand, completion),
+                    (Work::Tokens(_), None) => completion.complete(Err(Failure::Internal)),
+                    (Work::TidyUp, _) => completion.complete(Ok(Answer::ALLOW)),
                 }
             }
-            crew.fly(jobs);
+            crew.run_jobs(jobs);
             // Now that nobody waits: the broker's thread would have to do it instead.
             kept.tidy_up();
         };
@@ -165,15 +165,15 @@ impl Engine {
         };
         Ok(Self {
             keyring: Keyring::random()?,
-            vault: Vault::random()?,
+            secret_box: SecretBox::random()?,
             fields: config.fields.clone(),
-            dialect: config.dialect.clone(),
+            api_format: config.api_format.clone(),
             cache,
             tokens,
             fleet,
             hasher,
             asks_logins: config.routes.login.is_some(),
-            tally,
+            stats,
             asker,
         })
     }
@@ -208,9 +208,9 @@ impl Engine {
     /// The answer to the question that has this key, if it is known, and for how long it may be remembered
     /// elsewhere.
     #[must_use]
-    pub fn known(&self, key: &Key, question: &Question<'_>) -> Option<(Answer, Good)> {
-        let hit = self.cache.look(key, question).map_err(|why| self.tally.missed(why)).ok()?;
-        self.tally.hit();
+    pub fn known(&self, key: &Key, question: &Question<'_>) -> Option<(Answer, CachedPermission)> {
+        let hit = self.cache.look(key, question).map_err(|why| self.stats.missed(why)).ok()?;
+        self.stats.hit();
         if hit.refresh && self.asker.has_room() {
             // The answer at hand is good; if there is no room, the next use tries again.
             let _ = self.ask_quietly(*key, key, question, Consult::ForYounger);
@@ -220,8 +220,8 @@ impl Engine {
 
     /// Whether an answer that was known, and is remembered elsewhere, is good still.
     #[must_use]
-    pub fn is_good(&self, good: &Good) -> bool {
-        self.cache.is_good(good)
+    pub fn is_current(&self, good: &CachedPermission) -> bool {
+        self.cache.is_current(good)
     }
 
     /// Asks a question whose answer is not known, where a password file does not know better.
@@ -242,7 +242,7 @@ impl Engine {
     /// Has the question that has this key asked again in the background, unless its answer is
     /// still good. None: there is nothing to wait for.
     #[must_use]
-    pub fn ask_again(&self, key: Key, question: &Question<'_>) -> Option<Ticket> {
+    pub fn ask_again(&self, key: Key, question: &Question<'_>) -> Option<Pending> {
         if let About::Token(token) = question.about {
             let token = Secret::new(token.as_bytes().to_vec());
             return self.verify_again(key, token, question.username.to_owned());
@@ -250,11 +250,11 @@ impl Engine {
         if self.cache.knows(&key, question) || !self.asker.has_room() {
             return None;
         }
-        self.ask_quietly(key, &self.flight_to_the_api(&key), question, Consult::TheApi).ok()
+        self.ask_quietly(key, &self.in_flight_key(&key), question, Consult::TheApi).ok()
     }
 
     /// What asks the API itself joins nothing that others may have answered.
-    fn flight_to_the_api(&self, key: &Key) -> Key {
+    fn in_flight_key(&self, key: &Key) -> Key {
         if self.fleet.is_some() { key.for_the_api() } else { *key }
     }
 
@@ -290,8 +290,8 @@ impl Engine {
     /// that is on its way.
     pub fn outdate(&self, matter: InvalidationScope) {
         self.cache.outdate(matter);
-        self.asker.pool.close_flying();
-        self.hasher.iter().for_each(Hasher::close_flying);
+        self.asker.pool.close_running();
+        self.hasher.iter().for_each(Hasher::close_running);
     }
 
     /// Whether an answer to this question, asked for at that time, is not to be believed any more.
@@ -318,10 +318,10 @@ impl Engine {
     }
 
     /// Uses other certificates, secrets and keys from now on.
-    pub fn renew(&self, material: &Material) {
-        self.tokens.iter().for_each(|tokens| tokens.renew(&material.token_keys));
-        self.asker.api.renew(material);
-        self.fleet.iter().for_each(|fleet| fleet.renew(material));
+    pub fn renew(&self, credentials: &Credentials) {
+        self.tokens.iter().for_each(|tokens| tokens.renew(&credentials.token_keys));
+        self.asker.api.renew(credentials);
+        self.fleet.iter().for_each(|fleet| fleet.renew(credentials));
     }
 
     /// How things stand.
@@ -365,8 +365,8 @@ impl Engine {
         subject: Option<OwnedSubject>,
         consult: Consult,
     ) -> Work {
-        let room = Room::of(&request, &self.asker.question_bytes);
-        Work::Ask(Job { key, request, shared, subject, consult, room })
+        let permit = MemoryPermit::of(&request, &self.asker.question_bytes);
+        Work::Ask(Job { key, request, shared, subject, consult, permit })
     }
 
     fn shared_name(&self, question: &Question<'_>) -> Option<SharedName> {
@@ -374,7 +374,7 @@ impl Engine {
     }
 
     fn request(&self, question: &Question<'_>) -> Request {
-        Request::new(question, self.fields.of(question.kind()), &self.dialect)
+        Request::new(question, self.fields.of(question.kind()), &self.api_format)
     }
 
     /// Ends every request and joins every thread.
@@ -406,9 +406,9 @@ mod tests {
             given.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let config = config::read(&given).unwrap();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let journal = Journal::new(config.log_level, Arc::clone(&clock));
+        let log_queue = LogQueue::new(config.log_level, Arc::clone(&clock));
         let spawn: Spawn = |name, body| thread::Builder::new().name(name).spawn(body);
-        Engine::new(&config, journal, Arc::default(), clock, spawn, None, None).unwrap()
+        Engine::new(&config, log_queue, Arc::default(), clock, spawn, None, None).unwrap()
     }
 
     /// An API that says this to every request: its port, and how many there were.

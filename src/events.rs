@@ -15,11 +15,11 @@ use log::Level;
 use crate::api::Api;
 use crate::clock::Clock;
 use crate::config::{Config, EventKind};
-use crate::journal::{Journal, quoted};
+use crate::log_queue::{LogQueue, quoted};
 use crate::pool::Spawn;
 use crate::question::{ClientFacts, Disconnection};
+use crate::stats::{Denial, EventEnd, Kick, Stats};
 use crate::sync::lock;
-use crate::tally::{Denial, EventEnd, Kick, Tally};
 
 mod back_off;
 mod clients;
@@ -56,8 +56,8 @@ struct Shared {
     /// Rung when an event waits, and at the end.
     changed: Condvar,
     api: Arc<Api>,
-    journal: Arc<Journal>,
-    tally: Arc<Tally>,
+    log_queue: Arc<LogQueue>,
+    stats: Arc<Stats>,
     clock: Arc<dyn Clock>,
 }
 
@@ -78,8 +78,8 @@ impl Events {
     pub fn new(
         config: &Config,
         api: &Arc<Api>,
-        journal: &Arc<Journal>,
-        tally: &Arc<Tally>,
+        log_queue: &Arc<LogQueue>,
+        stats: &Arc<Stats>,
         clock: &Arc<dyn Clock>,
         spawn: Spawn,
     ) -> Self {
@@ -91,8 +91,8 @@ impl Events {
             sending: Mutex::default(),
             changed: Condvar::new(),
             api: Arc::clone(api),
-            journal: Arc::clone(journal),
-            tally: Arc::clone(tally),
+            log_queue: Arc::clone(log_queue),
+            stats: Arc::clone(stats),
             clock: Arc::clone(clock),
         };
         Self { shared: Arc::new(shared), spawn }
@@ -259,9 +259,9 @@ impl Events {
         drop(sending);
         shared.changed.notify_all();
         if unsent > 0 {
-            shared.tally.events_ended(EventEnd::Unsent, unsent);
+            shared.stats.events_ended(EventEnd::Unsent, unsent);
             log::warn!(
-                logger: *shared.journal,
+                logger: *shared.log_queue,
                 "{unsent} events did not reach the API before the end"
             );
         }
@@ -308,8 +308,8 @@ impl Shared {
         let event = Event::write(kind, client, at, reason);
         let dropped = lock(&self.sending).queue.push(event);
         if dropped > 0 {
-            self.tally.events_ended(EventEnd::NoRoom, dropped);
-            self.journal.seldom(Level::Warn, "events dropped", || {
+            self.stats.events_ended(EventEnd::NoRoom, dropped);
+            self.log_queue.seldom(Level::Warn, "events dropped", || {
                 format!(
                     "more events wait for http_event_route than the queue holds; the oldest are dropped, \
                      and the newest is {} of client {}",

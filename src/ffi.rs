@@ -3,8 +3,8 @@
 //! `entry` and `callback` hold what the broker calls. Each call passes the `guard`, `event` turns its data
 //! into borrowed Rust values, and what the plugin decides goes back as a return code.
 
-mod bell;
 mod bindings;
+mod broker_waker;
 mod callback;
 mod certificate;
 mod descriptors;

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use crate::config::{FilesConfig, Mistake};
+use crate::config::{ConfigError, FilesConfig};
 use crate::question::Action;
 
 mod acl;
@@ -45,7 +45,7 @@ impl Files {
     ///
     /// # Errors
     /// A file cannot be read, or an access list is not understood.
-    pub fn read(config: FilesConfig) -> Result<(Self, Found), Vec<Mistake>> {
+    pub fn read(config: FilesConfig) -> Result<(Self, Found), Vec<ConfigError>> {
         let files = Self { config, content: RwLock::default() };
         let found = files.reload()?;
         Ok((files, found))
@@ -55,7 +55,7 @@ impl Files {
     ///
     /// # Errors
     /// A file cannot be read, or an access list is not understood. What they held before stays.
-    pub fn reload(&self) -> Result<Found, Vec<Mistake>> {
+    pub fn reload(&self) -> Result<Found, Vec<ConfigError>> {
         let FilesConfig { passwords: passwords_path, acl: acl_path, .. } = &self.config;
         let mut found = Found::default();
         let mut mistakes = Vec::new();
@@ -75,7 +75,7 @@ impl Files {
             let read = text("files_acl_path", path).and_then(|text| {
                 Acl::parse(&text, known).map_err(|(line, problem)| {
                     let place = format!("{}:{line}", path.display());
-                    Mistake::about(
+                    ConfigError::about(
                         "files_acl_path",
                         format!("option files_acl_path: {place}: {problem}"),
                     )
@@ -144,9 +144,9 @@ fn placed(path: &Path, remarks: Vec<Remark>) -> impl Iterator<Item = String> {
     remarks.into_iter().map(move |(line, remark)| format!("{path}:{line}: {remark}"))
 }
 
-fn text(option: &str, path: &Path) -> Result<String, Mistake> {
+fn text(option: &str, path: &Path) -> Result<String, ConfigError> {
     let read = fs::read(path).map_err(|error| {
-        Mistake::value(option, &path.to_string_lossy(), &format!("a readable file ({error})"))
+        ConfigError::value(option, &path.to_string_lossy(), &format!("a readable file ({error})"))
     })?;
     // Names and topics are UTF-8 in MQTT, so that nothing else can be meant.
     Ok(String::from_utf8_lossy(&read).into_owned())

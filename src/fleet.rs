@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use crate::answer::Answer;
 use crate::cache::{InvalidationScope, Subject};
 use crate::clock::Clock;
-use crate::config::{Config, FleetConfig, FleetMaterial, Material};
-use crate::journal::Journal;
+use crate::config::{Config, Credentials, FleetConfig, FleetCredentials};
+use crate::log_queue::LogQueue;
 use crate::question::{Kind, Question, SharedName};
 use crate::sync::lock;
 
@@ -72,7 +72,7 @@ pub trait Listener: Send + Sync {
 /// One broker's part in a fleet.
 pub struct Fleet {
     config: FleetConfig,
-    material: Mutex<FleetMaterial>,
+    credentials: Mutex<FleetCredentials>,
     keys: KeyNames,
     namer: Namer,
     answers: Sealer,
@@ -100,7 +100,7 @@ pub struct Fleet {
     stopped: Condvar,
     threads: Mutex<Vec<JoinHandle<()>>>,
     listener: OnceLock<Arc<dyn Listener>>,
-    journal: Arc<Journal>,
+    log_queue: Arc<LogQueue>,
     clock: Arc<dyn Clock>,
 }
 
@@ -154,10 +154,14 @@ pub struct Asked {
 
 impl Fleet {
     /// A fleet that nothing runs for yet. None: the options name none.
-    pub fn new(config: &Config, journal: Arc<Journal>, clock: Arc<dyn Clock>) -> Option<Arc<Self>> {
+    pub fn new(
+        config: &Config,
+        log_queue: Arc<LogQueue>,
+        clock: Arc<dyn Clock>,
+    ) -> Option<Arc<Self>> {
         let fleet = config.fleet.clone()?;
-        let material = config.material.fleet.clone();
-        let secrets = &material.secrets;
+        let credentials = config.credentials.fleet.clone();
+        let secrets = &credentials.secrets;
         let now = clock.now();
         Some(Arc::new(Self {
             keys: KeyNames::of(&fleet.name),
@@ -180,18 +184,18 @@ impl Fleet {
             stopped: Condvar::new(),
             threads: Mutex::default(),
             listener: OnceLock::new(),
-            material: Mutex::new(material),
+            credentials: Mutex::new(credentials),
             config: fleet,
-            journal,
+            log_queue,
             clock,
         }))
     }
 
     /// Uses another password from the next connection on.
-    pub fn renew(&self, material: &Material) {
-        let mut current = lock(&self.material);
-        current.password.clone_from(&material.fleet.password);
-        current.authorities.clone_from(&material.fleet.authorities);
+    pub fn renew(&self, credentials: &Credentials) {
+        let mut current = lock(&self.credentials);
+        current.password.clone_from(&credentials.fleet.password);
+        current.authorities.clone_from(&credentials.fleet.authorities);
     }
 
     /// The name of a question's answer; none where such answers are not shared.

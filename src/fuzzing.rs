@@ -12,8 +12,8 @@ mod model;
 
 use crate::answer::{Answer, Verdict};
 use crate::api::fuzzing::{Response, read, read_batch};
+use crate::api_format::{ApiFormat, Compat, ResponseMode};
 use crate::config;
-use crate::dialect::{Compat, Dialect, ResponseMode};
 use crate::fleet;
 use crate::jose::{self, Checks};
 use crate::plugin::fuzzing::read_commands;
@@ -57,7 +57,7 @@ pub fn token(data: &[u8]) {
     let _ = jose::read_pem(data);
 }
 
-/// An answer: three bytes for status, kind and dialect, and its body.
+/// An answer: three bytes for status, kind and format, and its body.
 pub fn answer(data: &[u8]) {
     let [status, kind, mode, body @ ..] = data else { return };
     let statuses = [200, 201, 204, 301, 403, 408, 429, 500];
@@ -65,18 +65,18 @@ pub fn answer(data: &[u8]) {
     let kind = [Kind::Login, Kind::Superuser, Kind::Access][usize::from(*kind) % 3];
     let response = [ResponseMode::Status, ResponseMode::Json, ResponseMode::Text];
     let compat = [Compat::None, Compat::GoAuth, Compat::AuthPlug, Compat::Emqx];
-    let dialect = Dialect {
+    let api_format = ApiFormat {
         response: response[usize::from(*mode) % 3],
         compat: compat[usize::from(*mode) / 3 % 4],
-        ..Dialect::default()
+        ..ApiFormat::default()
     };
     let now = Duration::from_secs(1_700_000_000);
     let response = Response::of(status, body);
-    if let Ok(reply) = read(kind, &response, &dialect, now) {
-        let Answer { verdict, terms, reason, .. } = reply.answer;
+    if let Ok(reply) = read(kind, &response, &api_format, now) {
+        let Answer { verdict, session_grants, reason, .. } = reply.answer;
         assert!(reason.is_none_or(|reason| verdict == Verdict::Deny && reason.len() <= 400));
         assert!(verdict != Verdict::Allow || (200..300).contains(&status));
-        assert!(terms.is_none() || (verdict == Verdict::Allow && kind == Kind::Login));
+        assert!(session_grants.is_none() || (verdict == Verdict::Allow && kind == Kind::Login));
         assert!(reply.lifetime.is_none_or(|life| life <= Duration::from_secs(31_536_000)));
     }
     if let Ok(replies) = read_batch(&response, 2) {

@@ -7,7 +7,7 @@
 //! values and hands them to [`plugin`], which decides what needs no asking: local users, names
 //! with wildcards, an unsubscribe. Everything else is a [`question`] for the [`engine`]: it looks
 //! into the [`cache`], and on a miss hands the question to the [`pool`], where one worker sends
-//! one request through [`api`], however many ask the same. The asker gets a ticket. A [`login`] on
+//! one request through [`api`], however many ask the same. The asker gets a `Pending`. A [`login`] on
 //! Mosquitto 2.1 leaves it there and is finished by a later tick; everything else waits for as
 //! long as the [`block_budget`] permits. What comes back is an [`answer::Answer`] or an
 //! [`answer::Failure`]; [`policy`] alone turns either into a decision, and `ffi` turns the
@@ -52,26 +52,27 @@ pub mod fleet;
 pub mod api;
 pub mod cache;
 pub mod pool;
-pub mod vault;
+pub mod sealed;
 
 pub mod config;
 pub mod policy;
 
 pub mod answer;
-pub mod dialect;
+pub mod api_format;
 pub mod field;
 pub mod jose;
 pub mod question;
 pub mod rules;
 
 pub mod clock;
-mod defect;
+mod failpoint;
 pub mod form;
-pub mod journal;
 mod json;
+pub mod log_queue;
+mod mailbox;
 pub mod secret;
+pub mod stats;
 mod sync;
-pub mod tally;
 pub mod trace;
 
 #[cfg(test)]

@@ -17,12 +17,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use crate::answer::{Outcome, Terms};
+use crate::answer::{Outcome, SessionGrants};
 use crate::cache::Key;
-use crate::pool::Ticket;
+use crate::mailbox::{Mailbox, WakeBroker};
+use crate::pool::Pending;
 use crate::question::ClientFacts;
+use crate::sealed::SealedQuestion;
 use crate::sync::lock;
-use crate::vault::SealedQuestion;
 
 pub mod attempts;
 pub use attempts::LoginAttempts;
@@ -31,9 +32,6 @@ use attempts::Entering;
 
 /// How many attempts may wait.
 const MOST: usize = 10_000;
-
-/// Calls the broker's thread; from a worker.
-pub type Ring = Arc<dyn Fn() + Send + Sync>;
 
 /// Who tried to log in, for the log line if the API denies it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -78,7 +76,7 @@ pub struct Waiting {
     /// When it was asked.
     pub asked: Instant,
     /// What the API granted, once it has.
-    pub terms: Option<Arc<Terms>>,
+    pub session_grants: Option<Arc<SessionGrants>>,
     /// Whether its connection is to be closed, or was, whatever the verdict.
     pub is_closed: bool,
 }
@@ -103,48 +101,10 @@ pub struct Progress {
     pub has_left: bool,
 }
 
-/// What workers have brought for the broker's thread.
-pub struct Arrivals<T> {
-    items: Mutex<Vec<T>>,
-    /// Whether there are any, readable without the lock: every tick asks.
-    any: AtomicBool,
-    ring: Ring,
-}
-
-impl<T> Arrivals<T> {
-    #[must_use]
-    pub fn new(ring: Ring) -> Arc<Self> {
-        Arc::new(Self { items: Mutex::default(), any: AtomicBool::new(false), ring })
-    }
-
-    /// Leaves an item and calls the broker's thread.
-    pub fn bring(&self, item: T) {
-        lock(&self.items).push(item);
-        self.any.store(true, Ordering::Release);
-        (self.ring)();
-    }
-
-    /// Whether there are any.
-    #[must_use]
-    pub fn any(&self) -> bool {
-        self.any.load(Ordering::Acquire)
-    }
-
-    #[must_use]
-    pub fn take(&self) -> Vec<T> {
-        // Only the broker's thread takes, so that what it does not see now it sees next time.
-        if !self.any() {
-            return Vec::new();
-        }
-        self.any.store(false, Ordering::Relaxed);
-        std::mem::take(&mut *lock(&self.items))
-    }
-}
-
 /// All logins of one instance that wait.
 pub struct Logins {
     state: Mutex<State>,
-    arrivals: Arc<Arrivals<(u64, Outcome)>>,
+    mailbox: Arc<Mailbox<(u64, Outcome)>>,
     /// Whether something is left of what has arrived, or somebody is to be closed, readable without the
     /// lock: every tick asks.
     has_more: AtomicBool,
@@ -173,15 +133,15 @@ impl Waiting {
     /// The name by which it is known once it is in.
     #[must_use]
     pub fn known_as(&self) -> &str {
-        Terms::known_as(self.terms.as_ref(), &self.applicant.username)
+        SessionGrants::known_as(self.session_grants.as_ref(), &self.applicant.username)
     }
 }
 
 impl Logins {
     #[must_use]
-    pub fn new(ring: Ring, attempts: Arc<LoginAttempts>) -> Self {
+    pub fn new(wake_broker: WakeBroker, attempts: Arc<LoginAttempts>) -> Self {
         let (state, has_more) = (Mutex::default(), AtomicBool::new(false));
-        Self { state, arrivals: Arrivals::new(ring), has_more, attempts }
+        Self { state, mailbox: Mailbox::new(wake_broker), has_more, attempts }
     }
 
     /// Whether one more may wait.
@@ -190,18 +150,18 @@ impl Logins {
         self.waiting() < MOST
     }
 
-    /// Lets an attempt wait for this ticket.
-    pub fn wait(&self, attempt: Waiting, ticket: Ticket) {
+    /// Lets an attempt wait for this `Pending`.
+    pub fn wait(&self, attempt: Waiting, pending: Pending) {
         let generation = self.attempts.wait(&attempt.broker_id, attempt.asked);
         lock(&self.state).waiting.insert(generation, attempt);
-        let arrivals = Arc::clone(&self.arrivals);
-        ticket.watch(move |outcome| arrivals.bring((generation, outcome)));
+        let mailbox = Arc::clone(&self.mailbox);
+        pending.watch(move |outcome| mailbox.send((generation, outcome)));
     }
 
     /// The next attempt whose verdict has come.
     #[must_use]
     pub fn next_arrived(&self) -> Option<Arrived> {
-        let news = self.arrivals.take();
+        let news = self.mailbox.drain();
         if news.is_empty() && !self.has_more.load(Ordering::Relaxed) {
             return None;
         }
@@ -268,7 +228,7 @@ impl Logins {
     #[must_use]
     pub fn wait_or_end(&self) -> bool {
         let waits = || lock(&self.state).waiting.values().any(|waiting| !waiting.is_closed);
-        self.has_more() || self.arrivals.any() || waits()
+        self.has_more() || self.mailbox.any() || waits()
     }
 
     /// How many attempts wait.
@@ -360,15 +320,15 @@ mod tests {
             key: Key::from_number(1),
             question: None,
             asked: SystemClock.now(),
-            terms: None,
+            session_grants: None,
             is_closed: false,
         }
     }
 
     /// The broker asks anew, and the attempt waits.
-    fn wait(logins: &Logins, username: &str, ticket: Ticket) {
+    fn wait(logins: &Logins, username: &str, pending: Pending) {
         logins.attempts.supersede("c", SystemClock.now());
-        logins.wait(attempt(&logins.attempts, username), ticket);
+        logins.wait(attempt(&logins.attempts, username), pending);
     }
 
     fn arrived(logins: &Logins) -> Vec<Arrived> {
@@ -391,13 +351,13 @@ mod tests {
     #[test]
     fn a_verdict_counts_for_its_own_attempt_only() {
         let logins = logins(&attempts());
-        let (first, land_first) = Ticket::for_test();
-        let (second, land_second) = Ticket::for_test();
+        let (first, complete_first) = Pending::for_test();
+        let (second, complete_second) = Pending::for_test();
         wait(&logins, "good", first);
         wait(&logins, "bad", second);
-        land_first(Ok(Answer::ALLOW));
+        complete_first(Ok(Answer::ALLOW));
         assert_eq!(names(&logins), [named("good", false)], "the first attempt has left");
-        land_second(Ok(Answer::DENY));
+        complete_second(Ok(Answer::DENY));
         assert_eq!(names(&logins), [named("bad", true)]);
         assert!(arrived(&logins).is_empty());
         assert_eq!(logins.waiting(), 0);
@@ -407,13 +367,13 @@ mod tests {
     fn a_verdict_of_one_instance_does_not_count_for_an_attempt_at_another() {
         let attempts = attempts();
         let (one, other) = (logins(&attempts), logins(&attempts));
-        let (first, land_first) = Ticket::for_test();
-        let (second, land_second) = Ticket::for_test();
+        let (first, complete_first) = Pending::for_test();
+        let (second, complete_second) = Pending::for_test();
         wait(&one, "good", first);
         wait(&other, "bad", second);
-        land_first(Ok(Answer::ALLOW));
+        complete_first(Ok(Answer::ALLOW));
         assert_eq!(names(&one), [named("good", false)]);
-        land_second(Ok(Answer::DENY));
+        complete_second(Ok(Answer::DENY));
         assert_eq!(names(&other), [named("bad", true)]);
     }
 
@@ -422,13 +382,13 @@ mod tests {
     fn under_stress_only_the_newest_attempt_is_ever_let_in() {
         let logins = logins(&attempts());
         for _ in 0..200 {
-            let tickets: Vec<_> = (0..4).map(|_| Ticket::for_test()).collect();
-            let newest = tickets.len() - 1;
+            let pending: Vec<_> = (0..4).map(|_| Pending::for_test()).collect();
+            let newest = pending.len() - 1;
             let mut workers = Vec::new();
-            for (number, (ticket, land)) in tickets.into_iter().enumerate() {
-                wait(&logins, &number.to_string(), ticket);
+            for (number, (pending, complete)) in pending.into_iter().enumerate() {
+                wait(&logins, &number.to_string(), pending);
                 let verdict = if number == newest { Answer::DENY } else { Answer::ALLOW };
-                let body = move || land(Ok(verdict));
+                let body = move || complete(Ok(verdict));
                 workers.push(std::thread::Builder::new().spawn(body).unwrap());
                 // Whoever has come by now and waits was the newest until a moment ago, or is.
                 for (name, waits) in names(&logins) {
@@ -445,49 +405,49 @@ mod tests {
     #[test]
     fn a_client_that_is_asked_about_anew_waits_no_longer() {
         let logins = logins(&attempts());
-        let (ticket, land) = Ticket::for_test();
-        wait(&logins, "good", ticket);
+        let (pending, complete) = Pending::for_test();
+        wait(&logins, "good", pending);
         logins.attempts.supersede("c", SystemClock.now());
-        land(Ok(Answer::ALLOW));
+        complete(Ok(Answer::ALLOW));
         assert_eq!(names(&logins), [named("good", false)]);
     }
 
     #[test]
     fn an_answer_that_is_there_already_arrives_too() {
         let logins = logins(&attempts());
-        let (ticket, land) = Ticket::for_test();
-        land(Ok(Answer::ALLOW));
-        wait(&logins, "good", ticket);
+        let (pending, complete) = Pending::for_test();
+        complete(Ok(Answer::ALLOW));
+        wait(&logins, "good", pending);
         assert_eq!(names(&logins), [named("good", true)]);
     }
 
     #[test]
     fn who_is_kicked_while_waiting_is_closed_and_not_let_in() {
         let logins = logins(&attempts());
-        let (ticket, land) = Ticket::for_test();
-        wait(&logins, "ann", ticket);
+        let (pending, complete) = Pending::for_test();
+        wait(&logins, "ann", pending);
         let placeholder = lock(&logins.state).waiting.values().next().unwrap().placeholder.clone();
         logins.close_waiting(|applicant| applicant.username == "ben");
         assert_eq!(logins.next_closing(), None);
         logins.close_waiting(|applicant| applicant.username == "ann");
         assert_eq!(logins.next_closing(), Some(placeholder));
         assert_eq!(logins.next_closing(), None);
-        land(Ok(Answer::ALLOW));
+        complete(Ok(Answer::ALLOW));
         assert_eq!(names(&logins), [named("ann", false)]);
     }
 
     #[test]
     fn how_many_wait_is_bounded() {
         let logins = logins(&attempts());
-        let mut landings = Vec::new();
+        let mut completions = Vec::new();
         for number in 0..MOST {
             assert!(logins.has_room(), "{number}");
-            let (ticket, land) = Ticket::for_test();
-            landings.push(land);
-            wait(&logins, "ann", ticket);
+            let (pending, complete) = Pending::for_test();
+            completions.push(complete);
+            wait(&logins, "ann", pending);
         }
         assert!(!logins.has_room());
-        landings.pop().unwrap()(Ok(Answer::DENY));
+        completions.pop().unwrap()(Ok(Answer::DENY));
         assert_eq!(arrived(&logins).len(), 1);
         assert!(logins.has_room());
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::api::Health;
 use crate::fleet;
 use crate::pool::Load;
-use crate::tally::Counts;
+use crate::stats::Counts;
 
 mod connection;
 mod families;
@@ -57,7 +57,7 @@ impl Snapshot {
     /// That of an instance to which nothing has happened, and which asks this host.
     pub(crate) fn blank(origin: &str) -> Self {
         Self {
-            counts: crate::tally::Tally::default().counts(),
+            counts: crate::stats::Stats::default().counts(),
             answers: 0,
             answers_bytes: 0,
             answers_max_bytes: 0,

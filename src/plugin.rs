@@ -14,27 +14,27 @@ use crate::answer::Outcome;
 use crate::block_budget::{BlockBudget, Bound, Payer};
 use crate::broker::Broker;
 use crate::clock::Clock;
-use crate::config::{Config, Material, Mistake};
+use crate::config::{Config, ConfigError, Credentials};
 use crate::engine::Engine;
 use crate::events::Events;
 use crate::files::{self, Files};
 use crate::held_deliveries::HeldDeliveries;
-use crate::journal::Journal;
 use crate::last_asked::LastAsked;
 use crate::local_users::LocalUsers;
 use crate::lockout::Lockout;
-use crate::login::{Arrivals, LoginAttempts, Logins};
+use crate::log_queue::LogQueue;
+use crate::login::{LoginAttempts, Logins};
+use crate::mailbox::Mailbox;
 use crate::metrics;
 use crate::policy::OnError;
 use crate::pool::Asked;
 use crate::question::{Action, Kind};
 use crate::retry_answers::RetryAnswers;
 use crate::sessions::Sessions;
+use crate::stats::Stats;
 use crate::subscriptions::Subscriptions;
-use crate::tally::Tally;
 use crate::trace::TraceId;
 
-mod abilities;
 mod access;
 mod acl_prefetch;
 mod assigned_name;
@@ -46,19 +46,20 @@ mod fleet;
 #[cfg(test)]
 mod gates;
 mod held;
+mod host_capabilities;
 mod reload;
 mod reload_hold;
 mod revalidation;
+mod status;
 mod sys_topics;
 mod tick_monitor;
 mod tokens;
 mod undecided;
 mod verdict;
-mod vitals;
-pub use abilities::Abilities;
 pub use access::{AccessReply, Check};
 pub use control::{Instances, TOPIC as CONTROL_TOPIC};
 pub use entrance::{Attempt, Reply};
+pub use host_capabilities::HostCapabilities;
 pub use reload_hold::Sighup;
 
 /// What a fuzzer may reach.
@@ -68,19 +69,19 @@ pub mod fuzzing {
 }
 
 use acl_prefetch::LastPrefetch;
-use control::{Letter, Membership, Message, Target};
+use control::{ControlResponse, Membership, Message, Target};
 use held::{Begun, HeldAnswer};
 use reload_hold::{Closing, ReloadHold};
 use revalidation::Finding;
+use status::Status;
 use sys_topics::SysTopics;
 use tick_monitor::TickMonitor;
-use vitals::Vitals;
 
 /// One instance of the plugin; a broker may hold several, which share no more than [`Instances`].
 pub struct Plugin {
     config: Config,
-    journal: Arc<Journal>,
-    tally: Arc<Tally>,
+    log_queue: Arc<LogQueue>,
+    stats: Arc<Stats>,
     engine: Arc<Engine>,
     block_budget: BlockBudget,
     local_users: Option<LocalUsers>,
@@ -94,21 +95,21 @@ pub struct Plugin {
     retry_answers: Arc<RetryAnswers>,
     sessions: Arc<Sessions>,
     /// What asking again about clients that are in came to.
-    findings: Arc<Arrivals<Finding>>,
+    findings: Arc<Mailbox<Finding>>,
     /// How many of them are being asked about because their time has come.
     checks_under_way: Arc<AtomicUsize>,
     /// Responses to commands, and who is to be disconnected by one.
-    outbox: Arc<Arrivals<Letter>>,
-    kicks: Arc<Arrivals<Target>>,
+    outbox: Arc<Mailbox<ControlResponse>>,
+    kicks: Arc<Mailbox<Target>>,
     /// Commands that the broker handed to another instance.
-    inbox: Arc<Arrivals<Message>>,
+    inbox: Arc<Mailbox<Message>>,
     membership: Membership,
     /// Who is connected, and what the API is told of that.
     events: Arc<Events>,
     subscriptions: Subscriptions,
     /// Deliveries that wait for their answers, and what has come of them.
     held: Arc<HeldDeliveries>,
-    held_answers: Arc<Arrivals<HeldAnswer>>,
+    held_answers: Arc<Mailbox<HeldAnswer>>,
     begun: Begun,
     /// What is asked ahead for a client that comes in.
     last_asked: LastAsked,
@@ -116,13 +117,13 @@ pub struct Plugin {
     leaves_to_broker: AtomicBool,
     last_prefetch: LastPrefetch,
     tick_monitor: TickMonitor,
-    vitals: Arc<Vitals>,
+    status: Arc<Status>,
     sys_topics: SysTopics,
     /// Serves the metrics; none where nobody asked for that.
     metrics: Option<metrics::Server>,
     /// The certificates and secrets in use.
-    material: Mutex<Material>,
-    abilities: Abilities,
+    credentials: Mutex<Credentials>,
+    capabilities: HostCapabilities,
     clock: Arc<dyn Clock>,
 }
 
@@ -149,123 +150,126 @@ impl Plugin {
     pub fn start(
         config: Config,
         clock: Arc<dyn Clock>,
-        abilities: Abilities,
-    ) -> Result<Self, Vec<Mistake>> {
-        let config = config.where_websockets_choose(abilities.lets_websockets_choose);
-        let journal = Journal::new(config.log_level, Arc::clone(&clock));
+        capabilities: HostCapabilities,
+    ) -> Result<Self, Vec<ConfigError>> {
+        let config = config.where_websockets_choose(capabilities.lets_websockets_choose);
+        let log_queue = LogQueue::new(config.log_level, Arc::clone(&clock));
         let local_users = config.local_users.as_ref().map(|local| {
             LocalUsers::read(local.file.clone()).map_err(|error| {
                 let path = local.file.to_string_lossy();
-                Mistake::value("local_users_file", &path, &format!("a readable file ({error})"))
+                ConfigError::value("local_users_file", &path, &format!("a readable file ({error})"))
             })
         });
         let read = config.files.clone().map(Files::read).transpose()?;
         let (files, found) = read.map(|(files, found)| (Arc::new(files), found)).unzip();
-        let tally = Arc::<Tally>::default();
-        let (log, counters, time) = (Arc::clone(&journal), Arc::clone(&tally), Arc::clone(&clock));
-        let observer = abilities.observer.as_ref();
-        let spawn = abilities.spawn;
+        let stats = Arc::<Stats>::default();
+        let (log, counters, time) =
+            (Arc::clone(&log_queue), Arc::clone(&stats), Arc::clone(&clock));
+        let observer = capabilities.observer.as_ref();
+        let spawn = capabilities.spawn;
         let engine = Engine::new(&config, log, counters, time, spawn, observer, files.clone())
-            .map_err(|error| Mistake::overall(format!("no random bytes to be had: {error}")));
+            .map_err(|error| ConfigError::overall(format!("no random bytes to be had: {error}")));
         let (engine, local_users) = match (engine, local_users.transpose()) {
             (Ok(engine), Ok(local_users)) => (Arc::new(engine), local_users),
             (engine, local_users) => {
                 return Err(engine.err().into_iter().chain(local_users.err()).collect());
             }
         };
-        let attempts = Arc::clone(&abilities.login_attempts);
-        let logins = Arc::new(Logins::new(Arc::clone(&abilities.ring), Arc::clone(&attempts)));
-        let sessions = Arc::new(Sessions::new(abilities.fetch, Arc::clone(&clock)));
+        let attempts = Arc::clone(&capabilities.login_attempts);
+        let logins =
+            Arc::new(Logins::new(Arc::clone(&capabilities.wake_broker), Arc::clone(&attempts)));
+        let sessions = Arc::new(Sessions::new(capabilities.fetch, Arc::clone(&clock)));
         let max_held = usize::try_from(config.hold_max_bytes).unwrap_or(usize::MAX);
         let held = Arc::new(HeldDeliveries::new(max_held));
-        let events = Events::new(&config, engine.api(), &journal, &tally, &clock, abilities.spawn);
+        let events =
+            Events::new(&config, engine.api(), &log_queue, &stats, &clock, capabilities.spawn);
         let events = Arc::new(events);
-        let vitals = Arc::new(Vitals {
+        let status = Arc::new(Status {
             events: Arc::clone(&events),
             held: Arc::clone(&held),
             engine: Arc::clone(&engine),
             logins: Arc::clone(&logins),
             sessions: Arc::clone(&sessions),
-            journal: Arc::clone(&journal),
-            tally: Arc::clone(&tally),
+            log_queue: Arc::clone(&log_queue),
+            stats: Arc::clone(&stats),
             cache_max_bytes: config.cache.max_bytes,
             started: clock.unix_time(),
         });
-        let metrics = vitals::serve(&vitals, config.metrics_listen, abilities.spawn, &clock)
+        let metrics = status::serve(&status, config.metrics_listen, capabilities.spawn, &clock)
             .map_err(|mistake| vec![mistake])?;
         let (longest, percent) = (config.max_block, config.max_block_percent);
-        let inbox = Arrivals::new(Arc::clone(&abilities.ring));
-        let membership = abilities.instances.join(&inbox, &sessions);
+        let inbox = Mailbox::new(Arc::clone(&capabilities.wake_broker));
+        let membership = capabilities.instances.join(&inbox, &sessions);
         let plugin = Self {
-            block_budget: BlockBudget::new(longest, percent, clock.clone(), Arc::clone(&tally)),
+            block_budget: BlockBudget::new(longest, percent, clock.clone(), Arc::clone(&stats)),
             lockout: Lockout::new(
                 config.login_failures_max,
                 config.login_failures_window,
                 Arc::clone(&clock),
             ),
             logins,
-            reload_hold: ReloadHold::new(abilities.sighup),
+            reload_hold: ReloadHold::new(capabilities.sighup),
             attempts,
             retry_answers: RetryAnswers::new(Arc::clone(&clock)),
             sessions,
-            findings: Arrivals::new(Arc::clone(&abilities.ring)),
+            findings: Mailbox::new(Arc::clone(&capabilities.wake_broker)),
             checks_under_way: Arc::default(),
-            outbox: Arrivals::new(Arc::clone(&abilities.ring)),
-            kicks: Arrivals::new(Arc::clone(&abilities.ring)),
+            outbox: Mailbox::new(Arc::clone(&capabilities.wake_broker)),
+            kicks: Mailbox::new(Arc::clone(&capabilities.wake_broker)),
             membership,
             events,
             inbox,
             subscriptions: Subscriptions::default(),
             held,
-            held_answers: Arrivals::new(Arc::clone(&abilities.ring)),
+            held_answers: Mailbox::new(Arc::clone(&capabilities.wake_broker)),
             begun: Begun::default(),
             last_asked: LastAsked::default(),
             leaves_to_broker: AtomicBool::new(false),
             last_prefetch: LastPrefetch::default(),
             tick_monitor: TickMonitor::new(Arc::clone(&clock)),
-            vitals,
-            sys_topics: SysTopics::new(config.sys_interval, abilities.claim_topics, &clock),
+            status,
+            sys_topics: SysTopics::new(config.sys_interval, capabilities.claim_topics, &clock),
             metrics,
             clock,
-            material: Mutex::new(config.material.clone()),
+            credentials: Mutex::new(config.credentials.clone()),
             config,
-            journal,
-            tally,
+            log_queue,
+            stats,
             engine,
             local_users,
             files,
-            abilities,
+            capabilities,
         };
         plugin.announce();
-        plugin.join_fleet(plugin.abilities.spawn);
+        plugin.join_fleet(plugin.capabilities.spawn);
         found.iter().for_each(|found| plugin.tell_of_files(found));
         Ok(plugin)
     }
 
     fn announce(&self) {
         let version = env!("CARGO_PKG_VERSION");
-        log::info!(logger: *self.journal, "version {version}, {}", self.config);
+        log::info!(logger: *self.log_queue, "version {version}, {}", self.config);
         for warning in &self.config.warnings {
-            log::warn!(logger: *self.journal, "{warning}");
+            log::warn!(logger: *self.log_queue, "{warning}");
         }
         if self.config.https && !self.config.tls_verify {
             log::warn!(
-                logger: *self.journal,
+                logger: *self.log_queue,
                 "the API's certificate is not verified: whoever is between the broker and the API \
                  can read every password and answer every question"
             );
         }
         if self.config.on_error == OnError::Allow {
             log::warn!(
-                logger: *self.journal,
+                logger: *self.log_queue,
                 "on_error allow: while the API fails, everyone may log in and do everything"
             );
         }
         if let Some(address) = self.config.metrics_listen {
-            log::info!(logger: *self.journal, "metrics are at http://{address}/metrics");
+            log::info!(logger: *self.log_queue, "metrics are at http://{address}/metrics");
             if !address.ip().is_loopback() {
                 log::warn!(
-                    logger: *self.journal,
+                    logger: *self.log_queue,
                     "metrics_listen {address}: whoever reaches this address can read the metrics, \
                      without a password and unencrypted"
                 );
@@ -273,7 +277,7 @@ impl Plugin {
         }
         if self.sys_topics.is_taken() {
             log::info!(
-                logger: *self.journal,
+                logger: *self.log_queue,
                 "nothing is published below $SYS/broker/http-auth: another instance does"
             );
         }
@@ -298,10 +302,10 @@ impl Plugin {
     /// Says what was read, and what of it does nothing.
     fn tell_of_files(&self, found: &files::Found) {
         for remark in &found.remarks {
-            log::warn!(logger: *self.journal, "{remark}");
+            log::warn!(logger: *self.log_queue, "{remark}");
         }
         if self.files.as_ref().is_some_and(|files| files.has_passwords()) {
-            log::info!(logger: *self.journal, "files_password_path: {} users", found.users);
+            log::info!(logger: *self.log_queue, "files_password_path: {} users", found.users);
         }
     }
 
@@ -342,7 +346,7 @@ impl Plugin {
 
     fn catch_up(&self, broker: &dyn Broker, now: Instant, closing: Closing) {
         self.finish_logins(broker, closing);
-        for finding in self.findings.take() {
+        for finding in self.findings.drain() {
             let session_key = finding.session_key();
             if !catch_panic(|| self.act_on(broker, finding)) {
                 self.postpone(&session_key);
@@ -351,12 +355,12 @@ impl Plugin {
         self.finish_commands(broker);
         catch_panic(|| self.release(broker, now));
         self.check_due(now);
-        self.sys_topics.publish_if_due(broker, &self.vitals);
+        self.sys_topics.publish_if_due(broker, &self.status);
     }
 
     /// Notes a panic that was caught.
-    pub fn note_defect(&self, place: &str) {
-        self.journal.seldom(Level::Error, "defect", || {
+    pub fn note_panic(&self, place: &str) {
+        self.log_queue.seldom(Level::Error, "defect", || {
             format!("internal error at {place}; what was asked is refused")
         });
     }
@@ -364,12 +368,12 @@ impl Plugin {
     /// Whether lines wait to be written.
     #[must_use]
     pub fn has_log_lines(&self) -> bool {
-        self.journal.has_lines()
+        self.log_queue.has_lines()
     }
 
     /// Writes the lines that wait. For the broker's own thread.
     pub fn write_log(&self, broker: &dyn Broker) {
-        self.journal.drain(|level, line| broker.log(level, line));
+        self.log_queue.drain(|level, line| broker.log(level, line));
     }
 
     /// Ends every request and joins every thread.

@@ -1,9 +1,9 @@
-//! Worker threads, two bounded queues, and one flight per key.
+//! Worker threads, two bounded queues, and one request in flight per key.
 //!
-//! A *flight* is a question on its way to the API. Whoever asks the same question meanwhile gets a
-//! [`Ticket`] for the flight that is already under way. Every flight lands: a worker that panics
-//! lands its own as [`Failure::Internal`], and [`Pool::shut_down`] lands what still waits. Once what
-//! is known was declared outdated ([`Pool::close_flying`]), nobody joins a flight that was under way.
+//! A question on its way to the API is *in flight*. Whoever asks the same question meanwhile gets a
+//! [`Pending`] for the request that is under way already (single flight). Every request completes: a
+//! worker that panics completes its own as [`Failure::Internal`], and [`Pool::shut_down`] completes what
+//! still waits. After an invalidation ([`Pool::close_running`]) nobody joins a request that was under way.
 //!
 //! A worker that has nothing to do for a while ends: a process of one thread gets through its system
 //! calls a little faster, and most of what a broker does is system calls.
@@ -24,10 +24,10 @@ use std::time::Duration;
 use crate::answer::{Answer, Failure, Outcome};
 use crate::sync::lock;
 
-mod flight;
+mod in_flight;
 mod queue;
 mod workers;
-pub use flight::{Landing, Ticket, TraceOf};
+pub use in_flight::{Completion, Pending, TraceOf};
 pub use queue::Urgency;
 
 use queue::{Queue, Taken};
@@ -38,7 +38,7 @@ use workers::Workers;
 pub type Spawn = fn(name: String, body: Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>>;
 
 /// Asks the API; called on a worker, with the jobs that it takes at once.
-type Work<J> = dyn Fn(Vec<(J, Landing<'_>)>) + Send + Sync;
+type Work<J> = dyn Fn(Vec<(J, Completion<'_>)>) + Send + Sync;
 
 /// Which jobs a worker may take at once, and how many. What waits in the queue then goes together:
 /// under load, that is most of it.
@@ -64,7 +64,7 @@ struct Shared<K, J> {
     linger: Duration,
     state: Mutex<State<K, J>>,
     /// Rung when a job is queued, and when the pool closes.
-    bell: Condvar,
+    wakeup: Condvar,
 }
 
 struct State<K, J> {
@@ -101,7 +101,7 @@ pub enum Asked {
     /// It is known, or known to have failed.
     Now(Outcome),
     /// The question is on its way.
-    Later(Ticket),
+    Later(Pending),
 }
 
 impl Asked {
@@ -110,7 +110,7 @@ impl Asked {
     pub fn trace_of(&self) -> Option<TraceOf> {
         match self {
             Self::Now(_) => None,
-            Self::Later(ticket) => ticket.trace_of(),
+            Self::Later(pending) => pending.trace_of(),
         }
     }
 }
@@ -136,14 +136,14 @@ where
             busy: [0; 3],
             closed: false,
         };
-        let (state, bell) = (Mutex::new(state), Condvar::new());
-        let shared = Shared { work, batching, spawn, max_workers, linger, state, bell };
+        let (state, wakeup) = (Mutex::new(state), Condvar::new());
+        let shared = Shared { work, batching, spawn, max_workers, linger, state, wakeup };
         Self { shared: Arc::new(shared) }
     }
 
-    /// Joins the flight under this key, or starts one.
+    /// Joins the request in flight under this key, or starts one.
     ///
-    /// `known` is asked once more while nobody can land: an answer that arrived between the
+    /// `known` is asked once more while nobody can complete: an answer that arrived between the
     /// asker's look into the cache and this call is found there, and not asked for again.
     pub fn ask(
         &self,
@@ -153,29 +153,29 @@ where
         job: impl FnOnce() -> J,
     ) -> Asked {
         let mut state = lock(&self.shared.state);
-        if let Some(flight) = state.queue.join(key, urgency) {
-            self.shared.bell.notify_one();
-            return Asked::Later(Ticket::new(flight));
+        if let Some(in_flight) = state.queue.join(key, urgency) {
+            self.shared.wakeup.notify_one();
+            return Asked::Later(Pending::new(in_flight));
         }
         if let Some(answer) = known() {
             return Asked::Now(Ok(answer));
         }
-        match self.take_off(state, key, job(), urgency) {
-            Ok(ticket) => Asked::Later(ticket),
+        match self.enqueue(state, key, job(), urgency) {
+            Ok(pending) => Asked::Later(pending),
             Err(failure) => Asked::Now(Err(failure)),
         }
     }
 
-    /// Joins the flight under this key, or starts one, that nobody waits for.
+    /// Joins the request in flight under this key, or starts one that nobody waits for.
     ///
     /// # Errors
     /// The pool is closed, or its queue is full.
-    pub fn ask_quietly(&self, key: &K, job: impl FnOnce() -> J) -> Result<Ticket, Failure> {
+    pub fn ask_quietly(&self, key: &K, job: impl FnOnce() -> J) -> Result<Pending, Failure> {
         let state = lock(&self.shared.state);
-        if let Some(flight) = state.queue.flight(key) {
-            return Ok(Ticket::new(Arc::clone(flight)));
+        if let Some(in_flight) = state.queue.in_flight(key) {
+            return Ok(Pending::new(Arc::clone(in_flight)));
         }
-        self.take_off(state, key, job(), Urgency::Background)
+        self.enqueue(state, key, job(), Urgency::Background)
     }
 
     /// How busy it is.
@@ -194,16 +194,16 @@ where
     /// Whether a question is on its way.
     #[must_use]
     pub fn is_under_way(&self, key: &K) -> bool {
-        lock(&self.shared.state).queue.flight(key).is_some()
+        lock(&self.shared.state).queue.in_flight(key).is_some()
     }
 
     /// Keeps others from joining what is under way: its answers may be older than what they are to
     /// rely on. Questions that no worker has taken yet are asked later than now.
-    pub fn close_flying(&self) {
-        lock(&self.shared.state).queue.close_flying();
+    pub fn close_running(&self) {
+        lock(&self.shared.state).queue.close_running();
     }
 
-    /// Starts a flight for each of these questions that is not on its way yet: somebody is about
+    /// Starts a request for each of these questions that is not on its way yet: somebody is about
     /// to wait for them. As many as leave half of the queue free go before what nobody waits for.
     pub fn ask_ahead(&self, questions: impl Iterator<Item = (K, J)>) {
         // Before the lock, so that nobody waits for whatever work this is.
@@ -216,40 +216,40 @@ where
             state.queue.push_ahead(&key, job);
         }
         drop(state);
-        self.shared.bell.notify_all();
+        self.shared.wakeup.notify_all();
         self.shared.grow();
     }
 
-    fn take_off(
+    fn enqueue(
         &self,
         mut state: MutexGuard<'_, State<K, J>>,
         key: &K,
         job: J,
         urgency: Urgency,
-    ) -> Result<Ticket, Failure> {
+    ) -> Result<Pending, Failure> {
         if state.closed {
             return Err(Failure::Stopping);
         }
-        // Before a worker can take it: an answer for one alone is told to none who has no ticket yet.
-        let ticket = Ticket::new(state.queue.push(key, job, urgency)?);
+        // Before a worker can take it: an answer for one alone is told to none who has no `Pending` yet.
+        let pending = Pending::new(state.queue.push(key, job, urgency)?);
         drop(state);
-        self.shared.bell.notify_one();
+        self.shared.wakeup.notify_one();
         self.shared.grow();
-        Ok(ticket)
+        Ok(pending)
     }
 
-    /// Lands every flight that still waits, lets the workers finish the ones they are at, and
+    /// Completes every request that still waits, lets the workers finish the ones they are at, and
     /// joins them. `interrupt` is called once nothing new can start: it should cut short what is
     /// under way.
     pub fn shut_down(&self, interrupt: impl FnOnce()) {
         let (waiting, workers) = {
             let mut state = lock(&self.shared.state);
             state.closed = true;
-            (state.queue.recall(), state.workers.take_threads())
+            (state.queue.drain_queued(), state.workers.take_threads())
         };
-        self.shared.bell.notify_all();
-        for flight in waiting {
-            flight.land(Err(Failure::Stopping));
+        self.shared.wakeup.notify_all();
+        for in_flight in waiting {
+            in_flight.complete(Err(Failure::Stopping));
         }
         interrupt();
         join(workers);
@@ -310,9 +310,9 @@ where
                 state.workers.dismiss(number);
                 // With other workers the jobs only wait longer.
                 let is_alone = state.workers.count() == 0;
-                let stranded = if is_alone { state.queue.recall() } else { Vec::new() };
+                let stranded = if is_alone { state.queue.drain_queued() } else { Vec::new() };
                 drop(state);
-                stranded.iter().for_each(|flight| flight.land(Err(Failure::Internal)));
+                stranded.iter().for_each(|in_flight| in_flight.complete(Err(Failure::Internal)));
             }
         }
     }
@@ -322,16 +322,21 @@ where
         lock(&self.state).starting = false;
         while let Some((jobs, urgency)) = self.next(number) {
             self.grow();
-            let jobs = jobs.into_iter().map(|(key, job, flight)| {
-                let landing = Arc::clone(&flight);
-                (job, Landing::new(landing, move || lock(&self.state).queue.close(&key, &flight)))
+            let jobs = jobs.into_iter().map(|(key, job, in_flight)| {
+                let completion = Arc::clone(&in_flight);
+                (
+                    job,
+                    Completion::new(completion, move || {
+                        lock(&self.state).queue.close(&key, &in_flight)
+                    }),
+                )
             });
             let jobs = jobs.collect();
-            // A panic drops the landings, which lands the flights as failures.
+            // A panic drops the completions, which completes their requests as failures.
             let _ = catch_unwind(AssertUnwindSafe(|| (self.work)(jobs)));
             lock(&self.state).busy[urgency as usize] -= 1;
             if urgency != Urgency::Blocking {
-                self.bell.notify_one();
+                self.wakeup.notify_one();
             }
         }
     }
@@ -358,7 +363,7 @@ where
                 break;
             }
             state.idle += 1;
-            let waited = self.bell.wait_timeout(state, self.linger);
+            let waited = self.wakeup.wait_timeout(state, self.linger);
             let (locked, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
             state = locked;
             state.idle -= 1;
@@ -403,9 +408,9 @@ mod tests {
         Pool::new(max_workers, linger, batching, spawn, Box::new(work))
     }
 
-    fn work(jobs: Vec<(Job, Landing<'_>)>) {
-        for (job, landing) in jobs {
-            landing.land(job());
+    fn work(jobs: Vec<(Job, Completion<'_>)>) {
+        for (job, completion) in jobs {
+            completion.complete(job());
         }
     }
 
@@ -413,9 +418,9 @@ mod tests {
         pool: &Pool<u32, Job>,
         key: u32,
         job: impl FnOnce() -> Outcome + Send + 'static,
-    ) -> Ticket {
+    ) -> Pending {
         match pool.ask(&key, Urgency::Blocking, || None, || Box::new(job)) {
-            Asked::Later(ticket) => ticket,
+            Asked::Later(pending) => pending,
             Asked::Now(outcome) => panic!("{outcome:?} at once"),
         }
     }
@@ -444,7 +449,7 @@ mod tests {
                     });
                     match pool.ask(&1, Urgency::Blocking, || lock(&known).clone(), || job) {
                         Asked::Now(outcome) => outcome,
-                        Asked::Later(ticket) => ticket.wait(PATIENCE),
+                        Asked::Later(pending) => pending.wait(PATIENCE),
                     }
                 };
                 thread::Builder::new().spawn(body).unwrap()
@@ -463,7 +468,7 @@ mod tests {
         assert_eq!(workers(&pool), 0);
         let (release, gate) = mpsc::channel::<()>();
         let gate = Arc::new(Mutex::new(gate));
-        let tickets: Vec<_> = (0..10)
+        let pending: Vec<_> = (0..10)
             .map(|key| {
                 let gate = gate.clone();
                 ask(&pool, key, move || {
@@ -478,8 +483,8 @@ mod tests {
         for _ in 0..10 {
             release.send(()).unwrap();
         }
-        for ticket in tickets {
-            assert_eq!(ticket.wait(PATIENCE), Ok(Answer::DENY));
+        for pending in pending {
+            assert_eq!(pending.wait(PATIENCE), Ok(Answer::DENY));
         }
         assert_eq!(workers(&pool), 3);
         pool.shut_down(|| {});
@@ -499,9 +504,9 @@ mod tests {
     fn workers_end_when_there_is_nothing_to_do_and_others_start_when_there_is() {
         let pool = lingering(3, Duration::from_millis(1));
         for round in 0..100 {
-            let tickets = [1, 2, 3].map(|key| ask(&pool, key, || Ok(Answer::ALLOW)));
-            for ticket in tickets {
-                assert_eq!(ticket.wait(PATIENCE), Ok(Answer::ALLOW));
+            let pending = [1, 2, 3].map(|key| ask(&pool, key, || Ok(Answer::ALLOW)));
+            for pending in pending {
+                assert_eq!(pending.wait(PATIENCE), Ok(Answer::ALLOW));
             }
             // Now they have ended, now some are about to.
             while round % 2 == 0 && workers(&pool) > 0 {
@@ -514,16 +519,16 @@ mod tests {
 
     /// Many threads ask the same few questions in every way, and the pool closes meanwhile.
     #[test]
-    fn under_stress_no_question_is_asked_twice_at_once_and_every_ticket_lands() {
+    fn under_stress_no_question_is_asked_twice_at_once_and_every_pending_lands() {
         const KEYS: usize = 8;
         for round in 0..20 {
             let pool = Arc::new(lingering(4, Duration::from_micros(round * 10)));
             let under_way: Arc<[AtomicUsize; KEYS]> = Arc::default();
-            let (landed, asked) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+            let (completed, asked) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
             let askers: Vec<_> = (0..6)
                 .map(|asker| {
                     let (pool, under_way) = (pool.clone(), under_way.clone());
-                    let (landed, asked) = (landed.clone(), asked.clone());
+                    let (completed, asked) = (completed.clone(), asked.clone());
                     let body = move || {
                         for number in 0..200 {
                             let key = (asker * 7 + number) % KEYS;
@@ -536,7 +541,7 @@ mod tests {
                                     Ok(Answer::ALLOW)
                                 })
                             };
-                            let ticket = match number % 4 {
+                            let pending = match number % 4 {
                                 0 => pool.ask_quietly(&(key as u32), job).ok(),
                                 1 => {
                                     pool.ask_ahead([(key as u32, job())].into_iter());
@@ -548,25 +553,25 @@ mod tests {
                                     || None,
                                     job,
                                 ) {
-                                    Asked::Later(ticket) => Some(ticket),
+                                    Asked::Later(pending) => Some(pending),
                                     Asked::Now(outcome) => {
                                         assert_eq!(outcome, Err(Failure::Stopping));
                                         None
                                     }
                                 },
                             };
-                            let Some(ticket) = ticket else { continue };
+                            let Some(pending) = pending else { continue };
                             asked.fetch_add(1, Ordering::SeqCst);
-                            let landed = landed.clone();
+                            let completed = completed.clone();
                             if number % 2 == 0 {
-                                ticket.watch(move |outcome| {
+                                pending.watch(move |outcome| {
                                     assert!(matches!(outcome, Ok(_) | Err(Failure::Stopping)));
-                                    landed.fetch_add(1, Ordering::SeqCst);
+                                    completed.fetch_add(1, Ordering::SeqCst);
                                 });
                             } else {
-                                let outcome = ticket.wait(PATIENCE);
+                                let outcome = pending.wait(PATIENCE);
                                 assert!(matches!(outcome, Ok(_) | Err(Failure::Stopping)));
-                                landed.fetch_add(1, Ordering::SeqCst);
+                                completed.fetch_add(1, Ordering::SeqCst);
                             }
                         }
                     };
@@ -582,7 +587,7 @@ mod tests {
             }
             askers.into_iter().for_each(|asker| asker.join().unwrap());
             pool.shut_down(|| {});
-            assert_eq!(landed.load(Ordering::SeqCst), asked.load(Ordering::SeqCst));
+            assert_eq!(completed.load(Ordering::SeqCst), asked.load(Ordering::SeqCst));
         }
     }
 
@@ -609,15 +614,15 @@ mod tests {
     fn whoever_waits_no_longer_leaves_the_flight_to_land() {
         let pool = pool(1);
         let (release, gate) = mpsc::channel::<()>();
-        let (landed, has_landed) = mpsc::channel();
-        let ticket = ask(&pool, 1, move || {
+        let (completed, has_completed) = mpsc::channel();
+        let pending = ask(&pool, 1, move || {
             gate.recv().unwrap();
-            landed.send(()).unwrap();
+            completed.send(()).unwrap();
             Ok(Answer::ALLOW)
         });
-        assert_eq!(ticket.wait(Duration::ZERO), Err(Failure::NotYet));
+        assert_eq!(pending.wait(Duration::ZERO), Err(Failure::NotYet));
         release.send(()).unwrap();
-        has_landed.recv().unwrap();
+        has_completed.recv().unwrap();
         pool.shut_down(|| {});
     }
 
@@ -656,8 +661,8 @@ mod tests {
         let hurried = pool.ask(&2, Urgency::Waiting, || None, job("not needed"));
         drop(release);
         for asked in [urgent, hurried] {
-            let Asked::Later(ticket) = asked else { panic!("nothing is known") };
-            assert_eq!(ticket.wait(PATIENCE), Ok(Answer::ALLOW));
+            let Asked::Later(pending) = asked else { panic!("nothing is known") };
+            assert_eq!(pending.wait(PATIENCE), Ok(Answer::ALLOW));
         }
         let order: Vec<_> = told.iter().take(4).collect();
         assert_eq!(order, ["urgent", "hurried", "quiet", "last"]);
@@ -668,31 +673,31 @@ mod tests {
 
     #[test]
     fn whoever_asks_is_told_of_an_answer_for_one_alone_however_quickly_it_comes() {
-        static HAS_LANDED: AtomicUsize = AtomicUsize::new(0);
+        static HAS_COMPLETED: AtomicUsize = AtomicUsize::new(0);
         /// Goes on when the thread that it starts has done what there is to do.
         fn spawn_slowly(
             name: String,
             body: Box<dyn FnOnce() + Send>,
         ) -> io::Result<JoinHandle<()>> {
             let thread = spawn(name, body)?;
-            while HAS_LANDED.load(Ordering::SeqCst) == 0 {
+            while HAS_COMPLETED.load(Ordering::SeqCst) == 0 {
                 thread::yield_now();
             }
             Ok(thread)
         }
         let batching =
             Batching { most: 1, joins: |_: &u32| false, most_bytes: 0, bytes: |_: &u32| 0 };
-        let work = |jobs: Vec<(u32, Landing<'_>)>| {
-            for (_, landing) in jobs {
-                assert!(landing.land_for_one(Ok(Answer::ALLOW)).is_none());
-                HAS_LANDED.fetch_add(1, Ordering::SeqCst);
+        let work = |jobs: Vec<(u32, Completion<'_>)>| {
+            for (_, completion) in jobs {
+                assert!(completion.complete_for_one(Ok(Answer::ALLOW)).is_none());
+                HAS_COMPLETED.fetch_add(1, Ordering::SeqCst);
             }
         };
         let pool = Pool::new(1, PATIENCE, batching, spawn_slowly, Box::new(work));
-        let Asked::Later(ticket) = pool.ask(&1, Urgency::Waiting, || None, || 1) else {
+        let Asked::Later(pending) = pool.ask(&1, Urgency::Waiting, || None, || 1) else {
             panic!("nothing is known")
         };
-        assert_eq!(ticket.wait(Duration::ZERO), Ok(Answer::ALLOW));
+        assert_eq!(pending.wait(Duration::ZERO), Ok(Answer::ALLOW));
         pool.shut_down(|| {});
     }
 
@@ -714,8 +719,8 @@ mod tests {
         let _ = pool.ask_quietly(&5, || job("quiet")).unwrap();
         drop(release);
         for asked in [blocking, joined] {
-            let Asked::Later(ticket) = asked else { panic!("nothing is known") };
-            assert_eq!(ticket.wait(PATIENCE), Ok(Answer::ALLOW));
+            let Asked::Later(pending) = asked else { panic!("nothing is known") };
+            assert_eq!(pending.wait(PATIENCE), Ok(Answer::ALLOW));
         }
         let order: Vec<_> = told.iter().take(5).collect();
         assert_eq!(order, ["blocking", "ahead", "ahead", "ahead", "quiet"]);
@@ -742,7 +747,7 @@ mod tests {
     }
 
     #[test]
-    fn a_watcher_hears_of_a_landing_before_and_after_it() {
+    fn a_watcher_hears_of_a_completion_before_and_after_it() {
         let pool = pool(1);
         let release = busy(&pool);
         let (tell, told) = mpsc::channel();
@@ -776,11 +781,11 @@ mod tests {
             PATIENCE,
             batching,
             spawn,
-            Box::new(move |jobs: Vec<(u32, Landing<'_>)>| {
+            Box::new(move |jobs: Vec<(u32, Completion<'_>)>| {
                 let numbers: Vec<_> = jobs.iter().map(|(number, _)| *number).collect();
                 lock(&tell).send(numbers).unwrap();
                 let _ = lock(&gate).recv();
-                jobs.into_iter().for_each(|(_, landing)| landing.land(Ok(Answer::ALLOW)));
+                jobs.into_iter().for_each(|(_, completion)| completion.complete(Ok(Answer::ALLOW)));
             }),
         );
         let first = pool.ask_quietly(&200, || 200).unwrap();

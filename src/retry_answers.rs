@@ -5,7 +5,7 @@
 //! use, whether or not anything may be cached: without this, a client whose answers are not cached
 //! would be closed each time it comes.
 //!
-//! Any kind of question will do. Whoever closes a client hands its ticket to
+//! Any kind of question will do. Whoever closes a client hands its `Pending` to
 //! [`RetryAnswers::keep_when_known`] or calls [`RetryAnswers::keep`]; whoever asks and finds nothing in
 //! the cache calls [`RetryAnswers::take`] before it asks the API.
 
@@ -20,7 +20,7 @@ use moka::sync::Cache;
 use crate::answer::Outcome;
 use crate::cache::Key;
 use crate::clock::Clock;
-use crate::pool::Ticket;
+use crate::pool::Pending;
 
 /// For how long an answer is kept. Clients come back within a second or a few.
 const LIFE: Duration = Duration::from_secs(15);
@@ -67,10 +67,10 @@ impl RetryAnswers {
         self.answers.insert(key, Kept { outcome, asked, kept: self.clock.now() });
     }
 
-    /// Keeps the answer, if one comes of this ticket; it was `asked` for then. For a client that has been closed.
-    pub fn keep_when_known(self: &Arc<Self>, key: Key, ticket: Ticket, asked: Instant) {
+    /// Keeps the answer, if one comes of this `Pending`; it was `asked` for then. For a client that was closed.
+    pub fn keep_when_known(self: &Arc<Self>, key: Key, pending: Pending, asked: Instant) {
         let answers = Arc::clone(self);
-        ticket.watch(move |outcome| {
+        pending.watch(move |outcome| {
             if outcome.is_ok() {
                 answers.keep(key, outcome, asked);
             }
@@ -87,8 +87,9 @@ impl RetryAnswers {
     ) -> Option<Outcome> {
         let Kept { outcome, asked, kept } = self.answers.remove(key)?;
         let is_old = self.clock.now().duration_since(kept) >= LIFE;
-        let terms = outcome.as_ref().ok().and_then(|answer| answer.terms.as_ref());
-        let expire_at = terms.and_then(|terms| terms.expire_at);
+        let session_grants =
+            outcome.as_ref().ok().and_then(|answer| answer.session_grants.as_ref());
+        let expire_at = session_grants.and_then(|session_grants| session_grants.expire_at);
         let has_ended = expire_at.is_some_and(|end| end <= self.clock.unix_time().as_secs());
         (!is_old && !has_ended && !is_outdated(&outcome, asked)).then_some(outcome)
     }
@@ -97,7 +98,7 @@ impl RetryAnswers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::answer::{Answer, Failure, Terms};
+    use crate::answer::{Answer, Failure, SessionGrants};
     use crate::clock::{BEGINNING, ManualClock};
 
     const KEY: Key = Key::from_number(1);
@@ -122,16 +123,16 @@ mod tests {
     }
 
     #[test]
-    fn it_is_kept_for_a_while_and_no_longer_than_its_terms_say() {
+    fn it_is_kept_for_a_while_and_no_longer_than_its_session_grants_say() {
         let (answers, clock) = answers();
         let lasting = |expire_at| {
-            let terms = Terms {
+            let session_grants = SessionGrants {
                 is_superuser: None,
                 rules: None,
                 expire_at: Some(expire_at),
-                ..Terms::default()
+                ..SessionGrants::default()
             };
-            Answer { terms: Some(Arc::new(terms)), ..Answer::ALLOW }
+            Answer { session_grants: Some(Arc::new(session_grants)), ..Answer::ALLOW }
         };
         for (answer, after, expected) in [
             (Answer::ALLOW, LIFE - Duration::from_secs(1), true),
@@ -158,14 +159,14 @@ mod tests {
     }
 
     #[test]
-    fn of_a_ticket_only_an_answer_is_kept() {
+    fn of_a_pending_only_an_answer_is_kept() {
         let (answers, clock) = answers();
         for (outcome, expected) in
             [(Ok(Answer::ALLOW), Some(Ok(Answer::ALLOW))), (Err(Failure::TimedOut), None)]
         {
-            let (ticket, land) = Ticket::for_test();
-            answers.keep_when_known(KEY, ticket, clock.now());
-            land(outcome);
+            let (pending, complete) = Pending::for_test();
+            answers.keep_when_known(KEY, pending, clock.now());
+            complete(outcome);
             assert_eq!(take(&answers), expected);
         }
     }

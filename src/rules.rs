@@ -14,11 +14,11 @@ mod action_mask;
 mod condition;
 mod filter;
 mod inexact;
-mod pending;
 mod placeholder;
 mod recent;
 mod rule_set_interner;
 mod tree;
+mod walk_stack;
 mod written;
 
 #[cfg(any(test, fuzzing))]

@@ -13,12 +13,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use crate::answer::Terms;
+use crate::answer::SessionGrants;
 use crate::cache::InvalidationScope;
 use crate::clock::{Clock, Deadline};
 use crate::rules::{Recent, Whom};
+use crate::sealed::SealedQuestion;
 use crate::sync::lock;
-use crate::vault::SealedQuestion;
 
 mod allowed;
 mod ended_sessions;
@@ -66,29 +66,29 @@ impl Sessions {
         }
     }
 
-    /// The API let this client in, which gave this name, and is known by it unless the terms say otherwise.
+    /// The API let this client in, which gave this name, and is known by it unless the grants say otherwise.
     /// What was known of its handle belonged to another. It is asked about again when it is `due`, and when
-    /// the terms end.
+    /// the grants end.
     pub fn begin(
         &self,
         session_key: SessionKey,
         username: &str,
         address: Option<IpAddr>,
-        terms: Option<&Arc<Terms>>,
+        session_grants: Option<&Arc<SessionGrants>>,
         question: Option<SealedQuestion>,
         due: Option<Instant>,
     ) {
         let SessionKey { handle, client_id, key } = session_key;
-        let known_as = Terms::known_as(terms, username);
+        let known_as = SessionGrants::known_as(session_grants, username);
         let whom = Whom { address, username: known_as, client_id: &client_id };
         let session = Session {
             key: Some(key),
             address,
             given_username: (known_as != username).then(|| username.into()),
             authenticated_by: AuthenticatedBy::Api,
-            grants: Grants::on(terms, whom),
+            grants: Grants::on(session_grants, whom),
             question: question.map(Arc::new),
-            expiry: self.expiry(terms),
+            expiry: self.expiry(session_grants),
             ..Session::of_nobody(&client_id, known_as)
         };
         self.put(handle, session, due);
@@ -110,8 +110,8 @@ impl Sessions {
         self.schedule(&mut state, handle, due, expiry);
     }
 
-    fn expiry(&self, terms: Option<&Arc<Terms>>) -> Option<Deadline> {
-        let expire_at = terms?.expire_at?;
+    fn expiry(&self, session_grants: Option<&Arc<SessionGrants>>) -> Option<Deadline> {
+        let expire_at = session_grants?.expire_at?;
         Some(Deadline::at(expire_at, &*self.clock))
     }
 
@@ -238,7 +238,7 @@ impl Sessions {
     pub fn renew(
         &self,
         session_key: &SessionKey,
-        terms: Option<&Arc<Terms>>,
+        session_grants: Option<&Arc<SessionGrants>>,
         due: Option<Instant>,
     ) -> bool {
         let mut state = lock(&self.state);
@@ -246,11 +246,11 @@ impl Sessions {
         if session.is_due(self.clock.now()) {
             return true;
         }
-        if !session.is_named_by(terms) {
+        if !session.is_named_by(session_grants) {
             return false;
         }
-        session.set_grants(Grants::on(terms, session.whom()));
-        session.expiry = self.expiry(terms);
+        session.set_grants(Grants::on(session_grants, session.whom()));
+        session.expiry = self.expiry(session_grants);
         let expiry = session.expiry;
         self.schedule(&mut state, session_key.handle, due, expiry);
         true
@@ -373,16 +373,16 @@ mod tests {
     use crate::clock::{Clock, ManualClock, SystemClock};
     use crate::question::{Access, Action, Kind, RawAclCheck};
     use crate::rules::{Condition, Permission, Rule, Rules, Verb};
+    use crate::sealed::SecretBox;
     use crate::secret::Secret;
-    use crate::vault::Vault;
 
     fn sessions() -> Sessions {
         Sessions::new(|_| {}, Arc::new(SystemClock))
     }
 
     /// A login question that can be asked again.
-    fn sealed(vault: &Vault) -> SealedQuestion {
-        let body = vault.seal(&Secret::new(vec![1])).unwrap();
+    fn sealed(secret_box: &SecretBox) -> SealedQuestion {
+        let body = secret_box.seal(&Secret::new(vec![1])).unwrap();
         SealedQuestion {
             kind: Kind::Login,
             bearer: None,
@@ -398,9 +398,14 @@ mod tests {
         SessionKey { handle, client_id: client_id.into(), key: Key::from_number(key) }
     }
 
-    fn terms(is_superuser: bool) -> Option<Arc<Terms>> {
+    fn session_grants(is_superuser: bool) -> Option<Arc<SessionGrants>> {
         let is_superuser = Some(is_superuser);
-        Some(Arc::new(Terms { is_superuser, rules: None, expire_at: None, ..Terms::default() }))
+        Some(Arc::new(SessionGrants {
+            is_superuser,
+            rules: None,
+            expire_at: None,
+            ..SessionGrants::default()
+        }))
     }
 
     fn client_ref<'a>(handle: usize, client_id: &'a str, username: &'a str) -> ClientRef<'a> {
@@ -412,7 +417,7 @@ mod tests {
             session_key(handle, client_id, key),
             "ann",
             None,
-            terms(false).as_ref(),
+            session_grants(false).as_ref(),
             None,
             None,
         );
@@ -459,10 +464,14 @@ mod tests {
     fn a_question_about_a_client_that_left_adds_to_what_is_known_of_it() {
         let sessions = sessions();
         let rules = Some(Arc::new(Rules::compile(Vec::new()).unwrap()));
-        let terms =
-            Terms { is_superuser: None, rules: rules.clone(), expire_at: None, ..Terms::default() };
-        let terms = Some(Arc::new(terms));
-        sessions.begin(session_key(1, "c", 7), "ann", None, terms.as_ref(), None, None);
+        let session_grants = SessionGrants {
+            is_superuser: None,
+            rules: rules.clone(),
+            expire_at: None,
+            ..SessionGrants::default()
+        };
+        let session_grants = Some(Arc::new(session_grants));
+        sessions.begin(session_key(1, "c", 7), "ann", None, session_grants.as_ref(), None, None);
         sessions.end(1, 0);
         sessions.set_superuser(client_ref(1, "c", "ann"), false);
         let expected = Grants { rules, is_superuser: Some(false), ..Grants::default() };
@@ -584,13 +593,20 @@ mod tests {
             retain: None,
             condition: Condition::NONE,
         };
-        let terms = || {
+        let session_grants = || {
             let rules = Some(Arc::new(Rules::compile(vec![rule.clone()]).unwrap()));
-            Arc::new(Terms { rules, ..Terms::default() })
+            Arc::new(SessionGrants { rules, ..SessionGrants::default() })
         };
-        let (some, others) = (terms(), terms());
-        for (handle, terms) in [(1, &some), (2, &some), (3, &others)] {
-            sessions.begin(session_key(handle, "c", 7), "ann", None, Some(terms), None, None);
+        let (some, others) = (session_grants(), session_grants());
+        for (handle, session_grants) in [(1, &some), (2, &some), (3, &others)] {
+            sessions.begin(
+                session_key(handle, "c", 7),
+                "ann",
+                None,
+                Some(session_grants),
+                None,
+                None,
+            );
         }
         let client_ref = |handle| client_ref(handle, "c", "ann");
         let recalls =
@@ -619,9 +635,13 @@ mod tests {
             let sessions = Sessions::new(|_| {}, clock.clone());
             let expire_at = Some(clock.unix_time().as_secs() + 10);
             let rules = Some(Arc::new(Rules::compile(Vec::new()).unwrap()));
-            let terms =
-                Arc::new(Terms { is_superuser: Some(true), rules, expire_at, ..Terms::default() });
-            sessions.begin(session_key(1, "c", 7), "ann", None, Some(&terms), None, None);
+            let session_grants = Arc::new(SessionGrants {
+                is_superuser: Some(true),
+                rules,
+                expire_at,
+                ..SessionGrants::default()
+            });
+            sessions.begin(session_key(1, "c", 7), "ann", None, Some(&session_grants), None, None);
             sessions.end(1, 0);
             let grants = || sessions.grants(client_ref(1, "c", "ann")).unwrap();
             assert!(grants().is_superuser == Some(true) && grants().rules_in_force().is_some());
@@ -652,16 +672,27 @@ mod tests {
 
     #[test]
     fn a_session_comes_due_by_whichever_clock_comes_to_its_end_first() {
-        let vault = Vault::random().unwrap();
+        let secret_box = SecretBox::random().unwrap();
         for (set_ahead, advance) in [(0, 3600), (3600, 0), (1800, 1800), (-3600, 3600)] {
             let clock = ManualClock::new();
             let sessions = Sessions::new(|_| {}, clock.clone());
             let expire_at = Some(clock.unix_time().as_secs() + 3600);
-            let terms =
-                Arc::new(Terms { is_superuser: None, rules: None, expire_at, ..Terms::default() });
-            let question = sealed(&vault);
+            let session_grants = Arc::new(SessionGrants {
+                is_superuser: None,
+                rules: None,
+                expire_at,
+                ..SessionGrants::default()
+            });
+            let question = sealed(&secret_box);
             let session_key = session_key(1, "c", 7);
-            sessions.begin(session_key.clone(), "ann", None, Some(&terms), Some(question), None);
+            sessions.begin(
+                session_key.clone(),
+                "ann",
+                None,
+                Some(&session_grants),
+                Some(question),
+                None,
+            );
             let is_due = || !sessions.take_due(clock.now(), 9).is_empty();
             assert!(!is_due() && sessions.may_be_due());
             clock.set_ahead(set_ahead);
@@ -678,10 +709,10 @@ mod tests {
     #[test]
     fn a_session_comes_due_once_and_not_after_its_end() {
         let (sessions, now) = (sessions(), SystemClock.now());
-        let vault = Vault::random().unwrap();
+        let secret_box = SecretBox::random().unwrap();
         let second = Duration::from_secs(1);
         for (handle, due) in [(1, now + second), (2, now), (3, now), (4, now)] {
-            let question = sealed(&vault);
+            let question = sealed(&secret_box);
             let question = Some(question);
             let session_key = session_key(handle, "c", 7);
             sessions.begin(session_key, "ann", None, None, question, Some(due));
@@ -702,7 +733,7 @@ mod tests {
     #[test]
     fn what_was_asked_before_an_invalidation_does_not_stand_in_for_asking_again() {
         let (sessions, now) = (sessions(), SystemClock.now());
-        let question = sealed(&Vault::random().unwrap());
+        let question = sealed(&SecretBox::random().unwrap());
         let session_key = session_key(1, "c", 7);
         sessions.begin(session_key.clone(), "ann", None, None, Some(question), Some(now));
         let is_due = || !sessions.take_due(SystemClock.now(), 9).is_empty();

@@ -33,12 +33,12 @@ const LAYERS: &[&[&str]] = &[
         "broker",
     ],
     &["fleet", "tokens", "files"],
-    &["cache", "pool", "api", "vault"],
-    &["config", "journal"],
-    &["policy", "field", "tally", "dialect", "jose"],
+    &["cache", "pool", "api", "sealed"],
+    &["config", "log_queue"],
+    &["policy", "field", "stats", "api_format", "jose", "mailbox"],
     &["answer"],
     &["rules"],
-    &["question", "clock", "defect", "form", "json", "secret", "sync", "trace"],
+    &["question", "clock", "failpoint", "form", "json", "secret", "sync", "trace"],
 ];
 
 /// Every source file of the plugin, with the top-level module that it belongs to.

@@ -55,7 +55,8 @@ pub fn access(args: &args::Access, out: &mut dyn Write) -> Result<u8, Problem> {
         let action = Action { access, topic: &args.topic, qos: args.qos, retain: args.retain };
         let client = &args.client;
         let granted = all.last().and_then(Judged::granted);
-        let known_as = granted.as_ref().and_then(|terms| terms.username.as_deref());
+        let known_as =
+            granted.as_ref().and_then(|session_grants| session_grants.username.as_deref());
         let username = known_as.or(username);
         let check = Check { client, username, action, message: None, on_broker_thread: true };
         let (decision, reason) = session.started.plugin.explain_access(&check);
@@ -154,8 +155,8 @@ impl Session {
         let exchanges = self.witness.take();
         let rules = login.and_then(Judged::granted);
         let rule = match (&reason, &rules) {
-            (Reason::Rule(position), Some(terms)) => {
-                terms.rules.as_ref().and_then(|rules| rules.describe(*position))
+            (Reason::Rule(position), Some(session_grants)) => {
+                session_grants.rules.as_ref().and_then(|rules| rules.describe(*position))
             }
             _ => None,
         };

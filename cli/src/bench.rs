@@ -16,9 +16,9 @@ use mosquitto_http_auth::answer::{Failure, Verdict};
 use mosquitto_http_auth::api::{Api, Request};
 use mosquitto_http_auth::clock::{Clock, SystemClock};
 use mosquitto_http_auth::config::{Config, PasswordEncoding};
-use mosquitto_http_auth::journal::Journal;
+use mosquitto_http_auth::log_queue::LogQueue;
 use mosquitto_http_auth::question::{About, Kind, Password, Question};
-use mosquitto_http_auth::tally::Tally;
+use mosquitto_http_auth::stats::Stats;
 use serde_json::json;
 
 use crate::args;
@@ -101,8 +101,8 @@ impl Bench<'_> {
         // Every request is to reach the API, whatever came of the others.
         config.breaker.failures = u64::MAX;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let journal = Journal::new(LevelFilter::Off, Arc::clone(&clock));
-        let api = Api::new(&config, journal, clock, Arc::new(Tally::default()), None);
+        let log_queue = LogQueue::new(LevelFilter::Off, Arc::clone(&clock));
+        let api = Api::new(&config, log_queue, clock, Arc::new(Stats::default()), None);
         let first = (self.args.requests / 10).clamp(1, ALONE);
         let alone = self.ask(&api, &mut (0..first));
         let progress = self.progress();
@@ -148,7 +148,7 @@ impl Bench<'_> {
             let about = About::Login { password: self.password };
             let question = Question { client, username, attributes: None, about };
             let fields = self.config.fields.of(Kind::Login);
-            let request = Request::new(&question, fields, &self.config.dialect);
+            let request = Request::new(&question, fields, &self.config.api_format);
             let began = SystemClock.now();
             let outcome = api.ask(&[&request], false, api.new_trace());
             let took = SystemClock.now().duration_since(began);

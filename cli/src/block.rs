@@ -13,7 +13,7 @@ use mosquitto_http_auth::broker::{Broker, Delivery};
 use mosquitto_http_auth::clock::SystemClock;
 use mosquitto_http_auth::config::{self, Config};
 use mosquitto_http_auth::login::LoginAttempts;
-use mosquitto_http_auth::plugin::{Abilities, Plugin};
+use mosquitto_http_auth::plugin::{HostCapabilities, Plugin};
 use mosquitto_http_auth::question::Properties;
 
 use crate::args;
@@ -139,8 +139,8 @@ pub fn chosen(args: &args::Conf, how: Start) -> Result<Started, String> {
 
 /// Starts the plugin as the broker does.
 pub fn start(block: &conf::Plugin, how: Start) -> Result<Started, Vec<Remark>> {
-    let remarks = |mistakes: Vec<config::Mistake>| {
-        let remark = |mistake: config::Mistake| {
+    let remarks = |mistakes: Vec<config::ConfigError>| {
+        let remark = |mistake: config::ConfigError| {
             let place = block.place_of(mistake.option()).clone();
             let option = block.options.iter().find(|option| option.place == place);
             let path = option.and_then(|option| relative_path(&option.name, &option.value));
@@ -166,16 +166,16 @@ pub fn start(block: &conf::Plugin, how: Start) -> Result<Started, Vec<Remark>> {
     // It is the API that is asked, and the command is no member of a fleet.
     used.fleet = None;
     let login_attempts = LoginAttempts::new().map_err(|error| {
-        remarks(vec![config::Mistake::overall(format!("no random bytes to be had: {error}"))])
+        remarks(vec![config::ConfigError::overall(format!("no random bytes to be had: {error}"))])
     })?;
-    let abilities = Abilities {
+    let capabilities = HostCapabilities {
         delays_logins: false,
         tells_who_connects: false,
         tells_reasons: false,
         // The address on the command line is the caller's.
         lets_websockets_choose: false,
         spawn,
-        ring: Arc::new(|| {}),
+        wake_broker: Arc::new(|| {}),
         sighup: None,
         fetch: |_| {},
         observer: how.observer,
@@ -183,7 +183,7 @@ pub fn start(block: &conf::Plugin, how: Start) -> Result<Started, Vec<Remark>> {
         claim_topics: || true,
         instances: Arc::default(),
     };
-    let plugin = Plugin::start(used, Arc::new(SystemClock), abilities).map_err(remarks)?;
+    let plugin = Plugin::start(used, Arc::new(SystemClock), capabilities).map_err(remarks)?;
     let lines = lines(&plugin);
     Ok(Started { plugin, config, lines })
 }

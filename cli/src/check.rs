@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use crate::args;
 use crate::block::{self, Start};
 use crate::conf::{Conf, Plugin, Remark};
-use crate::doubts;
 use crate::exit;
+use crate::lints;
 use crate::paint::{FAINT, GOOD, HEADING, Paint as _, WARNING, WRONG};
 use crate::problem::Problem;
 
@@ -54,10 +54,10 @@ pub fn run(args: &args::Check, out: &mut dyn Write) -> Result<u8, Problem> {
         found = vec![block::choose(&conf, &args.conf)?];
     }
     let missing = found.is_empty().then(|| block::none_found(&conf, args.conf.plugin.as_deref()));
-    let doubts = doubts::about_conf(&conf, &found);
-    let mistakes = conf.mistakes.iter().cloned().chain(doubts.mistakes).collect();
+    let lints = lints::about_conf(&conf, &found);
+    let mistakes = conf.mistakes.iter().cloned().chain(lints.mistakes).collect();
     let blocks: Vec<_> = found.into_iter().map(|plugin| look_at(&conf, plugin)).collect();
-    let checked = Checked { conf: &conf, mistakes, hints: doubts.hints, missing, blocks };
+    let checked = Checked { conf: &conf, mistakes, hints: lints.hints, missing, blocks };
     if args.json {
         writeln!(out, "{:#}", as_json(&checked))?;
     } else {
@@ -76,9 +76,9 @@ fn look_at<'a>(conf: &Conf, plugin: &'a Plugin) -> Block<'a> {
             }
             Err(mistakes) => (None, mistakes, Vec::new()),
         };
-    let doubts = doubts::about_block(conf, plugin, config.as_ref());
-    let mistakes = mistakes.into_iter().chain(doubts.mistakes).collect();
-    Block { plugin, scope, config, mistakes, warnings, hints: doubts.hints }
+    let lints = lints::about_block(conf, plugin, config.as_ref());
+    let mistakes = mistakes.into_iter().chain(lints.mistakes).collect();
+    Block { plugin, scope, config, mistakes, warnings, hints: lints.hints }
 }
 
 impl Block<'_> {

@@ -106,7 +106,7 @@ fn connect(args: &args::Conf) -> Result<Result<Observer, String>, String> {
     let conf = Conf::read(&args.file)?;
     let block = block::choose(&conf, args)?;
     let config = config::read(&block.given()).map_err(|mistakes| {
-        let line = |mistake: &config::Mistake| {
+        let line = |mistake: &config::ConfigError| {
             format!("\n  {}: {mistake}", block.place_of(mistake.option()))
         };
         format!("the configuration has mistakes:{}", mistakes.iter().map(line).collect::<String>())

@@ -5,8 +5,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use mosquitto_http_auth::api::{Head, Request};
+use mosquitto_http_auth::api_format::ApiFormat;
 use mosquitto_http_auth::config::Config;
-use mosquitto_http_auth::dialect::Dialect;
 use mosquitto_http_auth::form;
 use mosquitto_http_auth::question::{About, Client, Kind, Password, Question};
 use zeroize::Zeroizing;
@@ -27,7 +27,7 @@ pub struct Mask<'a> {
 impl Mask<'_> {
     /// A request's body: of a login's, the same code writes it with another password.
     pub fn request(&self, kind: Kind, sent: &[u8]) -> String {
-        let dialect = &self.config.dialect;
+        let api_format = &self.config.api_format;
         let username = self.username.or(self.config.anonymous_username.as_deref());
         let shown = match kind {
             Kind::Login => {
@@ -35,11 +35,11 @@ impl Mask<'_> {
                 let username = username.unwrap_or_default();
                 let question = Question { client: self.client, username, attributes: None, about };
                 let fields = self.config.fields.of(Kind::Login);
-                Request::new(&question, fields, &without_values(dialect)).body
+                Request::new(&question, fields, &without_values(api_format)).body
             }
             Kind::Superuser | Kind::Access => {
-                let rest = sent.strip_prefix(dialect.prefix(kind).as_bytes()).unwrap_or(sent);
-                let prefix = without_values(dialect);
+                let rest = sent.strip_prefix(api_format.prefix(kind).as_bytes()).unwrap_or(sent);
+                let prefix = without_values(api_format);
                 let text = format!("{}{}", prefix.prefix(kind), String::from_utf8_lossy(rest));
                 return text;
             }
@@ -60,7 +60,7 @@ impl Mask<'_> {
 
     /// Whatever else came from outside: an API may send secrets back, as it got them.
     pub fn answer(&self, text: &str) -> String {
-        let headers = self.config.material.headers.iter().map(|header| header.value.expose());
+        let headers = self.config.credentials.headers.iter().map(|header| header.value.expose());
         // A scheme such as Bearer may stand before the secret.
         let words = headers.flat_map(|value| [Some(value), value.rsplit(|b| *b == b' ').next()]);
         let mut text = text.to_owned();
@@ -85,12 +85,12 @@ fn forms(secret: &[u8]) -> Vec<Zeroizing<String>> {
     [text].into_iter().chain(others.map(Zeroizing::new)).collect()
 }
 
-/// The dialect with other values than those from the environment.
-fn without_values(dialect: &Dialect) -> Dialect {
+/// The API's format with other values than those from the environment.
+fn without_values(api_format: &ApiFormat) -> ApiFormat {
     let parameter = |parameter: &str| match parameter.split_once('=') {
         Some((key, _)) => format!("{key}={MASK}"),
         None => parameter.to_owned(),
     };
     let masked = |prefix: &String| prefix.split('&').map(parameter).collect::<Vec<_>>().join("&");
-    Dialect { prefixes: dialect.prefixes.each_ref().map(masked), ..dialect.clone() }
+    ApiFormat { prefixes: api_format.prefixes.each_ref().map(masked), ..api_format.clone() }
 }

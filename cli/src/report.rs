@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use log::Level;
-use mosquitto_http_auth::answer::Terms;
+use mosquitto_http_auth::answer::SessionGrants;
 use mosquitto_http_auth::api::{Attempt, Head};
 use mosquitto_http_auth::clock::{Clock as _, SystemClock};
 use mosquitto_http_auth::question::Kind;
@@ -47,8 +47,8 @@ impl Report<'_> {
             {
                 print_tls(out, origin, seen)?;
             }
-            if let Some(terms) = judged.granted() {
-                writeln!(out, "  {}", granted(&terms))?;
+            if let Some(session_grants) = judged.granted() {
+                writeln!(out, "  {}", granted(&session_grants))?;
             }
             for hint in self.hints(judged) {
                 writeln!(out, "{} {hint}", "hint:".paint(WARNING))?;
@@ -144,14 +144,14 @@ impl Report<'_> {
 
     pub fn as_json(&self, out: &mut dyn Write) -> io::Result<()> {
         let judged = self.judged.iter().map(|judged| {
-            let granted = judged.granted().map(|terms| {
-                let attributes = terms.attributes.as_ref();
+            let granted = judged.granted().map(|session_grants| {
+                let attributes = session_grants.attributes.as_ref();
                 json!({
-                    "username": terms.username,
+                    "username": session_grants.username,
                     "client_attrs": attributes.map(|attributes| attributes.pairs()),
-                    "rules": terms.rules.as_ref().map(|rules| rules.len()),
-                    "is_superuser": terms.is_superuser,
-                    "expire_at": terms.expire_at,
+                    "rules": session_grants.rules.as_ref().map(|rules| rules.len()),
+                    "is_superuser": session_grants.is_superuser,
+                    "expire_at": session_grants.expire_at,
                 })
             });
             json!({
@@ -300,19 +300,19 @@ fn ms(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
 }
 
-fn granted(terms: &Terms) -> String {
+fn granted(session_grants: &SessionGrants) -> String {
     let mut parts = Vec::new();
-    parts.extend(terms.username.as_ref().map(|name| format!("known as {name:?}")));
-    parts.extend(terms.attributes.as_ref().map(|attributes| {
+    parts.extend(session_grants.username.as_ref().map(|name| format!("known as {name:?}")));
+    parts.extend(session_grants.attributes.as_ref().map(|attributes| {
         let pairs = attributes.pairs().iter();
         let pairs: Vec<_> = pairs.map(|(name, value)| format!("{name} {value:?}")).collect();
         format!("attributes {}", pairs.join(" and "))
     }));
-    parts.extend(terms.rules.as_ref().map(|rules| format!("{} rules", rules.len())));
-    parts.extend(terms.is_superuser.map(|is| {
+    parts.extend(session_grants.rules.as_ref().map(|rules| format!("{} rules", rules.len())));
+    parts.extend(session_grants.is_superuser.map(|is| {
         if is { "the user is a superuser" } else { "the user is no superuser" }.to_owned()
     }));
-    parts.extend(terms.expire_at.map(|at| format!("asked again at {at} (Unix time)")));
+    parts.extend(session_grants.expire_at.map(|at| format!("asked again at {at} (Unix time)")));
     format!("granted for the session: {}", parts.join(", "))
 }
 

@@ -50,7 +50,7 @@ pub fn look_at(config: &Config, endpoint: &Endpoint) -> Seen {
     let verified = match &config.sources.ca_file {
         _ if !config.tls_verify => "nothing, by tls_verify false".to_owned(),
         Some(file) => format!("tls_ca_file {file}"),
-        None => format!("the system's {} authorities", config.material.roots.len()),
+        None => format!("the system's {} authorities", config.credentials.roots.len()),
     };
     let mut seen = Seen { verified, ..Seen::default() };
     let certificates = Arc::new(Mutex::new(Vec::new()));
@@ -109,7 +109,7 @@ fn connect(endpoint: &Endpoint, limit: Duration) -> Result<TcpStream, String> {
 fn settings(config: &Config, certificates: &Certificates) -> Result<ClientConfig, Error> {
     let provider = Arc::new(ring::default_provider());
     let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(config.material.roots.iter().map(|der| der.clone().into()));
+    roots.add_parsable_certificates(config.credentials.roots.iter().map(|der| der.clone().into()));
     let judge = if config.tls_verify {
         let builder =
             WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
@@ -123,7 +123,7 @@ fn settings(config: &Config, certificates: &Certificates) -> Result<ClientConfig
         .with_protocol_versions(&[&version::TLS13, &version::TLS12])?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(watcher));
-    let Some(identity) = &config.material.identity else {
+    let Some(identity) = &config.credentials.identity else {
         return Ok(builder.with_no_client_auth());
     };
     let chain = identity.chain.iter().map(|der| der.clone().into()).collect();

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use mosquitto_http_auth::answer::{Decision, InvalidToken, Terms, Verdict};
+use mosquitto_http_auth::answer::{Decision, InvalidToken, SessionGrants, Verdict};
 use mosquitto_http_auth::config::Config;
 use mosquitto_http_auth::decide::Reason;
 use mosquitto_http_auth::policy::OnError;
@@ -39,11 +39,13 @@ impl Judged {
     }
 
     /// What the answer to a login grants, or the token.
-    pub fn granted(&self) -> Option<Arc<Terms>> {
-        if let Reason::Token(terms) = &self.reason {
-            return terms.clone();
+    pub fn granted(&self) -> Option<Arc<SessionGrants>> {
+        if let Reason::Token(session_grants) = &self.reason {
+            return session_grants.clone();
         }
-        self.exchanges.iter().find_map(|seen| seen.outcome.as_ref().ok()?.answer.terms.clone())
+        self.exchanges
+            .iter()
+            .find_map(|seen| seen.outcome.as_ref().ok()?.answer.session_grants.clone())
     }
 
     /// For a program.
@@ -182,9 +184,9 @@ impl Judged {
         let mut text = format!("{} answered {status}", route(kind));
         let reply = seen.and_then(|seen| seen.outcome.as_ref().ok());
         if let Some(reply) = reply {
-            // Of other successes only a dialect whose bodies decide looks into the body.
+            // Of other successes only an API format whose bodies decide looks into the body.
             let is_success = status.starts_with("200 ")
-                || (status.starts_with('2') && config.dialect.needs_body());
+                || (status.starts_with('2') && config.api_format.needs_body());
             match reply.answer.verdict {
                 Verdict::Deny if is_success => text.push_str(", whose body is no yes"),
                 Verdict::Ignore => text.push_str(", whose body says ignore"),

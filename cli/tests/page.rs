@@ -35,5 +35,8 @@ fn the_page_has_every_subcommand() {
 
 #[test]
 fn its_version_is_the_projects() {
-    assert_eq!(printed("--version").trim(), format!("mosquitto-http-auth {}", env!("CARGO_PKG_VERSION")));
+    assert_eq!(
+        printed("--version").trim(),
+        format!("mosquitto-http-auth {}", env!("CARGO_PKG_VERSION"))
+    );
 }

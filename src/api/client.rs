@@ -22,9 +22,9 @@ use super::response_body::Declared;
 use super::strict_chunks::Strict;
 use super::tap::Tap;
 use crate::answer::Failure;
+use crate::api_format::{ApiFormat, Compat, Method};
 use crate::clock::Clock;
-use crate::config::{Config, Header, Material};
-use crate::dialect::{Compat, Dialect, Method};
+use crate::config::{Config, Credentials, Header};
 use crate::sync::lock;
 use crate::trace::{TRACEPARENT, TraceId};
 
@@ -46,7 +46,7 @@ const IDLE: Duration = Duration::from_secs(60);
 #[derive(Default)]
 pub struct Response {
     pub status: u16,
-    /// The body, where it may say something: that of a 200, or in some dialects of every success.
+    /// The body, where it may say something: that of a 200, or in some API formats of every success.
     pub body: Option<Vec<u8>>,
     /// What a body begins with that decides nothing: it may hold a reason for the log.
     pub beginning: Vec<u8>,
@@ -112,11 +112,11 @@ struct Link {
 }
 
 impl Link {
-    fn new(config: &Config, material: &Material, observed: bool) -> Self {
+    fn new(config: &Config, credentials: &Credentials, observed: bool) -> Self {
         Self {
-            agent: agent(config, material, config.connections, observed),
-            fresh: agent(config, material, 0, observed),
-            headers: headers(&material.headers),
+            agent: agent(config, credentials, config.connections, observed),
+            fresh: agent(config, credentials, 0, observed),
+            headers: headers(&credentials.headers),
         }
     }
 }
@@ -124,7 +124,7 @@ impl Link {
 impl Client {
     /// `observed`: whether what goes over the wire is noted for whoever records it.
     pub fn new(config: &Config, clock: Arc<dyn Clock>, observed: bool) -> Self {
-        let link = Link::new(config, &config.material, observed);
+        let link = Link::new(config, &config.credentials, observed);
         Self {
             link: Mutex::new(Some(link)),
             config: config.clone(),
@@ -144,8 +144,8 @@ impl Client {
         if let Some(answer) = super::simulated::ask(url, body) {
             return answer;
         }
-        let Dialect { method, .. } = self.config.dialect;
-        let content_type = self.config.dialect.content_type();
+        let ApiFormat { method, .. } = self.config.api_format;
+        let content_type = self.config.api_format.content_type();
         self.read(self.send(Outgoing { method, content_type, url, body, trace })?)
     }
 
@@ -201,14 +201,14 @@ impl Client {
         declared: Declared,
         body: Body,
     ) -> Result<(Option<Vec<u8>>, Vec<u8>), Failure> {
-        let dialect = &self.config.dialect;
-        let may_say_something = if dialect.needs_body() {
+        let api_format = &self.config.api_format;
+        let may_say_something = if api_format.needs_body() {
             head.status.is_success()
         } else {
             // To the plugins that came before, a body said nothing beside a status that decides.
-            head.status == StatusCode::OK && !dialect.compat.is_predecessor()
+            head.status == StatusCode::OK && !api_format.compat.is_predecessor()
         };
-        let is_yes_by_itself = !dialect.needs_body() && dialect.compat != Compat::Emqx;
+        let is_yes_by_itself = !api_format.needs_body() && api_format.compat != Compat::Emqx;
         let must_say = !is_yes_by_itself || declared.says_something();
         framing::check(head, may_say_something && must_say)?;
         if may_say_something {
@@ -264,9 +264,9 @@ impl Client {
     }
 
     /// Uses other certificates and secrets from now on. Requests under way go on.
-    pub fn renew(&self, material: &Material) {
+    pub fn renew(&self, credentials: &Credentials) {
         if let Some(link) = lock(&self.link).as_mut() {
-            *link = Link::new(&self.config, material, self.observed);
+            *link = Link::new(&self.config, credentials, self.observed);
         }
     }
 
@@ -297,10 +297,15 @@ fn connecting(config: ureq::config::Config, observed: bool) -> Agent {
 }
 
 /// An agent with every default that matters said out loud.
-fn agent(config: &Config, material: &Material, idle_connections: usize, observed: bool) -> Agent {
+fn agent(
+    config: &Config,
+    credentials: &Credentials,
+    idle_connections: usize,
+    observed: bool,
+) -> Agent {
     let der = |der: &Vec<u8>| Certificate::from_der(der).to_owned();
-    let roots: Vec<_> = material.roots.iter().map(der).collect();
-    let identity = material.identity.as_ref().and_then(|identity| {
+    let roots: Vec<_> = credentials.roots.iter().map(der).collect();
+    let identity = credentials.identity.as_ref().and_then(|identity| {
         let chain: Vec<_> = identity.chain.iter().map(der).collect();
         // It was read once already, to see that it fits.
         let key = PrivateKey::from_pem(identity.key.expose()).ok()?;

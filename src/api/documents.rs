@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::endpoint::Endpoint;
 use super::{Api, reply};
 use crate::answer::Failure;
-use crate::tally::Route;
+use crate::stats::Route;
 use crate::trace::TraceId;
 
 impl Api {
@@ -45,15 +45,15 @@ impl Api {
         read: impl Fn(&[u8]) -> Result<D, String>,
     ) -> Result<(D, Option<Duration>), Failure> {
         let asked = self.clock.now();
-        let under_way = self.tally.request();
+        let under_way = self.stats.request();
         let response = endpoint.fetch(route, trace);
         drop(under_way);
         let status = response.as_ref().ok().map(|response| response.status);
-        self.tally.requested(Route::Jwks, status, self.clock.now().duration_since(asked));
+        self.stats.requested(Route::Jwks, status, self.clock.now().duration_since(asked));
         let document = response.and_then(|response| reply::document(&response, read));
         match &document {
-            Ok(_) => self.tally.answered(),
-            Err(failure) => self.tally.failed(failure),
+            Ok(_) => self.stats.answered(),
+            Err(failure) => self.stats.failed(failure),
         }
         document
     }

@@ -9,11 +9,11 @@ use super::breaker::Breaker;
 use super::client::{Client, Response};
 use super::recording::{self, Exchange, Observer};
 use super::reply::{self, Reply};
-use super::wire::{self, Request};
+use super::request_body::{self, Request};
 use crate::answer::Failure;
+use crate::api_format::ApiFormat;
 use crate::clock::Clock;
-use crate::config::{Config, Material, Routes};
-use crate::dialect::Dialect;
+use crate::config::{Config, Credentials, Routes};
 use crate::question::Kind;
 use crate::trace::TraceId;
 
@@ -23,7 +23,7 @@ pub struct Endpoint {
     pub origin: String,
     pub breaker: Breaker,
     urls: Routes,
-    dialect: Dialect,
+    api_format: ApiFormat,
     client: Client,
     observer: Option<(Arc<dyn Observer>, Arc<dyn Clock>)>,
 }
@@ -46,7 +46,7 @@ impl Endpoint {
         Self {
             urls,
             breaker: Breaker::new(config.breaker.failures, config.breaker.rest),
-            dialect: config.dialect.clone(),
+            api_format: config.api_format.clone(),
             client: Client::new(config, Arc::clone(clock), observer.is_some()),
             observer: observer.map(|observer| (Arc::clone(observer), Arc::clone(clock))),
             origin,
@@ -111,7 +111,7 @@ impl Endpoint {
             return self.client.ask(url, request.body.expose(), trace);
         }
         let url = self.urls.batch.as_deref().ok_or(Failure::Internal)?;
-        self.client.ask(url, wire::batch(requests).expose(), trace)
+        self.client.ask(url, request_body::batch(requests).expose(), trace)
     }
 
     /// What the response to these questions says.
@@ -122,7 +122,7 @@ impl Endpoint {
         unix_time: Duration,
     ) -> Result<Vec<Reply>, Failure> {
         if let [request] = requests {
-            let mut reply = reply::read(request.kind, response, &self.dialect, unix_time)?;
+            let mut reply = reply::read(request.kind, response, &self.api_format, unix_time)?;
             reply.answer.status = Some(response.status);
             return Ok(vec![reply]);
         }
@@ -135,8 +135,8 @@ impl Endpoint {
     }
 
     /// Uses other certificates and secrets from now on.
-    pub fn renew(&self, material: &Material) {
-        self.client.renew(material);
+    pub fn renew(&self, credentials: &Credentials) {
+        self.client.renew(credentials);
     }
 
     /// Cuts short what is under way, and refuses what comes later.

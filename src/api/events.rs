@@ -7,7 +7,7 @@ use log::Level;
 use super::Api;
 use super::endpoint::Endpoint;
 use crate::answer::Failure;
-use crate::tally::Route;
+use crate::stats::Route;
 use crate::trace::{TraceId, mark};
 
 /// What the API made of events.
@@ -35,7 +35,7 @@ impl Api {
             outcome = self.tell_one(endpoint, body, trace);
             let Err(failure) = &outcome else { break };
             let origin = &endpoint.origin;
-            self.journal.seldom(Level::Warn, format!("events {} {origin}", failure.name()), || {
+            self.log_queue.seldom(Level::Warn, format!("events {} {origin}", failure.name()), || {
                 let trace = mark(trace);
                 format!(
                     "the API at {origin} failed: {failure}; it was told of {count} events{trace}"
@@ -52,15 +52,15 @@ impl Api {
         trace: Option<TraceId>,
     ) -> Result<Told, Failure> {
         let began = self.clock.now();
-        let under_way = self.tally.request();
+        let under_way = self.stats.request();
         let status = endpoint.tell(body, trace);
         drop(under_way);
         let took = self.clock.now().duration_since(began);
-        self.tally.requested(Route::Event, status.as_ref().ok().copied(), took);
+        self.stats.requested(Route::Event, status.as_ref().ok().copied(), took);
         let told = status.and_then(told);
         match &told {
-            Ok(_) => self.tally.answered(),
-            Err(failure) => self.tally.failed(failure),
+            Ok(_) => self.stats.answered(),
+            Err(failure) => self.stats.failed(failure),
         }
         told
     }

@@ -16,7 +16,7 @@ use ureq::http::{HeaderMap, HeaderName, HeaderValue, response};
 use zeroize::Zeroizing;
 
 use super::reply::Reply;
-use super::wire::Request;
+use super::request_body::Request;
 use crate::answer::Failure;
 use crate::clock::Clock;
 use crate::trace::TraceId;

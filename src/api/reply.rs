@@ -9,7 +9,7 @@ use super::freshness::{self, LONGEST};
 use super::response_body::{self, ResponseBody};
 use super::statement::{self, Statement};
 use crate::answer::{Answer, Failure, Verdict};
-use crate::dialect::{Compat, Dialect, ResponseMode};
+use crate::api_format::{ApiFormat, Compat, ResponseMode};
 use crate::json::Problem;
 use crate::question::Kind;
 use crate::rules::Syntax;
@@ -40,11 +40,11 @@ pub struct Reply {
 pub fn read(
     kind: Kind,
     response: &Response,
-    dialect: &Dialect,
+    api_format: &ApiFormat,
     unix_time: Duration,
 ) -> Result<Reply, Failure> {
-    let verdict = verdict(response.status, dialect)?;
-    let is_predecessor = dialect.compat.is_predecessor();
+    let verdict = verdict(response.status, api_format)?;
+    let is_predecessor = api_format.compat.is_predecessor();
     // The plugins that came before knew nothing of it.
     let lifetime = if is_predecessor { None } else { lifetime(response) };
     let reply = Reply { answer: Answer::new(verdict), lifetime };
@@ -53,7 +53,7 @@ pub fn read(
         return Ok(Reply { answer: reply.answer.because(reason), ..reply });
     }
     let body = response.body.as_deref().unwrap_or_default();
-    match dialect.response {
+    match api_format.response {
         ResponseMode::Json => {
             let (ok, reason) = statement::ok(body).map_err(Failure::BrokenAnswer)?;
             let answer = if ok { Answer::ALLOW } else { Answer::DENY.because(reason) };
@@ -69,7 +69,7 @@ pub fn read(
             let reason = response.body.is_some().then(text);
             Ok(Reply { answer: Answer::DENY.because(reason), ..reply })
         }
-        ResponseMode::Status => match dialect.compat {
+        ResponseMode::Status => match api_format.compat {
             Compat::None => with_body(reply, said(kind, response), unix_time),
             // A 204 is a yes that says no more.
             Compat::Emqx if response.status == 200 => {
@@ -114,12 +114,12 @@ pub fn document<D>(
 /// which a server says that it could not answer is a failure (RFC 9110: 408, 425, 429 and 5xx); every
 /// other one denies. The plugins that came before took every success as a yes, and failures of the
 /// class 4xx as a no.
-fn verdict(status: u16, dialect: &Dialect) -> Result<Verdict, Failure> {
-    let is_own = !dialect.compat.is_predecessor();
+fn verdict(status: u16, api_format: &ApiFormat) -> Result<Verdict, Failure> {
+    let is_own = !api_format.compat.is_predecessor();
     match status {
         200 => Ok(Verdict::Allow),
-        204 if dialect.compat == Compat::Emqx => Ok(Verdict::Allow),
-        201..=299 if !is_own || dialect.needs_body() => Ok(Verdict::Allow),
+        204 if api_format.compat == Compat::Emqx => Ok(Verdict::Allow),
+        201..=299 if !is_own || api_format.needs_body() => Ok(Verdict::Allow),
         408 | 425 | 429 if is_own => Err(Failure::Status(status)),
         500..=599 => Err(Failure::Status(status)),
         _ => Ok(Verdict::Deny),
@@ -136,14 +136,15 @@ fn said(kind: Kind, response: &Response) -> Result<Statement, Problem> {
     }
 }
 
-/// What the body adds to a 200; for a login also the terms of the session.
+/// What the body adds to a 200; for a login also the grants of the session.
 fn with_body(
     reply: Reply,
     said: Result<Statement, Problem>,
     unix_time: Duration,
 ) -> Result<Reply, Failure> {
     let statement = said.map_err(Failure::BrokenAnswer)?;
-    let expire_at = statement.terms.as_ref().and_then(|terms| terms.expire_at);
+    let expire_at =
+        statement.session_grants.as_ref().and_then(|session_grants| session_grants.expire_at);
     let has_expired = expire_at.is_some_and(|expire_at| expire_at <= unix_time.as_secs());
     if let Some(expire_at) = expire_at {
         check_end(expire_at, unix_time).map_err(Failure::BrokenAnswer)?;
@@ -152,7 +153,7 @@ fn with_body(
         // A yes until a time that is over.
         Some(Verdict::Allow) | None if has_expired => Answer::DENY.because(statement.reason),
         Some(Verdict::Allow) | None => {
-            Answer { terms: statement.terms.map(Into::into), ..reply.answer }
+            Answer { session_grants: statement.session_grants.map(Into::into), ..reply.answer }
         }
         Some(Verdict::Deny) => Answer::DENY.because(statement.reason),
         Some(Verdict::Ignore) => Answer::IGNORE,
@@ -186,7 +187,7 @@ mod tests {
     }
 
     fn own(kind: Kind, response: &Response) -> Result<Reply, Failure> {
-        read(kind, response, &Dialect::default(), NOW)
+        read(kind, response, &ApiFormat::default(), NOW)
     }
 
     fn login(body: &str) -> Result<Reply, Failure> {
@@ -196,12 +197,12 @@ mod tests {
     #[test]
     fn only_200_allows_and_only_a_servers_own_trouble_is_a_failure() {
         let statuses = |wanted: fn(&Result<Verdict, Failure>) -> bool| -> Vec<u16> {
-            (100..=999).filter(|status| wanted(&verdict(*status, &Dialect::default()))).collect()
+            (100..=999).filter(|status| wanted(&verdict(*status, &ApiFormat::default()))).collect()
         };
         assert_eq!(statuses(|verdict| *verdict == Ok(Verdict::Allow)), [200]);
         let failures: Vec<_> = [408, 425, 429].into_iter().chain(500..=599).collect();
         assert_eq!(statuses(Result::is_err), failures);
-        assert_eq!(verdict(503, &Dialect::default()), Err(Failure::Status(503)));
+        assert_eq!(verdict(503, &ApiFormat::default()), Err(Failure::Status(503)));
     }
 
     #[test]
@@ -248,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn terms_are_for_logins_only() {
+    fn session_grants_are_for_logins_only() {
         let body = r#"{"is_superuser":true,"acl":"broken","ttl":7}"#;
         assert!(login(body).is_err());
         let reply = own(Kind::Access, &response(200, body)).unwrap();
@@ -312,8 +313,8 @@ mod tests {
     }
 
     /// What an answer comes to: `+` allowed, `-` denied, `!` failed.
-    fn comes_to(dialect: &Dialect, status: u16, body: &str) -> char {
-        match read(Kind::Login, &response(status, body), dialect, NOW) {
+    fn comes_to(api_format: &ApiFormat, status: u16, body: &str) -> char {
+        match read(Kind::Login, &response(status, body), api_format, NOW) {
             Ok(reply) if reply.answer == Answer::ALLOW => '+',
             Ok(reply) if reply.answer.verdict == Verdict::Deny => '-',
             Ok(reply) => panic!("{reply:?}"),
@@ -324,7 +325,7 @@ mod tests {
     #[test]
     fn the_plugins_that_came_before_take_every_success_as_a_yes() {
         for compat in [Compat::GoAuth, Compat::AuthPlug] {
-            let dialect = Dialect { compat, ..Dialect::default() };
+            let api_format = ApiFormat { compat, ..ApiFormat::default() };
             for (status, expected) in [
                 (200, '+'),
                 (201, '+'),
@@ -338,7 +339,7 @@ mod tests {
                 (503, '!'),
             ] {
                 let body = r#"{"result":"deny","ttl":"broken"}"#;
-                assert_eq!(comes_to(&dialect, status, body), expected, "{status}");
+                assert_eq!(comes_to(&api_format, status, body), expected, "{status}");
             }
         }
     }
@@ -346,7 +347,8 @@ mod tests {
     #[test]
     fn in_json_mode_ok_decides() {
         for compat in [Compat::None, Compat::GoAuth] {
-            let dialect = Dialect { compat, response: ResponseMode::Json, ..Dialect::default() };
+            let api_format =
+                ApiFormat { compat, response: ResponseMode::Json, ..ApiFormat::default() };
             for (status, body, expected) in [
                 (200, r#"{"ok":true}"#, '+'),
                 (201, r#" {"OK": true, "more": 1} "#, '+'),
@@ -359,17 +361,17 @@ mod tests {
                 (401, r#"{"ok":true}"#, '-'),
                 (500, r#"{"ok":true}"#, '!'),
             ] {
-                assert_eq!(comes_to(&dialect, status, body), expected, "{status} {body}");
+                assert_eq!(comes_to(&api_format, status, body), expected, "{status} {body}");
             }
             let denied = response(200, r#"{"ok":false,"error":"why"}"#);
-            let denied = read(Kind::Login, &denied, &dialect, NOW).unwrap();
+            let denied = read(Kind::Login, &denied, &api_format, NOW).unwrap();
             assert_eq!(denied.answer.reason.as_deref(), Some("why"));
         }
     }
 
     #[test]
     fn in_text_mode_ok_decides() {
-        let dialect = Dialect { response: ResponseMode::Text, ..Dialect::default() };
+        let api_format = ApiFormat { response: ResponseMode::Text, ..ApiFormat::default() };
         for (status, body, expected) in [
             (200, "ok", '+'),
             (202, "ok", '+'),
@@ -383,19 +385,19 @@ mod tests {
             (502, "ok", '!'),
             (429, "ok", '!'),
         ] {
-            assert_eq!(comes_to(&dialect, status, body), expected, "{status} {body:?}");
+            assert_eq!(comes_to(&api_format, status, body), expected, "{status} {body:?}");
         }
     }
 
     /// The table of `docs/http-protocol.md`.
     #[test]
     fn every_status_body_and_mode() {
-        let dialect = |compat, response| Dialect { compat, response, ..Dialect::default() };
+        let api_format = |compat, response| ApiFormat { compat, response, ..ApiFormat::default() };
         let columns = [
-            dialect(Compat::None, ResponseMode::Status),
-            dialect(Compat::None, ResponseMode::Json),
-            dialect(Compat::None, ResponseMode::Text),
-            dialect(Compat::GoAuth, ResponseMode::Status),
+            api_format(Compat::None, ResponseMode::Status),
+            api_format(Compat::None, ResponseMode::Json),
+            api_format(Compat::None, ResponseMode::Text),
+            api_format(Compat::GoAuth, ResponseMode::Status),
         ];
         let broken = r#"{"acl":[{}]}"#;
         for (statuses, body, expected) in [
@@ -425,7 +427,7 @@ mod tests {
         ] {
             for status in statuses {
                 let found: String =
-                    columns.iter().map(|dialect| comes_to(dialect, status, body)).collect();
+                    columns.iter().map(|api_format| comes_to(api_format, status, body)).collect();
                 assert_eq!(found, expected, "{status} {body}");
             }
         }

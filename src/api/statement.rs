@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde::de::value::{Error as FormError, MapDeserializer};
 use serde::de::{Deserializer, Error, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 
-use crate::answer::{Terms, Verdict};
+use crate::answer::{SessionGrants, Verdict};
 use crate::json::{self, Members, Object, Piece, Problem, Read, Whole};
 use crate::question::{Attributes, Kind};
 use crate::rules::{Rules, Syntax};
@@ -32,13 +32,13 @@ const VERDICTS: &str = "\"allow\", \"deny\", \"ignore\"";
 pub struct Statement {
     pub verdict: Option<Verdict>,
     pub ttl: Option<Duration>,
-    pub terms: Option<Terms>,
+    pub session_grants: Option<SessionGrants>,
     /// Why it says so.
     pub reason: Option<String>,
 }
 
 impl Statement {
-    /// Reads the body of an answer to this kind of question. Terms are a login's; to the question
+    /// Reads the body of an answer to this kind of question. Grants are a login's; to the question
     /// whether somebody is a superuser, `is_superuser` may say no as well.
     ///
     /// # Errors
@@ -72,15 +72,15 @@ impl Statement {
         if kind == Kind::Superuser {
             let verdict = if is_superuser == Some(false) { Some(Verdict::Deny) } else { verdict };
             let ttl = ttl.map(Duration::from_secs);
-            return Self { verdict, ttl, reason, terms: None };
+            return Self { verdict, ttl, reason, session_grants: None };
         }
         let (rules, attributes) = (rules.map(Arc::new), attributes.map(Arc::new));
-        let terms = Terms { username, attributes, is_superuser, rules, expire_at };
+        let session_grants = SessionGrants { username, attributes, is_superuser, rules, expire_at };
         Self {
             verdict,
             ttl: ttl.map(Duration::from_secs),
             reason,
-            terms: (terms != Terms::default()).then_some(terms),
+            session_grants: (session_grants != SessionGrants::default()).then_some(session_grants),
         }
     }
 }
@@ -117,7 +117,7 @@ impl<'de> Deserializer<'de> for FormValue {
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn claims(json: &str, syntax: Syntax) -> Result<Terms, Problem> {
+pub fn claims(json: &str, syntax: Syntax) -> Result<SessionGrants, Problem> {
     let mut said = Said {
         names: &["is_superuser", "acl", "client_attrs"],
         takes_lists: true,
@@ -125,7 +125,12 @@ pub fn claims(json: &str, syntax: Syntax) -> Result<Terms, Problem> {
     };
     json::read(json, Object(&mut said))?;
     let (rules, attributes) = (said.rules.map(Arc::new), said.attributes.map(Arc::new));
-    Ok(Terms { attributes, is_superuser: said.is_superuser, rules, ..Terms::default() })
+    Ok(SessionGrants {
+        attributes,
+        is_superuser: said.is_superuser,
+        rules,
+        ..SessionGrants::default()
+    })
 }
 
 /// Reads the body of a batch's answer.
@@ -398,7 +403,7 @@ mod tests {
     }
 
     fn rules(body: &str) -> usize {
-        read(body).unwrap().terms.unwrap().rules.unwrap().len()
+        read(body).unwrap().session_grants.unwrap().rules.unwrap().len()
     }
 
     #[test]
@@ -428,19 +433,22 @@ mod tests {
         .unwrap();
         assert_eq!(statement.verdict, Some(Verdict::Allow));
         assert_eq!(statement.ttl, Some(Duration::from_secs(300)));
-        let terms = statement.terms.unwrap();
-        assert_eq!((terms.is_superuser, terms.expire_at), (Some(false), Some(1_790_000_000)));
-        assert_eq!(terms.rules.unwrap().len(), 3);
+        let session_grants = statement.session_grants.unwrap();
+        assert_eq!(
+            (session_grants.is_superuser, session_grants.expire_at),
+            (Some(false), Some(1_790_000_000))
+        );
+        assert_eq!(session_grants.rules.unwrap().len(), 3);
     }
 
     #[test]
     fn a_login_may_name_the_client() {
         let named = |value: &str| read(&format!(r#"{{"username":{value}}}"#));
         for good in ["ann", "a b", "é", "$x", "${clientid}", &"x".repeat(65_535)] {
-            let terms = named(&format!("{good:?}")).unwrap().terms.unwrap();
-            assert_eq!(terms.username.as_deref(), Some(good));
+            let session_grants = named(&format!("{good:?}")).unwrap().session_grants.unwrap();
+            assert_eq!(session_grants.username.as_deref(), Some(good));
         }
-        assert_eq!(named("null").unwrap().terms, None);
+        assert_eq!(named("null").unwrap().session_grants, None);
         let long = format!("{:?}", "x".repeat(65_536));
         for bad in [
             "\"\"",
@@ -470,14 +478,14 @@ mod tests {
     #[test]
     fn a_login_may_give_the_client_attributes() {
         let given = |value: &str| read(&format!(r#"{{"client_attrs":{value}}}"#));
-        let known = |value: &str| given(value).unwrap().terms.unwrap().attributes.unwrap();
+        let known = |value: &str| given(value).unwrap().session_grants.unwrap().attributes.unwrap();
         let attributes = known(r#"{"tenant":"acme","x y":"","ü":"a/b"}"#);
         let pairs: Vec<_> = attributes.pairs().iter().map(|(a, b)| (&**a, &**b)).collect();
         assert_eq!(pairs, [("tenant", "acme"), ("x y", ""), ("ü", "a/b")]);
         assert_eq!(attributes.get("tenant"), Some("acme"));
         assert_eq!(attributes.get("Tenant"), None);
         assert_eq!(known("{}").pairs().len(), 0);
-        assert_eq!(given("null").unwrap().terms, None);
+        assert_eq!(given("null").unwrap().session_grants, None);
         let many = |count: usize| {
             let pairs: Vec<_> = (0..count).map(|number| format!("\"{number}\":\"\"")).collect();
             format!("{{{}}}", pairs.join(","))
@@ -579,7 +587,7 @@ mod tests {
     fn seconds_may_have_a_fraction_which_does_not_count() {
         let statement = read(r#"{"ttl":2.9,"expire_at":1790000000.75}"#).unwrap();
         assert_eq!(statement.ttl, Some(Duration::from_secs(2)));
-        assert_eq!(statement.terms.unwrap().expire_at, Some(1_790_000_000));
+        assert_eq!(statement.session_grants.unwrap().expire_at, Some(1_790_000_000));
         assert_eq!(read(r#"{"ttl":1e300}"#).unwrap().ttl, Some(Duration::from_secs(u64::MAX)));
         is_wrong(r#"{"ttl":-0.5}"#, r#""ttl" is -0.5"#);
     }
@@ -611,7 +619,11 @@ mod tests {
             let denied = (!is_one).then_some(Verdict::Deny);
             let body = format!(r#"{{"is_superuser":{text}}}"#);
             assert_eq!(verdict(&body), denied, "{text}");
-            assert_eq!(read(&body).unwrap().terms.unwrap().is_superuser, Some(is_one), "{text}");
+            assert_eq!(
+                read(&body).unwrap().session_grants.unwrap().is_superuser,
+                Some(is_one),
+                "{text}"
+            );
         }
     }
 
@@ -702,7 +714,7 @@ mod tests {
                         "username_re":"^ann$","clientid_re":"\\d+"},
                        {"permission":"allow","action":"all","topic":"a","ipaddr":"2001:db8::/32"}]}"#,
         );
-        let rules = statement.unwrap().terms.unwrap().rules.unwrap();
+        let rules = statement.unwrap().session_grants.unwrap().rules.unwrap();
         let conditions = "ipaddr 192.0.2.7/32, username_re ^ann$, clientid_re \\\\d+)";
         for (position, expected) in [
             (0, format!("rule 1 (deny all a, {conditions}")),
@@ -717,7 +729,7 @@ mod tests {
     fn rules_in_other_brokers_words_mean_the_same() {
         let read_rules = |rule: &str| {
             let rules = format!(r#"{{"acl":[{{"permission":"allow","topic":"a",{rule}}}]}}"#);
-            read(&rules).unwrap().terms.unwrap().rules.unwrap()
+            read(&rules).unwrap().session_grants.unwrap().rules.unwrap()
         };
         for (own, other) in [
             (r#""action":"publish""#, r#""action":"pub""#),

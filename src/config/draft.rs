@@ -13,11 +13,11 @@ use super::legacy::{self, Leftovers};
 use super::options::{Preset, options};
 use super::special::SpecialChars;
 use super::{
-    AclUnavailable, BreakerConfig, CacheConfig, Config, EmptyCredentials, Endpoint, EventKind,
-    FilesConfig, Jitter, Lifetime, LocalUsersAcl, LocalUsersConfig, Material, PasswordEncoding,
+    AclUnavailable, BreakerConfig, CacheConfig, Config, Credentials, EmptyCredentials, Endpoint,
+    EventKind, FilesConfig, Jitter, Lifetime, LocalUsersAcl, LocalUsersConfig, PasswordEncoding,
     Routes, Sources, TokensConfig, UnavailableReply, WebsocketAddress,
 };
-use crate::dialect::{Compat, Dialect};
+use crate::api_format::{ApiFormat, Compat};
 use crate::field::{Field, FieldLists};
 use crate::policy::OnError;
 
@@ -69,7 +69,7 @@ pub struct Draft {
     pub sys_interval: Duration,
     pub tls_verify: bool,
     pub user_agent: String,
-    pub dialect: Dialect,
+    pub api_format: ApiFormat,
     pub auth_jitter: Jitter,
     pub acl_jitter: Jitter,
     pub anonymous_access: Option<String>,
@@ -93,44 +93,44 @@ impl Draft {
             }
         }
         USER_AGENT.clone_into(&mut draft.user_agent);
-        draft.dialect.compat = compat;
+        draft.api_format.compat = compat;
         legacy::preset(&mut draft);
         draft
     }
 
     /// The second stage: everything together.
-    pub fn into_config(self, material: Material) -> Config {
+    pub fn into_config(self, credentials: Credentials) -> Config {
         let port = self.port.unwrap_or(if self.https { 443 } else { 80 });
         let endpoint =
             |(host, own): (String, Option<u16>)| Endpoint { host, port: own.unwrap_or(port) };
         let cache = self.cache();
-        let fields = match self.dialect.compat {
+        let fields = match self.api_format.compat {
             Compat::None => FieldLists::with_extra(&self.user_fields, &self.acl_fields),
             Compat::GoAuth => FieldLists::of_go_auth(),
             Compat::AuthPlug => FieldLists::of_auth_plug(),
             Compat::Emqx => FieldLists::of_emqx(&self.user_fields, &self.acl_fields),
         };
         // Topics are made of names; the oldest of the plugins minded the slash as well.
-        let special_chars: &[u8] = match self.dialect.compat {
+        let special_chars: &[u8] = match self.api_format.compat {
             _ if !self.deny_special_chars => b"",
             Compat::AuthPlug => b"+#/",
             Compat::None | Compat::GoAuth | Compat::Emqx => b"+#",
         };
         Config {
-            tokens: TokensConfig { syntax: self.dialect.compat.syntax(), ..self.tokens },
+            tokens: TokensConfig { syntax: self.api_format.compat.syntax(), ..self.tokens },
             endpoints: self.hosts.into_iter().map(endpoint).collect(),
             port,
             https: self.https,
             routes: self.routes,
             fields,
             sources: self.sources,
-            material,
+            credentials,
             timeout: self.timeout,
             connect_timeout: self.connect_timeout.min(self.timeout),
             connections: usize::try_from(self.connections).unwrap_or(usize::MAX),
             tls_verify: self.tls_verify,
             user_agent: self.user_agent,
-            dialect: self.dialect,
+            api_format: self.api_format,
             cache,
             breaker: BreakerConfig { failures: self.breaker_failures, rest: self.breaker_open },
             max_block: self.max_block,
@@ -165,7 +165,7 @@ impl Draft {
 
     fn cache(&self) -> CacheConfig {
         let ttl = self.cache_ttl;
-        let deny = |allow: Duration| match self.dialect.compat {
+        let deny = |allow: Duration| match self.api_format.compat {
             Compat::None | Compat::Emqx => {
                 self.cache_deny_ttl.unwrap_or(ttl.min(Duration::from_secs(5)))
             }

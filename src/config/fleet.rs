@@ -6,7 +6,7 @@ use std::fmt;
 use std::fs;
 use std::time::Duration;
 
-use super::{Mistake, values};
+use super::{ConfigError, values};
 use crate::question::Kind;
 use crate::secret::Secret;
 
@@ -126,7 +126,7 @@ pub struct FleetSources {
 
 /// What was read from there.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
-pub struct FleetMaterial {
+pub struct FleetCredentials {
     pub password: Option<Secret>,
     /// Seals with the first one, and opens with all.
     pub secrets: Vec<Secret>,
@@ -141,24 +141,24 @@ impl FleetSources {
         self.ca_file.is_some() || self.password.as_ref().is_some_and(in_a_file)
     }
 
-    pub fn read(&self) -> Result<FleetMaterial, Mistake> {
+    pub fn read(&self) -> Result<FleetCredentials, ConfigError> {
         if !self.is_there {
-            return Ok(FleetMaterial::default());
+            return Ok(FleetCredentials::default());
         }
-        let problem = |problem: String| Mistake::secret_value("fleet_redis_password", &problem);
+        let problem = |problem: String| ConfigError::secret_value("fleet_redis_password", &problem);
         let password = self
             .password
             .as_ref()
             .map(|given| values::secret(&String::from_utf8_lossy(given.expose())).map_err(problem));
         let authorities = self.ca_file.as_ref().filter(|_| self.tls).map(|path| {
             let mistake =
-                |allowed: String| Mistake::value("fleet_redis_tls_ca_file", path, &allowed);
+                |allowed: String| ConfigError::value("fleet_redis_tls_ca_file", path, &allowed);
             values::certificates(path).map_err(mistake)?;
             fs::read(path).map_err(|error| mistake(format!("a readable file ({error})")))
         });
         let secrets =
-            self.secrets().map_err(|text| Mistake::secret_value("fleet_secret", &text))?;
-        Ok(FleetMaterial {
+            self.secrets().map_err(|text| ConfigError::secret_value("fleet_secret", &text))?;
+        Ok(FleetCredentials {
             password: password.transpose()?,
             secrets,
             authorities: authorities.transpose()?,
@@ -212,7 +212,7 @@ pub struct FleetDraft {
 
 impl FleetDraft {
     /// What does not go together, and what is to be warned of.
-    pub fn check(&self, sources: &FleetSources, warnings: &mut Vec<String>) -> Option<Mistake> {
+    pub fn check(&self, sources: &FleetSources, warnings: &mut Vec<String>) -> Option<ConfigError> {
         let servers = self.servers.as_ref()?;
         let in_clear = |secret: &Secret| !secret.expose().starts_with(b"@");
         let in_clear = |s: &Secret| in_clear(s) && !s.expose().starts_with(b"$");
@@ -230,7 +230,7 @@ impl FleetDraft {
                     .to_owned(),
             );
         }
-        let mistake = |text: &str| Some(Mistake::overall(text.to_owned()));
+        let mistake = |text: &str| Some(ConfigError::overall(text.to_owned()));
         match (self.kind, &self.master) {
             (KindWord::Sentinel, None) => {
                 return mistake(

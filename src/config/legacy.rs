@@ -9,11 +9,11 @@
 
 use std::time::Duration;
 
+use super::choices::COMPAT;
 use super::draft::Draft;
 use super::values::{self, choice, lifetime};
-use super::words::COMPAT;
-use super::{AclUnavailable, EmptyCredentials, Jitter, Mistake};
-use crate::dialect::{Compat, Method, Params, ResponseMode};
+use super::{AclUnavailable, ConfigError, EmptyCredentials, Jitter};
+use crate::api_format::{Compat, Method, Params, ResponseMode};
 use crate::question::Kind;
 
 mod auth_plug;
@@ -81,8 +81,8 @@ pub fn predecessor(given: &[(String, String)], library: Option<&str>) -> (Compat
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn set(draft: &mut Draft, name: &str, value: &str) -> Result<bool, Mistake> {
-    let compat = draft.dialect.compat;
+pub fn set(draft: &mut Draft, name: &str, value: &str) -> Result<bool, ConfigError> {
+    let compat = draft.api_format.compat;
     let outcome = match compat {
         Compat::None | Compat::Emqx => return Ok(false),
         Compat::GoAuth => go_auth::set(draft, name, value),
@@ -96,10 +96,10 @@ pub fn set(draft: &mut Draft, name: &str, value: &str) -> Result<bool, Mistake> 
             draft.warnings.push(format!("option {name} does nothing here{blank}{why}"));
             Ok(true)
         }
-        Outcome::Wrong(allowed) => Err(Mistake::value(name, value, &allowed)),
+        Outcome::Wrong(allowed) => Err(ConfigError::value(name, value, &allowed)),
         Outcome::Refused(instead) => {
             let text = format!("option {name} is not offered here: {instead}");
-            Err(Mistake::about(name, text))
+            Err(ConfigError::about(name, text))
         }
     }
 }
@@ -111,7 +111,7 @@ pub fn pass_over(draft: &mut Draft, name: &str) {
 
 /// Puts the predecessor's defaults in place of ours.
 pub fn preset(draft: &mut Draft) {
-    match draft.dialect.compat {
+    match draft.api_format.compat {
         Compat::None | Compat::Emqx => return,
         Compat::GoAuth => {}
         Compat::AuthPlug => auth_plug::preset(draft),
@@ -128,8 +128,11 @@ pub fn preset(draft: &mut Draft) {
 ///
 /// # Errors
 /// What does not go together.
-pub fn conclude(draft: &mut Draft, is_given: impl Fn(&str) -> bool) -> Result<(), Vec<Mistake>> {
-    match draft.dialect.compat {
+pub fn conclude(
+    draft: &mut Draft,
+    is_given: impl Fn(&str) -> bool,
+) -> Result<(), Vec<ConfigError>> {
+    match draft.api_format.compat {
         Compat::None => Ok(()),
         Compat::GoAuth => go_auth::conclude(draft, is_given),
         Compat::AuthPlug => auth_plug::conclude(draft),
@@ -148,7 +151,7 @@ fn warn_unless(draft: &mut Draft, name: &str, value: &str, known: &[&str], meani
     }
 }
 
-/// The option's dialect, if it is one of a predecessor's: in which `compat` it is known.
+/// The option's format, if it is one of a predecessor's: in which `compat` it is known.
 #[must_use]
 pub fn known_elsewhere(name: &str, value: &str) -> Option<&'static str> {
     let is_known = |set: fn(&mut Draft, &str, &str) -> Outcome| {
@@ -244,7 +247,7 @@ mod tests {
     #[test]
     fn go_auth_is_known_by_its_option_and_keeps_its_defaults() {
         let config = go_auth("");
-        assert_eq!(config.dialect.compat, Compat::GoAuth);
+        assert_eq!(config.api_format.compat, Compat::GoAuth);
         assert!(config.warnings[0].contains("http_getuser_uri"), "{:?}", config.warnings);
         assert_eq!(config.endpoints[0].origin(config.https), "http://api.example.com:8080");
         assert_eq!(config.routes.login.as_deref(), Some("/user?check_acl=true"));
@@ -273,12 +276,12 @@ mod tests {
 
     #[test]
     fn go_auth_falls_back_where_it_does_not_know_a_mode() {
-        let dialect = go_auth("http_response_mode jsn\nhttp_method post").dialect;
-        assert_eq!((dialect.response, dialect.method), (ResponseMode::Status, Method::Post));
+        let api_format = go_auth("http_response_mode jsn\nhttp_method post").api_format;
+        assert_eq!((api_format.response, api_format.method), (ResponseMode::Status, Method::Post));
         let more = "http_response_mode json\nhttp_params_mode form\nhttp_method PUT";
-        let dialect = go_auth(more).dialect;
-        assert_eq!(dialect.response, ResponseMode::Json);
-        assert_eq!((dialect.params, dialect.method), (Params::Form, Method::Put));
+        let api_format = go_auth(more).api_format;
+        assert_eq!(api_format.response, ResponseMode::Json);
+        assert_eq!((api_format.params, api_format.method), (Params::Form, Method::Put));
         let said = mistakes(&format!("{GO_AUTH}\nhttp_params_mode form\nhttp_method GET"));
         assert!(said.contains("http_method GET"), "{said}");
     }
@@ -308,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_of_another_dialect_is_met_with_what_to_write() {
+    fn a_name_of_another_api_format_is_met_with_what_to_write() {
         let own = "http_host api\nhttp_acl_route /acl\n";
         let said = mistakes(&format!("{own}auth_cache_seconds 30"));
         assert!(said.contains("mosquitto-go-auth") && said.contains("compat go-auth"), "{said}");
@@ -414,11 +417,11 @@ mod tests {
     #[test]
     fn go_auths_password_at_redis_is_a_secret() {
         let config = config(&redis_cache("cache_password hunter2"));
-        assert_eq!(config.material.fleet.password.unwrap().expose(), b"hunter2");
+        assert_eq!(config.credentials.fleet.password.unwrap().expose(), b"hunter2");
         let warned = config.warnings.iter().any(|line| line.contains("stands in clear"));
         assert!(warned && !format!("{:?}", config.warnings).contains("hunter2"));
         let own = self::config(&redis_cache("cache_password hunter2\nfleet_redis_password own"));
-        assert_eq!(own.material.fleet.password.unwrap().expose(), b"own");
+        assert_eq!(own.credentials.fleet.password.unwrap().expose(), b"own");
         for literal in ["@hunter2", "$hunter2"] {
             let said = mistakes(&redis_cache(&format!("cache_password {literal}")));
             assert!(said.contains("fleet_redis_password") && !said.contains("hunter2"), "{said}");
@@ -514,7 +517,7 @@ mod tests {
         let own = pairs("http_host api\nhttp_user_route /user");
         let of = |library| {
             let config = read_for(&own, library).unwrap();
-            (config.dialect.compat, config.warnings)
+            (config.api_format.compat, config.warnings)
         };
         let (compat, warnings) = of(Some("/usr/share/mosquitto/go-auth.so"));
         assert_eq!(compat, Compat::GoAuth);
@@ -524,12 +527,12 @@ mod tests {
         assert_eq!(of(None).0, Compat::None);
         let said_otherwise = [own.clone(), pairs("compat none")].concat();
         let config = read_for(&said_otherwise, Some("/x/go-auth.so")).unwrap();
-        assert_eq!(config.dialect.compat, Compat::None);
+        assert_eq!(config.api_format.compat, Compat::None);
         assert_eq!(config_of("backends http\nhttp_host api\nhttp_user_route /u"), Compat::GoAuth);
     }
 
     fn config_of(text: &str) -> Compat {
-        config(text).dialect.compat
+        config(text).api_format.compat
     }
 
     #[test]
@@ -553,7 +556,7 @@ mod tests {
     fn auth_plug_is_known_by_its_option_and_keeps_its_defaults() {
         let config = auth_plug("");
         assert_eq!(
-            (config.dialect.compat, config.dialect.params),
+            (config.api_format.compat, config.api_format.params),
             (Compat::AuthPlug, Params::Form)
         );
         assert_eq!(config.endpoints[0].origin(config.https), "http://127.0.0.1");
@@ -570,7 +573,7 @@ mod tests {
     fn auth_plugs_host_name_goes_into_the_header() {
         let config = auth_plug("http_hostname api.example.com\nhttp_port 8080");
         assert_eq!(config.endpoints[0].origin(false), "http://127.0.0.1:8080");
-        let host = config.material.headers.iter().find(|header| header.name == "Host").unwrap();
+        let host = config.credentials.headers.iter().find(|header| header.name == "Host").unwrap();
         assert_eq!(host.value.expose(), b"api.example.com");
         let config =
             super::tests::config(&AUTH_PLUG.replace("http_ip 127.0.0.1", "http_hostname api"));
@@ -580,16 +583,20 @@ mod tests {
     #[test]
     fn auth_plugs_parameters_come_from_the_environment() {
         let config = auth_plug("http_getuser_params path=PATH,none=DOES_NOT_EXIST");
-        let prefix = config.dialect.prefix(Kind::Login);
+        let prefix = config.api_format.prefix(Kind::Login);
         assert!(prefix.starts_with("path=") && prefix.ends_with("&none=NULL&"), "{prefix}");
-        assert_eq!(config.dialect.prefix(Kind::Access), "");
+        assert_eq!(config.api_format.prefix(Kind::Access), "");
     }
 
     #[test]
     fn auth_plugs_key_is_a_secret() {
         let config = auth_plug("http_basic_auth_key aHVudGVyMg==");
-        let header =
-            config.material.headers.iter().find(|header| header.name == "Authorization").unwrap();
+        let header = config
+            .credentials
+            .headers
+            .iter()
+            .find(|header| header.name == "Authorization")
+            .unwrap();
         assert_eq!(header.value.expose(), b"Basic aHVudGVyMg==");
         assert!(!format!("{config:?}").contains("aHVudGVy"));
     }

@@ -2,11 +2,11 @@
 
 #![forbid(unsafe_code)]
 
+use super::choices::COMPAT;
 use super::draft::Draft;
 use super::fleet::SECRETS;
 use super::options::{self, HEADER_PREFIX, options};
-use super::words::COMPAT;
-use super::{Config, Mistake, Routes, Sources, legacy, values};
+use super::{Config, ConfigError, Routes, Sources, legacy, values};
 use crate::secret::Secret;
 use crate::trace::TRACEPARENT;
 
@@ -14,7 +14,7 @@ use crate::trace::TRACEPARENT;
 ///
 /// # Errors
 /// Every mistake that was found, not only the first.
-pub fn read(given: &[(String, String)]) -> Result<Config, Vec<Mistake>> {
+pub fn read(given: &[(String, String)]) -> Result<Config, Vec<ConfigError>> {
     read_for(given, None)
 }
 
@@ -22,13 +22,16 @@ pub fn read(given: &[(String, String)]) -> Result<Config, Vec<Mistake>> {
 ///
 /// # Errors
 /// Every mistake that was found, not only the first.
-pub fn read_for(given: &[(String, String)], library: Option<&str>) -> Result<Config, Vec<Mistake>> {
+pub fn read_for(
+    given: &[(String, String)],
+    library: Option<&str>,
+) -> Result<Config, Vec<ConfigError>> {
     let (compat, told_by) = legacy::predecessor(given, library);
     let mut draft = Draft::new(compat);
     if let (Some(sign), Some((word, _))) = (told_by, COMPAT.iter().find(|(_, c)| *c == compat)) {
         draft.warnings.push(format!("{sign}, so compat is {word}"));
     }
-    let mut mistakes: Vec<Mistake> = given
+    let mut mistakes: Vec<ConfigError> = given
         .iter()
         .filter_map(|(name, value)| set(&mut draft, name, value.trim()).err())
         .collect();
@@ -40,21 +43,21 @@ pub fn read_for(given: &[(String, String)], library: Option<&str>) -> Result<Con
     let asks_nobody = draft.routes == Routes::default() && draft.tokens.jwks_route.is_none();
     let needs_host = !(needs_no_api && asks_nobody);
     if needs_host && !is_given(&["http_host", "http_ip", "http_hostname"]) {
-        mistakes.push(Mistake::overall("option http_host is required: the API's host"));
+        mistakes.push(ConfigError::overall("option http_host is required: the API's host"));
     }
     let routes = ["http_user_route", "http_acl_route", "http_getuser_uri", "http_aclcheck_uri"];
     if !needs_no_api && !is_given(&routes) {
-        mistakes.push(Mistake::overall(
+        mistakes.push(ConfigError::overall(
             "at least one of the options http_user_route and http_acl_route is required",
         ));
     }
     mistakes.extend(draft.tokens.mistakes(&draft.sources, |name| is_given(&[name])));
     if draft.routes.batch.is_some() && draft.routes.access.is_none() {
-        mistakes.push(Mistake::overall("option http_acl_batch_route needs http_acl_route"));
+        mistakes.push(ConfigError::overall("option http_acl_batch_route needs http_acl_route"));
     }
     mistakes.extend(tls_mistakes(&draft));
     if is_given(&["http_events"]) && draft.routes.events.is_none() {
-        mistakes.push(Mistake::overall("option http_events needs http_event_route"));
+        mistakes.push(ConfigError::overall("option http_events needs http_event_route"));
     }
     mistakes.extend(trace_mistake(&draft));
     draft.sources.fleet.is_there = draft.fleet.servers.is_some();
@@ -62,7 +65,7 @@ pub fn read_for(given: &[(String, String)], library: Option<&str>) -> Result<Con
     mistakes.extend(draft.fleet.check(&draft.sources.fleet, &mut draft.warnings));
     draft.sources.verifies = draft.https && draft.tls_verify;
     match draft.sources.read() {
-        Ok(material) if mistakes.is_empty() => Ok(draft.into_config(material)),
+        Ok(credentials) if mistakes.is_empty() => Ok(draft.into_config(credentials)),
         Ok(_) => Err(mistakes),
         Err(unreadable) => {
             mistakes.extend(unreadable);
@@ -72,29 +75,31 @@ pub fn read_for(given: &[(String, String)], library: Option<&str>) -> Result<Con
 }
 
 /// Options about TLS that do not go together.
-fn tls_mistakes(draft: &Draft) -> Option<Mistake> {
+fn tls_mistakes(draft: &Draft) -> Option<ConfigError> {
     let Sources { ca_file, cert_file, key_file, .. } = &draft.sources;
     if cert_file.is_some() != key_file.is_some() {
-        return Some(Mistake::overall("options tls_cert_file and tls_key_file need each other"));
+        return Some(ConfigError::overall(
+            "options tls_cert_file and tls_key_file need each other",
+        ));
     }
     let given = ca_file.as_ref().map(|_| "tls_ca_file");
     let given = given.or(cert_file.as_ref().map(|_| "tls_cert_file"));
     let given = given.filter(|_| !draft.https)?;
-    Some(Mistake::overall(format!("option {given} needs http_protocol https")))
+    Some(ConfigError::overall(format!("option {given} needs http_protocol https")))
 }
 
 /// Whoever writes a trace's header cannot have one made for each request.
-fn trace_mistake(draft: &Draft) -> Option<Mistake> {
+fn trace_mistake(draft: &Draft) -> Option<ConfigError> {
     let mut names = draft.sources.headers.iter().map(|(name, _)| name);
     let given = names.find(|name| draft.trace && name.eq_ignore_ascii_case(TRACEPARENT))?;
     let option = format!("{HEADER_PREFIX}{given}");
     let text =
         format!("option {option} and http_trace true do not go together; allowed: one of them");
-    Some(Mistake::about(&option, text))
+    Some(ConfigError::about(&option, text))
 }
 
 /// A mistake for each option that is given more than once.
-fn doubled(given: &[(String, String)]) -> Vec<Mistake> {
+fn doubled(given: &[(String, String)]) -> Vec<ConfigError> {
     let mut seen: Vec<(String, &str, usize)> = Vec::new();
     let mut mistakes = Vec::new();
     for (name, value) in given {
@@ -106,7 +111,7 @@ fn doubled(given: &[(String, String)]) -> Vec<Mistake> {
         *count += 1;
         if *count == 2 {
             let is_known = options::find(name).is_some() && !SECRETS.contains(&name.as_str());
-            mistakes.push(Mistake::twice(name, is_known.then_some([*first, value.trim()])));
+            mistakes.push(ConfigError::twice(name, is_known.then_some([*first, value.trim()])));
         }
     }
     mistakes
@@ -120,22 +125,22 @@ fn identity(name: &str) -> String {
     }
 }
 
-fn set(draft: &mut Draft, name: &str, value: &str) -> Result<(), Mistake> {
+fn set(draft: &mut Draft, name: &str, value: &str) -> Result<(), ConfigError> {
     // What was not UTF-8 arrives as U+FFFD, which nobody means.
     if value.contains(char::REPLACEMENT_CHARACTER) {
-        return Err(Mistake::secret_value(name, "the value is not UTF-8"));
+        return Err(ConfigError::secret_value(name, "the value is not UTF-8"));
     }
     if legacy::set(draft, name, value)? {
         return Ok(());
     }
     if let Some(header) = name.strip_prefix(HEADER_PREFIX) {
-        let problem = |problem: String| Mistake::secret_value(name, &problem);
+        let problem = |problem: String| ConfigError::secret_value(name, &problem);
         values::header_name(header).map_err(problem)?;
         draft.sources.headers.push((header.to_owned(), Secret::new(value.as_bytes().to_vec())));
         return Ok(());
     }
     let Some(option) = options::find(name) else {
-        if draft.dialect.compat.is_predecessor() {
+        if draft.api_format.compat.is_predecessor() {
             legacy::pass_over(draft, name);
             return Ok(());
         }
@@ -144,13 +149,13 @@ fn set(draft: &mut Draft, name: &str, value: &str) -> Result<(), Mistake> {
                 "option {name} is not known without plugin_opt_compat {compat}, as it is \
                  mosquitto-{compat}'s; docs/migrating.md names ours"
             );
-            return Err(Mistake::about(name, text));
+            return Err(ConfigError::about(name, text));
         }
         let (nearest, is_near) = nearest(name);
         let shown = (!is_secretive(name, nearest)).then_some(value);
-        return Err(Mistake::unknown(name, shown, nearest, is_near));
+        return Err(ConfigError::unknown(name, shown, nearest, is_near));
     };
-    (option.set)(draft, value).map_err(|allowed| Mistake::value(name, value, &allowed))
+    (option.set)(draft, value).map_err(|allowed| ConfigError::value(name, value, &allowed))
 }
 
 /// The known name that takes the fewest corrections, and whether it takes few enough to be meant; or

@@ -5,7 +5,7 @@
 use std::fs;
 use std::time::Duration;
 
-use super::{Config, Mistake, Sources};
+use super::{Config, ConfigError, Sources};
 use crate::jose::{self, ALGORITHMS, Algorithm, KeySet};
 use crate::rules::Syntax;
 use crate::secret::Secret;
@@ -72,11 +72,11 @@ impl TokensConfig {
         &self,
         sources: &Sources,
         is_given: impl Fn(&str) -> bool,
-    ) -> Vec<Mistake> {
+    ) -> Vec<ConfigError> {
         if !self.has_keys(sources) {
             let given = OF_KEYS.into_iter().find(|name| is_given(name));
             let mistake = |name| {
-                Mistake::overall(format!(
+                ConfigError::overall(format!(
                     "option {name} needs keys: jwt_key_file, jwt_secret_file or http_jwks_route"
                 ))
             };
@@ -91,14 +91,14 @@ impl TokensConfig {
         let given = self.algorithms.iter().flatten();
         let mistakes = given.filter_map(|algorithm| {
             let what = unusable(algorithm)?;
-            Some(Mistake::overall(format!("option jwt_algorithms: {algorithm:?} needs {what}")))
+            Some(ConfigError::overall(format!("option jwt_algorithms: {algorithm:?} needs {what}")))
         });
         mistakes.collect()
     }
 
     /// The algorithms that are allowed, as far as the keys are known.
     pub(super) fn algorithms_in_words(&self, config: &Config) -> String {
-        let keys = &config.material.token_keys;
+        let keys = &config.credentials.token_keys;
         let is_allowed = |algorithm: Algorithm| match &self.algorithms {
             Some(allowed) => allowed.contains(&algorithm),
             None if self.jwks_route.is_some() && !jose::is_symmetric(algorithm) => true,

@@ -4,9 +4,9 @@
 
 use std::sync::Arc;
 
-use crate::answer::{Failure, InvalidToken, Outcome, Terms, TokenVerdict};
+use crate::answer::{Failure, InvalidToken, Outcome, SessionGrants, TokenVerdict};
 use crate::question::Kind;
-use crate::tally::Denial;
+use crate::stats::Denial;
 use crate::trace::TraceId;
 
 /// Why the broker is told what it is told.
@@ -46,8 +46,8 @@ pub enum Reason {
     NoRule,
     /// The login's answer has no rules, and there is no `http_acl_route`.
     NoAccessRoute,
-    /// A login: the password is a token that lets its bearer in, on these terms.
-    Token(Option<Arc<Terms>>),
+    /// A login: the password is a token that lets its bearer in, on these grants.
+    Token(Option<Arc<SessionGrants>>),
     /// A login: the password is a token that does not, or none where only tokens do.
     InvalidToken(InvalidToken),
     /// A login: `files_password_path`.
@@ -95,7 +95,7 @@ impl Reason {
         match outcome {
             Ok(answer) if answer.is_of_password_file() => Self::PasswordFile,
             Ok(answer) => match answer.token() {
-                Some(TokenVerdict::Valid) => Self::Token(answer.terms),
+                Some(TokenVerdict::Valid) => Self::Token(answer.session_grants),
                 Some(TokenVerdict::Invalid(why)) => Self::InvalidToken(why.clone()),
                 None => Self::Answer(kind, answer.trace()),
             },

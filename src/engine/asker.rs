@@ -28,10 +28,10 @@ pub struct Asker {
 impl Asker {
     /// Asks a question whose answer is not known. While no host is in service it is asked only if it
     /// is let through as a probe; then whoever asks waits for it as for any question. `stale` stands in for
-    /// an answer that does not come, and the question joins others that are asked in the same `flight`.
+    /// an answer that does not come, and the question joins others that are asked in the same `in_flight`.
     pub fn ask(
         &self,
-        (key, flight): (&Key, &Key),
+        (key, in_flight): (&Key, &Key),
         urgency: Urgency,
         stale: Option<Answer>,
         known: impl FnOnce() -> Option<Answer>,
@@ -43,7 +43,7 @@ impl Asker {
         if !self.api.in_service() {
             let is_probe = self.api.wants_probe(self.recent_failures.has(key));
             if is_probe && stale.is_some() {
-                let _ = self.pool.ask_quietly(flight, job);
+                let _ = self.pool.ask_quietly(in_flight, job);
                 return Asked::Now(stale.ok_or(Failure::OutOfService));
             }
             if !is_probe || stale.is_some() {
@@ -53,8 +53,8 @@ impl Asker {
         if !self.has_room() {
             return Asked::Now(stale.ok_or(Failure::Overloaded));
         }
-        match self.pool.ask(flight, urgency, known, job) {
-            Asked::Later(ticket) => Asked::Later(ticket.or(stale)),
+        match self.pool.ask(in_flight, urgency, known, job) {
+            Asked::Later(pending) => Asked::Later(pending.or(stale)),
             Asked::Now(outcome) => Asked::Now(outcome.or_else(|failure| stale.ok_or(failure))),
         }
     }

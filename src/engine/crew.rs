@@ -11,12 +11,12 @@ use crate::answer::{Answer, Failure};
 use crate::api::{Api, Reply, Sign};
 use crate::cache::Cache;
 use crate::clock::Clock;
-use crate::defect;
+use crate::failpoint;
 use crate::fleet::{self, Fleet};
-use crate::pool::Landing;
+use crate::pool::Completion;
 use crate::trace::TraceId;
 
-type Jobs<'a> = Vec<(Job, Landing<'a>)>;
+type Jobs<'a> = Vec<(Job, Completion<'a>)>;
 
 /// When the API was asked.
 #[derive(Clone, Copy)]
@@ -40,43 +40,43 @@ impl Crew {
     /// waits for it hears of it, so that whoever asks from then on finds it there. When nobody
     /// waits any more, the same question serves to see whether a host that was out of service is
     /// back.
-    pub fn fly(&self, jobs: Vec<(Job, Landing<'_>)>) {
-        defect::place("worker");
+    pub fn run_jobs(&self, jobs: Vec<(Job, Completion<'_>)>) {
+        failpoint::reached("worker");
         let jobs = match &self.fleet {
             Some(fleet) => self.answer_from(fleet, jobs),
             None => jobs,
         };
-        let (jobs, landings): (Vec<_>, Vec<_>) = jobs.into_iter().unzip();
+        let (jobs, completions): (Vec<_>, Vec<_>) = jobs.into_iter().unzip();
         let Some(job) = jobs.first() else { return };
         let trace = self.api.new_trace();
-        self.ask(&jobs, landings, trace);
+        self.ask(&jobs, completions, trace);
         self.api.probe(&job.request, self.recent_failures.has(&job.key), trace);
     }
 
-    /// Asks these questions in one request, and lands their flights.
-    fn ask(&self, jobs: &[Job], mut landings: Vec<Landing<'_>>, trace: Option<TraceId>) {
+    /// Asks these questions in one request, and completes them.
+    fn ask(&self, jobs: &[Job], mut completions: Vec<Completion<'_>>, trace: Option<TraceId>) {
         let asked = self.asked();
         if let Some(trace) = trace {
-            landings.iter().for_each(|landing| landing.note_trace(trace));
+            completions.iter().for_each(|completion| completion.note_trace(trace));
         }
         match self.ask_api(jobs, trace) {
             Ok(replies) => {
-                defect::place("answer");
-                for ((job, landing), reply) in jobs.iter().zip(landings).zip(replies) {
-                    self.answer(job, landing, reply, asked);
+                failpoint::reached("answer");
+                for ((job, completion), reply) in jobs.iter().zip(completions).zip(replies) {
+                    self.answer(job, completion, reply, asked);
                 }
             }
             // An API that refuses or fails to answer a batch, for its size or for one of the questions
             // in it, has said nothing about the others.
             Err(failure) if jobs.len() > 1 && may_answer_half(&failure) => {
-                let second_half = landings.split_off(jobs.len() / 2);
+                let second_half = completions.split_off(jobs.len() / 2);
                 let (first, second) = jobs.split_at(jobs.len() / 2);
-                self.ask(first, landings, trace);
+                self.ask(first, completions, trace);
                 self.ask(second, second_half, trace);
             }
             Err(failure) => {
-                for (job, landing) in jobs.iter().zip(landings) {
-                    self.fail(job, landing, failure.clone());
+                for (job, completion) in jobs.iter().zip(completions) {
+                    self.fail(job, completion, failure.clone());
                 }
             }
         }
@@ -91,32 +91,32 @@ impl Crew {
     /// Tells everybody who waits. An answer that the API lets nobody keep is for one of them, as a
     /// one-time password is good for one login (RFC 9111, section 4, shares only what may be
     /// stored): for each of the others the question is asked anew.
-    fn answer(&self, job: &Job, mut landing: Landing<'_>, reply: Reply, asked: Asked) {
+    fn answer(&self, job: &Job, mut completion: Completion<'_>, reply: Reply, asked: Asked) {
         let (mut reply, mut asked) = (reply, asked);
         loop {
             let is_for_one = reply.lifetime.is_some_and(|lifetime| lifetime.is_zero());
             let answer = self.keep(job, reply, asked);
             if !is_for_one {
-                return landing.land(Ok(answer));
+                return completion.complete(Ok(answer));
             }
-            let Some(others) = landing.land_for_one(Ok(answer)) else { return };
-            landing = others;
+            let Some(others) = completion.complete_for_one(Ok(answer)) else { return };
+            completion = others;
             asked = self.asked();
             let trace = self.api.new_trace();
-            trace.iter().for_each(|trace| landing.note_trace(*trace));
+            trace.iter().for_each(|trace| completion.note_trace(*trace));
             let replies = self.ask_api(std::slice::from_ref(job), trace);
             reply = match replies.map(|mut replies| replies.pop()) {
                 Ok(Some(reply)) => reply,
                 Ok(None) => return,
-                Err(failure) => return self.fail(job, landing, failure),
+                Err(failure) => return self.fail(job, completion, failure),
             };
         }
     }
 
-    fn fail(&self, job: &Job, landing: Landing<'_>, failure: Failure) {
+    fn fail(&self, job: &Job, completion: Completion<'_>, failure: Failure) {
         self.cache.refresh_failed(&job.key);
         self.recent_failures.note(job.key, &failure, self.clock.now());
-        landing.land(Err(failure));
+        completion.complete(Err(failure));
     }
 
     fn keep(&self, job: &Job, reply: Reply, asked: Asked) -> Answer {
@@ -147,11 +147,11 @@ impl Crew {
         let asked = self.clock.now();
         let mut found = fleet.look_up(&wanted).into_iter();
         let mut rest = Vec::new();
-        for (job, landing) in jobs {
+        for (job, completion) in jobs {
             let found = job.wanted().and_then(|_| found.next()?);
             match found.and_then(|found| self.keep_shared(&job, found, asked)) {
-                Some(answer) => landing.land(Ok(answer)),
-                None => rest.push((job, landing)),
+                Some(answer) => completion.complete(Ok(answer)),
+                None => rest.push((job, completion)),
             }
         }
         rest
@@ -166,7 +166,8 @@ impl Crew {
         let left = life.checked_sub(found.age).filter(|left| !left.is_zero())?;
         // One that is asked for ahead of its end is replaced by a younger one, or not at all.
         let is_young = found.age < life / 2;
-        let ends = answer.terms.as_ref().and_then(|terms| terms.expire_at);
+        let ends =
+            answer.session_grants.as_ref().and_then(|session_grants| session_grants.expire_at);
         let has_ended = ends.is_some_and(|end| end <= self.clock.unix_time().as_secs());
         if has_ended || (job.consult == Consult::ForYounger && !is_young) {
             return None;

@@ -19,7 +19,7 @@ pub struct Job {
     pub subject: Option<OwnedSubject>,
     pub consult: Consult,
     #[expect(dead_code, reason = "it is counted for as long as it is there")]
-    pub room: Room,
+    pub permit: MemoryPermit,
 }
 
 /// Whether an answer will do that another broker was given.
@@ -61,12 +61,12 @@ impl Job {
 }
 
 /// The memory that a question takes, counted for as long as it takes it.
-pub struct Room {
+pub struct MemoryPermit {
     bytes: usize,
     all: Arc<AtomicUsize>,
 }
 
-impl Room {
+impl MemoryPermit {
     pub fn of(request: &Request, all: &Arc<AtomicUsize>) -> Self {
         let bytes = request.body.expose().len() + request.about.len();
         all.fetch_add(bytes, Ordering::Relaxed);
@@ -74,7 +74,7 @@ impl Room {
     }
 }
 
-impl Drop for Room {
+impl Drop for MemoryPermit {
     fn drop(&mut self) {
         self.all.fetch_sub(self.bytes, Ordering::Relaxed);
     }

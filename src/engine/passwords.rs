@@ -12,9 +12,9 @@ use super::{Engine, LINGER, Work};
 use crate::answer::{Answer, Failure, Outcome, Verdict};
 use crate::cache::{Cache, Key};
 use crate::clock::Clock;
-use crate::defect;
+use crate::failpoint;
 use crate::files::Files;
-use crate::pool::{Asked, Batching, Landing, Pool, Spawn, Ticket, Urgency};
+use crate::pool::{Asked, Batching, Completion, Pending, Pool, Spawn, Urgency};
 use crate::question::{About, Kind, Password, Question};
 use crate::secret::Secret;
 
@@ -34,9 +34,9 @@ pub struct Hasher {
 impl Hasher {
     pub fn new(files: Arc<Files>, cache: Arc<Cache>, clock: Arc<dyn Clock>, spawn: Spawn) -> Self {
         let checker = Arc::clone(&files);
-        let work = move |claims: Vec<(Claim, Landing<'_>)>| {
-            for (claim, landing) in claims {
-                defect::place("password");
+        let work = move |claims: Vec<(Claim, Completion<'_>)>| {
+            for (claim, completion) in claims {
+                failpoint::reached("password");
                 let asked = clock.now();
                 let is_right = checker.let_in(&claim.username, claim.password.expose());
                 let verdict = if is_right { Verdict::Allow } else { Verdict::Deny };
@@ -44,7 +44,7 @@ impl Hasher {
                 if is_right {
                     cache.store(claim.key, Kind::Login, answer.clone(), None, asked);
                 }
-                landing.land(Ok(answer));
+                completion.complete(Ok(answer));
             }
         };
         let batching = Batching { most: 1, joins: |_| false, most_bytes: 0, bytes: |_| 0 };
@@ -67,8 +67,8 @@ impl Hasher {
         self.files.knows(question.username).then_some(password)
     }
 
-    pub fn close_flying(&self) {
-        self.pool.close_flying();
+    pub fn close_running(&self) {
+        self.pool.close_running();
     }
 
     pub fn shut_down(&self) {
@@ -81,7 +81,7 @@ pub struct ApisTurn {
     asker: Asker,
     key: Key,
     /// What it joins.
-    flight: Key,
+    in_flight: Key,
     urgency: Urgency,
     stale: Option<Answer>,
     /// None: there is no route for logins, and the file has the last word.
@@ -90,10 +90,10 @@ pub struct ApisTurn {
 
 impl ApisTurn {
     fn take(self, by_file: Outcome) -> Asked {
-        let Self { asker, key, flight, urgency, stale, job } = self;
+        let Self { asker, key, in_flight, urgency, stale, job } = self;
         match (by_file, job) {
             (Ok(Answer { verdict: Verdict::Deny, .. }), Some(job)) => {
-                asker.ask((&key, &flight), urgency, stale, || None, || job)
+                asker.ask((&key, &in_flight), urgency, stale, || None, || job)
             }
             (by_file, _) => Asked::Now(by_file),
         }
@@ -118,7 +118,9 @@ impl Engine {
         let turn = self.apis_turn((key, key), question, urgency, Consult::Others);
         let claim = || claim(key, question.username, password);
         Some(match hasher.pool.ask(&key, urgency, || self.cache.known(&key, question), claim) {
-            Asked::Later(ticket) => Asked::Later(ticket.followed_by(|by_file| turn.take(by_file))),
+            Asked::Later(pending) => {
+                Asked::Later(pending.followed_by(|by_file| turn.take(by_file)))
+            }
             asked => asked,
         })
     }
@@ -127,18 +129,18 @@ impl Engine {
     pub(super) fn ask_quietly(
         &self,
         key: Key,
-        flight: &Key,
+        in_flight: &Key,
         question: &Question<'_>,
         consult: Consult,
-    ) -> Result<Ticket, Failure> {
+    ) -> Result<Pending, Failure> {
         let hasher = self.hasher.as_ref();
         let claimed = hasher.and_then(|hasher| Some((hasher, hasher.claimed(question)?)));
         let Some((hasher, password)) = claimed else {
-            return self.asker.pool.ask_quietly(flight, || self.job(key, question, consult));
+            return self.asker.pool.ask_quietly(in_flight, || self.job(key, question, consult));
         };
-        let turn = self.apis_turn((key, *flight), question, Urgency::Background, consult);
-        let ticket = hasher.pool.ask_quietly(&key, || claim(key, question.username, password))?;
-        Ok(ticket.followed_by(|by_file| turn.take(by_file)))
+        let turn = self.apis_turn((key, *in_flight), question, Urgency::Background, consult);
+        let pending = hasher.pool.ask_quietly(&key, || claim(key, question.username, password))?;
+        Ok(pending.followed_by(|by_file| turn.take(by_file)))
     }
 
     /// The password, where this is about the login of a user that a file knows.
@@ -154,27 +156,27 @@ impl Engine {
         username: &str,
         password: Secret,
         job: Work,
-    ) -> Option<Ticket> {
+    ) -> Option<Pending> {
         let hasher = self.hasher.as_ref()?;
         let (asker, urgency) = (self.asker.clone(), Urgency::Background);
         let job = self.asks_logins.then_some(job);
-        let flight = self.flight_to_the_api(&key);
-        let turn = ApisTurn { asker, key, flight, urgency, stale: None, job };
+        let in_flight = self.in_flight_key(&key);
+        let turn = ApisTurn { asker, key, in_flight, urgency, stale: None, job };
         let claim = || Claim { key, username: username.to_owned(), password };
-        let ticket = hasher.pool.ask_quietly(&key, claim).ok()?;
-        Some(ticket.followed_by(|by_file| turn.take(by_file)))
+        let pending = hasher.pool.ask_quietly(&key, claim).ok()?;
+        Some(pending.followed_by(|by_file| turn.take(by_file)))
     }
 
     fn apis_turn(
         &self,
-        (key, flight): (Key, Key),
+        (key, in_flight): (Key, Key),
         question: &Question<'_>,
         urgency: Urgency,
         consult: Consult,
     ) -> ApisTurn {
         let job = self.asks_logins.then(|| self.job(key, question, consult));
         let stale = self.cache.stale(&key, question);
-        ApisTurn { asker: self.asker.clone(), key, flight, urgency, stale, job }
+        ApisTurn { asker: self.asker.clone(), key, in_flight, urgency, stale, job }
     }
 }
 

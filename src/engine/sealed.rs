@@ -6,10 +6,10 @@ use super::Engine;
 use super::job::Consult;
 use crate::api::Request;
 use crate::cache::Key;
-use crate::pool::Ticket;
+use crate::pool::Pending;
 use crate::question::{About, Kind, Question};
+use crate::sealed::SealedQuestion;
 use crate::secret::Secret;
-use crate::vault::SealedQuestion;
 
 impl Engine {
     /// The question, for asking it again by [`Engine::ask_sealed`].
@@ -28,21 +28,23 @@ impl Engine {
         };
         let Request { kind, body, about, subject } = request;
         let claim = match self.claimed(question) {
-            Some(password) => Some((question.username.to_owned(), self.vault.seal(&password)?)),
+            Some(password) => {
+                Some((question.username.to_owned(), self.secret_box.seal(&password)?))
+            }
             None => None,
         };
-        let body = self.vault.seal(&body)?;
+        let body = self.secret_box.seal(&body)?;
         Some(SealedQuestion { kind, bearer, claim, body, about, subject, shared })
     }
 
     /// Has a login asked again in the background, whatever is known of it. None: it cannot be.
     #[must_use]
-    pub fn ask_sealed(&self, key: Key, question: &SealedQuestion) -> Option<Ticket> {
+    pub fn ask_sealed(&self, key: Key, question: &SealedQuestion) -> Option<Pending> {
         let SealedQuestion { kind, bearer, claim, body, about, subject, shared } = question;
         if !self.asker.has_room() {
             return None;
         }
-        let body = self.vault.open(body)?;
+        let body = self.secret_box.open(body)?;
         if let Some(bearer) = bearer {
             return self.verify_again(key, body, bearer.clone());
         }
@@ -51,10 +53,10 @@ impl Engine {
         let job = || self.job_of(key, request, *shared, None, Consult::TheApi);
         match claim {
             Some((username, password)) => {
-                let password = self.vault.open(password)?;
+                let password = self.secret_box.open(password)?;
                 self.ask_file_again(key, username, password, job())
             }
-            None => self.asker.pool.ask_quietly(&self.flight_to_the_api(&key), job).ok(),
+            None => self.asker.pool.ask_quietly(&self.in_flight_key(&key), job).ok(),
         }
     }
 }

@@ -9,9 +9,9 @@ use super::{Engine, Work};
 use crate::answer::{Answer, Failure, Outcome, Verdict};
 use crate::api::Api;
 use crate::cache::Key;
-use crate::defect;
-use crate::journal::Journal;
-use crate::pool::{Asked, Landing, Ticket, Urgency};
+use crate::failpoint;
+use crate::log_queue::LogQueue;
+use crate::pool::{Asked, Completion, Pending, Urgency};
 use crate::question::{About, Kind, Question};
 use crate::secret::Secret;
 use crate::tokens::{Looked, Tokens};
@@ -28,13 +28,13 @@ pub enum Errand {
 pub struct Verifier {
     pub tokens: Arc<Tokens>,
     pub api: Arc<Api>,
-    pub journal: Arc<Journal>,
+    pub log_queue: Arc<LogQueue>,
 }
 
 impl Verifier {
-    pub fn fly(&self, errand: &Errand, landing: Landing<'_>) {
-        defect::place("tokens");
-        landing.land(match errand {
+    pub fn run(&self, errand: &Errand, completion: Completion<'_>) {
+        failpoint::reached("tokens");
+        completion.complete(match errand {
             Errand::Verify(token, bearer) => self.verify(token, bearer),
             Errand::FetchKeys => self.fetch_keys(),
         });
@@ -54,7 +54,7 @@ impl Verifier {
     /// Keys that were fetched are a yes to whoever waits for them; each then looks at its own token.
     fn fetch_keys(&self) -> Outcome {
         if let Some(count) = self.tokens.fetch(&self.api)? {
-            log::info!(logger: *self.journal, "the API has {count} public keys that verify tokens");
+            log::info!(logger: *self.log_queue, "the API has {count} public keys that verify tokens");
         }
         Ok(Answer::ALLOW)
     }
@@ -76,10 +76,10 @@ impl Engine {
         let entry = self.token_entry(key);
         match self.cache.look(&entry, question) {
             Ok(hit) => {
-                self.tally.hit();
+                self.stats.hit();
                 return Some(hit.answer);
             }
-            Err(why) => self.tally.missed(why),
+            Err(why) => self.stats.missed(why),
         }
         let tokens = self.tokens.as_ref()?;
         let Looked::Decided(answer) = tokens.look(token, question.username) else { return None };
@@ -107,7 +107,7 @@ impl Engine {
         let (tokens, token) = (Arc::clone(tokens), Secret::new(token.as_bytes().to_vec()));
         let (key, bearer) = (self.keyring.of_token_keys(), bearer.to_owned());
         match self.asker.pool.ask(&key, urgency, || None, || Work::Tokens(Errand::FetchKeys)) {
-            Asked::Later(ticket) => Asked::Later(ticket.then(move |fetched| {
+            Asked::Later(pending) => Asked::Later(pending.then(move |fetched| {
                 fetched?;
                 Ok(tokens.decide(text(&token), &bearer))
             })),
@@ -116,7 +116,7 @@ impl Engine {
     }
 
     /// Has a worker look at a token that let a client in. None: it cannot be done now.
-    pub(super) fn verify_again(&self, key: Key, token: Secret, bearer: String) -> Option<Ticket> {
+    pub(super) fn verify_again(&self, key: Key, token: Secret, bearer: String) -> Option<Pending> {
         self.asker.pool.ask_quietly(&key, || Work::Tokens(Errand::Verify(token, bearer))).ok()
     }
 

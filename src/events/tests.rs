@@ -24,12 +24,12 @@ fn events(kinds: &str) -> (Events, Arc<ManualClock>) {
     let config = config::read(&given).unwrap();
     let manual = ManualClock::new();
     let clock: Arc<dyn Clock> = manual.clone();
-    let journal = Journal::new(config.log_level, Arc::clone(&clock));
-    let tally = Arc::<Tally>::default();
-    let (log, counters, time) = (Arc::clone(&journal), Arc::clone(&tally), Arc::clone(&clock));
+    let log_queue = LogQueue::new(config.log_level, Arc::clone(&clock));
+    let stats = Arc::<Stats>::default();
+    let (log, counters, time) = (Arc::clone(&log_queue), Arc::clone(&stats), Arc::clone(&clock));
     let api = Arc::new(Api::new(&config, log, time, counters, None));
     let spawn: Spawn = |_, _| Err(io::Error::other("no thread is to be had"));
-    (Events::new(&config, &api, &journal, &tally, &clock, spawn), manual)
+    (Events::new(&config, &api, &log_queue, &stats, &clock, spawn), manual)
 }
 
 fn client(client_id: &str) -> ClientFacts<'_> {
@@ -121,7 +121,7 @@ fn the_end_is_told_of_everybody_however_many() {
     assert_eq!(waiting(&events).len(), 10_000, "the oldest went");
     events.shut_down();
     assert_eq!(events.waiting(), 0);
-    let counted = events.shared.tally.counts().events;
+    let counted = events.shared.stats.counts().events;
     let counted: Vec<_> = counted.into_iter().filter(|(_, count)| *count > 0).collect();
     assert_eq!(counted, [("no-room", 2000), ("unsent", most as u64)]);
 }

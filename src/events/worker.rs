@@ -14,9 +14,9 @@ use super::written::body;
 use super::{SETTLED, Sending, Shared};
 use crate::answer::Failure;
 use crate::api::Told;
-use crate::defect;
+use crate::failpoint;
+use crate::stats::EventEnd;
 use crate::sync::lock;
-use crate::tally::EventEnd;
 
 /// How many events go in one request.
 const MOST: usize = 500;
@@ -52,7 +52,7 @@ impl Shared {
                 Ok(Told::Taken) => {
                     back_off.end();
                     most = (most * 2).min(MOST);
-                    self.tally.events_ended(EventEnd::Sent, events.len());
+                    self.stats.events_ended(EventEnd::Sent, events.len());
                     self.finish();
                 }
                 Ok(Told::Refused(status)) if events.len() > 1 && may_be_for_one(status) => {
@@ -67,7 +67,7 @@ impl Shared {
                 }
                 Err(_) => {
                     pause = back_off.failed();
-                    self.tally.event_failed();
+                    self.stats.event_failed();
                     self.put_back();
                 }
             }
@@ -77,15 +77,15 @@ impl Shared {
     /// A panic is a failure like another: the events stay.
     fn send(&self, events: &[Arc<str>]) -> Result<Told, Failure> {
         let send = || {
-            defect::place("events");
+            failpoint::reached("events");
             self.api.tell(body(events).as_bytes(), events.len())
         };
         catch_unwind(AssertUnwindSafe(send)).unwrap_or(Err(Failure::Internal))
     }
 
     fn refused(&self, status: u16, count: usize) {
-        self.tally.events_ended(EventEnd::Refused, count);
-        self.journal.seldom(Level::Warn, "events refused", || {
+        self.stats.events_ended(EventEnd::Refused, count);
+        self.log_queue.seldom(Level::Warn, "events refused", || {
             format!("the API refuses events with status {status}; {count} are dropped")
         });
     }

@@ -3,8 +3,8 @@
 use std::ffi::{c_int, c_void};
 use std::sync::Arc;
 
-use super::bell::Bell;
 use super::bindings as mosquitto;
+use super::broker_waker::BrokerWaker;
 use super::event::{
     AccessCheck, ControlMessage, Login, access_code, access_of, client_and_username, left_client,
     login_code, publisher, raw_check,
@@ -12,7 +12,7 @@ use super::event::{
 use super::guard::{catch_panic, has_panicked, panicked_at};
 use super::host::{self, Host};
 use crate::answer::Decision;
-use crate::defect;
+use crate::failpoint;
 use crate::plugin::{AccessReply, Attempt, CONTROL_TOPIC, Check, Plugin, Reply};
 use crate::question::{Access, Departure};
 
@@ -27,7 +27,7 @@ pub struct Instance {
     /// asks no further plugin after anything but a deferral.
     pub reloaded: c_int,
     /// Wakes the broker; none where no signal is free for that.
-    pub bell: Option<Arc<Bell>>,
+    pub waker: Option<Arc<BrokerWaker>>,
 }
 
 impl Instance {
@@ -35,8 +35,8 @@ impl Instance {
     pub fn end(&self) {
         self.plugin.shut_down();
         // Last: what the workers leave behind still rings.
-        if let Some(bell) = &self.bell {
-            bell.close();
+        if let Some(waker) = &self.waker {
+            waker.close();
         }
     }
 }
@@ -90,7 +90,7 @@ unsafe fn called(
     // SAFETY: as the caller says; the instance is shared between callbacks, never changed.
     let Some(instance) = (unsafe { userdata.cast::<Instance>().as_ref() }) else { return refusal };
     let on_broker_thread = this_thread() == instance.main;
-    let report = |place: &str| instance.plugin.note_defect(place);
+    let report = |place: &str| instance.plugin.note_panic(place);
     let code = catch_panic(refusal, report, || body(instance, on_broker_thread));
     if on_broker_thread && (instance.plugin.has_log_lines() || has_panicked()) {
         // SAFETY: this is the broker's main thread, inside a callback.
@@ -99,7 +99,7 @@ unsafe fn called(
             code,
             |_| {},
             || {
-                panicked_at().iter().for_each(|place| instance.plugin.note_defect(place));
+                panicked_at().iter().for_each(|place| instance.plugin.note_panic(place));
                 instance.plugin.write_log(&host);
                 code
             },
@@ -113,7 +113,7 @@ unsafe extern "C" fn basic_auth(_: c_int, data: *mut c_void, userdata: *mut c_vo
     // SAFETY: the broker calls with the registered instance and a login event.
     let code = unsafe {
         called(userdata, refusal, |instance, on_broker_thread| {
-            defect::place("basic_auth");
+            failpoint::reached("basic_auth");
             let Some(login) = Login::read(data) else { return refusal };
             if on_broker_thread {
                 instance.plugin.tick_if_overdue(&Host::on_its_own_thread());
@@ -142,7 +142,7 @@ unsafe extern "C" fn acl_check(_: c_int, data: *mut c_void, userdata: *mut c_voi
     // SAFETY: the broker calls with the registered instance and an ACL event.
     unsafe {
         called(userdata, refusal, |instance, on_broker_thread| {
-            defect::place("acl_check");
+            failpoint::reached("acl_check");
             if on_broker_thread {
                 if access_of(data) == Some(Access::Write) {
                     instance.plugin.look_up_if_overdue(&Host::on_its_own_thread());
@@ -172,7 +172,7 @@ pub unsafe extern "C" fn control(_: c_int, data: *mut c_void, userdata: *mut c_v
     // SAFETY: the broker calls with the registered instance and a CONTROL event.
     unsafe {
         called(userdata, SUCCESS, |instance, _| {
-            defect::place("control");
+            failpoint::reached("control");
             if let Some(command) = ControlMessage::read(data) {
                 instance.plugin.control(&command.client, command.payload);
                 instance.plugin.tick_if_overdue(&Host::on_its_own_thread());
@@ -199,10 +199,10 @@ unsafe extern "C" fn tick(_: c_int, _: *mut c_void, userdata: *mut c_void) -> c_
     // SAFETY: the broker calls with the registered instance, on its own thread.
     unsafe {
         called(userdata, SUCCESS, |instance, _| {
-            if let Some(bell) = &instance.bell {
-                bell.answer();
+            if let Some(waker) = &instance.waker {
+                waker.acknowledge();
             }
-            defect::place("tick");
+            failpoint::reached("tick");
             instance.plugin.tick(&Host::on_its_own_thread());
             SUCCESS
         })
@@ -214,7 +214,7 @@ unsafe extern "C" fn connect(_: c_int, data: *mut c_void, userdata: *mut c_void)
     // SAFETY: the broker calls with the registered instance and a CONNECT event.
     unsafe {
         called(userdata, SUCCESS, |instance, _| {
-            defect::place("connect");
+            failpoint::reached("connect");
             if let Some((client, username)) = client_and_username(data) {
                 instance.plugin.connected(&client, username.as_deref());
             }
@@ -242,7 +242,7 @@ unsafe fn left(data: *mut c_void, userdata: *mut c_void, departure: Departure) -
     // SAFETY: as the caller says.
     unsafe {
         called(userdata, SUCCESS, |instance, _| {
-            defect::place("disconnect");
+            failpoint::reached("disconnect");
             if let Some((handle, why)) = left_client(data) {
                 instance.plugin.left(handle, departure, why);
             }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use log::Level;
 
-use super::bell::Bell;
 use super::bindings as mosquitto;
+use super::broker_waker::BrokerWaker;
 use super::callback::{Callback, Instance, callbacks, control, this_thread};
 use super::descriptors;
 use super::fetch::fetch;
@@ -16,9 +16,9 @@ use super::sighup::SIGHUP;
 use super::thread::spawn;
 use crate::broker::Broker as _;
 use crate::clock::SystemClock;
-use crate::config::{self, Mistake};
-use crate::defect;
-use crate::plugin::{Abilities, CONTROL_TOPIC, Plugin};
+use crate::config::{self, ConfigError};
+use crate::failpoint;
+use crate::plugin::{CONTROL_TOPIC, HostCapabilities, Plugin};
 
 /// The version of the plugin interface that this library speaks; all supported brokers offer it.
 const INTERFACE: c_int = 5;
@@ -64,14 +64,14 @@ pub unsafe extern "C" fn mosquitto_plugin_init(
     let report = |place: &str| host.log(Level::Error, &format!("internal error at {place}"));
     catch_panic(INVALID, report, || {
         hide_panic_messages();
-        defect::place("plugin_init");
+        failpoint::reached("plugin_init");
         descriptors::make_room();
         // SAFETY: the broker hands over its options.
         let options = unsafe { read_options(options, count) };
-        let bell = Bell::for_this_thread().map(Arc::new);
+        let waker = BrokerWaker::for_this_thread().map(Arc::new);
         let path = library_path();
         let started = config::read_for(&options, path.as_deref())
-            .and_then(|config| Plugin::start(config, Arc::new(SystemClock), abilities(&bell)?));
+            .and_then(|config| Plugin::start(config, Arc::new(SystemClock), capabilities(&waker)?));
         let plugin = match started {
             Ok(plugin) => plugin,
             Err(mistakes) => {
@@ -85,7 +85,7 @@ pub unsafe extern "C" fn mosquitto_plugin_init(
         host::introduce(identifier);
         let main = this_thread();
         let instance =
-            Box::into_raw(Box::new(Instance { plugin, identifier, main, reloaded, bell }));
+            Box::into_raw(Box::new(Instance { plugin, identifier, main, reloaded, waker }));
         // SAFETY: the instance is alive, and lives until the broker calls the cleanup.
         let code = unsafe { register(identifier, instance, &host) };
         if code == SUCCESS {
@@ -124,9 +124,9 @@ pub unsafe extern "C" fn mosquitto_plugin_cleanup(
         let instance = unsafe { Box::from_raw(userdata.cast::<Instance>()) };
         // SAFETY: the identifier is the one that these were registered with.
         unsafe { unregister_all(instance.identifier) };
-        defect::place("plugin_cleanup");
+        failpoint::reached("plugin_cleanup");
         instance.end();
-        panicked_at().iter().for_each(|place| instance.plugin.note_defect(place));
+        panicked_at().iter().for_each(|place| instance.plugin.note_panic(place));
         instance.plugin.write_log(&host);
         SUCCESS
     })
@@ -151,17 +151,18 @@ fn library_path() -> Option<String> {
 ///
 /// # Errors
 /// What of it cannot be had.
-fn abilities(bell: &Option<Arc<Bell>>) -> Result<Abilities, Vec<Mistake>> {
-    let bell = bell.clone();
-    let login_attempts = host::login_attempts()
-        .map_err(|error| vec![Mistake::overall(format!("no random bytes to be had: {error}"))])?;
-    Ok(Abilities {
+fn capabilities(waker: &Option<Arc<BrokerWaker>>) -> Result<HostCapabilities, Vec<ConfigError>> {
+    let waker = waker.clone();
+    let login_attempts = host::login_attempts().map_err(|error| {
+        vec![ConfigError::overall(format!("no random bytes to be had: {error}"))]
+    })?;
+    Ok(HostCapabilities {
         delays_logins: host::is_2_1(),
         tells_who_connects: host::is_2_1(),
         tells_reasons: host::is_2_1(),
         lets_websockets_choose: !host::is_2_1(),
         spawn,
-        ring: Arc::new(move || bell.iter().for_each(|bell| bell.ring())),
+        wake_broker: Arc::new(move || waker.iter().for_each(|waker| waker.wake())),
         sighup: host::is_2_1().then_some(SIGHUP),
         login_attempts,
         claim_topics: host::claim_topics,

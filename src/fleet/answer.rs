@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::record::{Epoch, Position};
-use crate::answer::{Answer, Terms, Verdict};
+use crate::answer::{Answer, SessionGrants, Verdict};
 use crate::clock::millis;
 use crate::rules::{Permission, Rule, Rules, Verb};
 
@@ -91,8 +91,9 @@ pub fn to_json(answer: &Answer) -> Option<Vec<u8>> {
         said.extend(value.map(|value| (name.to_owned(), value)));
     };
     add("reason", answer.reason.as_deref().map(Value::from));
-    if let Some(terms) = &answer.terms {
-        let Terms { username, attributes, is_superuser, rules, expire_at } = &**terms;
+    if let Some(session_grants) = &answer.session_grants {
+        let SessionGrants { username, attributes, is_superuser, rules, expire_at } =
+            &**session_grants;
         add("username", username.as_deref().map(Value::from));
         add("client_attrs", attributes.as_ref().map(|attributes| json!(attributes.pairs())));
         add("is_superuser", is_superuser.map(Value::from));

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::log::Gap;
 use super::record::Do;
-use crate::tally::{Durations, Histogram};
+use crate::stats::{Durations, Histogram};
 
 /// What came of a lookup.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

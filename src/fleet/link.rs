@@ -16,7 +16,7 @@ use redis::{
 use super::record::Position;
 use super::sentinel;
 use crate::clock::millis;
-use crate::config::{FleetConfig, FleetMaterial, RedisKind, RedisServer};
+use crate::config::{FleetConfig, FleetCredentials, RedisKind, RedisServer};
 
 /// How long it may take to connect, and to answer what nobody waits for.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -87,14 +87,14 @@ pub struct Link {
 
 impl Link {
     /// Connects to the server that has the fleet's data.
-    pub fn open(config: &FleetConfig, material: &FleetMaterial) -> Result<Self, Trouble> {
+    pub fn open(config: &FleetConfig, credentials: &FleetCredentials) -> Result<Self, Trouble> {
         let mut link = match &config.kind {
             RedisKind::Single => first(&config.servers, |server| {
-                Self::dial(config, material, server, config.database)
+                Self::dial(config, credentials, server, config.database)
             }),
-            RedisKind::Sentinel { master } => sentinel::open(config, material, master),
+            RedisKind::Sentinel { master } => sentinel::open(config, credentials, master),
             RedisKind::Cluster => {
-                first(&config.servers, |server| by_node(config, material, server))
+                first(&config.servers, |server| by_node(config, credentials, server))
             }
         }?;
         link.limit(PATIENCE)?;
@@ -106,15 +106,17 @@ impl Link {
 
     pub(super) fn dial(
         config: &FleetConfig,
-        material: &FleetMaterial,
+        credentials: &FleetCredentials,
         server: &RedisServer,
         database: u32,
     ) -> Result<Self, Trouble> {
-        let info = connection_info(config, server, database, material.password.as_ref())?;
+        let info = connection_info(config, server, database, credentials.password.as_ref())?;
         let client = match (config.tls, server) {
             (true, RedisServer::Tcp { .. }) => {
-                let certificates =
-                    TlsCertificates { client_tls: None, root_cert: material.authorities.clone() };
+                let certificates = TlsCertificates {
+                    client_tls: None,
+                    root_cert: credentials.authorities.clone(),
+                };
                 Client::build_with_tls(info, certificates)?
             }
             _ => Client::open(info)?,
@@ -236,10 +238,10 @@ pub(super) fn first<'a, T: 'a>(
 /// The node of a Cluster that has the fleet's keys: the one that is asked, or the one that it names.
 fn by_node(
     config: &FleetConfig,
-    material: &FleetMaterial,
+    credentials: &FleetCredentials,
     node: &RedisServer,
 ) -> Result<Link, Trouble> {
-    let mut link = Link::dial(config, material, node, 0)?;
+    let mut link = Link::dial(config, credentials, node, 0)?;
     let probe = cmd("PTTL").arg(KeyNames::of(&config.name).log).clone();
     for _ in 0..3 {
         let reply: Result<Value, RedisError> = probe.query(&mut link.connection);
@@ -257,7 +259,7 @@ fn by_node(
             (true, RedisServer::Tcp { host, .. }) => host.clone(),
             _ => host,
         };
-        link = Link::dial(config, material, &RedisServer::Tcp { host, port }, 0)?;
+        link = Link::dial(config, credentials, &RedisServer::Tcp { host, port }, 0)?;
     }
     Err(Trouble::new("the nodes of the Cluster name one another"))
 }

@@ -68,7 +68,7 @@ impl Fleet {
                 (link, found) = (None, now_found);
             }
             if link.is_none() && self.is_reachable.load(Ordering::Relaxed) {
-                link = Link::open(&self.config, &lock(&self.material).clone()).ok();
+                link = Link::open(&self.config, &lock(&self.credentials).clone()).ok();
                 if let Some(link) = &mut link {
                     let _ = link.limit(self.config.timeout);
                 }

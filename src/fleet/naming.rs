@@ -63,21 +63,21 @@ pub fn scope(config: &Config, fleet: &FleetConfig) -> [u8; 32] {
         add(b"given");
         add(scope.as_bytes());
         // Rules that are written in another way are not the same.
-        add(format!("{:?}", config.dialect.compat.syntax()).as_bytes());
+        add(format!("{:?}", config.api_format.compat.syntax()).as_bytes());
         return *hasher.finalize().as_bytes();
     }
     add(b"digest");
-    let dialect = &config.dialect;
+    let api_format = &config.api_format;
     for kind in [Kind::Login, Kind::Superuser, Kind::Access] {
         add(config.routes.of(kind).unwrap_or_default().as_bytes());
         let fields = config.fields.of(kind).iter().map(|field| field.name());
         add(fields.collect::<Vec<_>>().join(",").as_bytes());
-        add(dialect.prefix(kind).as_bytes());
+        add(api_format.prefix(kind).as_bytes());
     }
     add(config.routes.batch.as_deref().unwrap_or_default().as_bytes());
-    let modes = (dialect.compat, dialect.method, dialect.params, dialect.response);
+    let modes = (api_format.compat, api_format.method, api_format.params, api_format.response);
     add(format!("{modes:?} {:?}", config.password_encoding).as_bytes());
-    let mut headers: Vec<_> = config.material.headers.iter().collect();
+    let mut headers: Vec<_> = config.credentials.headers.iter().collect();
     headers.sort_by_key(|header| header.name.to_ascii_lowercase());
     for header in headers {
         add(header.name.to_ascii_lowercase().as_bytes());

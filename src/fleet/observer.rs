@@ -72,15 +72,15 @@ impl Observer {
     /// Redis cannot be reached, or does not let this one in.
     pub fn connect(config: &Config, clock: Arc<dyn Clock>) -> Option<Result<Self, String>> {
         let fleet = config.fleet.clone()?;
-        let material = &config.material.fleet;
-        let link = match Link::open(&fleet, material) {
+        let credentials = &config.credentials.fleet;
+        let link = match Link::open(&fleet, credentials) {
             Ok(link) => link,
             Err(trouble) => return Some(Err(trouble.text)),
         };
         Some(Ok(Self {
             keys: KeyNames::of(&fleet.name),
-            records: Sealer::of_records(&fleet.name, &material.secrets),
-            members: Members::new(config, &fleet, &material.secrets),
+            records: Sealer::of_records(&fleet.name, &credentials.secrets),
+            members: Members::new(config, &fleet, &credentials.secrets),
             link,
             config: fleet,
             clock,

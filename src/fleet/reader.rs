@@ -43,7 +43,7 @@ impl Fleet {
     pub(super) fn read_log(&self) {
         let mut was_told = None;
         while !self.is_stopping() {
-            let link = Link::open(&self.config, &lock(&self.material).clone());
+            let link = Link::open(&self.config, &lock(&self.credentials).clone());
             let followed = link.and_then(|link| {
                 self.follow(Reader { link, checked: None, announced: None }, &mut was_told)
             });
@@ -52,7 +52,7 @@ impl Fleet {
             lock(&self.log).lose_touch();
             if was_told.as_ref() != Some(&trouble) {
                 ::log::warn!(
-                    logger: *self.journal,
+                    logger: *self.log_queue,
                     "fleet {:?}: cut off from Redis ({}); this broker asks the API alone",
                     self.config.name,
                     trouble.text
@@ -67,7 +67,7 @@ impl Fleet {
         lock(&self.log).lose_touch();
     }
 
-    /// Follows the log until all ends, or something fails. Forgets the last trouble, of which the journal was
+    /// Follows the log until all ends, or something fails. Forgets the last trouble, of which the log queue was
     /// told, once it is over.
     fn follow(&self, mut reader: Reader, trouble: &mut Option<Trouble>) -> Result<(), Trouble> {
         self.arrive(&mut reader)?;
@@ -112,7 +112,7 @@ impl Fleet {
                 was_told = true;
                 *trouble = None;
                 ::log::info!(
-                    logger: *self.journal,
+                    logger: *self.log_queue,
                     "fleet {:?}: in touch with the other brokers by Redis at {}",
                     self.config.name,
                     reader.link.server
@@ -146,7 +146,7 @@ impl Fleet {
         let at = *back_at.get_or_insert_with(|| {
             let trips = self.trips.load(Ordering::Relaxed).min(5);
             let pause = Duration::from_secs(1 << trips.saturating_sub(1));
-            self.journal.seldom(::log::Level::Warn, "fleet lookups", || {
+            self.log_queue.seldom(::log::Level::Warn, "fleet lookups", || {
                 format!(
                     "fleet {:?}: several lookups in a row have failed; answers of other brokers are not \
                      looked up for {} s",
@@ -182,7 +182,7 @@ impl Fleet {
     fn open(&self, raw: RawEntry) -> Entry {
         let entry = open(raw, &self.records, &self.config.name);
         if entry.record.is_none() {
-            self.journal.seldom(::log::Level::Warn, "fleet entries", || {
+            self.log_queue.seldom(::log::Level::Warn, "fleet entries", || {
                 format!(
                     "fleet {:?}: an entry of the log cannot be opened; do all brokers have the same \
                      fleet_secret?",
@@ -257,7 +257,7 @@ impl Fleet {
                         Gap::RolledBack => "sees that Redis has lost entries of the log",
                     };
                     ::log::warn!(
-                        logger: *self.journal,
+                        logger: *self.log_queue,
                         "fleet {:?}: this broker {what}; answers that it has are asked for anew in time",
                         self.config.name
                     );

@@ -12,7 +12,7 @@ use redis::{Value, cmd};
 
 use super::Fleet;
 use super::link::{Link, Trouble, array, bytes, first};
-use crate::config::{FleetConfig, FleetMaterial, RedisKind, RedisServer};
+use crate::config::{FleetConfig, FleetCredentials, RedisKind, RedisServer};
 use crate::sync::lock;
 
 /// How often one of the Sentinels is asked whether there is another master.
@@ -26,11 +26,15 @@ pub struct Named {
 }
 
 /// Connects to the master that was elected last.
-pub fn open(config: &FleetConfig, material: &FleetMaterial, master: &str) -> Result<Link, Trouble> {
+pub fn open(
+    config: &FleetConfig,
+    credentials: &FleetCredentials,
+    master: &str,
+) -> Result<Link, Trouble> {
     let mut trouble = Trouble::new("no server is named");
     let mut named = Vec::new();
     for sentinel in &config.servers {
-        match ask(config, material, sentinel, master) {
+        match ask(config, credentials, sentinel, master) {
             Ok(one) => named.push(one),
             Err(next) => trouble = next,
         }
@@ -39,7 +43,7 @@ pub fn open(config: &FleetConfig, material: &FleetMaterial, master: &str) -> Res
     // While the others are being told of an election, two may be named by the same number.
     named.retain(|one| one.term == latest);
     first(&named, |one| {
-        let mut link = Link::dial(config, material, &one.server, config.database)?;
+        let mut link = Link::dial(config, credentials, &one.server, config.database)?;
         // A Sentinel may not have noticed yet that this one is the master no longer.
         let role = array(link.ask(&cmd("ROLE"))?)?;
         match role.into_iter().next().and_then(bytes).as_deref() {
@@ -55,20 +59,20 @@ pub fn open(config: &FleetConfig, material: &FleetMaterial, master: &str) -> Res
 /// The master that a Sentinel names. Those that want to know who asks get the password that the master gets.
 fn ask(
     config: &FleetConfig,
-    material: &FleetMaterial,
+    credentials: &FleetCredentials,
     sentinel: &RedisServer,
     master: &str,
 ) -> Result<Named, Trouble> {
-    let ask = |material: &FleetMaterial| -> Result<[Value; 2], Trouble> {
-        let mut link = Link::dial(config, material, sentinel, 0)?;
+    let ask = |credentials: &FleetCredentials| -> Result<[Value; 2], Trouble> {
+        let mut link = Link::dial(config, credentials, sentinel, 0)?;
         // In this order: a later address with an earlier number does no harm.
         let about = link.ask(cmd("SENTINEL").arg("MASTER").arg(master))?;
         let address = link.ask(cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(master))?;
         Ok([about, address])
     };
-    let anonymous = FleetMaterial { password: None, ..material.clone() };
+    let anonymous = FleetCredentials { password: None, ..credentials.clone() };
     let [about, address] = match ask(&anonymous) {
-        Err(trouble) if trouble.is_anonymous && material.password.is_some() => ask(material),
+        Err(trouble) if trouble.is_anonymous && credentials.password.is_some() => ask(credentials),
         reply => reply,
     }?;
     let Value::Array(address) = address else {
@@ -100,8 +104,8 @@ impl Fleet {
             if self.is_stopping() {
                 return;
             }
-            let material = lock(&self.material).clone();
-            let Ok(named) = ask(&self.config, &material, sentinel, master) else { continue };
+            let credentials = lock(&self.credentials).clone();
+            let Ok(named) = ask(&self.config, &credentials, sentinel, master) else { continue };
             let mut followed = lock(&self.followed);
             let is_later = |(server, term): &(String, u64)| {
                 named.term > *term && named.server.to_string() != *server

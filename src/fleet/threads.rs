@@ -45,7 +45,7 @@ impl Fleet {
                 Err(error) => {
                     lock(&self.end).running -= 1;
                     ::log::error!(
-                        logger: *self.journal,
+                        logger: *self.log_queue,
                         "fleet {:?}: no thread to be had ({error}); this broker is alone",
                         self.config.name
                     );

@@ -115,7 +115,7 @@ impl Fleet {
             let is_reachable = self.is_reachable.load(Ordering::Relaxed);
             if link.is_none() && is_reachable && now >= retry {
                 retry = now + RETRY;
-                let opened = Link::open(&self.config, &lock(&self.material).clone()).ok();
+                let opened = Link::open(&self.config, &lock(&self.credentials).clone()).ok();
                 link = opened.map(|link| Connected { link, found, is_used: false });
             }
             if let Some(connected) = &mut link {

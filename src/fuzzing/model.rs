@@ -20,7 +20,7 @@ use crate::api::fuzzing::{Response, simulate};
 use crate::clock::{Clock, ManualClock};
 use crate::config;
 use crate::login::LoginAttempts;
-use crate::plugin::{Abilities, Attempt, Instances, Plugin, Reply};
+use crate::plugin::{Attempt, HostCapabilities, Instances, Plugin, Reply};
 
 const NAMES: [&str; 3] = ["ann", "bob", "rules"];
 const TOPICS: [&str; 3] = ["t", "u", "r/x"];
@@ -123,13 +123,13 @@ impl World {
                 ("log_level", "error"),
             ];
             let given = given.map(|(name, value)| (name.to_owned(), value.to_owned()));
-            let abilities = Abilities {
+            let capabilities = HostCapabilities {
                 delays_logins: is_2_1,
                 tells_who_connects: is_2_1,
                 tells_reasons: is_2_1,
                 lets_websockets_choose: !is_2_1,
                 spawn,
-                ring: Arc::new(|| {}),
+                wake_broker: Arc::new(|| {}),
                 sighup: None,
                 fetch: |_| {},
                 observer: None,
@@ -137,7 +137,7 @@ impl World {
                 claim_topics: || false,
                 instances: Arc::<Instances>::clone(&instances),
             };
-            Plugin::start(config::read(&given).unwrap(), clock.clone(), abilities).unwrap()
+            Plugin::start(config::read(&given).unwrap(), clock.clone(), capabilities).unwrap()
         };
         Self {
             plugins: [start(1), start(2)],

@@ -31,9 +31,9 @@ fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerif
         return Err(ErrorKind::InvalidAlgorithm.into());
     }
     let key = match key.kind() {
-        DecodingKeyKind::SecretOrDer(bytes) => Material::Whole(Zeroizing::new(bytes.clone())),
+        DecodingKeyKind::SecretOrDer(bytes) => KeyMaterial::Whole(Zeroizing::new(bytes.clone())),
         DecodingKeyKind::RsaModulusExponent { n, e } => {
-            Material::Rsa(RsaPublicKeyComponents { n: n.clone(), e: e.clone() })
+            KeyMaterial::Rsa(RsaPublicKeyComponents { n: n.clone(), e: e.clone() })
         }
     };
     Ok(Box::new(ByRing { algorithm: *algorithm, key }))
@@ -41,10 +41,10 @@ fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerif
 
 struct ByRing {
     algorithm: Algorithm,
-    key: Material,
+    key: KeyMaterial,
 }
 
-enum Material {
+enum KeyMaterial {
     /// A secret, an `RSAPublicKey` (RFC 8017, section A.1.1), or a point on a curve.
     Whole(Zeroizing<Vec<u8>>),
     Rsa(RsaPublicKeyComponents<Vec<u8>>),
@@ -85,15 +85,15 @@ impl ByRing {
 
     fn by_secret(&self, hash: hmac::Algorithm, signed: &[u8], mark: &[u8]) -> Checked {
         match &self.key {
-            Material::Whole(secret) => hmac::verify(&hmac::Key::new(hash, secret), signed, mark),
-            Material::Rsa(_) => Err(Unspecified),
+            KeyMaterial::Whole(secret) => hmac::verify(&hmac::Key::new(hash, secret), signed, mark),
+            KeyMaterial::Rsa(_) => Err(Unspecified),
         }
     }
 
     fn by_rsa(&self, parameters: &'static RsaParameters, signed: &[u8], mark: &[u8]) -> Checked {
         match &self.key {
-            Material::Whole(der) => UnparsedPublicKey::new(parameters, der).verify(signed, mark),
-            Material::Rsa(components) => components.verify(parameters, signed, mark),
+            KeyMaterial::Whole(der) => UnparsedPublicKey::new(parameters, der).verify(signed, mark),
+            KeyMaterial::Rsa(components) => components.verify(parameters, signed, mark),
         }
     }
 
@@ -104,10 +104,10 @@ impl ByRing {
         mark: &[u8],
     ) -> Checked {
         match &self.key {
-            Material::Whole(point) => {
+            KeyMaterial::Whole(point) => {
                 UnparsedPublicKey::new(parameters, point).verify(signed, mark)
             }
-            Material::Rsa(_) => Err(Unspecified),
+            KeyMaterial::Rsa(_) => Err(Unspecified),
         }
     }
 }

@@ -4,7 +4,7 @@
 
 use super::Snapshot;
 use crate::pool::Load;
-use crate::tally::{Counted, Histogram};
+use crate::stats::{Counted, Histogram};
 
 mod fleet;
 
@@ -166,7 +166,7 @@ static BROKER: &[Family] = &[
          of it.",
         &["route", "status"],
         |s| {
-            let of = |counts: &crate::tally::RouteCounts| {
+            let of = |counts: &crate::stats::RouteCounts| {
                 let route = counts.route.name();
                 counted(&counts.statuses, |status| vec![route.to_owned(), status])
             };
@@ -179,7 +179,7 @@ static BROKER: &[Family] = &[
         "Durations of requests, whether they succeeded or failed.",
         &["route"],
         |s| {
-            let of = |counts: &crate::tally::RouteCounts| Sample {
+            let of = |counts: &crate::stats::RouteCounts| Sample {
                 labels: vec![counts.route.name().to_owned()],
                 value: Value::Histogram(counts.took.clone()),
             };

@@ -7,7 +7,7 @@ use prometheus::proto;
 
 use super::Snapshot;
 use super::families::{Family, Kind, Sample, Value, families};
-use crate::tally::{BOUNDS, Histogram};
+use crate::stats::{BOUNDS, Histogram};
 
 /// All metrics, in Prometheus' text format (version 0.0.4).
 #[must_use]
@@ -83,7 +83,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::tally::{Route, Tally};
+    use crate::stats::{Route, Stats};
 
     #[test]
     fn every_metric_is_there_from_the_start() {
@@ -108,11 +108,11 @@ mod tests {
 
     #[test]
     fn buckets_add_up() {
-        let tally = Tally::default();
+        let stats = Stats::default();
         for ms in [1, 3, 70_000] {
-            tally.requested(Route::Acl, Some(200), Duration::from_millis(ms));
+            stats.requested(Route::Acl, Some(200), Duration::from_millis(ms));
         }
-        let text = text(&Snapshot { counts: tally.counts(), ..Snapshot::blank("http://a") });
+        let text = text(&Snapshot { counts: stats.counts(), ..Snapshot::blank("http://a") });
         let name = "mosquitto_http_auth_request_duration_seconds";
         for line in [
             "_bucket{route=\"acl\",le=\"0.001\"} 1",

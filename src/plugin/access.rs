@@ -11,7 +11,7 @@ use crate::answer::{Decision, Verdict};
 use crate::block_budget::{Bound, Payer};
 use crate::decide::{self, Policy, Reason, Step, Subject};
 use crate::held_deliveries::Gathered;
-use crate::journal::quoted;
+use crate::log_queue::quoted;
 use crate::pool::Asked;
 use crate::question::{
     About, Access, Action, CertificatePart, Client, Kind, Payload, Question, RawAclCheck,
@@ -81,16 +81,16 @@ impl Plugin {
         let holds = self.sessions.recall(raw_check, |basis| match basis {
             Basis::Grants => true,
             Basis::Answer(good) => {
-                let holds = self.engine.is_good(good);
+                let holds = self.engine.is_current(good);
                 if holds {
-                    self.tally.hit();
+                    self.stats.hit();
                 }
                 holds
             }
         });
         let is_allowed = holds == Some(true);
         if is_allowed {
-            self.tally.decided(Kind::Access, Decision::Allow);
+            self.stats.decided(Kind::Access, Decision::Allow);
         }
         is_allowed
     }
@@ -130,15 +130,15 @@ impl Plugin {
         action: Action<'_>,
         (decision, reason): (Decision, &Reason),
     ) {
-        self.tally.decided(Kind::Access, decision);
+        self.stats.decided(Kind::Access, decision);
         if decision != Decision::Deny {
             return;
         }
         let why = reason.denial();
-        self.tally.denied(Kind::Access, why);
-        if self.journal.keeps(Level::Debug) {
+        self.stats.denied(Kind::Access, why);
+        if self.log_queue.keeps(Level::Debug) {
             log::debug!(
-                logger: *self.journal,
+                logger: *self.log_queue,
                 "access denied: username={} clientid={} acc={} topic={} reason={}{}",
                 quoted(username.unwrap_or_default()),
                 quoted(client.id()),
@@ -277,15 +277,15 @@ impl Plugin {
         let mut gathered = Gathered::default();
         let (mut bound, mut trace) = (Bound::Question, None);
         let (decision, reason) = loop {
-            let (kind, ticket) = match self.consult(who, action, &mut gathered) {
+            let (kind, pending) = match self.consult(who, action, &mut gathered) {
                 Consulted::Known(decision, reason) => break (decision, reason),
-                Consulted::Asked(kind, ticket) => (kind, ticket),
+                Consulted::Asked(kind, pending) => (kind, pending),
             };
             if self.may_hold(check) && !self.waits_a_moment(check) {
-                self.hold(who, check, Ahead::Asked(gathered, kind, ticket));
+                self.hold(who, check, Ahead::Asked(gathered, kind, pending));
                 return None;
             }
-            let waited = self.wait(Asked::Later(ticket), payer(who));
+            let waited = self.wait(Asked::Later(pending), payer(who));
             (bound, trace) = (waited.bound, waited.trace);
             gathered.note(kind, waited.outcome);
         };

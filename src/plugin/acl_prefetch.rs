@@ -14,7 +14,7 @@ use crate::answer::Answer;
 use crate::cache::Key;
 use crate::clock::Clock;
 use crate::decide::Step;
-use crate::defect;
+use crate::failpoint;
 use crate::held_deliveries::Gathered;
 use crate::question::{About, Access, Action, CertificatePart, Client, Kind, Question};
 use crate::subscriptions::ClientSnapshot;
@@ -103,7 +103,7 @@ impl Plugin {
         }
         let subscribers = self.subscriptions.of(action.topic, MOST);
         let unknown = subscribers.iter().filter_map(|snapshot| {
-            defect::place("fan_out");
+            failpoint::reached("fan_out");
             let snapshot: &ClientSnapshot = snapshot;
             let grants = self.sessions.grants(client_ref(snapshot, &snapshot.username));
             let grants = &grants.unwrap_or_default();

@@ -9,8 +9,8 @@ use log::Level;
 use super::Plugin;
 use super::access::client_ref;
 use super::entrance::Attempt;
-use crate::answer::{Answer, Failure, InvalidToken, Outcome, Terms};
-use crate::journal::quoted;
+use crate::answer::{Answer, Failure, InvalidToken, Outcome, SessionGrants};
+use crate::log_queue::quoted;
 use crate::question::Question;
 use crate::sessions::SessionKey;
 
@@ -42,7 +42,7 @@ impl Plugin {
     ) -> bool {
         let Ok(answer) = outcome else { return false };
         let is_about = |name| self.engine.is_login_outdated(client_id, name, asked);
-        is_about(given) || is_about(Terms::known_as(answer.terms.as_ref(), given))
+        is_about(given) || is_about(SessionGrants::known_as(answer.session_grants.as_ref(), given))
     }
 
     /// An answer that gives the client a name which it cannot have is broken: Mosquitto's own users are not
@@ -54,8 +54,13 @@ impl Plugin {
         given: &str,
         can_rename: bool,
     ) -> Outcome {
-        let terms = outcome.as_ref().ok().and_then(|answer| answer.terms.as_ref());
-        let Some(name) = terms.and_then(|terms| terms.username.as_deref()) else { return outcome };
+        let session_grants =
+            outcome.as_ref().ok().and_then(|answer| answer.session_grants.as_ref());
+        let Some(name) =
+            session_grants.and_then(|session_grants| session_grants.username.as_deref())
+        else {
+            return outcome;
+        };
         let problem = if self.is_local(name) {
             "a user of local_users_file"
         } else if self.attempts.is_placeholder(name) {
@@ -69,7 +74,7 @@ impl Plugin {
             return Ok(Answer::invalid(InvalidToken::Username));
         }
         let text = format!("\"username\" is {}, {problem}", quoted(name));
-        self.journal.seldom(Level::Warn, problem, || {
+        self.log_queue.seldom(Level::Warn, problem, || {
             format!("an answer to a login cannot be used: {text}")
         });
         Err(Failure::BrokenAnswer(text))

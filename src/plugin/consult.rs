@@ -9,14 +9,14 @@ use super::access::{Who, client_ref};
 use crate::answer::{Answer, Decision, Verdict};
 use crate::decide::{Reason, Step};
 use crate::held_deliveries::Gathered;
-use crate::pool::{Asked, Ticket, Urgency};
+use crate::pool::{Asked, Pending, Urgency};
 use crate::question::{About, Access, Action, Kind};
 use crate::sessions::Basis;
 
 /// How far a question has come.
 pub(super) enum Consulted {
     Known(Decision, Reason),
-    Asked(Kind, Ticket),
+    Asked(Kind, Pending),
 }
 
 impl Plugin {
@@ -38,7 +38,7 @@ impl Plugin {
             };
             match asked {
                 Asked::Now(outcome) => gathered.note(kind, outcome),
-                Asked::Later(ticket) => return Consulted::Asked(kind, ticket),
+                Asked::Later(pending) => return Consulted::Asked(kind, pending),
             }
         }
     }

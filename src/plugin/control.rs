@@ -16,13 +16,13 @@ use crate::broker::Broker;
 use crate::cache::InvalidationScope;
 use crate::events::ConnectedClient;
 use crate::fleet::Do;
-use crate::journal::quoted;
-use crate::login::Arrivals;
+use crate::log_queue::quoted;
+use crate::mailbox::Mailbox;
 use crate::metrics::Snapshot;
 use crate::question::Client;
 use crate::sessions::AuthenticatedBy;
+use crate::stats::{Counted, Kick};
 use crate::sync::lock;
-use crate::tally::{Counted, Kick};
 
 mod check;
 mod command;
@@ -54,7 +54,7 @@ struct Batch {
     client_id: String,
     /// None where a response is still to come.
     responses: Mutex<Vec<Option<Value>>>,
-    outbox: Arc<Arrivals<Letter>>,
+    outbox: Arc<Mailbox<ControlResponse>>,
 }
 
 /// What a client published to the control topic.
@@ -64,7 +64,7 @@ pub struct Message {
 }
 
 /// A response on its way to the broker's thread.
-pub struct Letter {
+pub struct ControlResponse {
     client_id: String,
     payload: String,
 }
@@ -94,7 +94,7 @@ impl Place {
         if responses.iter().all(Option::is_some) {
             let payload = json!({ "responses": *responses }).to_string();
             let client_id = self.batch.client_id.clone();
-            self.batch.outbox.bring(Letter { client_id, payload });
+            self.batch.outbox.send(ControlResponse { client_id, payload });
         }
     }
 }
@@ -112,9 +112,9 @@ impl Plugin {
         match self.membership.recipient(client.handle()) {
             Recipient::This => self.obey_message(client_id, payload),
             Recipient::Other(inbox) => {
-                inbox.bring(Message { client_id: client_id.to_owned(), payload: payload.to_vec() });
+                inbox.send(Message { client_id: client_id.to_owned(), payload: payload.to_vec() });
             }
-            Recipient::Nobody => self.journal.seldom(Level::Warn, "foreign commands", || {
+            Recipient::Nobody => self.log_queue.seldom(Level::Warn, "foreign commands", || {
                 format!(
                     "commands of {} are not obeyed: it came by a listener where the plugin is not \
                      asked what it may do",
@@ -126,7 +126,7 @@ impl Plugin {
 
     fn obey_message(&self, client_id: &str, payload: &[u8]) {
         log::info!(
-            logger: *self.journal,
+            logger: *self.log_queue,
             "{} sends commands: {:?}",
             quoted(client_id),
             String::from_utf8_lossy(&payload[..payload.len().min(400)])
@@ -178,7 +178,7 @@ impl Plugin {
             Command::Kick(target, here) => {
                 let matter = target.scope();
                 // Not from here: the broker is in the middle of reading from a client.
-                self.kicks.bring(target);
+                self.kicks.send(target);
                 self.tell_fleet(Do::Kick, matter, here, move |fleet| {
                     let data = fleet.map(|fleet| json!({ "fleet": fleet }));
                     place.respond(Ok(data.unwrap_or_default()));
@@ -200,19 +200,19 @@ impl Plugin {
 
     /// The broker's thread looks up: sends what is to be sent, and disconnects who is to be.
     pub(super) fn finish_commands(&self, broker: &dyn Broker) {
-        for message in self.inbox.take() {
+        for message in self.inbox.drain() {
             self.obey_message(&message.client_id, &message.payload);
         }
-        let letters = self.outbox.take();
+        let letters = self.outbox.drain();
         for letter in &letters {
             broker.publish_to(&letter.client_id, RESPONSE_TOPIC, &letter.payload);
         }
         if !letters.is_empty() {
             // Mosquitto 2.1 sends them in its next pass, before which it would sleep.
-            (self.abilities.ring)();
+            (self.capabilities.wake_broker)();
         }
-        for target in self.kicks.take() {
-            self.tally.kicked(Kick::Command);
+        for target in self.kicks.drain() {
+            self.stats.kicked(Kick::Command);
             self.kick(broker, &target);
         }
     }
@@ -249,7 +249,7 @@ impl Plugin {
     }
 
     fn status(&self) -> Value {
-        let snapshot = self.vitals.snapshot();
+        let snapshot = self.status.snapshot();
         let Snapshot { counts, load, .. } = &snapshot;
         let decisions = |[allowed, denied, deferred, unavailable]: [u64; 4], why: &Counted| {
             json!({ "allowed": allowed, "denied": denied, "deferred": deferred,

@@ -10,20 +10,20 @@ use log::Level;
 
 use super::Plugin;
 use super::held::recipient;
-use crate::answer::{Answer, Decision, Failure, InvalidToken, Outcome, Terms, Verdict};
+use crate::answer::{Answer, Decision, Failure, InvalidToken, Outcome, SessionGrants, Verdict};
 use crate::block_budget::Payer;
 use crate::cache::Key;
 use crate::config::{EmptyCredentials, PasswordEncoding, UnavailableReply, WebsocketAddress};
 use crate::decide::Reason;
-use crate::journal::quoted;
+use crate::log_queue::quoted;
 use crate::login::{Applicant, Waiting};
 use crate::policy::{self, OnError};
-use crate::pool::{Asked, Ticket, Urgency};
+use crate::pool::{Asked, Pending, Urgency};
 use crate::question::{About, Client, ClientFacts, Kind, Password, Question};
+use crate::sealed::SealedQuestion;
 use crate::sessions::{AuthenticatedBy, SessionKey};
-use crate::tally::Denial;
+use crate::stats::Denial;
 use crate::trace::mark;
-use crate::vault::SealedQuestion;
 
 /// A client's attempt to log in, or the broker's question whether a session may stay.
 pub struct Attempt<'a> {
@@ -57,7 +57,7 @@ impl Plugin {
     pub fn explain_login(&self, attempt: &Attempt<'_>) -> (Reply, Reason) {
         let judged = self.reply_to_login(attempt);
         if let Reply::Now(decision) = judged.0 {
-            self.tally.decided(Kind::Login, decision);
+            self.stats.decided(Kind::Login, decision);
             if attempt.on_broker_thread && matches!(decision, Decision::Allow | Decision::Defer) {
                 let config = &self.config;
                 let stand_in = [&config.anonymous_username, &config.anonymous_access];
@@ -171,7 +171,7 @@ impl Plugin {
                 self.wait_for_login(asked, Payer::Logins, question)
             }
             None => match self.engine.ask_api(key, question, Urgency::Waiting) {
-                Asked::Later(ticket) => return self.leave(&session_key, question, ticket),
+                Asked::Later(pending) => return self.leave(&session_key, question, pending),
                 asked => self.wait_for_login(asked, Payer::Logins, question),
             },
         };
@@ -180,8 +180,9 @@ impl Plugin {
         if decision == Decision::Defer {
             self.sessions.begin_at_broker(session_key, question.username);
         } else if decision == Decision::Allow {
-            let terms = outcome.as_ref().ok().and_then(|answer| answer.terms.clone());
-            let name = Terms::known_as(terms.as_ref(), question.username);
+            let session_grants =
+                outcome.as_ref().ok().and_then(|answer| answer.session_grants.clone());
+            let name = SessionGrants::known_as(session_grants.as_ref(), question.username);
             // A client that keeps no name is disconnected at SIGHUP unless the broker lets in whoever has
             // none; nobody is asked about it then.
             let is_named = attempt.username == Some(name) || client.set_username(name);
@@ -189,10 +190,10 @@ impl Plugin {
                 // What the API allows it is allowed under that name only.
                 return now(Decision::Unavailable, Reason::Failure(Kind::Login, Failure::Internal));
             }
-            let again = self.is_asked_again(terms.as_ref());
+            let again = self.is_asked_again(session_grants.as_ref());
             let question_again = again.then(|| self.engine.seal(question)).flatten();
             let address = self.address(client);
-            self.begin(session_key, question.username, address, terms, question_again);
+            self.begin(session_key, question.username, address, session_grants, question_again);
         }
         now(decision, Reason::of(Kind::Login, outcome))
     }
@@ -202,11 +203,11 @@ impl Plugin {
         session_key: SessionKey,
         username: &str,
         address: Option<IpAddr>,
-        terms: Option<Arc<Terms>>,
+        session_grants: Option<Arc<SessionGrants>>,
         question: Option<SealedQuestion>,
     ) {
         let due = self.next_check();
-        self.sessions.begin(session_key, username, address, terms.as_ref(), question, due);
+        self.sessions.begin(session_key, username, address, session_grants.as_ref(), question, due);
     }
 
     /// What is known about a login, from the cache or from a try before that was closed.
@@ -220,23 +221,23 @@ impl Plugin {
         })
     }
 
-    /// Has the client wait for its ticket; closes it where it cannot, and its next try finds the answer.
+    /// Has the client wait for its `Pending`; closes it where it cannot, and its next try finds the answer.
     fn leave(
         &self,
         session_key: &SessionKey,
         question: &Question<'_>,
-        ticket: Ticket,
+        pending: Pending,
     ) -> (Reply, Reason) {
         let asked = self.clock.now();
         let may_wait = self.reload_hold.admit();
         let waiting = may_wait.then(|| self.prepare_to_wait(session_key, question, asked));
         match waiting.flatten() {
             Some(waiting) => {
-                self.logins.wait(waiting, ticket);
+                self.logins.wait(waiting, pending);
                 (Reply::Later, Reason::OnItsWay)
             }
             None => {
-                self.retry_answers.keep_when_known(session_key.key, ticket, asked);
+                self.retry_answers.keep_when_known(session_key.key, pending, asked);
                 now(Decision::Unavailable, Reason::OnItsWay)
             }
         }
@@ -280,7 +281,7 @@ impl Plugin {
             key: session_key.key,
             question: sealed,
             asked,
-            terms: None,
+            session_grants: None,
             is_closed: false,
         })
     }
@@ -289,7 +290,7 @@ impl Plugin {
     /// up regularly to finish it, and must be able to say later whatever there may be to say.
     fn may_delay(&self, client: &dyn Client) -> bool {
         self.config.delayed_login
-            && self.abilities.delays_logins
+            && self.capabilities.delays_logins
             && self.config.on_error != OnError::Defer
             && !self.gets_a_reason(client)
             && self.tick_monitor.is_regular()
@@ -297,7 +298,7 @@ impl Plugin {
 
     fn gets_a_reason(&self, client: &dyn Client) -> bool {
         self.config.unavailable_reply == UnavailableReply::Reason
-            && self.abilities.tells_reasons
+            && self.capabilities.tells_reasons
             && client.protocol_version() == 5
     }
 
@@ -323,7 +324,7 @@ impl Plugin {
                 self.note_denial(facts, denial, Some(answer));
                 if let Some(InvalidToken::Claims(problem)) = why {
                     log::info!(
-                        logger: *self.journal,
+                        logger: *self.log_queue,
                         "the claims of a token of {} cannot be used: {}",
                         quoted(facts.username),
                         quoted(problem)
@@ -360,9 +361,9 @@ impl Plugin {
     /// what a client may choose is quoted, so that no name can pass for an address. What the API's answer
     /// tells comes last: its status, and why it is a no.
     fn note_denial(&self, facts: ClientFacts<'_>, why: Denial, answer: Option<&Answer>) {
-        self.tally.denied(Kind::Login, why);
+        self.stats.denied(Kind::Login, why);
         self.events.denied(why, facts);
-        if !self.journal.keeps(Level::Info) {
+        if !self.log_queue.keeps(Level::Info) {
             return;
         }
         let ip = facts.address.map_or("unknown".to_owned(), |address| address.to_string());
@@ -373,7 +374,7 @@ impl Plugin {
         let said = answer.and_then(|answer| answer.reason.as_deref());
         let said = said.map(|said| format!(" api_reason={said:?}")).unwrap_or_default();
         log::info!(
-            logger: *self.journal,
+            logger: *self.log_queue,
             "login denied: ip={ip} username={} clientid={} reason={reason}{status}{trace}{said}",
             quoted(facts.username),
             quoted(facts.client_id)

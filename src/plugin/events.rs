@@ -4,7 +4,7 @@
 
 use super::Plugin;
 use crate::question::{Client, ClientFacts};
-use crate::tally::Kick;
+use crate::stats::Kick;
 
 impl Plugin {
     /// What is told of this client, under this name; an empty one is none.
@@ -21,7 +21,7 @@ impl Plugin {
     /// This client is let in, or left to the broker's other means if that is not `certain`. Mosquitto 2.0
     /// tells of nobody that it is connected.
     pub(super) fn note_came(&self, client: &dyn Client, username: &str, is_certain: bool) {
-        if !self.abilities.tells_who_connects && !self.tick_monitor.is_about_a_session() {
+        if !self.capabilities.tells_who_connects && !self.tick_monitor.is_about_a_session() {
             self.events.came(client.handle(), self.facts(client, username), is_certain);
         }
     }

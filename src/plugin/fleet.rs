@@ -11,14 +11,14 @@ use super::control::Target;
 use super::{Plugin, catch_panic};
 use crate::cache::InvalidationScope;
 use crate::clock::Clock;
-use crate::defect;
 use crate::engine::Engine;
+use crate::failpoint;
 use crate::fleet::{Applied, Do, Fleet, Listener, Status};
 use crate::held_deliveries::HeldDeliveries;
-use crate::login::Arrivals;
+use crate::mailbox::Mailbox;
 use crate::pool::Spawn;
 use crate::sessions::Sessions;
-use crate::tally::{HeldEnd, Tally};
+use crate::stats::{HeldEnd, Stats};
 
 /// Does at this broker what was done at another.
 struct Follower {
@@ -26,18 +26,18 @@ struct Follower {
     engine: Weak<Engine>,
     sessions: Arc<Sessions>,
     held: Arc<HeldDeliveries>,
-    kicks: Arc<Arrivals<Target>>,
-    tally: Arc<Tally>,
+    kicks: Arc<Mailbox<Target>>,
+    stats: Arc<Stats>,
     clock: Arc<dyn Clock>,
 }
 
 impl Listener for Follower {
     fn outdate(&self, scope: InvalidationScope, sessions: bool) {
         catch_panic(|| {
-            defect::place("fleet");
+            failpoint::reached("fleet");
             if sessions {
                 let dropped = self.held.drop_if(|id, username| scope.is_about(id, username));
-                self.tally.held_ended(HeldEnd::Revoked, dropped);
+                self.stats.held_ended(HeldEnd::Revoked, dropped);
                 self.sessions.outdate(&scope, self.clock.now());
             }
             if let Some(engine) = self.engine.upgrade() {
@@ -52,7 +52,7 @@ impl Listener for Follower {
             (None, Some(username)) => Target::Username(username),
             (None, None) => return,
         };
-        self.kicks.bring(target);
+        self.kicks.send(target);
     }
 
     fn ask_again(&self) {
@@ -81,7 +81,7 @@ impl Plugin {
             sessions: Arc::clone(&self.sessions),
             held: Arc::clone(&self.held),
             kicks: Arc::clone(&self.kicks),
-            tally: Arc::clone(&self.tally),
+            stats: Arc::clone(&self.stats),
             clock: Arc::clone(&self.clock),
         };
         fleet.start(Arc::new(follower), self.membership.number(), spawn);

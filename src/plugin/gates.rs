@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::Builder;
 
-use super::{Abilities, AccessReply, Check, Plugin};
-use crate::answer::{Decision, Terms};
+use super::{AccessReply, Check, HostCapabilities, Plugin};
+use crate::answer::{Decision, SessionGrants};
 use crate::cache::Key;
 use crate::clock::ManualClock;
 use crate::config;
@@ -72,13 +72,13 @@ fn plugin(local_users: &str) -> (Plugin, PathBuf) {
         ("local_users_acl", "defer"),
     ];
     let options = options.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let abilities = Abilities {
+    let capabilities = HostCapabilities {
         delays_logins: true,
         tells_who_connects: true,
         tells_reasons: true,
         lets_websockets_choose: false,
         spawn: |name, body| Builder::new().name(name).spawn(body),
-        ring: Arc::new(|| {}),
+        wake_broker: Arc::new(|| {}),
         sighup: None,
         fetch: |_| {},
         observer: None,
@@ -87,11 +87,11 @@ fn plugin(local_users: &str) -> (Plugin, PathBuf) {
         instances: Arc::default(),
     };
     let config = config::read(&options).unwrap();
-    (Plugin::start(config, ManualClock::new(), abilities).unwrap(), file)
+    (Plugin::start(config, ManualClock::new(), capabilities).unwrap(), file)
 }
 
 /// Rules that allow everybody everything but one topic, which is for one user.
-fn terms() -> Arc<Terms> {
+fn session_grants() -> Arc<SessionGrants> {
     let rule = |permission, topic: &str| Rule {
         permission,
         verb: Verb::All,
@@ -106,16 +106,21 @@ fn terms() -> Arc<Terms> {
         rule(Permission::Allow, "#"),
     ];
     let rules = Some(Arc::new(Rules::compile(list).unwrap()));
-    Arc::new(Terms { is_superuser: None, rules, expire_at: None, ..Terms::default() })
+    Arc::new(SessionGrants {
+        is_superuser: None,
+        rules,
+        expire_at: None,
+        ..SessionGrants::default()
+    })
 }
 
-fn begin(plugin: &Plugin, client: &Connected, username: &str, terms: &Arc<Terms>) {
+fn begin(plugin: &Plugin, client: &Connected, username: &str, session_grants: &Arc<SessionGrants>) {
     let session_key = SessionKey {
         handle: client.handle,
         client_id: client.id.to_owned(),
         key: Key::from_number(1),
     };
-    plugin.sessions.begin(session_key, username, None, Some(terms), None, None);
+    plugin.sessions.begin(session_key, username, None, Some(session_grants), None, None);
 }
 
 fn recalls(plugin: &Plugin, client: &Connected, username: &str, action: Action<'_>) -> bool {
@@ -134,10 +139,10 @@ const ACCESSES: [Access; 3] = [Access::Read, Access::Write, Access::Subscribe];
 
 /// Has `ann` on the first handle, and another with the same rules on the second, do everything, often
 /// enough for all of it to be recalled.
-fn make_memos(plugin: &Plugin, terms: &Arc<Terms>) {
+fn make_memos(plugin: &Plugin, session_grants: &Arc<SessionGrants>) {
     for (handle, name) in [(1, "ann"), (2, "ann")] {
         let client = Connected { handle, id: "c1" };
-        begin(plugin, &client, name, terms);
+        begin(plugin, &client, name, session_grants);
         for action in actions() {
             for _ in 0..2 {
                 assert_eq!(plugin.access(&check(&client, Some(name), action)), AccessReply::Allow);
@@ -157,7 +162,7 @@ fn actions() -> impl Iterator<Item = Action<'static>> {
 #[test]
 fn no_memo_serves_a_client_that_a_gate_stops() {
     let (plugin, file) = plugin("filey:$7$x\n");
-    let terms = terms();
+    let session_grants = session_grants();
     let placeholder = plugin.attempts.placeholder("ann").unwrap();
     // Who comes next on the handle, whether it has the same rules, and what must become of it.
     let table = [
@@ -172,11 +177,11 @@ fn no_memo_serves_a_client_that_a_gate_stops() {
     ];
     for (id, username, has_rules, reasons) in table {
         for is_new_handle in [false, true] {
-            make_memos(&plugin, &terms);
+            make_memos(&plugin, &session_grants);
             let handle = if is_new_handle { 3 } else { 1 };
             let client = Connected { handle, id };
             if has_rules {
-                begin(&plugin, &client, username.unwrap_or_default(), &terms);
+                begin(&plugin, &client, username.unwrap_or_default(), &session_grants);
             } else {
                 plugin.sessions.end(handle, 0);
             }
@@ -202,7 +207,7 @@ fn no_memo_serves_a_client_that_a_gate_stops() {
 #[test]
 fn whoever_becomes_a_local_user_is_one_from_the_next_message_on() {
     let (plugin, file) = plugin("filey:$7$x\n");
-    make_memos(&plugin, &terms());
+    make_memos(&plugin, &session_grants());
     std::fs::write(&file, "ann:$7$x\n").unwrap();
     plugin.reload();
     let client = Connected { handle: 1, id: "c1" };
@@ -217,7 +222,7 @@ fn whoever_becomes_a_local_user_is_one_from_the_next_message_on() {
 #[test]
 fn an_unsubscribe_is_not_taken_for_anything_that_was_allowed() {
     let (plugin, file) = plugin("");
-    make_memos(&plugin, &terms());
+    make_memos(&plugin, &session_grants());
     let client = Connected { handle: 1, id: "c1" };
     let action = Action { access: Access::Unsubscribe, topic: "news", qos: 0, retain: false };
     assert!(!recalls(&plugin, &client, "ann", action));

@@ -14,16 +14,16 @@ use super::consult::Consulted;
 use crate::answer::{Decision, Outcome, Verdict};
 use crate::broker::{Broker, Delivery};
 use crate::cache::InvalidationScope;
-use crate::defect;
+use crate::failpoint;
 use crate::held_deliveries::{Draft, Gathered, Next, QueueId, Recipient};
-use crate::journal::quoted;
-use crate::login::Arrivals;
+use crate::log_queue::quoted;
+use crate::mailbox::Mailbox;
 use crate::policy::OnError;
-use crate::pool::Ticket;
+use crate::pool::Pending;
 use crate::question::{Access, Action, Client, Departure, Disconnection, Kind};
 use crate::sessions::ClientRef;
+use crate::stats::HeldEnd;
 use crate::subscriptions::ClientSnapshot;
-use crate::tally::HeldEnd;
 
 /// How many deliveries are decided, and how many queues looked at, in one tick: others are to have their
 /// turn between.
@@ -43,7 +43,7 @@ pub struct HeldAnswer {
 
 /// How far the question about a delivery has come that is to be kept.
 pub enum Ahead {
-    Asked(Gathered, Kind, Ticket),
+    Asked(Gathered, Kind, Pending),
     /// The API failed.
     Failed,
 }
@@ -119,7 +119,7 @@ impl Plugin {
         let recipient = recipient(check.client, username);
         let (topic, is_older) = (check.action.topic, self.was_queued(check));
         let (is_queued, dropped) = self.held.is_queued(recipient, topic, is_older);
-        self.tally.held_ended(HeldEnd::Gone, dropped);
+        self.stats.held_ended(HeldEnd::Gone, dropped);
         if is_queued {
             self.keep(check, username);
         }
@@ -128,11 +128,11 @@ impl Plugin {
 
     /// Keeps a delivery until its question is answered.
     pub(super) fn hold(&self, who: Who<'_>, check: &Check<'_>, ahead: Ahead) {
-        defect::place("hold");
+        failpoint::reached("hold");
         let Some(queue) = self.keep(check, who.username) else { return };
         match ahead {
-            Ahead::Asked(gathered, kind, ticket) => {
-                self.await_answer(queue, gathered, kind, ticket)
+            Ahead::Asked(gathered, kind, pending) => {
+                self.await_answer(queue, gathered, kind, pending)
             }
             Ahead::Failed => self.held.retry(queue, self.clock.now() + FIRST_RETRY),
         }
@@ -171,31 +171,31 @@ impl Plugin {
         }
     }
 
-    fn await_answer(&self, queue: QueueId, gathered: Gathered, kind: Kind, ticket: Ticket) {
+    fn await_answer(&self, queue: QueueId, gathered: Gathered, kind: Kind, pending: Pending) {
         let number = self.held.ask(queue, gathered);
-        let answers: Arc<Arrivals<_>> = Arc::clone(&self.held_answers);
-        ticket.watch(move |outcome| answers.bring(HeldAnswer { queue, number, kind, outcome }));
+        let answers: Arc<Mailbox<_>> = Arc::clone(&self.held_answers);
+        pending.watch(move |outcome| answers.send(HeldAnswer { queue, number, kind, outcome }));
     }
 
     /// Sends what is decided by now, and has asked what is not. For the broker's thread.
     pub(super) fn release(&self, broker: &dyn Broker, now: Instant) {
         self.begun.is_over();
-        for answer in self.held_answers.take() {
+        for answer in self.held_answers.drain() {
             let HeldAnswer { queue, number, kind, outcome } = answer;
             self.held.answer(queue, number, kind, outcome);
         }
         if !self.held.any() {
             return;
         }
-        defect::place("release");
-        self.tally.held_ended(HeldEnd::Gone, self.held.settle());
+        failpoint::reached("release");
+        self.stats.held_ended(HeldEnd::Gone, self.held.settle());
         let mut left = MOST_AT_ONCE;
         for queue in self.held.ready(now, MOST_AT_ONCE) {
             self.advance(broker, queue, now, &mut left);
         }
         if self.held.is_pressing() {
             // What was sent goes out in the broker's next pass, and the rest follows it.
-            (self.abilities.ring)();
+            (self.capabilities.wake_broker)();
         }
     }
 
@@ -225,8 +225,8 @@ impl Plugin {
             let Next { qos, retain, .. } = next;
             let action = Action { access: Access::Read, topic: &next.topic, qos, retain };
             let (decision, reason) = match self.consult(who, action, &mut next.gathered) {
-                Consulted::Asked(kind, ticket) => {
-                    return self.await_answer(queue, next.gathered, kind, ticket);
+                Consulted::Asked(kind, pending) => {
+                    return self.await_answer(queue, next.gathered, kind, pending);
                 }
                 Consulted::Known(decision, reason) => (decision, reason),
             };
@@ -239,7 +239,7 @@ impl Plugin {
                 Decision::Allow => self.send(broker, queue),
                 Decision::Deny => {
                     self.held.take(queue, false);
-                    self.tally.held_ended(HeldEnd::Denied, 1);
+                    self.stats.held_ended(HeldEnd::Denied, 1);
                 }
                 Decision::Defer => {
                     self.held.take(queue, false);
@@ -262,12 +262,12 @@ impl Plugin {
         let delivery =
             Delivery { topic: &message.topic, payload: message.payload(), qos: message.send_qos };
         broker.deliver(&client_id, &delivery, properties);
-        self.tally.held_ended(HeldEnd::Delivered, 1);
+        self.stats.held_ended(HeldEnd::Delivered, 1);
     }
 
     /// Counts a delivery that is lost, and says so.
     fn give_up(&self, why: HeldEnd, client_id: &str, username: &str, topic: &str) {
-        self.tally.held_ended(why, 1);
+        self.stats.held_ended(why, 1);
         let reason = match why {
             HeldEnd::NoRoom => "hold_max_bytes is used up",
             HeldEnd::LeftToBroker => {
@@ -275,7 +275,7 @@ impl Plugin {
             }
             _ => "the API did not say within hold_ms whether it may be made",
         };
-        self.journal.seldom(Level::Warn, why.name(), || {
+        self.log_queue.seldom(Level::Warn, why.name(), || {
             format!(
                 "a delivery to {} (client {}) on {} was given up: {reason}",
                 quoted(username),
@@ -291,7 +291,7 @@ impl Plugin {
         self.events.left(handle, why);
         self.sessions.end(handle, self.tick_monitor.beats());
         self.subscriptions.left(handle, departure);
-        self.tally.held_ended(HeldEnd::Gone, self.held.left(handle, departure));
+        self.stats.held_ended(HeldEnd::Gone, self.held.left(handle, departure));
     }
 
     /// This user comes in under this identifier, and goes on with the session that there is if it `keeps`
@@ -300,12 +300,12 @@ impl Plugin {
         self.begun.is_let_in(who.handle);
         self.subscriptions.came(who.handle, who.client_id, who.username, keeps);
         let gone = self.held.came(who, keeps, is_certain);
-        self.tally.held_ended(HeldEnd::Gone, gone);
+        self.stats.held_ended(HeldEnd::Gone, gone);
     }
 
     /// Gives up what waits for these clients: nobody sends what they are no longer to have.
     pub(super) fn revoke_held(&self, matter: &InvalidationScope) {
         let dropped = self.held.drop_if(|id, username| matter.is_about(id, username));
-        self.tally.held_ended(HeldEnd::Revoked, dropped);
+        self.stats.held_ended(HeldEnd::Revoked, dropped);
     }
 }

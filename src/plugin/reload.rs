@@ -4,8 +4,8 @@
 
 use super::Plugin;
 use crate::cache::InvalidationScope;
-use crate::config::Material;
-use crate::defect;
+use crate::config::Credentials;
+use crate::failpoint;
 use crate::sync::lock;
 
 impl Plugin {
@@ -14,8 +14,8 @@ impl Plugin {
     pub fn reload(&self) {
         // First, since a broker that asks about every session must be told of each that it stays.
         self.tick_monitor.reload();
-        defect::place("reload");
-        self.reload_material();
+        failpoint::reached("reload");
+        self.reload_credentials();
         self.reload_files();
         let Some(users) = &self.local_users else { return };
         let path = users.path().display();
@@ -23,10 +23,10 @@ impl Plugin {
             Ok(count) => {
                 // Who was none may be one now, whatever was recalled for it.
                 self.sessions.forget_allowed();
-                log::info!(logger: *self.journal, "{path}: {count} local users");
+                log::info!(logger: *self.log_queue, "{path}: {count} local users");
             }
             Err(error) => log::error!(
-                logger: *self.journal,
+                logger: *self.log_queue,
                 "option local_users_file: cannot read {path} again ({error}); the names that it \
                  held before stay"
             ),
@@ -47,35 +47,35 @@ impl Plugin {
             }
             Err(mistakes) => {
                 for mistake in mistakes {
-                    log::error!(logger: *self.journal, "{mistake}; what held before stays");
+                    log::error!(logger: *self.log_queue, "{mistake}; what held before stays");
                 }
             }
         }
     }
 
-    fn reload_material(&self) {
+    fn reload_credentials(&self) {
         if !self.config.sources.may_change() {
             return;
         }
         match self.config.sources.read() {
-            Ok(material) => {
-                let mut current = lock(&self.material);
-                if *current == material {
+            Ok(credentials) => {
+                let mut current = lock(&self.credentials);
+                if *current == credentials {
                     return;
                 }
-                if current.token_keys != material.token_keys {
-                    log::info!(logger: *self.journal, "the keys that verify tokens have changed");
+                if current.token_keys != credentials.token_keys {
+                    log::info!(logger: *self.log_queue, "the keys that verify tokens have changed");
                 }
                 let token_keys = current.token_keys.clone();
-                if *current != (Material { token_keys, ..material.clone() }) {
-                    log::info!(logger: *self.journal, "certificates or secret headers have changed");
+                if *current != (Credentials { token_keys, ..credentials.clone() }) {
+                    log::info!(logger: *self.log_queue, "certificates or secret headers have changed");
                 }
-                self.engine.renew(&material);
-                *current = material;
+                self.engine.renew(&credentials);
+                *current = credentials;
             }
             Err(mistakes) => {
                 for mistake in mistakes {
-                    log::error!(logger: *self.journal, "{mistake}; what held before stays");
+                    log::error!(logger: *self.log_queue, "{mistake}; what held before stays");
                 }
             }
         }

@@ -8,16 +8,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::Plugin;
-use crate::answer::{Failure, Outcome, Terms, Verdict};
+use crate::answer::{Failure, Outcome, SessionGrants, Verdict};
 use crate::broker::Broker;
 use crate::cache::InvalidationScope;
-use crate::defect;
-use crate::journal::quoted;
-use crate::login::Arrivals;
-use crate::pool::Ticket;
+use crate::failpoint;
+use crate::log_queue::quoted;
+use crate::mailbox::Mailbox;
+use crate::pool::Pending;
 use crate::question::{About, Question};
 use crate::sessions::SessionKey;
-use crate::tally::{Denial, Kick};
+use crate::stats::{Denial, Kick};
 use crate::trace::mark;
 
 /// When a client is asked about again after the API failed.
@@ -36,7 +36,7 @@ pub struct Finding {
 /// A client's being asked about. Dropped without a word, as after a panic, it is a failure, after
 /// which the client is asked about again: nobody stays in because a check was lost.
 struct Check {
-    findings: Arc<Arrivals<Finding>>,
+    findings: Arc<Mailbox<Finding>>,
     /// Where it counts as under way.
     under_way: Option<Arc<AtomicUsize>>,
     session_key: Option<SessionKey>,
@@ -44,21 +44,21 @@ struct Check {
 
 impl Check {
     fn conclude(mut self, outcome: Outcome) {
-        self.bring(outcome);
+        self.send(outcome);
     }
 
-    fn bring(&mut self, outcome: Outcome) {
+    fn send(&mut self, outcome: Outcome) {
         let Some(session_key) = self.session_key.take() else { return };
         if let Some(under_way) = &self.under_way {
             under_way.fetch_sub(1, Ordering::Relaxed);
         }
-        self.findings.bring(Finding { session_key, outcome });
+        self.findings.send(Finding { session_key, outcome });
     }
 }
 
 impl Drop for Check {
     fn drop(&mut self) {
-        self.bring(Err(Failure::Internal));
+        self.send(Err(Failure::Internal));
     }
 }
 
@@ -69,9 +69,9 @@ impl Finding {
 }
 
 impl Plugin {
-    /// Whether a client with these terms may have to be asked about again.
-    pub(super) fn is_asked_again(&self, terms: Option<&Arc<Terms>>) -> bool {
-        terms.is_some() || !self.config.cache.revalidate.is_zero()
+    /// Whether a client with these grants may have to be asked about again.
+    pub(super) fn is_asked_again(&self, session_grants: Option<&Arc<SessionGrants>>) -> bool {
+        session_grants.is_some() || !self.config.cache.revalidate.is_zero()
     }
 
     /// When a client that the API has just let in is to be asked about again, whatever its answer says.
@@ -93,9 +93,9 @@ impl Plugin {
         let most = self.config.connections.saturating_sub(under_way);
         for (session_key, question) in self.sessions.take_due(now, most) {
             match self.engine.ask_sealed(session_key.key, &question) {
-                Some(ticket) => {
+                Some(pending) => {
                     self.checks_under_way.fetch_add(1, Ordering::Relaxed);
-                    self.watch(session_key, ticket, Some(Arc::clone(&self.checks_under_way)));
+                    self.watch(session_key, pending, Some(Arc::clone(&self.checks_under_way)));
                 }
                 None => self.postpone(&session_key),
             }
@@ -109,8 +109,8 @@ impl Plugin {
             self.sessions.postpone(&session_key, self.clock.now());
             return;
         }
-        if let Some(ticket) = self.engine.ask_again(session_key.key, question) {
-            self.watch(session_key, ticket, None);
+        if let Some(pending) = self.engine.ask_again(session_key.key, question) {
+            self.watch(session_key, pending, None);
         }
     }
 
@@ -119,25 +119,34 @@ impl Plugin {
         self.sessions.postpone(session_key, self.clock.now() + RETRY);
     }
 
-    fn watch(&self, session_key: SessionKey, ticket: Ticket, under_way: Option<Arc<AtomicUsize>>) {
+    fn watch(
+        &self,
+        session_key: SessionKey,
+        pending: Pending,
+        under_way: Option<Arc<AtomicUsize>>,
+    ) {
         let findings = Arc::clone(&self.findings);
         let check = Check { findings, under_way, session_key: Some(session_key) };
-        ticket.watch(move |outcome| {
-            defect::place("recheck");
+        pending.watch(move |outcome| {
+            failpoint::reached("recheck");
             check.conclude(outcome);
         });
     }
 
     /// Acts on what asking again came to.
     pub(super) fn act_on(&self, broker: &dyn Broker, finding: Finding) {
-        defect::place("finding");
+        failpoint::reached("finding");
         let Finding { session_key, outcome } = finding;
         if !self.sessions.holds(&session_key) {
             return;
         }
         match outcome {
             Ok(answer) if answer.verdict == Verdict::Allow => {
-                if !self.sessions.renew(&session_key, answer.terms.as_ref(), self.next_check()) {
+                if !self.sessions.renew(
+                    &session_key,
+                    answer.session_grants.as_ref(),
+                    self.next_check(),
+                ) {
                     let said = format!("the API now gives it another name{}", mark(answer.trace()));
                     self.end_session(broker, &session_key, &said, Kick::Renamed);
                 }
@@ -160,8 +169,8 @@ impl Plugin {
     /// Disconnects a client because of what the API said.
     fn end_session(&self, broker: &dyn Broker, session_key: &SessionKey, said: &str, why: Kick) {
         let id = &session_key.client_id;
-        log::info!(logger: *self.journal, "disconnected {}: {said}", quoted(id));
-        self.tally.kicked(why);
+        log::info!(logger: *self.log_queue, "disconnected {}: {said}", quoted(id));
+        self.stats.kicked(why);
         self.note_kicked(why, id);
         let client_id = Some(id.clone());
         self.revoke_held(&InvalidationScope { client_id, ..InvalidationScope::default() });

@@ -5,7 +5,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::vitals::Vitals;
+use super::status::Status;
 use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::metrics::{Snapshot, TOPICS};
@@ -43,9 +43,9 @@ impl SysTopics {
     }
 
     /// Publishes what has changed, once in an interval.
-    pub fn publish_if_due(&self, broker: &dyn Broker, vitals: &Vitals) {
+    pub fn publish_if_due(&self, broker: &dyn Broker, status: &Status) {
         if self.begins() {
-            self.publish(broker, &vitals.snapshot());
+            self.publish(broker, &status.snapshot());
         }
     }
 

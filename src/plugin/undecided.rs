@@ -15,7 +15,7 @@ use crate::files::Files;
 use crate::policy::OnError;
 use crate::pool::Asked;
 use crate::question::{About, Access, Question};
-use crate::tally::Undecided;
+use crate::stats::Undecided;
 use crate::trace::{TraceId, mark};
 
 impl Plugin {
@@ -25,7 +25,7 @@ impl Plugin {
     /// hand. A publish with QoS 0 may be lost (MQTT 5.0, section 4.3.1).
     pub(super) fn reply_to_undecided(&self, check: &Check<'_>) -> AccessReply {
         let what = self.undecided(check);
-        self.tally.undecided(what);
+        self.stats.undecided(what);
         match what {
             Undecided::SubscribeClosed | Undecided::PublishClosed => AccessReply::Close,
             Undecided::PublishDropped | Undecided::Denied => AccessReply::Deny,
@@ -54,7 +54,7 @@ impl Plugin {
         who: Who<'_>,
         check: &Check<'_>,
     ) {
-        self.tally.unanswered(failure);
+        self.stats.unanswered(failure);
         let question = who.question(About::Access(check.action));
         let lost = match (self.config.on_error, self.undecided(check)) {
             (OnError::Allow, _) => "on_error allows it",
@@ -73,7 +73,7 @@ impl Plugin {
             }
             _ => return,
         };
-        self.journal.seldom(Level::Warn, format!("{}, {lost}", failure.name()), || {
+        self.log_queue.seldom(Level::Warn, format!("{}, {lost}", failure.name()), || {
             let (about, hosts) = (self.engine.describe(&question), self.hosts());
             format!("{why}: {about}, asked of {hosts}; {lost}{}", mark(trace))
         });
@@ -86,10 +86,10 @@ impl Plugin {
         (bound, trace): (Bound, Option<TraceId>),
         question: &Question<'_>,
     ) {
-        self.tally.unanswered(failure);
+        self.stats.unanswered(failure);
         let knows = |files: &Arc<Files>| files.knows(question.username);
         if *failure == Failure::NotYet && self.files.as_ref().is_some_and(knows) {
-            return self.journal.seldom(Level::Warn, "slow hash", || {
+            return self.log_queue.seldom(Level::Warn, "slow hash", || {
                 let (about, bound) = (self.engine.describe(question), self.bound_in_words(bound));
                 format!(
                     "the password file, or the API after it, took longer than the broker may be held \
@@ -98,7 +98,7 @@ impl Plugin {
             });
         }
         if matches!(failure, Failure::NotYet | Failure::Overloaded | Failure::Internal) {
-            self.journal.seldom(Level::Warn, failure.name(), || {
+            self.log_queue.seldom(Level::Warn, failure.name(), || {
                 let (why, hosts) = (self.in_words(failure, bound), self.hosts());
                 let (about, trace) = (self.engine.describe(question), mark(trace));
                 format!(
@@ -124,10 +124,10 @@ impl Plugin {
 
     /// The same for a login that was answered later, of which the question is gone.
     pub(super) fn report(&self, failure: &Failure) {
-        self.tally.unanswered(failure);
+        self.stats.unanswered(failure);
         if matches!(failure, Failure::NotYet | Failure::Overloaded | Failure::Internal) {
             let line = || self.in_words(failure, Bound::Question);
-            self.journal.seldom(Level::Warn, failure.name(), line);
+            self.log_queue.seldom(Level::Warn, failure.name(), line);
         }
     }
 

@@ -4,16 +4,16 @@
 
 use super::reload_hold::Closing;
 use super::{Plugin, catch_panic};
-use crate::answer::{Decision, Outcome, Terms, Verdict};
+use crate::answer::{Decision, Outcome, SessionGrants, Verdict};
 use crate::broker::Broker;
-use crate::defect;
+use crate::failpoint;
 use crate::held_deliveries::Recipient;
-use crate::journal::quoted;
+use crate::log_queue::quoted;
 use crate::login::{Applicant, Arrived, Waiting};
 use crate::policy;
 use crate::question::{Client, Kind};
 use crate::sessions::SessionKey;
-use crate::tally::Kick;
+use crate::stats::Kick;
 
 /// How many connections are closed in one tick: for each the broker looks through all that it has.
 const CLOSINGS: usize = 100;
@@ -39,7 +39,7 @@ impl Plugin {
         }
         if self.logins.has_more() {
             // An idle broker would look up again only after a while.
-            (self.abilities.ring)();
+            (self.capabilities.wake_broker)();
         }
     }
 
@@ -78,7 +78,7 @@ impl Plugin {
     /// Finishes a login that waited; whether it took closing its connection. The client may have left meanwhile; then
     /// nobody hears it.
     fn finish_login(&self, broker: &dyn Broker, waiting: Waiting, outcome: &Outcome) -> bool {
-        defect::place("finish_login");
+        failpoint::reached("finish_login");
         if let Err(failure) = outcome {
             self.report(failure);
         }
@@ -88,14 +88,15 @@ impl Plugin {
         }
         let outcome = &self.with_usable_name(outcome.clone(), username, true);
         let decision = self.decide_waiting(&waiting, outcome);
-        self.tally.decided(Kind::Login, decision);
+        self.stats.decided(Kind::Login, decision);
         if decision != Decision::Allow {
             self.attempts.contest(&waiting.applicant.client_id, waiting.asked, self.clock.now());
         }
         match decision {
             Decision::Allow => {
-                let terms = outcome.as_ref().ok().and_then(|answer| answer.terms.clone());
-                self.let_in(broker, Waiting { terms, ..waiting })
+                let session_grants =
+                    outcome.as_ref().ok().and_then(|answer| answer.session_grants.clone());
+                self.let_in(broker, Waiting { session_grants, ..waiting })
             }
             Decision::Deny => {
                 broker.finish_login(&waiting.broker_id, false);
@@ -113,8 +114,8 @@ impl Plugin {
     fn ask_anew(&self, broker: &dyn Broker, waiting: Waiting) -> bool {
         let sealed = waiting.question.as_ref();
         match sealed.and_then(|question| self.engine.ask_sealed(waiting.key, question)) {
-            Some(ticket) => {
-                self.logins.wait(Waiting { asked: self.clock.now(), ..waiting }, ticket);
+            Some(pending) => {
+                self.logins.wait(Waiting { asked: self.clock.now(), ..waiting }, pending);
                 false
             }
             None => {
@@ -150,10 +151,10 @@ impl Plugin {
         }
         let progress = self.logins.end_entering();
         if !progress.is_connected && progress.has_left {
-            self.tally.kicked(Kick::RefusedByBroker);
+            self.stats.kicked(Kick::RefusedByBroker);
             self.events.kicked_early(Kick::RefusedByBroker, applicant.facts());
             log::info!(
-                logger: *self.journal,
+                logger: *self.log_queue,
                 "disconnected {}: the API allows the login of {}, and the broker itself refuses it",
                 quoted(client_id),
                 quoted(username)
@@ -205,12 +206,15 @@ impl Plugin {
             client.set_username(own);
         }
         if let Some(waited) = self.logins.enter(client.handle()) {
-            let Waiting { applicant, key, terms, question, .. } = waited;
+            let Waiting { applicant, key, session_grants, question, .. } = waited;
             let Applicant { client_id, username, address, .. } = applicant;
-            let question = question.filter(|_| self.is_asked_again(terms.as_ref()));
+            let question = question.filter(|_| self.is_asked_again(session_grants.as_ref()));
             let session_key = SessionKey { handle: client.handle(), client_id, key };
-            self.begin(session_key, &username, address, terms.clone(), question);
-            self.ask_what_was_asked(client, Terms::known_as(terms.as_ref(), &username));
+            self.begin(session_key, &username, address, session_grants.clone(), question);
+            self.ask_what_was_asked(
+                client,
+                SessionGrants::known_as(session_grants.as_ref(), &username),
+            );
         }
         own
     }

@@ -1,4 +1,4 @@
-//! What waits for a worker: two bounded queues, and one flight per key.
+//! What waits for a worker: two bounded queues, and one request in flight per key.
 
 #![forbid(unsafe_code)]
 
@@ -7,7 +7,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use super::Batching;
-use super::flight::Flight;
+use super::in_flight::InFlight;
 use crate::answer::Failure;
 
 /// Questions with somebody waiting that may queue for a worker. More of them could not be answered
@@ -37,26 +37,26 @@ impl Urgency {
     }
 }
 
-/// The flights that were not landed yet, and the order in which they take off.
+/// The requests in flight that were not completed yet, and the order in which they start.
 pub struct Queue<K, J> {
     /// By urgency.
     queues: [VecDeque<K>; 3],
-    flights: HashMap<K, (Arc<Flight>, Stage<J>)>,
+    in_flight: HashMap<K, (Arc<InFlight>, Stage<J>)>,
 }
 
-/// How far a flight has come. One that somebody has come to wait for stands in two queues;
+/// How far a request in flight has come. One that somebody has come to wait for stands in two queues;
 /// whoever takes its job first flies it, and its other entry is passed over.
 enum Stage<J> {
     Queued { job: J, urgency: Urgency },
-    Flying,
+    Running,
 }
 
-/// A job that a worker has taken, and the flight that it belongs to.
-pub type Taken<K, J> = (K, J, Arc<Flight>);
+/// A job that a worker has taken, and the request in flight that it belongs to.
+pub type Taken<K, J> = (K, J, Arc<InFlight>);
 
 impl<K, J> Default for Queue<K, J> {
     fn default() -> Self {
-        Self { queues: Default::default(), flights: HashMap::new() }
+        Self { queues: Default::default(), in_flight: HashMap::new() }
     }
 }
 
@@ -71,41 +71,42 @@ impl<K: Clone + Eq + Hash, J> Queue<K, J> {
         self.queues.each_ref().map(VecDeque::len)
     }
 
-    pub fn flight(&self, key: &K) -> Option<&Arc<Flight>> {
-        self.flights.get(key).map(|(flight, _)| flight)
+    pub fn in_flight(&self, key: &K) -> Option<&Arc<InFlight>> {
+        self.in_flight.get(key).map(|(in_flight, _)| in_flight)
     }
 
-    /// The flight under this key, which from now on is at least that urgent.
-    pub fn join(&mut self, key: &K, at_least: Urgency) -> Option<Arc<Flight>> {
-        let (flight, stage) = self.flights.get_mut(key)?;
+    /// The request in flight under this key, which from now on is at least that urgent.
+    pub fn join(&mut self, key: &K, at_least: Urgency) -> Option<Arc<InFlight>> {
+        let (in_flight, stage) = self.in_flight.get_mut(key)?;
         if let Stage::Queued { urgency, .. } = stage {
             if at_least < *urgency {
                 *urgency = at_least;
                 self.queues[at_least as usize].push_back(key.clone());
             }
         }
-        Some(Arc::clone(flight))
+        Some(Arc::clone(in_flight))
     }
 
-    /// Has a new flight wait.
+    /// Has a new request wait.
     ///
     /// # Errors
     /// There is no room.
-    pub fn push(&mut self, key: &K, job: J, urgency: Urgency) -> Result<Arc<Flight>, Failure> {
+    pub fn push(&mut self, key: &K, job: J, urgency: Urgency) -> Result<Arc<InFlight>, Failure> {
         let queue = &mut self.queues[urgency as usize];
         if queue.len() >= urgency.capacity() {
             return Err(Failure::Overloaded);
         }
         queue.push_back(key.clone());
-        let flight = Arc::new(Flight::default());
-        self.flights.insert(key.clone(), (Arc::clone(&flight), Stage::Queued { job, urgency }));
-        Ok(flight)
+        let in_flight = Arc::new(InFlight::default());
+        self.in_flight
+            .insert(key.clone(), (Arc::clone(&in_flight), Stage::Queued { job, urgency }));
+        Ok(in_flight)
     }
 
-    /// Has a new flight wait, unless it is on its way already. Goes before what nobody waits for
+    /// Has a new request wait, unless it is on its way already. Goes before what nobody waits for
     /// as long as half of the room for such is free, so that there is room for others.
     pub fn push_ahead(&mut self, key: &K, job: J) {
-        if !self.flights.contains_key(key) {
+        if !self.in_flight.contains_key(key) {
             let has_room = self.queues[Urgency::Waiting as usize].len() < URGENT / 2;
             let urgency = if has_room { Urgency::Waiting } else { Urgency::Background };
             // Without room it is asked for when its turn comes.
@@ -141,13 +142,13 @@ impl<K: Clone + Eq + Hash, J> Queue<K, J> {
     fn pop(&mut self, urgency: Urgency, fits: impl Fn(&J) -> bool) -> Option<Taken<K, J>> {
         let queue = &mut self.queues[urgency as usize];
         while let Some(key) = queue.front() {
-            match self.flights.get_mut(key) {
+            match self.in_flight.get_mut(key) {
                 Some((_, Stage::Queued { job, .. })) if !fits(job) => return None,
-                Some((flight, stage @ Stage::Queued { .. })) => {
-                    let taken = std::mem::replace(stage, Stage::Flying);
+                Some((in_flight, stage @ Stage::Queued { .. })) => {
+                    let taken = std::mem::replace(stage, Stage::Running);
                     let key = queue.pop_front()?;
                     if let Stage::Queued { job, .. } = taken {
-                        return Some((key, job, Arc::clone(flight)));
+                        return Some((key, job, Arc::clone(in_flight)));
                     }
                 }
                 // Another worker took it out of the other queue.
@@ -159,25 +160,25 @@ impl<K: Clone + Eq + Hash, J> Queue<K, J> {
         None
     }
 
-    /// Keeps others from joining this flight, which is about to land.
-    pub fn close(&mut self, key: &K, flight: &Arc<Flight>) {
-        if self.flight(key).is_some_and(|current| Arc::ptr_eq(current, flight)) {
-            self.flights.remove(key);
+    /// Keeps others from joining this request in flight, which is about to complete.
+    pub fn close(&mut self, key: &K, in_flight: &Arc<InFlight>) {
+        if self.in_flight(key).is_some_and(|current| Arc::ptr_eq(current, in_flight)) {
+            self.in_flight.remove(key);
         }
     }
 
-    /// Keeps others from joining any flight that a worker is at.
-    pub fn close_flying(&mut self) {
-        self.flights.retain(|_, (_, stage)| matches!(stage, Stage::Queued { .. }));
+    /// Keeps others from joining any request that a worker is at.
+    pub fn close_running(&mut self) {
+        self.in_flight.retain(|_, (_, stage)| matches!(stage, Stage::Queued { .. }));
     }
 
-    /// Takes every flight out that no worker is at.
-    pub fn recall(&mut self) -> Vec<Arc<Flight>> {
+    /// Takes every request out that no worker is at.
+    pub fn drain_queued(&mut self) -> Vec<Arc<InFlight>> {
         let mut waiting = Vec::new();
-        self.flights.retain(|_, (flight, stage)| {
+        self.in_flight.retain(|_, (in_flight, stage)| {
             let queued = matches!(stage, Stage::Queued { .. });
             if queued {
-                waiting.push(Arc::clone(flight));
+                waiting.push(Arc::clone(in_flight));
             }
             !queued
         });

@@ -12,8 +12,8 @@ use std::hash::{BuildHasher, RandomState};
 use super::action_mask::ActionMask;
 use super::condition::{ConditionsMet, Place};
 use super::inexact::Inexact;
-use super::pending::Pending;
 use super::placeholder::{self, Names, Syntax};
+use super::walk_stack::WalkStack;
 
 /// The end of a list, an empty slot, a position that is behind all others.
 const NONE: u32 = u32::MAX;
@@ -52,7 +52,7 @@ pub struct Asked<'a> {
 /// A walk through the tree: what it has come to so far, and where it has still to go.
 struct Walk {
     best: u32,
-    pending: Pending,
+    stack: WalkStack,
 }
 
 /// A level of one or more filters.
@@ -311,10 +311,10 @@ impl Tree {
     /// The position of the first filter that matches.
     #[must_use]
     pub fn first(&self, asked: &Asked<'_>) -> Option<u32> {
-        let mut walk = Walk { best: NONE, pending: Pending::default() };
-        walk.pending.push(Meaning::Literal.root(), 0);
-        walk.pending.push(Meaning::Filter.root(), 0);
-        while let Some((index, at)) = walk.pending.pop() {
+        let mut walk = Walk { best: NONE, stack: WalkStack::default() };
+        walk.stack.push(Meaning::Literal.root(), 0);
+        walk.stack.push(Meaning::Filter.root(), 0);
+        while let Some((index, at)) = walk.stack.pop() {
             let node = &self.nodes[index as usize];
             if node.first >= walk.best {
                 continue;
@@ -350,19 +350,19 @@ impl Tree {
                 // client into them by what it calls itself.
                 let leads_astray = hidden && placeholder::stands_in_front(text, self.syntax);
                 if !leads_astray && placeholder::matches(text, level, asked.names, self.syntax) {
-                    walk.pending.push(inexact, next);
+                    walk.stack.push(inexact, next);
                 }
             } else if is_rest && at <= 1 {
                 // No topic is without a level or empty altogether, so that `+/#` is as much as
                 // `#`, and `/+/#` as much as `/#`.
                 walk.best = self.earliest(self.nodes[inexact as usize].below, asked, walk.best);
             } else if !is_rest && !hidden {
-                walk.pending.push(inexact, next);
+                walk.stack.push(inexact, next);
             }
         }
         // No filter has a wildcard for a literal level, so none is taken for a wildcard asked for.
         if let Some(literal) = self.literal(index, level) {
-            walk.pending.push(literal, next);
+            walk.stack.push(literal, next);
         }
     }
 

@@ -8,7 +8,7 @@
 use std::ptr;
 
 use super::session_map::Piece;
-use crate::cache::Good;
+use crate::cache::CachedPermission;
 use crate::question::{Access, Action, MessageFlags, RawAclCheck};
 
 /// The longest topic name that is kept, in bytes.
@@ -32,7 +32,7 @@ pub enum Basis {
     /// The session's own grants.
     Grants,
     /// An answer that was found in the cache, for as long as it is good: the entry itself.
-    Answer(Good),
+    Answer(CachedPermission),
 }
 
 struct Allowed {

@@ -10,12 +10,12 @@ use smol_str::SmolStr;
 
 use super::last_allowed::LastAllowed;
 use super::session_map::Piece;
-use crate::answer::Terms;
+use crate::answer::SessionGrants;
 use crate::cache::{InvalidationScope, Key};
 use crate::clock::Deadline;
 use crate::question::{Attributes, RawAclCheck};
 use crate::rules::{ConditionsMet, Rules, Whom};
-use crate::vault::SealedQuestion;
+use crate::sealed::SealedQuestion;
 
 /// Whom a session belongs to.
 #[derive(Clone, Copy)]
@@ -59,10 +59,10 @@ pub struct Grants {
 }
 
 impl Grants {
-    /// What somebody may do whom the API let in on these terms.
-    pub fn on(terms: Option<&Arc<Terms>>, whom: Whom<'_>) -> Self {
-        let Some(terms) = terms else { return Self::default() };
-        let Terms { rules, attributes, is_superuser, .. } = &**terms;
+    /// What somebody may do whom the API let in on these grants.
+    pub fn on(session_grants: Option<&Arc<SessionGrants>>, whom: Whom<'_>) -> Self {
+        let Some(session_grants) = session_grants else { return Self::default() };
+        let SessionGrants { rules, attributes, is_superuser, .. } = &**session_grants;
         let conditions = rules.as_ref().and_then(|rules| rules.met_by(whom));
         let (rules, attributes) = (rules.clone(), attributes.clone());
         Self { rules, conditions, attributes, is_superuser: *is_superuser, has_expired: false }
@@ -128,10 +128,10 @@ impl Session {
         names.into_iter().flatten().any(|name| matter.is_about(&self.client_id, name))
     }
 
-    /// Whether these terms go with the name by which the client is known.
-    pub fn is_named_by(&self, terms: Option<&Arc<Terms>>) -> bool {
+    /// Whether these grants go with the name by which the client is known.
+    pub fn is_named_by(&self, session_grants: Option<&Arc<SessionGrants>>) -> bool {
         let given = self.given_username.as_deref().unwrap_or(&self.username);
-        Terms::known_as(terms, given) == self.username
+        SessionGrants::known_as(session_grants, given) == self.username
     }
 
     /// What the conditions of rules are judged by.

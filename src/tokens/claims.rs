@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use crate::answer::{Answer, InvalidToken, Terms};
+use crate::answer::{Answer, InvalidToken, SessionGrants};
 use crate::api;
 use crate::config::{TokenUsername, TokensConfig};
 use crate::rules::is_username;
@@ -30,11 +30,11 @@ pub fn read(
     if expire_at.is_some_and(|end| now.as_secs() >= end) {
         return Err(InvalidToken::Expired);
     }
-    let terms = api::claims(json, config.syntax).map_err(InvalidToken::Claims)?;
+    let session_grants = api::claims(json, config.syntax).map_err(InvalidToken::Claims)?;
     let user = claims.get(&config.username_claim).and_then(Value::as_str);
     let name = name(config.username, user, bearer).ok_or(InvalidToken::Username)?;
     let username = (name != bearer).then(|| name.to_owned());
-    Ok(Answer::of_token(Terms { username, expire_at, ..terms }))
+    Ok(Answer::of_token(SessionGrants { username, expire_at, ..session_grants }))
 }
 
 /// By which name the bearer is known, which gave one that may be empty; none: the token does not let it in.

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use ring::hmac;
 
 use super::*;
-use crate::answer::{Terms, Verdict};
+use crate::answer::{SessionGrants, Verdict};
 use crate::clock::SystemClock;
 use crate::config::TokenUsername;
 use crate::question::{Access, Action};
@@ -50,7 +50,7 @@ fn name(rule: TokenUsername, claims: &str, bearer: &str) -> Option<String> {
     let tokens = Tokens::new(config, &own(), Arc::new(SystemClock));
     let answer = tokens.decide(&token(r#"{"alg":"HS256"}"#, claims), bearer);
     match answer.why_invalid() {
-        None => Some(Terms::known_as(answer.terms.as_ref(), bearer).to_owned()),
+        None => Some(SessionGrants::known_as(answer.session_grants.as_ref(), bearer).to_owned()),
         Some(InvalidToken::Username) => None,
         Some(other) => panic!("{other:?}"),
     }
@@ -64,14 +64,18 @@ fn what_a_token_grants_is_read_as_in_a_logins_answer() {
             "acl":[{{"permission":"allow","action":"publish","topic":"a/#"}}]}}"#
     ));
     assert_eq!(answer.verdict, Verdict::Allow);
-    let terms = answer.terms.unwrap();
-    assert_eq!(terms.expire_at, Some(end + 5), "and the leeway");
-    assert_eq!((terms.is_superuser, terms.rules.as_ref().unwrap().len()), (Some(false), 1));
+    let session_grants = answer.session_grants.unwrap();
+    assert_eq!(session_grants.expire_at, Some(end + 5), "and the leeway");
+    assert_eq!(
+        (session_grants.is_superuser, session_grants.rules.as_ref().unwrap().len()),
+        (Some(false), 1)
+    );
     for broken in [r#"{"acl":[{}]}"#, r#"{"acl":"all"}"#, r#"{"is_superuser":7}"#] {
         let why = decided(broken).why_invalid().cloned();
         assert!(matches!(why, Some(InvalidToken::Claims(_))), "{broken}: {why:?}");
     }
-    let attributes = decided(r#"{"sub":"ann","client_attrs":{"tenant":"acme"}}"#).terms.unwrap();
+    let attributes =
+        decided(r#"{"sub":"ann","client_attrs":{"tenant":"acme"}}"#).session_grants.unwrap();
     assert_eq!(attributes.attributes.as_ref().unwrap().get("tenant"), Some("acme"));
     assert!(decided(r#"{"sub":["a","b"]}"#).why_invalid().is_some());
 }
@@ -87,7 +91,7 @@ fn the_rules_of_a_token_have_conditions_and_the_configurations_syntax() {
             TokensConfig { username_claim: "sub".to_owned(), syntax, ..TokensConfig::default() };
         let tokens = Tokens::new(config, &own(), Arc::new(SystemClock));
         let answer = tokens.decide(&token(r#"{"alg":"HS256"}"#, claims), "ann");
-        answer.terms.unwrap().rules.clone().unwrap()
+        answer.session_grants.unwrap().rules.clone().unwrap()
     };
     let allows = |rules: &Rules, address: &str, client_id, topic| {
         let whom = Whom { address: address.parse().ok(), username: "ann", client_id };
@@ -118,7 +122,7 @@ fn a_token_may_have_lists_of_topics_and_nothing_else_is_allowed_then() {
     let judge = |acl: &str, access, topic| {
         let answer = decided(&format!(r#"{{"sub":"ann","acl":{acl}}}"#));
         assert_eq!(answer.verdict, Verdict::Allow, "{acl}: {:?}", answer.why_invalid());
-        let rules = answer.terms.unwrap().rules.clone().unwrap();
+        let rules = answer.session_grants.unwrap().rules.clone().unwrap();
         assert!(rules.deny_the_rest(), "{acl}");
         let action = Action { access, topic, qos: 0, retain: false };
         rules.judge(&action, Names::of("ann", "c1")).map(|ruling| ruling.permission)

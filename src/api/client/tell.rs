@@ -6,7 +6,7 @@ use super::body::read_away;
 use super::{Client, Outgoing};
 use crate::answer::Failure;
 use crate::api::framing;
-use crate::dialect::Method;
+use crate::api_format::Method;
 use crate::trace::TraceId;
 
 impl Client {

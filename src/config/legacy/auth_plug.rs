@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
-use super::{Mistake, Outcome, Params, backends, common, jitter, lifetime, set_to, values};
+use super::{ConfigError, Outcome, Params, backends, common, jitter, lifetime, set_to, values};
+use crate::api_format::ApiFormat;
 use crate::config::draft::Draft;
-use crate::dialect::Dialect;
 use crate::secret::Secret;
 
 pub fn set(draft: &mut Draft, name: &str, value: &str) -> Outcome {
@@ -20,9 +20,9 @@ pub fn set(draft: &mut Draft, name: &str, value: &str) -> Outcome {
             let value = Secret::new(format!("Basic {value}").into_bytes());
             draft.sources.headers.push(("Authorization".to_owned(), value));
         }
-        "http_getuser_params" => return parameters(&mut draft.dialect, 0, value),
-        "http_superuser_params" => return parameters(&mut draft.dialect, 1, value),
-        "http_aclcheck_params" => return parameters(&mut draft.dialect, 2, value),
+        "http_getuser_params" => return parameters(&mut draft.api_format, 0, value),
+        "http_superuser_params" => return parameters(&mut draft.api_format, 1, value),
+        "http_aclcheck_params" => return parameters(&mut draft.api_format, 2, value),
         "anonusername" => draft.anonymous_access = Some(value.to_owned()),
         "cacheseconds" | "acl_cacheseconds" => {
             return set_to(&mut draft.cache_acl_ttl, lifetime(value).map(Some));
@@ -47,7 +47,7 @@ pub fn set(draft: &mut Draft, name: &str, value: &str) -> Outcome {
 }
 
 /// `key=NAME,…`, each with the value of a variable of the environment.
-fn parameters(dialect: &mut Dialect, kind: usize, value: &str) -> Outcome {
+fn parameters(api_format: &mut ApiFormat, kind: usize, value: &str) -> Outcome {
     let parameter = |pair: &str| {
         let (key, name) = pair.trim().split_once('=')?;
         let value = env::var(name).unwrap_or_else(|_| "NULL".to_owned());
@@ -55,7 +55,7 @@ fn parameters(dialect: &mut Dialect, kind: usize, value: &str) -> Outcome {
     };
     match value.split(',').map(parameter).collect::<Option<String>>() {
         Some(prefix) => {
-            dialect.prefixes[kind] = prefix;
+            api_format.prefixes[kind] = prefix;
             Outcome::Set
         }
         None => Outcome::Wrong("a comma list of key=NAME".to_owned()),
@@ -71,8 +71,8 @@ pub fn preset(draft: &mut Draft) {
     draft.anonymous_access = Some("anonymous".to_owned());
 }
 
-pub fn conclude(draft: &mut Draft) -> Result<(), Vec<Mistake>> {
-    draft.dialect.params = Params::Form;
+pub fn conclude(draft: &mut Draft) -> Result<(), Vec<ConfigError>> {
+    draft.api_format.params = Params::Form;
     let (ip, hostname) = (draft.leftovers.ip.take(), draft.leftovers.hostname.take());
     if let (Some(_), Some(hostname)) = (&ip, &hostname) {
         let value = Secret::new(hostname.clone().into_bytes());

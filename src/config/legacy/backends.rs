@@ -6,9 +6,9 @@
 use std::path::PathBuf;
 
 use super::{Kind, Outcome};
+use crate::api_format::Compat;
 use crate::config::draft::Draft;
-use crate::config::{FilesConfig, Mistake, Routes, SaltEncoding};
-use crate::dialect::Compat;
+use crate::config::{ConfigError, FilesConfig, Routes, SaltEncoding};
 
 /// What is said about them.
 #[derive(Default)]
@@ -72,9 +72,9 @@ fn instead(name: &str) -> Option<&'static str> {
 }
 
 /// Puts together what the options say about backends.
-pub fn conclude(draft: &mut Draft) -> Result<(), Vec<Mistake>> {
+pub fn conclude(draft: &mut Draft) -> Result<(), Vec<ConfigError>> {
     let given = std::mem::take(&mut draft.leftovers.backends);
-    let mistakes = mistakes(&given, draft.dialect.compat);
+    let mistakes = mistakes(&given, draft.api_format.compat);
     if !mistakes.is_empty() {
         return Err(mistakes);
     }
@@ -104,9 +104,9 @@ pub fn conclude(draft: &mut Draft) -> Result<(), Vec<Mistake>> {
     Ok(())
 }
 
-fn mistakes(given: &Given, compat: Compat) -> Vec<Mistake> {
+fn mistakes(given: &Given, compat: Compat) -> Vec<ConfigError> {
     let Some(names) = &given.names else { return Vec::new() };
-    let about = |text: String| Mistake::about("backends", format!("option backends: {text}"));
+    let about = |text: String| ConfigError::about("backends", format!("option backends: {text}"));
     let has = |wanted: &str| names.iter().any(|name| name == wanted);
     let mut mistakes = Vec::new();
     for name in names {
@@ -137,13 +137,13 @@ fn mistakes(given: &Given, compat: Compat) -> Vec<Mistake> {
             "option {option}: {hasher} is not offered; allowed: pbkdf2, which pw -h pbkdf2 writes, or \
              let the API know these passwords"
         );
-        mistakes.push(Mistake::about(option, text));
+        mistakes.push(ConfigError::about(option, text));
     }
     let asks_for_passwords =
         given.register.as_ref().is_some_and(|kinds| kinds.contains(&Kind::Login));
     if asks_for_passwords && given.passwords.is_none() {
         let text = "option files_register has user in it, which needs files_password_path";
-        mistakes.push(Mistake::about("files_register", text.to_owned()));
+        mistakes.push(ConfigError::about("files_register", text.to_owned()));
     }
     mistakes
 }

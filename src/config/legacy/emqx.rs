@@ -2,12 +2,12 @@
 
 #![forbid(unsafe_code)]
 
-use super::{Draft, Method, Mistake, ResponseMode};
+use super::{ConfigError, Draft, Method, ResponseMode};
 
-pub fn conclude(draft: &Draft) -> Result<(), Mistake> {
-    let problem = if draft.dialect.response != ResponseMode::Status {
+pub fn conclude(draft: &Draft) -> Result<(), ConfigError> {
+    let problem = if draft.api_format.response != ResponseMode::Status {
         "http_response_mode do not go together: EMQX's answers are in one form alone"
-    } else if draft.dialect.method != Method::Post {
+    } else if draft.api_format.method != Method::Post {
         "http_method do not go together: EMQX's GET puts the question into the URL, where passwords get into \
          the logs of servers; allowed: POST"
     } else if draft.routes.superuser.is_some() {
@@ -16,5 +16,5 @@ pub fn conclude(draft: &Draft) -> Result<(), Mistake> {
     } else {
         return Ok(());
     };
-    Err(Mistake::overall(format!("options compat emqx and {problem}")))
+    Err(ConfigError::overall(format!("options compat emqx and {problem}")))
 }

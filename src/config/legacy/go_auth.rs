@@ -6,30 +6,30 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
-use super::{EmptyCredentials, Kind, Method, Mistake, Outcome, Params, ResponseMode};
+use super::{ConfigError, EmptyCredentials, Kind, Method, Outcome, Params, ResponseMode};
 use super::{backends, common, jitter, lifetime, redis_cache, set_to, values};
 use crate::config::draft::Draft;
 
 pub fn set(draft: &mut Draft, name: &str, value: &str) -> Outcome {
     warn_without_effect(draft, name, value);
-    let dialect = &mut draft.dialect;
+    let api_format = &mut draft.api_format;
     let is_true = value == "true";
     match name {
         // Whoever wrote `True` wants it verified.
         "http_verify_peer" => draft.tls_verify = value != "false",
         // A word that it does not know means the default, as it always did.
         "http_response_mode" => {
-            dialect.response = match value {
+            api_format.response = match value {
                 "json" => ResponseMode::Json,
                 "text" => ResponseMode::Text,
                 _ => ResponseMode::Status,
             }
         }
         "http_params_mode" => {
-            dialect.params = if value == "form" { Params::Form } else { Params::Json }
+            api_format.params = if value == "form" { Params::Form } else { Params::Json }
         }
         "http_method" => {
-            dialect.method = match value {
+            api_format.method = match value {
                 "GET" => Method::Get,
                 "PUT" => Method::Put,
                 _ => Method::Post,
@@ -142,9 +142,12 @@ fn log_level(value: &str) -> LevelFilter {
     }
 }
 
-pub fn conclude(draft: &mut Draft, is_given: impl Fn(&str) -> bool) -> Result<(), Vec<Mistake>> {
+pub fn conclude(
+    draft: &mut Draft,
+    is_given: impl Fn(&str) -> bool,
+) -> Result<(), Vec<ConfigError>> {
     backends::conclude(draft)?;
-    let wrong = |text: &str| vec![Mistake::overall(text)];
+    let wrong = |text: &str| vec![ConfigError::overall(text)];
     let says_whether = is_given("http_verify_peer") || is_given("tls_verify");
     if draft.https && !says_whether {
         return Err(wrong(
@@ -153,7 +156,7 @@ pub fn conclude(draft: &mut Draft, is_given: impl Fn(&str) -> bool) -> Result<()
              mosquitto-go-auth did when nothing was said)",
         ));
     }
-    if draft.dialect.method == Method::Get && draft.dialect.params == Params::Form {
+    if draft.api_format.method == Method::Get && draft.api_format.params == Params::Form {
         return Err(wrong(
             "options http_method GET and http_params_mode form do not go together; allowed: form \
              with POST or PUT, and GET with json",

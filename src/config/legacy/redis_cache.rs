@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use super::Outcome;
-use crate::config::Mistake;
+use crate::config::ConfigError;
 use crate::config::draft::Draft;
 use crate::config::fleet::KindWord;
 use crate::config::options::plain_values::{redis_database, redis_servers};
@@ -62,12 +62,12 @@ impl Given {
     }
 
     /// The servers, as `fleet_redis` has them.
-    fn servers(&self) -> Result<String, Mistake> {
+    fn servers(&self) -> Result<String, ConfigError> {
         if self.is_cluster {
             return self.addresses.clone().ok_or_else(|| {
                 let text = "option cache_mode cluster needs cache_addresses: a comma list of the \
                             nodes, each host[:port]";
-                Mistake::about("cache_mode", text.to_owned())
+                ConfigError::about("cache_mode", text.to_owned())
             });
         }
         let host = self.host.as_deref().unwrap_or(HOST);
@@ -94,7 +94,7 @@ pub fn conclude(
     draft: &mut Draft,
     is_cached: bool,
     is_given: impl Fn(&str) -> bool,
-) -> Result<(), Mistake> {
+) -> Result<(), ConfigError> {
     let given = std::mem::take(&mut draft.leftovers.redis_cache);
     let why = match () {
         () if !is_cached => "nothing is cached without cache true",
@@ -109,17 +109,21 @@ pub fn conclude(
     Ok(())
 }
 
-fn share(draft: &mut Draft, given: Given, is_given: impl Fn(&str) -> bool) -> Result<(), Mistake> {
+fn share(
+    draft: &mut Draft,
+    given: Given,
+    is_given: impl Fn(&str) -> bool,
+) -> Result<(), ConfigError> {
     if !is_given("fleet_secret") {
         let text = "option cache_type redis needs fleet_secret, the same at every broker, since what is \
                     in Redis is encrypted here: write it with mosquitto-http-auth fleet key, and name \
                     it by fleet_secret @FILE; without cache_type answers are cached in memory \
                     (docs/migrating.md)";
-        return Err(Mistake::about("cache_type", text.to_owned()));
+        return Err(ConfigError::about("cache_type", text.to_owned()));
     }
     let servers = given.servers()?;
     let wrong =
-        |option: &str, value: &str, allowed: String| Mistake::value(option, value, &allowed);
+        |option: &str, value: &str, allowed: String| ConfigError::value(option, value, &allowed);
     let parsed =
         redis_servers(&servers).map_err(|text| wrong(given.servers_by(), &servers, text))?;
     draft.fleet.servers = Some(parsed);
@@ -133,7 +137,7 @@ fn share(draft: &mut Draft, given: Given, is_given: impl Fn(&str) -> bool) -> Re
     }
     if let Some(password) = given.password.filter(|_| !is_given("fleet_redis_password")) {
         if password.expose().starts_with(b"@") || password.expose().starts_with(b"$") {
-            return Err(Mistake::secret_value(
+            return Err(ConfigError::secret_value(
                 "cache_password",
                 "it begins with @ or $, which would name a file or a variable here; allowed: \
                  fleet_redis_password, with @FILE or $NAME",

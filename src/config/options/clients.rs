@@ -7,8 +7,8 @@ use super::plain_values::{name, path};
 use super::show;
 use super::{Opt, opt};
 use crate::config::LocalUsersAcl;
+use crate::config::choices::{LOCAL_USERS_ACL, WEBSOCKET_ADDRESS};
 use crate::config::values::{choice, flag, number, seconds};
-use crate::config::words::{LOCAL_USERS_ACL, WEBSOCKET_ADDRESS};
 
 pub(super) static OPTIONS: &[Opt] = &[
     opt!(

@@ -5,8 +5,8 @@
 use super::Preset::Value;
 use super::show;
 use super::{Opt, opt};
+use crate::config::choices::{COMPAT, METHOD, PARAMS_MODE, PASSWORD_ENCODING, RESPONSE_MODE};
 use crate::config::values::choice;
-use crate::config::words::{COMPAT, METHOD, PARAMS_MODE, PASSWORD_ENCODING, RESPONSE_MODE};
 
 pub(super) static OPTIONS: &[Opt] = &[
     opt!(
@@ -14,22 +14,22 @@ pub(super) static OPTIONS: &[Opt] = &[
         Value("status"),
         "What decides: `status` (200, and what a JSON object may add), `json` (a 2xx whose body is \
          `{\"ok\": true}`), or `text` (a 2xx whose body is `ok`).",
-        |draft, text| draft.dialect.response = choice(text, RESPONSE_MODE)?,
-        |config| show::word(RESPONSE_MODE, config.dialect.response)
+        |draft, text| draft.api_format.response = choice(text, RESPONSE_MODE)?,
+        |config| show::word(RESPONSE_MODE, config.api_format.response)
     ),
     opt!(
         "http_params_mode",
         Value("json"),
         "How the plugin writes a question: `json`, or `form` (the same names, form-encoded).",
-        |draft, text| draft.dialect.params = choice(text, PARAMS_MODE)?,
-        |config| show::word(PARAMS_MODE, config.dialect.params)
+        |draft, text| draft.api_format.params = choice(text, PARAMS_MODE)?,
+        |config| show::word(PARAMS_MODE, config.api_format.params)
     ),
     opt!(
         "http_method",
         Value("POST"),
         "`POST`, `PUT` or `GET`. The question is in the body with all three.",
-        |draft, text| draft.dialect.method = choice(text, METHOD)?,
-        |config| show::word(METHOD, config.dialect.method)
+        |draft, text| draft.api_format.method = choice(text, METHOD)?,
+        |config| show::word(METHOD, config.api_format.method)
     ),
     opt!(
         "password_encoding",
@@ -46,7 +46,7 @@ pub(super) static OPTIONS: &[Opt] = &[
          `http_getuser_uri` means `go-auth`, and `http_ip` or `http_hostname` means `auth-plug`. \
          `emqx`: the questions and answers of EMQX's HTTP authentication and authorization; see \
          `docs/coming-from-emqx.md`.",
-        |draft, text| draft.dialect.compat = choice(text, COMPAT)?,
-        |config| show::word(COMPAT, config.dialect.compat)
+        |draft, text| draft.api_format.compat = choice(text, COMPAT)?,
+        |config| show::word(COMPAT, config.api_format.compat)
     ),
 ];

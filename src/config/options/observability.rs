@@ -5,8 +5,8 @@
 use super::Preset::{Value, Words};
 use super::show;
 use super::{Opt, opt};
+use crate::config::choices::{EVENTS, LOG_LEVEL};
 use crate::config::values::{self, choice, choices, flag, seconds};
-use crate::config::words::{EVENTS, LOG_LEVEL};
 
 pub(super) static OPTIONS: &[Opt] = &[
     opt!(

@@ -6,9 +6,9 @@ use super::Preset::{Value, Words};
 use super::plain_values::name;
 use super::show;
 use super::{Opt, opt};
+use crate::config::choices::TOKEN_USERNAME;
 use crate::config::tokens;
 use crate::config::values::{choice, flag, route, seconds};
-use crate::config::words::TOKEN_USERNAME;
 
 pub(super) static OPTIONS: &[Opt] = &[
     opt!(

@@ -6,8 +6,8 @@ use super::Preset::Value;
 use super::plain_values::percent;
 use super::show;
 use super::{Opt, opt};
+use crate::config::choices::{ACL_UNAVAILABLE, ON_ERROR, UNAVAILABLE_REPLY};
 use crate::config::values::{self, choice, flag, millis};
-use crate::config::words::{ACL_UNAVAILABLE, ON_ERROR, UNAVAILABLE_REPLY};
 
 pub(super) static OPTIONS: &[Opt] = &[
     opt!(

@@ -18,7 +18,7 @@ use crate::subscriptions::ClientSnapshot;
 use crate::trace::TraceId;
 
 /// A check whose answers are still to come.
-struct Pending {
+struct AccessCheck {
     check: Check,
     grants: Grants,
     policy: Policy,
@@ -56,7 +56,7 @@ impl Plugin {
         let questions = decide::questions(policy, &grants, subject(&check, file_allows), action);
         let asked = questions.into_iter().map(ask).collect();
         let (answers, failed) = (Gathered::default(), Vec::new());
-        Pending { check, grants, policy, file_allows, asked, answers, failed, place }.go_on();
+        AccessCheck { check, grants, policy, file_allows, asked, answers, failed, place }.go_on();
     }
 }
 
@@ -70,7 +70,7 @@ fn subject(check: &Check, file_allows: Option<bool>) -> Subject<'_> {
     Subject { client_id, username, has_address: true, on_broker_thread: true, file_allows }
 }
 
-impl Pending {
+impl AccessCheck {
     /// Responds, if the answers so far are enough, or goes on with the next answer.
     fn go_on(mut self) {
         loop {
@@ -89,9 +89,9 @@ impl Pending {
             let position = self.asked.iter().position(|(asked, _)| *asked == kind);
             match position.map(|position| self.asked.remove(position).1) {
                 Some(Asked::Now(outcome)) => self.answers.note(kind, outcome),
-                Some(Asked::Later(ticket)) => {
-                    let trace = ticket.trace_of();
-                    return ticket.watch(move |outcome| {
+                Some(Asked::Later(pending)) => {
+                    let trace = pending.trace_of();
+                    return pending.watch(move |outcome| {
                         let trace = trace.filter(|_| outcome.is_err());
                         let trace = trace.and_then(|trace| trace.get());
                         self.failed.extend(trace.map(|trace| (kind, trace)));
@@ -105,7 +105,7 @@ impl Pending {
     }
 }
 
-impl Pending {
+impl AccessCheck {
     /// The trace id of the request that was decisive.
     fn trace(&self, reason: &Reason) -> Option<TraceId> {
         let Reason::Failure(kind, _) = reason else { return reason.trace() };

@@ -13,7 +13,7 @@ use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
 use super::Message;
-use crate::login::Arrivals;
+use crate::mailbox::Mailbox;
 use crate::sessions::Sessions;
 use crate::sync::lock;
 
@@ -40,7 +40,7 @@ struct State {
 
 struct Member {
     number: u64,
-    inbox: Arc<Arrivals<Message>>,
+    inbox: Arc<Mailbox<Message>>,
     sessions: Arc<Sessions>,
 }
 
@@ -54,7 +54,7 @@ pub struct Membership {
 pub enum Recipient {
     This,
     /// Another instance, which finds it here.
-    Other(Arc<Arrivals<Message>>),
+    Other(Arc<Mailbox<Message>>),
     /// No instance was asked whether its sender may publish it.
     Nobody,
 }
@@ -71,7 +71,7 @@ impl Instances {
     /// Adds an instance, by where it takes messages for it, and what it knows of clients.
     pub fn join(
         self: &Arc<Self>,
-        inbox: &Arc<Arrivals<Message>>,
+        inbox: &Arc<Mailbox<Message>>,
         sessions: &Arc<Sessions>,
     ) -> Membership {
         let mut state = lock(&self.state);
@@ -146,8 +146,8 @@ mod tests {
     use crate::clock::SystemClock;
     use crate::sessions::SessionKey;
 
-    fn join(all: &Arc<Instances>) -> (Membership, Arc<Arrivals<Message>>, Arc<Sessions>) {
-        let inbox = Arrivals::new(Arc::new(|| {}));
+    fn join(all: &Arc<Instances>) -> (Membership, Arc<Mailbox<Message>>, Arc<Sessions>) {
+        let inbox = Mailbox::new(Arc::new(|| {}));
         let sessions = Arc::new(Sessions::new(|_| {}, Arc::new(SystemClock)));
         (all.join(&inbox, &sessions), inbox, sessions)
     }

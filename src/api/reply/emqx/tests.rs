@@ -23,8 +23,8 @@ fn response(status: u16, media_type: &str, body: &str) -> Response {
 }
 
 fn answer(kind: Kind, response: &Response) -> Result<Answer, Failure> {
-    let dialect = Dialect { compat: Compat::Emqx, ..Dialect::default() };
-    read(kind, response, &dialect, NOW).map(|reply| reply.answer)
+    let api_format = ApiFormat { compat: Compat::Emqx, ..ApiFormat::default() };
+    read(kind, response, &api_format, NOW).map(|reply| reply.answer)
 }
 
 /// A line that begins with a bracket has rules. Each line below them is a row: what comes of it, and of what.
@@ -44,8 +44,8 @@ fn with_rules(rules: &str) -> Result<Answer, Failure> {
 
 /// What comes of an action by the rules of this answer.
 fn ruling(answer: &Answer, row: &str) -> char {
-    let terms = answer.terms.as_ref().unwrap();
-    let rules = terms.rules.as_ref().unwrap();
+    let session_grants = answer.session_grants.as_ref().unwrap();
+    let rules = session_grants.rules.as_ref().unwrap();
     let words: Vec<_> = row.split(" here:").next().unwrap().split_whitespace().collect();
     let word = |name: &str| words.iter().find_map(|word| word.strip_prefix(name));
     let access = match words[0] {
@@ -63,7 +63,7 @@ fn ruling(answer: &Answer, row: &str) -> char {
     let whom = Whom { address: address.parse().ok(), username, client_id };
     let conditions = rules.met_by(whom);
     let names = Names {
-        attributes: terms.attributes.as_deref(),
+        attributes: session_grants.attributes.as_deref(),
         conditions: conditions.as_ref(),
         ..Names::of(username, client_id)
     };
@@ -257,7 +257,11 @@ fn check_answers(kind: Kind, rows: &[Row]) -> usize {
             Err(_) => '!',
             Ok(Answer { verdict: Verdict::Deny, .. }) => '-',
             Ok(Answer { verdict: Verdict::Ignore, .. }) => '>',
-            Ok(Answer { terms: Some(terms), .. }) if terms.is_superuser == Some(true) => 's',
+            Ok(Answer { session_grants: Some(session_grants), .. })
+                if session_grants.is_superuser == Some(true) =>
+            {
+                's'
+            }
             Ok(_) => '+',
         };
         assert_eq!(found, *expected, "{kind:?} {status} {media_type} {body}");

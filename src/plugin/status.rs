@@ -7,39 +7,39 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::config::Mistake;
-use crate::defect;
+use crate::config::ConfigError;
 use crate::engine::Engine;
 use crate::events::Events;
+use crate::failpoint;
 use crate::held_deliveries::HeldDeliveries;
-use crate::journal::Journal;
+use crate::log_queue::LogQueue;
 use crate::login::Logins;
 use crate::metrics::{self, Server, Snapshot};
 use crate::pool::Spawn;
 use crate::sessions::Sessions;
-use crate::tally::Tally;
+use crate::stats::Stats;
 
 /// Where the numbers come from.
-pub struct Vitals {
+pub struct Status {
     pub engine: Arc<Engine>,
     pub events: Arc<Events>,
     pub logins: Arc<Logins>,
     pub sessions: Arc<Sessions>,
     pub held: Arc<HeldDeliveries>,
-    pub journal: Arc<Journal>,
-    pub tally: Arc<Tally>,
+    pub log_queue: Arc<LogQueue>,
+    pub stats: Arc<Stats>,
     pub cache_max_bytes: u64,
     /// In Unix time.
     pub started: Duration,
 }
 
-impl Vitals {
+impl Status {
     /// How things stand now.
     pub fn snapshot(&self) -> Snapshot {
         let status = self.engine.status();
         let (held, held_bytes) = self.held.size();
         Snapshot {
-            counts: self.tally.counts(),
+            counts: self.stats.counts(),
             answers: status.answers,
             answers_bytes: status.answers_bytes,
             answers_max_bytes: self.cache_max_bytes,
@@ -50,7 +50,7 @@ impl Vitals {
             logins_waiting: self.logins.waiting(),
             held,
             held_bytes,
-            log_lines_dropped: self.journal.dropped(),
+            log_lines_dropped: self.log_queue.dropped(),
             fleet: self.engine.fleet().map(|fleet| fleet.status()),
             started: self.started,
         }
@@ -59,20 +59,20 @@ impl Vitals {
 
 /// Serves the metrics on this address, if there is one.
 pub fn serve(
-    vitals: &Arc<Vitals>,
+    status: &Arc<Status>,
     address: Option<SocketAddr>,
     spawn: Spawn,
     clock: &Arc<dyn Clock>,
-) -> Result<Option<Server>, Mistake> {
+) -> Result<Option<Server>, ConfigError> {
     let Some(address) = address else { return Ok(None) };
-    let (vitals, clock) = (Arc::clone(vitals), Arc::clone(clock));
+    let (status, clock) = (Arc::clone(status), Arc::clone(clock));
     let page = Box::new(move || {
-        defect::place("metrics");
-        vitals.engine.tidy_up();
-        metrics::text(&vitals.snapshot())
+        failpoint::reached("metrics");
+        status.engine.tidy_up();
+        metrics::text(&status.snapshot())
     });
     let problem = |error| {
-        Mistake::overall(format!("option metrics_listen: cannot listen on {address} ({error})"))
+        ConfigError::overall(format!("option metrics_listen: cannot listen on {address} ({error})"))
     };
     Server::start(address, spawn, clock, page).map(Some).map_err(problem)
 }

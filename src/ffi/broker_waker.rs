@@ -2,7 +2,7 @@
 //!
 //! An idle broker looks up every 100 ms. A signal interrupts its sleep at once; one that arrives
 //! between its look and its sleep is lost, so the signal is repeated until the broker answers. An
-//! instance that has not rung for a while has no thread and costs nothing.
+//! instance that has woken nobody for a while has no thread and costs nothing.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, Once, PoisonError};
@@ -20,8 +20,8 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 /// How long the thread waits for the next time before it ends.
 const LINGER: Duration = Duration::from_secs(10);
 
-/// One instance's bell.
-pub struct Bell {
+/// One instance's waker.
+pub struct BrokerWaker {
     broker: Thread,
     signal: libc::c_int,
     linger: Duration,
@@ -32,22 +32,22 @@ pub struct Bell {
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
-    /// Whether somebody rang, readable without the lock: every tick asks.
-    rang: AtomicBool,
+    /// Whether the broker is to wake up, readable without the lock: every tick asks.
+    called: AtomicBool,
 }
 
 #[derive(Default)]
 struct State {
-    rung: bool,
+    called: bool,
     closed: bool,
     /// Whether a thread repeats the signal, or will in a moment.
     repeats: bool,
     /// The thread that did so last.
-    ringer: Option<JoinHandle<()>>,
+    repeater: Option<JoinHandle<()>>,
 }
 
-impl Bell {
-    /// A bell for the thread that calls this; none if no signal is free.
+impl BrokerWaker {
+    /// A waker for the thread that calls this; none if no signal is free.
     pub fn for_this_thread() -> Option<Self> {
         let signal = free_signal()?;
         // SAFETY: the call has no preconditions.
@@ -56,85 +56,86 @@ impl Bell {
     }
 
     /// Wakes the broker's thread; from any thread.
-    pub fn ring(&self) {
+    pub fn wake(&self) {
         let repeats = {
             let mut state = lock(&self.shared.state);
-            if state.rung || state.closed {
+            if state.called || state.closed {
                 return;
             }
-            state.rung = true;
-            self.shared.rang.store(true, Ordering::Release);
+            state.called = true;
+            self.shared.called.store(true, Ordering::Release);
             std::mem::replace(&mut state.repeats, true)
         };
         self.broker.interrupt(self.signal);
         if repeats {
             self.shared.changed.notify_all();
         } else {
-            self.start_ringer();
+            self.start_repeater();
         }
     }
 
     /// The broker's thread has heard.
-    pub fn answer(&self) {
-        if !self.shared.rang.load(Ordering::Acquire) {
+    pub fn acknowledge(&self) {
+        if !self.shared.called.load(Ordering::Acquire) {
             return;
         }
         let mut state = lock(&self.shared.state);
-        self.shared.rang.store(false, Ordering::Relaxed);
-        if state.rung {
-            state.rung = false;
+        self.shared.called.store(false, Ordering::Relaxed);
+        if state.called {
+            state.called = false;
             self.shared.changed.notify_all();
         }
     }
 
     /// Stops ringing for good, and joins the thread.
     pub fn close(&self) {
-        let ringer = {
+        let repeater = {
             let mut state = lock(&self.shared.state);
             state.closed = true;
-            state.ringer.take()
+            state.repeater.take()
         };
         self.shared.changed.notify_all();
-        join(ringer);
+        join(repeater);
     }
 
-    fn start_ringer(&self) {
+    fn start_repeater(&self) {
         let (shared, broker, number) = (Arc::clone(&self.shared), self.broker, self.signal);
         let linger = self.linger;
         let body = move || shared.repeat(linger, || broker.interrupt(number));
-        let ringer = spawn("http-auth-bell".to_owned(), Box::new(body)).ok();
+        let repeater = spawn("http-auth-bell".to_owned(), Box::new(body)).ok();
         let mut state = lock(&self.shared.state);
         // Without the thread the first signal nearly always does, and the next tick always.
-        state.repeats &= ringer.is_some();
-        // What there was before has ended. Once the bell is closed nobody else joins.
-        let over = if state.closed { ringer } else { std::mem::replace(&mut state.ringer, ringer) };
+        state.repeats &= repeater.is_some();
+        // What there was before has ended. Once the waker is closed nobody else joins.
+        let over =
+            if state.closed { repeater } else { std::mem::replace(&mut state.repeater, repeater) };
         drop(state);
         join(over);
     }
 }
 
-fn join(ringer: Option<JoinHandle<()>>) {
-    if let Some(ringer) = ringer {
+fn join(repeater: Option<JoinHandle<()>>) {
+    if let Some(repeater) = repeater {
         // Nothing in it panics, and nobody could be told.
-        let _ = ringer.join();
+        let _ = repeater.join();
     }
 }
 
 impl Shared {
-    /// Repeats the signal, ever more slowly, for as long as nobody answers. Ends when the bell has
-    /// not rung for a while.
+    /// Repeats the signal, ever more slowly, for as long as nobody answers. Ends when the waker has
+    /// woken nobody for a while.
     fn repeat(&self, linger: Duration, signal: impl Fn()) {
         let mut state = lock(&self.state);
         let mut pause = FIRST_REPEAT;
         while !state.closed {
-            let (limit, rung) = if state.rung { (pause, true) } else { (linger, false) };
-            let as_before = |state: &mut State| state.rung == rung && !state.closed;
+            let (limit, called) = if state.called { (pause, true) } else { (linger, false) };
+            let as_before = |state: &mut State| state.called == called && !state.closed;
             let waited = self.changed.wait_timeout_while(state, limit, as_before);
             let (locked, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
             state = locked;
             if !timeout.timed_out() || !as_before(&mut state) {
                 pause = FIRST_REPEAT;
-            } else if rung {
+            } else if called {
                 signal();
                 pause = (pause * 2).min(LONGEST_PAUSE);
             } else {
@@ -209,37 +210,37 @@ mod tests {
 
     #[test]
     fn ringing_interrupts_a_sleep_even_if_the_first_signal_comes_too_early() {
-        let bell = Bell::for_this_thread().unwrap();
+        let waker = BrokerWaker::for_this_thread().unwrap();
         for _ in 0..20 {
             // Heard by nobody: this thread does not sleep yet. The repeat finds it asleep.
-            bell.ring();
+            waker.wake();
             assert!(sleep_is_interrupted());
-            bell.answer();
+            waker.acknowledge();
         }
-        bell.close();
+        waker.close();
     }
 
     #[test]
     fn a_closed_bell_is_silent() {
-        let bell = Bell::for_this_thread().unwrap();
-        bell.close();
-        bell.ring();
-        let state = lock(&bell.shared.state);
-        assert!(!state.rung && state.ringer.is_none());
+        let waker = BrokerWaker::for_this_thread().unwrap();
+        waker.close();
+        waker.wake();
+        let state = lock(&waker.shared.state);
+        assert!(!state.called && state.repeater.is_none());
     }
 
     #[test]
     fn the_thread_ends_in_silence_and_another_starts_when_it_rings_again() {
-        let mut bell = Bell::for_this_thread().unwrap();
-        bell.linger = Duration::from_millis(1);
+        let mut waker = BrokerWaker::for_this_thread().unwrap();
+        waker.linger = Duration::from_millis(1);
         for _ in 0..20 {
-            bell.ring();
+            waker.wake();
             assert!(sleep_is_interrupted());
-            bell.answer();
-            while lock(&bell.shared.state).repeats {
+            waker.acknowledge();
+            while lock(&waker.shared.state).repeats {
                 std::thread::yield_now();
             }
         }
-        bell.close();
+        waker.close();
     }
 }

@@ -8,7 +8,7 @@ use super::{
     AclUnavailable, EventKind, LocalUsersAcl, PasswordEncoding, TokenUsername, UnavailableReply,
     WebsocketAddress,
 };
-use crate::dialect::{Compat, Method, Params, ResponseMode};
+use crate::api_format::{Compat, Method, Params, ResponseMode};
 use crate::policy::OnError;
 
 pub const ON_ERROR: &[(&str, OnError)] =

@@ -7,7 +7,7 @@ use crate::rules::Syntax;
 
 /// The way in which an API is spoken to.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Dialect {
+pub struct ApiFormat {
     pub compat: Compat,
     pub method: Method,
     pub params: Params,
@@ -70,7 +70,7 @@ pub enum ResponseMode {
     Text,
 }
 
-impl Default for Dialect {
+impl Default for ApiFormat {
     fn default() -> Self {
         Self {
             compat: Compat::None,
@@ -82,7 +82,7 @@ impl Default for Dialect {
     }
 }
 
-impl Dialect {
+impl ApiFormat {
     #[must_use]
     pub fn prefix(&self, kind: Kind) -> &str {
         match kind {

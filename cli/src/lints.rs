@@ -8,14 +8,14 @@ use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
+use mosquitto_http_auth::api_format::Compat;
 use mosquitto_http_auth::config::{Config, EmptyCredentials, LocalUsersAcl};
-use mosquitto_http_auth::dialect::Compat;
 
 use crate::block;
 use crate::conf::{Conf, Place, Plugin, Remark, Security};
 
-mod entrances;
 mod files;
+mod listeners;
 
 /// What was found: what stops the broker, and what may not be meant.
 #[derive(Default)]
@@ -33,7 +33,7 @@ impl Doubts {
 
 /// What there is to say about the whole.
 pub fn about_conf(conf: &Conf, blocks: &[&Plugin]) -> Doubts {
-    let mut doubts = Doubts::default();
+    let mut lints = Doubts::default();
     let mut seen = BTreeMap::new();
     for plugin in blocks {
         let scope = (&plugin.path, &plugin.listeners);
@@ -43,30 +43,30 @@ pub fn about_conf(conf: &Conf, blocks: &[&Plugin]) -> Doubts {
                  does not start"
             );
             let found = remark(&plugin.place, text);
-            if conf.needs_2_1 { &mut doubts.hints } else { &mut doubts.mistakes }.push(found);
+            if conf.needs_2_1 { &mut lints.hints } else { &mut lints.mistakes }.push(found);
         }
     }
     for other in &conf.plugins {
         if !blocks.iter().any(|block| block.place == other.place) {
-            doubts.absorb(files::library(other));
+            lints.absorb(files::library(other));
         }
     }
-    doubts.hints.extend(entrances::unguarded(conf, blocks));
+    lints.hints.extend(listeners::unguarded(conf, blocks));
     if let (true, Some(first)) = (conf.per_listener, blocks.first()) {
         let text = "per_listener_settings: Mosquitto 2.0.11 never wakes its plugins then, so \
                     clients are disconnected, or asked about again, only when others are served";
-        doubts.hints.push(remark(&first.place, text));
+        lints.hints.push(remark(&first.place, text));
     }
-    doubts
+    lints
 }
 
 /// What there is to say about one block, whose options are valid if there is a `config`.
 pub fn about_block(conf: &Conf, block: &Plugin, config: Option<&Config>) -> Doubts {
-    let mut doubts = files::library(block);
-    if doubts.mistakes.is_empty() {
-        doubts.absorb(files::needed(conf, block, config));
+    let mut lints = files::library(block);
+    if lints.mistakes.is_empty() {
+        lints.absorb(files::needed(conf, block, config));
     }
-    let hints = &mut doubts.hints;
+    let hints = &mut lints.hints;
     if block::is_predecessor(block) {
         let text = format!(
             "this loads {}; what follows is what mosquitto-http-auth makes of its options",
@@ -77,18 +77,18 @@ pub fn about_block(conf: &Conf, block: &Plugin, config: Option<&Config>) -> Doub
     hints.extend(about_neighbours(conf, block, config));
     if let Some(config) = config {
         hints.extend(about_options(block, config));
-        hints.extend(entrances::of_block(conf, block, config));
+        hints.extend(listeners::of_block(conf, block, config));
         for security in scopes(conf, block) {
             hints.extend(about_other_means(block, config, security));
         }
     }
     hints.dedup();
-    doubts
+    lints
 }
 
 /// Other plugins for the same listeners: the broker asks in the order of their lines.
 fn about_neighbours(conf: &Conf, block: &Plugin, config: Option<&Config>) -> Vec<Remark> {
-    let mut doubts = Vec::new();
+    let mut lints = Vec::new();
     let is_behind = |other: &Plugin| {
         let position = |wanted: &Plugin| conf.plugins.iter().position(|p| p.place == wanted.place);
         position(other) > position(block)
@@ -100,7 +100,7 @@ fn about_neighbours(conf: &Conf, block: &Plugin, config: Option<&Config>) -> Vec
             let text = format!(
                 "{name} is asked first ({place}); the API hears only of what that leaves to others"
             );
-            doubts.push(remark(&block.place, text));
+            lints.push(remark(&block.place, text));
         } else if name.contains("dynamic_security")
             && config.is_some_and(|config| config.routes.login.is_some())
         {
@@ -109,10 +109,10 @@ fn about_neighbours(conf: &Conf, block: &Plugin, config: Option<&Config>) -> Vec
                  cannot log in, its administrator among them",
                 block.place
             );
-            doubts.push(remark(place, text));
+            lints.push(remark(place, text));
         }
     }
-    doubts
+    lints
 }
 
 fn remark(place: &Place, text: impl Into<String>) -> Remark {
@@ -149,7 +149,7 @@ const FILES: [&str; 6] = [
 /// Who else could come with a token.
 fn about_tokens(block: &Plugin, config: &Config) -> Vec<Remark> {
     let Some(tokens) = config.tokens() else { return Vec::new() };
-    let mut doubts = Vec::new();
+    let mut lints = Vec::new();
     let place = |option: &str| block.place_of(Some(option));
     let public = [
         ("jwt_key_file", config.sources.jwt_key_file.is_some()),
@@ -159,7 +159,7 @@ fn about_tokens(block: &Plugin, config: &Config) -> Vec<Remark> {
     if let (true, Some((option, _))) = (tokens.audience.is_empty(), public) {
         let text = "without jwt_audience a token that the same issuer made for another service \
                     lets its bearer in";
-        doubts.push(remark(place(option), text));
+        lints.push(remark(place(option), text));
     }
     if let Some(path) = &config.sources.jwt_secret_file {
         if fs::metadata(path).is_ok_and(|file| file.mode() & 0o004 != 0) {
@@ -167,14 +167,14 @@ fn about_tokens(block: &Plugin, config: &Config) -> Vec<Remark> {
                 "jwt_secret_file {path}: everyone may read it, and whoever does can make tokens for \
                  anybody"
             );
-            doubts.push(remark(place("jwt_secret_file"), text));
+            lints.push(remark(place("jwt_secret_file"), text));
         }
     }
-    doubts
+    lints
 }
 
 fn about_options(block: &Plugin, config: &Config) -> Vec<Remark> {
-    let mut doubts = about_tokens(block, config);
+    let mut lints = about_tokens(block, config);
     let place = |option: &str| block.place_of(Some(option));
     let is_near = |host: &str| {
         host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
@@ -182,19 +182,19 @@ fn about_options(block: &Plugin, config: &Config) -> Vec<Remark> {
     let far = config.endpoints.iter().find(|endpoint| !is_near(&endpoint.host));
     if let (false, Some(endpoint)) = (config.https, far) {
         let text = format!("passwords go to {} unencrypted", endpoint.origin(false));
-        doubts.push(remark(place("http_host"), text));
+        lints.push(remark(place("http_host"), text));
     }
-    if config.dialect.compat == Compat::Emqx && config.routes.access.is_some() {
+    if config.api_format.compat == Compat::Emqx && config.routes.access.is_some() {
         let text = "compat emqx: unlike EMQX, Mosquitto asks about deliveries as well, each with the topic of \
                     the message and as \"subscribe\"; an API that knows filters by their text alone denies them";
-        doubts.push(remark(place("compat"), text));
+        lints.push(remark(place("compat"), text));
     }
     if let Some(address) = config.metrics_listen.filter(|address| !address.ip().is_loopback()) {
         let text = format!(
             "metrics_listen {address}: whoever reaches this address can read the metrics, without a \
              password and unencrypted"
         );
-        doubts.push(remark(place("metrics_listen"), text));
+        lints.push(remark(place("metrics_listen"), text));
     }
     for option in &block.options {
         let is_header = option.name.to_ascii_lowercase().starts_with("http_header_")
@@ -207,7 +207,7 @@ fn about_options(block: &Plugin, config: &Config) -> Vec<Remark> {
                  another file, and $NAME the environment",
                 option.name
             );
-            doubts.push(remark(&option.place, text));
+            lints.push(remark(&option.place, text));
         }
         if FILES.contains(&option.name.as_str()) && Path::new(option.value.trim()).is_relative() {
             let text = format!(
@@ -215,29 +215,29 @@ fn about_options(block: &Plugin, config: &Config) -> Vec<Remark> {
                  started in",
                 option.name
             );
-            doubts.push(remark(&option.place, text));
+            lints.push(remark(&option.place, text));
         }
     }
-    doubts
+    lints
 }
 
 /// What the broker's other means add to, or take from, what the API says.
 fn about_other_means(block: &Plugin, config: &Config, security: &Security) -> Vec<Remark> {
-    let mut doubts = Vec::new();
-    let mut doubt = |place: &Place, text: &str| doubts.push(remark(place, text));
-    let (login, access) = match config.dialect.compat {
+    let mut lints = Vec::new();
+    let mut lint = |place: &Place, text: &str| lints.push(remark(place, text));
+    let (login, access) = match config.api_format.compat {
         Compat::None | Compat::Emqx => ("http_user_route", "http_acl_route"),
         Compat::GoAuth | Compat::AuthPlug => ("http_getuser_uri", "http_aclcheck_uri"),
     };
     let local = config.local_users.as_ref();
     let denies_empty = config.empty_credentials == EmptyCredentials::Deny;
     match &security.allow_anonymous {
-        Some((true, place)) if denies_empty && config.routes.login.is_some() => doubt(
+        Some((true, place)) if denies_empty && config.routes.login.is_some() => lint(
             place,
             "allow_anonymous: by compat, clients without a username or a password are refused all the \
              same",
         ),
-        Some((true, place)) if entrances::defers(config) => doubt(
+        Some((true, place)) if listeners::defers(config) => lint(
             place,
             "allow_anonymous: clients without a username are let in without asking the API, and \
              may do what the broker's other means allow; anonymous_username has it asked",
@@ -245,19 +245,19 @@ fn about_other_means(block: &Plugin, config: &Config, security: &Security) -> Ve
         _ => {}
     }
     match (&security.password_file, local) {
-        (Some((_, place)), None) if config.routes.login.is_some() => doubt(
+        (Some((_, place)), None) if config.routes.login.is_some() => lint(
             place,
             "password_file: the API is asked about its users first, and a no is final; \
              local_users_file leaves them to the file",
         ),
         (Some((path, place)), Some(local)) if Path::new(path) != local.file => {
-            doubt(place, "password_file: local_users_file names another file");
+            lint(place, "password_file: local_users_file names another file");
         }
-        (None, Some(_)) => doubt(
+        (None, Some(_)) => lint(
             block.place_of(Some("local_users_file")),
             "without password_file nobody lets these users in",
         ),
-        (None, None) if config.routes.login.is_none() && config.tokens().is_none() => doubt(
+        (None, None) if config.routes.login.is_none() && config.tokens().is_none() => lint(
             &block.place,
             &format!(
                 "without {login} and password_file only clients without a username can log in, \
@@ -268,11 +268,11 @@ fn about_other_means(block: &Plugin, config: &Config, security: &Security) -> Ve
     }
     let defers = local.is_some_and(|local| local.acl == LocalUsersAcl::Defer);
     match &security.acl_file {
-        None if defers => doubt(
+        None if defers => lint(
             block.place_of(Some("local_users_acl")),
             "without acl_file the local users may do nothing",
         ),
-        None if config.routes.access.is_none() => doubt(
+        None if config.routes.access.is_none() => lint(
             &block.place,
             &format!(
                 "without {access} and acl_file clients may do nothing but what the rules in the \
@@ -281,5 +281,5 @@ fn about_other_means(block: &Plugin, config: &Config, security: &Security) -> Ve
         ),
         _ => {}
     }
-    doubts
+    lints
 }

@@ -16,7 +16,7 @@ use super::entry::Entry;
 /// An answer that is good for as long as its entry is in the cache, up to a time at which the cache wants to
 /// be asked again.
 #[derive(Clone)]
-pub struct Good {
+pub struct CachedPermission {
     entry: Arc<Entry>,
     /// Kept here too: the entry lies elsewhere in memory, and each place that is looked at is one to wait
     /// for.
@@ -25,7 +25,7 @@ pub struct Good {
     invalidations: u64,
 }
 
-impl Good {
+impl CachedPermission {
     pub fn new(entry: Arc<Entry>, refresh_ahead: bool, invalidations: u64) -> Self {
         let until = entry.undisturbed_until(refresh_ahead);
         Self { entry, until, invalidations }
@@ -41,16 +41,18 @@ impl Good {
     }
 }
 
-impl PartialEq for Good {
+impl PartialEq for CachedPermission {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.entry, &other.entry) && self.invalidations == other.invalidations
     }
 }
 
-impl Eq for Good {}
+impl Eq for CachedPermission {}
 
-impl fmt::Debug for Good {
+impl fmt::Debug for CachedPermission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Good").field("invalidations", &self.invalidations).finish_non_exhaustive()
+        f.debug_struct("CachedPermission")
+            .field("invalidations", &self.invalidations)
+            .finish_non_exhaustive()
     }
 }

@@ -21,32 +21,32 @@ const USUAL_USER: &str = "mosquitto";
 /// Whether the library that a line loads can be loaded. A path with a folder but without a leading /
 /// counts from where the broker is started, which is not known here.
 pub fn library(block: &Plugin) -> Doubts {
-    let mut doubts = Doubts::default();
+    let mut lints = Doubts::default();
     let path = Path::new(&block.path);
     if path.is_relative() && !block.path.contains('/') {
         let text = format!("{}: without a folder it is looked for where libraries are", block.path);
-        doubts.hints.push(remark(&block.place, text));
+        lints.hints.push(remark(&block.place, text));
     // Whoever comes from another plugin does not load its file any more.
     } else if !block::is_predecessor(block) {
         let problem = library::problem(path).map(|problem| format!("{}: {problem}", block.path));
         let found = problem.map(|text| remark(&block.place, text));
-        doubts.of_a_path(path).extend(found);
+        lints.of_a_path(path).extend(found);
     }
-    doubts
+    lints
 }
 
 /// Files that are missing, or that the broker's user cannot read, as far as this machine knows it.
 pub fn needed(conf: &Conf, block: &Plugin, config: Option<&Config>) -> Doubts {
     let user = conf.user.as_deref().unwrap_or(USUAL_USER);
     let reader = Reader::named(user);
-    let mut doubts = Doubts::default();
+    let mut lints = Doubts::default();
     for security in scopes(conf, block) {
         let named = [("password_file", &security.password_file), ("acl_file", &security.acl_file)];
         for (name, file) in named {
             let Some((path, place)) = file else { continue };
             let problem = match fs::metadata(path) {
                 Ok(found) if found.is_file() => {
-                    doubts.add_unreadable(reader.as_ref(), (name, path, place));
+                    lints.add_unreadable(reader.as_ref(), (name, path, place));
                     continue;
                 }
                 Ok(_) => "it is no file, and only Mosquitto 2.0.11 starts with it",
@@ -55,22 +55,22 @@ pub fn needed(conf: &Conf, block: &Plugin, config: Option<&Config>) -> Doubts {
                 Err(_) => continue,
             };
             let text = format!("{name} {path}: {problem}");
-            doubts.of_a_path(Path::new(path)).push(remark(place, text));
+            lints.of_a_path(Path::new(path)).push(remark(place, text));
         }
     }
     if !block::is_predecessor(block) {
-        doubts.add_unreadable(reader.as_ref(), ("plugin", &block.path, &block.place));
+        lints.add_unreadable(reader.as_ref(), ("plugin", &block.path, &block.place));
     }
     for option in &block.options {
         if let (Some(path), Some(_)) = (block::relative_path(&option.name, &option.value), config) {
             let text = format!("option {}: {}", option.name, block::counts_from(path));
-            doubts.hints.push(remark(&option.place, text));
+            lints.hints.push(remark(&option.place, text));
         }
     }
     for (what, path, place) in config.map(|config| of_options(block, config)).unwrap_or_default() {
-        doubts.add_unreadable(reader.as_ref(), (&what, &path, &place));
+        lints.add_unreadable(reader.as_ref(), (&what, &path, &place));
     }
-    doubts
+    lints
 }
 
 /// The files that options name.

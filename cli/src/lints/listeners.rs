@@ -13,7 +13,7 @@ use crate::conf::{Conf, Listener, Plugin, Remark};
 
 /// Listeners whose clients the API is never asked about, and one that nobody named.
 pub fn unguarded(conf: &Conf, blocks: &[&Plugin]) -> Vec<Remark> {
-    let mut doubts = Vec::new();
+    let mut lints = Vec::new();
     for block in blocks {
         let listeners = block.listeners.iter().flatten();
         let unnamed = listeners.filter(|position| conf.listeners[**position].place.is_none());
@@ -21,11 +21,11 @@ pub fn unguarded(conf: &Conf, blocks: &[&Plugin]) -> Vec<Remark> {
             let text = "this line stands before the first listener, and with \
                         per_listener_settings Mosquitto 2.0 opens port 1883 on every address for \
                         it, while the listeners below are without the plugin";
-            doubts.push(remark(&block.place, text));
+            lints.push(remark(&block.place, text));
         }
     }
     if blocks.is_empty() || blocks.iter().any(|block| block.listeners.is_none()) {
-        return doubts;
+        return lints;
     }
     let guarded: BTreeSet<_> =
         blocks.iter().filter_map(|block| block.listeners.as_ref()).flatten().collect();
@@ -38,28 +38,28 @@ pub fn unguarded(conf: &Conf, blocks: &[&Plugin]) -> Vec<Remark> {
                  that the API is never asked about",
                 listener.name
             );
-            doubts.push(remark(place, text));
+            lints.push(remark(place, text));
         }
     }
-    doubts
+    lints
 }
 
 /// What there is to say about the listeners that a block decides for.
 pub fn of_block(conf: &Conf, block: &Plugin, config: &Config) -> Vec<Remark> {
-    let mut doubts = Vec::new();
+    let mut lints = Vec::new();
     if conf.listeners.is_empty() && conf.broker.allow_anonymous.is_none() && defers(config) {
         let text = "without a listener and allow_anonymous the broker opens port 1883 on the \
                     loopback interface only, and clients without a username are let in there \
                     without asking the API";
-        doubts.push(remark(&block.place, text));
+        lints.push(remark(&block.place, text));
     }
     let all = conf.listeners.iter().enumerate();
     let is_ours = |position: &usize| block.listeners.as_ref().is_none_or(|l| l.contains(position));
     for (_, listener) in all.filter(|(position, _)| is_ours(position)) {
-        doubts.extend(about_names(listener, config));
-        doubts.extend(about_addresses(conf, listener, config));
+        lints.extend(about_names(listener, config));
+        lints.extend(about_addresses(conf, listener, config));
     }
-    doubts
+    lints
 }
 
 /// Whether a client without a username is left to the broker.

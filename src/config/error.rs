@@ -13,12 +13,12 @@ const SHOWN: usize = 80;
 /// One mistake in the configuration. Its text names the option, what was given (never a secret)
 /// and what is allowed.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Mistake {
+pub struct ConfigError {
     option: Option<String>,
     text: String,
 }
 
-impl Mistake {
+impl ConfigError {
     /// The value of a known option is not one that is allowed.
     #[must_use]
     pub fn value(option: &str, given: &str, allowed: &str) -> Self {
@@ -26,7 +26,7 @@ impl Mistake {
         Self::about(option, text)
     }
 
-    /// Like [`Mistake::value`], for an option whose value may be a secret.
+    /// Like [`ConfigError::value`], for an option whose value may be a secret.
     #[must_use]
     pub fn secret_value(option: &str, problem: &str) -> Self {
         Self::about(option, format!("option {option}: {problem}"))
@@ -76,7 +76,7 @@ impl Mistake {
     }
 }
 
-impl fmt::Display for Mistake {
+impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }

@@ -3,8 +3,8 @@
 
 #![forbid(unsafe_code)]
 
-use super::fleet::{FleetMaterial, FleetSources};
-use super::{Header, Mistake, tokens, values};
+use super::fleet::{FleetCredentials, FleetSources};
+use super::{ConfigError, Header, tokens, values};
 use crate::jose::KeySet;
 use crate::secret::Secret;
 
@@ -25,7 +25,7 @@ pub struct Sources {
 
 /// What was read.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Material {
+pub struct Credentials {
     /// Trusted certificate authorities, as DER.
     pub roots: Vec<Vec<u8>>,
     /// How the plugin identifies itself to the API (RFC 8446, section 4.4.2).
@@ -33,7 +33,7 @@ pub struct Material {
     pub headers: Vec<Header>,
     /// What verifies tokens, but for what the API has.
     pub token_keys: KeySet,
-    pub fleet: FleetMaterial,
+    pub fleet: FleetCredentials,
 }
 
 /// A certificate with those that vouch for it, as DER, and its private key, as PEM.
@@ -48,14 +48,15 @@ impl Sources {
     ///
     /// # Errors
     /// Everything that cannot be read or is not what it should be.
-    pub fn read(&self) -> Result<Material, Vec<Mistake>> {
+    pub fn read(&self) -> Result<Credentials, Vec<ConfigError>> {
         let mut mistakes = Vec::new();
         let roots = keep(self.roots(), &mut mistakes).unwrap_or_default();
         let identity = keep(self.identity(), &mut mistakes).flatten();
         let header = |(name, text): &(String, Secret)| {
             let text = String::from_utf8_lossy(text.expose());
-            let problem =
-                |problem: String| Mistake::secret_value(&format!("http_header_{name}"), &problem);
+            let problem = |problem: String| {
+                ConfigError::secret_value(&format!("http_header_{name}"), &problem)
+            };
             let value = values::header_value(&text).map_err(problem)?;
             Ok(Header { name: name.clone(), value })
         };
@@ -64,7 +65,7 @@ impl Sources {
         let token_keys = keep(self.token_keys(), &mut mistakes).unwrap_or_default();
         let fleet = keep(self.fleet.read(), &mut mistakes).unwrap_or_default();
         if mistakes.is_empty() {
-            Ok(Material { roots, identity, headers, token_keys, fleet })
+            Ok(Credentials { roots, identity, headers, token_keys, fleet })
         } else {
             Err(mistakes)
         }
@@ -76,14 +77,14 @@ impl Sources {
         self.jwt_key_file.is_some() || self.jwt_secret_file.is_some()
     }
 
-    fn token_keys(&self) -> Result<KeySet, Mistake> {
+    fn token_keys(&self) -> Result<KeySet, ConfigError> {
         let keys = self.jwt_key_file.as_deref().map_or(Ok(KeySet::default()), |path| {
             tokens::public_keys(path)
-                .map_err(|allowed| Mistake::value("jwt_key_file", path, &allowed))
+                .map_err(|allowed| ConfigError::value("jwt_key_file", path, &allowed))
         })?;
         let Some(path) = self.jwt_secret_file.as_deref() else { return Ok(keys) };
         let secret = tokens::secret(path)
-            .map_err(|allowed| Mistake::value("jwt_secret_file", path, &allowed))?;
+            .map_err(|allowed| ConfigError::value("jwt_secret_file", path, &allowed))?;
         Ok(keys.with(&KeySet::of_secret(&secret)))
     }
 
@@ -98,27 +99,27 @@ impl Sources {
             || self.fleet.may_change()
     }
 
-    fn roots(&self) -> Result<Vec<Vec<u8>>, Mistake> {
+    fn roots(&self) -> Result<Vec<Vec<u8>>, ConfigError> {
         match &self.ca_file {
             _ if !self.verifies => Ok(Vec::new()),
             Some(path) => values::certificates(path)
-                .map_err(|allowed| Mistake::value("tls_ca_file", path, &allowed)),
-            None => values::system_roots().map_err(Mistake::overall),
+                .map_err(|allowed| ConfigError::value("tls_ca_file", path, &allowed)),
+            None => values::system_roots().map_err(ConfigError::overall),
         }
     }
 
-    fn identity(&self) -> Result<Option<Identity>, Mistake> {
+    fn identity(&self) -> Result<Option<Identity>, ConfigError> {
         let (Some(cert_file), Some(key_file)) = (&self.cert_file, &self.key_file) else {
             return Ok(None);
         };
         let chain = values::certificates(cert_file)
-            .map_err(|allowed| Mistake::value("tls_cert_file", cert_file, &allowed))?;
+            .map_err(|allowed| ConfigError::value("tls_cert_file", cert_file, &allowed))?;
         let key = values::private_key(key_file, &chain)
-            .map_err(|allowed| Mistake::value("tls_key_file", key_file, &allowed))?;
+            .map_err(|allowed| ConfigError::value("tls_key_file", key_file, &allowed))?;
         Ok(Some(Identity { chain, key }))
     }
 }
 
-fn keep<T>(read: Result<T, Mistake>, mistakes: &mut Vec<Mistake>) -> Option<T> {
+fn keep<T>(read: Result<T, ConfigError>, mistakes: &mut Vec<ConfigError>) -> Option<T> {
     read.map_err(|mistake| mistakes.push(mistake)).ok()
 }

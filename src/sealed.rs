@@ -16,13 +16,13 @@ use crate::question::{Kind, SharedName};
 use crate::secret::Secret;
 
 /// Seals and opens. Each instance has its own, with a random key.
-pub struct Vault {
+pub struct SecretBox {
     key: LessSafeKey,
     /// No nonce is used twice: 2^64 of them never run out.
     next: AtomicU64,
 }
 
-/// A secret that only its vault can open.
+/// A secret that only its secret box can open.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Sealed {
     nonce: u64,
@@ -47,8 +47,8 @@ pub struct SealedQuestion {
     pub shared: Option<SharedName>,
 }
 
-impl Vault {
-    /// A vault with a new random key.
+impl SecretBox {
+    /// A secret box with a new random key.
     ///
     /// # Errors
     /// The operating system gives no random bytes.
@@ -69,7 +69,7 @@ impl Vault {
         Some(Sealed { nonce, bytes: bytes.into_boxed_slice() })
     }
 
-    /// Decrypts what this vault sealed; none if it is another's.
+    /// Decrypts what this secret box sealed; none if it is another's.
     #[must_use]
     pub fn open(&self, sealed: &Sealed) -> Option<Secret> {
         let mut bytes = Zeroizing::new(sealed.bytes.to_vec());
@@ -100,21 +100,21 @@ mod tests {
 
     #[test]
     fn what_was_sealed_opens_and_does_not_show() {
-        let vault = Vault::random().unwrap();
-        let (one, two) = (vault.seal(&secret()).unwrap(), vault.seal(&secret()).unwrap());
+        let secret_box = SecretBox::random().unwrap();
+        let (one, two) = (secret_box.seal(&secret()).unwrap(), secret_box.seal(&secret()).unwrap());
         assert_ne!(one.bytes, two.bytes, "the same secret twice looks the same");
         for sealed in [one, two] {
             assert!(!sealed.bytes.windows(4).any(|part| part == b"open" || part == b"sesa"));
-            assert_eq!(vault.open(&sealed), Some(secret()));
+            assert_eq!(secret_box.open(&sealed), Some(secret()));
         }
     }
 
     #[test]
-    fn another_vault_does_not_open_it_and_nor_does_its_own_once_it_was_changed() {
-        let vault = Vault::random().unwrap();
-        let mut sealed = vault.seal(&secret()).unwrap();
-        assert_eq!(Vault::random().unwrap().open(&sealed), None);
+    fn another_secret_box_does_not_open_it_and_nor_does_its_own_once_it_was_changed() {
+        let secret_box = SecretBox::random().unwrap();
+        let mut sealed = secret_box.seal(&secret()).unwrap();
+        assert_eq!(SecretBox::random().unwrap().open(&sealed), None);
         sealed.bytes[0] ^= 1;
-        assert_eq!(vault.open(&sealed), None);
+        assert_eq!(secret_box.open(&sealed), None);
     }
 }

@@ -20,7 +20,7 @@ use requests::Requests;
 
 /// The counters of one instance. Every number only ever grows, but for the requests in flight.
 #[derive(Default)]
-pub struct Tally {
+pub struct Stats {
     logins: Decisions,
     access: Decisions,
     hits: AtomicU64,
@@ -77,7 +77,7 @@ pub struct Counts {
     pub held: Duration,
 }
 
-impl Tally {
+impl Stats {
     /// The broker was told this.
     pub fn decided(&self, kind: Kind, decision: Decision) {
         let decisions = if kind == Kind::Login { &self.logins } else { &self.access };
@@ -202,24 +202,24 @@ mod tests {
 
     #[test]
     fn everything_is_counted_where_it_belongs() {
-        let tally = Tally::default();
-        tally.decided(Kind::Login, Decision::Allow);
-        tally.decided(Kind::Login, Decision::UnavailableWithReason);
-        tally.decided(Kind::Access, Decision::Deny);
-        tally.decided(Kind::Superuser, Decision::Defer);
-        tally.hit();
-        tally.missed(Miss::Absent);
-        tally.missed(Miss::Outdated);
-        tally.answered();
-        tally.failed(&Failure::Status(503));
-        tally.failed(&Failure::Status(500));
-        tally.unanswered(&Failure::NotYet);
-        tally.denied(Kind::Login, Denial::Api);
-        tally.denied(Kind::Access, Denial::Rule);
-        tally.denied(Kind::Superuser, Denial::Rule);
-        tally.kicked(Kick::Command);
-        tally.held(Duration::from_millis(3));
-        let counts = tally.counts();
+        let stats = Stats::default();
+        stats.decided(Kind::Login, Decision::Allow);
+        stats.decided(Kind::Login, Decision::UnavailableWithReason);
+        stats.decided(Kind::Access, Decision::Deny);
+        stats.decided(Kind::Superuser, Decision::Defer);
+        stats.hit();
+        stats.missed(Miss::Absent);
+        stats.missed(Miss::Outdated);
+        stats.answered();
+        stats.failed(&Failure::Status(503));
+        stats.failed(&Failure::Status(500));
+        stats.unanswered(&Failure::NotYet);
+        stats.denied(Kind::Login, Denial::Api);
+        stats.denied(Kind::Access, Denial::Rule);
+        stats.denied(Kind::Superuser, Denial::Rule);
+        stats.kicked(Kick::Command);
+        stats.held(Duration::from_millis(3));
+        let counts = stats.counts();
         assert_eq!((counts.logins, counts.access), ([1, 0, 0, 1], [0, 1, 1, 0]));
         assert_eq!((counts.hits, counts.answers), (1, 1));
         assert_eq!(some(&counts.misses), [("absent", 1), ("outdated", 1)]);

@@ -13,7 +13,7 @@ pub const SWITCH: &str = "MOSQUITTO_HTTP_AUTH_PANIC_FILE";
 /// A place by this name.
 #[cfg(feature = "inject-panics")]
 #[allow(clippy::panic, reason = "that is what this is for")]
-pub fn place(name: &str) {
+pub fn reached(name: &str) {
     let Some(file) = std::env::var_os(SWITCH) else { return };
     let chosen = std::fs::read_to_string(file).unwrap_or_default();
     assert!(chosen.trim() != name, "a defect, on purpose, in {name}");
@@ -22,4 +22,4 @@ pub fn place(name: &str) {
 /// A place by this name.
 #[cfg(not(feature = "inject-panics"))]
 #[inline(always)]
-pub const fn place(_name: &str) {}
+pub const fn reached(_name: &str) {}

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use super::control::Instances;
 use super::reload_hold::Sighup;
 use crate::api::Observer;
-use crate::login::{LoginAttempts, Ring};
+use crate::login::LoginAttempts;
+use crate::mailbox::WakeBroker;
 use crate::pool::Spawn;
 use crate::sessions::Fetch;
 
 /// What the broker, and the process that it runs in, can do for the plugin.
-pub struct Abilities {
+pub struct HostCapabilities {
     /// Whether a login may be answered later.
     pub delays_logins: bool,
     /// Whether the broker says who is connected.
@@ -24,7 +25,7 @@ pub struct Abilities {
     /// Starts a thread.
     pub spawn: Spawn,
     /// Calls the broker's thread.
-    pub ring: Ring,
+    pub wake_broker: WakeBroker,
     /// Holds SIGHUP back from the broker's thread, where logins wait.
     pub sighup: Option<Sighup>,
     /// Fetches what is looked at next into the processor's caches.

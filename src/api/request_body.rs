@@ -12,9 +12,9 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::ser::{CompactFormatter, Formatter};
 use zeroize::Zeroizing;
 
-use crate::dialect::{Compat, Dialect, Params};
+use crate::api_format::{ApiFormat, Compat, Params};
 use crate::field::{Field, Value};
-use crate::journal::quoted;
+use crate::log_queue::quoted;
 use crate::question::{About, Access, Kind, Question};
 use crate::secret::{Draft, Secret};
 
@@ -34,15 +34,15 @@ pub struct Request {
 
 impl Request {
     #[must_use]
-    pub fn new(question: &Question<'_>, fields: &[Field], dialect: &Dialect) -> Self {
+    pub fn new(question: &Question<'_>, fields: &[Field], api_format: &ApiFormat) -> Self {
         let kind = question.kind();
-        let body = match (dialect.params, dialect.compat) {
+        let body = match (api_format.params, api_format.compat) {
             (Params::Json, Compat::None) => json(question, fields, false, CompactFormatter),
             (Params::Json, Compat::Emqx) => json(question, fields, true, CompactFormatter),
             (Params::Json, _) => json(question, fields, false, AsciiMarkup),
             (Params::Form, compat) => {
                 let mut body = Draft::with_capacity(1024);
-                body.push(dialect.prefix(kind).as_bytes());
+                body.push(api_format.prefix(kind).as_bytes());
                 match compat {
                     Compat::AuthPlug => form::of_auth_plug(question, &mut body),
                     _ => form::fields(question, fields, &mut body),
@@ -235,13 +235,13 @@ mod tests {
             attributes: Some(&attributes),
             about: About::Access(PUBLISH),
         };
-        let sent = |dialect: &Dialect| {
-            let request = Request::new(&question, &[Field::ClientAttrs], dialect);
+        let sent = |api_format: &ApiFormat| {
+            let request = Request::new(&question, &[Field::ClientAttrs], api_format);
             String::from_utf8(request.body.expose().to_vec()).unwrap()
         };
         let json = r#"{"a \"b\"":"é&=","tenant":"acme"}"#;
-        assert_eq!(sent(&Dialect::default()), format!(r#"{{"client_attrs":{json}}}"#));
-        let form = Dialect { params: Params::Form, ..Dialect::default() };
+        assert_eq!(sent(&ApiFormat::default()), format!(r#"{{"client_attrs":{json}}}"#));
+        let form = ApiFormat { params: Params::Form, ..ApiFormat::default() };
         let text = "%7B%22a+%5C%22b%5C%22%22%3A%22%C3%A9%26%3D%22%2C%22tenant%22%3A%22acme%22%7D";
         assert_eq!(sent(&form), format!("client_attrs={text}"));
     }
@@ -273,7 +273,7 @@ mod tests {
         let request = |username| {
             let question =
                 Question { client: &client, username, attributes: None, about: About::Superuser };
-            Request::new(&question, &[Field::Username], &Dialect::default())
+            Request::new(&question, &[Field::Username], &ApiFormat::default())
         };
         let (ann, ben) = (request("ann"), request("ben"));
         let body = batch(&[&ann, &ben]);
@@ -299,8 +299,8 @@ mod tests {
         let username = "<a> & \"b\"\u{2028}é";
         let question =
             Question { client: &client, username, attributes: None, about: About::Superuser };
-        let dialect = Dialect { compat: Compat::GoAuth, ..Dialect::default() };
-        let request = Request::new(&question, &[Field::Username], &dialect);
+        let api_format = ApiFormat { compat: Compat::GoAuth, ..ApiFormat::default() };
+        let request = Request::new(&question, &[Field::Username], &api_format);
         let expected = r#"{"username":"\u003ca\u003e \u0026 \"b\"\u2028é"}"#;
         assert_eq!(String::from_utf8_lossy(request.body.expose()), expected);
     }
@@ -312,8 +312,8 @@ mod tests {
         let client = FakeClient::default();
         let sent = |about, fields: &[Field]| {
             let question = Question { client: &client, username: "alice", attributes: None, about };
-            let dialect = Dialect { compat: Compat::Emqx, ..Dialect::default() };
-            let request = Request::new(&question, fields, &dialect);
+            let api_format = ApiFormat { compat: Compat::Emqx, ..ApiFormat::default() };
+            let request = Request::new(&question, fields, &api_format);
             String::from_utf8(request.body.expose().to_vec()).unwrap()
         };
         let login = sent(login("<x>"), lists.of(Kind::Login));

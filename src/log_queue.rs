@@ -1,8 +1,8 @@
 //! Log lines, kept until the broker's thread can write them.
 //!
 //! Only the broker's own thread may log (a worker that calls `mosquitto_log_printf` crashes a
-//! broker with `log_dest topic`). So every line goes here first, and [`Journal::drain`] hands them
-//! on. Each plugin instance has a journal of its own, with its own `log_level`. There is no global
+//! broker with `log_dest topic`). So every line goes here first, and [`LogQueue::drain`] hands them
+//! on. Each plugin instance has a log queue of its own, with its own `log_level`. There is no global
 //! logger on purpose: the HTTP client's own trace holds request bodies, and so passwords.
 
 #![forbid(unsafe_code)]
@@ -32,7 +32,7 @@ const QUOTED_BYTES: usize = 200;
 const SELDOM: Duration = Duration::from_secs(1);
 
 /// The lines of one plugin instance.
-pub struct Journal {
+pub struct LogQueue {
     level: LevelFilter,
     clock: Arc<dyn Clock>,
     lines: Mutex<Lines>,
@@ -54,11 +54,11 @@ struct Seldom {
     suppressed: u64,
 }
 
-impl Journal {
+impl LogQueue {
     #[must_use]
     pub fn new(level: LevelFilter, clock: Arc<dyn Clock>) -> Arc<Self> {
         // The `log` macros ask this process-wide switch before they ask a logger. It is this
-        // library's own copy of the switch; each journal filters by its own level.
+        // library's own copy of the switch; each log queue filters by its own level.
         log::set_max_level(LevelFilter::Trace);
         Arc::new(Self {
             level,
@@ -145,7 +145,7 @@ impl Journal {
     }
 }
 
-impl Log for Journal {
+impl Log for LogQueue {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         metadata.level() <= self.level
     }
@@ -201,20 +201,20 @@ mod tests {
     use super::*;
     use crate::clock::ManualClock;
 
-    fn drained(journal: &Journal) -> Vec<String> {
+    fn drained(log_queue: &LogQueue) -> Vec<String> {
         let mut lines = Vec::new();
-        journal.drain(|level, line| lines.push(format!("{level} {line}")));
+        log_queue.drain(|level, line| lines.push(format!("{level} {line}")));
         lines
     }
 
     #[test]
     fn lines_wait_in_order_and_below_the_level_none_is_kept() {
-        let journal = Journal::new(LevelFilter::Info, ManualClock::new());
-        log::info!(logger: *journal, "first");
-        log::debug!(logger: *journal, "too fine");
-        log::error!(logger: *journal, "second");
-        assert_eq!(drained(&journal), ["INFO first", "ERROR second"]);
-        assert!(drained(&journal).is_empty());
+        let log_queue = LogQueue::new(LevelFilter::Info, ManualClock::new());
+        log::info!(logger: *log_queue, "first");
+        log::debug!(logger: *log_queue, "too fine");
+        log::error!(logger: *log_queue, "second");
+        assert_eq!(drained(&log_queue), ["INFO first", "ERROR second"]);
+        assert!(drained(&log_queue).is_empty());
     }
 
     #[test]
@@ -240,29 +240,29 @@ mod tests {
     #[test]
     fn the_same_trouble_takes_one_line_a_second() {
         let clock = ManualClock::new();
-        let journal = Journal::new(LevelFilter::Warn, clock.clone());
-        let trouble = || journal.seldom(Level::Warn, "down", || "the API is down".to_owned());
+        let log_queue = LogQueue::new(LevelFilter::Warn, clock.clone());
+        let trouble = || log_queue.seldom(Level::Warn, "down", || "the API is down".to_owned());
         for _ in 0..50 {
             trouble();
         }
-        assert_eq!(drained(&journal), ["WARN the API is down"]);
+        assert_eq!(drained(&log_queue), ["WARN the API is down"]);
         clock.advance(SELDOM);
         trouble();
         assert_eq!(
-            drained(&journal),
+            drained(&log_queue),
             ["WARN the API is down (49 more like this since the last such line)"]
         );
     }
 
     #[test]
     fn a_flood_is_counted_not_kept() {
-        let journal = Journal::new(LevelFilter::Info, ManualClock::new());
+        let log_queue = LogQueue::new(LevelFilter::Info, ManualClock::new());
         for number in 0..CAPACITY + 7 {
-            log::info!(logger: *journal, "line {number}");
+            log::info!(logger: *log_queue, "line {number}");
         }
-        let lines = drained(&journal);
+        let lines = drained(&log_queue);
         assert_eq!(lines.len(), CAPACITY + 1);
         assert_eq!(lines.last().unwrap(), "WARN 7 log lines were dropped");
-        assert_eq!(journal.dropped(), 7);
+        assert_eq!(log_queue.dropped(), 7);
     }
 }

@@ -8,13 +8,13 @@ const NEAR: usize = 16;
 /// Nodes, each with where its part of the topic begins. Only a topic that leads to many of them at
 /// once allocates.
 #[derive(Default)]
-pub struct Pending {
+pub struct WalkStack {
     near: [(u32, u32); NEAR],
     near_count: usize,
     far: Vec<(u32, u32)>,
 }
 
-impl Pending {
+impl WalkStack {
     pub fn push(&mut self, node: u32, at: u32) {
         match self.near.get_mut(self.near_count) {
             Some(free) => {
@@ -41,20 +41,20 @@ mod tests {
 
     #[test]
     fn what_goes_in_comes_out_the_last_first() {
-        let mut pending = Pending::default();
+        let mut stack = WalkStack::default();
         for count in [0, 1, 15, 16, 17, 100] {
-            (0..count).for_each(|n| pending.push(n, n + 1));
+            (0..count).for_each(|n| stack.push(n, n + 1));
             for n in (0..count).rev() {
-                assert_eq!(pending.pop(), Some((n, n + 1)));
+                assert_eq!(stack.pop(), Some((n, n + 1)));
             }
-            assert_eq!(pending.pop(), None);
+            assert_eq!(stack.pop(), None);
         }
     }
 
     #[test]
     fn few_need_no_memory() {
-        let mut pending = Pending::default();
-        (0..NEAR as u32).for_each(|n| pending.push(n, n));
-        assert_eq!(pending.far.capacity(), 0);
+        let mut stack = WalkStack::default();
+        (0..NEAR as u32).for_each(|n| stack.push(n, n));
+        assert_eq!(stack.far.capacity(), 0);
     }
 }

@@ -72,7 +72,7 @@ fn of_files(config: &Config) -> impl Iterator<Item = Setting> {
 fn usual(config: &Config) -> Option<Config> {
     let required = [("http_host", "localhost"), ("http_user_route", "/")];
     let required = required.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    config.dialect.compat.is_predecessor().then(|| super::read(&required).ok()).flatten()
+    config.api_format.compat.is_predecessor().then(|| super::read(&required).ok()).flatten()
 }
 
 #[cfg(test)]
