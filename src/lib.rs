@@ -29,6 +29,9 @@ mod ffi;
 
 pub mod plugin;
 
+mod authenticator;
+mod authorizer;
+
 pub mod decide;
 
 pub mod block_budget;
@@ -43,9 +46,12 @@ pub mod lockout;
 pub mod login;
 pub mod metrics;
 pub mod retry_answers;
+mod services;
 pub mod sessions;
 pub mod subscriptions;
+mod tick_monitor;
 mod tokens;
+mod waiter;
 
 pub mod fleet;
 

@@ -16,7 +16,10 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["ffi"],
     &["plugin"],
-    &["decide"],
+    &["authenticator"],
+    &["authorizer"],
+    &["services"],
+    &["decide", "waiter"],
     &[
         "engine",
         "events",
@@ -29,6 +32,7 @@ const LAYERS: &[&[&str]] = &[
         "retry_answers",
         "sessions",
         "subscriptions",
+        "tick_monitor",
         "local_users",
         "broker",
     ],

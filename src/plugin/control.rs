@@ -192,7 +192,7 @@ impl Plugin {
     /// Believes nothing any more that was answered about these up to now; returns how many clients
     /// that are in are asked about again.
     pub(super) fn invalidate(&self, matter: InvalidationScope) -> usize {
-        self.revoke_held(&matter);
+        self.authorizer.revoke_held(&matter);
         let asked_again = self.sessions.outdate(&matter, self.clock.now());
         self.engine.outdate(matter);
         asked_again
@@ -203,13 +203,13 @@ impl Plugin {
         for message in self.inbox.drain() {
             self.obey_message(&message.client_id, &message.payload);
         }
-        let letters = self.outbox.drain();
-        for letter in &letters {
-            broker.publish_to(&letter.client_id, RESPONSE_TOPIC, &letter.payload);
+        let responses = self.outbox.drain();
+        for response in &responses {
+            broker.publish_to(&response.client_id, RESPONSE_TOPIC, &response.payload);
         }
-        if !letters.is_empty() {
+        if !responses.is_empty() {
             // Mosquitto 2.1 sends them in its next pass, before which it would sleep.
-            (self.capabilities.wake_broker)();
+            (self.wake_broker)();
         }
         for target in self.kicks.drain() {
             self.stats.kicked(Kick::Command);
@@ -219,14 +219,14 @@ impl Plugin {
 
     /// Disconnects a client that this instance let in.
     fn kick(&self, broker: &dyn Broker, target: &Target) {
-        self.logins.close_waiting(|applicant| match target {
+        self.authenticator.close_waiting(|applicant| match target {
             Target::ClientId(id) => applicant.client_id == *id,
             Target::Username(username) => applicant.username == *username,
         });
-        self.revoke_held(&target.scope());
+        self.authorizer.revoke_held(&target.scope());
         match target {
             Target::ClientId(id) if self.membership.may_own(id) => {
-                self.note_kicked(Kick::Command, id);
+                self.note_kicked(id);
                 broker.disconnect(id);
             }
             Target::ClientId(_) => {}
@@ -240,12 +240,17 @@ impl Plugin {
             Target::Username(username) => {
                 for (id, authenticated_by) in self.sessions.identifiers_of(username) {
                     if authenticated_by == AuthenticatedBy::Api || self.membership.may_own(&id) {
-                        self.note_kicked(Kick::Command, &id);
+                        self.note_kicked(&id);
                         broker.disconnect(&id);
                     }
                 }
             }
         }
+    }
+
+    /// The client of this identifier is about to be disconnected.
+    fn note_kicked(&self, client_id: &str) {
+        self.events.kicked(Kick::Command, |client| client.client_id == client_id);
     }
 
     fn status(&self) -> Value {

@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
+use super::Plugin;
 use super::control::Target;
-use super::{Plugin, catch_panic};
 use crate::cache::InvalidationScope;
 use crate::clock::Clock;
 use crate::engine::Engine;
@@ -19,6 +19,7 @@ use crate::mailbox::Mailbox;
 use crate::pool::Spawn;
 use crate::sessions::Sessions;
 use crate::stats::{HeldEnd, Stats};
+use crate::sync::catch_panic;
 
 /// Does at this broker what was done at another.
 struct Follower {

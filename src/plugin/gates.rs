@@ -163,7 +163,7 @@ fn actions() -> impl Iterator<Item = Action<'static>> {
 fn no_memo_serves_a_client_that_a_gate_stops() {
     let (plugin, file) = plugin("filey:$7$x\n");
     let session_grants = session_grants();
-    let placeholder = plugin.attempts.placeholder("ann").unwrap();
+    let placeholder = plugin.authenticator.placeholder("ann");
     // Who comes next on the handle, whether it has the same rules, and what must become of it.
     let table = [
         ("c1", Some("a#b+c"), true, [Reason::SpecialChars, Reason::SpecialChars]),

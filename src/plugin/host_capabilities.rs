@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use super::control::Instances;
-use super::reload_hold::Sighup;
 use crate::api::Observer;
+use crate::authenticator::Sighup;
 use crate::login::LoginAttempts;
 use crate::mailbox::WakeBroker;
 use crate::pool::Spawn;

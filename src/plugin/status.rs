@@ -81,6 +81,7 @@ pub fn serve(
 impl super::Plugin {
     /// How many clients are remembered, by why.
     pub fn remembered(&self) -> std::collections::BTreeMap<&'static str, usize> {
-        [("logins", self.logins.waiting()), ("sessions", self.sessions.len())].into()
+        [("logins", self.authenticator.logins().waiting()), ("sessions", self.sessions.len())]
+            .into()
     }
 }

@@ -35,7 +35,9 @@ impl Plugin {
     /// Finds out what the plugin would tell the broker. What has to be asked of the API is asked
     /// without waiting for it.
     pub(super) fn check_access(&self, check: Check, place: Place) {
-        if let Err((decision, reason)) = self.gate(&check.client_id, Some(&check.username)) {
+        if let Err((decision, reason)) =
+            self.authorizer.gate(&check.client_id, Some(&check.username))
+        {
             return place.respond(Ok(report(decision, in_words(&reason, None), None)));
         }
         let known = self.sessions.find(&check.client_id, &check.username);
@@ -52,7 +54,7 @@ impl Plugin {
                 Question { client: &client, username: &check.username, attributes, about };
             (kind, self.engine.ask(self.engine.key(&question), &question, Urgency::Waiting))
         };
-        let file_allows = self.file_allows(&check.username, &check.client_id, &action);
+        let file_allows = self.authorizer.file_allows(&check.username, &check.client_id, &action);
         let questions = decide::questions(policy, &grants, subject(&check, file_allows), action);
         let asked = questions.into_iter().map(ask).collect();
         let (answers, failed) = (Gathered::default(), Vec::new());

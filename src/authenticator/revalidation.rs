@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::Plugin;
+use super::Authenticator;
 use crate::answer::{Failure, Outcome, SessionGrants, Verdict};
 use crate::broker::Broker;
 use crate::cache::InvalidationScope;
@@ -18,6 +18,7 @@ use crate::pool::Pending;
 use crate::question::{About, Question};
 use crate::sessions::SessionKey;
 use crate::stats::{Denial, Kick};
+use crate::sync::catch_panic;
 use crate::trace::mark;
 
 /// When a client is asked about again after the API failed.
@@ -68,7 +69,7 @@ impl Finding {
     }
 }
 
-impl Plugin {
+impl Authenticator {
     /// Whether a client with these grants may have to be asked about again.
     pub(super) fn is_asked_again(&self, session_grants: Option<&Arc<SessionGrants>>) -> bool {
         session_grants.is_some() || !self.config.cache.revalidate.is_zero()
@@ -85,7 +86,7 @@ impl Plugin {
     }
 
     /// Asks about the clients whose time has come, no more at once than the API is asked at once.
-    pub(super) fn check_due(&self, now: Instant) {
+    pub(crate) fn check_due(&self, now: Instant) {
         if !self.sessions.may_be_due() {
             return;
         }
@@ -115,7 +116,7 @@ impl Plugin {
     }
 
     /// Has the client asked about again before long.
-    pub(super) fn postpone(&self, session_key: &SessionKey) {
+    fn postpone(&self, session_key: &SessionKey) {
         self.sessions.postpone(session_key, self.clock.now() + RETRY);
     }
 
@@ -134,7 +135,16 @@ impl Plugin {
     }
 
     /// Acts on what asking again came to.
-    pub(super) fn act_on(&self, broker: &dyn Broker, finding: Finding) {
+    pub(crate) fn act_on_findings(&self, broker: &dyn Broker) {
+        for finding in self.findings.drain() {
+            let session_key = finding.session_key();
+            if !catch_panic(|| self.act_on(broker, finding)) {
+                self.postpone(&session_key);
+            }
+        }
+    }
+
+    fn act_on(&self, broker: &dyn Broker, finding: Finding) {
         failpoint::reached("finding");
         let Finding { session_key, outcome } = finding;
         if !self.sessions.holds(&session_key) {
@@ -171,9 +181,10 @@ impl Plugin {
         let id = &session_key.client_id;
         log::info!(logger: *self.log_queue, "disconnected {}: {said}", quoted(id));
         self.stats.kicked(why);
-        self.note_kicked(why, id);
+        self.events.kicked(why, |client| client.client_id == *id);
         let client_id = Some(id.clone());
-        self.revoke_held(&InvalidationScope { client_id, ..InvalidationScope::default() });
+        self.authorizer
+            .revoke_held(&InvalidationScope { client_id, ..InvalidationScope::default() });
         broker.disconnect(id);
     }
 }

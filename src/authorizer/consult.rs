@@ -4,7 +4,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::Plugin;
+use super::Authorizer;
 use super::access::{Who, client_ref};
 use crate::answer::{Answer, Decision, Verdict};
 use crate::decide::{Reason, Step};
@@ -19,7 +19,7 @@ pub(super) enum Consulted {
     Asked(Kind, Pending),
 }
 
-impl Plugin {
+impl Authorizer {
     /// What follows from what is known, and what was gathered; or the question that is on its way now.
     pub(super) fn consult(
         &self,

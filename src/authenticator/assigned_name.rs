@@ -6,15 +6,15 @@ use std::time::Instant;
 
 use log::Level;
 
-use super::Plugin;
-use super::access::client_ref;
-use super::entrance::Attempt;
+use super::Attempt;
+use super::Authenticator;
 use crate::answer::{Answer, Failure, InvalidToken, Outcome, SessionGrants};
+use crate::authorizer::client_ref;
 use crate::log_queue::quoted;
 use crate::question::Question;
 use crate::sessions::SessionKey;
 
-impl Plugin {
+impl Authenticator {
     /// The name that a client gave when it came, if the broker asks about its session under one that the API
     /// gave it: its login is asked about as the client first gave it.
     pub(super) fn name_given(

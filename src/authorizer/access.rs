@@ -4,7 +4,7 @@
 
 use log::Level;
 
-use super::Plugin;
+use super::Authorizer;
 use super::consult::Consulted;
 use super::held::Ahead;
 use crate::answer::{Decision, Verdict};
@@ -70,7 +70,7 @@ pub enum AccessReply {
     Close,
 }
 
-impl Plugin {
+impl Authorizer {
     /// Whether this client was allowed this before, and for the same reason is now. False: that is to
     /// be found out. For the broker's own thread.
     pub fn recall(&self, raw_check: &RawAclCheck<'_>) -> bool {
@@ -97,8 +97,6 @@ impl Plugin {
 
     /// May this client do this?
     pub fn access(&self, check: &Check<'_>) -> AccessReply {
-        let own = self.own_name(check);
-        let check = &Check { username: own.as_deref().or(check.username), ..*check };
         let Some((decision, reason)) = self.decide_access(check) else { return AccessReply::Deny };
         self.note_access(check.client, check.username, check.action, (decision, &reason));
         match decision {
@@ -113,9 +111,7 @@ impl Plugin {
 
     /// The same, and why; nothing is kept for later.
     pub fn explain_access(&self, check: &Check<'_>) -> (Decision, Reason) {
-        let own = self.own_name(check);
-        let username = own.as_deref().or(check.username);
-        let check = &Check { username, message: None, ..*check };
+        let check = &Check { message: None, ..*check };
         let judged = self.decide_access(check);
         let (decision, reason) = judged.unwrap_or((Decision::Deny, Reason::NotLetIn));
         self.note_access(check.client, check.username, check.action, (decision, &reason));
@@ -167,14 +163,6 @@ impl Plugin {
         self.access_of(check)
     }
 
-    /// The own name of a client that the broker is letting in at this moment. From here on the broker knows
-    /// it by that name, and so do the broker's other means, which may be asked next; the name that it bore is
-    /// freed.
-    fn own_name(&self, check: &Check<'_>) -> Option<String> {
-        let Check { client, username, .. } = *check;
-        self.attempts.is_entering(client.handle()).then(|| self.enter(client, username)).flatten()
-    }
-
     fn access_of(&self, check: &Check<'_>) -> Option<(Decision, Reason)> {
         let Check { client, action, on_broker_thread, .. } = *check;
         let username = match self.gate(client.id(), check.username) {
@@ -200,12 +188,14 @@ impl Plugin {
     /// ask under. Nothing is recalled for a client that has not come this way: [`Sessions::recall`].
     ///
     /// [`Sessions::recall`]: crate::sessions::Sessions::recall
-    pub(super) fn gate<'a>(
+    pub(crate) fn gate<'a>(
         &'a self,
         client_id: &str,
         username: Option<&'a str>,
     ) -> Result<&'a str, (Decision, Reason)> {
-        decide::gate(&self.config, client_id, username, |name| self.is_local(name))
+        decide::gate(&self.config, client_id, username, |name| {
+            self.local_users.as_ref().is_some_and(|users| users.contains(name))
+        })
     }
 
     /// What follows from what is known of a client that has passed the gate, and from the answers so far.
@@ -285,7 +275,7 @@ impl Plugin {
                 self.hold(who, check, Ahead::Asked(gathered, kind, pending));
                 return None;
             }
-            let waited = self.wait(Asked::Later(pending), payer(who));
+            let waited = self.waiter.wait(Asked::Later(pending), payer(who));
             (bound, trace) = (waited.bound, waited.trace);
             gathered.note(kind, waited.outcome);
         };
@@ -314,13 +304,13 @@ fn payer<'a>(who: Who<'a>) -> Payer<'a> {
     }
 }
 
-pub(super) fn client_ref<'a>(client: &'a dyn Client, username: &'a str) -> ClientRef<'a> {
+pub(crate) fn client_ref<'a>(client: &'a dyn Client, username: &'a str) -> ClientRef<'a> {
     ClientRef { handle: client.handle(), client_id: client.id(), username }
 }
 
 /// Whether the broker will tell when this client leaves. (Version 0 is a stand-in: the broker's own
 /// for whoever published a retained message, or 2.1's for its HTTP API.)
-pub(super) fn is_connected(client: &dyn Client) -> bool {
+pub(crate) fn is_connected(client: &dyn Client) -> bool {
     client.address().is_some() && client.protocol_version() != 0
 }
 

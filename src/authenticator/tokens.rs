@@ -2,14 +2,14 @@
 
 #![forbid(unsafe_code)]
 
-use super::entrance::now;
-use super::{Attempt, Plugin, Reply};
+use super::login::now;
+use super::{Attempt, Authenticator, Reply};
 use crate::answer::{Decision, InvalidToken};
 use crate::decide::Reason;
 use crate::jose;
 use crate::question::About;
 
-impl Plugin {
+impl Authenticator {
     /// Replies to a login with a token in place of a password, or with none where only tokens let in.
     /// None: this is about another password.
     pub(super) fn reply_to_token(&self, attempt: &Attempt<'_>) -> Option<(Reply, Reason)> {

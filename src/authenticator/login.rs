@@ -8,9 +8,9 @@ use std::time::Instant;
 
 use log::Level;
 
-use super::Plugin;
-use super::held::recipient;
+use super::Authenticator;
 use crate::answer::{Answer, Decision, Failure, InvalidToken, Outcome, SessionGrants, Verdict};
+use crate::authorizer::recipient;
 use crate::block_budget::Payer;
 use crate::cache::Key;
 use crate::config::{EmptyCredentials, PasswordEncoding, UnavailableReply, WebsocketAddress};
@@ -39,7 +39,7 @@ pub struct Attempt<'a> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reply {
     Now(Decision),
-    /// The client waits; [`Plugin::tick`] finishes its login.
+    /// The client waits; a tick finishes its login.
     Later,
 }
 
@@ -47,14 +47,9 @@ pub(super) fn now(decision: Decision, reason: Reason) -> (Reply, Reason) {
     (Reply::Now(decision), reason)
 }
 
-impl Plugin {
-    /// May this client log in?
-    pub fn login(&self, attempt: &Attempt<'_>) -> Reply {
-        self.explain_login(attempt).0
-    }
-
-    /// The same, and why.
-    pub fn explain_login(&self, attempt: &Attempt<'_>) -> (Reply, Reason) {
+impl Authenticator {
+    /// May this client log in, and why?
+    pub fn login(&self, attempt: &Attempt<'_>) -> (Reply, Reason) {
         let judged = self.reply_to_login(attempt);
         if let Reply::Now(decision) = judged.0 {
             self.stats.decided(Kind::Login, decision);
@@ -67,10 +62,14 @@ impl Plugin {
                 let name = is_certain.then(|| self.sessions.renamed(client.handle(), client.id()));
                 let name = name.flatten();
                 let username = name.as_deref().unwrap_or(username);
-                self.comes_in(recipient(client, username), !client.clean_session(), is_certain);
+                self.authorizer.comes_in(
+                    recipient(client, username),
+                    !client.clean_session(),
+                    is_certain,
+                );
                 self.note_came(client, username, is_certain);
                 if is_certain {
-                    self.ask_what_was_asked(client, username);
+                    self.authorizer.ask_what_was_asked(client, username);
                 }
             }
         }
@@ -80,7 +79,6 @@ impl Plugin {
     fn reply_to_login(&self, attempt: &Attempt<'_>) -> (Reply, Reason) {
         // Before anything else, and whatever comes of it: the other instances rely on it.
         if attempt.on_broker_thread && !self.tick_monitor.is_about_a_session() {
-            self.membership.note_client(attempt.client.id());
             self.attempts.supersede(attempt.client.id(), self.clock.now());
         }
         if let Some(name) = attempt.username.filter(|name| self.attempts.is_placeholder(name)) {
@@ -95,7 +93,7 @@ impl Plugin {
             return replied;
         }
         let has_passwords = self.files.as_ref().is_some_and(|files| files.has_passwords());
-        if !self.has_route(Kind::Login) && !has_passwords {
+        if self.config.routes.of(Kind::Login).is_none() && !has_passwords {
             return now(Decision::Defer, Reason::NoLoginRoute);
         }
         let is_empty = username.is_none() || attempt.password.is_empty();
@@ -290,7 +288,7 @@ impl Plugin {
     /// up regularly to finish it, and must be able to say later whatever there may be to say.
     fn may_delay(&self, client: &dyn Client) -> bool {
         self.config.delayed_login
-            && self.capabilities.delays_logins
+            && self.delays_logins
             && self.config.on_error != OnError::Defer
             && !self.gets_a_reason(client)
             && self.tick_monitor.is_regular()
@@ -298,7 +296,7 @@ impl Plugin {
 
     fn gets_a_reason(&self, client: &dyn Client) -> bool {
         self.config.unavailable_reply == UnavailableReply::Reason
-            && self.capabilities.tells_reasons
+            && self.tells_reasons
             && client.protocol_version() == 5
     }
 
@@ -308,77 +306,6 @@ impl Plugin {
             Decision::Unavailable if self.gets_a_reason(client) => Decision::UnavailableWithReason,
             decision => decision,
         }
-    }
-
-    /// Notes what the API said about a login.
-    pub(super) fn note_verdict(&self, outcome: &Outcome, facts: ClientFacts<'_>) {
-        let Ok(answer) = outcome else { return };
-        match answer.verdict {
-            Verdict::Allow => self.lockout.let_in(facts.address, facts.username),
-            Verdict::Deny => {
-                self.lockout.denied(facts.address, facts.username);
-                let why = answer.why_invalid();
-                let by_file = answer.is_of_password_file();
-                let other = if by_file { Denial::PasswordFile } else { Denial::Api };
-                let denial = why.map_or(other, Into::into);
-                self.note_denial(facts, denial, Some(answer));
-                if let Some(InvalidToken::Claims(problem)) = why {
-                    log::info!(
-                        logger: *self.log_queue,
-                        "the claims of a token of {} cannot be used: {}",
-                        quoted(facts.username),
-                        quoted(problem)
-                    );
-                }
-            }
-            Verdict::Ignore => {}
-        }
-    }
-
-    /// Where the client comes from, if that is not for the client to choose.
-    pub(super) fn address(&self, client: &dyn Client) -> Option<IpAddr> {
-        match self.config.websocket_address {
-            WebsocketAddress::Trust => client.peer(),
-            WebsocketAddress::Unknown => client.peer_unless_websocket(),
-        }
-    }
-
-    /// Whether whoever comes from there under this name was denied too often; then this is another denial.
-    pub(super) fn is_locked_out(&self, facts: ClientFacts<'_>) -> bool {
-        let refuses = self.lockout.refuses(facts.address, facts.username);
-        if refuses {
-            self.note_denial(facts, Denial::TooManyFailures, None);
-        }
-        refuses
-    }
-
-    /// Notes that a login is denied that nobody was asked about.
-    pub(super) fn note_refusal(&self, attempt: &Attempt<'_>, username: &str, why: Denial) {
-        self.note_denial(self.facts(attempt.client, username), why, None);
-    }
-
-    /// Counts, and writes the line that intrusion prevention looks for: the address comes first, and
-    /// what a client may choose is quoted, so that no name can pass for an address. What the API's answer
-    /// tells comes last: its status, and why it is a no.
-    fn note_denial(&self, facts: ClientFacts<'_>, why: Denial, answer: Option<&Answer>) {
-        self.stats.denied(Kind::Login, why);
-        self.events.denied(why, facts);
-        if !self.log_queue.keeps(Level::Info) {
-            return;
-        }
-        let ip = facts.address.map_or("unknown".to_owned(), |address| address.to_string());
-        let reason = why.name();
-        let status = answer.and_then(|answer| answer.status);
-        let status = status.map(|status| format!(" status={status}")).unwrap_or_default();
-        let trace = mark(answer.and_then(Answer::trace));
-        let said = answer.and_then(|answer| answer.reason.as_deref());
-        let said = said.map(|said| format!(" api_reason={said:?}")).unwrap_or_default();
-        log::info!(
-            logger: *self.log_queue,
-            "login denied: ip={ip} username={} clientid={} reason={reason}{status}{trace}{said}",
-            quoted(facts.username),
-            quoted(facts.client_id)
-        );
     }
 
     fn encoded<'a>(&self, password: &'a [u8]) -> Option<Password<'a>> {

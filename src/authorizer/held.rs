@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use log::Level;
 
-use super::Plugin;
+use super::Authorizer;
 use super::access::{Check, Who, client_ref};
 use super::consult::Consulted;
 use crate::answer::{Decision, Outcome, Verdict};
@@ -20,7 +20,7 @@ use crate::log_queue::quoted;
 use crate::mailbox::Mailbox;
 use crate::policy::OnError;
 use crate::pool::Pending;
-use crate::question::{Access, Action, Client, Departure, Disconnection, Kind};
+use crate::question::{Access, Action, Client, Kind};
 use crate::sessions::ClientRef;
 use crate::stats::HeldEnd;
 use crate::subscriptions::ClientSnapshot;
@@ -78,11 +78,11 @@ impl Begun {
     }
 }
 
-pub(super) fn recipient<'a>(client: &'a dyn Client, username: &'a str) -> Recipient<'a> {
+pub(crate) fn recipient<'a>(client: &'a dyn Client, username: &'a str) -> Recipient<'a> {
     Recipient { handle: client.handle(), client_id: client.id(), username }
 }
 
-impl Plugin {
+impl Authorizer {
     /// Whether this is a delivery that can be decided later. Where the broker's other means may be the
     /// ones to decide, it cannot: they are asked at once or not at all.
     pub(super) fn may_hold(&self, check: &Check<'_>) -> bool {
@@ -178,7 +178,7 @@ impl Plugin {
     }
 
     /// Sends what is decided by now, and has asked what is not. For the broker's thread.
-    pub(super) fn release(&self, broker: &dyn Broker, now: Instant) {
+    pub(crate) fn release(&self, broker: &dyn Broker, now: Instant) {
         self.begun.is_over();
         for answer in self.held_answers.drain() {
             let HeldAnswer { queue, number, kind, outcome } = answer;
@@ -195,7 +195,7 @@ impl Plugin {
         }
         if self.held.is_pressing() {
             // What was sent goes out in the broker's next pass, and the rest follows it.
-            (self.capabilities.wake_broker)();
+            (self.wake_broker)();
         }
     }
 
@@ -285,18 +285,9 @@ impl Plugin {
         });
     }
 
-    /// The client of this handle has left, or its session has gone offline.
-    pub fn left(&self, handle: usize, departure: Departure, why: Option<Disconnection>) {
-        self.logins.note_left(handle);
-        self.events.left(handle, why);
-        self.sessions.end(handle, self.tick_monitor.beats());
-        self.subscriptions.left(handle, departure);
-        self.stats.held_ended(HeldEnd::Gone, self.held.left(handle, departure));
-    }
-
     /// This user comes in under this identifier, and goes on with the session that there is if it `keeps`
     /// it. Unless that `is_certain`, somebody else decides whether it does.
-    pub(super) fn comes_in(&self, who: Recipient<'_>, keeps: bool, is_certain: bool) {
+    pub(crate) fn comes_in(&self, who: Recipient<'_>, keeps: bool, is_certain: bool) {
         self.begun.is_let_in(who.handle);
         self.subscriptions.came(who.handle, who.client_id, who.username, keeps);
         let gone = self.held.came(who, keeps, is_certain);
@@ -304,7 +295,7 @@ impl Plugin {
     }
 
     /// Gives up what waits for these clients: nobody sends what they are no longer to have.
-    pub(super) fn revoke_held(&self, matter: &InvalidationScope) {
+    pub(crate) fn revoke_held(&self, matter: &InvalidationScope) {
         let dropped = self.held.drop_if(|id, username| matter.is_about(id, username));
         self.stats.held_ended(HeldEnd::Revoked, dropped);
     }

@@ -8,7 +8,7 @@
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use super::Plugin;
+use super::Authorizer;
 use super::access::{Who, client_ref};
 use crate::answer::Answer;
 use crate::cache::Key;
@@ -45,7 +45,7 @@ impl LastPrefetch {
     }
 }
 
-impl Plugin {
+impl Authorizer {
     /// Notes that deliveries for this filter to this client will be asked of the API.
     pub(super) fn note_subscription(&self, who: Who<'_>, filter: &str, qos: u8) {
         self.subscriptions.add(who.client, filter, qos, || {
@@ -67,7 +67,7 @@ impl Plugin {
 
     /// A client is let in: asks in the background what it was asked about last time, so that it waits once
     /// and not once for each topic.
-    pub(super) fn ask_what_was_asked(&self, client: &dyn Client, username: &str) {
+    pub(crate) fn ask_what_was_asked(&self, client: &dyn Client, username: &str) {
         if !self.has_route(Kind::Access) || !self.engine.keeps_access_answers() {
             return;
         }

@@ -2,8 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+use super::Authenticator;
 use super::reload_hold::Closing;
-use super::{Plugin, catch_panic};
 use crate::answer::{Decision, Outcome, SessionGrants, Verdict};
 use crate::broker::Broker;
 use crate::failpoint;
@@ -14,14 +14,15 @@ use crate::policy;
 use crate::question::{Client, Kind};
 use crate::sessions::SessionKey;
 use crate::stats::Kick;
+use crate::sync::catch_panic;
 
 /// How many connections are closed in one tick: for each the broker looks through all that it has.
 const CLOSINGS: usize = 100;
 
-impl Plugin {
+impl Authenticator {
     /// Deals with the verdicts that have come, and closes who is to be closed: as many as one tick may
     /// close, and the rest at the next. None in a pass that may not close any.
-    pub(super) fn finish_logins(&self, broker: &dyn Broker, closing: Closing) {
+    pub(crate) fn finish_logins(&self, broker: &dyn Broker, closing: Closing) {
         if closing == Closing::Everybody {
             self.logins.close_waiting(|_| true);
         }
@@ -39,7 +40,7 @@ impl Plugin {
         }
         if self.logins.has_more() {
             // An idle broker would look up again only after a while.
-            (self.capabilities.wake_broker)();
+            (self.wake_broker)();
         }
     }
 
@@ -135,7 +136,7 @@ impl Plugin {
         let (handle, keeps) = (waiting.handle, waiting.keeps_session);
         let known_as = waiting.known_as();
         let recipient = Recipient { handle, client_id, username: known_as };
-        self.comes_in(recipient, keeps, true);
+        self.authorizer.comes_in(recipient, keeps, true);
         self.logins.begin_entering(waiting);
         // The broker comes back with questions, and with `connected`, before this returns.
         broker.finish_login(client_id, true);
@@ -183,7 +184,6 @@ impl Plugin {
     /// A client is connected.
     pub fn connected(&self, client: &dyn Client, username: Option<&str>) {
         let handle = client.handle();
-        self.membership.note_client(client.id());
         self.logins.note_connected(handle);
         self.sessions.forget_ended(handle);
         let own = if self.attempts.is_entering(handle) {
@@ -211,7 +211,7 @@ impl Plugin {
             let question = question.filter(|_| self.is_asked_again(session_grants.as_ref()));
             let session_key = SessionKey { handle: client.handle(), client_id, key };
             self.begin(session_key, &username, address, session_grants.clone(), question);
-            self.ask_what_was_asked(
+            self.authorizer.ask_what_was_asked(
                 client,
                 SessionGrants::known_as(session_grants.as_ref(), &username),
             );

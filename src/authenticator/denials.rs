@@ -1,0 +1,107 @@
+//! What follows from a login's answer: lockout, the log, counters and events.
+
+#![forbid(unsafe_code)]
+
+use std::net::IpAddr;
+
+use log::Level;
+
+use super::{Attempt, Authenticator};
+use crate::answer::{Answer, InvalidToken, Outcome, Verdict};
+use crate::config::WebsocketAddress;
+use crate::log_queue::quoted;
+use crate::question::{Client, ClientFacts, Kind};
+use crate::stats::Denial;
+use crate::trace::mark;
+
+impl Authenticator {
+    /// What is told of this client, under this name; an empty one is none.
+    pub(super) fn facts<'a>(&self, client: &'a dyn Client, username: &'a str) -> ClientFacts<'a> {
+        ClientFacts {
+            client_id: client.id(),
+            username,
+            address: self.address(client),
+            protocol: client.protocol(),
+            protocol_version: client.protocol_version(),
+        }
+    }
+
+    /// This client is let in, or left to the broker's other means if that is not `certain`. Mosquitto 2.0
+    /// tells of nobody that it is connected.
+    pub(super) fn note_came(&self, client: &dyn Client, username: &str, is_certain: bool) {
+        if !self.tells_who_connects && !self.tick_monitor.is_about_a_session() {
+            self.events.came(client.handle(), self.facts(client, username), is_certain);
+        }
+    }
+
+    /// Notes what the API said about a login.
+    pub(super) fn note_verdict(&self, outcome: &Outcome, facts: ClientFacts<'_>) {
+        let Ok(answer) = outcome else { return };
+        match answer.verdict {
+            Verdict::Allow => self.lockout.let_in(facts.address, facts.username),
+            Verdict::Deny => {
+                self.lockout.denied(facts.address, facts.username);
+                let why = answer.why_invalid();
+                let by_file = answer.is_of_password_file();
+                let other = if by_file { Denial::PasswordFile } else { Denial::Api };
+                let denial = why.map_or(other, Into::into);
+                self.note_denial(facts, denial, Some(answer));
+                if let Some(InvalidToken::Claims(problem)) = why {
+                    log::info!(
+                        logger: *self.log_queue,
+                        "the claims of a token of {} cannot be used: {}",
+                        quoted(facts.username),
+                        quoted(problem)
+                    );
+                }
+            }
+            Verdict::Ignore => {}
+        }
+    }
+
+    /// Where the client comes from, if that is not for the client to choose.
+    pub(super) fn address(&self, client: &dyn Client) -> Option<IpAddr> {
+        match self.config.websocket_address {
+            WebsocketAddress::Trust => client.peer(),
+            WebsocketAddress::Unknown => client.peer_unless_websocket(),
+        }
+    }
+
+    /// Whether whoever comes from there under this name was denied too often; then this is another denial.
+    pub(super) fn is_locked_out(&self, facts: ClientFacts<'_>) -> bool {
+        let refuses = self.lockout.refuses(facts.address, facts.username);
+        if refuses {
+            self.note_denial(facts, Denial::TooManyFailures, None);
+        }
+        refuses
+    }
+
+    /// Notes that a login is denied that nobody was asked about.
+    pub(super) fn note_refusal(&self, attempt: &Attempt<'_>, username: &str, why: Denial) {
+        self.note_denial(self.facts(attempt.client, username), why, None);
+    }
+
+    /// Counts, and writes the line that intrusion prevention looks for: the address comes first, and
+    /// what a client may choose is quoted, so that no name can pass for an address. What the API's answer
+    /// tells comes last: its status, and why it is a no.
+    fn note_denial(&self, facts: ClientFacts<'_>, why: Denial, answer: Option<&Answer>) {
+        self.stats.denied(Kind::Login, why);
+        self.events.denied(why, facts);
+        if !self.log_queue.keeps(Level::Info) {
+            return;
+        }
+        let ip = facts.address.map_or("unknown".to_owned(), |address| address.to_string());
+        let reason = why.name();
+        let status = answer.and_then(|answer| answer.status);
+        let status = status.map(|status| format!(" status={status}")).unwrap_or_default();
+        let trace = mark(answer.and_then(Answer::trace));
+        let said = answer.and_then(|answer| answer.reason.as_deref());
+        let said = said.map(|said| format!(" api_reason={said:?}")).unwrap_or_default();
+        log::info!(
+            logger: *self.log_queue,
+            "login denied: ip={ip} username={} clientid={} reason={reason}{status}{trace}{said}",
+            quoted(facts.username),
+            quoted(facts.client_id)
+        );
+    }
+}

@@ -1,0 +1,114 @@
+//! Who may do what with a topic: publish, receive, subscribe.
+//!
+//! [`Authorizer::recall`] knows what the same client was allowed last, [`Authorizer::access`] decides all
+//! else: what is known of the session first ([`decide`](crate::decide)), then what the API says. A delivery
+//! does not hold up the broker; it is kept until its answer comes, and sent by a later tick.
+
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::engine::Engine;
+use crate::files::Files;
+use crate::held_deliveries::HeldDeliveries;
+use crate::last_asked::LastAsked;
+use crate::local_users::LocalUsers;
+use crate::log_queue::LogQueue;
+use crate::login::LoginAttempts;
+use crate::mailbox::{Mailbox, WakeBroker};
+use crate::question::{Action, Departure, Kind};
+use crate::services::Services;
+use crate::sessions::Sessions;
+use crate::stats::{HeldEnd, Stats};
+use crate::subscriptions::Subscriptions;
+use crate::tick_monitor::TickMonitor;
+use crate::waiter::Waiter;
+
+mod access;
+mod acl_prefetch;
+mod consult;
+mod held;
+mod undecided;
+pub(crate) use access::client_ref;
+pub use access::{AccessReply, Check};
+pub(crate) use held::recipient;
+
+use acl_prefetch::LastPrefetch;
+use held::{Begun, HeldAnswer};
+
+/// Decides who may do what.
+pub struct Authorizer {
+    config: Arc<Config>,
+    clock: Arc<dyn Clock>,
+    log_queue: Arc<LogQueue>,
+    stats: Arc<Stats>,
+    engine: Arc<Engine>,
+    waiter: Arc<Waiter>,
+    sessions: Arc<Sessions>,
+    attempts: Arc<LoginAttempts>,
+    local_users: Option<Arc<LocalUsers>>,
+    files: Option<Arc<Files>>,
+    tick_monitor: Arc<TickMonitor>,
+    wake_broker: WakeBroker,
+    subscriptions: Subscriptions,
+    /// Deliveries that wait for their answers, and what has come of them.
+    held: Arc<HeldDeliveries>,
+    held_answers: Arc<Mailbox<HeldAnswer>>,
+    begun: Begun,
+    /// What is asked ahead for a client that comes in.
+    last_asked: LastAsked,
+    /// Whether the API has ever left an ACL check to the broker's other means.
+    leaves_to_broker: AtomicBool,
+    last_prefetch: LastPrefetch,
+}
+
+impl Authorizer {
+    pub(crate) fn new(services: &Services, held: &Arc<HeldDeliveries>) -> Self {
+        let services = services.clone();
+        Self {
+            config: services.config,
+            clock: services.clock,
+            log_queue: services.log_queue,
+            stats: services.stats,
+            engine: services.engine,
+            waiter: services.waiter,
+            sessions: services.sessions,
+            attempts: services.attempts,
+            local_users: services.local_users,
+            files: services.files,
+            tick_monitor: services.tick_monitor,
+            held: Arc::clone(held),
+            held_answers: Mailbox::new(Arc::clone(&services.wake_broker)),
+            wake_broker: services.wake_broker,
+            subscriptions: Subscriptions::default(),
+            begun: Begun::default(),
+            last_asked: LastAsked::default(),
+            leaves_to_broker: AtomicBool::new(false),
+            last_prefetch: LastPrefetch::default(),
+        }
+    }
+
+    fn has_route(&self, kind: Kind) -> bool {
+        self.config.routes.of(kind).is_some()
+    }
+
+    /// Whether the file of an access list allows this; none: there is none.
+    pub(crate) fn file_allows(
+        &self,
+        username: &str,
+        client_id: &str,
+        action: &Action<'_>,
+    ) -> Option<bool> {
+        self.files.as_ref().and_then(|files| files.allow(username, client_id, action))
+    }
+
+    /// The client of this handle has left, or its session has gone offline.
+    pub(crate) fn left(&self, handle: usize, departure: Departure) {
+        self.sessions.end(handle, self.tick_monitor.beats());
+        self.subscriptions.left(handle, departure);
+        self.stats.held_ended(HeldEnd::Gone, self.held.left(handle, departure));
+    }
+}
