@@ -1,11 +1,10 @@
-//! One request for metrics and its response (RFC 9112), on a connection that never blocks.
+//! One request for metrics and its response (RFC 9112).
 
 #![forbid(unsafe_code)]
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::Shutdown;
-
-use mio::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
+use std::time::Duration;
 
 /// How long a request's head may be.
 pub const REQUEST_BYTES: usize = 8 * 1024;
@@ -15,98 +14,132 @@ const FIELDS: usize = 64;
 
 /// How much is read and passed over after the response: a client that still sends would otherwise
 /// lose what it was sent (RFC 9112, section 9.6).
-const PASSED_OVER_BYTES: usize = 64 * 1024;
+const PASSED_OVER_BYTES: u64 = 64 * 1024;
 
-/// What a connection is good for: one request.
-pub struct Connection {
-    stream: TcpStream,
-    stage: Stage,
+/// Prometheus' text format.
+const TEXT_FORMAT: &str = "text/plain; version=0.0.4";
+
+/// A connection, until no time is left.
+struct Limited<'a> {
+    stream: &'a TcpStream,
+    left: &'a dyn Fn() -> Duration,
 }
 
-enum Stage {
-    Reading { head: Vec<u8> },
-    Writing { response: Vec<u8>, written: usize },
-    Leaving { passed_over: usize },
+impl Limited<'_> {
+    fn time(&self) -> io::Result<Option<Duration>> {
+        let left = (self.left)();
+        if left.is_zero() { Err(ErrorKind::TimedOut.into()) } else { Ok(Some(left)) }
+    }
 }
 
-/// How far a connection has come.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Progress {
-    /// It waits for the client.
-    Waits,
-    Done,
+impl Read for Limited<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.set_read_timeout(self.time()?)?;
+        self.stream.read(buffer)
+    }
 }
 
-impl Connection {
-    pub fn new(stream: TcpStream) -> Self {
-        Self { stream, stage: Stage::Reading { head: Vec::new() } }
+impl Write for Limited<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.set_write_timeout(self.time()?)?;
+        self.stream.write(bytes)
     }
 
-    /// Goes as far as it can without waiting. `page` is what there is to read.
-    ///
-    /// # Errors
-    /// The connection is lost.
-    pub fn proceed(&mut self, page: &dyn Fn() -> String) -> io::Result<Progress> {
-        loop {
-            match self.step(page) {
-                Ok(Progress::Waits) => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Progress::Waits),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                done => return done,
-            }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Reads a request and answers it, for as long as there is time `left`. `page` is what there is to read.
+///
+/// # Errors
+/// The connection is lost, or its time is up.
+pub fn serve(
+    stream: &TcpStream,
+    left: &dyn Fn() -> Duration,
+    page: &dyn Fn() -> String,
+) -> io::Result<()> {
+    let mut limited = Limited { stream, left };
+    let Some(response) = respond(&mut limited, page)? else { return Ok(()) };
+    limited.write_all(&response)?;
+    stream.shutdown(Shutdown::Write)?;
+    io::copy(&mut limited.take(PASSED_OVER_BYTES), &mut io::sink())?;
+    Ok(())
+}
+
+/// The response to what is read; none if it ends before.
+fn respond(from: &mut dyn Read, page: &dyn Fn() -> String) -> io::Result<Option<Vec<u8>>> {
+    let (mut head, mut buffer) = (Vec::new(), [0; 1024]);
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => return Ok(None),
+            Ok(count) => head.extend_from_slice(&buffer[..count]),
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        }
+        if let Some(response) = answer(&head, page) {
+            return Ok(Some(response));
         }
     }
+}
 
-    fn step(&mut self, page: &dyn Fn() -> String) -> io::Result<Progress> {
-        let mut buffer = [0; 1024];
-        match &mut self.stage {
-            Stage::Reading { head } => {
-                let count = self.stream.read(&mut buffer)?;
-                head.extend_from_slice(&buffer[..count]);
-                if count == 0 {
-                    return Ok(Progress::Done);
-                }
-                if let Some(response) = answer(head, page) {
-                    self.stage = Stage::Writing { response, written: 0 };
-                }
-            }
-            Stage::Writing { response, written } => {
-                *written += self.stream.write(&response[*written..])?;
-                if *written == response.len() {
-                    self.stream.shutdown(Shutdown::Write)?;
-                    self.stage = Stage::Leaving { passed_over: 0 };
-                }
-            }
-            Stage::Leaving { passed_over } => {
-                let count = self.stream.read(&mut buffer)?;
-                *passed_over += count;
-                if count == 0 || *passed_over >= PASSED_OVER_BYTES {
-                    return Ok(Progress::Done);
-                }
-            }
-        }
-        Ok(Progress::Waits)
+/// Why a head is no request.
+enum Wrong {
+    Malformed,
+    TooLarge,
+}
+
+/// The method and target of a request, once its head is complete. Ends of lines are read as generously as
+/// RFC 9112, section 2.2 allows.
+fn read_head(head: &[u8]) -> Result<Option<(&str, &str)>, Wrong> {
+    let begin = head.iter().position(|byte| !b"\r\n".contains(byte)).unwrap_or(head.len());
+    if head.get(begin).is_some_and(|byte| !byte.is_ascii_uppercase()) {
+        // No method begins so: this may be a TLS handshake, which waits for an answer.
+        return Err(Wrong::Malformed);
     }
+    let mut lines = head[begin..].split_inclusive(|byte| *byte == b'\n').map(|line| {
+        let line = line.strip_suffix(b"\n")?;
+        Some(line.strip_suffix(b"\r").unwrap_or(line))
+    });
+    let Some(Some(first)) = lines.next() else { return incomplete(head) };
+    for number in 0.. {
+        let Some(Some(field)) = lines.next() else { return incomplete(head) };
+        if field.is_empty() {
+            break;
+        }
+        if number == FIELDS {
+            return Err(Wrong::TooLarge);
+        }
+        let name = field.split(|byte| *byte == b':').next().unwrap_or_default();
+        if name.is_empty() || name == field || !name.iter().all(u8::is_ascii_graphic) {
+            return Err(Wrong::Malformed);
+        }
+    }
+    let first = std::str::from_utf8(first).map_err(|_| Wrong::Malformed)?;
+    let mut words = first.split(' ');
+    match [words.next(), words.next(), words.next(), words.next()] {
+        [Some(method), Some(target), Some("HTTP/1.0" | "HTTP/1.1"), None] => {
+            Ok(Some((method, target)))
+        }
+        _ => Err(Wrong::Malformed),
+    }
+}
+
+fn incomplete<T>(head: &[u8]) -> Result<Option<T>, Wrong> {
+    if head.len() < REQUEST_BYTES { Ok(None) } else { Err(Wrong::TooLarge) }
 }
 
 /// The response to a request, once its head is complete.
 fn answer(head: &[u8], page: &dyn Fn() -> String) -> Option<Vec<u8>> {
-    let mut fields = [httparse::EMPTY_HEADER; FIELDS];
-    let mut request = httparse::Request::new(&mut fields);
-    Some(match request.parse(head) {
-        Ok(httparse::Status::Complete(_)) => {
-            let (method, target) = (request.method.unwrap_or(""), request.path.unwrap_or(""));
-            match (path(target), method) {
-                ("/metrics", "GET") => response("200 OK", prometheus::TEXT_FORMAT, "", &page()),
-                ("/metrics", _) => plain("405 Method Not Allowed", "Allow: GET\r\n"),
-                _ => plain("404 Not Found", ""),
-            }
-        }
-        Ok(httparse::Status::Partial) if head.len() < REQUEST_BYTES => return None,
-        Ok(httparse::Status::Partial) | Err(httparse::Error::TooManyHeaders) => {
-            plain("431 Request Header Fields Too Large", "")
-        }
-        Err(_) => plain("400 Bad Request", ""),
+    Some(match read_head(head) {
+        Ok(None) => return None,
+        Ok(Some((method, target))) => match (path(target), method) {
+            ("/metrics", "GET") => response("200 OK", TEXT_FORMAT, "", &page()),
+            ("/metrics", _) => plain("405 Method Not Allowed", "Allow: GET\r\n"),
+            _ => plain("404 Not Found", ""),
+        },
+        Err(Wrong::TooLarge) => plain("431 Request Header Fields Too Large", ""),
+        Err(Wrong::Malformed) => plain("400 Bad Request", ""),
     })
 }
 
@@ -177,11 +210,27 @@ mod tests {
             ("POST /metrics HTTP/1.1", "405 Method Not Allowed"),
             ("HEAD /metrics HTTP/1.1", "405 Method Not Allowed"),
             ("GET /metrics HTTP/9", "400 Bad Request"),
+            ("GET /metrics  HTTP/1.1", "400 Bad Request"),
+            ("GET /metrics HTTP/1.1\r\nno field", "400 Bad Request"),
+            ("GET /metrics HTTP/1.1\r\nHost : h", "400 Bad Request"),
+            ("GET /metrics HTTP/1.1\r\n: h", "400 Bad Request"),
+            ("GET \u{fc} HTTP/1.1", "404 Not Found"),
             ("\x16\x03\x01 a TLS handshake", "400 Bad Request"),
         ] {
             let expected = Some(format!("HTTP/1.1 {expected}"));
             assert_eq!(status(format!("{line}\r\n\r\n").as_bytes()), expected, "{line:?}");
         }
+    }
+
+    #[test]
+    fn lines_may_end_without_a_carriage_return_and_begin_late() {
+        let ok = Some("HTTP/1.1 200 OK".to_owned());
+        assert_eq!(status(b"\r\nGET /metrics HTTP/1.1\nHost: h\n\n"), ok);
+    }
+
+    #[test]
+    fn a_handshake_is_refused_before_it_ends() {
+        assert_eq!(status(b"\x16\x03\x01"), Some("HTTP/1.1 400 Bad Request".to_owned()));
     }
 
     #[test]

@@ -1,27 +1,25 @@
-//! Serves the metrics, on a thread of its own.
+//! Serves the metrics: a thread takes connections, and each client has one for as long as it is served.
 //!
-//! One thread serves all clients, and waits for none of them: whoever sends or reads slowly is
-//! passed over until it is ready, and closed when its time is up.
+//! Sockets block, with time-outs: a client is served for [`TIME`] at the most. Of more than [`MOST`]
+//! clients the one that came first is closed.
 
 #![forbid(unsafe_code)]
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use mio::net::TcpListener;
-use mio::{Events, Interest, Poll, Token, Waker};
-
-use super::connection::{Connection, Progress};
+use super::connection;
 use crate::clock::Clock;
 use crate::pool::Spawn;
 use crate::sync::lock;
 
-/// How many clients are served at once. The one that came first goes when another comes.
+/// How many clients are served at once.
 const MOST: usize = 16;
 
 /// For how long a client is served.
@@ -30,17 +28,46 @@ const TIME: Duration = Duration::from_secs(10);
 /// When a connection is tried again that could not be taken, as for want of file descriptors.
 const RETRY: Duration = Duration::from_millis(500);
 
-const STOP: Token = Token(0);
-const LISTENER: Token = Token(1);
-const FIRST_CLIENT: usize = 2;
-
 /// What there is to read.
-type Page = dyn Fn() -> String + Send;
+type Page = dyn Fn() -> String + Send + Sync;
 
 /// A running server. It ends when it goes.
 pub struct Server {
-    stop: Waker,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    shared: Arc<Shared>,
+    /// The thread that takes connections, and the socket at which it waits.
+    listening: Mutex<Option<(JoinHandle<()>, TcpStream)>>,
+}
+
+struct Shared {
+    clients: Mutex<Clients>,
+    closed: Condvar,
+    time: Duration,
+    clock: Arc<dyn Clock>,
+    spawn: Spawn,
+    page: Box<Page>,
+}
+
+#[derive(Default)]
+struct Clients {
+    /// Those that are served; the first one came first.
+    served: VecDeque<Client>,
+    is_closed: bool,
+}
+
+struct Client {
+    /// The connection ends with its thread.
+    stream: Weak<TcpStream>,
+    thread: JoinHandle<()>,
+}
+
+impl Client {
+    /// Ends the connection, and joins its thread.
+    fn close(self) {
+        if let Some(stream) = self.stream.upgrade() {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+        let _ = self.thread.join();
+    }
 }
 
 impl Server {
@@ -54,24 +81,36 @@ impl Server {
         clock: Arc<dyn Clock>,
         page: Box<Page>,
     ) -> io::Result<Self> {
-        let poll = Poll::new()?;
-        let stop = Waker::new(poll.registry(), STOP)?;
-        let mut listener = TcpListener::bind(address)?;
-        poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
-        let clients = BTreeMap::new();
-        let next = FIRST_CLIENT;
-        let serving = Serving { poll, listener, clients, next, retry: None, clock, page };
-        let thread = spawn("http-auth-meter".to_owned(), Box::new(move || serving.run()))?;
-        Ok(Self { stop, thread: Mutex::new(Some(thread)) })
+        Self::start_with(address, TIME, spawn, clock, page)
     }
 
-    /// Closes the port and every connection, and joins the thread.
+    fn start_with(
+        address: SocketAddr,
+        time: Duration,
+        spawn: Spawn,
+        clock: Arc<dyn Clock>,
+        page: Box<Page>,
+    ) -> io::Result<Self> {
+        let listener = TcpListener::bind(address)?;
+        // Linux ends a wait for connections when the socket is shut down.
+        let socket = TcpStream::from(OwnedFd::from(listener.try_clone()?));
+        let (clients, closed) = (Mutex::default(), Condvar::new());
+        let shared = Arc::new(Shared { clients, closed, time, clock, spawn, page });
+        let taking = Arc::clone(&shared);
+        let body = Box::new(move || taking.take_connections(&listener));
+        let thread = spawn("http-auth-meter".to_owned(), body)?;
+        Ok(Self { shared, listening: Mutex::new(Some((thread, socket))) })
+    }
+
+    /// Closes the port and every connection, and joins the threads.
     pub fn shut_down(&self) {
-        let Some(thread) = lock(&self.thread).take() else { return };
-        // Without a word to it the thread would never end, and must not be waited for.
-        if self.stop.wake().is_ok() {
-            let _ = thread.join();
-        }
+        let Some((thread, socket)) = lock(&self.listening).take() else { return };
+        lock(&self.shared.clients).is_closed = true;
+        self.shared.closed.notify_all();
+        let _ = socket.shutdown(Shutdown::Both);
+        let _ = thread.join();
+        let served = std::mem::take(&mut lock(&self.shared.clients).served);
+        served.into_iter().for_each(Client::close);
     }
 }
 
@@ -81,103 +120,59 @@ impl Drop for Server {
     }
 }
 
-/// What the thread works with.
-struct Serving {
-    poll: Poll,
-    listener: TcpListener,
-    /// The clients by their tokens, which only grow: the first one came first.
-    clients: BTreeMap<usize, Client>,
-    next: usize,
-    /// When to look for new clients once more.
-    retry: Option<Instant>,
-    clock: Arc<dyn Clock>,
-    page: Box<Page>,
-}
-
-struct Client {
-    connection: Connection,
-    until: Instant,
-}
-
-impl Serving {
-    fn run(mut self) {
-        let mut events = Events::with_capacity(64);
+impl Shared {
+    fn take_connections(self: &Arc<Self>, listener: &TcpListener) {
         loop {
-            match self.poll.poll(&mut events, self.patience()) {
-                Ok(()) => {}
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(_) => return,
+            let taken = listener.accept();
+            let mut clients = lock(&self.clients);
+            if clients.is_closed {
+                return;
             }
-            for event in &events {
-                match event.token() {
-                    STOP => return,
-                    LISTENER => self.welcome(),
-                    Token(client) => self.serve(client),
-                }
-            }
-            let now = self.clock.now();
-            if self.retry.is_some_and(|retry| retry <= now) {
-                self.welcome();
-            }
-            self.clients.retain(|_, client| client.until > now);
-        }
-    }
-
-    /// How long nothing is to be done unless something happens.
-    fn patience(&self) -> Option<Duration> {
-        let ends = self.clients.values().map(|client| client.until);
-        let next = ends.chain(self.retry).min()?;
-        Some(next.saturating_duration_since(self.clock.now()))
-    }
-
-    /// Takes in all clients that have come.
-    fn welcome(&mut self) {
-        self.retry = None;
-        loop {
-            let mut stream = match self.listener.accept() {
-                Ok((stream, _)) => stream,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            match taken {
+                Ok((stream, _)) => self.welcome(&mut clients, stream),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(_) => {
-                    self.retry = Some(self.clock.now() + RETRY);
-                    return;
+                    let is_open = |clients: &mut Clients| !clients.is_closed;
+                    drop(self.closed.wait_timeout_while(clients, RETRY, is_open));
                 }
-            };
-            let token = Token(self.next);
-            let both = Interest::READABLE | Interest::WRITABLE;
-            if self.poll.registry().register(&mut stream, token, both).is_err() {
-                continue;
             }
-            self.next += 1;
-            if self.clients.len() >= MOST {
-                self.clients.pop_first();
-            }
-            let until = self.clock.now() + TIME;
-            self.clients.insert(token.0, Client { connection: Connection::new(stream), until });
         }
     }
 
-    fn serve(&mut self, token: usize) {
-        let Some(client) = self.clients.get_mut(&token) else { return };
-        // A defect costs this client its answer, and no other one theirs.
-        let proceeded = catch_unwind(AssertUnwindSafe(|| client.connection.proceed(&self.page)));
-        if matches!(proceeded, Ok(Ok(Progress::Waits))) {
-            return;
+    fn welcome(self: &Arc<Self>, clients: &mut Clients, stream: TcpStream) {
+        let served = std::mem::take(&mut clients.served).into_iter();
+        let (over, served): (VecDeque<_>, VecDeque<_>) =
+            served.partition(|client| client.thread.is_finished());
+        over.into_iter().for_each(Client::close);
+        clients.served = served;
+        if clients.served.len() >= MOST {
+            clients.served.pop_front().into_iter().for_each(Client::close);
         }
-        // Closing takes it off the list of what is waited for.
-        self.clients.remove(&token);
+        let stream = Arc::new(stream);
+        let (shared, weak) = (Arc::clone(self), Arc::downgrade(&stream));
+        let body = Box::new(move || shared.serve(&stream));
+        // Without a thread the connection ends.
+        if let Ok(thread) = (self.spawn)("http-auth-page".to_owned(), body) {
+            clients.served.push_back(Client { stream: weak, thread });
+        }
+    }
+
+    fn serve(&self, stream: &TcpStream) {
+        let until = self.clock.now() + self.time;
+        let left = || until.saturating_duration_since(self.clock.now());
+        // A panic costs this client its answer, and no other one theirs.
+        let _ = catch_unwind(AssertUnwindSafe(|| connection::serve(stream, &left, &self.page)));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
-    use std::net::TcpStream;
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::thread;
 
     use super::*;
-    use crate::clock::ManualClock;
+    use crate::clock::SystemClock;
 
     fn spawn(name: String, body: Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>> {
         thread::Builder::new().name(name).spawn(body)
@@ -186,19 +181,26 @@ mod tests {
     struct Running {
         server: Server,
         address: SocketAddr,
-        clock: Arc<ManualClock>,
     }
 
-    fn start(page: impl Fn() -> String + Clone + Send + 'static) -> Running {
-        let clock = ManualClock::new();
+    fn start(page: impl Fn() -> String + Clone + Send + Sync + 'static) -> Running {
+        start_with(TIME, page)
+    }
+
+    /// A server with this time limit.
+    fn start_with(
+        time: Duration,
+        page: impl Fn() -> String + Clone + Send + Sync + 'static,
+    ) -> Running {
         loop {
             // Somebody else may take the port between the two calls.
             let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
             let address = free.local_addr().unwrap();
             drop(free);
             let page = Box::new(page.clone());
-            if let Ok(server) = Server::start(address, spawn, clock.clone(), page) {
-                return Running { server, address, clock };
+            let clock = Arc::new(SystemClock);
+            if let Ok(server) = Server::start_with(address, time, spawn, clock, page) {
+                return Running { server, address };
             }
         }
     }
@@ -225,15 +227,16 @@ mod tests {
 
     #[test]
     fn a_slow_client_holds_up_nobody_and_is_closed_in_the_end() {
-        let running = start(|| "a 1\n".to_owned());
+        let running = start_with(Duration::from_secs(2), || "a 1\n".to_owned());
         let mut slow = running.connect();
         slow.write_all(b"GET /metr").unwrap();
-        assert!(running.get().ends_with("\r\n\r\na 1\n"));
-        running.clock.advance(TIME / 2);
-        slow.write_all(b"ics HTTP/1.1\r\n").unwrap();
-        assert!(running.get().ends_with("a 1\n"));
-        running.clock.advance(TIME / 2);
-        assert!(running.get().ends_with("a 1\n"));
+        let mut others = 0;
+        // What it sends now and then gives it no more time.
+        while others % 64 != 0 || slow.write_all(b"i").is_ok() {
+            assert!(running.get().ends_with("\r\n\r\na 1\n"));
+            others += 1;
+        }
+        assert!(others > 1, "nobody else was served meanwhile");
         assert_eq!(rest(slow), "");
     }
 
@@ -275,8 +278,8 @@ mod tests {
         let running = start(|| "a 1\n".to_owned());
         let idle = running.connect();
         assert!(running.get().ends_with("a 1\n"));
-        let taken =
-            Server::start(running.address, spawn, running.clock.clone(), Box::new(String::new));
+        let clock = Arc::new(SystemClock);
+        let taken = Server::start(running.address, spawn, clock, Box::new(String::new));
         assert_eq!(taken.err().unwrap().kind(), ErrorKind::AddrInUse);
         running.server.shut_down();
         assert_eq!(rest(idle), "");

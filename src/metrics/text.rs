@@ -1,80 +1,63 @@
-//! A snapshot in Prometheus' text format.
+//! A snapshot in Prometheus' text format (version 0.0.4).
 
 #![forbid(unsafe_code)]
 
-use prometheus::TextEncoder;
-use prometheus::proto;
+use std::fmt::Write as _;
 
 use super::Snapshot;
 use super::families::{Family, Kind, Sample, Value, families};
-use crate::stats::{BOUNDS, Histogram};
+use crate::stats::BOUNDS;
 
-/// All metrics, in Prometheus' text format (version 0.0.4).
+/// All metrics.
 #[must_use]
 pub fn text(snapshot: &Snapshot) -> String {
-    let families: Vec<_> = families()
-        .map(|family| encodable(family, (family.samples)(snapshot)))
-        .filter(|family| !family.get_metric().is_empty())
-        .collect();
     let mut text = String::with_capacity(16 * 1024);
-    // It fails where a family has no name or no metric, and each has.
-    let _ = TextEncoder::new().encode_utf8(&families, &mut text);
+    for family in families() {
+        let samples = (family.samples)(snapshot);
+        if samples.is_empty() {
+            continue;
+        }
+        let Family { name, help, .. } = family;
+        let kind = match family.kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
+        };
+        let help = help.replace('\\', r"\\").replace('\n', r"\n");
+        // Text in memory takes whatever is written.
+        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        samples.iter().for_each(|sample| write_sample(&mut text, family, sample));
+    }
     text
 }
 
-fn encodable(family: &Family, samples: Vec<Sample>) -> proto::MetricFamily {
-    let mut encodable = proto::MetricFamily::default();
-    encodable.set_name(family.name.to_owned());
-    encodable.set_help(family.help.to_owned());
-    encodable.set_field_type(match family.kind {
-        Kind::Counter => proto::MetricType::COUNTER,
-        Kind::Gauge => proto::MetricType::GAUGE,
-        Kind::Histogram => proto::MetricType::HISTOGRAM,
-    });
-    encodable.set_metric(samples.into_iter().map(|sample| metric(family, sample)).collect());
-    encodable
-}
-
-fn metric(family: &Family, sample: Sample) -> proto::Metric {
-    let label = |(name, value): (&&str, String)| {
-        let mut label = proto::LabelPair::default();
-        label.set_name((*name).to_owned());
-        label.set_value(value);
-        label
+fn write_sample(text: &mut String, family: &Family, sample: &Sample) {
+    let mut line = |suffix: &str, bound: Option<String>, value: f64| {
+        let label = |(name, value): (&&str, &String)| format!("{name}=\"{}\"", escaped(value));
+        let mut labels: Vec<_> = family.labels.iter().zip(&sample.labels).map(label).collect();
+        labels.extend(bound.map(|bound| format!("le=\"{bound}\"")));
+        let labels =
+            if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+        let _ = writeln!(text, "{}{suffix}{labels} {value}", family.name);
     };
-    let labels = family.labels.iter().zip(sample.labels).map(label).collect();
-    let mut metric = proto::Metric::from_label(labels);
-    match (sample.value, family.kind) {
-        (Value::Histogram(given), _) => metric.set_histogram(histogram(&given)),
-        (Value::Number(value), Kind::Counter) => {
-            let mut counter = proto::Counter::default();
-            counter.set_value(value);
-            metric.set_counter(counter);
-        }
-        (Value::Number(value), _) => {
-            let mut gauge = proto::Gauge::default();
-            gauge.set_value(value);
-            metric.set_gauge(gauge);
+    match &sample.value {
+        Value::Number(value) => line("", None, *value),
+        Value::Histogram(given) => {
+            let mut count = 0;
+            for (bound, in_bucket) in BOUNDS.iter().zip(given.buckets) {
+                count += in_bucket;
+                line("_bucket", Some(bound.to_string()), count as f64);
+            }
+            let count = given.buckets.iter().sum::<u64>() as f64;
+            line("_bucket", Some("+Inf".to_owned()), count);
+            line("_sum", None, given.sum.as_secs_f64());
+            line("_count", None, count);
         }
     }
-    metric
 }
 
-fn histogram(given: &Histogram) -> proto::Histogram {
-    let mut encodable = proto::Histogram::default();
-    let mut count = 0;
-    let mut buckets = Vec::with_capacity(BOUNDS.len());
-    for (bound, in_bucket) in BOUNDS.iter().zip(given.buckets) {
-        count += in_bucket;
-        let mut bucket = proto::Bucket::default();
-        bucket.set_upper_bound(*bound);
-        bucket.set_cumulative_count(count);
-        buckets.push(bucket);
-    }
-    encodable.set_bucket(buckets);
-    encodable.set_sample_count(given.buckets.iter().sum());
-    encodable.set_sample_sum(given.sum.as_secs_f64());
-    encodable
+fn escaped(label: &str) -> String {
+    label.replace('\\', r"\\").replace('\n', r"\n").replace('"', "\\\"")
 }
 
 #[cfg(test)]
