@@ -15,8 +15,7 @@ use ureq::{Agent, Body};
 use super::connector::{self, DialConnector, Unresolved};
 use super::error_map;
 use super::framing;
-use super::gathered::{self, Gather};
-use super::guarded::Guard;
+use super::hardened_transport::{Harden, received};
 use super::recording;
 use super::response_body::Declared;
 use super::strict_chunks::Strict;
@@ -152,12 +151,12 @@ impl Client {
     /// Sends a request, and once more where it may be repeated.
     fn send(&self, outgoing: Outgoing<'_>) -> Result<http::Response<Body>, Failure> {
         let started = self.clock.now();
-        let (dialled, received) = (connector::dialled(), gathered::received());
+        let (dialled, received_before) = (connector::dialled(), received());
         let link = lock(&self.link).clone().ok_or(Failure::Stopping)?;
         let timeout = self.config.timeout;
         match self.send_once(&link.agent, &link.headers, outgoing, timeout) {
             Err(Failure::ConnectionLost)
-                if connector::dialled() == dialled && gathered::received() == received =>
+                if connector::dialled() == dialled && received() == received_before =>
             {
                 let left = timeout.saturating_sub(self.clock.now().duration_since(started));
                 if left.is_zero() {
@@ -285,10 +284,8 @@ fn renewed(agent: &Agent, observed: bool) -> Agent {
 }
 
 fn connecting(config: ureq::config::Config, observed: bool) -> Agent {
-    // Guarded below the TLS layer as well, which has no eye for what waits there.
-    let guarded =
-        DialConnector.chain(Guard).chain(RustlsConnector::default()).chain(Gather).chain(Guard);
-    let connector = guarded.chain(Strict);
+    let tls = DialConnector.chain(Harden::BelowTls).chain(RustlsConnector::default());
+    let connector = tls.chain(Harden::Requests).chain(Strict);
     if observed {
         Agent::with_parts(config, connector.chain(Tap), Unresolved)
     } else {
