@@ -6,10 +6,12 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use mosquitto_http_auth::answer::Failure;
-use mosquitto_http_auth::api::{Attempt, Exchange, Observer, Reply};
+use mosquitto_http_auth::api::{Exchange, Observer, Reply, WireEvent};
 use mosquitto_http_auth::question::Kind;
 use mosquitto_http_auth::secret::Secret;
 use mosquitto_http_auth::trace::TraceId;
+
+use crate::wire_recorder::{self, Attempt};
 
 /// A question to one host, and what came of it.
 pub struct Seen {
@@ -35,8 +37,17 @@ impl Witness {
 }
 
 impl Observer for Witness {
+    fn begins(&self) {
+        wire_recorder::begin();
+    }
+
+    fn happens(&self, event: WireEvent<'_>) {
+        wire_recorder::record(event);
+    }
+
     fn exchanged(&self, exchange: Exchange<'_>) {
-        let Exchange { origin, requests, outcome, attempts, took, trace } = exchange;
+        let (attempts, took) = wire_recorder::end();
+        let Exchange { origin, requests, outcome, trace } = exchange;
         // One client asks one question after the other.
         let [request] = requests else { return };
         let outcome = match outcome {

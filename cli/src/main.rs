@@ -28,6 +28,7 @@ mod reader;
 mod report;
 mod tls;
 mod verdict;
+mod wire_recorder;
 
 use std::io::Write as _;
 use std::process::ExitCode;

@@ -4,12 +4,14 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use mosquitto_http_auth::api::{Head, Request};
+use mosquitto_http_auth::api::Request;
 use mosquitto_http_auth::api_format::ApiFormat;
 use mosquitto_http_auth::config::Config;
 use mosquitto_http_auth::form;
 use mosquitto_http_auth::question::{About, Client, Kind, Password, Question};
 use zeroize::Zeroizing;
+
+use crate::wire_recorder::Head;
 
 const MASK: &str = "********";
 

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use log::Level;
 use mosquitto_http_auth::answer::SessionGrants;
-use mosquitto_http_auth::api::{Attempt, Head};
 use mosquitto_http_auth::clock::{Clock as _, SystemClock};
 use mosquitto_http_auth::question::Kind;
 use serde_json::{Value, json};
@@ -18,6 +17,7 @@ use crate::mask::Mask;
 use crate::paint::{FAINT, GOOD, HEADING, Paint as _, WARNING, WRONG};
 use crate::tls;
 use crate::verdict::{Judged, route};
+use crate::wire_recorder::{Attempt, Dialled, Head};
 
 /// In place of a secret value.
 const HIDDEN: &str = "(not shown)";
@@ -258,7 +258,7 @@ struct Steps {
 }
 
 impl Steps {
-    fn of(dialled: &mosquitto_http_auth::api::Dialled) -> Self {
+    fn of(dialled: &Dialled) -> Self {
         let since =
             |start: Option<Duration>, end: Option<Duration>| Some(end?.saturating_sub(start?));
         Self {

@@ -16,10 +16,9 @@ use super::connector::{self, DialConnector, Unresolved};
 use super::error_map;
 use super::framing;
 use super::hardened_transport::{Harden, received};
-use super::recording;
+use super::observer::{self, Observe, WireEvent};
 use super::response_body::Declared;
 use super::strict_chunks::Strict;
-use super::tap::Tap;
 use crate::answer::Failure;
 use crate::api_format::{ApiFormat, Compat, Method};
 use crate::clock::Clock;
@@ -178,7 +177,7 @@ impl Client {
         read_body: impl FnOnce(&Parts, Declared, Body) -> Result<ReadBody, Failure>,
     ) -> Result<Response, Failure> {
         let (head, body) = response.into_parts();
-        recording::note(|attempt, _| attempt.answering(&head));
+        observer::note(WireEvent::Head(&head));
         let declared = Declared::of(&head.headers);
         let (body, beginning) = read_body(&head, declared, body)?;
         // From now on a 400 is the API's own.
@@ -235,7 +234,7 @@ impl Client {
         outgoing: Outgoing<'_>,
         timeout: Duration,
     ) -> Result<http::Response<Body>, Failure> {
-        recording::begin(headers);
+        observer::note_request(headers);
         let Outgoing { method, content_type, url, body, trace } = outgoing;
         let mut request = match method {
             Method::Post => agent.post(url),
@@ -287,7 +286,7 @@ fn connecting(config: ureq::config::Config, observed: bool) -> Agent {
     let tls = DialConnector.chain(Harden::BelowTls).chain(RustlsConnector::default());
     let connector = tls.chain(Harden::Requests).chain(Strict);
     if observed {
-        Agent::with_parts(config, connector.chain(Tap), Unresolved)
+        Agent::with_parts(config, connector.chain(Observe), Unresolved)
     } else {
         Agent::with_parts(config, connector, Unresolved)
     }

@@ -10,7 +10,6 @@
 
 use std::cell::Cell;
 use std::net::ToSocketAddrs;
-use std::time::Duration;
 
 use ureq::Error;
 use ureq::config::Config;
@@ -19,7 +18,7 @@ use ureq::http::uri::Scheme;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{ConnectionDetails, Connector, NextTimeout, TcpConnector};
 
-use super::recording::{self, Dialled};
+use super::observer::{self, WireEvent};
 
 thread_local! {
     static DIALLED: Cell<u64> = const { Cell::new(0) };
@@ -44,12 +43,11 @@ impl Connector for DialConnector {
         chained: Option<()>,
     ) -> Result<Option<Self::Out>, Error> {
         DIALLED.set(DIALLED.get() + 1);
-        recording::note(|attempt, began| {
-            attempt.dialled = Some(Dialled { began, ..Dialled::default() });
-        });
+        observer::note(WireEvent::Dial);
         let details = ConnectionDetails {
             uri: details.uri,
-            addrs: addresses(details.uri, details.resolver.empty()).inspect(note_addresses)?,
+            addrs: addresses(details.uri, details.resolver.empty())
+                .inspect(|addresses| observer::note(WireEvent::Resolved(addresses)))?,
             config: details.config,
             request_level: details.request_level,
             resolver: details.resolver,
@@ -59,25 +57,10 @@ impl Connector for DialConnector {
             run_connector: details.run_connector.clone(),
             register_shutdown: details.register_shutdown.clone(),
         };
-        TcpConnector::default().connect(&details, chained).inspect(|_| {
-            note_dialled(|dialled, time| dialled.connected = Some(time));
-        })
+        TcpConnector::default()
+            .connect(&details, chained)
+            .inspect(|_| observer::note(WireEvent::Connected))
     }
-}
-
-fn note_dialled(write: impl FnOnce(&mut Dialled, Duration)) {
-    recording::note(|attempt, time| {
-        if let Some(dialled) = &mut attempt.dialled {
-            write(dialled, time);
-        }
-    });
-}
-
-fn note_addresses(addresses: &ResolvedSocketAddrs) {
-    note_dialled(|dialled, time| {
-        dialled.addresses = addresses.to_vec();
-        dialled.resolved = Some(time);
-    });
 }
 
 fn addresses(uri: &Uri, mut found: ResolvedSocketAddrs) -> Result<ResolvedSocketAddrs, Error> {

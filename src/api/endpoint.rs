@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::breaker::Breaker;
 use super::client::{Client, Response};
-use super::recording::{self, Exchange, Observer};
+use super::observer::{self, Exchange, Observer};
 use super::reply::{self, Reply};
 use super::request_body::{self, Request};
 use crate::answer::Failure;
@@ -25,7 +25,7 @@ pub struct Endpoint {
     urls: Routes,
     api_format: ApiFormat,
     client: Client,
-    observer: Option<(Arc<dyn Observer>, Arc<dyn Clock>)>,
+    observer: Option<Arc<dyn Observer>>,
 }
 
 impl Endpoint {
@@ -48,7 +48,7 @@ impl Endpoint {
             breaker: Breaker::new(config.breaker.failures, config.breaker.rest),
             api_format: config.api_format.clone(),
             client: Client::new(config, Arc::clone(clock), observer.is_some()),
-            observer: observer.map(|observer| (Arc::clone(observer), Arc::clone(clock))),
+            observer: observer.cloned(),
             origin,
         }
     }
@@ -65,13 +65,13 @@ impl Endpoint {
         unix_time: Duration,
         trace: Option<TraceId>,
     ) -> (Option<u16>, Result<Vec<Reply>, Failure>) {
-        let Some((observer, clock)) = &self.observer else {
+        let Some(observer) = &self.observer else {
             return self.ask_unobserved(requests, unix_time, trace);
         };
-        let (answered, attempts, took) =
-            recording::during(clock, || self.ask_unobserved(requests, unix_time, trace));
+        let answered =
+            observer::during(observer, || self.ask_unobserved(requests, unix_time, trace));
         let (origin, outcome) = (&*self.origin, answered.1.as_deref());
-        observer.exchanged(Exchange { origin, requests, outcome, attempts, took, trace });
+        observer.exchanged(Exchange { origin, requests, outcome, trace });
         answered
     }
 

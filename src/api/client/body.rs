@@ -2,13 +2,13 @@
 
 #![forbid(unsafe_code)]
 
-use std::io::{self, Read, Write as _};
+use std::io::{self, Read};
 
 use ureq::Body;
 
 use crate::answer::Failure;
 use crate::api::error_map::{self, broken_off};
-use crate::api::recording::BodySink;
+use crate::api::observer::{self, BodySink, WireEvent};
 use crate::api::{response_body, statement};
 
 /// How long a body may be: ten thousand rules fit in. What is longer is not read to its end, and an
@@ -35,9 +35,8 @@ pub fn read_whole(body: Body, may_end: bool, must_say: bool) -> Result<Vec<u8>, 
         }
         Err(error) => return Err(broken_off(error)),
     }
-    let mut sink = BodySink::default();
-    sink.write_all(&whole).map_err(broken_off)?;
-    sink.end();
+    observer::note(WireEvent::Body(&whole));
+    observer::note(WireEvent::End);
     refuse_longer(Some(whole.len() as u64))?;
     Ok(whole)
 }
@@ -49,16 +48,15 @@ pub fn read_away(body: Body, may_end: bool) -> Result<Vec<u8>, Failure> {
     refuse_longer(body.content_length())?;
     let mut beginning = Vec::new();
     let mut reader = body.into_reader().take(BODY_BYTES + 1);
-    let mut sink = BodySink::default();
     let read = reader.by_ref().take(BEGINNING_BYTES).read_to_end(&mut beginning);
-    sink.write_all(&beginning).map_err(broken_off)?;
-    let rest = match read.and_then(|_| io::copy(&mut reader, &mut sink)) {
+    observer::note(WireEvent::Body(&beginning));
+    let rest = match read.and_then(|_| io::copy(&mut reader, &mut BodySink)) {
         Ok(rest) => rest,
         Err(error) if may_end && error_map::is_unannounced_end(&error) => 0,
         Err(error) => return Err(broken_off(error)),
     };
     refuse_longer(Some(beginning.len() as u64 + rest))?;
-    sink.end();
+    observer::note(WireEvent::End);
     Ok(beginning)
 }
 

@@ -7,7 +7,7 @@ use ureq::http::{StatusCode, header};
 use super::body::{read_away, read_whole};
 use super::{Client, Response};
 use crate::answer::Failure;
-use crate::api::{error_map, framing, recording};
+use crate::api::{error_map, framing, observer};
 use crate::sync::lock;
 use crate::trace::{TRACEPARENT, TraceId};
 
@@ -15,7 +15,7 @@ impl Client {
     /// Fetches a document: seldom, so that a connection of its own is opened for it.
     pub fn fetch(&self, url: &str, trace: Option<TraceId>) -> Result<Response, Failure> {
         let link = lock(&self.link).clone().ok_or(Failure::Stopping)?;
-        recording::begin(&link.headers);
+        observer::note_request(&link.headers);
         let mut request = link.fresh.get(url).header(header::ACCEPT, "application/json");
         for (name, value) in link.headers.iter() {
             request = request.header(name, value);
