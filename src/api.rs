@@ -32,20 +32,20 @@ mod observer;
 mod reply;
 mod request_body;
 mod response_body;
+mod response_fields;
 #[cfg(any(test, fuzzing))]
 mod simulated;
-mod statement;
 mod strict_chunks;
 pub use breaker::Sign;
 pub use events::Told;
 pub use observer::{Exchange, Observer, WireEvent};
 pub use reply::Reply;
 pub use request_body::{Request, describe};
-pub use statement::claims;
+pub use response_fields::claims;
 
 use breaker::Change;
 use endpoint::Endpoint;
-use statement::Statement;
+use response_fields::ResponseFields;
 
 /// What a fuzzer may reach.
 #[cfg(any(test, fuzzing))]
@@ -261,7 +261,7 @@ impl Api {
         session_grants.rules = session_grants.rules.take().map(|rules| self.rules.share(rules));
     }
 
-    /// Reads an answer that another broker was given, in the words of [`Statement`].
+    /// Reads an answer that another broker was given, in the words of [`ResponseFields`].
     /// None: it is none.
     pub fn read_shared(&self, json: &[u8]) -> Option<Answer> {
         let mut reply = Reply { answer: shared_answer(json, self.syntax)?, lifetime: None };
@@ -314,8 +314,8 @@ impl Api {
 /// Reads an answer as it is shared among brokers: as the API says it to a login.
 #[must_use]
 pub fn shared_answer(json: &[u8], syntax: Syntax) -> Option<Answer> {
-    let Statement { verdict, session_grants, reason, .. } =
-        Statement::read(json, Kind::Login, syntax).ok()?;
+    let ResponseFields { verdict, session_grants, reason, .. } =
+        ResponseFields::read(json, Kind::Login, syntax).ok()?;
     Some(
         Answer { session_grants: session_grants.map(Into::into), ..Answer::new(verdict?) }
             .because(reason),

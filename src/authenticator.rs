@@ -38,7 +38,7 @@ mod reload_hold;
 mod revalidation;
 mod tokens;
 mod undecided;
-pub use login::{Attempt, Reply};
+pub use login::{Attempt, LoginReply};
 pub(crate) use reload_hold::Closing;
 pub use reload_hold::Sighup;
 

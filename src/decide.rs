@@ -8,7 +8,7 @@
 
 use crate::answer::{Answer, Decision, Failure, Verdict};
 use crate::config::{Config, EmptyCredentials, LocalUsersAcl};
-use crate::held_deliveries::Gathered;
+use crate::held_deliveries::AnswersSoFar;
 use crate::policy::{self, DecidedBy, OnError};
 use crate::question::{Access, Action, Kind};
 use crate::rules::{Names, Permission, Ruling};
@@ -118,7 +118,7 @@ pub fn decide(
     grants: &Grants,
     client: Subject<'_>,
     action: Action<'_>,
-    answers: &Gathered,
+    answers: &AnswersSoFar,
 ) -> Step {
     if action.access == Access::Unsubscribe {
         return Step::Decided(Decision::Allow, Reason::Unsubscribe);
@@ -214,7 +214,7 @@ pub fn questions(
     client: Subject<'_>,
     action: Action<'_>,
 ) -> Vec<Kind> {
-    let mut answers = Gathered::default();
+    let mut answers = AnswersSoFar::default();
     let mut questions = Vec::new();
     while let Some(kind) = decide(policy, grants, client, action, &answers).question() {
         answers.note(kind, Ok(Answer::DENY));

@@ -26,18 +26,18 @@ use crate::stats::Stats;
 use crate::tokens::Tokens;
 
 mod asker;
-mod crew;
 mod job;
+mod job_runner;
 mod passwords;
 mod recent_failures;
 mod sealed;
 mod tokens;
 use asker::Asker;
-use crew::Crew;
 use job::{Consult, Job, MemoryPermit, OwnedSubject};
+use job_runner::JobRunner;
 use passwords::Hasher;
 use recent_failures::RecentFailures;
-use tokens::{Errand, Verifier};
+use tokens::{TokenJob, Verifier};
 
 /// How many questions may go in one request.
 const BATCH: usize = 500;
@@ -80,7 +80,7 @@ pub struct Status {
 /// What a worker does.
 enum Work {
     Ask(Job),
-    Tokens(Errand),
+    Tokens(TokenJob),
     /// Have the cache let go of what has ended.
     TidyUp,
 }
@@ -114,7 +114,7 @@ impl Engine {
             observer,
         ));
         let recent_failures = Arc::<RecentFailures>::default();
-        let crew = Crew {
+        let runner = JobRunner {
             api: Arc::clone(&api),
             cache: Arc::clone(&cache),
             recent_failures: Arc::clone(&recent_failures),
@@ -134,12 +134,12 @@ impl Engine {
             for (work, completion) in works {
                 match (work, &verifier) {
                     (Work::Ask(job), _) => jobs.push((job, completion)),
-                    (Work::Tokens(errand), Some(verifier)) => verifier.run(&errand, completion),
+                    (Work::Tokens(job), Some(verifier)) => verifier.run(&job, completion),
                     (Work::Tokens(_), None) => completion.complete(Err(Failure::Internal)),
                     (Work::TidyUp, _) => completion.complete(Ok(Answer::ALLOW)),
                 }
             }
-            crew.run_jobs(jobs);
+            runner.run_jobs(jobs);
             // Now that nobody waits: the broker's thread would have to do it instead.
             kept.tidy_up();
         };

@@ -25,7 +25,7 @@ use crate::sync::lock;
 mod coming_and_going;
 mod message;
 mod state;
-pub use message::{Draft, Message};
+pub use message::{Message, NewDelivery};
 
 use message::{Charge, Payload};
 use state::{Presence, State};
@@ -46,12 +46,12 @@ pub struct Recipient<'a> {
 
 /// What was found out about the message that is next.
 #[derive(Clone, Default, Debug)]
-pub struct Gathered {
+pub struct AnswersSoFar {
     pub superuser: Option<Outcome>,
     pub access: Option<Outcome>,
 }
 
-impl Gathered {
+impl AnswersSoFar {
     /// What came of a question of this kind.
     pub fn note(&mut self, kind: Kind, outcome: Outcome) {
         match kind {
@@ -70,7 +70,7 @@ pub struct Next {
     pub qos: u8,
     pub retain: bool,
     pub until: Instant,
-    pub gathered: Gathered,
+    pub gathered: AnswersSoFar,
     /// How often the API failed to answer about it.
     pub failures: u32,
     /// Whether the identifier is known to be this user's.
@@ -146,37 +146,37 @@ impl HeldDeliveries {
     pub fn push(
         &self,
         recipient: Recipient<'_>,
-        draft: Draft<'_>,
+        new: NewDelivery<'_>,
         client: impl FnOnce() -> Arc<dyn Client + Send + Sync>,
     ) -> Option<QueueId> {
-        let bytes = MESSAGE_BYTES + draft.topic.len() + draft.payload.len();
+        let bytes = MESSAGE_BYTES + new.topic.len() + new.payload.len();
         let mut state = lock(&self.state);
-        let payload = state.payload.upgrade().filter(|last| *last.bytes == *draft.payload);
-        let needed = if payload.is_some() { bytes - draft.payload.len() } else { bytes };
+        let payload = state.payload.upgrade().filter(|last| *last.bytes == *new.payload);
+        let needed = if payload.is_some() { bytes - new.payload.len() } else { bytes };
         let free = self.max_bytes.checked_sub(self.bytes.load(Ordering::Relaxed))?;
         let has = state.clients.get(recipient.client_id).map_or(0, |held| held.bytes);
         if needed > free || has + bytes > free {
             return None;
         }
         let payload = payload.unwrap_or_else(|| {
-            let charge = Charge::of(draft.payload.len(), &self.bytes);
-            let payload = Arc::new(Payload { bytes: draft.payload.into(), _charge: charge });
+            let charge = Charge::of(new.payload.len(), &self.bytes);
+            let payload = Arc::new(Payload { bytes: new.payload.into(), _charge: charge });
             state.payload = Arc::downgrade(&payload);
             payload
         });
-        let topic = Arc::<str>::from(draft.topic);
+        let topic = Arc::<str>::from(new.topic);
         let (queue, topic) = state.queue(recipient, topic, client);
-        let is_older = draft.is_older;
+        let is_older = new.is_older;
         let message = Message {
             topic,
             payload,
-            properties: draft.properties,
-            qos: draft.qos,
-            retain: draft.retain,
-            send_qos: draft.send_qos,
-            until: draft.until,
+            properties: new.properties,
+            qos: new.qos,
+            retain: new.retain,
+            send_qos: new.send_qos,
+            until: new.until,
             bytes,
-            _charge: Charge::of(bytes - draft.payload.len(), &self.bytes),
+            _charge: Charge::of(bytes - new.payload.len(), &self.bytes),
         };
         state.append(queue, recipient.client_id, message, is_older);
         self.any.store(true, Ordering::Relaxed);
@@ -206,7 +206,7 @@ impl HeldDeliveries {
     }
 
     /// A question about the next message is on its way; its number.
-    pub fn ask(&self, queue: QueueId, gathered: Gathered) -> u64 {
+    pub fn ask(&self, queue: QueueId, gathered: AnswersSoFar) -> u64 {
         let mut state = lock(&self.state);
         state.next += 1;
         let number = state.next;
@@ -234,7 +234,7 @@ impl HeldDeliveries {
         let mut state = lock(&self.state);
         if let Some(found) = state.queues.get_mut(&queue) {
             found.failures += 1;
-            found.gathered = Gathered::default();
+            found.gathered = AnswersSoFar::default();
         }
         state.rewind(queue, Some(at));
     }
@@ -246,7 +246,7 @@ impl HeldDeliveries {
         let found = state.queues.get_mut(&queue)?;
         let message = found.messages.pop_front()?;
         let client_id = found.client_id.clone();
-        found.gathered = Gathered::default();
+        found.gathered = AnswersSoFar::default();
         found.failures = 0;
         found.asked = None;
         found.older = found.older.saturating_sub(1);
@@ -384,7 +384,7 @@ mod tests {
         payload: &str,
         is_older: bool,
     ) -> Option<QueueId> {
-        let draft = Draft {
+        let new = NewDelivery {
             topic,
             payload: payload.as_bytes(),
             properties: None,
@@ -394,7 +394,7 @@ mod tests {
             until: ManualClock::new().now() + Duration::from_secs(10),
             is_older,
         };
-        held.push(who, draft, || Arc::new(Someone { is_clean: false }))
+        held.push(who, new, || Arc::new(Someone { is_clean: false }))
     }
 
     fn taken(held: &HeldDeliveries, queue: QueueId) -> Vec<String> {
@@ -409,7 +409,7 @@ mod tests {
         let queue = hold(&held, ANN, "a", "3", false).unwrap();
         assert_eq!(hold(&held, ANN, "a", "4", false), Some(queue));
         assert_ne!(hold(&held, ANN, "b", "x", false), Some(queue));
-        let number = held.ask(queue, Gathered::default());
+        let number = held.ask(queue, AnswersSoFar::default());
         assert_eq!(held.is_queued(ANN, "a", true), (false, 0), "nothing older waits");
         for payload in ["1", "2"] {
             hold(&held, ANN, "a", payload, true);

@@ -159,7 +159,7 @@ fn text(body: &[u8]) -> Result<&str, Problem> {
 /// It is broken, or not what it should be.
 pub fn read<'de, R: Read<'de>>(json: &'de str, read: R) -> Result<R::Value, Problem> {
     let mut reader = serde_json::Deserializer::from_str(json);
-    let value = Piece(read).deserialize(&mut reader);
+    let value = Seed(read).deserialize(&mut reader);
     value.and_then(|value| reader.end().map(|()| value)).map_err(|error| problem(&error))
 }
 
@@ -173,9 +173,9 @@ fn problem(error: &serde_json::Error) -> Problem {
 }
 
 /// Hands a value over to whoever reads it.
-pub struct Piece<R>(pub R);
+pub struct Seed<R>(pub R);
 
-impl<'de, R: Read<'de>> DeserializeSeed<'de> for Piece<R> {
+impl<'de, R: Read<'de>> DeserializeSeed<'de> for Seed<R> {
     type Value = R::Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<R::Value, D::Error> {
@@ -183,7 +183,7 @@ impl<'de, R: Read<'de>> DeserializeSeed<'de> for Piece<R> {
     }
 }
 
-impl<'de, R: Read<'de>> Visitor<'de> for Piece<R> {
+impl<'de, R: Read<'de>> Visitor<'de> for Seed<R> {
     type Value = R::Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -41,7 +41,7 @@ mod host_capabilities;
 mod reload;
 mod status;
 mod sys_topics;
-pub use crate::authenticator::{Attempt, Reply, Sighup};
+pub use crate::authenticator::{Attempt, LoginReply, Sighup};
 pub use crate::authorizer::{AccessReply, Check};
 pub use control::{Instances, TOPIC as CONTROL_TOPIC};
 pub use host_capabilities::HostCapabilities;
@@ -240,12 +240,12 @@ impl Plugin {
     }
 
     /// May this client log in?
-    pub fn login(&self, attempt: &Attempt<'_>) -> Reply {
+    pub fn login(&self, attempt: &Attempt<'_>) -> LoginReply {
         self.explain_login(attempt).0
     }
 
     /// The same, and why.
-    pub fn explain_login(&self, attempt: &Attempt<'_>) -> (Reply, Reason) {
+    pub fn explain_login(&self, attempt: &Attempt<'_>) -> (LoginReply, Reason) {
         // Before anything else, and whatever comes of it: the other instances rely on it.
         if attempt.on_broker_thread && !self.tick_monitor.is_about_a_session() {
             self.membership.note_client(attempt.client.id());

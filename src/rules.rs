@@ -28,7 +28,7 @@ mod properties;
 
 use action_mask::{ActionMask, QosSet};
 pub use condition::{Condition, ConditionsMet, Network, Whom};
-use condition::{Conditions, Place};
+use condition::{Conditions, RuleRef};
 pub use filter::asked as filter_asked;
 pub use placeholder::{Names, Syntax, is_username};
 pub use recent::Recent;
@@ -199,8 +199,8 @@ impl Rules {
         for meaning in [Meaning::Filter, Meaning::Literal] {
             let action_mask = kept.action_mask(&rule.topic, meaning);
             if action_mask != ActionMask::NONE {
-                let place = Place { position, condition };
-                self.tree.insert(meaning, (filter, has_names), begin, place, action_mask)?;
+                let rule = RuleRef { position, condition };
+                self.tree.insert(meaning, (filter, has_names), begin, rule, action_mask)?;
             }
         }
         Ok(())

@@ -32,9 +32,9 @@ impl fmt::Debug for Secret {
 /// A secret that is being written. A vector that grows moves, and leaves a copy behind for whoever
 /// gets the memory next; this one wipes where it was.
 #[derive(Default)]
-pub struct Draft(Zeroizing<Vec<u8>>);
+pub struct SecretBuilder(Zeroizing<Vec<u8>>);
 
-impl Draft {
+impl SecretBuilder {
     #[must_use]
     pub fn with_capacity(bytes: usize) -> Self {
         Self(Zeroizing::new(Vec::with_capacity(bytes)))
@@ -61,7 +61,7 @@ impl Draft {
     }
 }
 
-impl io::Write for Draft {
+impl io::Write for SecretBuilder {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.push(bytes);
         Ok(bytes.len())
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn a_draft_grows_with_what_is_written() {
-        let mut draft = Draft::with_capacity(2);
+        let mut draft = SecretBuilder::with_capacity(2);
         for part in ["", "a", "bc", "defghijk", "l"] {
             draft.push(part.as_bytes());
         }

@@ -28,7 +28,7 @@ mod session;
 mod session_map;
 pub use last_allowed::Basis;
 pub use session::{AuthenticatedBy, ClientRef, Grants, SessionKey};
-pub use session_map::{Fetch, Piece};
+pub use session_map::{Fetch, MemoryRange};
 
 pub use ended_sessions::EndedSession;
 use ended_sessions::EndedSessions;

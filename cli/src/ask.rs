@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use mosquitto_http_auth::answer::Decision;
 use mosquitto_http_auth::decide::Reason;
-use mosquitto_http_auth::plugin::{Attempt, Check, Reply};
+use mosquitto_http_auth::plugin::{Attempt, Check, LoginReply};
 use mosquitto_http_auth::question::{Access, Action, Kind};
 use zeroize::Zeroizing;
 
@@ -138,9 +138,9 @@ impl Session {
         let attempt = Attempt { client, username, password, on_broker_thread: true };
         let (reply, reason) = self.started.plugin.explain_login(&attempt);
         let decision = match reply {
-            Reply::Now(decision) => decision,
+            LoginReply::Now(decision) => decision,
             // It was told that it cannot.
-            Reply::Later => Decision::Unavailable,
+            LoginReply::Later => Decision::Unavailable,
         };
         self.judged(Kind::Login, decision, reason, None)
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::client::Response;
 use super::freshness::{self, LONGEST};
 use super::response_body::{self, ResponseBody};
-use super::statement::{self, Statement};
+use super::response_fields::{self, ResponseFields};
 use crate::answer::{Answer, Failure, Verdict};
 use crate::api_format::{ApiFormat, Compat, ResponseMode};
 use crate::json::Problem;
@@ -49,13 +49,13 @@ pub fn read(
     let lifetime = if is_predecessor { None } else { lifetime(response) };
     let reply = Reply { answer: Answer::new(verdict), lifetime };
     if verdict != Verdict::Allow {
-        let reason = statement::reason(&response.beginning);
+        let reason = response_fields::reason(&response.beginning);
         return Ok(Reply { answer: reply.answer.because(reason), ..reply });
     }
     let body = response.body.as_deref().unwrap_or_default();
     match api_format.response {
         ResponseMode::Json => {
-            let (ok, reason) = statement::ok(body).map_err(Failure::BrokenAnswer)?;
+            let (ok, reason) = response_fields::ok(body).map_err(Failure::BrokenAnswer)?;
             let answer = if ok { Answer::ALLOW } else { Answer::DENY.because(reason) };
             Ok(Reply { answer, ..reply })
         }
@@ -89,7 +89,7 @@ pub fn read_batch(response: &Response, count: usize) -> Result<Vec<Reply>, Failu
         return Err(Failure::Status(response.status));
     }
     let json = response.body.as_deref().unwrap_or_default();
-    let verdicts = statement::batch(json, count).map_err(Failure::BrokenAnswer)?;
+    let verdicts = response_fields::batch(json, count).map_err(Failure::BrokenAnswer)?;
     let lifetime = lifetime(response);
     let reply = |verdict| Reply { answer: Answer::new(verdict), lifetime };
     Ok(verdicts.into_iter().map(reply).collect())
@@ -127,38 +127,38 @@ fn verdict(status: u16, api_format: &ApiFormat) -> Result<Verdict, Failure> {
 }
 
 /// What the body of a 200 says.
-fn said(kind: Kind, response: &Response) -> Result<Statement, Problem> {
+fn said(kind: Kind, response: &Response) -> Result<ResponseFields, Problem> {
     let body = response.body.as_deref().unwrap_or_default();
     match response_body::read(response.declared, body)? {
-        ResponseBody::Unrelated => Ok(Statement::default()),
-        ResponseBody::Object => Statement::read(body, kind, Syntax::Own),
-        ResponseBody::Form(pairs) => Statement::of_form(pairs, kind, Syntax::Own),
+        ResponseBody::Unrelated => Ok(ResponseFields::default()),
+        ResponseBody::Object => ResponseFields::read(body, kind, Syntax::Own),
+        ResponseBody::Form(pairs) => ResponseFields::of_form(pairs, kind, Syntax::Own),
     }
 }
 
 /// What the body adds to a 200; for a login also the grants of the session.
 fn with_body(
     reply: Reply,
-    said: Result<Statement, Problem>,
+    said: Result<ResponseFields, Problem>,
     unix_time: Duration,
 ) -> Result<Reply, Failure> {
-    let statement = said.map_err(Failure::BrokenAnswer)?;
+    let fields = said.map_err(Failure::BrokenAnswer)?;
     let expire_at =
-        statement.session_grants.as_ref().and_then(|session_grants| session_grants.expire_at);
+        fields.session_grants.as_ref().and_then(|session_grants| session_grants.expire_at);
     let has_expired = expire_at.is_some_and(|expire_at| expire_at <= unix_time.as_secs());
     if let Some(expire_at) = expire_at {
         check_end(expire_at, unix_time).map_err(Failure::BrokenAnswer)?;
     }
-    let answer = match statement.verdict {
+    let answer = match fields.verdict {
         // A yes until a time that is over.
-        Some(Verdict::Allow) | None if has_expired => Answer::DENY.because(statement.reason),
+        Some(Verdict::Allow) | None if has_expired => Answer::DENY.because(fields.reason),
         Some(Verdict::Allow) | None => {
-            Answer { session_grants: statement.session_grants.map(Into::into), ..reply.answer }
+            Answer { session_grants: fields.session_grants.map(Into::into), ..reply.answer }
         }
-        Some(Verdict::Deny) => Answer::DENY.because(statement.reason),
+        Some(Verdict::Deny) => Answer::DENY.because(fields.reason),
         Some(Verdict::Ignore) => Answer::IGNORE,
     };
-    let lifetime = statement.ttl.map(|ttl| ttl.min(LONGEST)).or(reply.lifetime);
+    let lifetime = fields.ttl.map(|ttl| ttl.min(LONGEST)).or(reply.lifetime);
     Ok(Reply { answer, lifetime })
 }
 

@@ -16,7 +16,7 @@ use crate::api_format::{ApiFormat, Compat, Params};
 use crate::field::{Field, Value};
 use crate::log_queue::quoted;
 use crate::question::{About, Access, Kind, Question};
-use crate::secret::{Draft, Secret};
+use crate::secret::{Secret, SecretBuilder};
 
 mod form;
 
@@ -41,7 +41,7 @@ impl Request {
             (Params::Json, Compat::Emqx) => json(question, fields, true, CompactFormatter),
             (Params::Json, _) => json(question, fields, false, AsciiMarkup),
             (Params::Form, compat) => {
-                let mut body = Draft::with_capacity(1024);
+                let mut body = SecretBuilder::with_capacity(1024);
                 body.push(api_format.prefix(kind).as_bytes());
                 match compat {
                     Compat::AuthPlug => form::of_auth_plug(question, &mut body),
@@ -63,7 +63,7 @@ fn json(
 ) -> Secret {
     // Writing into memory and from types that have a JSON form cannot fail; if it did, the API
     // would refuse an empty body.
-    let mut json = Draft::with_capacity(1024);
+    let mut json = SecretBuilder::with_capacity(1024);
     let mut serializer = serde_json::Serializer::with_formatter(&mut json, formatter);
     if (Object { question, fields, as_text }).serialize(&mut serializer).is_err() {
         json.clear();

@@ -20,14 +20,14 @@ pub struct Strict;
 #[derive(Debug)]
 pub struct StrictlyRead<T> {
     inner: T,
-    place: Place,
+    part: Part,
     /// How many bytes at the end of the buffer are of a head or a line that is not complete.
     incomplete: usize,
 }
 
 /// What comes next of an answer.
 #[derive(Clone, Copy, PartialEq, Debug)]
-enum Place {
+enum Part {
     Head,
     ChunkSize,
     ChunkData(u64),
@@ -43,7 +43,7 @@ impl<In: Transport> Connector<In> for Strict {
         _: &ConnectionDetails<'_>,
         chained: Option<In>,
     ) -> Result<Option<Self::Out>, Error> {
-        Ok(chained.map(|inner| StrictlyRead { inner, place: Place::Head, incomplete: 0 }))
+        Ok(chained.map(|inner| StrictlyRead { inner, part: Part::Head, incomplete: 0 }))
     }
 }
 
@@ -55,7 +55,7 @@ impl<T: Transport> StrictlyRead<T> {
             return Err(broken("its head ends in two places"));
         };
         let raw = &buffers.input()[looked_at..];
-        let (mut clean, used) = cleaned(&mut self.place, raw)?;
+        let (mut clean, used) = cleaned(&mut self.part, raw)?;
         self.incomplete = raw.len() - used;
         if clean == raw[..used] {
             return Ok(());
@@ -76,14 +76,14 @@ impl<T: Transport> Transport for StrictlyRead<T> {
     }
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
-        (self.place, self.incomplete) = (Place::Head, 0);
+        (self.part, self.incomplete) = (Part::Head, 0);
         self.inner.transmit_output(amount, timeout)
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
         let before = self.inner.buffers().input().len();
         let awaited = self.inner.await_input(timeout)?;
-        if self.place != Place::Rest && self.inner.buffers().input().len() > before {
+        if self.part != Part::Rest && self.inner.buffers().input().len() > before {
             self.look(before)?;
         }
         Ok(awaited)
@@ -104,12 +104,12 @@ fn broken(problem: &str) -> Error {
 
 /// What the client is to see of these bytes, and how many of them that accounts for: the rest is not
 /// complete.
-fn cleaned(place: &mut Place, raw: &[u8]) -> Result<(Vec<u8>, usize), Error> {
+fn cleaned(part: &mut Part, raw: &[u8]) -> Result<(Vec<u8>, usize), Error> {
     let (mut clean, mut used) = (Vec::with_capacity(raw.len()), 0);
     while used < raw.len() {
         let rest = &raw[used..];
-        match *place {
-            Place::Head => {
+        match *part {
+            Part::Head => {
                 let Some(length) = head_length(rest) else { break };
                 let head = Head::of(&rest[..length]);
                 if head.is_interim()? {
@@ -118,9 +118,9 @@ fn cleaned(place: &mut Place, raw: &[u8]) -> Result<(Vec<u8>, usize), Error> {
                 }
                 clean.extend_from_slice(&rest[..length]);
                 used += length;
-                *place = if head.has_chunks() { Place::ChunkSize } else { Place::Rest };
+                *part = if head.has_chunks() { Part::ChunkSize } else { Part::Rest };
             }
-            Place::ChunkSize => {
+            Part::ChunkSize => {
                 let line = rest.iter().position(|byte| *byte == b'\n').map(|end| &rest[..=end]);
                 let length = line.map_or(rest.len(), <[u8]>::len);
                 if length > SIZE_LINE_BYTES {
@@ -131,24 +131,24 @@ fn cleaned(place: &mut Place, raw: &[u8]) -> Result<(Vec<u8>, usize), Error> {
                 clean.extend(format!("{size:x}\r\n").into_bytes());
                 used += length;
                 // Trailers say nothing here.
-                *place = if size == 0 { Place::Rest } else { Place::ChunkData(size) };
+                *part = if size == 0 { Part::Rest } else { Part::ChunkData(size) };
             }
-            Place::ChunkData(0) => {
+            Part::ChunkData(0) => {
                 let Some(end) = rest.get(..2) else { break };
                 if end != b"\r\n" {
                     return Err(broken("a chunk is longer than its size"));
                 }
                 clean.extend_from_slice(end);
                 used += 2;
-                *place = Place::ChunkSize;
+                *part = Part::ChunkSize;
             }
-            Place::ChunkData(left) => {
+            Part::ChunkData(left) => {
                 let here = usize::try_from(left).unwrap_or(usize::MAX).min(rest.len());
                 clean.extend_from_slice(&rest[..here]);
                 used += here;
-                *place = Place::ChunkData(left - here as u64);
+                *part = Part::ChunkData(left - here as u64);
             }
-            Place::Rest => {
+            Part::Rest => {
                 clean.extend_from_slice(rest);
                 used = raw.len();
             }
@@ -255,10 +255,10 @@ mod tests {
 
     /// What the client sees of an answer that comes in pieces of this length.
     fn seen(answer: &str, step: usize) -> Option<String> {
-        let (mut place, mut seen, mut rest) = (Place::Head, Vec::new(), Vec::new());
+        let (mut part, mut seen, mut rest) = (Part::Head, Vec::new(), Vec::new());
         for piece in answer.as_bytes().chunks(step) {
             rest.extend_from_slice(piece);
-            let (clean, used) = cleaned(&mut place, &rest).ok()?;
+            let (clean, used) = cleaned(&mut part, &rest).ok()?;
             seen.extend(clean);
             rest.drain(..used);
         }

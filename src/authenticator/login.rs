@@ -37,21 +37,21 @@ pub struct Attempt<'a> {
 
 /// What the broker is told about a login.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Reply {
+pub enum LoginReply {
     Now(Decision),
     /// The client waits; a tick finishes its login.
     Later,
 }
 
-pub(super) fn now(decision: Decision, reason: Reason) -> (Reply, Reason) {
-    (Reply::Now(decision), reason)
+pub(super) fn now(decision: Decision, reason: Reason) -> (LoginReply, Reason) {
+    (LoginReply::Now(decision), reason)
 }
 
 impl Authenticator {
     /// May this client log in, and why?
-    pub fn login(&self, attempt: &Attempt<'_>) -> (Reply, Reason) {
+    pub fn login(&self, attempt: &Attempt<'_>) -> (LoginReply, Reason) {
         let judged = self.reply_to_login(attempt);
-        if let Reply::Now(decision) = judged.0 {
+        if let LoginReply::Now(decision) = judged.0 {
             self.stats.decided(Kind::Login, decision);
             if attempt.on_broker_thread && matches!(decision, Decision::Allow | Decision::Defer) {
                 let config = &self.config;
@@ -76,7 +76,7 @@ impl Authenticator {
         judged
     }
 
-    fn reply_to_login(&self, attempt: &Attempt<'_>) -> (Reply, Reason) {
+    fn reply_to_login(&self, attempt: &Attempt<'_>) -> (LoginReply, Reason) {
         // Before anything else, and whatever comes of it: the other instances rely on it.
         if attempt.on_broker_thread && !self.tick_monitor.is_about_a_session() {
             self.attempts.supersede(attempt.client.id(), self.clock.now());
@@ -118,7 +118,7 @@ impl Authenticator {
         attempt: &Attempt<'_>,
         username: &str,
         about: About<'_>,
-    ) -> (Reply, Reason) {
+    ) -> (LoginReply, Reason) {
         let question = Question { client: attempt.client, username, attributes: None, about };
         match self.name_given(attempt, &question) {
             Some(given) => self.ask_login(attempt, &Question { username: &given, ..question }),
@@ -126,7 +126,7 @@ impl Authenticator {
         }
     }
 
-    fn ask_login(&self, attempt: &Attempt<'_>, question: &Question<'_>) -> (Reply, Reason) {
+    fn ask_login(&self, attempt: &Attempt<'_>, question: &Question<'_>) -> (LoginReply, Reason) {
         let (client, key) = (attempt.client, self.engine.key(question));
         if !attempt.on_broker_thread {
             let asked = self.engine.ask(key, question, Urgency::Waiting);
@@ -225,14 +225,14 @@ impl Authenticator {
         session_key: &SessionKey,
         question: &Question<'_>,
         pending: Pending,
-    ) -> (Reply, Reason) {
+    ) -> (LoginReply, Reason) {
         let asked = self.clock.now();
         let may_wait = self.reload_hold.admit();
         let waiting = may_wait.then(|| self.prepare_to_wait(session_key, question, asked));
         match waiting.flatten() {
             Some(waiting) => {
                 self.logins.wait(waiting, pending);
-                (Reply::Later, Reason::OnItsWay)
+                (LoginReply::Later, Reason::OnItsWay)
             }
             None => {
                 self.retry_answers.keep_when_known(session_key.key, pending, asked);

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use super::login::now;
-use super::{Attempt, Authenticator, Reply};
+use super::{Attempt, Authenticator, LoginReply};
 use crate::answer::{Decision, InvalidToken};
 use crate::decide::Reason;
 use crate::jose;
@@ -12,7 +12,7 @@ use crate::question::About;
 impl Authenticator {
     /// Replies to a login with a token in place of a password, or with none where only tokens let in.
     /// None: this is about another password.
-    pub(super) fn reply_to_token(&self, attempt: &Attempt<'_>) -> Option<(Reply, Reason)> {
+    pub(super) fn reply_to_token(&self, attempt: &Attempt<'_>) -> Option<(LoginReply, Reason)> {
         let tokens = self.config.tokens()?;
         let username = attempt.username.unwrap_or_default();
         if let Some(token) = jose::token_in(attempt.password) {

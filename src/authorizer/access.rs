@@ -10,7 +10,7 @@ use super::held::Ahead;
 use crate::answer::{Decision, Verdict};
 use crate::block_budget::{Bound, Payer};
 use crate::decide::{self, Policy, Reason, Step, Subject};
-use crate::held_deliveries::Gathered;
+use crate::held_deliveries::AnswersSoFar;
 use crate::log_queue::quoted;
 use crate::pool::Asked;
 use crate::question::{
@@ -199,7 +199,7 @@ impl Authorizer {
     }
 
     /// What follows from what is known of a client that has passed the gate, and from the answers so far.
-    pub(super) fn decide(&self, who: Who<'_>, action: Action<'_>, answers: &Gathered) -> Step {
+    pub(super) fn decide(&self, who: Who<'_>, action: Action<'_>, answers: &AnswersSoFar) -> Step {
         let subject = who.subject();
         let file_allows = self.file_allows(subject.username, subject.client_id, &action);
         let subject = Subject { file_allows, ..subject };
@@ -218,7 +218,7 @@ impl Authorizer {
         // Mostly the rules decide, and then nothing of them is copied.
         let judge = |grants: &Grants| {
             let who = Who { client, username, grants, on_broker_thread };
-            match self.decide(who, action, &Gathered::default()) {
+            match self.decide(who, action, &AnswersSoFar::default()) {
                 Step::Decided(decision, reason) => Ok((decision, reason)),
                 Step::AskSuperuser | Step::AskAcl => Err(grants.clone()),
             }
@@ -264,7 +264,7 @@ impl Authorizer {
     /// Asks what is not known, and waits for it, unless it is a delivery, which can be made later.
     fn ask_access(&self, who: Who<'_>, check: &Check<'_>) -> Option<(Decision, Reason)> {
         let action = check.action;
-        let mut gathered = Gathered::default();
+        let mut gathered = AnswersSoFar::default();
         let (mut bound, mut trace) = (Bound::Question, None);
         let (decision, reason) = loop {
             let (kind, pending) = match self.consult(who, action, &mut gathered) {

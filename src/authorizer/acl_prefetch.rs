@@ -15,7 +15,7 @@ use crate::cache::Key;
 use crate::clock::Clock;
 use crate::decide::Step;
 use crate::failpoint;
-use crate::held_deliveries::Gathered;
+use crate::held_deliveries::AnswersSoFar;
 use crate::question::{About, Access, Action, CertificatePart, Client, Kind, Question};
 use crate::subscriptions::ClientSnapshot;
 use crate::sync::lock;
@@ -81,7 +81,7 @@ impl Authorizer {
     /// Whether the ACL route will be asked about this, unless the user is a superuser that is not known as
     /// one.
     pub(super) fn will_ask_acl(&self, who: Who<'_>, action: Action<'_>) -> bool {
-        let is_no_superuser = Gathered { superuser: Some(Ok(Answer::DENY)), access: None };
+        let is_no_superuser = AnswersSoFar { superuser: Some(Ok(Answer::DENY)), access: None };
         self.gate(who.client.id(), Some(who.username)).is_ok()
             && self.decide(who, action, &is_no_superuser) == Step::AskAcl
     }

@@ -8,7 +8,7 @@ use super::Authorizer;
 use super::access::{Who, client_ref};
 use crate::answer::{Answer, Decision, Verdict};
 use crate::decide::{Reason, Step};
-use crate::held_deliveries::Gathered;
+use crate::held_deliveries::AnswersSoFar;
 use crate::pool::{Asked, Pending, Urgency};
 use crate::question::{About, Access, Action, Kind};
 use crate::sessions::Basis;
@@ -25,7 +25,7 @@ impl Authorizer {
         &self,
         who: Who<'_>,
         action: Action<'_>,
-        gathered: &mut Gathered,
+        gathered: &mut AnswersSoFar,
     ) -> Consulted {
         loop {
             let (kind, asked) = match self.decide(who, action, gathered) {
@@ -43,7 +43,7 @@ impl Authorizer {
         }
     }
 
-    fn note_if_left_to_broker(&self, gathered: &Gathered) {
+    fn note_if_left_to_broker(&self, gathered: &AnswersSoFar) {
         if let Some(Ok(Answer { verdict: Verdict::Ignore, .. })) = gathered.access {
             self.leaves_to_broker.store(true, Ordering::Relaxed);
         }

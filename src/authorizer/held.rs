@@ -15,7 +15,7 @@ use crate::answer::{Decision, Outcome, Verdict};
 use crate::broker::{Broker, Delivery};
 use crate::cache::InvalidationScope;
 use crate::failpoint;
-use crate::held_deliveries::{Draft, Gathered, Next, QueueId, Recipient};
+use crate::held_deliveries::{AnswersSoFar, NewDelivery, Next, QueueId, Recipient};
 use crate::log_queue::quoted;
 use crate::mailbox::Mailbox;
 use crate::policy::OnError;
@@ -43,7 +43,7 @@ pub struct HeldAnswer {
 
 /// How far the question about a delivery has come that is to be kept.
 pub enum Ahead {
-    Asked(Gathered, Kind, Pending),
+    Asked(AnswersSoFar, Kind, Pending),
     /// The API failed.
     Failed,
 }
@@ -141,7 +141,7 @@ impl Authorizer {
     fn keep(&self, check: &Check<'_>, username: &str) -> Option<QueueId> {
         let (client, action) = (check.client, check.action);
         let message = check.message?;
-        let draft = Draft {
+        let new = NewDelivery {
             topic: action.topic,
             payload: message.bytes(),
             properties: message.properties(),
@@ -151,7 +151,7 @@ impl Authorizer {
             until: self.clock.now() + self.config.hold,
             is_older: self.was_queued(check),
         };
-        let queue = self.held.push(recipient(client, username), draft, || {
+        let queue = self.held.push(recipient(client, username), new, || {
             Arc::new(ClientSnapshot::of(client, username, &self.certificate_parts()))
         });
         if queue.is_none() {
@@ -171,7 +171,7 @@ impl Authorizer {
         }
     }
 
-    fn await_answer(&self, queue: QueueId, gathered: Gathered, kind: Kind, pending: Pending) {
+    fn await_answer(&self, queue: QueueId, gathered: AnswersSoFar, kind: Kind, pending: Pending) {
         let number = self.held.ask(queue, gathered);
         let answers: Arc<Mailbox<_>> = Arc::clone(&self.held_answers);
         pending.watch(move |outcome| answers.send(HeldAnswer { queue, number, kind, outcome }));

@@ -33,7 +33,7 @@ impl Keyring {
     /// The key of a question that is asked with these fields.
     #[must_use]
     pub fn key(&self, question: &Question<'_>, fields: &[Field]) -> Key {
-        let mut gathered = Gathered::default();
+        let mut gathered = AnswersSoFar::default();
         let mut write = |bytes: &[u8]| gathered.add(bytes, &self.0);
         match question.about {
             // Whoever bears it under this name; no token has a zero byte in it.
@@ -84,20 +84,20 @@ fn shortened(hash: &blake3::Hash) -> Key {
 const NEAR: usize = 256;
 
 /// A question's bytes on their way to the hash.
-struct Gathered {
+struct AnswersSoFar {
     bytes: [u8; NEAR],
     count: usize,
     /// What of a longer question was hashed before.
     before: Option<Box<blake3::Hasher>>,
 }
 
-impl Default for Gathered {
+impl Default for AnswersSoFar {
     fn default() -> Self {
         Self { bytes: [0; NEAR], count: 0, before: None }
     }
 }
 
-impl Gathered {
+impl AnswersSoFar {
     #[inline]
     fn add(&mut self, bytes: &[u8], hash_key: &[u8; 32]) {
         if let Some(free) = self.bytes[self.count..].get_mut(..bytes.len()) {

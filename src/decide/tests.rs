@@ -62,8 +62,8 @@ fn grants(rules_say: RulesSay, is_superuser: Option<bool>) -> Grants {
     Grants { rules: rules(rules_say), is_superuser, ..Grants::default() }
 }
 
-fn answers(superuser: Option<Outcome>, access: Option<Outcome>) -> Gathered {
-    Gathered { superuser, access }
+fn answers(superuser: Option<Outcome>, access: Option<Outcome>) -> AnswersSoFar {
+    AnswersSoFar { superuser, access }
 }
 
 const REFUSED: Failure = Failure::Refused;
@@ -161,7 +161,7 @@ fn what_is_queued_for_a_client_that_is_away_is_decided_when_it_comes_back() {
     let step = |rules_say, has_expired, has_address, on_broker_thread, access| {
         let grants = Grants { has_expired, ..grants(rules_say, None) };
         let client = Subject { has_address, on_broker_thread, ..SUBJECT };
-        decide(NEITHER, &grants, client, action(access), &Gathered::default())
+        decide(NEITHER, &grants, client, action(access), &AnswersSoFar::default())
     };
     let decided = |decision, reason| Step::Decided(decision, reason);
     let allowed = decided(Decision::Allow, Reason::NoAccessRoute);
@@ -183,10 +183,10 @@ fn rules_that_deny_the_rest_leave_nothing_to_the_acl_route() {
         let rules = Arc::into_inner(rules(say).unwrap()).unwrap().and_nothing_else();
         Grants { rules: Some(Arc::new(rules)), ..grants(say, None) }
     };
-    let step = |grants: &Grants, policy, answers: &Gathered| {
+    let step = |grants: &Grants, policy, answers: &AnswersSoFar| {
         decide(policy, grants, SUBJECT, action(Access::Write), answers)
     };
-    let none = Gathered::default();
+    let none = AnswersSoFar::default();
     let denied = Step::Decided(Decision::Deny, Reason::NoRule);
     assert_eq!(step(&closed(RulesSay::Nothing), ACL, &none), denied);
     assert_eq!(step(&closed(RulesSay::Nothing).expired(), ACL, &none), denied);
@@ -250,9 +250,9 @@ fn one_by_one(
     grants: &Grants,
     client: Subject<'_>,
     action: Action<'_>,
-    api: &Gathered,
+    api: &AnswersSoFar,
 ) -> (Step, Vec<Kind>) {
-    let (mut answers, mut asked) = (Gathered::default(), Vec::new());
+    let (mut answers, mut asked) = (AnswersSoFar::default(), Vec::new());
     loop {
         let step = decide(policy, grants, client, action, &answers);
         let Some(kind) = step.question() else { return (step, asked) };
@@ -268,9 +268,9 @@ fn at_once(
     grants: &Grants,
     client: Subject<'_>,
     action: Action<'_>,
-    api: &Gathered,
+    api: &AnswersSoFar,
 ) -> Step {
-    let mut answers = Gathered::default();
+    let mut answers = AnswersSoFar::default();
     for kind in questions(policy, grants, client, action) {
         let outcome = if kind == Kind::Superuser { &api.superuser } else { &api.access };
         answers.note(kind, outcome.clone().unwrap());
@@ -285,7 +285,7 @@ fn as_documented(
     client: Subject<'_>,
     action: Action<'_>,
     rules_say: RulesSay,
-    api: &Gathered,
+    api: &AnswersSoFar,
 ) -> Decision {
     let is_read = action.access == Access::Read;
     let in_force = if grants.has_expired { RulesSay::Nothing } else { rules_say };

@@ -17,7 +17,7 @@ use crate::secret::Secret;
 use crate::tokens::{Looked, Tokens};
 
 /// What a worker is to do about tokens.
-pub enum Errand {
+pub enum TokenJob {
     /// Look at one once more that has let a client in which gave this name.
     Verify(Secret, String),
     /// Fetch the keys that verify them.
@@ -32,11 +32,11 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    pub fn run(&self, errand: &Errand, completion: Completion<'_>) {
+    pub fn run(&self, job: &TokenJob, completion: Completion<'_>) {
         failpoint::reached("tokens");
-        completion.complete(match errand {
-            Errand::Verify(token, bearer) => self.verify(token, bearer),
-            Errand::FetchKeys => self.fetch_keys(),
+        completion.complete(match job {
+            TokenJob::Verify(token, bearer) => self.verify(token, bearer),
+            TokenJob::FetchKeys => self.fetch_keys(),
         });
     }
 
@@ -106,7 +106,7 @@ impl Engine {
         }
         let (tokens, token) = (Arc::clone(tokens), Secret::new(token.as_bytes().to_vec()));
         let (key, bearer) = (self.keyring.of_token_keys(), bearer.to_owned());
-        match self.asker.pool.ask(&key, urgency, || None, || Work::Tokens(Errand::FetchKeys)) {
+        match self.asker.pool.ask(&key, urgency, || None, || Work::Tokens(TokenJob::FetchKeys)) {
             Asked::Later(pending) => Asked::Later(pending.then(move |fetched| {
                 fetched?;
                 Ok(tokens.decide(text(&token), &bearer))
@@ -117,7 +117,7 @@ impl Engine {
 
     /// Has a worker look at a token that let a client in. None: it cannot be done now.
     pub(super) fn verify_again(&self, key: Key, token: Secret, bearer: String) -> Option<Pending> {
-        self.asker.pool.ask_quietly(&key, || Work::Tokens(Errand::Verify(token, bearer))).ok()
+        self.asker.pool.ask_quietly(&key, || Work::Tokens(TokenJob::Verify(token, bearer))).ok()
     }
 
     /// Has the keys of tokens fetched in the background, if it is time for that.
@@ -125,7 +125,7 @@ impl Engine {
         if self.tokens.as_ref().is_some_and(|tokens| tokens.want_keys()) {
             let key = self.keyring.of_token_keys();
             // If there is no room, the next tick tries again.
-            let _ = self.asker.pool.ask_quietly(&key, || Work::Tokens(Errand::FetchKeys));
+            let _ = self.asker.pool.ask_quietly(&key, || Work::Tokens(TokenJob::FetchKeys));
         }
     }
 }

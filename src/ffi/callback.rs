@@ -13,7 +13,7 @@ use super::guard::{catch_panic, has_panicked, panicked_at};
 use super::host::{self, Host};
 use crate::answer::Decision;
 use crate::failpoint;
-use crate::plugin::{AccessReply, Attempt, CONTROL_TOPIC, Check, Plugin, Reply};
+use crate::plugin::{AccessReply, Attempt, CONTROL_TOPIC, Check, LoginReply, Plugin};
 use crate::question::{Access, Departure};
 
 /// What the broker carries for one instance, and hands back with every event.
@@ -109,7 +109,7 @@ unsafe fn called(
 }
 
 unsafe extern "C" fn basic_auth(_: c_int, data: *mut c_void, userdata: *mut c_void) -> c_int {
-    let refusal = login_code(Reply::Now(Decision::Deny));
+    let refusal = login_code(LoginReply::Now(Decision::Deny));
     // SAFETY: the broker calls with the registered instance and a login event.
     let code = unsafe {
         called(userdata, refusal, |instance, on_broker_thread| {

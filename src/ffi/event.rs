@@ -10,7 +10,7 @@ use super::certificate::Certificate;
 use super::host::symbol;
 use super::properties::PropertyList;
 use crate::answer::Decision;
-use crate::plugin::{AccessReply, Reply};
+use crate::plugin::{AccessReply, LoginReply};
 use crate::question::{
     Access, Action, CertificatePart, Client, Disconnection, MessageFlags, Payload, Properties,
     RawAclCheck,
@@ -361,14 +361,14 @@ const SERVER_UNAVAILABLE: c_int = 136;
 
 /// What a login callback returns. Every supported broker closes the connection without a CONNACK
 /// on `UNKNOWN`, which alone makes a client try again.
-pub fn login_code(reply: Reply) -> c_int {
+pub fn login_code(reply: LoginReply) -> c_int {
     match reply {
-        Reply::Now(Decision::Allow) => mosquitto::MOSQ_ERR_SUCCESS as c_int,
-        Reply::Now(Decision::Deny) => mosquitto::MOSQ_ERR_AUTH as c_int,
-        Reply::Now(Decision::Defer) => mosquitto::MOSQ_ERR_PLUGIN_DEFER as c_int,
-        Reply::Now(Decision::Unavailable) => mosquitto::MOSQ_ERR_UNKNOWN as c_int,
-        Reply::Now(Decision::UnavailableWithReason) => SERVER_UNAVAILABLE,
-        Reply::Later => AUTH_DELAYED,
+        LoginReply::Now(Decision::Allow) => mosquitto::MOSQ_ERR_SUCCESS as c_int,
+        LoginReply::Now(Decision::Deny) => mosquitto::MOSQ_ERR_AUTH as c_int,
+        LoginReply::Now(Decision::Defer) => mosquitto::MOSQ_ERR_PLUGIN_DEFER as c_int,
+        LoginReply::Now(Decision::Unavailable) => mosquitto::MOSQ_ERR_UNKNOWN as c_int,
+        LoginReply::Now(Decision::UnavailableWithReason) => SERVER_UNAVAILABLE,
+        LoginReply::Later => AUTH_DELAYED,
     }
 }
 
@@ -397,8 +397,8 @@ mod tests {
 
     #[test]
     fn logins_return_the_codes_that_the_brokers_understand() {
-        assert_eq!(ALL.map(|decision| login_code(Reply::Now(decision))), [0, 11, 17, 13, 136]);
-        assert_eq!(login_code(Reply::Later), -5);
+        assert_eq!(ALL.map(|decision| login_code(LoginReply::Now(decision))), [0, 11, 17, 13, 136]);
+        assert_eq!(login_code(LoginReply::Later), -5);
     }
 
     #[test]

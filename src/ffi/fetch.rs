@@ -1,14 +1,14 @@
 //! Fetches memory ahead of its use.
 
-use crate::sessions::Piece;
+use crate::sessions::MemoryRange;
 
 /// What processors fetch at once, in bytes.
 const LINE: usize = 64;
 
-/// Has the processor fetch these pieces of memory into its caches; where it is not known how, nothing
+/// Has the processor fetch these ranges of memory into its caches; where it is not known how, nothing
 /// happens.
-pub fn fetch(pieces: &[Piece]) {
-    for (address, bytes) in pieces {
+pub fn fetch(ranges: &[MemoryRange]) {
+    for (address, bytes) in ranges {
         for line in 0..bytes.div_ceil(LINE) {
             fetch_line(address.wrapping_add(line * LINE));
         }

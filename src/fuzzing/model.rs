@@ -20,7 +20,7 @@ use crate::api::fuzzing::{Response, simulate};
 use crate::clock::{Clock, ManualClock};
 use crate::config;
 use crate::login::LoginAttempts;
-use crate::plugin::{Attempt, HostCapabilities, Instances, Plugin, Reply};
+use crate::plugin::{Attempt, HostCapabilities, Instances, LoginReply, Plugin};
 
 const NAMES: [&str; 3] = ["ann", "bob", "rules"];
 const TOPICS: [&str; 3] = ["t", "u", "r/x"];
@@ -312,7 +312,7 @@ impl World {
             let plugin = &self.plugins[client.instance];
             let reply = self.with(Workers::Wait, || plugin.login(&attempt));
             // An offline one is not known, and the broker keeps its state.
-            let stays = reply == Reply::Now(Decision::Allow);
+            let stays = reply == LoginReply::Now(Decision::Allow);
             let should = client.stage == Stage::In;
             self.claim(stays == should, || format!("SIGHUP: {reply:?} for {client:?}"));
         }

@@ -57,7 +57,7 @@ impl Drop for Charge {
 }
 
 /// What the broker said of a delivery that is to be kept.
-pub struct Draft<'a> {
+pub struct NewDelivery<'a> {
     pub topic: &'a str,
     pub payload: &'a [u8],
     pub properties: Option<Properties>,

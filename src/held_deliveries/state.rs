@@ -9,7 +9,7 @@ use std::time::Instant;
 use smol_str::SmolStr;
 
 use super::message::{Message, Payload};
-use super::{Gathered, QueueId, Recipient};
+use super::{AnswersSoFar, QueueId, Recipient};
 use crate::question::Client;
 
 /// What is known of whose an identifier is.
@@ -73,7 +73,7 @@ pub struct Queue {
     pub older: usize,
     /// The number of the question that is on its way.
     pub asked: Option<u64>,
-    pub gathered: Gathered,
+    pub gathered: AnswersSoFar,
     pub failures: u32,
     /// When it is looked at next, without an answer.
     pub timer: Option<Instant>,
@@ -153,7 +153,7 @@ impl State {
             messages: VecDeque::new(),
             older: 0,
             asked: None,
-            gathered: Gathered::default(),
+            gathered: AnswersSoFar::default(),
             failures: 0,
             timer: None,
             is_sending: false,
@@ -176,7 +176,7 @@ impl State {
                 if found.messages.len() > 1 {
                     // What was asked is about another one.
                     found.asked = None;
-                    found.gathered = Gathered::default();
+                    found.gathered = AnswersSoFar::default();
                     self.ready.push_back(queue);
                 }
                 self.rewind(queue, None);

@@ -70,14 +70,14 @@ pub struct ControlResponse {
 }
 
 /// The place in a batch that a command's response belongs to.
-struct Place {
+struct ResponseSlot {
     batch: Arc<Batch>,
     index: usize,
     command: String,
     correlation: Option<Value>,
 }
 
-impl Place {
+impl ResponseSlot {
     /// Responds to the command. With the last response, all are sent.
     fn respond(self, response: Result<Value, String>) {
         let mut object = json!({ "command": self.command });
@@ -143,28 +143,25 @@ impl Plugin {
             responses: Mutex::new(vec![None; names.len()]),
             outbox: Arc::clone(&self.outbox),
         });
-        let places = names.into_iter().enumerate().map(|(index, (command, correlation))| Place {
-            batch: Arc::clone(&batch),
-            index,
-            command,
-            correlation,
+        let slots = names.into_iter().enumerate().map(|(index, (command, correlation))| {
+            ResponseSlot { batch: Arc::clone(&batch), index, command, correlation }
         });
         match parsed {
             Ok(commands) => {
-                for (given, place) in commands.into_iter().zip(places) {
+                for (given, slot) in commands.into_iter().zip(slots) {
                     match given.command {
-                        Ok(command) => self.obey(command, place),
-                        Err(problem) => place.respond(Err(problem)),
+                        Ok(command) => self.obey(command, slot),
+                        Err(problem) => slot.respond(Err(problem)),
                     }
                 }
             }
-            Err(problem) => places.for_each(|place| place.respond(Err(problem.clone()))),
+            Err(problem) => slots.for_each(|slot| slot.respond(Err(problem.clone()))),
         }
     }
 
-    fn obey(&self, command: Command, place: Place) {
+    fn obey(&self, command: Command, slot: ResponseSlot) {
         match command {
-            Command::GetStatus => place.respond(Ok(self.status())),
+            Command::GetStatus => slot.respond(Ok(self.status())),
             Command::Invalidate(matter, here) => {
                 let asked_again = self.invalidate(matter.clone());
                 self.tell_fleet(Do::Invalidate, matter, here, move |fleet| {
@@ -172,7 +169,7 @@ impl Plugin {
                     if let Some(fleet) = fleet {
                         data["fleet"] = fleet;
                     }
-                    place.respond(Ok(data));
+                    slot.respond(Ok(data));
                 });
             }
             Command::Kick(target, here) => {
@@ -181,11 +178,11 @@ impl Plugin {
                 self.kicks.send(target);
                 self.tell_fleet(Do::Kick, matter, here, move |fleet| {
                     let data = fleet.map(|fleet| json!({ "fleet": fleet }));
-                    place.respond(Ok(data.unwrap_or_default()));
+                    slot.respond(Ok(data.unwrap_or_default()));
                 });
             }
-            Command::CheckAccess(check) => self.check_access(check, place),
-            Command::ListClients(page) => place.respond(Ok(self.list_clients(&page))),
+            Command::CheckAccess(check) => self.check_access(check, slot),
+            Command::ListClients(page) => slot.respond(Ok(self.list_clients(&page))),
         }
     }
 

@@ -252,12 +252,12 @@ impl Conditions {
 
 /// A rule's place in the order of rules, and the number of its condition.
 #[derive(Clone, Copy, Debug)]
-pub struct Place {
+pub struct RuleRef {
     pub position: u16,
     pub condition: u16,
 }
 
-impl Place {
+impl RuleRef {
     /// Whether the rule is for a client that meets these; none: there are no conditions.
     #[must_use]
     pub fn counts(self, met: Option<&ConditionsMet>) -> bool {

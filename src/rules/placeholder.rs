@@ -35,7 +35,7 @@ pub enum Syntax {
 }
 
 #[derive(Clone, Copy)]
-enum Piece<'a> {
+enum Part<'a> {
     /// A text that is never empty and has a `$` or `%` only where it begins.
     Text(&'a str),
     /// A `$` that is plain text.
@@ -49,21 +49,21 @@ enum Piece<'a> {
 /// What stands before and after an attribute's name.
 const ATTRIBUTE: (&str, char) = ("${client_attrs.", '}');
 
-const OWN: &[(&str, Piece<'static>)] = &[
-    ("${username}", Piece::Username),
-    ("%u", Piece::Username),
-    ("${clientid}", Piece::ClientId),
-    ("%c", Piece::ClientId),
+const OWN: &[(&str, Part<'static>)] = &[
+    ("${username}", Part::Username),
+    ("%u", Part::Username),
+    ("${clientid}", Part::ClientId),
+    ("%c", Part::ClientId),
 ];
 
-const EMQX: &[(&str, Piece<'static>)] =
-    &[("${username}", Piece::Username), ("${clientid}", Piece::ClientId), ("${$}", Piece::Dollar)];
+const EMQX: &[(&str, Part<'static>)] =
+    &[("${username}", Part::Username), ("${clientid}", Part::ClientId), ("${$}", Part::Dollar)];
 
 /// What EMQX puts something in for that is not known here: a rule that has one would mean something else.
 const ONLY_EMQX: [&str; 2] = ["${cert_common_name}", "${zone}"];
 
 impl Syntax {
-    fn placeholders(self) -> &'static [(&'static str, Piece<'static>)] {
+    fn placeholders(self) -> &'static [(&'static str, Part<'static>)] {
         match self {
             Self::Own => OWN,
             Self::Emqx => EMQX,
@@ -90,9 +90,9 @@ impl Syntax {
 struct Pieces<'a>(&'a str, Syntax);
 
 impl<'a> Iterator for Pieces<'a> {
-    type Item = Piece<'a>;
+    type Item = Part<'a>;
 
-    fn next(&mut self) -> Option<Piece<'a>> {
+    fn next(&mut self) -> Option<Part<'a>> {
         let begin = self.0.chars().next()?;
         if begin == '$' || begin == '%' {
             for (text, piece) in self.1.placeholders() {
@@ -103,14 +103,14 @@ impl<'a> Iterator for Pieces<'a> {
             }
             if let Some((name, rest)) = attribute(self.0) {
                 self.0 = rest;
-                return Some(Piece::Attribute(name));
+                return Some(Part::Attribute(name));
             }
         }
         let after = begin.len_utf8();
         let end = self.0[after..].find(['$', '%']).map_or(self.0.len(), |found| after + found);
         let (text, rest) = self.0.split_at(end);
         self.0 = rest;
-        Some(Piece::Text(text))
+        Some(Part::Text(text))
     }
 }
 
@@ -124,14 +124,14 @@ fn attribute(text: &str) -> Option<(&str, &str)> {
 /// Whether a text has any placeholder.
 #[must_use]
 pub fn stands_in(text: &str, syntax: Syntax) -> bool {
-    Pieces(text, syntax).any(|piece| !matches!(piece, Piece::Text(_)))
+    Pieces(text, syntax).any(|piece| !matches!(piece, Part::Text(_)))
 }
 
 /// Whether a text begins with a placeholder for a name.
 #[must_use]
 pub fn stands_in_front(text: &str, syntax: Syntax) -> bool {
     let first = Pieces(text, syntax).next();
-    first.is_some_and(|piece| !matches!(piece, Piece::Text(_) | Piece::Dollar))
+    first.is_some_and(|piece| !matches!(piece, Part::Text(_) | Part::Dollar))
 }
 
 /// Whether a topic's level is what this text stands for.
@@ -144,11 +144,11 @@ pub fn matches(text: &str, level: &str, names: Names<'_>, syntax: Syntax) -> boo
     for piece in Pieces(text, syntax) {
         let plain = |name: &'_ &str| is_plain(name);
         let part = match piece {
-            Piece::Text(part) => Some(part),
-            Piece::Dollar => Some("$"),
-            Piece::Username => Some(names.username).filter(plain),
-            Piece::ClientId => Some(names.client_id).filter(plain),
-            Piece::Attribute(name) => {
+            Part::Text(part) => Some(part),
+            Part::Dollar => Some("$"),
+            Part::Username => Some(names.username).filter(plain),
+            Part::ClientId => Some(names.client_id).filter(plain),
+            Part::Attribute(name) => {
                 names.attributes.and_then(|known| known.get(name)).filter(plain)
             }
         };

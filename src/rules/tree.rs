@@ -10,7 +10,7 @@
 use std::hash::{BuildHasher, RandomState};
 
 use super::action_mask::ActionMask;
-use super::condition::{ConditionsMet, Place};
+use super::condition::{ConditionsMet, RuleRef};
 use super::inexact::Inexact;
 use super::placeholder::{self, Names, Syntax};
 use super::walk_stack::WalkStack;
@@ -78,7 +78,7 @@ struct Node {
 /// A filter's end.
 #[derive(Debug)]
 struct Entry {
-    place: Place,
+    rule: RuleRef,
     action_mask: ActionMask,
     next: u32,
 }
@@ -140,10 +140,10 @@ impl Tree {
         meaning: Meaning,
         (filter, has_names): (&str, bool),
         begin: u32,
-        place: Place,
+        rule: RuleRef,
         action_mask: ActionMask,
     ) -> Result<(), String> {
-        let position = u32::from(place.position);
+        let position = u32::from(rule.position);
         let mut node = meaning.root();
         let first = &mut self.nodes[node as usize].first;
         *first = position.min(*first);
@@ -151,7 +151,7 @@ impl Tree {
         for level in filter.split('/') {
             if meaning == Meaning::Filter && level == "#" {
                 let head = self.nodes[node as usize].below;
-                self.nodes[node as usize].below = self.append(head, place, action_mask);
+                self.nodes[node as usize].below = self.append(head, rule, action_mask);
                 return Ok(());
             }
             let wildcard = meaning == Meaning::Filter && level == "+";
@@ -164,18 +164,18 @@ impl Tree {
             at += level.len() as u32 + 1;
         }
         let head = self.nodes[node as usize].here;
-        self.nodes[node as usize].here = self.append(head, place, action_mask);
+        self.nodes[node as usize].here = self.append(head, rule, action_mask);
         Ok(())
     }
 
     /// Adds to the end of a list and returns its head. What earlier entries settle is left out, so
     /// that no list has more entries than there are action_mask, for each condition.
-    fn append(&mut self, head: u32, place: Place, action_mask: ActionMask) -> u32 {
+    fn append(&mut self, head: u32, rule: RuleRef, action_mask: ActionMask) -> u32 {
         let mut unsettled = action_mask;
         let mut last = NONE;
         let mut at = head;
         while let Some(entry) = self.entries.get(at as usize) {
-            if [0, place.condition].contains(&entry.place.condition) {
+            if [0, rule.condition].contains(&entry.rule.condition) {
                 unsettled = unsettled.without(entry.action_mask);
             }
             (last, at) = (at, entry.next);
@@ -184,7 +184,7 @@ impl Tree {
             return head;
         }
         let new = self.entries.len() as u32;
-        self.entries.push(Entry { place, action_mask: unsettled, next: NONE });
+        self.entries.push(Entry { rule, action_mask: unsettled, next: NONE });
         match self.entries.get_mut(last as usize) {
             Some(entry) => entry.next = new,
             None => return new,
@@ -244,7 +244,7 @@ impl Tree {
     /// Where a key would be best. The table must not be empty.
     ///
     /// The hash is a quick one, since it is most of the work. Its own random keys see to it that
-    /// nobody can have many levels end up in one place.
+    /// nobody can have many levels end up in one entry.
     fn slot(&self, above: u32, level: &str) -> usize {
         let [mut state, key] = self.keys;
         state ^= u64::from(above);
@@ -370,11 +370,11 @@ impl Tree {
     fn earliest(&self, list: u32, asked: &Asked<'_>, best: u32) -> u32 {
         let mut at = list;
         while let Some(entry) = self.entries.get(at as usize) {
-            let position = u32::from(entry.place.position);
+            let position = u32::from(entry.rule.position);
             if position >= best {
                 break;
             }
-            if entry.place.counts(asked.met) && entry.action_mask.meets(asked.action_mask) {
+            if entry.rule.counts(asked.met) && entry.action_mask.meets(asked.action_mask) {
                 return position;
             }
             at = entry.next;

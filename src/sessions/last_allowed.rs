@@ -7,7 +7,7 @@
 
 use std::ptr;
 
-use super::session_map::Piece;
+use super::session_map::MemoryRange;
 use crate::cache::CachedPermission;
 use crate::question::{Access, Action, MessageFlags, RawAclCheck};
 
@@ -23,7 +23,7 @@ pub struct LastAllowed {
     has_passed: bool,
     /// Where the answer lies, or lay, on which the permission of the last delivery rests. Only to be
     /// fetched ahead.
-    answer: Piece,
+    answer: MemoryRange,
 }
 
 /// What a permission rests on.
@@ -70,7 +70,7 @@ impl LastAllowed {
         let allowed = &mut self.allowed.get_or_insert_with(|| Box::new([NOTHING; 2]))[slot];
         allowed.topic[..bytes.len()].copy_from_slice(bytes);
         if slot == 0 {
-            self.answer = basis.piece();
+            self.answer = basis.range();
         }
         (allowed.basis, allowed.flags, allowed.length) = (basis, action.flags(), length);
     }
@@ -90,7 +90,7 @@ impl LastAllowed {
     }
 
     /// Where it lies in memory, with what has to be looked at for the next delivery.
-    pub fn pieces(&self) -> [Piece; 2] {
+    pub fn ranges(&self) -> [MemoryRange; 2] {
         let allowed = self.allowed.as_ref().map_or((0, 0), |allowed| {
             let address = ptr::from_ref(&**allowed) as usize;
             (address, size_of_val(&**allowed))
@@ -100,7 +100,7 @@ impl LastAllowed {
 }
 
 impl Basis {
-    fn piece(&self) -> Piece {
+    fn range(&self) -> MemoryRange {
         match self {
             Self::Grants => (0, 0),
             Self::Answer(good) => (good.address(), 1),

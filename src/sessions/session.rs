@@ -9,7 +9,7 @@ use std::time::Instant;
 use smol_str::SmolStr;
 
 use super::last_allowed::LastAllowed;
-use super::session_map::Piece;
+use super::session_map::MemoryRange;
 use crate::answer::SessionGrants;
 use crate::cache::{InvalidationScope, Key};
 use crate::clock::Deadline;
@@ -152,8 +152,8 @@ impl Session {
     }
 
     /// Where in memory more of it lies.
-    pub fn elsewhere(&self) -> [Piece; 2] {
-        self.last_allowed.pieces()
+    pub fn elsewhere(&self) -> [MemoryRange; 2] {
+        self.last_allowed.ranges()
     }
 
     pub fn has_key(&self, session_key: &SessionKey) -> bool {

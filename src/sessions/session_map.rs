@@ -15,12 +15,12 @@ use rustc_hash::FxHashMap;
 
 use super::Session;
 
-/// A piece of memory, as its address and how many bytes it has.
-pub type Piece = (usize, usize);
+/// A range of memory, as its address and how many bytes it has.
+pub type MemoryRange = (usize, usize);
 
-/// Has the processor fetch pieces of memory into its caches, if it likes. Nothing is read, so that an
+/// Has the processor fetch ranges of memory into its caches, if it likes. Nothing is read, so that an
 /// address at which nothing lies any more does no harm.
-pub type Fetch = fn(&[Piece]);
+pub type Fetch = fn(&[MemoryRange]);
 
 /// How much is worth fetching of what the broker holds of a client, and of a name, in bytes.
 const AT_BROKER: usize = 512;
@@ -118,14 +118,14 @@ mod tests {
     use super::*;
 
     thread_local! {
-        static FETCHED: RefCell<Vec<Piece>> = const { RefCell::new(Vec::new()) };
+        static FETCHED: RefCell<Vec<MemoryRange>> = const { RefCell::new(Vec::new()) };
     }
 
     fn session_map() -> SessionMap {
-        SessionMap::new(|pieces| FETCHED.with_borrow_mut(|fetched| fetched.extend(pieces)))
+        SessionMap::new(|ranges| FETCHED.with_borrow_mut(|fetched| fetched.extend(ranges)))
     }
 
-    fn fetched() -> Vec<Piece> {
+    fn fetched() -> Vec<MemoryRange> {
         FETCHED.take()
     }
 
@@ -172,15 +172,15 @@ mod tests {
         };
         assert!([1, 2, 3, 4, 1].into_iter().all(|handle| follow(&mut map, handle).is_empty()));
         for (handle, next, after_next) in [(2, 3, 4), (3, 4, 1), (4, 1, 2), (1, 2, 3)] {
-            let pieces = follow(&mut map, handle);
+            let ranges = follow(&mut map, handle);
             let slot = &*map.sessions[&(after_next << 20)];
-            for piece in [
+            for range in [
                 (next * 1000, NAME),
                 (next * 1000 + 1, NAME),
                 (next << 20, AT_BROKER),
                 (ptr::from_ref(slot) as usize, size_of::<Slot>()),
             ] {
-                assert!(pieces.contains(&piece), "{handle}: {piece:?} not in {pieces:?}");
+                assert!(ranges.contains(&range), "{handle}: {range:?} not in {ranges:?}");
             }
         }
         assert!(follow(&mut map, 4).is_empty(), "another order");

@@ -9,7 +9,7 @@ use ureq::Body;
 use crate::answer::Failure;
 use crate::api::error_map::{self, broken_off};
 use crate::api::observer::{self, BodySink, WireEvent};
-use crate::api::{response_body, statement};
+use crate::api::{response_body, response_fields};
 
 /// How long a body may be: ten thousand rules fit in. What is longer is not read to its end, and an
 /// answer that is not complete is none.
@@ -29,7 +29,7 @@ pub fn read_whole(body: Body, may_end: bool, must_say: bool) -> Result<Vec<u8>, 
         Ok(_) => {}
         Err(error) if may_end && error_map::is_unannounced_end(&error) => {
             let is_text = !must_say && !response_body::begins_as_object(&whole);
-            if !is_text && !statement::is_whole(&whole) {
+            if !is_text && !response_fields::is_whole(&whole) {
                 return Err(broken_off(error));
             }
         }

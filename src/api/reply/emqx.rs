@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::{Kind, Problem, Response, Statement, Syntax};
+use super::{Kind, Problem, Response, ResponseFields, Syntax};
 use crate::answer::Verdict;
 use crate::api::response_body::{self, MediaType};
 use crate::json::{self, Whole};
@@ -19,29 +19,31 @@ const OTHER_TYPE: &str = "compat emqx: the answer's Content-Type is neither appl
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn said(kind: Kind, response: &Response) -> Result<Statement, Problem> {
+pub fn said(kind: Kind, response: &Response) -> Result<ResponseFields, Problem> {
     let body = response.body.as_deref().unwrap_or_default();
     if body.trim_ascii().is_empty() {
         return Ok(no(NOTHING));
     }
-    let statement = match (response.declared.first, kind) {
+    let fields = match (response.declared.first, kind) {
         (MediaType::None, Kind::Login) => no(NO_TYPE),
         (MediaType::Other, _) => no(OTHER_TYPE),
-        (MediaType::Form, _) => Statement::of_form(response_body::pairs(body), kind, Syntax::Emqx)?,
+        (MediaType::Form, _) => {
+            ResponseFields::of_form(response_body::pairs(body), kind, Syntax::Emqx)?
+        }
         (MediaType::Json | MediaType::None, _) => match json::value(body)? {
-            Whole::Object => Statement::read(body, kind, Syntax::Emqx)?,
+            Whole::Object => ResponseFields::read(body, kind, Syntax::Emqx)?,
             _ => no(NO_OBJECT),
         },
     };
-    match statement.verdict {
-        Some(_) => Ok(statement),
-        None => Ok(Statement { ttl: statement.ttl, ..no(NO_RESULT) }),
+    match fields.verdict {
+        Some(_) => Ok(fields),
+        None => Ok(ResponseFields { ttl: fields.ttl, ..no(NO_RESULT) }),
     }
 }
 
-fn no(why: &str) -> Statement {
+fn no(why: &str) -> ResponseFields {
     let (verdict, reason) = (Some(Verdict::Deny), Some(why.to_owned()));
-    Statement { verdict, reason, ..Statement::default() }
+    ResponseFields { verdict, reason, ..ResponseFields::default() }
 }
 
 #[cfg(test)]

@@ -8,10 +8,10 @@ use super::base64;
 use crate::field::{Field, Value};
 use crate::form::escaped;
 use crate::question::{About, Password, Question};
-use crate::secret::Draft;
+use crate::secret::SecretBuilder;
 
 /// These fields in this order. What the broker does not know is empty.
-pub fn fields(question: &Question<'_>, fields: &[Field], body: &mut Draft) {
+pub fn fields(question: &Question<'_>, fields: &[Field], body: &mut SecretBuilder) {
     for (index, field) in fields.iter().enumerate() {
         if index > 0 {
             body.push(b"&");
@@ -34,7 +34,7 @@ pub fn fields(question: &Question<'_>, fields: &[Field], body: &mut Draft) {
 }
 
 /// The one form that mosquitto-auth-plug sends, whatever it asks: all keys are always there.
-pub fn of_auth_plug(question: &Question<'_>, body: &mut Draft) {
+pub fn of_auth_plug(question: &Question<'_>, body: &mut SecretBuilder) {
     let (mut password, mut topic, mut acc, mut clientid) = (Zeroizing::default(), "", -1, "");
     match question.about {
         About::Token(_) => {}
@@ -60,7 +60,7 @@ pub fn of_auth_plug(question: &Question<'_>, body: &mut Draft) {
     }
 }
 
-fn escape(bytes: &[u8], blank: &str, body: &mut Draft) {
+fn escape(bytes: &[u8], blank: &str, body: &mut SecretBuilder) {
     body.push(Zeroizing::new(escaped(bytes, blank)).as_bytes());
 }
 
@@ -72,9 +72,9 @@ mod tests {
 
     const LOGIN: About<'_> = About::Login { password: Password::Text("p&w =+%é/~*") };
 
-    fn sent(about: About<'_>, write: impl Fn(&Question<'_>, &mut Draft)) -> String {
+    fn sent(about: About<'_>, write: impl Fn(&Question<'_>, &mut SecretBuilder)) -> String {
         let client = FakeClient { id: "c 1".into(), ..FakeClient::default() };
-        let mut body = Draft::default();
+        let mut body = SecretBuilder::default();
         write(&Question { client: &client, username: "a\"b", attributes: None, about }, &mut body);
         String::from_utf8(body.finish().expose().to_vec()).unwrap()
     }

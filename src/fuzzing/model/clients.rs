@@ -8,7 +8,7 @@ use crate::answer::Decision;
 use crate::clock::Clock as _;
 use crate::fuzzing::broker::{Connection, Identity, Stage};
 use crate::fuzzing::ledger::{Asked, Subject};
-use crate::plugin::{AccessReply, Attempt, Check, Reply};
+use crate::plugin::{AccessReply, Attempt, Check, LoginReply};
 use crate::question::{Access, Action, Departure};
 
 impl World {
@@ -63,12 +63,12 @@ impl World {
         let connection = self.get(at);
         let allowed = self.ledger.borrow().answer_since(&connection.login(), began);
         match reply {
-            Reply::Now(Decision::Allow) => self.let_in(at),
-            Reply::Later => {
+            LoginReply::Now(Decision::Allow) => self.let_in(at),
+            LoginReply::Later => {
                 self.claim(self.is_2_1, || "Mosquitto 2.0 was told to wait".to_owned());
                 self.change(at, |client| client.stage = Stage::Waiting);
             }
-            Reply::Now(decision) => {
+            LoginReply::Now(decision) => {
                 self.claim(allowed != Some(Some(true)), || {
                     format!("allowed: {connection:?} {decision:?}")
                 });

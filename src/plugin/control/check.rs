@@ -4,11 +4,11 @@
 
 use serde_json::{Value, json};
 
-use super::Place;
+use super::ResponseSlot;
 use super::command::Check;
 use crate::answer::{Decision, Failure};
 use crate::decide::{self, Policy, Reason, Step, Subject};
-use crate::held_deliveries::Gathered;
+use crate::held_deliveries::AnswersSoFar;
 use crate::plugin::Plugin;
 use crate::pool::{Asked, Urgency};
 use crate::question::{About, Action, Kind, Question};
@@ -25,20 +25,20 @@ struct AccessCheck {
     file_allows: Option<bool>,
     /// What the API was asked, all at once.
     asked: Vec<(Kind, Asked)>,
-    answers: Gathered,
+    answers: AnswersSoFar,
     /// The trace ids of the requests that failed, where they have any.
     failed: Vec<(Kind, TraceId)>,
-    place: Place,
+    slot: ResponseSlot,
 }
 
 impl Plugin {
     /// Finds out what the plugin would tell the broker. What has to be asked of the API is asked
     /// without waiting for it.
-    pub(super) fn check_access(&self, check: Check, place: Place) {
+    pub(super) fn check_access(&self, check: Check, slot: ResponseSlot) {
         if let Err((decision, reason)) =
             self.authorizer.gate(&check.client_id, Some(&check.username))
         {
-            return place.respond(Ok(report(decision, in_words(&reason, None), None)));
+            return slot.respond(Ok(report(decision, in_words(&reason, None), None)));
         }
         let known = self.sessions.find(&check.client_id, &check.username);
         let (handle, grants) = known.unwrap_or((0, Grants::default()));
@@ -57,8 +57,8 @@ impl Plugin {
         let file_allows = self.authorizer.file_allows(&check.username, &check.client_id, &action);
         let questions = decide::questions(policy, &grants, subject(&check, file_allows), action);
         let asked = questions.into_iter().map(ask).collect();
-        let (answers, failed) = (Gathered::default(), Vec::new());
-        AccessCheck { check, grants, policy, file_allows, asked, answers, failed, place }.go_on();
+        let (answers, failed) = (AnswersSoFar::default(), Vec::new());
+        AccessCheck { check, grants, policy, file_allows, asked, answers, failed, slot }.go_on();
     }
 }
 
@@ -83,7 +83,7 @@ impl AccessCheck {
                 Step::Decided(decision, reason) => {
                     let by = in_words(&reason, self.grants.rules.as_deref());
                     let trace = self.trace(&reason);
-                    return self.place.respond(Ok(report(decision, by, trace)));
+                    return self.slot.respond(Ok(report(decision, by, trace)));
                 }
                 Step::AskSuperuser => Kind::Superuser,
                 Step::AskAcl => Kind::Access,

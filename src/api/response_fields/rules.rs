@@ -4,8 +4,8 @@
 
 use serde::de::{Error, MapAccess, SeqAccess};
 
-use super::place::{Place, flag, one_of};
-use crate::json::{self, Members, Piece, Read, Whole};
+use super::field_path::{FieldPath, flag, one_of};
+use crate::json::{self, Members, Read, Seed, Whole};
 use crate::rules::{Condition, MAX_RULES, Network, Permission, Rule, Rules, Syntax, Verb};
 
 /// The rules of an array; none of `null`.
@@ -20,8 +20,8 @@ const RULES_OR_LISTS: &str =
     "an array of rules, or an object of arrays of topic filters: \"pub\", \"sub\", \"all\"";
 
 impl ReadRules {
-    fn place() -> Place {
-        Place { name: "acl", rule: None }
+    fn path() -> FieldPath {
+        FieldPath { name: "acl", rule: None }
     }
 
     fn allowed(&self) -> &'static str {
@@ -35,7 +35,7 @@ impl<'de> Read<'de> for ReadRules {
     fn whole<E: Error>(self, value: Whole<'de>) -> Result<Option<Rules>, E> {
         match value {
             Whole::Null => Ok(None),
-            value => Err(Self::place().problem(&value, self.allowed())),
+            value => Err(Self::path().problem(&value, self.allowed())),
         }
     }
 
@@ -43,7 +43,7 @@ impl<'de> Read<'de> for ReadRules {
     /// it may be one that denies.
     fn object<A: MapAccess<'de>>(self, mut object: A) -> Result<Option<Rules>, A::Error> {
         if !self.takes_lists {
-            return Err(Self::place().problem(&Whole::Object, self.allowed()));
+            return Err(Self::path().problem(&Whole::Object, self.allowed()));
         }
         let (mut rules, mut names) = (Vec::new(), Vec::new());
         while let Some(name) = object.next_key::<String>()? {
@@ -57,7 +57,8 @@ impl<'de> Read<'de> for ReadRules {
                 return Err(A::Error::custom(json::twice(name)));
             }
             names.push(*name);
-            let topics = object.next_value_seed(Piece(ReadTopics(Place { name, rule: None })))?;
+            let topics =
+                object.next_value_seed(Seed(ReadTopics(FieldPath { name, rule: None })))?;
             rules.extend(topics.unwrap_or_default().into_iter().map(|topic| allow(*verb, topic)));
             if rules.len() > MAX_RULES {
                 return Err(A::Error::custom(too_many()));
@@ -72,7 +73,7 @@ impl<'de> Read<'de> for ReadRules {
     fn array<A: SeqAccess<'de>>(self, mut array: A) -> Result<Option<Rules>, A::Error> {
         let (mut rules, mut numbers) = (Vec::new(), Vec::new());
         let mut number = 1;
-        while let Some(some) = array.next_element_seed(Piece(ReadRule(number)))? {
+        while let Some(some) = array.next_element_seed(Seed(ReadRule(number)))? {
             rules.extend(some);
             if rules.len() > MAX_RULES {
                 return Err(A::Error::custom(too_many()));
@@ -108,14 +109,14 @@ impl<'de> Read<'de> for ReadRule {
     type Value = Vec<Rule>;
 
     fn whole<E: Error>(self, value: Whole<'de>) -> Result<Vec<Rule>, E> {
-        Err(Place { name: "acl", rule: Some(self.0) }.problem(&value, "objects in the array"))
+        Err(FieldPath { name: "acl", rule: Some(self.0) }.problem(&value, "objects in the array"))
     }
 
     fn object<A: MapAccess<'de>>(self, object: A) -> Result<Vec<Rule>, A::Error> {
         let mut said = RuleSaid { number: self.0, ..RuleSaid::default() };
         json::members(object, &mut said)?;
-        let place = |name| Place { name, rule: Some(self.0) };
-        let missing = |name, allowed| place(name).problem(&Whole::Null, allowed);
+        let path = |name| FieldPath { name, rule: Some(self.0) };
+        let missing = |name, allowed| path(name).problem(&Whole::Null, allowed);
         let permission = said.permission.ok_or_else(|| missing("permission", PERMISSIONS))?;
         let verb = said.verb.ok_or_else(|| missing("action", ACTIONS))?;
         let topics = said.topic.map(|topic| vec![topic]).or(said.topics);
@@ -124,7 +125,7 @@ impl<'de> Read<'de> for ReadRule {
         let retain = match (verb, said.retain) {
             (Verb::Subscribe, _) | (_, None) => None,
             (_, Some(retain)) => {
-                retain.map_err(|shown| place("retain").problem(&Whole::Shown(shown), RETAIN))?
+                retain.map_err(|shown| path("retain").problem(&Whole::Shown(shown), RETAIN))?
             }
         };
         let (qos, condition) = (said.qos, said.condition);
@@ -184,31 +185,30 @@ impl<'de> Members<'de> for RuleSaid {
         name: &'static str,
         object: &mut A,
     ) -> Result<(), A::Error> {
-        let place = Place { name, rule: Some(self.number) };
+        let path = FieldPath { name, rule: Some(self.number) };
         match name {
-            "permission" => self.permission = place.take(object, PERMISSIONS, permission)?,
-            "action" => self.verb = place.take(object, ACTIONS, verb)?,
+            "permission" => self.permission = path.take(object, PERMISSIONS, permission)?,
+            "action" => self.verb = path.take(object, ACTIONS, verb)?,
             "topic" => {
-                self.topic = place.take(object, "a topic filter", text)?;
+                self.topic = path.take(object, "a topic filter", text)?;
             }
-            "topics" => self.topics = object.next_value_seed(Piece(ReadTopics(place)))?,
-            "qos" => self.qos = object.next_value_seed(Piece(ReadLevels(place)))?,
+            "topics" => self.topics = object.next_value_seed(Seed(ReadTopics(path)))?,
+            "qos" => self.qos = object.next_value_seed(Seed(ReadLevels(path)))?,
             "retain" => {
                 let read = |value: &Whole<'_>| Some(retain(value).ok_or_else(|| value.to_string()));
-                self.retain = place.take(object, RETAIN, read)?;
+                self.retain = path.take(object, RETAIN, read)?;
             }
             // None of them may be `null`: a program that failed to look a value up writes that.
             "ipaddr" => {
                 let read = |value: &Whole<'_>| Network::read(value.text()?);
-                self.condition.network = Some(object.next_value_seed(place.one(NETWORK, read))?);
+                self.condition.network = Some(object.next_value_seed(path.one(NETWORK, read))?);
             }
             "username_re" => {
-                self.condition.username =
-                    Some(object.next_value_seed(place.one(PATTERN, pattern))?);
+                self.condition.username = Some(object.next_value_seed(path.one(PATTERN, pattern))?);
             }
             "clientid_re" => {
                 self.condition.client_id =
-                    Some(object.next_value_seed(place.one(PATTERN, pattern))?);
+                    Some(object.next_value_seed(path.one(PATTERN, pattern))?);
             }
             condition => {
                 let rule = self.number;
@@ -222,7 +222,7 @@ impl<'de> Members<'de> for RuleSaid {
 }
 
 /// An array of topic filters; none of `null`.
-struct ReadTopics(Place);
+struct ReadTopics(FieldPath);
 
 const TOPICS: &str = "an array of topic filters";
 
@@ -249,7 +249,7 @@ impl<'de> Read<'de> for ReadTopics {
 }
 
 /// A level of QoS, an array of levels, or levels with commas between them; none of `null`.
-struct ReadLevels(Place);
+struct ReadLevels(FieldPath);
 
 impl<'de> Read<'de> for ReadLevels {
     type Value = Option<Vec<u8>>;

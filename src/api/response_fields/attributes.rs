@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 
 use serde::de::{Error, MapAccess};
 
-use super::place::Place;
+use super::field_path::FieldPath;
 use crate::json::{Read, Whole};
 use crate::question::{Attributes, MOST_ATTRIBUTES};
 
 /// An object of texts; none of `null`.
-pub struct ReadAttributes(pub Place);
+pub struct ReadAttributes(pub FieldPath);
 
 const ALLOWED: &str = "an object of at most 32 texts, each with a name and of at most 255 bytes";
 

@@ -4,18 +4,18 @@
 
 use serde::de::{Error, MapAccess};
 
-use crate::json::{Piece, Read, Whole};
+use crate::json::{Read, Seed, Whole};
 use crate::rules::is_username;
 
 /// Where a value stands, for what is said of it.
 #[derive(Clone, Copy)]
-pub struct Place {
+pub struct FieldPath {
     pub name: &'static str,
     /// The number of the rule that it belongs to.
     pub rule: Option<usize>,
 }
 
-impl Place {
+impl FieldPath {
     /// Takes a member's value; none if it is `null`, which says nothing.
     pub fn take<'de, A: MapAccess<'de>, T>(
         self,
@@ -31,8 +31,8 @@ impl Place {
     }
 
     /// Reads a value that must be there.
-    pub fn one<F>(self, allowed: &'static str, read: F) -> Piece<One<F>> {
-        Piece(One { place: self, allowed, read })
+    pub fn one<F>(self, allowed: &'static str, read: F) -> Seed<One<F>> {
+        Seed(One { path: self, allowed, read })
     }
 
     pub fn problem<E: Error>(self, value: &Whole<'_>, allowed: &str) -> E {
@@ -44,7 +44,7 @@ impl Place {
 
 /// A value that is not taken apart, and what it means.
 pub struct One<F> {
-    place: Place,
+    path: FieldPath,
     allowed: &'static str,
     read: F,
 }
@@ -53,7 +53,7 @@ impl<'de, T, F: Fn(&Whole<'_>) -> Option<T>> Read<'de> for One<F> {
     type Value = T;
 
     fn whole<E: Error>(self, value: Whole<'de>) -> Result<T, E> {
-        (self.read)(&value).ok_or_else(|| self.place.problem(&value, self.allowed))
+        (self.read)(&value).ok_or_else(|| self.path.problem(&value, self.allowed))
     }
 }
 

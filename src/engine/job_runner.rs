@@ -27,7 +27,7 @@ struct Asked {
 }
 
 /// What the workers share.
-pub struct Crew {
+pub struct JobRunner {
     pub api: Arc<Api>,
     pub cache: Arc<Cache>,
     pub recent_failures: Arc<RecentFailures>,
@@ -35,7 +35,7 @@ pub struct Crew {
     pub clock: Arc<dyn Clock>,
 }
 
-impl Crew {
+impl JobRunner {
     /// A worker's job, or several in one request. Each answer is in the cache before anyone who
     /// waits for it hears of it, so that whoever asks from then on finds it there. When nobody
     /// waits any more, the same question serves to see whether a host that was out of service is

@@ -13,23 +13,25 @@ use serde::de::value::{Error as FormError, MapDeserializer};
 use serde::de::{Deserializer, Error, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::answer::{SessionGrants, Verdict};
-use crate::json::{self, Members, Object, Piece, Problem, Read, Whole};
+use crate::json::{self, Members, Object, Problem, Read, Seed, Whole};
 use crate::question::{Attributes, Kind};
 use crate::rules::{Rules, Syntax};
 
 mod attributes;
-mod place;
+mod field_path;
 mod rules;
 
 use attributes::ReadAttributes;
-use place::{NAME, Place, name as as_name, one_of, reason as as_reason, seconds, yes_or_no};
+use field_path::{
+    FieldPath, NAME, name as as_name, one_of, reason as as_reason, seconds, yes_or_no,
+};
 use rules::ReadRules;
 
 const VERDICTS: &str = "\"allow\", \"deny\", \"ignore\"";
 
 /// What a body says; none of what it does not mention.
 #[derive(Default, PartialEq, Eq, Debug)]
-pub struct Statement {
+pub struct ResponseFields {
     pub verdict: Option<Verdict>,
     pub ttl: Option<Duration>,
     pub session_grants: Option<SessionGrants>,
@@ -37,7 +39,7 @@ pub struct Statement {
     pub reason: Option<String>,
 }
 
-impl Statement {
+impl ResponseFields {
     /// Reads the body of an answer to this kind of question. Grants are a login's; to the question
     /// whether somebody is a superuser, `is_superuser` may say no as well.
     ///
@@ -45,7 +47,7 @@ impl Statement {
     /// What is wrong with it.
     pub fn read(body: &[u8], kind: Kind, syntax: Syntax) -> Result<Self, Problem> {
         let Some(object) = json::object(body)? else { return Ok(Self::default()) };
-        let mut said = Said::about(kind, syntax);
+        let mut said = FieldsRead::about(kind, syntax);
         json::read(object, Object(&mut said))?;
         Ok(Self::of(said, kind))
     }
@@ -60,15 +62,15 @@ impl Statement {
         syntax: Syntax,
     ) -> Result<Self, Problem> {
         let pairs = pairs.into_iter().map(|(name, value)| (name, FormValue(value)));
-        let mut said = Said::about(kind, syntax);
+        let mut said = FieldsRead::about(kind, syntax);
         json::members(MapDeserializer::<_, FormError>::new(pairs), &mut said)
             .map_err(|error| error.to_string())?;
         Ok(Self::of(said, kind))
     }
 
-    fn of(said: Said, kind: Kind) -> Self {
-        let Said { verdict, ttl, reason, .. } = said;
-        let Said { is_superuser, expire_at, rules, username, attributes, .. } = said;
+    fn of(said: FieldsRead, kind: Kind) -> Self {
+        let FieldsRead { verdict, ttl, reason, .. } = said;
+        let FieldsRead { is_superuser, expire_at, rules, username, attributes, .. } = said;
         if kind == Kind::Superuser {
             let verdict = if is_superuser == Some(false) { Some(Verdict::Deny) } else { verdict };
             let ttl = ttl.map(Duration::from_secs);
@@ -118,10 +120,10 @@ impl<'de> Deserializer<'de> for FormValue {
 /// # Errors
 /// What is wrong with it.
 pub fn claims(json: &str, syntax: Syntax) -> Result<SessionGrants, Problem> {
-    let mut said = Said {
+    let mut said = FieldsRead {
         names: &["is_superuser", "acl", "client_attrs"],
         takes_lists: true,
-        ..Said::about(Kind::Login, syntax)
+        ..FieldsRead::about(Kind::Login, syntax)
     };
     json::read(json, Object(&mut said))?;
     let (rules, attributes) = (said.rules.map(Arc::new), said.attributes.map(Arc::new));
@@ -176,7 +178,7 @@ impl<'de> Members<'de> for Reason {
         name: &'static str,
         object: &mut A,
     ) -> Result<(), A::Error> {
-        self.0 = Place { name, rule: None }.take(object, "", as_reason)?.flatten();
+        self.0 = FieldPath { name, rule: None }.take(object, "", as_reason)?.flatten();
         Ok(())
     }
 }
@@ -202,7 +204,7 @@ impl<'de> Members<'de> for Anything {
 }
 
 /// What a single question's answer says so far.
-struct Said {
+struct FieldsRead {
     /// What may be said.
     names: &'static [&'static str],
     more_names: &'static [&'static str],
@@ -219,7 +221,7 @@ struct Said {
     attributes: Option<Attributes>,
 }
 
-impl Said {
+impl FieldsRead {
     fn about(kind: Kind, syntax: Syntax) -> Self {
         let names: &[_] = match kind {
             Kind::Login => LOGIN_NAMES,
@@ -265,7 +267,7 @@ const LOGIN_NAMES: &[&str] = &[
 /// What one that was written for EMQX may say beside that.
 const EMQX_NAMES: &[&str] = &["zone_override"];
 
-impl<'de> Members<'de> for Said {
+impl<'de> Members<'de> for FieldsRead {
     fn known(&self, name: &str) -> Option<&'static str> {
         one_of(self.names, name).or_else(|| one_of(self.more_names, name))
     }
@@ -275,30 +277,30 @@ impl<'de> Members<'de> for Said {
         name: &'static str,
         object: &mut A,
     ) -> Result<(), A::Error> {
-        let place = Place { name, rule: None };
+        let path = FieldPath { name, rule: None };
         match name {
-            "result" => self.verdict = place.take(object, VERDICTS, verdict)?,
+            "result" => self.verdict = path.take(object, VERDICTS, verdict)?,
             "ttl" => {
-                self.ttl = place.take(object, "a number of seconds, 0 or more", seconds)?;
+                self.ttl = path.take(object, "a number of seconds, 0 or more", seconds)?;
             }
-            "reason" => self.reason = place.take(object, "", as_reason)?.flatten(),
+            "reason" => self.reason = path.take(object, "", as_reason)?.flatten(),
             "is_superuser" => {
                 let allowed = "true, false";
-                self.is_superuser = Some(object.next_value_seed(place.one(allowed, yes_or_no))?);
+                self.is_superuser = Some(object.next_value_seed(path.one(allowed, yes_or_no))?);
             }
             "expire_at" => {
-                self.expire_at = place.take(object, "seconds of Unix time", seconds)?;
+                self.expire_at = path.take(object, "seconds of Unix time", seconds)?;
             }
-            "username" => self.username = place.take(object, NAME, as_name)?,
+            "username" => self.username = path.take(object, NAME, as_name)?,
             "client_attrs" => {
-                self.attributes = object.next_value_seed(Piece(ReadAttributes(place)))?;
+                self.attributes = object.next_value_seed(Seed(ReadAttributes(path)))?;
             }
             // Rules with `${clientid}` would be about the one that the client chose.
             "clientid_override" | "zone_override" => {
-                place.take(object, "null, as Mosquitto cannot do it", |_| None::<()>)?;
+                path.take(object, "null, as Mosquitto cannot do it", |_| None::<()>)?;
             }
             _ => {
-                self.rules = object.next_value_seed(Piece(ReadRules {
+                self.rules = object.next_value_seed(Seed(ReadRules {
                     syntax: self.syntax,
                     takes_lists: self.takes_lists,
                 }))?
@@ -322,7 +324,7 @@ impl<'de> Members<'de> for Results {
     }
 
     fn take<A: MapAccess<'de>>(&mut self, _: &'static str, object: &mut A) -> Result<(), A::Error> {
-        self.verdicts = Some(object.next_value_seed(Piece(ReadResults { count: self.count }))?);
+        self.verdicts = Some(object.next_value_seed(Seed(ReadResults { count: self.count }))?);
         Ok(())
     }
 }
@@ -339,10 +341,10 @@ impl<'de> Read<'de> for ReadResults {
     }
 
     fn array<A: SeqAccess<'de>>(self, mut array: A) -> Result<Vec<Verdict>, A::Error> {
-        let place = Place { name: "results", rule: None };
+        let path = FieldPath { name: "results", rule: None };
         let mut verdicts = Vec::new();
         let (mut got, count) = (0, self.count);
-        while let Some(verdict) = array.next_element_seed(place.one(VERDICTS, verdict))? {
+        while let Some(verdict) = array.next_element_seed(path.one(VERDICTS, verdict))? {
             got += 1;
             if got <= count {
                 verdicts.push(verdict);
@@ -375,11 +377,11 @@ impl<'de> Members<'de> for Okay {
         name: &'static str,
         object: &mut A,
     ) -> Result<(), A::Error> {
-        let place = Place { name, rule: None };
+        let path = FieldPath { name, rule: None };
         if name == "ok" {
-            self.ok = place.take(object, "true, false", |value| value.flag())?;
+            self.ok = path.take(object, "true, false", |value| value.flag())?;
         } else {
-            self.reason = place.take(object, "", as_reason)?.flatten();
+            self.reason = path.take(object, "", as_reason)?.flatten();
         }
         Ok(())
     }
@@ -398,8 +400,8 @@ fn verdict(value: &Whole<'_>) -> Option<Verdict> {
 mod tests {
     use super::*;
 
-    fn read(body: &str) -> Result<Statement, Problem> {
-        Statement::read(body.as_bytes(), Kind::Login, Syntax::Own)
+    fn read(body: &str) -> Result<ResponseFields, Problem> {
+        ResponseFields::read(body.as_bytes(), Kind::Login, Syntax::Own)
     }
 
     fn rules(body: &str) -> usize {
@@ -410,7 +412,7 @@ mod tests {
     fn what_is_no_object_says_nothing() {
         for body in ["", " ", "OK", "\"ok\"", "true", "null", "[1,2]", "12", "{}", r#"{"user":1}"#]
         {
-            assert_eq!(read(body), Ok(Statement::default()), "{body}");
+            assert_eq!(read(body), Ok(ResponseFields::default()), "{body}");
         }
     }
 
@@ -424,16 +426,16 @@ mod tests {
 
     #[test]
     fn everything_that_the_contract_knows_is_read() {
-        let statement = read(
+        let fields = read(
             r##"{ "result": "allow", "is_superuser": false, "ttl": 300, "expire_at": 1790000000,
                  "acl": [ {"permission": "allow", "action": "publish", "topic": "d/${clientid}/up/#"},
                           {"permission": "allow", "action": "subscribe", "topic": "d/%c/down/#"},
                           {"permission": "deny", "action": "all", "topic": "#"} ] }"##,
         )
         .unwrap();
-        assert_eq!(statement.verdict, Some(Verdict::Allow));
-        assert_eq!(statement.ttl, Some(Duration::from_secs(300)));
-        let session_grants = statement.session_grants.unwrap();
+        assert_eq!(fields.verdict, Some(Verdict::Allow));
+        assert_eq!(fields.ttl, Some(Duration::from_secs(300)));
+        let session_grants = fields.session_grants.unwrap();
         assert_eq!(
             (session_grants.is_superuser, session_grants.expire_at),
             (Some(false), Some(1_790_000_000))
@@ -470,7 +472,7 @@ mod tests {
         assert!(read(r#"{"username":"a","username":"a"}"#).is_err());
         for kind in [Kind::Superuser, Kind::Access] {
             let body = br#"{"username":7,"client_attrs":7,"result":"deny"}"#;
-            let verdict = Statement::read(body, kind, Syntax::Own).unwrap().verdict;
+            let verdict = ResponseFields::read(body, kind, Syntax::Own).unwrap().verdict;
             assert_eq!(verdict, Some(Verdict::Deny), "{kind:?} has no such keys");
         }
     }
@@ -515,10 +517,10 @@ mod tests {
     fn a_reason_is_cut_and_never_breaks_an_answer() {
         let told = |value: &str, kind| {
             let body = format!(r#"{{"result":"deny","reason":{value}}}"#);
-            let statement = Statement::read(body.as_bytes(), kind, Syntax::Own).unwrap();
-            assert_eq!(statement.verdict, Some(Verdict::Deny), "{value}");
-            assert_eq!(reason(body.as_bytes()), statement.reason, "{value}");
-            statement.reason
+            let fields = ResponseFields::read(body.as_bytes(), kind, Syntax::Own).unwrap();
+            assert_eq!(fields.verdict, Some(Verdict::Deny), "{value}");
+            assert_eq!(reason(body.as_bytes()), fields.reason, "{value}");
+            fields.reason
         };
         for kind in [Kind::Login, Kind::Superuser, Kind::Access] {
             assert_eq!(told(r#""locked""#, kind).as_deref(), Some("locked"));
@@ -539,7 +541,7 @@ mod tests {
     fn null_says_nothing() {
         let body =
             r#"{"result":null,"ttl":null,"acl":null,"expire_at":null,"clientid_override":null}"#;
-        assert_eq!(read(body), Ok(Statement::default()));
+        assert_eq!(read(body), Ok(ResponseFields::default()));
     }
 
     #[test]
@@ -585,9 +587,9 @@ mod tests {
 
     #[test]
     fn seconds_may_have_a_fraction_which_does_not_count() {
-        let statement = read(r#"{"ttl":2.9,"expire_at":1790000000.75}"#).unwrap();
-        assert_eq!(statement.ttl, Some(Duration::from_secs(2)));
-        assert_eq!(statement.session_grants.unwrap().expire_at, Some(1_790_000_000));
+        let fields = read(r#"{"ttl":2.9,"expire_at":1790000000.75}"#).unwrap();
+        assert_eq!(fields.ttl, Some(Duration::from_secs(2)));
+        assert_eq!(fields.session_grants.unwrap().expire_at, Some(1_790_000_000));
         assert_eq!(read(r#"{"ttl":1e300}"#).unwrap().ttl, Some(Duration::from_secs(u64::MAX)));
         is_wrong(r#"{"ttl":-0.5}"#, r#""ttl" is -0.5"#);
     }
@@ -595,14 +597,15 @@ mod tests {
     #[test]
     fn whether_somebody_is_a_superuser_may_be_denied_in_two_ways() {
         let verdict = |body: &str| {
-            Statement::read(body.as_bytes(), Kind::Superuser, Syntax::Own).unwrap().verdict
+            ResponseFields::read(body.as_bytes(), Kind::Superuser, Syntax::Own).unwrap().verdict
         };
         assert_eq!(verdict(r#"{"is_superuser":false}"#), Some(Verdict::Deny));
         assert_eq!(verdict(r#"{"result":"allow","is_superuser":false}"#), Some(Verdict::Deny));
         assert_eq!(verdict(r#"{"result":"deny","is_superuser":true}"#), Some(Verdict::Deny));
         assert_eq!(verdict(r#"{"is_superuser":true,"acl":"unread"}"#), None);
         assert!(
-            Statement::read(br#"{"is_superuser":"no"}"#, Kind::Superuser, Syntax::Own).is_err()
+            ResponseFields::read(br#"{"is_superuser":"no"}"#, Kind::Superuser, Syntax::Own)
+                .is_err()
         );
         for (text, is_one) in [
             ("1", true),
@@ -709,12 +712,12 @@ mod tests {
 
     #[test]
     fn a_rule_may_have_conditions() {
-        let statement = read(
+        let fields = read(
             r#"{"acl":[{"permission":"deny","action":"all","topics":["a","b"],"ipaddr":"192.0.2.7",
                         "username_re":"^ann$","clientid_re":"\\d+"},
                        {"permission":"allow","action":"all","topic":"a","ipaddr":"2001:db8::/32"}]}"#,
         );
-        let rules = statement.unwrap().session_grants.unwrap().rules.unwrap();
+        let rules = fields.unwrap().session_grants.unwrap().rules.unwrap();
         let conditions = "ipaddr 192.0.2.7/32, username_re ^ann$, clientid_re \\\\d+)";
         for (position, expected) in [
             (0, format!("rule 1 (deny all a, {conditions}")),
@@ -767,10 +770,13 @@ mod tests {
         assert!(ok(br#"{"OK":true,"ok":false}"#).unwrap_err().contains(r#""ok" is there twice"#));
         assert!(batch(br#"{"results":["deny"],"results":["allow"]}"#, 1).is_err());
         // What nobody asked for may be said as often as anybody likes.
-        assert_eq!(read(r#"{"x":1,"x":{"result":"deny"}}"#), Ok(Statement::default()));
-        let access =
-            Statement::read(br#"{"acl":1,"acl":2,"result":"deny"}"#, Kind::Access, Syntax::Own)
-                .unwrap();
+        assert_eq!(read(r#"{"x":1,"x":{"result":"deny"}}"#), Ok(ResponseFields::default()));
+        let access = ResponseFields::read(
+            br#"{"acl":1,"acl":2,"result":"deny"}"#,
+            Kind::Access,
+            Syntax::Own,
+        )
+        .unwrap();
         assert_eq!(access.verdict, Some(Verdict::Deny));
     }
 
@@ -784,7 +790,7 @@ mod tests {
         let marked = [[&*marked[0], &wide[0]].concat(), [&*marked[1], &wide[1]].concat()];
         let gzip = b"\x1f\x8b\x08\x00\x00\x00\x00\x00".to_vec();
         for body in wide.iter().chain(&marked).chain([&gzip]) {
-            let problem = Statement::read(body, Kind::Login, Syntax::Own).unwrap_err();
+            let problem = ResponseFields::read(body, Kind::Login, Syntax::Own).unwrap_err();
             assert_eq!(problem, "its JSON is broken: it is not UTF-8");
         }
     }
