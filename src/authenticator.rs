@@ -36,7 +36,6 @@ mod denials;
 mod login;
 mod reload_hold;
 mod revalidation;
-mod tokens;
 mod undecided;
 pub use login::{Attempt, LoginReply};
 pub(crate) use reload_hold::Closing;

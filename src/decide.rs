@@ -1,4 +1,4 @@
-//! Who may do what: one decision, used by the broker's check, by the command's `access`, by
+//! Who may log in and who may do what: one decision, used by the broker's check, by the command's `access`, by
 //! `checkAccess` on the control topic, and by what asks ahead for a message's other subscribers.
 //!
 //! No I/O, no lock and no clock. A caller asks [`decide`] with the answers that it has so far, gets a
@@ -14,7 +14,9 @@ use crate::question::{Access, Action, Kind};
 use crate::rules::{Names, Permission, Ruling};
 use crate::sessions::Grants;
 
+mod login;
 mod reason;
+pub use login::{Login, LoginStep, login};
 pub use reason::Reason;
 
 /// What the options say about deciding.

@@ -9,6 +9,7 @@ use log::Level;
 use super::{Attempt, Authenticator};
 use crate::answer::{Answer, InvalidToken, Outcome, Verdict};
 use crate::config::WebsocketAddress;
+use crate::decide::Reason;
 use crate::log_queue::quoted;
 use crate::question::{Client, ClientFacts, Kind};
 use crate::stats::Denial;
@@ -77,8 +78,14 @@ impl Authenticator {
     }
 
     /// Notes that a login is denied that nobody was asked about.
-    pub(super) fn note_refusal(&self, attempt: &Attempt<'_>, username: &str, why: Denial) {
-        self.note_denial(self.facts(attempt.client, username), why, None);
+    pub(super) fn note_refusal(&self, attempt: &Attempt<'_>, reason: &Reason) {
+        let stand_in = match reason {
+            // Whoever has no token is told apart by what it gave.
+            Reason::InvalidToken(_) => None,
+            _ => self.config.anonymous_username.as_deref(),
+        };
+        let username = attempt.username.or(stand_in).unwrap_or_default();
+        self.note_denial(self.facts(attempt.client, username), reason.denial(), None);
     }
 
     /// Counts, and writes the line that intrusion prevention looks for: the address comes first, and

@@ -6,24 +6,19 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use log::Level;
-
 use super::Authenticator;
-use crate::answer::{Answer, Decision, Failure, InvalidToken, Outcome, SessionGrants, Verdict};
+use crate::answer::{Decision, Failure, Outcome, SessionGrants};
 use crate::authorizer::recipient;
 use crate::block_budget::Payer;
 use crate::cache::Key;
-use crate::config::{EmptyCredentials, PasswordEncoding, UnavailableReply, WebsocketAddress};
-use crate::decide::Reason;
-use crate::log_queue::quoted;
+use crate::config::UnavailableReply;
+use crate::decide::{self, Login, LoginStep, Reason};
 use crate::login::{Applicant, Waiting};
 use crate::policy::{self, OnError};
 use crate::pool::{Asked, Pending, Urgency};
-use crate::question::{About, Client, ClientFacts, Kind, Password, Question};
+use crate::question::{About, Client, Kind, Question};
 use crate::sealed::SealedQuestion;
 use crate::sessions::{AuthenticatedBy, SessionKey};
-use crate::stats::Denial;
-use crate::trace::mark;
 
 /// A client's attempt to log in, or the broker's question whether a session may stay.
 pub struct Attempt<'a> {
@@ -43,7 +38,7 @@ pub enum LoginReply {
     Later,
 }
 
-pub(super) fn now(decision: Decision, reason: Reason) -> (LoginReply, Reason) {
+fn now(decision: Decision, reason: Reason) -> (LoginReply, Reason) {
     (LoginReply::Now(decision), reason)
 }
 
@@ -81,39 +76,28 @@ impl Authenticator {
         if attempt.on_broker_thread && !self.tick_monitor.is_about_a_session() {
             self.attempts.supersede(attempt.client.id(), self.clock.now());
         }
-        if let Some(name) = attempt.username.filter(|name| self.attempts.is_placeholder(name)) {
-            self.note_refusal(attempt, name, Denial::ReservedName);
-            return now(Decision::Deny, Reason::ReservedName);
-        }
-        let username = attempt.username.or(self.config.anonymous_username.as_deref());
-        if username.is_some_and(|name| self.is_local(name)) {
-            return now(Decision::Defer, Reason::LocalUser);
-        }
-        if let Some(replied) = self.reply_to_token(attempt) {
-            return replied;
-        }
-        let has_passwords = self.files.as_ref().is_some_and(|files| files.has_passwords());
-        if self.config.routes.of(Kind::Login).is_none() && !has_passwords {
-            return now(Decision::Defer, Reason::NoLoginRoute);
-        }
-        let is_empty = username.is_none() || attempt.password.is_empty();
-        if is_empty && self.config.empty_credentials == EmptyCredentials::Deny {
-            self.note_refusal(attempt, username.unwrap_or_default(), Denial::EmptyCredentials);
-            return now(Decision::Deny, Reason::EmptyCredentials);
-        }
-        let Some(username) = username else {
-            return now(Decision::Defer, Reason::NoUsername);
+        let login = Login {
+            username: attempt.username,
+            password: attempt.password,
+            has_placeholder: attempt
+                .username
+                .is_some_and(|name| self.attempts.is_placeholder(name)),
+            is_about_a_session: self.tick_monitor.is_about_a_session(),
+            has_password_file: self.files.as_ref().is_some_and(|files| files.has_passwords()),
         };
-        let Some(password) = self.encoded(attempt.password) else {
-            self.note_refusal(attempt, username, Denial::NotUtf8);
-            return now(Decision::Deny, Reason::NotUtf8);
-        };
-        let about = About::Login { password };
-        self.ask_as_given(attempt, username, about)
+        match decide::login(&self.config, login, |name| self.is_local(name)) {
+            LoginStep::Ask(username, about) => self.ask_as_given(attempt, username, about),
+            LoginStep::Decided(decision, reason) => {
+                if decision == Decision::Deny {
+                    self.note_refusal(attempt, &reason);
+                }
+                now(decision, reason)
+            }
+        }
     }
 
     /// Asks about a login as the client gave it when it came.
-    pub(super) fn ask_as_given(
+    fn ask_as_given(
         &self,
         attempt: &Attempt<'_>,
         username: &str,
@@ -305,13 +289,6 @@ impl Authenticator {
         match policy::decide(Kind::Login, outcome, self.config.on_error) {
             Decision::Unavailable if self.gets_a_reason(client) => Decision::UnavailableWithReason,
             decision => decision,
-        }
-    }
-
-    fn encoded<'a>(&self, password: &'a [u8]) -> Option<Password<'a>> {
-        match self.config.password_encoding {
-            PasswordEncoding::Utf8 => std::str::from_utf8(password).ok().map(Password::Text),
-            PasswordEncoding::Base64 => Some(Password::Base64(password)),
         }
     }
 }
