@@ -31,6 +31,7 @@ mod hardened_transport;
 mod observer;
 mod reply;
 mod request_body;
+mod response;
 mod response_body;
 mod response_fields;
 #[cfg(any(test, fuzzing))]
@@ -50,8 +51,8 @@ use response_fields::ResponseFields;
 /// What a fuzzer may reach.
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing {
-    pub use super::client::Response;
     pub use super::reply::{read, read_batch};
+    pub use super::response::Response;
     pub use super::response_body::Declared;
     pub use super::simulated::set as simulate;
 }

@@ -32,9 +32,10 @@ mod acl_prefetch;
 mod consult;
 mod held;
 mod undecided;
-pub(crate) use access::client_ref;
-pub use access::{AccessReply, Check};
+mod who;
 pub(crate) use held::recipient;
+pub(crate) use who::client_ref;
+pub use who::{AccessReply, Check};
 
 use acl_prefetch::LastPrefetch;
 use held::{Begun, HeldAnswer};

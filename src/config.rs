@@ -22,6 +22,7 @@ mod described;
 mod draft;
 mod error;
 mod fleet;
+mod leftovers;
 mod legacy;
 mod options;
 mod read;

@@ -15,6 +15,7 @@ mod guard;
 mod host;
 mod properties;
 mod sighup;
+mod symbol;
 mod thread;
 
 /// What a fuzzer may reach.

@@ -29,6 +29,7 @@ mod members;
 mod memory;
 mod naming;
 mod observer;
+mod open;
 mod reader;
 mod record;
 mod sealing;

@@ -17,6 +17,7 @@ use super::error_map;
 use super::framing;
 use super::hardened_transport::{Harden, received};
 use super::observer::{self, Observe, WireEvent};
+use super::response::Response;
 use super::response_body::Declared;
 use super::strict_chunks::Strict;
 use crate::answer::Failure;
@@ -39,41 +40,6 @@ const BUFFER_BYTES: usize = 2 * HEADER_BYTES;
 
 /// Idle connections are dropped after this, so that one to a host that moved away does not stay.
 const IDLE: Duration = Duration::from_secs(60);
-
-/// What of a response matters.
-#[derive(Default)]
-pub struct Response {
-    pub status: u16,
-    /// The body, where it may say something: that of a 200, or in some API formats of every success.
-    pub body: Option<Vec<u8>>,
-    /// What a body begins with that decides nothing: it may hold a reason for the log.
-    pub beginning: Vec<u8>,
-    pub declared: Declared,
-    /// All `Cache-Control` lines, joined (RFC 9110, section 5.2).
-    pub cache_control: Option<Vec<u8>>,
-    /// All `Age` lines, joined (RFC 9111, section 5.1).
-    pub age: Option<Vec<u8>>,
-}
-
-#[cfg(any(test, fuzzing))]
-impl Response {
-    /// A response with this body, which claims to be JSON.
-    #[must_use]
-    pub fn of(status: u16, body: &[u8]) -> Self {
-        let declared = Declared {
-            json: true,
-            first: super::response_body::MediaType::Json,
-            ..Declared::default()
-        };
-        Self {
-            status,
-            body: Some(body.to_vec()),
-            beginning: body.to_vec(),
-            declared,
-            ..Self::default()
-        }
-    }
-}
 
 /// A body that may say something, and the beginning of one that says nothing.
 type ReadBody = (Option<Vec<u8>>, Vec<u8>);

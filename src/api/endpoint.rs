@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::breaker::Breaker;
-use super::client::{Client, Response};
+use super::client::Client;
 use super::observer::{self, Exchange, Observer};
 use super::reply::{self, Reply};
 use super::request_body::{self, Request};
+use super::response::Response;
 use crate::answer::Failure;
 use crate::api_format::ApiFormat;
 use crate::clock::Clock;

@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use super::client::Response;
 use super::freshness::{self, LONGEST};
+use super::response::Response;
 use super::response_body::{self, ResponseBody};
 use super::response_fields::{self, ResponseFields};
 use crate::answer::{Answer, Failure, Verdict};

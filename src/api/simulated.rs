@@ -5,7 +5,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use super::client::Response;
+use super::response::Response;
 use crate::answer::Failure;
 
 /// Answers a request by its URL and body.

@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use super::Authorizer;
-use super::access::{Who, client_ref};
+use super::who::{Who, client_ref};
 use crate::answer::Answer;
 use crate::cache::Key;
 use crate::clock::Clock;

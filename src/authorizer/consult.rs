@@ -5,7 +5,7 @@
 use std::sync::atomic::Ordering;
 
 use super::Authorizer;
-use super::access::{Who, client_ref};
+use super::who::{Who, client_ref};
 use crate::answer::{Answer, Decision, Verdict};
 use crate::decide::{Reason, Step};
 use crate::held_deliveries::AnswersSoFar;

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use log::Level;
 
 use super::Authorizer;
-use super::access::{Check, Who, client_ref};
 use super::consult::Consulted;
+use super::who::{Check, Who, client_ref};
 use crate::answer::{Decision, Outcome, Verdict};
 use crate::broker::{Broker, Delivery};
 use crate::cache::InvalidationScope;

@@ -5,7 +5,7 @@
 use log::Level;
 
 use super::Authorizer;
-use super::access::{AccessReply, Check, Who, is_connected};
+use super::who::{AccessReply, Check, Who, is_connected};
 use crate::answer::Failure;
 use crate::block_budget::Bound;
 use crate::config::AclUnavailable;

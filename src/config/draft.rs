@@ -9,8 +9,7 @@ use std::time::Duration;
 use log::LevelFilter;
 
 use super::fleet::FleetDraft;
-use super::legacy::{self, Leftovers};
-use super::options::{Preset, options};
+use super::leftovers::Leftovers;
 use super::special::SpecialChars;
 use super::{
     AclUnavailable, BreakerConfig, CacheConfig, Config, Credentials, EmptyCredentials, Endpoint,
@@ -80,24 +79,7 @@ pub struct Draft {
     pub leftovers: Leftovers,
 }
 
-const USER_AGENT: &str = concat!("mosquitto-http-auth/", env!("CARGO_PKG_VERSION"));
-
 impl Draft {
-    /// Nothing given: every option at its default, those of the predecessor's where there is one.
-    pub fn new(compat: Compat) -> Self {
-        let mut draft = Self::default();
-        for option in options() {
-            if let Preset::Value(value) = option.default {
-                // The test `every_default_is_a_value_of_its_option` shows that each is taken.
-                let _ = (option.set)(&mut draft, value);
-            }
-        }
-        USER_AGENT.clone_into(&mut draft.user_agent);
-        draft.api_format.compat = compat;
-        legacy::preset(&mut draft);
-        draft
-    }
-
     /// The second stage: everything together.
     pub fn into_config(self, credentials: Credentials) -> Config {
         let port = self.port.unwrap_or(if self.https { 443 } else { 80 });

@@ -36,18 +36,6 @@ pub enum Outcome {
     Unknown,
 }
 
-/// What has a meaning only together with other options.
-#[derive(Default)]
-pub struct Leftovers {
-    cache: bool,
-    disable_superuser: bool,
-    register: Option<Vec<Kind>>,
-    backends: backends::Given,
-    redis_cache: redis_cache::Given,
-    ip: Option<String>,
-    hostname: Option<String>,
-}
-
 /// Whose configuration this is, and what tells so if `compat` does not: an option, or the name of the
 /// library's file.
 #[must_use]

@@ -5,8 +5,9 @@
 use super::choices::COMPAT;
 use super::draft::Draft;
 use super::fleet::SECRETS;
-use super::options::{self, HEADER_PREFIX, options};
+use super::options::{self, HEADER_PREFIX, Preset, options};
 use super::{Config, ConfigError, Routes, Sources, legacy, values};
+use crate::api_format::Compat;
 use crate::secret::Secret;
 use crate::trace::TRACEPARENT;
 
@@ -27,7 +28,7 @@ pub fn read_for(
     library: Option<&str>,
 ) -> Result<Config, Vec<ConfigError>> {
     let (compat, told_by) = legacy::predecessor(given, library);
-    let mut draft = Draft::new(compat);
+    let mut draft = blank(compat);
     if let (Some(sign), Some((word, _))) = (told_by, COMPAT.iter().find(|(_, c)| *c == compat)) {
         draft.warnings.push(format!("{sign}, so compat is {word}"));
     }
@@ -72,6 +73,23 @@ pub fn read_for(
             Err(mistakes)
         }
     }
+}
+
+const USER_AGENT: &str = concat!("mosquitto-http-auth/", env!("CARGO_PKG_VERSION"));
+
+/// Nothing given: every option at its default, those of the predecessor's where there is one.
+fn blank(compat: Compat) -> Draft {
+    let mut draft = Draft::default();
+    for option in options() {
+        if let Preset::Value(value) = option.default {
+            // The test `every_default_is_a_value_of_its_option` shows that each is taken.
+            let _ = (option.set)(&mut draft, value);
+        }
+    }
+    USER_AGENT.clone_into(&mut draft.user_agent);
+    draft.api_format.compat = compat;
+    legacy::preset(&mut draft);
+    draft
 }
 
 /// Options about TLS that do not go together.

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use once_cell::sync::Lazy;
 use ring::digest::{SHA256, digest};
 
-use super::host::symbol;
+use super::symbol::symbol;
 use crate::question::CertificatePart;
 
 /// `NID_commonName` (OpenSSL, `obj_mac.h`).

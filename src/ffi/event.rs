@@ -7,8 +7,8 @@ use once_cell::sync::Lazy;
 
 use super::bindings as mosquitto;
 use super::certificate::Certificate;
-use super::host::symbol;
 use super::properties::PropertyList;
+use super::symbol::symbol;
 use crate::answer::Decision;
 use crate::plugin::{AccessReply, LoginReply};
 use crate::question::{

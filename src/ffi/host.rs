@@ -10,6 +10,7 @@ use once_cell::sync::{Lazy, OnceCell};
 
 use super::bindings as mosquitto;
 use super::properties::PropertyList;
+use super::symbol::symbol;
 use crate::broker::{Broker, Delivery};
 use crate::login::LoginAttempts;
 use crate::plugin::Instances;
@@ -177,12 +178,4 @@ pub fn introduce(identifier: *mut mosquitto::mosquitto_plugin_id_t) {
         let set_info: SetInfo = std::mem::transmute(address);
         set_info(identifier, c"mosquitto-http-auth".as_ptr(), version.as_ptr().cast());
     }
-}
-
-/// A function that this process may or may not have. A plain reference would keep older brokers
-/// from loading the library at all.
-pub fn symbol(name: &CStr) -> Option<*mut c_void> {
-    // SAFETY: the name ends in NUL, and `RTLD_DEFAULT` looks only at what is loaded already.
-    let address = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
-    (!address.is_null()).then_some(address)
 }

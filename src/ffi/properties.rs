@@ -5,7 +5,7 @@ use std::ffi::{c_int, c_void};
 use once_cell::sync::Lazy;
 
 use super::bindings::mosquitto_property;
-use super::host::symbol;
+use super::symbol::symbol;
 use crate::question::Properties;
 
 /// Functions that not every broker offers to plugins. One that lacks them tells of no properties.

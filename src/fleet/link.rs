@@ -14,12 +14,11 @@ use redis::{
 };
 
 use super::record::Position;
-use super::sentinel;
 use crate::clock::millis;
-use crate::config::{FleetConfig, FleetCredentials, RedisKind, RedisServer};
+use crate::config::{FleetConfig, FleetCredentials, RedisServer};
 
 /// How long it may take to connect, and to answer what nobody waits for.
-const PATIENCE: Duration = Duration::from_secs(1);
+pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How many entries of the log are kept, about.
 const LOG_LENGTH: usize = 10_000;
@@ -86,24 +85,6 @@ pub struct Link {
 }
 
 impl Link {
-    /// Connects to the server that has the fleet's data.
-    pub fn open(config: &FleetConfig, credentials: &FleetCredentials) -> Result<Self, Trouble> {
-        let mut link = match &config.kind {
-            RedisKind::Single => first(&config.servers, |server| {
-                Self::dial(config, credentials, server, config.database)
-            }),
-            RedisKind::Sentinel { master } => sentinel::open(config, credentials, master),
-            RedisKind::Cluster => {
-                first(&config.servers, |server| by_node(config, credentials, server))
-            }
-        }?;
-        link.limit(PATIENCE)?;
-        let name = cmd("CLIENT").arg("SETNAME").arg(config.client_name()).clone();
-        // Only for whoever looks at the list of clients.
-        let _ = link.ask(&name);
-        Ok(link)
-    }
-
     pub(super) fn dial(
         config: &FleetConfig,
         credentials: &FleetCredentials,
@@ -236,7 +217,7 @@ pub(super) fn first<'a, T: 'a>(
 }
 
 /// The node of a Cluster that has the fleet's keys: the one that is asked, or the one that it names.
-fn by_node(
+pub(super) fn by_node(
     config: &FleetConfig,
     credentials: &FleetCredentials,
     node: &RedisServer,

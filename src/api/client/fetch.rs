@@ -4,9 +4,10 @@
 
 use ureq::http::{StatusCode, header};
 
+use super::Client;
 use super::body::{read_away, read_whole};
-use super::{Client, Response};
 use crate::answer::Failure;
+use crate::api::response::Response;
 use crate::api::{error_map, framing, observer};
 use crate::sync::lock;
 use crate::trace::{TRACEPARENT, TraceId};

@@ -5,39 +5,11 @@
 
 use std::path::PathBuf;
 
-use super::{Kind, Outcome};
+use super::Outcome;
 use crate::api_format::Compat;
 use crate::config::draft::Draft;
-use crate::config::{ConfigError, FilesConfig, Routes, SaltEncoding};
-
-/// What is said about them.
-#[derive(Default)]
-pub struct Given {
-    /// None: nothing.
-    pub names: Option<Vec<String>>,
-    pub register: Option<Vec<Kind>>,
-    /// The option that names a file, and its path.
-    pub passwords: Option<(String, PathBuf)>,
-    pub acl: Option<(String, PathBuf)>,
-    /// The option's name and the hasher.
-    hasher: Option<(String, String)>,
-    files_hasher: Option<(String, String)>,
-    salt: SaltEncoding,
-    files_salt: SaltEncoding,
-}
-
-impl Given {
-    pub fn set_hasher(&mut self, name: &str, value: &str) {
-        let salt = if value == "utf-8" { SaltEncoding::Utf8 } else { SaltEncoding::Base64 };
-        let given = Some((name.to_owned(), value.to_owned()));
-        match name {
-            "hasher" => self.hasher = given,
-            "files_hasher" => self.files_hasher = given,
-            "hasher_salt_encoding" => self.salt = salt,
-            _ => self.files_salt = salt,
-        }
-    }
-}
+use crate::config::leftovers::Backends;
+use crate::config::{ConfigError, FilesConfig, Routes};
 
 pub fn set_path(place: &mut Option<(String, PathBuf)>, name: &str, value: &str) -> Outcome {
     if value.is_empty() {
@@ -104,7 +76,7 @@ pub fn conclude(draft: &mut Draft) -> Result<(), Vec<ConfigError>> {
     Ok(())
 }
 
-fn mistakes(given: &Given, compat: Compat) -> Vec<ConfigError> {
+fn mistakes(given: &Backends, compat: Compat) -> Vec<ConfigError> {
     let Some(names) = &given.names else { return Vec::new() };
     let about = |text: String| ConfigError::about("backends", format!("option backends: {text}"));
     let has = |wanted: &str| names.iter().any(|name| name == wanted);

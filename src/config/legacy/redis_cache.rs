@@ -6,6 +6,7 @@ use super::Outcome;
 use crate::config::ConfigError;
 use crate::config::draft::Draft;
 use crate::config::fleet::KindWord;
+use crate::config::leftovers::RedisCache;
 use crate::config::options::plain_values::{redis_database, redis_servers};
 use crate::secret::Secret;
 
@@ -24,22 +25,7 @@ const PLACES: [&str; 7] = [
     "redis_cluster_addresses",
 ];
 
-/// What is said about it.
-#[derive(Default)]
-pub struct Given {
-    /// `cache_type redis`.
-    is_chosen: bool,
-    host: Option<String>,
-    port: Option<String>,
-    password: Option<Secret>,
-    database: Option<String>,
-    is_cluster: bool,
-    addresses: Option<String>,
-    /// The names of those options that are there.
-    names: Vec<String>,
-}
-
-impl Given {
+impl RedisCache {
     pub fn set(&mut self, name: &str, value: &str) -> Outcome {
         let text = || Some(value.to_owned());
         match name {
@@ -78,8 +64,8 @@ impl Given {
     /// The option that names the servers.
     fn servers_by(&self) -> &'static str {
         match self {
-            Given { is_cluster: true, .. } => "cache_addresses",
-            Given { host: None, port: Some(_), .. } => "cache_port",
+            RedisCache { is_cluster: true, .. } => "cache_addresses",
+            RedisCache { host: None, port: Some(_), .. } => "cache_port",
             _ => "cache_host",
         }
     }
@@ -111,7 +97,7 @@ pub fn conclude(
 
 fn share(
     draft: &mut Draft,
-    given: Given,
+    given: RedisCache,
     is_given: impl Fn(&str) -> bool,
 ) -> Result<(), ConfigError> {
     if !is_given("fleet_secret") {

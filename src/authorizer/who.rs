@@ -1,0 +1,68 @@
+//! Who wants to do what.
+
+#![forbid(unsafe_code)]
+
+use crate::decide::Subject;
+use crate::question::{About, Action, Client, Payload, Question};
+use crate::sessions::{ClientRef, Grants};
+
+/// Who wants to do something, and what is known of it without asking.
+#[derive(Clone, Copy)]
+pub(crate) struct Who<'a> {
+    pub client: &'a dyn Client,
+    pub username: &'a str,
+    pub grants: &'a Grants,
+    /// Whether the broker asks on its own thread; 2.1 asks about its HTTP API on another.
+    pub on_broker_thread: bool,
+}
+
+impl<'a> Who<'a> {
+    pub(crate) fn subject(self) -> Subject<'a> {
+        Subject {
+            client_id: self.client.id(),
+            username: self.username,
+            has_address: self.client.address().is_some(),
+            on_broker_thread: self.on_broker_thread,
+            file_allows: None,
+        }
+    }
+
+    /// A question about this client.
+    pub(crate) fn question(self, about: About<'a>) -> Question<'a> {
+        let Self { client, username, grants, .. } = self;
+        Question { client, username, attributes: grants.attributes.as_deref(), about }
+    }
+}
+
+/// What the broker asks.
+#[derive(Clone, Copy)]
+pub struct Check<'a> {
+    pub client: &'a dyn Client,
+    /// None where the client has none.
+    pub username: Option<&'a str>,
+    pub action: Action<'a>,
+    /// The message, where it can be delivered later.
+    pub message: Option<&'a dyn Payload>,
+    /// Whether the broker asks on its own thread; 2.1 asks about its HTTP API on another.
+    pub on_broker_thread: bool,
+}
+
+/// What the broker is told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AccessReply {
+    Allow,
+    Deny,
+    Defer,
+    /// The client's connection is to be closed.
+    Close,
+}
+
+pub(crate) fn client_ref<'a>(client: &'a dyn Client, username: &'a str) -> ClientRef<'a> {
+    ClientRef { handle: client.handle(), client_id: client.id(), username }
+}
+
+/// Whether the broker will tell when this client leaves. (Version 0 is a stand-in: the broker's own
+/// for whoever published a retained message, or 2.1's for its HTTP API.)
+pub(crate) fn is_connected(client: &dyn Client) -> bool {
+    client.address().is_some() && client.protocol_version() != 0
+}

@@ -1,0 +1,29 @@
+//! Finds the server that has a fleet's data, by whatever names it.
+
+#![forbid(unsafe_code)]
+
+use redis::cmd;
+
+use super::link::{Link, PATIENCE, Trouble, by_node, first};
+use super::sentinel;
+use crate::config::{FleetConfig, FleetCredentials, RedisKind};
+
+impl Link {
+    /// Connects to the server that has the fleet's data.
+    pub fn open(config: &FleetConfig, credentials: &FleetCredentials) -> Result<Self, Trouble> {
+        let mut link = match &config.kind {
+            RedisKind::Single => first(&config.servers, |server| {
+                Self::dial(config, credentials, server, config.database)
+            }),
+            RedisKind::Sentinel { master } => sentinel::open(config, credentials, master),
+            RedisKind::Cluster => {
+                first(&config.servers, |server| by_node(config, credentials, server))
+            }
+        }?;
+        link.limit(PATIENCE)?;
+        let name = cmd("CLIENT").arg("SETNAME").arg(config.client_name()).clone();
+        // Only for whoever looks at the list of clients.
+        let _ = link.ask(&name);
+        Ok(link)
+    }
+}
