@@ -77,24 +77,23 @@ pub fn callbacks() -> &'static [(c_int, Callback)] {
 
 const SUCCESS: c_int = mosquitto::MOSQ_ERR_SUCCESS as c_int;
 
-/// What every callback has in common: the guard, and the log lines that wait. The body is told
-/// whether it runs on the broker's own thread.
+/// What every callback has in common: the guard, and the log lines that wait. The body gets the host
+/// where it runs on the broker's own thread; 2.1 asks about its HTTP API on another.
 ///
 /// # Safety
 /// `userdata` is the instance that was registered with the callback.
 unsafe fn called(
     userdata: *mut c_void,
     refusal: c_int,
-    body: impl FnOnce(&Instance, bool) -> c_int,
+    body: impl FnOnce(&Instance, Option<&Host>) -> c_int,
 ) -> c_int {
     // SAFETY: as the caller says; the instance is shared between callbacks, never changed.
     let Some(instance) = (unsafe { userdata.cast::<Instance>().as_ref() }) else { return refusal };
-    let on_broker_thread = this_thread() == instance.main;
+    // SAFETY: this is the broker's main thread, inside a callback.
+    let host = (this_thread() == instance.main).then(|| unsafe { Host::on_its_own_thread() });
     let report = |place: &str| instance.plugin.note_panic(place);
-    let code = catch_panic(refusal, report, || body(instance, on_broker_thread));
-    if on_broker_thread && (instance.plugin.has_log_lines() || has_panicked()) {
-        // SAFETY: this is the broker's main thread, inside a callback.
-        let host = unsafe { Host::on_its_own_thread() };
+    let code = catch_panic(refusal, report, || body(instance, host.as_ref()));
+    if let Some(host) = host.filter(|_| instance.plugin.has_log_lines() || has_panicked()) {
         return catch_panic(
             code,
             |_| {},
@@ -112,17 +111,17 @@ unsafe extern "C" fn basic_auth(_: c_int, data: *mut c_void, userdata: *mut c_vo
     let refusal = login_code(LoginReply::Now(Decision::Deny));
     // SAFETY: the broker calls with the registered instance and a login event.
     let code = unsafe {
-        called(userdata, refusal, |instance, on_broker_thread| {
+        called(userdata, refusal, |instance, host| {
             failpoint::reached("basic_auth");
             let Some(login) = Login::read(data) else { return refusal };
-            if on_broker_thread {
-                instance.plugin.tick_if_overdue(&Host::on_its_own_thread());
+            if let Some(host) = host {
+                instance.plugin.tick_if_overdue(host);
             }
             login_code(instance.plugin.login(&Attempt {
                 client: &login.client,
                 username: login.username.as_deref(),
                 password: login.password,
-                on_broker_thread,
+                on_broker_thread: host.is_some(),
             }))
         })
     };
@@ -141,11 +140,11 @@ unsafe extern "C" fn acl_check(_: c_int, data: *mut c_void, userdata: *mut c_voi
     let refusal = access_code(AccessReply::Deny, Access::Read);
     // SAFETY: the broker calls with the registered instance and an ACL event.
     unsafe {
-        called(userdata, refusal, |instance, on_broker_thread| {
+        called(userdata, refusal, |instance, host| {
             failpoint::reached("acl_check");
-            if on_broker_thread {
+            if let Some(host) = host {
                 if access_of(data) == Some(Access::Write) {
-                    instance.plugin.look_up_if_overdue(&Host::on_its_own_thread());
+                    instance.plugin.look_up_if_overdue(host);
                     if let Some(handle) = publisher(data, CONTROL_TOPIC) {
                         instance.plugin.asked_about_commands(handle);
                     }
@@ -160,7 +159,7 @@ unsafe extern "C" fn acl_check(_: c_int, data: *mut c_void, userdata: *mut c_voi
                 username: check.username,
                 action: check.action,
                 message: Some(&check.message),
-                on_broker_thread,
+                on_broker_thread: host.is_some(),
             });
             access_code(reply, check.action.access)
         })
@@ -171,11 +170,11 @@ unsafe extern "C" fn acl_check(_: c_int, data: *mut c_void, userdata: *mut c_voi
 pub unsafe extern "C" fn control(_: c_int, data: *mut c_void, userdata: *mut c_void) -> c_int {
     // SAFETY: the broker calls with the registered instance and a CONTROL event.
     unsafe {
-        called(userdata, SUCCESS, |instance, _| {
+        called(userdata, SUCCESS, |instance, host| {
             failpoint::reached("control");
             if let Some(command) = ControlMessage::read(data) {
                 instance.plugin.control(&command.client, command.payload);
-                instance.plugin.tick_if_overdue(&Host::on_its_own_thread());
+                host.into_iter().for_each(|host| instance.plugin.tick_if_overdue(host));
             }
             SUCCESS
         })
@@ -198,12 +197,12 @@ unsafe extern "C" fn reload(_: c_int, _: *mut c_void, userdata: *mut c_void) -> 
 unsafe extern "C" fn tick(_: c_int, _: *mut c_void, userdata: *mut c_void) -> c_int {
     // SAFETY: the broker calls with the registered instance, on its own thread.
     unsafe {
-        called(userdata, SUCCESS, |instance, _| {
+        called(userdata, SUCCESS, |instance, host| {
             if let Some(waker) = &instance.waker {
                 waker.acknowledge();
             }
             failpoint::reached("tick");
-            instance.plugin.tick(&Host::on_its_own_thread());
+            host.into_iter().for_each(|host| instance.plugin.tick(host));
             SUCCESS
         })
     }
