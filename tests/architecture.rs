@@ -111,6 +111,89 @@ fn imports_point_down() {
     }
 }
 
+/// The paths that a file's code names after `crate::` or `super::`, with the groups taken apart.
+fn paths(text: &str) -> Vec<Vec<String>> {
+    let code: Vec<_> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+    let code = code.join("\n");
+    let mut paths = Vec::new();
+    for start in ["crate::", "super::"] {
+        for (at, _) in code.match_indices(start) {
+            // What stands after another `super::` was found with that one.
+            if code[..at].ends_with("::") {
+                continue;
+            }
+            let end =
+                code[at..].find([';', '(', ')', '<', '>', '=']).map_or(code.len(), |n| at + n);
+            let (path, group) = code[at..end].split_once('{').unwrap_or((&code[at..end], ""));
+            let segments = |path: &str| -> Vec<String> {
+                let path: String =
+                    path.chars().take_while(|c| c.is_alphanumeric() || "_:".contains(*c)).collect();
+                path.split("::").filter(|one| !one.is_empty()).map(str::to_owned).collect()
+            };
+            let first = segments(path);
+            paths.push(first.clone());
+            for one in group.split([',', '{', '}']) {
+                paths.push([first.clone(), segments(one.trim())].concat());
+            }
+        }
+    }
+    paths
+}
+
+/// A module by its names, from the crate's root.
+type Module = Vec<String>;
+
+/// Which modules each imports. Those above and below it are left out: a module's own file is its face.
+fn import_graph() -> BTreeMap<Module, BTreeSet<Module>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let module = |path: &Path| -> Module {
+        let path = path.strip_prefix(&root).unwrap().with_extension("");
+        path.iter().map(|name| name.to_str().unwrap().to_owned()).collect()
+    };
+    let files: BTreeMap<_, _> =
+        sources().into_iter().map(|(path, _, text)| (module(&path), text)).collect();
+    let resolve = |from: &Module, path: &[String]| {
+        let ups = path.iter().take_while(|name| *name == "super").count();
+        let names = path.iter().skip_while(|name| ["crate", "super"].contains(&name.as_str()));
+        let mut at: Module =
+            if ups == 0 { Vec::new() } else { from[..from.len().saturating_sub(ups)].to_vec() };
+        for name in names {
+            let next = [at.clone(), vec![name.clone()]].concat();
+            if !files.contains_key(&next) {
+                break;
+            }
+            at = next;
+        }
+        at
+    };
+    let imports = |from: &Module, text: &str| {
+        let found = paths(without_tests(text)).into_iter().map(|path| resolve(from, &path));
+        found.filter(|to| !from.starts_with(to) && !to.starts_with(from)).collect()
+    };
+    files.iter().map(|(from, text)| (from.clone(), imports(from, text))).collect()
+}
+
+#[test]
+fn no_two_files_import_each_other() {
+    let graph = import_graph();
+    assert!(graph.values().map(BTreeSet::len).sum::<usize>() > 500, "imports are not found");
+    // What imports nothing that is left is taken away; a circle stays.
+    let mut left = graph.clone();
+    loop {
+        let free: Vec<_> = left
+            .iter()
+            .filter(|(_, to)| to.iter().all(|one| !left.contains_key(one)))
+            .map(|(from, _)| from.clone())
+            .collect();
+        if free.is_empty() {
+            break;
+        }
+        free.iter().for_each(|one| drop(left.remove(one)));
+    }
+    let names: Vec<_> = left.keys().map(|module| module.join("::")).collect();
+    assert!(left.is_empty(), "these import each other, or what does: {names:?}");
+}
+
 #[test]
 fn unsafe_code_and_the_brokers_names_stay_at_the_border() {
     let beyond = sources().into_iter().filter(|(_, module, _)| module != "ffi");

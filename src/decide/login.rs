@@ -88,6 +88,7 @@ mod tests {
     };
 
     const ROUTE: (&str, &str) = ("http_user_route", "/user");
+    const OTHER: (&str, &str) = ("http_acl_route", "/acl");
 
     fn config(more: &[(&str, &str)]) -> Config {
         let given = [&[("http_host", "a")], more].concat();
@@ -121,7 +122,7 @@ mod tests {
     #[test]
     fn a_name_that_clients_bear_while_they_wait_is_refused_before_all_else() {
         let login = Login { has_placeholder: true, password: TOKEN.as_bytes(), ..LOGIN };
-        for config in [config(&[]), config(&[ROUTE])] {
+        for config in [config(&[OTHER]), config(&[ROUTE])] {
             let judged = said(&config, login, "ann");
             assert_eq!(judged, Ok((Decision::Deny, Reason::ReservedName)));
         }
@@ -141,7 +142,7 @@ mod tests {
 
     #[test]
     fn without_a_route_and_a_password_file_the_broker_decides() {
-        let (none, route) = (config(&[]), config(&[ROUTE]));
+        let (none, route) = (config(&[OTHER]), config(&[ROUTE]));
         for password in [&b"secret"[..], b"", b"\xff"] {
             let login = Login { password, ..LOGIN };
             assert_eq!(decided(&none, login), (Decision::Defer, Reason::NoLoginRoute));

@@ -10,6 +10,7 @@ use crate::api_format::Compat;
 use crate::config::draft::Draft;
 use crate::config::leftovers::Backends;
 use crate::config::{ConfigError, FilesConfig, Routes};
+use crate::question::Kind;
 
 pub fn set_path(place: &mut Option<(String, PathBuf)>, name: &str, value: &str) -> Outcome {
     if value.is_empty() {
