@@ -232,12 +232,21 @@ impl Fleet {
         }
     }
 
+    /// Tells those whose time is over how far it has come, also while the writing thread waits for Redis. To be called
+    /// every now and then; it waits for nothing.
+    pub fn respond_overdue(&self) {
+        self.respond(false);
+    }
+
     /// Tells those who wait how far it has come, once all have applied it or time is over.
     fn respond(&self, is_connected: bool) {
-        let now = self.clock.now();
         let mut done = Vec::new();
         {
             let mut waiting = lock(&self.queue.waiting);
+            if waiting.expected.is_empty() {
+                return;
+            }
+            let now = self.clock.now();
             let mut rest = Vec::new();
             for one in waiting.expected.drain(..) {
                 let applied = match one.at {

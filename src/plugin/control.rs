@@ -200,6 +200,7 @@ impl Plugin {
         for message in self.inbox.drain() {
             self.obey_message(&message.client_id, &message.payload);
         }
+        self.respond_for_fleet();
         let responses = self.outbox.drain();
         for response in &responses {
             broker.publish_to(&response.client_id, RESPONSE_TOPIC, &response.payload);

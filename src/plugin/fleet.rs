@@ -108,6 +108,13 @@ impl Plugin {
         }
     }
 
+    /// Responds to commands for which other brokers have been waited for long enough.
+    pub(super) fn respond_for_fleet(&self) {
+        if let Some(fleet) = self.fleet() {
+            fleet.respond_overdue();
+        }
+    }
+
     /// How the fleet does, for `getStatus`.
     pub(super) fn fleet_status(&self) -> Value {
         let Some(fleet) = self.fleet() else { return Value::Null };

@@ -281,6 +281,24 @@ on_every_broker! {
         });
     }
 
+    /// The thread that writes waits for Redis for a second and more; the response does not.
+    fn a_response_waits_no_longer_than_fleet_ack_ms(version) {
+        let (api, redis) = (api(), Redis::start(engine(version)));
+        let [one, _two] = brokers(version, &api, &redis, &[("fleet_ack_ms", "100")]);
+        let operator = operator(&one);
+        let command = || command_of(&operator, json!({"command": "invalidate", "username": "ann"}));
+        // On a machine that has other things to do, one may be late.
+        eventually("a response in time", || {
+            eventually("all are in touch", || progress(&command()) == (2, 2));
+            redis.freeze();
+            let began = Instant::now();
+            command();
+            let took = began.elapsed();
+            redis.thaw();
+            took < Duration::from_millis(800)
+        });
+    }
+
     fn what_redis_forgets_is_put_back(version) {
         let (api, redis) = (api(), Redis::start(engine(version)));
         let [one, two] = brokers(version, &api, &redis, &[]);
