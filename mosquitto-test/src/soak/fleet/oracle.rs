@@ -3,6 +3,7 @@
 //! Each user has one right that comes and goes. A decision may rest on what the API said at any
 //! moment since an answer could still be alive, or since the broker has acknowledged a later change.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,6 +22,9 @@ const ASKED_AGAIN: Duration = Duration::from_secs(10);
 
 /// How long after SIGHUP a login may still be closed for it.
 const RELOAD_TAKES: Duration = Duration::from_secs(5);
+
+/// How long an identifier counts as contested after a refusal, and a little.
+const CONTESTED: Duration = Duration::from_secs(11);
 
 /// How many faults are described; the others are counted.
 const DESCRIBED: usize = 50;
@@ -65,6 +69,8 @@ pub struct Oracle {
     users: Vec<Mutex<User>>,
     down: Mutex<Vec<(usize, Instant, Option<Instant>)>>,
     reloads: Mutex<Vec<(usize, Instant)>>,
+    /// When a broker last refused a user.
+    refused: Mutex<HashMap<(usize, usize), Instant>>,
     judged: [[AtomicU64; 3]; 2],
     /// Decisions that rested on an acknowledgement.
     certain: AtomicU64,
@@ -100,6 +106,7 @@ impl Oracle {
             users: (0..users).map(|_| Mutex::new(user.clone())).collect(),
             down: Mutex::default(),
             reloads: Mutex::default(),
+            refused: Mutex::default(),
             judged: Default::default(),
             certain: AtomicU64::new(0),
             acknowledged: AtomicU64::new(0),
@@ -155,9 +162,12 @@ impl Oracle {
         self.reloads.lock().unwrap().push((broker, Instant::now()));
     }
 
-    /// Whether a login may have been closed for either reason.
-    fn is_excused(&self, Question { broker, asked, told, .. }: Question) -> bool {
-        self.was_down(broker, asked, told)
+    /// Whether a login may have been closed for one of these reasons, or because the same client was refused at that
+    /// broker before: then Mosquitto 2.1 has it wait under another identifier, and has to close it once if it may come in.
+    fn is_excused(&self, Question { user, broker, asked, told, .. }: Question) -> bool {
+        let refused = self.refused.lock().unwrap().remove(&(user, broker));
+        refused.is_some_and(|at| asked.saturating_duration_since(at) < CONTESTED)
+            || self.was_down(broker, asked, told)
             || self
                 .reloads
                 .lock()
@@ -211,6 +221,9 @@ impl Oracle {
             Told::Nothing => self.is_excused(question),
         };
         self.count(kind, told);
+        if (kind, told) == (Kind::Login, Told::No) {
+            self.refused.lock().unwrap().insert((question.user, question.broker), question.told);
+        }
         if !is_right {
             self.wrong(kind, question, told, "the right that comes and goes");
         }
@@ -360,6 +373,16 @@ mod tests {
         assert!(!is_wrong(&oracle, Question { broker: 1, ..at(later) }, Told::Nothing));
         let later = later + RELOAD_TAKES + Duration::from_secs(1);
         assert!(is_wrong(&oracle, Question { broker: 1, ..at(later) }, Told::Nothing));
+    }
+
+    #[test]
+    fn after_a_refusal_a_login_may_be_closed_once() {
+        let oracle = Oracle::new(1);
+        oracle.change(0);
+        assert!(!is_wrong(&oracle, at(Instant::now()), Told::No));
+        assert!(is_wrong(&oracle, Question { broker: 1, ..at(Instant::now()) }, Told::Nothing));
+        assert!(!is_wrong(&oracle, at(Instant::now()), Told::Nothing));
+        assert!(is_wrong(&oracle, at(Instant::now()), Told::Nothing), "a second time");
     }
 
     #[test]
