@@ -10,6 +10,7 @@
 mod mover;
 mod oracle;
 
+use std::ffi::OsString;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -70,6 +71,13 @@ struct Faults {
     emptied: usize,
     crashes: usize,
     reloads: usize,
+    /// What brokers logged that have crashed.
+    logs: Vec<String>,
+}
+
+/// Where all that the brokers log is to be written.
+fn log_file() -> Option<OsString> {
+    std::env::var_os("SOAK_LOG")
 }
 
 fn username(number: usize) -> String {
@@ -127,7 +135,7 @@ fn broker(plan: Plan, api: &AuthServer, redis: &Redis, number: usize) -> Broker 
         ("fleet_secret", "$FLEET_SECRET"),
         ("fleet_broker", &name),
         ("fleet_blind_ttl", &blind),
-        ("log_level", "info"),
+        ("log_level", if log_file().is_some() { "debug" } else { "info" }),
     ];
     let lines = ["log_type none", "log_type notice", "log_type information", "log_type warning"];
     let config = Broker::config(plan.version).plugin(api.options(options));
@@ -158,13 +166,13 @@ pub fn run(plan: Plan) -> Report {
         let movers = Rc::new(Movers { ports, oracle: judge, clients: plan.clients });
         LocalSet::new().block_on(&runtime, movers.live(stopping));
     });
-    let faults = disturb(plan, &mut brokers, &mut redis, &api, &oracle);
+    let mut faults = disturb(plan, &mut brokers, &mut redis, &api, &oracle);
     let found = brokers.iter().map(found).sum();
     stop.send_replace(true);
     clients.join().expect("no client panicked");
-    if let Some(file) = std::env::var_os("SOAK_LOG") {
-        let logs: Vec<_> = brokers.iter().map(Broker::log).collect();
-        std::fs::write(file, logs.join("\n\n")).unwrap();
+    if let Some(file) = log_file() {
+        faults.logs.extend(brokers.iter().map(Broker::log));
+        std::fs::write(file, faults.logs.join("\n\n")).unwrap();
     }
     Report { plan, counts: oracle.counts(), asked: asked.load(Ordering::Relaxed), found, faults }
 }
@@ -214,13 +222,18 @@ fn disturb(
         }
         if is_due(CRASH, faults.crashes) && last.elapsed() > PEACE {
             let number = faults.crashes % BROKERS;
+            if log_file().is_some() {
+                faults.logs.push(brokers[number].log());
+            }
             oracle.goes_down(number);
             brokers[number].crash_and_restart();
             oracle.is_up(number);
             faults.crashes += 1;
         }
         if is_due(FAULT, count) {
+            oracle.redis_loses();
             fail(count, redis, &mut faults);
+            oracle.redis_loses();
             last = Instant::now();
             count += 1;
         }

@@ -26,6 +26,9 @@ const RELOAD_TAKES: Duration = Duration::from_secs(5);
 /// How long an identifier counts as contested after a refusal, and a little.
 const CONTESTED: Duration = Duration::from_secs(11);
 
+/// How long brokers may take to put back what Redis has lost.
+const PUT_BACK: Duration = Duration::from_secs(20);
+
 /// How many faults are described; the others are counted.
 const DESCRIBED: usize = 50;
 
@@ -69,6 +72,7 @@ pub struct Oracle {
     users: Vec<Mutex<User>>,
     down: Mutex<Vec<(usize, Instant, Option<Instant>)>>,
     reloads: Mutex<Vec<(usize, Instant)>>,
+    lost: Mutex<Option<Instant>>,
     /// When a broker last refused a user.
     refused: Mutex<HashMap<(usize, usize), Instant>>,
     judged: [[AtomicU64; 3]; 2],
@@ -106,6 +110,7 @@ impl Oracle {
             users: (0..users).map(|_| Mutex::new(user.clone())).collect(),
             down: Mutex::default(),
             reloads: Mutex::default(),
+            lost: Mutex::default(),
             refused: Mutex::default(),
             judged: Default::default(),
             certain: AtomicU64::new(0),
@@ -162,11 +167,28 @@ impl Oracle {
         self.reloads.lock().unwrap().push((broker, Instant::now()));
     }
 
-    /// Whether a login may have been closed for one of these reasons, or because the same client was refused at that
-    /// broker before: then Mosquitto 2.1 has it wait under another identifier, and has to close it once if it may come in.
-    fn is_excused(&self, Question { user, broker, asked, told, .. }: Question) -> bool {
-        let refused = self.refused.lock().unwrap().remove(&(user, broker));
-        refused.is_some_and(|at| asked.saturating_duration_since(at) < CONTESTED)
+    /// Redis has lost what it had.
+    pub fn redis_loses(&self) {
+        *self.lost.lock().unwrap() = Some(Instant::now());
+    }
+
+    /// Whether the same client was refused at that broker before: then on Mosquitto 2.1 it waits under another
+    /// identifier, and is closed once if it may come in. While brokers put back what Redis has lost, that outdates
+    /// the answer which was kept for its next try, and it is closed again.
+    fn is_contested(&self, Question { user, broker, asked, told, .. }: Question) -> bool {
+        let lost = *self.lost.lock().unwrap();
+        let mut refused = self.refused.lock().unwrap();
+        let Some(at) = refused.remove(&(user, broker)) else { return false };
+        if lost.is_some_and(|lost| asked.saturating_duration_since(lost) < PUT_BACK) {
+            refused.insert((user, broker), told);
+        }
+        asked.saturating_duration_since(at) < CONTESTED
+    }
+
+    /// Whether a login may have been closed for one of these reasons.
+    fn is_excused(&self, question: Question) -> bool {
+        let Question { broker, asked, told, .. } = question;
+        self.is_contested(question)
             || self.was_down(broker, asked, told)
             || self
                 .reloads
@@ -383,6 +405,11 @@ mod tests {
         assert!(is_wrong(&oracle, Question { broker: 1, ..at(Instant::now()) }, Told::Nothing));
         assert!(!is_wrong(&oracle, at(Instant::now()), Told::Nothing));
         assert!(is_wrong(&oracle, at(Instant::now()), Told::Nothing), "a second time");
+        oracle.redis_loses();
+        assert!(is_wrong(&oracle, at(Instant::now()), Told::Nothing), "it was not refused");
+        assert!(!is_wrong(&oracle, at(Instant::now()), Told::No));
+        assert!(!is_wrong(&oracle, at(Instant::now()), Told::Nothing));
+        assert!(!is_wrong(&oracle, at(Instant::now()), Told::Nothing), "what is lost is put back");
     }
 
     #[test]
