@@ -1,6 +1,8 @@
 //! What does the plugin cost a broker that has nothing to do?
 
+use std::collections::HashMap;
 use std::fs;
+use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
@@ -86,23 +88,39 @@ fn row(idle: &Idle, before: Usage, after: Usage, seconds: f64) -> [String; 7] {
     ]
 }
 
-/// How often in a second any thread of each of these brokers wakes up.
+/// How often in a second any thread of each of these brokers wakes up, of those that are there all the time.
 pub fn wakeups(brokers: &[Broker], time: Duration) -> Vec<f64> {
-    let count = |broker: &Broker| usage(broker.pid()).wakeups;
-    let before: Vec<_> = brokers.iter().map(count).collect();
+    let before: Vec<_> = brokers.iter().map(|broker| of_threads(broker.pid())).collect();
     thread::sleep(time);
-    let after = brokers.iter().map(count);
-    after.zip(before).map(|(after, before)| (after - before) as f64 / time.as_secs_f64()).collect()
+    let grown = |(broker, before): (&Broker, HashMap<PathBuf, u64>)| {
+        let after = of_threads(broker.pid()).into_iter();
+        let since =
+            after.filter_map(|(thread, count)| Some(count.saturating_sub(*before.get(&thread)?)));
+        since.sum::<u64>() as f64 / time.as_secs_f64()
+    };
+    brokers.iter().zip(before).map(grown).collect()
+}
+
+/// How often each thread has waited so far.
+fn of_threads(pid: u32) -> HashMap<PathBuf, u64> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("the broker runs");
+    let count = |task: PathBuf| {
+        let status = fs::read_to_string(task.join("status")).unwrap_or_default();
+        (task, waits(&status))
+    };
+    tasks.map(|task| count(task.unwrap().path())).collect()
+}
+
+/// The voluntary context switches in a thread's status.
+fn waits(status: &str) -> u64 {
+    let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    line.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
 }
 
 fn usage(pid: u32) -> Usage {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("the broker runs");
     let tasks: Vec<_> = tasks.map(|task| task.unwrap().path()).collect();
     let read = |path: String| fs::read_to_string(path).unwrap_or_default();
-    let wakeups = |text: &str| -> u64 {
-        let line = text.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
-        line.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
-    };
     let first = |text: String| -> u64 {
         text.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or(0)
     };
@@ -112,8 +130,8 @@ fn usage(pid: u32) -> Usage {
     // The program's name, in brackets, may hold blanks; utime and stime are fields 14 and 15.
     let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
     Usage {
-        main_wakeups: wakeups(&read(format!("/proc/{pid}/status"))),
-        wakeups: tasks.iter().map(|task| wakeups(&of_task(task, "status"))).sum(),
+        main_wakeups: waits(&read(format!("/proc/{pid}/status"))),
+        wakeups: tasks.iter().map(|task| waits(&of_task(task, "status"))).sum(),
         cpu_ns: tasks.iter().map(|task| first(of_task(task, "schedstat"))).sum(),
         ticks: fields.filter_map(|field| field.parse::<u64>().ok()).sum(),
         threads: tasks.len(),
