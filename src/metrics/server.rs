@@ -184,7 +184,7 @@ mod tests {
     }
 
     fn start(page: impl Fn() -> String + Clone + Send + Sync + 'static) -> Running {
-        start_with(TIME, page)
+        start_with(Duration::from_secs(60), page)
     }
 
     /// A server with this time limit.
@@ -227,7 +227,7 @@ mod tests {
 
     #[test]
     fn a_slow_client_holds_up_nobody_and_is_closed_in_the_end() {
-        let running = start_with(Duration::from_secs(2), || "a 1\n".to_owned());
+        let running = start_with(Duration::from_secs(5), || "a 1\n".to_owned());
         let mut slow = running.connect();
         slow.write_all(b"GET /metr").unwrap();
         let mut others = 0;
