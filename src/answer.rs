@@ -23,12 +23,12 @@ pub struct Answer {
     /// Why it is a no, where the API says so: for the log, and for nobody else.
     pub reason: Option<Arc<str>>,
     /// Where it comes from, if more is to be told of that.
-    pub source: Option<Arc<Source>>,
+    pub(crate) source: Option<Arc<Source>>,
 }
 
 /// Where an answer comes from.
 #[derive(PartialEq, Eq, Debug)]
-pub enum Source {
+pub(crate) enum Source {
     /// Nobody was asked: this came of looking at a token.
     Token(TokenVerdict),
     /// Nobody was asked: the password file of mosquitto-go-auth's backend `files` says so.
@@ -39,7 +39,7 @@ pub enum Source {
 
 /// What came of looking at a token.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum TokenVerdict {
+pub(crate) enum TokenVerdict {
     /// It lets its bearer in.
     Valid,
     Invalid(InvalidToken),
@@ -123,8 +123,8 @@ impl SessionGrants {
 
 impl Answer {
     pub const ALLOW: Self = Self::new(Verdict::Allow);
-    pub const DENY: Self = Self::new(Verdict::Deny);
-    pub const IGNORE: Self = Self::new(Verdict::Ignore);
+    pub(crate) const DENY: Self = Self::new(Verdict::Deny);
+    pub(crate) const IGNORE: Self = Self::new(Verdict::Ignore);
 
     /// An answer that says no more than this.
     #[must_use]
@@ -140,7 +140,7 @@ impl Answer {
 
     /// A yes because of a token.
     #[must_use]
-    pub fn of_token(session_grants: SessionGrants) -> Self {
+    pub(crate) fn of_token(session_grants: SessionGrants) -> Self {
         let source = Some(Arc::new(Source::Token(TokenVerdict::Valid)));
         Self { session_grants: Some(Arc::new(session_grants)), source, ..Self::ALLOW }
     }
@@ -154,25 +154,25 @@ impl Answer {
 
     /// What a password file says.
     #[must_use]
-    pub fn of_password_file(verdict: Verdict) -> Self {
+    pub(crate) fn of_password_file(verdict: Verdict) -> Self {
         Self { source: Some(Arc::new(Source::PasswordFile)), ..Self::new(verdict) }
     }
 
     /// Whether a password file says so.
     #[must_use]
-    pub fn is_of_password_file(&self) -> bool {
+    pub(crate) fn is_of_password_file(&self) -> bool {
         matches!(self.source.as_deref(), Some(Source::PasswordFile))
     }
 
     /// The same, of a request with this trace id.
     #[must_use]
-    pub fn traced(self, trace: TraceId) -> Self {
+    pub(crate) fn traced(self, trace: TraceId) -> Self {
         Self { source: Some(Arc::new(Source::Traced(trace))), ..self }
     }
 
     /// What came of looking at a token, where nobody was asked.
     #[must_use]
-    pub fn token(&self) -> Option<&TokenVerdict> {
+    pub(crate) fn token(&self) -> Option<&TokenVerdict> {
         match self.source.as_deref()? {
             Source::Token(verdict) => Some(verdict),
             Source::Traced(_) | Source::PasswordFile => None,
@@ -190,7 +190,7 @@ impl Answer {
 
     /// Why a token lets nobody in, if that is what this is about.
     #[must_use]
-    pub fn why_invalid(&self) -> Option<&InvalidToken> {
+    pub(crate) fn why_invalid(&self) -> Option<&InvalidToken> {
         match self.token()? {
             TokenVerdict::Invalid(why) => Some(why),
             TokenVerdict::Valid => None,

@@ -37,12 +37,12 @@ mod response_fields;
 #[cfg(any(test, fuzzing))]
 mod simulated;
 mod strict_chunks;
-pub use breaker::Sign;
+pub(crate) use breaker::Sign;
 pub use events::Told;
 pub use observer::{Exchange, Observer, WireEvent};
 pub use reply::Reply;
 pub use request_body::{Request, describe};
-pub use response_fields::claims;
+pub(crate) use response_fields::claims;
 
 use breaker::Change;
 use endpoint::Endpoint;
@@ -50,11 +50,11 @@ use response_fields::ResponseFields;
 
 /// What a fuzzer may reach.
 #[cfg(any(test, fuzzing))]
-pub mod fuzzing {
-    pub use super::reply::{read, read_batch};
-    pub use super::response::Response;
-    pub use super::response_body::Declared;
-    pub use super::simulated::set as simulate;
+pub(crate) mod fuzzing {
+    pub(crate) use super::reply::read;
+    pub(crate) use super::reply::read_batch;
+    pub(crate) use super::response::Response;
+    pub(crate) use super::simulated::set as simulate;
 }
 
 /// Asks the configured endpoints in order, until one answers.
@@ -72,9 +72,9 @@ pub struct Api {
 
 /// How an endpoint does.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Health {
+pub(crate) struct Health {
     pub origin: String,
-    pub in_service: bool,
+    pub(crate) in_service: bool,
     /// How often it was put out of service.
     pub outages: u64,
 }
@@ -120,7 +120,7 @@ impl Api {
 
     /// How each endpoint does.
     #[must_use]
-    pub fn endpoints(&self) -> Vec<Health> {
+    pub(crate) fn endpoints(&self) -> Vec<Health> {
         let health = |endpoint: &Endpoint| Health {
             origin: endpoint.origin.clone(),
             in_service: endpoint.breaker.in_service(),
@@ -138,13 +138,13 @@ impl Api {
 
     /// Whether any endpoint is in service.
     #[must_use]
-    pub fn in_service(&self) -> bool {
+    pub(crate) fn in_service(&self) -> bool {
         self.endpoints.iter().any(|endpoint| endpoint.breaker.in_service())
     }
 
     /// Whether a question would be let through as a probe of an endpoint that is out of service.
     #[must_use]
-    pub fn wants_probe(&self, failed_before: bool) -> bool {
+    pub(crate) fn wants_probe(&self, failed_before: bool) -> bool {
         let now = self.clock.now();
         self.endpoints.iter().any(|endpoint| endpoint.breaker.wants_probe(now, failed_before))
     }
@@ -264,7 +264,7 @@ impl Api {
 
     /// Reads an answer that another broker was given, in the words of [`ResponseFields`].
     /// None: it is none.
-    pub fn read_shared(&self, json: &[u8]) -> Option<Answer> {
+    pub(crate) fn read_shared(&self, json: &[u8]) -> Option<Answer> {
         let mut reply = Reply { answer: shared_answer(json, self.syntax)?, lifetime: None };
         self.share_rules(&mut reply);
         Some(reply.answer)
@@ -302,19 +302,19 @@ impl Api {
     }
 
     /// Uses other certificates and secrets from now on.
-    pub fn renew(&self, credentials: &Credentials) {
+    pub(crate) fn renew(&self, credentials: &Credentials) {
         self.endpoints.iter().for_each(|endpoint| endpoint.renew(credentials));
     }
 
     /// Cuts short what is under way, and refuses what comes later.
-    pub fn interrupt(&self) {
+    pub(crate) fn interrupt(&self) {
         self.endpoints.iter().for_each(Endpoint::interrupt);
     }
 }
 
 /// Reads an answer as it is shared among brokers: as the API says it to a login.
 #[must_use]
-pub fn shared_answer(json: &[u8], syntax: Syntax) -> Option<Answer> {
+pub(crate) fn shared_answer(json: &[u8], syntax: Syntax) -> Option<Answer> {
     let ResponseFields { verdict, session_grants, reason, .. } =
         ResponseFields::read(json, Kind::Login, syntax).ok()?;
     Some(

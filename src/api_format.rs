@@ -38,7 +38,7 @@ impl Compat {
 
     /// How rules are written.
     #[must_use]
-    pub fn syntax(self) -> Syntax {
+    pub(crate) fn syntax(self) -> Syntax {
         if self == Self::Emqx { Syntax::Emqx } else { Syntax::Own }
     }
 }
@@ -94,7 +94,7 @@ impl ApiFormat {
 
     /// The media type of a request's body (RFC 9110, section 8.3.1).
     #[must_use]
-    pub fn content_type(&self) -> &'static str {
+    pub(crate) fn content_type(&self) -> &'static str {
         match self.params {
             Params::Json => "application/json",
             Params::Form => "application/x-www-form-urlencoded",

@@ -45,7 +45,7 @@ use reload_hold::ReloadHold;
 use revalidation::Finding;
 
 /// Decides who may log in.
-pub struct Authenticator {
+pub(crate) struct Authenticator {
     config: Arc<Config>,
     clock: Arc<dyn Clock>,
     log_queue: Arc<LogQueue>,

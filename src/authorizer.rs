@@ -34,14 +34,15 @@ mod held;
 mod undecided;
 mod who;
 pub(crate) use held::recipient;
+pub(crate) use who::AccessReply;
+pub use who::Check;
 pub(crate) use who::client_ref;
-pub use who::{AccessReply, Check};
 
 use acl_prefetch::LastPrefetch;
 use held::{Begun, HeldAnswer};
 
 /// Decides who may do what.
-pub struct Authorizer {
+pub(crate) struct Authorizer {
     config: Arc<Config>,
     clock: Arc<dyn Clock>,
     log_queue: Arc<LogQueue>,

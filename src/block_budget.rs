@@ -26,7 +26,7 @@ use crate::stats::Stats;
 use crate::sync::lock;
 
 /// What one client's ACL checks may hold the broker in a row.
-pub const CLIENT_BURST: Duration = Duration::from_secs(5);
+pub(crate) const CLIENT_BURST: Duration = Duration::from_secs(5);
 
 /// What share of the time between waits a client gets back.
 const CLIENT_RESTORED: f64 = 0.05;
@@ -36,7 +36,7 @@ const MOST_CLIENTS: usize = 10_000;
 
 /// Whose allowance a wait draws on.
 #[derive(Clone, Copy)]
-pub enum Payer<'a> {
+pub(crate) enum Payer<'a> {
     Logins,
     HttpApi,
     Client { client_id: &'a str, username: &'a str },
@@ -44,7 +44,7 @@ pub enum Payer<'a> {
 
 /// What bounded a wait.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Bound {
+pub(crate) enum Bound {
     /// `max_block_ms`.
     Question,
     /// `max_block_percent`, for logins.
@@ -54,7 +54,7 @@ pub enum Bound {
 }
 
 /// The allowances of one instance.
-pub struct BlockBudget {
+pub(crate) struct BlockBudget {
     longest: Duration,
     /// Between 0 and 1.
     share: f64,
@@ -101,7 +101,12 @@ impl Allowance {
 impl BlockBudget {
     /// `percent` is between 0 and 100.
     #[must_use]
-    pub fn new(longest: Duration, percent: u8, clock: Arc<dyn Clock>, stats: Arc<Stats>) -> Self {
+    pub(crate) fn new(
+        longest: Duration,
+        percent: u8,
+        clock: Arc<dyn Clock>,
+        stats: Arc<Stats>,
+    ) -> Self {
         let share = f64::from(percent) / 100.0;
         let capacity = if percent == 0 { Duration::ZERO } else { longest };
         // The whole share is a division by zero, and no bound: see `limit`.
@@ -120,7 +125,7 @@ impl BlockBudget {
 
     /// The outcome of what was asked, waited for as long as the payer's allowance permits, and what bounds
     /// that.
-    pub fn wait(&self, asked: Asked, payer: Payer<'_>) -> (Outcome, Bound) {
+    pub(crate) fn wait(&self, asked: Asked, payer: Payer<'_>) -> (Outcome, Bound) {
         match asked {
             Asked::Now(outcome) => (outcome, Bound::Question),
             Asked::Later(pending) => {

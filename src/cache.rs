@@ -21,8 +21,9 @@ mod entry;
 mod front;
 mod invalidations;
 mod key;
-pub use cached_permission::CachedPermission;
-pub use invalidations::{InvalidationScope, Invalidations, Subject};
+pub(crate) use cached_permission::CachedPermission;
+pub(crate) use invalidations::Invalidations;
+pub use invalidations::{InvalidationScope, Subject};
 pub use key::{Key, Keyring, encode};
 
 use entry::{Entries, Entry, entries};
@@ -91,10 +92,10 @@ pub struct Cache {
 pub struct Hit {
     pub answer: Answer,
     /// For how long it may be remembered elsewhere.
-    pub good: CachedPermission,
+    pub(crate) good: CachedPermission,
     /// Whether it is time to ask for it again, ahead of its end. Said once, and again only when
     /// half of the time that was left has passed.
-    pub refresh: bool,
+    pub(crate) refresh: bool,
 }
 
 impl Cache {
@@ -120,7 +121,7 @@ impl Cache {
     }
 
     /// Uses no answer to these questions any more that was asked for up to now.
-    pub fn outdate(&self, matter: InvalidationScope) {
+    pub(crate) fn outdate(&self, matter: InvalidationScope) {
         self.invalidations.declare(matter, self.clock.now());
     }
 
@@ -131,19 +132,24 @@ impl Cache {
 
     /// Whether an answer to this question, asked for at that time, was declared outdated since.
     #[must_use]
-    pub fn is_outdated(&self, question: &Question<'_>, asked: Instant) -> bool {
+    pub(crate) fn is_outdated(&self, question: &Question<'_>, asked: Instant) -> bool {
         self.invalidations.covers(&Subject::of(question), asked)
     }
 
     /// Whether an answer to this client's login, asked for at that time, was declared outdated since.
     #[must_use]
-    pub fn is_login_outdated(&self, client_id: &str, username: &str, asked: Instant) -> bool {
+    pub(crate) fn is_login_outdated(
+        &self,
+        client_id: &str,
+        username: &str,
+        asked: Instant,
+    ) -> bool {
         self.invalidations.covers_login(client_id, username, asked)
     }
 
     /// Whether an answer that was found here, and is remembered elsewhere, is good still.
     #[must_use]
-    pub fn is_current(&self, good: &CachedPermission) -> bool {
+    pub(crate) fn is_current(&self, good: &CachedPermission) -> bool {
         good.holds(self.invalidations.count(), || self.clock.now())
     }
 
@@ -155,7 +161,7 @@ impl Cache {
 
     /// Whether answers about topics are kept at all, as far as can be told.
     #[must_use]
-    pub fn keeps_access_answers(&self) -> bool {
+    pub(crate) fn keeps_access_answers(&self) -> bool {
         self.keeps_access.load(Ordering::Relaxed)
     }
 
@@ -236,7 +242,7 @@ impl Cache {
     }
 
     /// The answer under this key was asked for again, in vain: a use in a second may try anew.
-    pub fn refresh_failed(&self, key: &Key) {
+    pub(crate) fn refresh_failed(&self, key: &Key) {
         if let Some(entry) = self.entries.get(key) {
             let age = self.clock.now().duration_since(entry.asked);
             entry.refresh_at_ms.store(millis(age + REFRESH_RETRY), Ordering::Relaxed);
@@ -323,7 +329,7 @@ impl Cache {
 
     /// Lets go of what has ended and of what there is no room for. That takes longer the more answers there
     /// are, so that it is for no thread that somebody waits for.
-    pub fn tidy_up(&self) {
+    pub(crate) fn tidy_up(&self) {
         self.entries.run_pending_tasks();
         let now = millis(self.clock.now().duration_since(self.began));
         self.tidied_ms.store(now, Ordering::Relaxed);
@@ -331,7 +337,7 @@ impl Cache {
 
     /// Whether a worker should do that now, though no answers are stored.
     #[must_use]
-    pub fn wants_tidying(&self, now: Instant) -> bool {
+    pub(crate) fn wants_tidying(&self, now: Instant) -> bool {
         self.untidy_for(now) >= TIDY_EVERY && self.entries.entry_count() > 0
     }
 

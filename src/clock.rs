@@ -15,7 +15,7 @@ pub trait Clock: Send + Sync {
 /// A time of day at which something ends. The clock that it is compared with may be set, or stand still
 /// while the machine is suspended: whichever of the two clocks comes to it first ends it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Deadline {
+pub(crate) struct Deadline {
     /// In seconds of Unix time.
     unix: u64,
     /// The same by the time that never goes back; none if that cannot count so far.
@@ -25,25 +25,25 @@ pub struct Deadline {
 impl Deadline {
     /// At this Unix time, in seconds.
     #[must_use]
-    pub fn at(unix: u64, clock: &dyn Clock) -> Self {
+    pub(crate) fn at(unix: u64, clock: &dyn Clock) -> Self {
         let left = Duration::from_secs(unix).saturating_sub(clock.unix_time());
         Self { unix, monotonic: clock.now().checked_add(left) }
     }
 
     /// In seconds of Unix time.
     #[must_use]
-    pub fn unix(&self) -> u64 {
+    pub(crate) fn unix(&self) -> u64 {
         self.unix
     }
 
     /// As it seemed when it was set.
     #[must_use]
-    pub fn monotonic(&self) -> Option<Instant> {
+    pub(crate) fn monotonic(&self) -> Option<Instant> {
         self.monotonic
     }
 
     #[must_use]
-    pub fn is_over(&self, clock: &dyn Clock) -> bool {
+    pub(crate) fn is_over(&self, clock: &dyn Clock) -> bool {
         self.unix <= clock.unix_time().as_secs()
             || self.monotonic.is_some_and(|end| end <= clock.now())
     }
@@ -73,7 +73,7 @@ impl Clock for SystemClock {
 
 /// A clock that stands still until a test moves it.
 #[cfg(any(test, fuzzing))]
-pub struct ManualClock {
+pub(crate) struct ManualClock {
     began: Instant,
     now: std::sync::Mutex<Instant>,
     /// How far the time of day was set ahead, in seconds.
@@ -82,11 +82,11 @@ pub struct ManualClock {
 
 /// When a manual clock begins, in seconds of Unix time.
 #[cfg(any(test, fuzzing))]
-pub const BEGINNING: u64 = 1_700_000_000;
+pub(crate) const BEGINNING: u64 = 1_700_000_000;
 
 #[cfg(any(test, fuzzing))]
 impl ManualClock {
-    pub fn new() -> std::sync::Arc<Self> {
+    pub(crate) fn new() -> std::sync::Arc<Self> {
         let began = SystemClock.now();
         std::sync::Arc::new(Self {
             began,
@@ -96,11 +96,11 @@ impl ManualClock {
     }
 
     /// Somebody sets the time of day, this much later.
-    pub fn set_ahead(&self, seconds: i64) {
+    pub(crate) fn set_ahead(&self, seconds: i64) {
         self.set.fetch_add(seconds, std::sync::atomic::Ordering::Relaxed);
     }
 
-    pub fn advance(&self, by: Duration) {
+    pub(crate) fn advance(&self, by: Duration) {
         *self.now.lock().unwrap_or_else(std::sync::PoisonError::into_inner) += by;
     }
 }

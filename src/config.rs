@@ -30,14 +30,17 @@ mod resolved;
 mod special;
 mod tokens;
 mod values;
-pub use credentials::{Credentials, Identity, Sources};
+pub use credentials::Identity;
+pub use credentials::{Credentials, Sources};
 pub use described::{Described, described};
 pub use error::ConfigError;
-pub use fleet::{FleetConfig, FleetCredentials, RedisKind, RedisServer};
+pub use fleet::FleetConfig;
+pub(crate) use fleet::{FleetCredentials, RedisKind, RedisServer};
 pub use read::{read, read_for};
 pub use resolved::{Origin, Setting, settings};
 pub use special::SpecialChars;
-pub use tokens::{TokenUsername, TokensConfig};
+pub(crate) use tokens::TokenUsername;
+pub use tokens::TokensConfig;
 
 /// Everything that the plugin was told.
 #[derive(Clone, Debug)]
@@ -60,7 +63,7 @@ pub struct Config {
     pub connections: usize,
     /// Whether the API's certificate is verified.
     pub tls_verify: bool,
-    pub user_agent: String,
+    pub(crate) user_agent: String,
     pub cache: CacheConfig,
     pub breaker: BreakerConfig,
     /// The longest that one question may hold up the broker.
@@ -69,21 +72,21 @@ pub struct Config {
     pub max_block_percent: u8,
     pub on_error: OnError,
     /// What follows for a publish or a subscription that nobody can decide.
-    pub acl_unavailable: AclUnavailable,
+    pub(crate) acl_unavailable: AclUnavailable,
     /// For how long a delivery may wait for its answer, and how much memory all of them may take.
     pub hold: Duration,
     pub hold_max_bytes: u64,
     /// The name to ask under for a client without one.
     pub anonymous_username: Option<String>,
     /// The same, for what it may do alone.
-    pub anonymous_access: Option<String>,
+    pub(crate) anonymous_access: Option<String>,
     pub empty_credentials: EmptyCredentials,
     pub password_encoding: PasswordEncoding,
     pub local_users: Option<LocalUsersConfig>,
     /// mosquitto-go-auth's backend `files`; none: it is not among the `backends`.
     pub files: Option<FilesConfig>,
     /// What is said about tokens; see [`Config::tokens`].
-    pub tokens: TokensConfig,
+    pub(crate) tokens: TokensConfig,
     /// Characters that no name of a client may hold; none: any may.
     pub special_chars: SpecialChars,
     /// Denials after which an address and username are refused unasked; 0: never.
@@ -92,12 +95,12 @@ pub struct Config {
     pub websocket_address: WebsocketAddress,
     /// Whether logins may be answered later, where the broker can do that.
     pub delayed_login: bool,
-    pub unavailable_reply: UnavailableReply,
+    pub(crate) unavailable_reply: UnavailableReply,
     pub log_level: LevelFilter,
     /// Whether each request has a trace id, which the log tells.
     pub trace: bool,
     /// Of what the API is told, if there is a route for that.
-    pub events: Vec<EventKind>,
+    pub(crate) events: Vec<EventKind>,
     /// Where metrics are served; none: nowhere.
     pub metrics_listen: Option<SocketAddr>,
     /// How often the topics below `$SYS` are brought up to date; none: never.
@@ -157,7 +160,7 @@ pub struct Routes {
 
 impl Routes {
     #[must_use]
-    pub fn of(&self, kind: Kind) -> Option<&str> {
+    pub(crate) fn of(&self, kind: Kind) -> Option<&str> {
         match kind {
             Kind::Login => self.login.as_deref(),
             Kind::Superuser => self.superuser.as_deref(),
@@ -168,7 +171,7 @@ impl Routes {
 
 /// A route as a log may show it: what stands in its query may be a secret.
 #[must_use]
-pub fn without_query(route: &str) -> Cow<'_, str> {
+pub(crate) fn without_query(route: &str) -> Cow<'_, str> {
     match route.split_once('?') {
         Some((path, _)) => Cow::Owned(format!("{path}?…")),
         None => Cow::Borrowed(route),
@@ -202,7 +205,7 @@ pub enum Jitter {
 
 impl Jitter {
     /// The largest share that is taken away.
-    pub const SHARE: f64 = 0.10;
+    pub(crate) const SHARE: f64 = 0.10;
 
     /// A lifetime by chance, which is between 0 and 1.
     #[must_use]
@@ -227,9 +230,9 @@ pub struct CacheConfig {
     pub access: Lifetime,
     pub max_bytes: u64,
     /// Whether an answer in use is asked for again before it expires.
-    pub refresh_ahead: bool,
+    pub(crate) refresh_ahead: bool,
     /// For how long past its life a permission may serve while the API fails.
-    pub stale_if_error: Duration,
+    pub(crate) stale_if_error: Duration,
     /// How often clients that are in are asked about again; zero: never.
     pub revalidate: Duration,
 }
@@ -255,7 +258,7 @@ pub enum PasswordEncoding {
 
 /// What a client sees of a login that nobody could decide.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub enum UnavailableReply {
+pub(crate) enum UnavailableReply {
     /// The connection is closed without a CONNACK; every client library tries again.
     #[default]
     Close,
@@ -265,7 +268,7 @@ pub enum UnavailableReply {
 
 /// What a client sees of a publish or a subscription that nobody could decide.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub enum AclUnavailable {
+pub(crate) enum AclUnavailable {
     /// Its connection is closed, so that it connects and asks again; a publish with QoS 0 is dropped.
     #[default]
     Close,
@@ -275,7 +278,7 @@ pub enum AclUnavailable {
 
 /// What the API can be told of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum EventKind {
+pub(crate) enum EventKind {
     Connected,
     Disconnected,
     LoginDenied,
@@ -285,7 +288,7 @@ pub enum EventKind {
 
 impl EventKind {
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Connected => "connected",
             Self::Disconnected => "disconnected",
@@ -318,17 +321,17 @@ pub struct LocalUsersConfig {
 pub struct FilesConfig {
     pub passwords: Option<PathBuf>,
     pub acl: Option<PathBuf>,
-    pub salt: SaltEncoding,
+    pub(crate) salt: SaltEncoding,
     /// Whether `http` is not among the backends, so that the files have the last word.
     pub alone: bool,
     /// Which checks `files_register` has the files decide.
-    pub decides_logins: bool,
-    pub decides_access: bool,
+    pub(crate) decides_logins: bool,
+    pub(crate) decides_access: bool,
 }
 
 /// How the salt of a password's hash is written.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub enum SaltEncoding {
+pub(crate) enum SaltEncoding {
     #[default]
     Base64,
     /// As it is.
@@ -348,7 +351,7 @@ impl Config {
     /// The same for a broker in which clients that come over a websocket can choose their address, or
     /// cannot, so that it is believed. One that is not believed is not sent either.
     #[must_use]
-    pub fn where_websockets_choose(self, they_choose: bool) -> Self {
+    pub(crate) fn where_websockets_choose(self, they_choose: bool) -> Self {
         if !they_choose {
             return Self { websocket_address: WebsocketAddress::Trust, ..self };
         }

@@ -16,14 +16,14 @@ use crate::sessions::Grants;
 
 mod login;
 mod reason;
-pub use login::{Login, LoginStep, login};
+pub(crate) use login::{Login, LoginStep, login};
 pub use reason::Reason;
 
 /// What the options say about deciding.
 #[derive(Clone, Copy, Debug)]
-pub struct Policy {
+pub(crate) struct Policy {
     /// Whether there is an `http_superuser_route`, and an `http_acl_route`.
-    pub superuser_route: bool,
+    pub(crate) superuser_route: bool,
     pub acl_route: bool,
     pub on_error: OnError,
 }
@@ -34,11 +34,11 @@ pub struct Subject<'a> {
     pub client_id: &'a str,
     pub username: &'a str,
     /// Whether it has an address; a session that the broker restored from disk has none.
-    pub has_address: bool,
+    pub(crate) has_address: bool,
     /// Whether the broker asks on its own thread; 2.1 asks about its HTTP API on another.
     pub on_broker_thread: bool,
     /// Whether the access list of mosquitto-go-auth's backend `files` allows the action; none: there is none.
-    pub file_allows: Option<bool>,
+    pub(crate) file_allows: Option<bool>,
 }
 
 /// A decision, or the question whose answer it takes.
@@ -63,7 +63,7 @@ impl Step {
 
 impl Policy {
     #[must_use]
-    pub fn of(config: &Config) -> Self {
+    pub(crate) fn of(config: &Config) -> Self {
         Self {
             superuser_route: config.routes.of(Kind::Superuser).is_some(),
             acl_route: config.routes.of(Kind::Access).is_some(),
@@ -115,7 +115,7 @@ pub fn gate<'a>(
 /// superuser route that failed is a failure: it might have said yes. Rules that deny the rest leave nothing to
 /// the ACL route.
 #[must_use]
-pub fn decide(
+pub(crate) fn decide(
     policy: Policy,
     grants: &Grants,
     client: Subject<'_>,
@@ -210,7 +210,7 @@ fn ruling(grants: &Grants, client: Subject<'_>, action: Action<'_>) -> Option<Ru
 
 /// The questions that have to be asked, unless the user turns out to be a superuser.
 #[must_use]
-pub fn questions(
+pub(crate) fn questions(
     policy: Policy,
     grants: &Grants,
     client: Subject<'_>,

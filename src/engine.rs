@@ -72,9 +72,9 @@ pub struct Engine {
 pub struct Status {
     /// About how many answers are cached, and how many bytes they take.
     pub answers: u64,
-    pub answers_bytes: u64,
+    pub(crate) answers_bytes: u64,
     pub load: Load,
-    pub endpoints: Vec<Health>,
+    pub(crate) endpoints: Vec<Health>,
 }
 
 /// What a worker does.
@@ -208,7 +208,11 @@ impl Engine {
     /// The answer to the question that has this key, if it is known, and for how long it may be remembered
     /// elsewhere.
     #[must_use]
-    pub fn known(&self, key: &Key, question: &Question<'_>) -> Option<(Answer, CachedPermission)> {
+    pub(crate) fn known(
+        &self,
+        key: &Key,
+        question: &Question<'_>,
+    ) -> Option<(Answer, CachedPermission)> {
         let hit = self.cache.look(key, question).map_err(|why| self.stats.missed(why)).ok()?;
         self.stats.hit();
         if hit.refresh && self.asker.has_room() {
@@ -220,13 +224,13 @@ impl Engine {
 
     /// Whether an answer that was known, and is remembered elsewhere, is good still.
     #[must_use]
-    pub fn is_current(&self, good: &CachedPermission) -> bool {
+    pub(crate) fn is_current(&self, good: &CachedPermission) -> bool {
         self.cache.is_current(good)
     }
 
     /// Asks a question whose answer is not known, where a password file does not know better.
     #[must_use]
-    pub fn ask_api(&self, key: Key, question: &Question<'_>, urgency: Urgency) -> Asked {
+    pub(crate) fn ask_api(&self, key: Key, question: &Question<'_>, urgency: Urgency) -> Asked {
         if let About::Token(token) = question.about {
             return self.ask_token(token, question.username, urgency);
         }
@@ -242,7 +246,7 @@ impl Engine {
     /// Has the question that has this key asked again in the background, unless its answer is
     /// still good. None: there is nothing to wait for.
     #[must_use]
-    pub fn ask_again(&self, key: Key, question: &Question<'_>) -> Option<Pending> {
+    pub(crate) fn ask_again(&self, key: Key, question: &Question<'_>) -> Option<Pending> {
         if let About::Token(token) = question.about {
             let token = Secret::new(token.as_bytes().to_vec());
             return self.verify_again(key, token, question.username.to_owned());
@@ -261,7 +265,7 @@ impl Engine {
     /// Has the questions among these whose answers are not known asked at once: somebody is about
     /// to ask for them, one after another. Does nothing while the API is out of service, nor for questions
     /// that are left alone since they failed.
-    pub fn ask_ahead<'a>(&self, questions: impl Iterator<Item = Question<'a>>) {
+    pub(crate) fn ask_ahead<'a>(&self, questions: impl Iterator<Item = Question<'a>>) {
         if !self.asker.api.in_service() {
             return;
         }
@@ -276,19 +280,19 @@ impl Engine {
 
     /// Whether answers about topics are kept, so that it is worth asking for them ahead.
     #[must_use]
-    pub fn keeps_access_answers(&self) -> bool {
+    pub(crate) fn keeps_access_answers(&self) -> bool {
         self.cache.keeps_access_answers()
     }
 
     /// Whether the answer is on its way.
     #[must_use]
-    pub fn is_under_way(&self, key: &Key) -> bool {
+    pub(crate) fn is_under_way(&self, key: &Key) -> bool {
         self.asker.pool.is_under_way(key)
     }
 
     /// Believes no answer to these questions any more that was asked for up to now, also not one
     /// that is on its way.
-    pub fn outdate(&self, matter: InvalidationScope) {
+    pub(crate) fn outdate(&self, matter: InvalidationScope) {
         self.cache.outdate(matter);
         self.asker.pool.close_running();
         self.hasher.iter().for_each(Hasher::close_running);
@@ -296,13 +300,18 @@ impl Engine {
 
     /// Whether an answer to this question, asked for at that time, is not to be believed any more.
     #[must_use]
-    pub fn is_outdated(&self, question: &Question<'_>, asked: Instant) -> bool {
+    pub(crate) fn is_outdated(&self, question: &Question<'_>, asked: Instant) -> bool {
         self.cache.is_outdated(question, asked)
     }
 
     /// Whether an answer to this client's login, asked for at that time, is not to be believed any more.
     #[must_use]
-    pub fn is_login_outdated(&self, client_id: &str, username: &str, asked: Instant) -> bool {
+    pub(crate) fn is_login_outdated(
+        &self,
+        client_id: &str,
+        username: &str,
+        asked: Instant,
+    ) -> bool {
         self.cache.is_login_outdated(client_id, username, asked)
     }
 
@@ -318,7 +327,7 @@ impl Engine {
     }
 
     /// Uses other certificates, secrets and keys from now on.
-    pub fn renew(&self, credentials: &Credentials) {
+    pub(crate) fn renew(&self, credentials: &Credentials) {
         self.tokens.iter().for_each(|tokens| tokens.renew(&credentials.token_keys));
         self.asker.api.renew(credentials);
         self.fleet.iter().for_each(|fleet| fleet.renew(credentials));
@@ -338,12 +347,12 @@ impl Engine {
 
     /// Has the cache let go of what has expired, so that [`Engine::status`] is exact; not for the
     /// broker's thread.
-    pub fn tidy_up(&self) {
+    pub(crate) fn tidy_up(&self) {
         self.cache.tidy_up();
     }
 
     /// Has a worker do that, if none has for long.
-    pub fn tidy_up_if_due(&self, now: Instant) {
+    pub(crate) fn tidy_up_if_due(&self, now: Instant) {
         if self.cache.wants_tidying(now) {
             // If there is no room, the next tick tries again.
             let _ = self.asker.pool.ask_quietly(&self.keyring.of_tidying_up(), || Work::TidyUp);

@@ -26,7 +26,7 @@ mod clients;
 mod queue;
 mod worker;
 mod written;
-pub use clients::{ConnectedClient, Page};
+pub(crate) use clients::{ConnectedClient, Page};
 
 use clients::{Clients, Coming};
 use queue::Queue;
@@ -39,7 +39,7 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 const SETTLED: Duration = Duration::from_secs(1);
 
 /// The clients that are connected, and what the API is told of them.
-pub struct Events {
+pub(crate) struct Events {
     shared: Arc<Shared>,
     spawn: Spawn,
 }
@@ -75,7 +75,7 @@ struct Sending {
 
 impl Events {
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         config: &Config,
         api: &Arc<Api>,
         log_queue: &Arc<LogQueue>,
@@ -99,7 +99,7 @@ impl Events {
     }
 
     /// The broker says that this client is connected.
-    pub fn connected(&self, handle: usize, facts: ClientFacts<'_>) {
+    pub(crate) fn connected(&self, handle: usize, facts: ClientFacts<'_>) {
         let mut clients = lock(&self.shared.clients);
         self.shared.admit(&mut clients, handle, self.client(facts));
         drop(clients);
@@ -109,7 +109,7 @@ impl Events {
     /// This client's login was answered, on a broker that does not say who is connected. Until the broker's
     /// next tick it may be refused still: unless it is `certain`, by the broker's other means, of which the
     /// broker tells a while later if the client came over a websocket.
-    pub fn came(&self, handle: usize, facts: ClientFacts<'_>, is_certain: bool) {
+    pub(crate) fn came(&self, handle: usize, facts: ClientFacts<'_>, is_certain: bool) {
         self.settle();
         let client = self.client(facts);
         let now = self.shared.clock.now();
@@ -122,7 +122,7 @@ impl Events {
     }
 
     /// The broker looks up: who came before and was not refused is connected.
-    pub fn settle(&self) {
+    pub(crate) fn settle(&self) {
         if self.shared.unsettled.load(Ordering::Acquire) {
             self.shared.settle(self.shared.clock.now());
             self.wake();
@@ -130,7 +130,7 @@ impl Events {
     }
 
     /// This client has left, or its session has gone offline; why, where the broker says so.
-    pub fn left(&self, handle: usize, why: Option<Disconnection>) {
+    pub(crate) fn left(&self, handle: usize, why: Option<Disconnection>) {
         let now = self.shared.clock.unix_time();
         let mut clients = lock(&self.shared.clients);
         if let Some(coming) = clients.take_coming(|coming| coming.handle == handle).pop() {
@@ -153,7 +153,7 @@ impl Events {
     }
 
     /// The plugin is about to disconnect those who are meant.
-    pub fn kicked(&self, why: Kick, is_meant: impl Fn(&ConnectedClient) -> bool) {
+    pub(crate) fn kicked(&self, why: Kick, is_meant: impl Fn(&ConnectedClient) -> bool) {
         let now = self.shared.clock.unix_time();
         let mut clients = lock(&self.shared.clients);
         for client in clients.kick(is_meant) {
@@ -164,12 +164,12 @@ impl Events {
     }
 
     /// The plugin disconnects a client before it is connected.
-    pub fn kicked_early(&self, why: Kick, facts: ClientFacts<'_>) {
+    pub(crate) fn kicked_early(&self, why: Kick, facts: ClientFacts<'_>) {
         self.tell_of(EventKind::Kicked, facts, why.name());
     }
 
     /// A login was denied.
-    pub fn denied(&self, why: Denial, facts: ClientFacts<'_>) {
+    pub(crate) fn denied(&self, why: Denial, facts: ClientFacts<'_>) {
         self.tell_of(EventKind::LoginDenied, facts, why.name());
     }
 
@@ -187,13 +187,13 @@ impl Events {
 
     /// The connected clients behind this identifier, in the order of their identifiers: so many of them.
     #[must_use]
-    pub fn list(&self, after: Option<&str>, most: usize) -> Page {
+    pub(crate) fn list(&self, after: Option<&str>, most: usize) -> Page {
         lock(&self.shared.clients).list(after, most)
     }
 
     /// How many events wait.
     #[must_use]
-    pub fn waiting(&self) -> usize {
+    pub(crate) fn waiting(&self) -> usize {
         lock(&self.shared.sending).queue.len()
     }
 
@@ -228,7 +228,7 @@ impl Events {
     /// The broker ends: its clients are gone with it. Sends what waits, if that is possible within a short
     /// time, and nothing from then on. What is under way then ends with the API's interruption;
     /// [`Events::join`] waits for that.
-    pub fn shut_down(&self) {
+    pub(crate) fn shut_down(&self) {
         let shared = &*self.shared;
         shared.settle(shared.clock.now() + SETTLED);
         let now = shared.clock.unix_time();
@@ -268,7 +268,7 @@ impl Events {
     }
 
     /// Waits for the worker's end, after the API's interruption.
-    pub fn join(&self) {
+    pub(crate) fn join(&self) {
         let worker = lock(&self.shared.sending).worker.take();
         join(worker);
     }

@@ -22,4 +22,4 @@ pub fn reached(name: &str) {
 /// A place by this name.
 #[cfg(not(feature = "inject-panics"))]
 #[inline(always)]
-pub const fn reached(_name: &str) {}
+pub(crate) const fn reached(_name: &str) {}

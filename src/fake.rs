@@ -6,11 +6,11 @@ use crate::question::{CertificatePart, Client};
 
 /// A client of which everything is known.
 #[derive(Clone)]
-pub struct FakeClient {
+pub(crate) struct FakeClient {
     pub id: String,
     pub address: Option<String>,
     pub certificate: Option<(String, String)>,
-    pub username_at_broker: std::cell::RefCell<Option<String>>,
+    pub(crate) username_at_broker: std::cell::RefCell<Option<String>>,
 }
 
 impl Default for FakeClient {

@@ -20,6 +20,6 @@ mod thread;
 
 /// What a fuzzer may reach.
 #[cfg(any(test, fuzzing))]
-pub mod fuzzing {
-    pub use super::event::fuzzing::event;
+pub(crate) mod fuzzing {
+    pub(crate) use super::event::fuzzing::event;
 }

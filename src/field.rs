@@ -41,7 +41,7 @@ pub enum Field {
 
 /// What a field holds for one question.
 #[derive(Clone, PartialEq, Eq)]
-pub enum Value<'a> {
+pub(crate) enum Value<'a> {
     Text(Cow<'a, str>),
     Base64(&'a [u8]),
     Number(u64),
@@ -53,7 +53,7 @@ pub enum Value<'a> {
 
 impl Field {
     /// Fields that `http_user_fields` may add.
-    pub const FOR_LOGIN: &'static [Self] = &[
+    pub(crate) const FOR_LOGIN: &'static [Self] = &[
         Self::ClientId,
         Self::PeerHost,
         Self::Protocol,
@@ -69,7 +69,7 @@ impl Field {
     ];
 
     /// Fields that `http_acl_fields` may name. The client identifier is there anyway.
-    pub const FOR_ACCESS: &'static [Self] = &[
+    pub(crate) const FOR_ACCESS: &'static [Self] = &[
         Self::ClientId,
         Self::PeerHost,
         Self::Protocol,
@@ -116,7 +116,7 @@ impl Field {
 
     /// What the field holds for this question.
     #[must_use]
-    pub fn value<'a>(self, question: &Question<'a>) -> Value<'a> {
+    pub(crate) fn value<'a>(self, question: &Question<'a>) -> Value<'a> {
         let client = question.client;
         match self {
             Self::Username => question.username.into(),
@@ -154,7 +154,7 @@ impl Field {
 
     /// What of the client's certificate the field tells; none of a field that is not about one.
     #[must_use]
-    pub fn certificate_part(self) -> Option<CertificatePart> {
+    pub(crate) fn certificate_part(self) -> Option<CertificatePart> {
         match self {
             Self::CertCommonName => Some(CertificatePart::CommonName),
             Self::CertSubject => Some(CertificatePart::Subject),
@@ -215,7 +215,7 @@ impl FieldLists {
 
     /// The same, with no address of a client that comes over a websocket.
     #[must_use]
-    pub fn without_websocket_addresses(mut self) -> Self {
+    pub(crate) fn without_websocket_addresses(mut self) -> Self {
         for field in self.login.iter_mut().chain(&mut self.access) {
             if *field == Field::PeerHost {
                 *field = Field::PeerHostUnlessWebsocket;
@@ -226,7 +226,7 @@ impl FieldLists {
 
     /// The same with `action` in the place of `acc`, for APIs that were written for EMQX.
     #[must_use]
-    pub fn of_emqx(login: &[Field], access: &[Field]) -> Self {
+    pub(crate) fn of_emqx(login: &[Field], access: &[Field]) -> Self {
         let mut lists = Self::with_extra(login, access);
         for field in &mut lists.access {
             if *field == Field::Acc {
@@ -238,7 +238,7 @@ impl FieldLists {
 
     /// The fields of mosquitto-go-auth, which sends them in the order of the alphabet.
     #[must_use]
-    pub fn of_go_auth() -> Self {
+    pub(crate) fn of_go_auth() -> Self {
         Self {
             login: vec![Field::ClientId, Field::Password, Field::Username],
             access: vec![Field::Acc, Field::ClientId, Field::Topic, Field::Username],
@@ -247,7 +247,7 @@ impl FieldLists {
 
     /// The fields that mosquitto-auth-plug's answers depend on.
     #[must_use]
-    pub fn of_auth_plug() -> Self {
+    pub(crate) fn of_auth_plug() -> Self {
         Self::with_extra(&[], &[])
     }
 

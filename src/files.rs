@@ -45,7 +45,7 @@ impl Files {
     ///
     /// # Errors
     /// A file cannot be read, or an access list is not understood.
-    pub fn read(config: FilesConfig) -> Result<(Self, Found), Vec<ConfigError>> {
+    pub(crate) fn read(config: FilesConfig) -> Result<(Self, Found), Vec<ConfigError>> {
         let files = Self { config, content: RwLock::default() };
         let found = files.reload()?;
         Ok((files, found))
@@ -105,7 +105,7 @@ impl Files {
 
     /// Whether the files decide about logins.
     #[must_use]
-    pub fn has_passwords(&self) -> bool {
+    pub(crate) fn has_passwords(&self) -> bool {
         self.config.passwords.is_some() && self.config.decides_logins
     }
 
@@ -154,7 +154,7 @@ fn text(option: &str, path: &Path) -> Result<String, ConfigError> {
 
 /// Reads both files for a fuzzer, and asks them.
 #[cfg(any(test, fuzzing))]
-pub fn fuzz(passwords: &str, acl: &str) {
+pub(crate) fn fuzz(passwords: &str, acl: &str) {
     let (passwords, remarks) = Passwords::parse(passwords, crate::config::SaltEncoding::Base64);
     assert!(remarks.iter().all(|(line, _)| *line > 0));
     if let Ok((acl, _)) = Acl::parse(acl, Some(&passwords)) {

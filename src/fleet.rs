@@ -36,8 +36,8 @@ mod sealing;
 mod sentinel;
 mod threads;
 mod writer;
-pub use answer::Stamp;
-pub use counts::Counted;
+pub(crate) use answer::Stamp;
+pub(crate) use counts::Counted;
 pub use members::Applied;
 pub use observer::{BrokerStatus, LogStatus, Observer, Overview};
 pub use record::Do;
@@ -122,12 +122,12 @@ pub struct Found {
 pub struct Status {
     pub name: String,
     pub broker: String,
-    pub is_in_touch: bool,
+    pub(crate) is_in_touch: bool,
     pub members: Vec<String>,
     pub outbox: usize,
     /// Since when something may have been missed.
-    pub lag: Duration,
-    pub counted: Counted,
+    pub(crate) lag: Duration,
+    pub(crate) counted: Counted,
 }
 
 impl Status {
@@ -148,7 +148,7 @@ impl Status {
 /// What is to be done with an answer that the API gave.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Asked {
-    pub stamp: Stamp,
+    pub(crate) stamp: Stamp,
     /// In Unix time.
     pub at: Duration,
 }
@@ -193,7 +193,7 @@ impl Fleet {
     }
 
     /// Uses another password from the next connection on.
-    pub fn renew(&self, credentials: &Credentials) {
+    pub(crate) fn renew(&self, credentials: &Credentials) {
         let mut current = lock(&self.credentials);
         current.password.clone_from(&credentials.fleet.password);
         current.authorities.clone_from(&credentials.fleet.authorities);
@@ -201,7 +201,7 @@ impl Fleet {
 
     /// The name of a question's answer; none where such answers are not shared.
     #[must_use]
-    pub fn name(&self, question: &Question<'_>) -> Option<SharedName> {
+    pub(crate) fn name(&self, question: &Question<'_>) -> Option<SharedName> {
         self.shares(question.kind()).then(|| self.namer.name(question))
     }
 
@@ -211,13 +211,13 @@ impl Fleet {
 
     /// To be called before the API is asked. None: what it says is not shared.
     #[must_use]
-    pub fn before_asking(&self) -> Option<Asked> {
+    pub(crate) fn before_asking(&self) -> Option<Asked> {
         let stamp = lock(&self.log).stamp(self.clock.now())?;
         Some(Asked { stamp, at: self.clock.unix_time() })
     }
 
     /// Shares what the API said. It lives for `life` from when it was asked.
-    pub fn share(
+    pub(crate) fn share(
         &self,
         name: &SharedName,
         asked: Asked,
@@ -244,12 +244,12 @@ impl Fleet {
 
     /// Whether Redis may be asked now.
     #[must_use]
-    pub fn is_usable(&self) -> bool {
+    pub(crate) fn is_usable(&self) -> bool {
         !self.is_tripped.load(Ordering::Relaxed) && lock(&self.log).is_in_touch(self.clock.now())
     }
 
     /// What other brokers know of these questions, in their order. Waits no longer than the options say.
-    pub fn look_up(&self, wanted: &[(&SharedName, Subject<'_>)]) -> Vec<Option<Found>> {
+    pub(crate) fn look_up(&self, wanted: &[(&SharedName, Subject<'_>)]) -> Vec<Option<Found>> {
         let none = || wanted.iter().map(|_| None).collect();
         if !self.is_usable() || !self.lookups.is_connected() {
             self.counts.looked(Lookup::Skipped, wanted.len());

@@ -25,7 +25,8 @@ use crate::sync::lock;
 mod coming_and_going;
 mod message;
 mod state;
-pub use message::{Message, NewDelivery};
+pub(crate) use message::Message;
+pub(crate) use message::NewDelivery;
 
 use message::{Charge, Payload};
 use state::{Presence, State};
@@ -34,11 +35,11 @@ use state::{Presence, State};
 const MESSAGE_BYTES: usize = 400;
 
 /// A queue's number; none is used twice.
-pub type QueueId = u64;
+pub(crate) type QueueId = u64;
 
 /// Whom a delivery is for.
 #[derive(Clone, Copy)]
-pub struct Recipient<'a> {
+pub(crate) struct Recipient<'a> {
     pub handle: usize,
     pub client_id: &'a str,
     pub username: &'a str,
@@ -46,14 +47,14 @@ pub struct Recipient<'a> {
 
 /// What was found out about the message that is next.
 #[derive(Clone, Default, Debug)]
-pub struct AnswersSoFar {
+pub(crate) struct AnswersSoFar {
     pub superuser: Option<Outcome>,
     pub access: Option<Outcome>,
 }
 
 impl AnswersSoFar {
     /// What came of a question of this kind.
-    pub fn note(&mut self, kind: Kind, outcome: Outcome) {
+    pub(crate) fn note(&mut self, kind: Kind, outcome: Outcome) {
         match kind {
             Kind::Superuser => self.superuser = Some(outcome),
             Kind::Access | Kind::Login => self.access = Some(outcome),
@@ -62,7 +63,7 @@ impl AnswersSoFar {
 }
 
 /// The message that is next in a queue, and whom it is for.
-pub struct Next {
+pub(crate) struct Next {
     pub handle: usize,
     pub client: Arc<dyn Client + Send + Sync>,
     pub username: SmolStr,
@@ -70,7 +71,7 @@ pub struct Next {
     pub qos: u8,
     pub retain: bool,
     pub until: Instant,
-    pub gathered: AnswersSoFar,
+    pub(crate) gathered: AnswersSoFar,
     /// How often the API failed to answer about it.
     pub failures: u32,
     /// Whether the identifier is known to be this user's.
@@ -80,7 +81,7 @@ pub struct Next {
 }
 
 /// Everything that waits, of one instance.
-pub struct HeldDeliveries {
+pub(crate) struct HeldDeliveries {
     state: Mutex<State>,
     /// Whether there is anything, readable without the lock: every delivery asks.
     any: AtomicBool,
@@ -90,33 +91,33 @@ pub struct HeldDeliveries {
 
 impl HeldDeliveries {
     #[must_use]
-    pub fn new(max_bytes: usize) -> Self {
+    pub(crate) fn new(max_bytes: usize) -> Self {
         let (any, bytes) = (AtomicBool::new(false), Arc::default());
         Self { state: Mutex::default(), any, bytes, max_bytes }
     }
 
     /// Whether anything waits.
     #[must_use]
-    pub fn any(&self) -> bool {
+    pub(crate) fn any(&self) -> bool {
         self.any.load(Ordering::Relaxed)
     }
 
     /// How many deliveries wait, and how many bytes they take.
     #[must_use]
-    pub fn size(&self) -> (usize, usize) {
+    pub(crate) fn size(&self) -> (usize, usize) {
         (lock(&self.state).messages, self.bytes.load(Ordering::Relaxed))
     }
 
     /// Whether anything waits for the client of this handle.
     #[must_use]
-    pub fn is_for(&self, handle: usize) -> bool {
+    pub(crate) fn is_for(&self, handle: usize) -> bool {
         lock(&self.state).client_ids.contains_key(&handle)
     }
 
     /// Whether something of this topic waits for this client. That the broker asks about it shows that
     /// it is still this user who has the identifier; what waits under it for another has nobody any more,
     /// and how much that was is returned. What `is_older` waits for what is older still alone.
-    pub fn is_queued(
+    pub(crate) fn is_queued(
         &self,
         recipient: Recipient<'_>,
         topic: &str,
@@ -143,7 +144,7 @@ impl HeldDeliveries {
     }
 
     /// Keeps a delivery, behind what waits for this client and topic; its queue. None: there is no room.
-    pub fn push(
+    pub(crate) fn push(
         &self,
         recipient: Recipient<'_>,
         new: NewDelivery<'_>,
@@ -185,7 +186,7 @@ impl HeldDeliveries {
 
     /// What is next in this queue; none if it is empty, or gone.
     #[must_use]
-    pub fn next(&self, queue: QueueId) -> Option<Next> {
+    pub(crate) fn next(&self, queue: QueueId) -> Option<Next> {
         let state = lock(&self.state);
         let queue = state.queues.get(&queue)?;
         let message = queue.messages.front()?;
@@ -206,7 +207,7 @@ impl HeldDeliveries {
     }
 
     /// A question about the next message is on its way; its number.
-    pub fn ask(&self, queue: QueueId, gathered: AnswersSoFar) -> u64 {
+    pub(crate) fn ask(&self, queue: QueueId, gathered: AnswersSoFar) -> u64 {
         let mut state = lock(&self.state);
         state.next += 1;
         let number = state.next;
@@ -219,7 +220,7 @@ impl HeldDeliveries {
     }
 
     /// What came of the question of this number, unless it is about nothing any more.
-    pub fn answer(&self, queue: QueueId, number: u64, kind: Kind, outcome: Outcome) {
+    pub(crate) fn answer(&self, queue: QueueId, number: u64, kind: Kind, outcome: Outcome) {
         let mut state = lock(&self.state);
         let Some(found) = state.queues.get_mut(&queue) else { return };
         if found.asked == Some(number) {
@@ -230,7 +231,7 @@ impl HeldDeliveries {
     }
 
     /// The API failed to answer about the next message; it is asked again at this time.
-    pub fn retry(&self, queue: QueueId, at: Instant) {
+    pub(crate) fn retry(&self, queue: QueueId, at: Instant) {
         let mut state = lock(&self.state);
         if let Some(found) = state.queues.get_mut(&queue) {
             found.failures += 1;
@@ -240,7 +241,7 @@ impl HeldDeliveries {
     }
 
     /// Takes the next message out of its queue.
-    pub fn take(&self, queue: QueueId, is_sent: bool) -> Option<(SmolStr, Message)> {
+    pub(crate) fn take(&self, queue: QueueId, is_sent: bool) -> Option<(SmolStr, Message)> {
         let mut state = lock(&self.state);
         let state = &mut *state;
         let found = state.queues.get_mut(&queue)?;
@@ -264,7 +265,7 @@ impl HeldDeliveries {
 
     /// The queues to be looked at now. For the broker's thread, when it has delivered what was sent before.
     #[must_use]
-    pub fn ready(&self, now: Instant, most: usize) -> Vec<QueueId> {
+    pub(crate) fn ready(&self, now: Instant, most: usize) -> Vec<QueueId> {
         let mut state = lock(&self.state);
         let state = &mut *state;
         for queue in std::mem::take(&mut state.sending) {
@@ -289,30 +290,30 @@ impl HeldDeliveries {
 
     /// Whether queues are to be looked at as soon as may be.
     #[must_use]
-    pub fn is_pressing(&self) -> bool {
+    pub(crate) fn is_pressing(&self) -> bool {
         let state = lock(&self.state);
         !state.ready.is_empty() || !state.sending.is_empty()
     }
 
     /// There is nothing to be done for this queue now.
-    pub fn pause(&self, queue: QueueId) {
+    pub(crate) fn pause(&self, queue: QueueId) {
         lock(&self.state).rewind(queue, None);
     }
 
     /// This queue is to be looked at again next time.
-    pub fn come_back(&self, queue: QueueId) {
+    pub(crate) fn come_back(&self, queue: QueueId) {
         lock(&self.state).ready.push_back(queue);
     }
 
     /// Ends a queue in which nothing waits.
-    pub fn end_if_empty(&self, queue: QueueId) {
+    pub(crate) fn end_if_empty(&self, queue: QueueId) {
         let mut state = lock(&self.state);
         state.end_if_empty(queue);
         self.note_any(&state);
     }
 
     /// Drops what waits for these clients; how many deliveries that is.
-    pub fn drop_if(&self, is_meant: impl Fn(&str, &str) -> bool) -> usize {
+    pub(crate) fn drop_if(&self, is_meant: impl Fn(&str, &str) -> bool) -> usize {
         if !self.any() {
             return 0;
         }

@@ -17,15 +17,16 @@ mod keys;
 mod ring_provider;
 mod token;
 
-pub use jsonwebtoken::Algorithm;
-pub use keys::{KeySet, read_pem, read_set};
-pub use token::{Checks, LONGEST, token_in, verify};
+pub(crate) use jsonwebtoken::Algorithm;
+pub(crate) use keys::{KeySet, read_pem, read_set};
+pub(crate) use token::token_in;
+pub(crate) use token::{Checks, verify};
 
 use jsonwebtoken::AlgorithmFamily;
 
 /// Every algorithm that can be verified, by its registered name (RFC 7518, section 3.1; RFC 8037, section
 /// 3.1). There is none for `none`.
-pub const ALGORITHMS: &[(&str, Algorithm)] = &[
+pub(crate) const ALGORITHMS: &[(&str, Algorithm)] = &[
     ("HS256", Algorithm::HS256),
     ("HS384", Algorithm::HS384),
     ("HS512", Algorithm::HS512),
@@ -42,7 +43,7 @@ pub const ALGORITHMS: &[(&str, Algorithm)] = &[
 
 /// Whether whoever can verify can sign as well.
 #[must_use]
-pub fn is_symmetric(algorithm: Algorithm) -> bool {
+pub(crate) fn is_symmetric(algorithm: Algorithm) -> bool {
     AlgorithmFamily::Hmac.algorithms().contains(&algorithm)
 }
 

@@ -10,11 +10,11 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 /// What is wrong with JSON, in words.
-pub type Problem = String;
+pub(crate) type Problem = String;
 
 /// A value that is not taken apart.
 #[derive(Debug)]
-pub enum Whole<'de> {
+pub(crate) enum Whole<'de> {
     Null,
     Flag(bool),
     Natural(u64),
@@ -30,7 +30,7 @@ pub enum Whole<'de> {
 }
 
 /// What becomes of a value. Without a word about arrays and objects, those are passed over.
-pub trait Read<'de>: Sized {
+pub(crate) trait Read<'de>: Sized {
     type Value;
 
     /// A value that is not taken apart.
@@ -56,7 +56,7 @@ pub trait Read<'de>: Sized {
 }
 
 /// Reads an object's members, by the names that are known.
-pub trait Members<'de> {
+pub(crate) trait Members<'de> {
     /// The name as it is known; none if it is not.
     fn known(&self, name: &str) -> Option<&'static str>;
 
@@ -75,7 +75,7 @@ pub trait Members<'de> {
 ///
 /// # Errors
 /// One is not what it should be, or is there twice.
-pub fn members<'de, A: MapAccess<'de>>(
+pub(crate) fn members<'de, A: MapAccess<'de>>(
     mut object: A,
     members: &mut impl Members<'de>,
 ) -> Result<(), A::Error> {
@@ -96,12 +96,12 @@ pub fn members<'de, A: MapAccess<'de>>(
 
 /// What is wrong with a name that is there twice.
 #[must_use]
-pub fn twice(name: &str) -> Problem {
+pub(crate) fn twice(name: &str) -> Problem {
     format!("\"{name}\" is there twice; allowed: once")
 }
 
 /// An object whose members say something.
-pub struct Object<'a, M>(pub &'a mut M);
+pub(crate) struct Object<'a, M>(pub &'a mut M);
 
 impl<'de, M: Members<'de>> Read<'de> for Object<'_, M> {
     type Value = ();
@@ -119,7 +119,7 @@ impl<'de, M: Members<'de>> Read<'de> for Object<'_, M> {
 ///
 /// # Errors
 /// It is no text, so that nobody can tell what it says.
-pub fn object(body: &[u8]) -> Result<Option<&str>, Problem> {
+pub(crate) fn object(body: &[u8]) -> Result<Option<&str>, Problem> {
     let text = text(body)?;
     Ok(text.trim_ascii_start().starts_with('{').then_some(text))
 }
@@ -128,7 +128,7 @@ pub fn object(body: &[u8]) -> Result<Option<&str>, Problem> {
 ///
 /// # Errors
 /// It is no JSON.
-pub fn value(body: &[u8]) -> Result<Whole<'_>, Problem> {
+pub(crate) fn value(body: &[u8]) -> Result<Whole<'_>, Problem> {
     read(text(body)?, Any)
 }
 
@@ -157,7 +157,7 @@ fn text(body: &[u8]) -> Result<&str, Problem> {
 ///
 /// # Errors
 /// It is broken, or not what it should be.
-pub fn read<'de, R: Read<'de>>(json: &'de str, read: R) -> Result<R::Value, Problem> {
+pub(crate) fn read<'de, R: Read<'de>>(json: &'de str, read: R) -> Result<R::Value, Problem> {
     let mut reader = serde_json::Deserializer::from_str(json);
     let value = Seed(read).deserialize(&mut reader);
     value.and_then(|value| reader.end().map(|()| value)).map_err(|error| problem(&error))
@@ -173,7 +173,7 @@ fn problem(error: &serde_json::Error) -> Problem {
 }
 
 /// Hands a value over to whoever reads it.
-pub struct Seed<R>(pub R);
+pub(crate) struct Seed<R>(pub R);
 
 impl<'de, R: Read<'de>> DeserializeSeed<'de> for Seed<R> {
     type Value = R::Value;
@@ -257,15 +257,15 @@ impl<'de> Visitor<'de> for ReadName {
 }
 
 impl<'de> Whole<'de> {
-    pub fn flag(&self) -> Option<bool> {
+    pub(crate) fn flag(&self) -> Option<bool> {
         if let Self::Flag(flag) = self { Some(*flag) } else { None }
     }
 
-    pub fn natural(&self) -> Option<u64> {
+    pub(crate) fn natural(&self) -> Option<u64> {
         if let Self::Natural(number) = self { Some(*number) } else { None }
     }
 
-    pub fn text(&self) -> Option<&str> {
+    pub(crate) fn text(&self) -> Option<&str> {
         if let Self::Text(text) = self { Some(text) } else { None }
     }
 }

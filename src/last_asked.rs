@@ -19,7 +19,7 @@ const MOST_BYTES: u64 = 8 << 20;
 
 /// A question about a topic.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Asked {
+pub(crate) struct Asked {
     access: Access,
     topic: Arc<str>,
     qos: u8,
@@ -28,7 +28,7 @@ pub struct Asked {
 
 impl Asked {
     #[must_use]
-    pub fn action(&self) -> Action<'_> {
+    pub(crate) fn action(&self) -> Action<'_> {
         Action { access: self.access, topic: &self.topic, qos: self.qos, retain: self.retain }
     }
 
@@ -42,7 +42,7 @@ impl Asked {
 }
 
 /// The last questions, by client identifier and username: of those clients that asked last.
-pub struct LastAsked {
+pub(crate) struct LastAsked {
     known: Cache<u64, Arc<[Asked]>>,
     hasher: RandomState,
 }
@@ -67,7 +67,7 @@ impl LastAsked {
     }
 
     /// This was asked for this client. The oldest go first.
-    pub fn note(&self, client_id: &str, username: &str, action: &Action<'_>) {
+    pub(crate) fn note(&self, client_id: &str, username: &str, action: &Action<'_>) {
         let key = self.key(client_id, username);
         let before = self.known.get(&key).unwrap_or_default();
         if action.topic.len() > MOST_TEXT || before.iter().any(|asked| asked.is(action)) {
@@ -88,7 +88,7 @@ impl LastAsked {
 
     /// What was asked for this client, the oldest first.
     #[must_use]
-    pub fn of(&self, client_id: &str, username: &str) -> Arc<[Asked]> {
+    pub(crate) fn of(&self, client_id: &str, username: &str) -> Arc<[Asked]> {
         self.known.get(&self.key(client_id, username)).unwrap_or_default()
     }
 }

@@ -34,18 +34,18 @@ mod authorizer;
 
 pub mod decide;
 
-pub mod block_budget;
+mod block_budget;
 pub mod broker;
 pub mod engine;
-pub mod events;
+mod events;
 mod files;
-pub mod held_deliveries;
-pub mod last_asked;
-pub mod local_users;
-pub mod lockout;
+mod held_deliveries;
+mod last_asked;
+mod local_users;
+mod lockout;
 pub mod login;
 pub mod metrics;
-pub mod retry_answers;
+mod retry_answers;
 mod services;
 pub mod sessions;
 pub mod subscriptions;
@@ -66,7 +66,7 @@ pub mod policy;
 pub mod answer;
 pub mod api_format;
 pub mod field;
-pub mod jose;
+mod jose;
 pub mod question;
 pub mod rules;
 

@@ -11,7 +11,7 @@ use std::sync::{PoisonError, RwLock};
 use std::{fs, io};
 
 /// The users that are left to Mosquitto.
-pub struct LocalUsers {
+pub(crate) struct LocalUsers {
     path: PathBuf,
     names: RwLock<HashSet<Vec<u8>>>,
 }
@@ -21,7 +21,7 @@ impl LocalUsers {
     ///
     /// # Errors
     /// The file cannot be read: it is missing, or the broker's user may not read it.
-    pub fn read(path: PathBuf) -> io::Result<Self> {
+    pub(crate) fn read(path: PathBuf) -> io::Result<Self> {
         let names = RwLock::new(names_in(&fs::read(&path)?));
         Ok(Self { path, names })
     }
@@ -30,7 +30,7 @@ impl LocalUsers {
     ///
     /// # Errors
     /// The file cannot be read. The names that were known stay.
-    pub fn reload(&self) -> io::Result<usize> {
+    pub(crate) fn reload(&self) -> io::Result<usize> {
         let names = names_in(&fs::read(&self.path)?);
         let count = names.len();
         *self.names.write().unwrap_or_else(PoisonError::into_inner) = names;
@@ -38,13 +38,13 @@ impl LocalUsers {
     }
 
     #[must_use]
-    pub fn contains(&self, username: impl AsRef<[u8]>) -> bool {
+    pub(crate) fn contains(&self, username: impl AsRef<[u8]>) -> bool {
         let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
         names.contains(username.as_ref())
     }
 
     #[must_use]
-    pub fn path(&self) -> &std::path::Path {
+    pub(crate) fn path(&self) -> &std::path::Path {
         &self.path
     }
 }
@@ -62,7 +62,7 @@ fn names_in(file: &[u8]) -> HashSet<Vec<u8>> {
 
 /// Reads a password file for a fuzzer: a name stands in its own line, whatever the others hold.
 #[cfg(any(test, fuzzing))]
-pub fn read_names(file: &[u8]) {
+pub(crate) fn read_names(file: &[u8]) {
     let names = names_in(file);
     assert!(names.iter().map(Vec::len).sum::<usize>() <= file.len());
     for name in &names {

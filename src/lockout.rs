@@ -26,7 +26,7 @@ const PAIR_BYTES: usize = 250;
 type Pair = u64;
 
 /// Denials of late.
-pub struct Lockout {
+pub(crate) struct Lockout {
     most: usize,
     window: Duration,
     denials: moka::sync::Cache<Pair, Times>,
@@ -46,7 +46,7 @@ impl Lockout {
     /// Whoever was denied `most` times within the `window` is refused until the first of them is
     /// older than that. 0: nobody is.
     #[must_use]
-    pub fn new(most: usize, window: Duration, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(most: usize, window: Duration, clock: Arc<dyn Clock>) -> Self {
         Self::within(MOST_BYTES, most, window, clock)
     }
 
@@ -63,14 +63,14 @@ impl Lockout {
 
     /// Whether this pair is refused.
     #[must_use]
-    pub fn refuses(&self, address: Option<IpAddr>, username: &str) -> bool {
+    pub(crate) fn refuses(&self, address: Option<IpAddr>, username: &str) -> bool {
         let Some(pair) = self.pair(address, username) else { return false };
         let Some(times) = self.denials.get(&pair) else { return false };
         self.of_late(&times).len() >= self.most
     }
 
     /// The API has denied this pair; whether it is refused from now on.
-    pub fn denied(&self, address: Option<IpAddr>, username: &str) -> bool {
+    pub(crate) fn denied(&self, address: Option<IpAddr>, username: &str) -> bool {
         let Some(pair) = self.pair(address, username) else { return false };
         let now = self.millis(self.clock.now());
         // Another thread may add to it at the same time.
@@ -85,7 +85,7 @@ impl Lockout {
     }
 
     /// The API has let this pair in.
-    pub fn let_in(&self, address: Option<IpAddr>, username: &str) {
+    pub(crate) fn let_in(&self, address: Option<IpAddr>, username: &str) {
         if let Some(pair) = self.pair(address, username) {
             self.denials.invalidate(&pair);
         }

@@ -113,7 +113,7 @@ impl LogQueue {
 
     /// Whether any lines wait.
     #[must_use]
-    pub fn has_lines(&self) -> bool {
+    pub(crate) fn has_lines(&self) -> bool {
         self.waiting.load(Ordering::Acquire)
     }
 

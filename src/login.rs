@@ -35,7 +35,7 @@ const MOST: usize = 10_000;
 
 /// Who tried to log in, for the log line if the API denies it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Applicant {
+pub(crate) struct Applicant {
     pub client_id: String,
     pub username: String,
     /// Where the client connected from, if that is known.
@@ -46,7 +46,7 @@ pub struct Applicant {
 
 impl Applicant {
     #[must_use]
-    pub fn facts(&self) -> ClientFacts<'_> {
+    pub(crate) fn facts(&self) -> ClientFacts<'_> {
         let Self { client_id, username, address, protocol, protocol_version } = self;
         ClientFacts {
             client_id,
@@ -61,14 +61,14 @@ impl Applicant {
 /// An attempt to log in that waits.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Waiting {
-    pub applicant: Applicant,
+    pub(crate) applicant: Applicant,
     pub handle: usize,
     /// The client identifier that the broker knows it by while it waits. Where that is not its own, it keeps
     /// nobody out, and cannot be let in: it is closed, and its next try is.
-    pub broker_id: String,
+    pub(crate) broker_id: String,
     pub placeholder: String,
     /// Whether it goes on with a session that there is.
-    pub keeps_session: bool,
+    pub(crate) keeps_session: bool,
     /// The question's key, by which the session is known later.
     pub key: Key,
     /// The question itself, for asking it again.
@@ -83,7 +83,7 @@ pub struct Waiting {
 
 /// What came of an attempt.
 #[derive(PartialEq, Eq, Debug)]
-pub enum Arrived {
+pub(crate) enum Arrived {
     /// The verdict about one that waits.
     Verdict(Waiting, Outcome),
     /// The verdict about one that waited until it left, or was closed.
@@ -92,13 +92,13 @@ pub enum Arrived {
 
 /// How far letting a client in has come.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub struct Progress {
+pub(crate) struct Progress {
     /// The broker has asked about its queued messages, and it has its own name back.
-    pub has_own_name: bool,
+    pub(crate) has_own_name: bool,
     /// The broker says that it is connected.
     pub is_connected: bool,
     /// The broker says that it has left again.
-    pub has_left: bool,
+    pub(crate) has_left: bool,
 }
 
 /// All logins of one instance that wait.
@@ -126,7 +126,7 @@ struct State {
 impl Waiting {
     /// Whether it waits under another identifier than its own.
     #[must_use]
-    pub fn is_aside(&self) -> bool {
+    pub(crate) fn is_aside(&self) -> bool {
         self.broker_id != self.applicant.client_id
     }
 
@@ -146,7 +146,7 @@ impl Logins {
 
     /// Whether one more may wait.
     #[must_use]
-    pub fn has_room(&self) -> bool {
+    pub(crate) fn has_room(&self) -> bool {
         self.waiting() < MOST
     }
 
@@ -160,7 +160,7 @@ impl Logins {
 
     /// The next attempt whose verdict has come.
     #[must_use]
-    pub fn next_arrived(&self) -> Option<Arrived> {
+    pub(crate) fn next_arrived(&self) -> Option<Arrived> {
         let news = self.mailbox.drain();
         if news.is_empty() && !self.has_more.load(Ordering::Relaxed) {
             return None;
@@ -186,7 +186,7 @@ impl Logins {
 
     /// Whether something is left to be done at the next tick.
     #[must_use]
-    pub fn has_more(&self) -> bool {
+    pub(crate) fn has_more(&self) -> bool {
         self.has_more.load(Ordering::Relaxed)
     }
 
@@ -199,7 +199,7 @@ impl Logins {
 
     /// The next placeholder whose bearer is to be closed.
     #[must_use]
-    pub fn next_closing(&self) -> Option<String> {
+    pub(crate) fn next_closing(&self) -> Option<String> {
         if !self.has_more() {
             return None;
         }
@@ -210,7 +210,7 @@ impl Logins {
     }
 
     /// Has those who wait closed, before long, that this is about.
-    pub fn close_waiting(&self, is_meant: impl Fn(&Applicant) -> bool) {
+    pub(crate) fn close_waiting(&self, is_meant: impl Fn(&Applicant) -> bool) {
         let mut state = lock(&self.state);
         let waiting = state.waiting.iter_mut().filter(|(_, waiting)| !waiting.is_closed);
         let meant = waiting.filter(|(_, waiting)| is_meant(&waiting.applicant));
@@ -226,7 +226,7 @@ impl Logins {
 
     /// Whether any attempt waits that is not closed, or one is to be finished or closed.
     #[must_use]
-    pub fn wait_or_end(&self) -> bool {
+    pub(crate) fn wait_or_end(&self) -> bool {
         let waits = || lock(&self.state).waiting.values().any(|waiting| !waiting.is_closed);
         self.has_more() || self.mailbox.any() || waits()
     }
@@ -238,7 +238,7 @@ impl Logins {
     }
 
     /// The broker is about to let this attempt in.
-    pub fn begin_entering(&self, attempt: Waiting) {
+    pub(crate) fn begin_entering(&self, attempt: Waiting) {
         self.attempts.set_entering(Some(Entering {
             handle: attempt.handle,
             placeholder: attempt.placeholder.clone(),
@@ -249,12 +249,12 @@ impl Logins {
 
     /// How far it has come.
     #[must_use]
-    pub fn progress(&self) -> Progress {
+    pub(crate) fn progress(&self) -> Progress {
         lock(&self.state).entering.as_ref().map(|(_, progress)| *progress).unwrap_or_default()
     }
 
     /// The broker is done with letting it in; how far that came.
-    pub fn end_entering(&self) -> Progress {
+    pub(crate) fn end_entering(&self) -> Progress {
         self.attempts.set_entering(None);
         lock(&self.state).entering.take().map(|(_, progress)| progress).unwrap_or_default()
     }
@@ -269,12 +269,12 @@ impl Logins {
     }
 
     /// The broker says that this client is connected.
-    pub fn note_connected(&self, handle: usize) {
+    pub(crate) fn note_connected(&self, handle: usize) {
         self.note(handle, |progress| progress.is_connected = true);
     }
 
     /// The broker says that this client has left.
-    pub fn note_left(&self, handle: usize) {
+    pub(crate) fn note_left(&self, handle: usize) {
         self.note(handle, |progress| progress.has_left = true);
     }
 

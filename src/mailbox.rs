@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex};
 use crate::sync::lock;
 
 /// Wakes the broker's thread; from a worker.
-pub type WakeBroker = Arc<dyn Fn() + Send + Sync>;
+pub(crate) type WakeBroker = Arc<dyn Fn() + Send + Sync>;
 
 /// Items from workers for the broker's thread.
-pub struct Mailbox<T> {
+pub(crate) struct Mailbox<T> {
     items: Mutex<Vec<T>>,
     /// Whether there are any, readable without the lock: every tick asks.
     any: AtomicBool,
@@ -20,12 +20,12 @@ pub struct Mailbox<T> {
 
 impl<T> Mailbox<T> {
     #[must_use]
-    pub fn new(wake_broker: WakeBroker) -> Arc<Self> {
+    pub(crate) fn new(wake_broker: WakeBroker) -> Arc<Self> {
         Arc::new(Self { items: Mutex::default(), any: AtomicBool::new(false), wake_broker })
     }
 
     /// Leaves an item, and wakes the broker's thread.
-    pub fn send(&self, item: T) {
+    pub(crate) fn send(&self, item: T) {
         lock(&self.items).push(item);
         self.any.store(true, Ordering::Release);
         (self.wake_broker)();
@@ -33,12 +33,12 @@ impl<T> Mailbox<T> {
 
     /// Whether there are any.
     #[must_use]
-    pub fn any(&self) -> bool {
+    pub(crate) fn any(&self) -> bool {
         self.any.load(Ordering::Acquire)
     }
 
     #[must_use]
-    pub fn drain(&self) -> Vec<T> {
+    pub(crate) fn drain(&self) -> Vec<T> {
         // Only the broker's thread drains it, so that what it does not see now it sees next time.
         if !self.any() {
             return Vec::new();

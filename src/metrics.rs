@@ -19,34 +19,34 @@ mod server;
 mod text;
 mod topics;
 pub use markdown::{markdown, names, topics_markdown};
-pub use server::Server;
-pub use text::text;
+pub(crate) use server::Server;
+pub(crate) use text::text;
 pub use topics::{TOPICS, Topic};
 
 /// What a fuzzer may reach.
 #[cfg(any(test, fuzzing))]
-pub mod fuzzing {
-    pub use super::connection::read_request;
+pub(crate) mod fuzzing {
+    pub(crate) use super::connection::read_request;
 }
 
 /// How things stand at one time.
 #[derive(Clone, Debug)]
-pub struct Snapshot {
+pub(crate) struct Snapshot {
     pub counts: Counts,
     /// About how many answers are cached, how many bytes they take, and how many they may take.
     pub answers: u64,
-    pub answers_bytes: u64,
-    pub answers_max_bytes: u64,
+    pub(crate) answers_bytes: u64,
+    pub(crate) answers_max_bytes: u64,
     pub load: Load,
     pub endpoints: Vec<Health>,
     /// Events that wait to be sent.
-    pub events_waiting: usize,
+    pub(crate) events_waiting: usize,
     pub sessions: usize,
     pub logins_waiting: usize,
     /// Deliveries that wait, and how many bytes they take.
     pub held: usize,
-    pub held_bytes: usize,
-    pub log_lines_dropped: u64,
+    pub(crate) held_bytes: usize,
+    pub(crate) log_lines_dropped: u64,
     /// None: the broker belongs to no fleet.
     pub fleet: Option<fleet::Status>,
     /// When the plugin started, in Unix time.

@@ -42,14 +42,16 @@ mod reload;
 mod status;
 mod sys_topics;
 pub use crate::authenticator::{Attempt, LoginReply, Sighup};
-pub use crate::authorizer::{AccessReply, Check};
-pub use control::{Instances, TOPIC as CONTROL_TOPIC};
+pub(crate) use crate::authorizer::AccessReply;
+pub use crate::authorizer::Check;
+pub use control::Instances;
+pub(crate) use control::TOPIC as CONTROL_TOPIC;
 pub use host_capabilities::HostCapabilities;
 
 /// What a fuzzer may reach.
 #[cfg(any(test, fuzzing))]
-pub mod fuzzing {
-    pub use super::control::read_commands;
+pub(crate) mod fuzzing {
+    pub(crate) use super::control::read_commands;
 }
 
 use control::{ControlResponse, Membership, Message, Target};
@@ -260,7 +262,7 @@ impl Plugin {
     }
 
     /// The client of this handle has left, or its session has gone offline.
-    pub fn left(&self, handle: usize, departure: Departure, why: Option<Disconnection>) {
+    pub(crate) fn left(&self, handle: usize, departure: Departure, why: Option<Disconnection>) {
         self.authenticator.left(handle);
         self.events.left(handle, why);
         self.authorizer.left(handle, departure);
@@ -268,12 +270,12 @@ impl Plugin {
 
     /// Whether this client was allowed this before, and for the same reason is now. False: that is to
     /// be found out. For the broker's own thread.
-    pub fn recall(&self, raw_check: &RawAclCheck<'_>) -> bool {
+    pub(crate) fn recall(&self, raw_check: &RawAclCheck<'_>) -> bool {
         self.authorizer.recall(raw_check)
     }
 
     /// May this client do this?
-    pub fn access(&self, check: &Check<'_>) -> AccessReply {
+    pub(crate) fn access(&self, check: &Check<'_>) -> AccessReply {
         let own = self.authenticator.own_name(check.client, check.username);
         self.authorizer.access(&Check { username: own.as_deref().or(check.username), ..*check })
     }
@@ -300,7 +302,7 @@ impl Plugin {
 
     /// Does a tick's work in another callback, if the broker does not tick: 2.0.11 never does with
     /// `per_listener_settings`, and 2.1 does not while the wall clock is behind.
-    pub fn tick_if_overdue(&self, broker: &dyn Broker) {
+    pub(crate) fn tick_if_overdue(&self, broker: &dyn Broker) {
         if !self.tick_monitor.is_regular() {
             self.catch_up(broker, self.clock.now(), Closing::Due);
         }
@@ -308,7 +310,7 @@ impl Plugin {
 
     /// Does what of it disconnects nobody: this is for where the broker may be going through its
     /// clients, as when it publishes their Wills.
-    pub fn look_up_if_overdue(&self, broker: &dyn Broker) {
+    pub(crate) fn look_up_if_overdue(&self, broker: &dyn Broker) {
         if !self.tick_monitor.seems_regular() {
             let now = self.clock.now();
             self.authorizer.release(broker, now);
@@ -326,7 +328,7 @@ impl Plugin {
     }
 
     /// Notes a panic that was caught.
-    pub fn note_panic(&self, place: &str) {
+    pub(crate) fn note_panic(&self, place: &str) {
         self.log_queue.seldom(Level::Error, "defect", || {
             format!("internal error at {place}; what was asked is refused")
         });
@@ -334,7 +336,7 @@ impl Plugin {
 
     /// Whether lines wait to be written.
     #[must_use]
-    pub fn has_log_lines(&self) -> bool {
+    pub(crate) fn has_log_lines(&self) -> bool {
         self.log_queue.has_lines()
     }
 

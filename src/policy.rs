@@ -38,7 +38,7 @@ pub fn decide(kind: Kind, outcome: &Outcome, on_error: OnError) -> Decision {
 /// that `on_error` decides, with one limit: what the API denies, by a rule or by its route, is not left to
 /// the broker's other means, which may allow it.
 #[must_use]
-pub fn decide_access(
+pub(crate) fn decide_access(
     superuser: Option<&Failure>,
     outcome: &Outcome,
     on_error: OnError,
@@ -58,7 +58,7 @@ pub fn decide_access(
 
 /// What a decision about a topic rests on.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum DecidedBy {
+pub(crate) enum DecidedBy {
     Outcome,
     /// Nobody knows whether the user is a superuser.
     SuperuserFailure(Failure),

@@ -27,7 +27,8 @@ use crate::sync::lock;
 mod in_flight;
 mod queue;
 mod workers;
-pub use in_flight::{Completion, Pending, TraceOf};
+pub use in_flight::Pending;
+pub(crate) use in_flight::{Completion, TraceOf};
 pub use queue::Urgency;
 
 use queue::{Queue, Taken};
@@ -35,23 +36,24 @@ use workers::Workers;
 
 /// Starts a named thread. The broker's process wants its signals on its own thread, so the real
 /// one starts them with all signals blocked.
-pub type Spawn = fn(name: String, body: Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>>;
+pub(crate) type Spawn =
+    fn(name: String, body: Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>>;
 
 /// Asks the API; called on a worker, with the jobs that it takes at once.
 type Work<J> = dyn Fn(Vec<(J, Completion<'_>)>) + Send + Sync;
 
 /// Which jobs a worker may take at once, and how many. What waits in the queue then goes together:
 /// under load, that is most of it.
-pub struct Batching<J> {
+pub(crate) struct Batching<J> {
     pub most: usize,
-    pub joins: fn(&J) -> bool,
+    pub(crate) joins: fn(&J) -> bool,
     /// How many bytes all of them may have; one that has more goes alone.
-    pub most_bytes: usize,
+    pub(crate) most_bytes: usize,
     pub bytes: fn(&J) -> usize,
 }
 
 /// A bounded number of workers, started as they are needed.
-pub struct Pool<K, J> {
+pub(crate) struct Pool<K, J> {
     shared: Arc<Shared<K, J>>,
 }
 
@@ -82,18 +84,18 @@ struct State<K, J> {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Load {
     /// How many questions wait for a worker that somebody waits for: the broker, or a client.
-    pub urgent: usize,
+    pub(crate) urgent: usize,
     /// How many that nobody waits for.
     pub quiet: usize,
     /// Threads that there are.
     pub workers: usize,
-    pub most_workers: usize,
+    pub(crate) most_workers: usize,
 }
 
 impl Load {
     /// How many questions of each sort may wait.
-    pub const MOST_URGENT: usize = queue::URGENT;
-    pub const MOST_QUIET: usize = queue::QUIET;
+    pub(crate) const MOST_URGENT: usize = queue::URGENT;
+    pub(crate) const MOST_QUIET: usize = queue::QUIET;
 }
 
 /// What came of asking.
@@ -107,7 +109,7 @@ pub enum Asked {
 impl Asked {
     /// Where to look for the trace id of the request by which it is asked.
     #[must_use]
-    pub fn trace_of(&self) -> Option<TraceOf> {
+    pub(crate) fn trace_of(&self) -> Option<TraceOf> {
         match self {
             Self::Now(_) => None,
             Self::Later(pending) => pending.trace_of(),
@@ -121,7 +123,7 @@ where
     J: Send + 'static,
 {
     /// A pool without threads yet: they do not survive a fork, and `mosquitto -d` forks.
-    pub fn new(
+    pub(crate) fn new(
         max_workers: usize,
         linger: Duration,
         batching: Batching<J>,
@@ -145,7 +147,7 @@ where
     ///
     /// `known` is asked once more while nobody can complete: an answer that arrived between the
     /// asker's look into the cache and this call is found there, and not asked for again.
-    pub fn ask(
+    pub(crate) fn ask(
         &self,
         key: &K,
         urgency: Urgency,
@@ -170,7 +172,7 @@ where
     ///
     /// # Errors
     /// The pool is closed, or its queue is full.
-    pub fn ask_quietly(&self, key: &K, job: impl FnOnce() -> J) -> Result<Pending, Failure> {
+    pub(crate) fn ask_quietly(&self, key: &K, job: impl FnOnce() -> J) -> Result<Pending, Failure> {
         let state = lock(&self.shared.state);
         if let Some(in_flight) = state.queue.in_flight(key) {
             return Ok(Pending::new(Arc::clone(in_flight)));
@@ -180,7 +182,7 @@ where
 
     /// How busy it is.
     #[must_use]
-    pub fn load(&self) -> Load {
+    pub(crate) fn load(&self) -> Load {
         let state = lock(&self.shared.state);
         let [blocking, waiting, quiet] = state.queue.lengths();
         Load {
@@ -193,19 +195,19 @@ where
 
     /// Whether a question is on its way.
     #[must_use]
-    pub fn is_under_way(&self, key: &K) -> bool {
+    pub(crate) fn is_under_way(&self, key: &K) -> bool {
         lock(&self.shared.state).queue.in_flight(key).is_some()
     }
 
     /// Keeps others from joining what is under way: its answers may be older than what they are to
     /// rely on. Questions that no worker has taken yet are asked later than now.
-    pub fn close_running(&self) {
+    pub(crate) fn close_running(&self) {
         lock(&self.shared.state).queue.close_running();
     }
 
     /// Starts a request for each of these questions that is not on its way yet: somebody is about
     /// to wait for them. As many as leave half of the queue free go before what nobody waits for.
-    pub fn ask_ahead(&self, questions: impl Iterator<Item = (K, J)>) {
+    pub(crate) fn ask_ahead(&self, questions: impl Iterator<Item = (K, J)>) {
         // Before the lock, so that nobody waits for whatever work this is.
         let questions: Vec<_> = questions.collect();
         let mut state = lock(&self.shared.state);
@@ -241,7 +243,7 @@ where
     /// Completes every request that still waits, lets the workers finish the ones they are at, and
     /// joins them. `interrupt` is called once nothing new can start: it should cut short what is
     /// under way.
-    pub fn shut_down(&self, interrupt: impl FnOnce()) {
+    pub(crate) fn shut_down(&self, interrupt: impl FnOnce()) {
         let (waiting, workers) = {
             let mut state = lock(&self.shared.state);
             state.closed = true;

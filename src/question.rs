@@ -8,7 +8,8 @@ use std::any::Any;
 use std::net::IpAddr;
 
 mod attributes;
-pub use attributes::{ATTRIBUTE_BYTES, Attributes, MOST_ATTRIBUTES};
+pub use attributes::Attributes;
+pub(crate) use attributes::MOST_ATTRIBUTES;
 
 /// What a client wants to do with a topic, by the broker's access numbers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -91,13 +92,13 @@ impl dyn Client + '_ {
     /// The same; none for a client that came over a websocket, where such a client may have chosen
     /// the address.
     #[must_use]
-    pub fn peer_unless_websocket(&self) -> Option<IpAddr> {
+    pub(crate) fn peer_unless_websocket(&self) -> Option<IpAddr> {
         self.peer().filter(|_| self.protocol() != WEBSOCKETS)
     }
 }
 
 /// What [`Client::protocol`] calls a client that came over a websocket, and every other one.
-pub const WEBSOCKETS: &str = "websockets";
+pub(crate) const WEBSOCKETS: &str = "websockets";
 pub const MQTT: &str = "mqtt";
 
 /// What is told of a client, in the log and to the API.
@@ -135,21 +136,21 @@ pub struct Action<'a> {
 
 impl Action<'_> {
     #[must_use]
-    pub fn flags(&self) -> MessageFlags {
+    pub(crate) fn flags(&self) -> MessageFlags {
         MessageFlags::of(self.access, self.qos, self.retain)
     }
 }
 
 /// What is done, but for the topic, in one number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct MessageFlags(u8);
+pub(crate) struct MessageFlags(u8);
 
 impl MessageFlags {
     /// MQTT knows three levels of quality of service; whatever else a broker may say is a fourth.
     const OTHER_QOS: u8 = 3;
 
     #[must_use]
-    pub const fn of(access: Access, qos: u8, retain: bool) -> Self {
+    pub(crate) const fn of(access: Access, qos: u8, retain: bool) -> Self {
         let kind = match access {
             Access::Read => 0,
             Access::Write => 1,
@@ -164,7 +165,7 @@ impl MessageFlags {
 /// A delivery or a publish as the broker asks about it, in bytes that nobody has looked through yet:
 /// that is enough to see whether the same was asked before.
 #[derive(Clone, Copy, Debug)]
-pub struct RawAclCheck<'a> {
+pub(crate) struct RawAclCheck<'a> {
     /// See [`Client::handle`].
     pub handle: usize,
     pub client_id: &'a [u8],
@@ -177,7 +178,7 @@ pub struct RawAclCheck<'a> {
 
 /// How a client's connection ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Departure {
+pub(crate) enum Departure {
     /// Its session is over.
     Ended,
     /// It is offline; its session is kept.
@@ -188,7 +189,7 @@ pub enum Departure {
 
 /// Why a client's connection ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Disconnection {
+pub(crate) enum Disconnection {
     /// The client said that it leaves.
     ByClient,
     ConnectionLost,
@@ -206,7 +207,7 @@ pub enum Disconnection {
 
 impl Disconnection {
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::ByClient => "client",
             Self::ConnectionLost => "connection-lost",
@@ -231,7 +232,7 @@ pub trait Payload {
 
 /// A question's name among all brokers of a fleet.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct SharedName(pub [u8; 24]);
+pub struct SharedName(pub(crate) [u8; 24]);
 
 /// The kinds of question; each has a route at the API.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

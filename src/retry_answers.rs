@@ -32,7 +32,7 @@ const BYTES: u64 = 16 << 20;
 const ENTRY_BYTES: usize = 200;
 
 /// Answers, each for the next who asks the same question.
-pub struct RetryAnswers {
+pub(crate) struct RetryAnswers {
     answers: Cache<Key, Kept>,
     clock: Arc<dyn Clock>,
 }
@@ -47,7 +47,7 @@ struct Kept {
 
 impl RetryAnswers {
     #[must_use]
-    pub fn new(clock: Arc<dyn Clock>) -> Arc<Self> {
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Arc<Self> {
         let bytes = |_: &Key, kept: &Kept| {
             let content = kept.outcome.as_ref().map_or(0, crate::answer::Answer::bytes);
             u32::try_from(ENTRY_BYTES + content).unwrap_or(u32::MAX)
@@ -63,12 +63,12 @@ impl RetryAnswers {
 
     /// Keeps what came of a question that was `asked` for then. A failure is worth keeping only where
     /// the retry is to be decided by it, as with `on_error allow`.
-    pub fn keep(&self, key: Key, outcome: Outcome, asked: Instant) {
+    pub(crate) fn keep(&self, key: Key, outcome: Outcome, asked: Instant) {
         self.answers.insert(key, Kept { outcome, asked, kept: self.clock.now() });
     }
 
     /// Keeps the answer, if one comes of this `Pending`; it was `asked` for then. For a client that was closed.
-    pub fn keep_when_known(self: &Arc<Self>, key: Key, pending: Pending, asked: Instant) {
+    pub(crate) fn keep_when_known(self: &Arc<Self>, key: Key, pending: Pending, asked: Instant) {
         let answers = Arc::clone(self);
         pending.watch(move |outcome| {
             if outcome.is_ok() {
@@ -80,7 +80,7 @@ impl RetryAnswers {
     /// Takes what is kept for this question, unless `is_outdated` says of it, and of the time at which it
     /// was asked for, that it does not count any more. Nobody else gets it then.
     #[must_use]
-    pub fn take(
+    pub(crate) fn take(
         &self,
         key: &Key,
         is_outdated: impl FnOnce(&Outcome, Instant) -> bool,

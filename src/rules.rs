@@ -27,22 +27,24 @@ mod model;
 mod properties;
 
 use action_mask::{ActionMask, QosSet};
-pub use condition::{Condition, ConditionsMet, Network, Whom};
+pub use condition::ConditionsMet;
+pub use condition::{Condition, Network, Whom};
 use condition::{Conditions, RuleRef};
-pub use filter::asked as filter_asked;
-pub use placeholder::{Names, Syntax, is_username};
-pub use recent::Recent;
-pub use rule_set_interner::RuleSetInterner;
+pub(crate) use filter::asked as filter_asked;
+pub use placeholder::Names;
+pub(crate) use placeholder::{Syntax, is_username};
+pub(crate) use recent::Recent;
+pub(crate) use rule_set_interner::RuleSetInterner;
 use tree::{Asked, Meaning, Tree};
 
 /// What a fuzzer may reach.
 #[cfg(any(test, fuzzing))]
-pub mod fuzzing {
-    pub use super::model::judge as first_match;
+pub(crate) mod fuzzing {
+    pub(crate) use super::model::judge as first_match;
 }
 
 /// How many rules an answer may have, each topic counted.
-pub const MAX_RULES: usize = 10_000;
+pub(crate) const MAX_RULES: usize = 10_000;
 // A rule's position is a number of 16 bits.
 const _: () = assert!(MAX_RULES <= u16::MAX as usize);
 
@@ -146,7 +148,7 @@ impl Rules {
     ///
     /// # Errors
     /// As [`Rules::compile`].
-    pub fn compile_as(rules: Vec<Rule>, syntax: Syntax) -> Result<Self, BadRule> {
+    pub(crate) fn compile_as(rules: Vec<Rule>, syntax: Syntax) -> Result<Self, BadRule> {
         if rules.len() > MAX_RULES {
             let problem = format!("there are more than {MAX_RULES} rules");
             return Err(BadRule { position: MAX_RULES, problem });
@@ -166,13 +168,13 @@ impl Rules {
 
     /// The same rules, beyond which nothing is allowed.
     #[must_use]
-    pub fn and_nothing_else(self) -> Self {
+    pub(crate) fn and_nothing_else(self) -> Self {
         Self { deny_the_rest: true, ..self }
     }
 
     /// Whether what none of them matches is denied, and nobody is to be asked about it.
     #[must_use]
-    pub fn deny_the_rest(&self) -> bool {
+    pub(crate) fn deny_the_rest(&self) -> bool {
         self.deny_the_rest
     }
 
@@ -237,7 +239,7 @@ impl Rules {
     /// Whether the rule at this position, which matches a delivery for one client, is the first that matches
     /// for every client that has these rules. False where it takes long to find out.
     #[must_use]
-    pub fn is_for_everybody(&self, position: usize, topic_name: &str) -> bool {
+    pub(crate) fn is_for_everybody(&self, position: usize, topic_name: &str) -> bool {
         const FEW: usize = 16;
         let mut by_client = self.by_client.iter().map(|at| usize::from(*at));
         // What stands before the first placeholder, or wildcard, has to stand in the topic name as well.

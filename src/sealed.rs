@@ -71,7 +71,7 @@ impl SecretBox {
 
     /// Decrypts what this secret box sealed; none if it is another's.
     #[must_use]
-    pub fn open(&self, sealed: &Sealed) -> Option<Secret> {
+    pub(crate) fn open(&self, sealed: &Sealed) -> Option<Secret> {
         let mut bytes = Zeroizing::new(sealed.bytes.to_vec());
         let open = self.key.open_in_place(bytes_of(sealed.nonce), Aad::empty(), &mut bytes);
         Some(Secret::new(open.ok()?.to_vec()))

@@ -32,15 +32,15 @@ impl fmt::Debug for Secret {
 /// A secret that is being written. A vector that grows moves, and leaves a copy behind for whoever
 /// gets the memory next; this one wipes where it was.
 #[derive(Default)]
-pub struct SecretBuilder(Zeroizing<Vec<u8>>);
+pub(crate) struct SecretBuilder(Zeroizing<Vec<u8>>);
 
 impl SecretBuilder {
     #[must_use]
-    pub fn with_capacity(bytes: usize) -> Self {
+    pub(crate) fn with_capacity(bytes: usize) -> Self {
         Self(Zeroizing::new(Vec::with_capacity(bytes)))
     }
 
-    pub fn push(&mut self, bytes: &[u8]) {
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
         let length = self.0.len() + bytes.len();
         if length > self.0.capacity() {
             let mut larger = Vec::with_capacity(length.max(2 * self.0.capacity()));
@@ -51,12 +51,12 @@ impl SecretBuilder {
     }
 
     /// Wipes what was written.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         *self = Self::default();
     }
 
     #[must_use]
-    pub fn finish(self) -> Secret {
+    pub(crate) fn finish(self) -> Secret {
         Secret(self.0)
     }
 }

@@ -20,7 +20,7 @@ use crate::waiter::Waiter;
 
 /// The services of one instance.
 #[derive(Clone)]
-pub struct Services {
+pub(crate) struct Services {
     pub config: Arc<Config>,
     pub clock: Arc<dyn Clock>,
     pub log_queue: Arc<LogQueue>,

@@ -26,11 +26,12 @@ mod known;
 mod last_allowed;
 mod session;
 mod session_map;
-pub use last_allowed::Basis;
-pub use session::{AuthenticatedBy, ClientRef, Grants, SessionKey};
-pub use session_map::{Fetch, MemoryRange};
+pub(crate) use last_allowed::Basis;
+pub use session::SessionKey;
+pub(crate) use session::{AuthenticatedBy, ClientRef, Grants};
+pub(crate) use session_map::{Fetch, MemoryRange};
 
-pub use ended_sessions::EndedSession;
+pub(crate) use ended_sessions::EndedSession;
 use ended_sessions::EndedSessions;
 use session::Session;
 use session_map::SessionMap;
@@ -95,7 +96,7 @@ impl Sessions {
     }
 
     /// This client's login was left to the broker. If that does not let it in, it leaves at once.
-    pub fn begin_at_broker(&self, session_key: SessionKey, username: &str) {
+    pub(crate) fn begin_at_broker(&self, session_key: SessionKey, username: &str) {
         let SessionKey { handle, client_id, key } = session_key;
         let session = Session { key: Some(key), ..Session::of_nobody(&client_id, username) };
         self.put(handle, session, None);
@@ -130,7 +131,7 @@ impl Sessions {
     }
 
     /// This client is connected, so that what is known of one that left is another's.
-    pub fn forget_ended(&self, handle: usize) {
+    pub(crate) fn forget_ended(&self, handle: usize) {
         self.ended_sessions.remove(handle);
     }
 
@@ -154,19 +155,19 @@ impl Sessions {
 
     /// Who let this very client in, which came with this very question and is still connected.
     #[must_use]
-    pub fn authenticated_by(&self, session_key: &SessionKey) -> Option<AuthenticatedBy> {
+    pub(crate) fn authenticated_by(&self, session_key: &SessionKey) -> Option<AuthenticatedBy> {
         lock(&self.state).get(session_key).map(|session| session.authenticated_by)
     }
 
     /// What this client may do, as far as it is known.
     #[must_use]
-    pub fn grants(&self, client_ref: ClientRef<'_>) -> Option<Grants> {
+    pub(crate) fn grants(&self, client_ref: ClientRef<'_>) -> Option<Grants> {
         self.look(client_ref, |_| false, Grants::clone)
     }
 
     /// What `view` makes of what this client may do, as far as it is known. Where one has left that was
     /// known by the same names, `is_another` tells whether this is a new one.
-    pub fn look<R>(
+    pub(crate) fn look<R>(
         &self,
         client_ref: ClientRef<'_>,
         is_another: impl FnOnce(&EndedSession) -> bool,
@@ -192,7 +193,7 @@ impl Sessions {
 
     /// It became known whether this client's user is a superuser. That holds for as long as the
     /// client is connected, whoever let it in.
-    pub fn set_superuser(&self, client_ref: ClientRef<'_>, is_superuser: bool) {
+    pub(crate) fn set_superuser(&self, client_ref: ClientRef<'_>, is_superuser: bool) {
         if self.set_ended_superuser(client_ref, is_superuser) {
             return;
         }
@@ -235,7 +236,7 @@ impl Sessions {
     /// The API let a client in again that is in already. One that is to be asked about once more since, as
     /// after an invalidation, is asked about once more. False: the API now gives it another name, and
     /// nothing of that holds.
-    pub fn renew(
+    pub(crate) fn renew(
         &self,
         session_key: &SessionKey,
         session_grants: Option<&Arc<SessionGrants>>,
@@ -257,7 +258,7 @@ impl Sessions {
     }
 
     /// A client is to be asked about again at this time, unless its time has come already.
-    pub fn postpone(&self, session_key: &SessionKey, due: Instant) {
+    pub(crate) fn postpone(&self, session_key: &SessionKey, due: Instant) {
         let mut state = lock(&self.state);
         if state.get(session_key).is_some_and(|session| !session.is_due(self.clock.now())) {
             self.schedule(&mut state, session_key.handle, Some(due), None);
@@ -266,13 +267,17 @@ impl Sessions {
 
     /// Whether the time of any may come.
     #[must_use]
-    pub fn may_be_due(&self) -> bool {
+    pub(crate) fn may_be_due(&self) -> bool {
         self.may_be_due.load(Ordering::Relaxed)
     }
 
     /// Takes up to `most` sessions whose time has come, with the questions that let them in.
     #[must_use]
-    pub fn take_due(&self, now: Instant, most: usize) -> Vec<(SessionKey, Arc<SealedQuestion>)> {
+    pub(crate) fn take_due(
+        &self,
+        now: Instant,
+        most: usize,
+    ) -> Vec<(SessionKey, Arc<SealedQuestion>)> {
         let mut state = lock(&self.state);
         let mut taken = Vec::new();
         let today = self.clock.unix_time().as_secs();
@@ -290,7 +295,7 @@ impl Sessions {
 
     /// The client of this identifier and user, if it is connected: its handle and what it may do.
     #[must_use]
-    pub fn find(&self, client_id: &str, username: &str) -> Option<(usize, Grants)> {
+    pub(crate) fn find(&self, client_id: &str, username: &str) -> Option<(usize, Grants)> {
         let state = lock(&self.state);
         let mut live = state.live.iter();
         let (handle, session) = live
@@ -300,7 +305,7 @@ impl Sessions {
 
     /// Has every client asked about again of which something was remembered that is outdated now;
     /// how many there are. What is remembered of those that left is forgotten.
-    pub fn outdate(&self, matter: &InvalidationScope, now: Instant) -> usize {
+    pub(crate) fn outdate(&self, matter: &InvalidationScope, now: Instant) -> usize {
         self.ended_sessions.clear();
         let mut state = lock(&self.state);
         let mut outdated = Vec::new();

@@ -11,9 +11,11 @@ use crate::question::Kind;
 mod counters;
 mod labels;
 mod requests;
-pub use counters::Counted;
-pub use labels::{Denial, EventEnd, HeldEnd, Kick, Miss, Undecided};
-pub use requests::{BOUNDS, Durations, Histogram, Route, RouteCounts};
+pub(crate) use counters::Counted;
+pub use labels::Miss;
+pub(crate) use labels::{Denial, EventEnd, HeldEnd, Kick, Undecided};
+pub use requests::Histogram;
+pub(crate) use requests::{BOUNDS, Durations, Route, RouteCounts};
 
 use counters::Counters;
 use requests::Requests;
@@ -59,20 +61,20 @@ pub struct Counts {
     pub logins: [u64; 4],
     pub access: [u64; 4],
     pub hits: u64,
-    pub misses: Counted,
+    pub(crate) misses: Counted,
     pub answers: u64,
     pub failures: Counted,
-    pub unanswered: Counted,
-    pub denied_logins: Counted,
-    pub denied_access: Counted,
+    pub(crate) unanswered: Counted,
+    pub(crate) denied_logins: Counted,
+    pub(crate) denied_access: Counted,
     pub kicks: Counted,
     pub held_deliveries: Counted,
     pub undecided: Counted,
     pub events: Counted,
-    pub event_failures: u64,
+    pub(crate) event_failures: u64,
     /// Requests that are under way now.
     pub in_flight: u64,
-    pub requests: Vec<RouteCounts>,
+    pub(crate) requests: Vec<RouteCounts>,
     /// For how long the broker has been held up in all.
     pub held: Duration,
 }
@@ -95,43 +97,43 @@ impl Stats {
     }
 
     /// A question's answer was not known.
-    pub fn missed(&self, why: Miss) {
+    pub(crate) fn missed(&self, why: Miss) {
         self.misses.add(&why);
     }
 
     /// The broker was told no, for this reason.
-    pub fn denied(&self, kind: Kind, why: Denial) {
+    pub(crate) fn denied(&self, kind: Kind, why: Denial) {
         let denied = if kind == Kind::Login { &self.denied_logins } else { &self.denied_access };
         denied.add(&why);
     }
 
     /// A question got no answer.
-    pub fn unanswered(&self, why: &Failure) {
+    pub(crate) fn unanswered(&self, why: &Failure) {
         self.unanswered.add(why);
     }
 
     /// Events came to this end.
-    pub fn events_ended(&self, how: EventEnd, count: usize) {
+    pub(crate) fn events_ended(&self, how: EventEnd, count: usize) {
         self.events.add_many(&how, count as u64);
     }
 
     /// Events could not be sent, and are sent again.
-    pub fn event_failed(&self) {
+    pub(crate) fn event_failed(&self) {
         add(&self.event_failures);
     }
 
     /// Clients were disconnected.
-    pub fn kicked(&self, why: Kick) {
+    pub(crate) fn kicked(&self, why: Kick) {
         self.kicks.add(&why);
     }
 
     /// This followed for a publish or a subscription that nobody could decide.
-    pub fn undecided(&self, what: Undecided) {
+    pub(crate) fn undecided(&self, what: Undecided) {
         self.undecided.add(&what);
     }
 
     /// This became of so many deliveries that waited.
-    pub fn held_ended(&self, how: HeldEnd, count: usize) {
+    pub(crate) fn held_ended(&self, how: HeldEnd, count: usize) {
         self.held_deliveries.add_many(&how, count as u64);
     }
 
@@ -147,7 +149,7 @@ impl Stats {
     }
 
     /// A request has ended: with this status, if a response came, after so long.
-    pub fn requested(&self, route: Route, status: Option<u16>, took: Duration) {
+    pub(crate) fn requested(&self, route: Route, status: Option<u16>, took: Duration) {
         self.requests.ended(route, status, took);
     }
 

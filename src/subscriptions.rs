@@ -13,7 +13,7 @@ use crate::sync::lock;
 
 /// Subscriptions by topic filter, and by the client that holds them.
 #[derive(Default)]
-pub struct Subscriptions(Mutex<State>);
+pub(crate) struct Subscriptions(Mutex<State>);
 
 #[derive(Default)]
 struct State {
@@ -151,7 +151,7 @@ impl Client for ClientSnapshot {
 impl Subscriptions {
     /// A client subscribed, and gets messages with this QoS at most. What there is no room for is not
     /// noted.
-    pub fn add(
+    pub(crate) fn add(
         &self,
         client: &dyn Client,
         filter: &str,
@@ -189,7 +189,7 @@ impl Subscriptions {
 
     /// A client gave a subscription up. With a `mount_point` the broker asks about the filter without it,
     /// and goes on to deliver: such an unsubscribe ends nothing, and is none here either.
-    pub fn remove(&self, handle: usize, filter: &str) {
+    pub(crate) fn remove(&self, handle: usize, filter: &str) {
         let mut state = lock(&self.0);
         let state = &mut *state;
         let Some(subscriber) = state.subscribers.get_mut(&handle) else { return };
@@ -206,7 +206,7 @@ impl Subscriptions {
     }
 
     /// A client left. If its session may be kept, its subscriptions are, for when it comes back.
-    pub fn left(&self, handle: usize, departure: Departure) {
+    pub(crate) fn left(&self, handle: usize, departure: Departure) {
         let mut state = lock(&self.0);
         let state = &mut *state;
         let Some(subscriber) = state.subscribers.get_mut(&handle) else { return };
@@ -235,7 +235,7 @@ impl Subscriptions {
 
     /// This user comes in under this identifier, by this handle, and goes on with the session that there
     /// is if it `keeps` it.
-    pub fn came(&self, handle: usize, client_id: &str, username: &str, keeps: bool) {
+    pub(crate) fn came(&self, handle: usize, client_id: &str, username: &str, keeps: bool) {
         let mut state = lock(&self.0);
         let state = &mut *state;
         let Some(before) = state.handles.get(client_id).copied() else { return };
@@ -265,14 +265,14 @@ impl Subscriptions {
 
     /// Whether the session of this client is offline.
     #[must_use]
-    pub fn is_offline(&self, handle: usize) -> bool {
+    pub(crate) fn is_offline(&self, handle: usize) -> bool {
         lock(&self.0).subscribers.get(&handle).is_some_and(|known| known.is_offline)
     }
 
     /// The highest QoS that this client gets a message with this topic name with; none if nothing is
     /// known of a subscription that it matches.
     #[must_use]
-    pub fn qos(&self, handle: usize, client_id: &str, topic: &str) -> Option<u8> {
+    pub(crate) fn qos(&self, handle: usize, client_id: &str, topic: &str) -> Option<u8> {
         let state = lock(&self.0);
         let known = state.subscribers.get(&handle).filter(|known| known.snapshot.id == client_id);
         let filters = known?.filters.iter();
@@ -281,7 +281,7 @@ impl Subscriptions {
 
     /// Those whom a message with this topic name goes to, up to so many.
     #[must_use]
-    pub fn of(&self, topic: &str, most: usize) -> Vec<Arc<ClientSnapshot>> {
+    pub(crate) fn of(&self, topic: &str, most: usize) -> Vec<Arc<ClientSnapshot>> {
         let state = lock(&self.0);
         let mut found = HashSet::new();
         let levels: Vec<_> = topic.split('/').collect();

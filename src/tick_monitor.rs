@@ -16,7 +16,7 @@ const OVERDUE: Duration = Duration::from_secs(2);
 const SOON: u32 = 16;
 
 /// The broker's ticks. It looks up after all that it does, so that a tick costs next to nothing.
-pub struct TickMonitor {
+pub(crate) struct TickMonitor {
     began: Instant,
     /// When it ticked last, in milliseconds since the beginning and one more; 0: never.
     last: AtomicU64,
@@ -29,7 +29,7 @@ pub struct TickMonitor {
 }
 
 impl TickMonitor {
-    pub fn new(clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
             began: clock.now(),
             last: AtomicU64::new(0),
@@ -42,7 +42,7 @@ impl TickMonitor {
     }
 
     /// The broker looked up, at this time. A reload, if there was one, is over.
-    pub fn beat(&self, now: Instant) {
+    pub(crate) fn beat(&self, now: Instant) {
         self.last.store(self.count(now) + 1, Ordering::Relaxed);
         self.beats.fetch_add(1, Ordering::Relaxed);
         self.asked.store(0, Ordering::Relaxed);
@@ -55,7 +55,7 @@ impl TickMonitor {
     }
 
     /// How often the broker has looked up: once at least between two passes of its loop.
-    pub fn beats(&self) -> u64 {
+    pub(crate) fn beats(&self) -> u64 {
         self.beats.load(Ordering::Relaxed)
     }
 
@@ -65,14 +65,14 @@ impl TickMonitor {
     }
 
     /// Whether the broker will look up before long, so that something can be left for then.
-    pub fn is_regular(&self) -> bool {
+    pub(crate) fn is_regular(&self) -> bool {
         let Some(last) = self.last.load(Ordering::Relaxed).checked_sub(1) else { return false };
         Duration::from_millis(self.count(self.clock.now()).saturating_sub(last)) < OVERDUE
     }
 
     /// The same, for who asks with every message: the clock is looked at once for a number of them, so
     /// that it may take a few more to notice that there are no ticks.
-    pub fn seems_regular(&self) -> bool {
+    pub(crate) fn seems_regular(&self) -> bool {
         let asked = self.asked.load(Ordering::Relaxed);
         let is_regular = asked < SOON || self.is_regular();
         if is_regular {
@@ -83,18 +83,18 @@ impl TickMonitor {
 
     /// A reload begins. The broker asks about every session within the same pass of its loop, and
     /// ticks before it reads from a client again.
-    pub fn reload(&self) {
+    pub(crate) fn reload(&self) {
         self.reloading.store(true, Ordering::Relaxed);
     }
 
     /// Whether what the broker asks now may be about a session that is live already. Without
     /// ticks a reload has no end that could be seen, so it may be at any time.
-    pub fn may_be_about_a_session(&self) -> bool {
+    pub(crate) fn may_be_about_a_session(&self) -> bool {
         self.reloading.load(Ordering::Relaxed) || !self.has_beaten()
     }
 
     /// Whether what the broker asks now cannot be about a new connection.
-    pub fn is_about_a_session(&self) -> bool {
+    pub(crate) fn is_about_a_session(&self) -> bool {
         self.reloading.load(Ordering::Relaxed) && self.has_beaten()
     }
 }

@@ -29,7 +29,7 @@ const PAUSE: Duration = Duration::from_secs(30);
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 
 /// What of tokens is believed, and why.
-pub struct Tokens {
+pub(crate) struct Tokens {
     config: TokensConfig,
     state: Mutex<State>,
     clock: Arc<dyn Clock>,
@@ -52,7 +52,7 @@ struct State {
 
 /// What came of looking at a token.
 #[derive(PartialEq, Debug)]
-pub enum Looked {
+pub(crate) enum Looked {
     Decided(Answer),
     /// The keys must be fetched first.
     NeedsKeys,
@@ -62,7 +62,7 @@ pub enum Looked {
 
 impl Tokens {
     #[must_use]
-    pub fn new(config: TokensConfig, own: &KeySet, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(config: TokensConfig, own: &KeySet, clock: Arc<dyn Clock>) -> Self {
         let state = State {
             own: own.clone(),
             fetched: None,
@@ -76,13 +76,13 @@ impl Tokens {
 
     /// See [`State::generation`].
     #[must_use]
-    pub fn generation(&self) -> u64 {
+    pub(crate) fn generation(&self) -> u64 {
         lock(&self.state).generation
     }
 
     /// Decides about a token by the keys that are known. Who bears it gave this name, which may be empty.
     #[must_use]
-    pub fn look(&self, token: &str, bearer: &str) -> Looked {
+    pub(crate) fn look(&self, token: &str, bearer: &str) -> Looked {
         let keys = Arc::clone(&lock(&self.state).all);
         match self.verify(token, bearer, &keys) {
             Ok(answer) => Looked::Decided(answer),
@@ -92,7 +92,7 @@ impl Tokens {
 
     /// Decides about a token now that keys have been fetched.
     #[must_use]
-    pub fn decide(&self, token: &str, bearer: &str) -> Answer {
+    pub(crate) fn decide(&self, token: &str, bearer: &str) -> Answer {
         let keys = Arc::clone(&lock(&self.state).all);
         self.verify(token, bearer, &keys).unwrap_or_else(Answer::invalid)
     }
@@ -133,7 +133,7 @@ impl Tokens {
 
     /// Whether keys are to be fetched, although nobody waits for them.
     #[must_use]
-    pub fn want_keys(&self) -> bool {
+    pub(crate) fn want_keys(&self) -> bool {
         if self.config.jwks_route.is_none() {
             return false;
         }
@@ -148,7 +148,7 @@ impl Tokens {
     ///
     /// # Errors
     /// Why they cannot be had; those that were known stay.
-    pub fn fetch(&self, api: &Api) -> Result<Option<usize>, Failure> {
+    pub(crate) fn fetch(&self, api: &Api) -> Result<Option<usize>, Failure> {
         let route = self.config.jwks_route.as_deref().ok_or(Failure::Internal)?;
         let fetched = api.fetch(route, "the keys that verify tokens", jose::read_set);
         let now = self.clock.now();
@@ -166,7 +166,7 @@ impl Tokens {
     }
 
     /// Uses other keys from files from now on.
-    pub fn renew(&self, own: &KeySet) {
+    pub(crate) fn renew(&self, own: &KeySet) {
         let mut state = lock(&self.state);
         if state.own != *own {
             state.own = own.clone();

@@ -5,7 +5,7 @@
 use std::fmt;
 
 /// The name of the header field that carries it (W3C Trace Context, section 3.2).
-pub const TRACEPARENT: &str = "traceparent";
+pub(crate) const TRACEPARENT: &str = "traceparent";
 
 /// A trace id (W3C Trace Context, section 3.2.2.3): 16 bytes that are not all 0. Prints as 32 lower-case
 /// hexadecimal digits.

@@ -13,13 +13,13 @@ use crate::stats::Stats;
 use crate::trace::TraceId;
 
 /// Waits for answers on the broker's thread.
-pub struct Waiter {
+pub(crate) struct Waiter {
     config: Arc<Config>,
     block_budget: BlockBudget,
 }
 
 /// What came of waiting.
-pub struct Waited {
+pub(crate) struct Waited {
     pub outcome: Outcome,
     pub bound: Bound,
     /// The trace id of the request that was waited for, if it has one and was sent.
@@ -28,7 +28,7 @@ pub struct Waited {
 
 impl Waiter {
     #[must_use]
-    pub fn new(config: &Arc<Config>, clock: &Arc<dyn Clock>, stats: &Arc<Stats>) -> Self {
+    pub(crate) fn new(config: &Arc<Config>, clock: &Arc<dyn Clock>, stats: &Arc<Stats>) -> Self {
         let (longest, percent) = (config.max_block, config.max_block_percent);
         let (clock, stats) = (Arc::clone(clock), Arc::clone(stats));
         let block_budget = BlockBudget::new(longest, percent, clock, stats);
@@ -36,14 +36,14 @@ impl Waiter {
     }
 
     /// Waits for the answer for as long as the payer may hold up the broker.
-    pub fn wait(&self, asked: Asked, payer: Payer<'_>) -> Waited {
+    pub(crate) fn wait(&self, asked: Asked, payer: Payer<'_>) -> Waited {
         let trace = if self.config.trace { asked.trace_of() } else { None };
         let (outcome, bound) = self.block_budget.wait(asked, payer);
         Waited { outcome, bound, trace: trace.and_then(|trace| trace.get()) }
     }
 
     /// Why there is no answer, for a line of the log.
-    pub fn in_words(&self, failure: &Failure, bound: Bound) -> String {
+    pub(crate) fn in_words(&self, failure: &Failure, bound: Bound) -> String {
         match failure {
             Failure::NotYet => {
                 let bound = self.bound_in_words(bound);
@@ -57,7 +57,7 @@ impl Waiter {
     }
 
     /// Which option bounds the wait, for a line of the log.
-    pub fn bound_in_words(&self, bound: Bound) -> String {
+    pub(crate) fn bound_in_words(&self, bound: Bound) -> String {
         match bound {
             Bound::Question => format!("max_block_ms {}", self.config.max_block.as_millis()),
             Bound::Share => format!("max_block_percent {}", self.config.max_block_percent),
@@ -66,7 +66,7 @@ impl Waiter {
     }
 
     /// Where questions go, for a line of the log.
-    pub fn hosts(&self) -> String {
+    pub(crate) fn hosts(&self) -> String {
         let https = self.config.https;
         let hosts: Vec<_> = self.config.endpoints.iter().map(|e| e.origin(https)).collect();
         hosts.join(", ")

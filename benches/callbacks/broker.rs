@@ -7,7 +7,7 @@ use std::ptr;
 use std::sync::Mutex;
 
 /// A client as this broker holds it. Names lie in memory of their own, as Mosquitto's do.
-pub struct Client {
+pub(crate) struct Client {
     id: CString,
     username: CString,
 }
@@ -68,7 +68,7 @@ struct Registered {
 static REGISTERED: Mutex<Vec<Registered>> = Mutex::new(Vec::new());
 
 /// The plugin, loaded and with its callbacks registered. It is never unloaded.
-pub struct Plugin {
+pub(crate) struct Plugin {
     basic_auth: Callback,
     acl_check: Callback,
     userdata: *mut c_void,
@@ -76,7 +76,7 @@ pub struct Plugin {
 
 impl Plugin {
     /// Loads it with these options.
-    pub fn load(options: &[(&str, &str)]) -> Self {
+    pub(crate) fn load(options: &[(&str, &str)]) -> Self {
         let text = |text: &str| CString::new(text).unwrap().into_raw().cast_const();
         let mut options: Vec<_> =
             options.iter().map(|(key, value)| Opt { key: text(key), value: text(value) }).collect();
@@ -98,7 +98,7 @@ impl Plugin {
     }
 
     /// Whether the client may log in with this password.
-    pub fn login(&self, client: &Client, password: &CStr) -> bool {
+    pub(crate) fn login(&self, client: &Client, password: &CStr) -> bool {
         let mut event = BasicAuth {
             future: ptr::null_mut(),
             client,
@@ -112,7 +112,7 @@ impl Plugin {
     }
 
     /// Whether a message on this topic may be delivered to the client.
-    pub fn may_read(&self, client: &Client, topic: &CStr) -> bool {
+    pub(crate) fn may_read(&self, client: &Client, topic: &CStr) -> bool {
         let mut event = AclCheck {
             future: ptr::null_mut(),
             client,
@@ -132,7 +132,7 @@ impl Plugin {
 }
 
 impl Client {
-    pub fn new(id: &str, username: &str) -> Self {
+    pub(crate) fn new(id: &str, username: &str) -> Self {
         let text = |text| CString::new(text).unwrap();
         Self { id: text(id), username: text(username) }
     }

@@ -18,7 +18,7 @@ const STRANGE: usize = 12_000;
 const CALLS: usize = 300_000;
 
 /// Prints a table in Markdown.
-pub fn print() {
+pub(crate) fn print() {
     let mut stage = Stage::with(Case::CachedAccess, SESSIONS, &[("cache_max_bytes", CACHE)]);
     let other = CString::new("news/2026/yesterday").unwrap();
     for client in &stage.clients {

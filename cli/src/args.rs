@@ -9,8 +9,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod fleet;
 mod generate;
-pub use fleet::{Fleet, FleetInvalidate, FleetKick, FleetStatus};
-pub use generate::Generate;
+pub(crate) use fleet::{Fleet, FleetInvalidate, FleetKick, FleetStatus};
+pub(crate) use generate::Generate;
 
 /// Where Debian keeps the broker's configuration, and most others do as well.
 const USUAL_CONF: &str = "/etc/mosquitto/mosquitto.conf";
@@ -37,13 +37,13 @@ const USUAL_CONF: &str = "/etc/mosquitto/mosquitto.conf";
     disable_help_subcommand = true,
     max_term_width = 100
 )]
-pub struct Arguments {
+pub(crate) struct Arguments {
     #[command(subcommand)]
-    pub command: Command,
+    pub(crate) command: Command,
 }
 
 #[derive(Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     Check(Check),
     Explain(Explain),
     Login(Login),
@@ -76,15 +76,15 @@ pub enum Command {
      mosquitto-http-auth check --json mosquitto.conf | jq .mistakes\n",
     "  mosquitto-http-auth check --plugin my-copy.so mosquitto.conf"
 ))]
-pub struct Check {
+pub(crate) struct Check {
     #[command(flatten)]
-    pub conf: Conf,
+    pub(crate) conf: Conf,
     /// Show the options that have their defaults as well
     #[arg(long)]
-    pub all: bool,
+    pub(crate) all: bool,
     /// Print the result as JSON, with every option
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
 }
 
 /// Explain an option: what it means, what it may be, and its default
@@ -92,10 +92,10 @@ pub struct Check {
 #[command(after_long_help = "Exit status:\n  0  it is explained\n  2  there is no such option\n\n\
                        Examples:\n  mosquitto-http-auth explain cache_ttl\n  \
                        mosquitto-http-auth explain plugin_opt_http_header_X-Key")]
-pub struct Explain {
+pub(crate) struct Explain {
     /// Its name, with or without plugin_opt_
     #[arg(value_name = "OPTION")]
-    pub option: String,
+    pub(crate) option: String,
 }
 
 /// Ask the API whether a user may log in
@@ -109,18 +109,18 @@ pub struct Explain {
      mosquitto-http-auth login mosquitto.conf -u ann -P - -i sensor-1 < password.txt\n  \
      mosquitto-http-auth login mosquitto.conf -u ann --password-file password.txt --json"
 ))]
-pub struct Login {
+pub(crate) struct Login {
     #[command(flatten)]
-    pub conf: Conf,
+    pub(crate) conf: Conf,
     #[command(flatten)]
-    pub user: User,
+    pub(crate) user: User,
     #[command(flatten)]
-    pub password: Password,
+    pub(crate) password: Password,
     /// Print the result as JSON
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
     #[command(flatten)]
-    pub client: ClientFacts,
+    pub(crate) client: ClientFacts,
 }
 
 /// Ask the API whether a client may publish to, receive from or subscribe to a topic
@@ -135,34 +135,34 @@ pub struct Login {
      mosquitto-http-auth access mosquitto.conf -u ann -i sensor-1 -t 'sensors/#' --acc subscribe\n  \
      mosquitto-http-auth access mosquitto.conf --login -u ann -P - -t sensors/1/up --acc 2 < password.txt"
 ))]
-pub struct Access {
+pub(crate) struct Access {
     #[command(flatten)]
-    pub conf: Conf,
+    pub(crate) conf: Conf,
     #[command(flatten)]
-    pub user: User,
+    pub(crate) user: User,
     /// The topic name, or with `--acc subscribe` the topic filter; where a listener has a
     /// mount_point, with it
     #[arg(short, long, value_name = "TOPIC")]
-    pub topic: String,
+    pub(crate) topic: String,
     /// What the client wants to do: by name, or by the number that the API sees
     #[arg(short, long, value_name = "ACCESS", value_enum)]
-    pub acc: Acc,
+    pub(crate) acc: Acc,
     /// The QoS of the message, or that the subscription asks for
     #[arg(short, long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=2))]
-    pub qos: u8,
+    pub(crate) qos: u8,
     /// The message is a retained one
     #[arg(short, long)]
-    pub retain: bool,
+    pub(crate) retain: bool,
     /// Log in first, so that what the API says about the login holds for the access
     #[arg(long)]
-    pub login: bool,
+    pub(crate) login: bool,
     #[command(flatten)]
-    pub password: Password,
+    pub(crate) password: Password,
     /// Print the result as JSON
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
     #[command(flatten)]
-    pub client: ClientFacts,
+    pub(crate) client: ClientFacts,
 }
 
 /// Measure how the API answers many logins at once
@@ -178,31 +178,31 @@ pub struct Access {
      mosquitto-http-auth bench mosquitto.conf --distinct 'device-{}' -n 5000 -c 64\n",
     "  mosquitto-http-auth bench mosquitto.conf -u ann --rate 500 --json"
 ))]
-pub struct Bench {
+pub(crate) struct Bench {
     #[command(flatten)]
-    pub conf: Conf,
+    pub(crate) conf: Conf,
     #[command(flatten)]
-    pub user: User,
+    pub(crate) user: User,
     #[command(flatten)]
-    pub password: Password,
+    pub(crate) password: Password,
     /// How many logins to ask about
     #[arg(short = 'n', long, default_value_t = 1000, value_name = "N",
           value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
-    pub requests: u64,
+    pub(crate) requests: u64,
     /// How many at once; without it as many as http_connections says
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub concurrency: Option<u16>,
+    pub(crate) concurrency: Option<u16>,
     /// A username for each request, with its number in place of `{}`
     #[arg(long, value_name = "PATTERN", value_parser = pattern, conflicts_with = "username")]
-    pub distinct: Option<String>,
+    pub(crate) distinct: Option<String>,
     /// The most logins in a second that you expect, to be told what they need
     #[arg(long, value_name = "LOGINS", value_parser = clap::value_parser!(u32).range(1..))]
-    pub rate: Option<u32>,
+    pub(crate) rate: Option<u32>,
     /// Print the result as JSON
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
     #[command(flatten)]
-    pub client: ClientFacts,
+    pub(crate) client: ClientFacts,
 }
 
 /// See whether the broker answers, for a container's health check
@@ -218,106 +218,106 @@ pub struct Bench {
                              Examples:\n  mosquitto-http-auth healthcheck\n  \
                              mosquitto-http-auth healthcheck mosquitto.conf --listener 8883 --timeout 2"
 )]
-pub struct Healthcheck {
+pub(crate) struct Healthcheck {
     /// The broker's configuration file
     #[arg(value_name = "CONF", default_value = USUAL_CONF)]
-    pub file: PathBuf,
+    pub(crate) file: PathBuf,
     /// The port, or the path of the socket, of another listener than the first
     #[arg(long, value_name = "PORT")]
-    pub listener: Option<String>,
+    pub(crate) listener: Option<String>,
     /// Seconds that the broker may take
     #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=600))]
-    pub timeout: u16,
+    pub(crate) timeout: u16,
 }
 
 /// Which configuration, and which of the plugin's blocks in it.
 #[derive(Args)]
-pub struct Conf {
+pub(crate) struct Conf {
     /// The broker's configuration file
     #[arg(value_name = "CONF", default_value = USUAL_CONF)]
-    pub file: PathBuf,
+    pub(crate) file: PathBuf,
     /// The file name of the plugin, where it is not libmosquitto_http_auth.so; go-auth.so and
     /// auth-plug.so are known as well, for whoever comes from there
     #[arg(long, value_name = "NAME")]
-    pub plugin: Option<String>,
+    pub(crate) plugin: Option<String>,
     /// The port, or the path of the socket, of the listener whose plugin is meant, where there are
     /// several
     #[arg(long, value_name = "PORT")]
-    pub listener: Option<String>,
+    pub(crate) listener: Option<String>,
 }
 
 #[derive(Args)]
-pub struct User {
+pub(crate) struct User {
     /// The username; without one, as a client that has none
     #[arg(short, long, value_name = "NAME")]
-    pub username: Option<String>,
+    pub(crate) username: Option<String>,
 }
 
 /// Where the password comes from. Without any of these it is asked for on the terminal.
 #[derive(Args)]
-pub struct Password {
+pub(crate) struct Password {
     /// `-`: the password is the first line of the standard input. The password itself can stand
     /// here too, where other users of this machine can read it
     #[arg(short = 'P', long, value_name = "-", conflicts_with_all = ["password_file", "no_password"])]
-    pub password: Option<OsString>,
+    pub(crate) password: Option<OsString>,
     /// The password is the first line of this file
     #[arg(long, value_name = "FILE", conflicts_with = "no_password")]
-    pub password_file: Option<PathBuf>,
+    pub(crate) password_file: Option<PathBuf>,
     /// The client gives no password
     #[arg(long)]
-    pub no_password: bool,
+    pub(crate) no_password: bool,
 }
 
 /// What the broker would know about the client; the API is told what the options say.
 #[derive(Args)]
 #[command(next_help_heading = "What the broker knows about the client")]
-pub struct ClientFacts {
+pub(crate) struct ClientFacts {
     /// The client identifier
     #[arg(short = 'i', long = "id", value_name = "ID", default_value = "mosquitto-http-auth")]
-    pub id: String,
+    pub(crate) id: String,
     /// The address that the client connects from
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
-    pub address: String,
+    pub(crate) address: String,
     /// The transport
     #[arg(long, value_enum, default_value_t = Transport::Mqtt)]
-    pub protocol: Transport,
+    pub(crate) protocol: Transport,
     /// The version of MQTT
     #[arg(short = 'V', long, value_enum, default_value_t = MqttVersion::V5)]
-    pub mqtt_version: MqttVersion,
+    pub(crate) mqtt_version: MqttVersion,
     /// The keep alive in seconds
     #[arg(short, long, value_name = "SECONDS", default_value_t = 60)]
-    pub keepalive: u16,
+    pub(crate) keepalive: u16,
     /// The client wants its session kept: Clean Session or Clean Start is false
     #[arg(long)]
-    pub keep_session: bool,
+    pub(crate) keep_session: bool,
     /// The common name in the client's certificate
     #[arg(long, value_name = "NAME")]
-    pub cert_common_name: Option<String>,
+    pub(crate) cert_common_name: Option<String>,
     /// The subject of the client's certificate, as RFC 2253 writes it
     #[arg(long, value_name = "SUBJECT")]
-    pub cert_subject: Option<String>,
+    pub(crate) cert_subject: Option<String>,
     /// The SHA-256 of the client's certificate, in lower-case hexadecimal digits
     #[arg(long, value_name = "HEX")]
-    pub cert_fingerprint: Option<String>,
+    pub(crate) cert_fingerprint: Option<String>,
     /// Who issued the client's certificate, as RFC 2253 writes it
     #[arg(long, value_name = "ISSUER")]
-    pub cert_issuer: Option<String>,
+    pub(crate) cert_issuer: Option<String>,
     /// The serial number of the client's certificate, in lower-case hexadecimal digits
     #[arg(long, value_name = "HEX")]
-    pub cert_serial: Option<String>,
+    pub(crate) cert_serial: Option<String>,
     /// The client's certificate itself is the text of this file
     #[arg(long, value_name = "FILE", value_parser = text_of_file)]
-    pub cert_pem: Option<String>,
+    pub(crate) cert_pem: Option<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Transport {
+pub(crate) enum Transport {
     Mqtt,
     Websockets,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum MqttVersion {
+pub(crate) enum MqttVersion {
     #[value(name = "3.1", alias = "mqttv31")]
     V3_1,
     #[value(name = "3.1.1", aliases = ["311", "mqttv311"])]
@@ -327,7 +327,7 @@ pub enum MqttVersion {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Acc {
+pub(crate) enum Acc {
     /// Publish a message, or a Will: what the API sees as write, 2
     #[value(aliases = ["write", "2"])]
     Publish,

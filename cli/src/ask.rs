@@ -23,7 +23,7 @@ use crate::report::Report;
 use crate::tls;
 use crate::verdict::Judged;
 
-pub fn login(args: &args::Login, out: &mut dyn Write) -> Result<u8, Problem> {
+pub(crate) fn login(args: &args::Login, out: &mut dyn Write) -> Result<u8, Problem> {
     let session = Session::start(&args.conf)?;
     let username = args.user.username.as_deref().filter(|name| !name.is_empty());
     let password = password::read(&args.password, username)?;
@@ -33,7 +33,7 @@ pub fn login(args: &args::Login, out: &mut dyn Write) -> Result<u8, Problem> {
     Ok(status)
 }
 
-pub fn access(args: &args::Access, out: &mut dyn Write) -> Result<u8, Problem> {
+pub(crate) fn access(args: &args::Access, out: &mut dyn Write) -> Result<u8, Problem> {
     let access = match args.acc {
         Acc::Receive => Access::Read,
         Acc::Publish => Access::Write,

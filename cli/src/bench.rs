@@ -38,16 +38,16 @@ const ALONE: u64 = 20;
 
 /// What came of some requests.
 #[derive(Clone)]
-pub struct Run {
+pub(crate) struct Run {
     /// Microseconds that answered requests took.
-    pub latency: Histogram<u64>,
+    pub(crate) latency: Histogram<u64>,
     allowed: u64,
     denied: u64,
     ignored: u64,
     failures: BTreeMap<&'static str, u64>,
 }
 
-pub fn run(args: &args::Bench, out: &mut dyn Write) -> Result<u8, Problem> {
+pub(crate) fn run(args: &args::Bench, out: &mut dyn Write) -> Result<u8, Problem> {
     let started = block::chosen(&args.conf, Start::default())?;
     let config = &started.config;
     if config.routes.login.is_none() {

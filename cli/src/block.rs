@@ -24,7 +24,7 @@ const OWN: &str = "libmosquitto_http_auth.so";
 const PREDECESSORS: [&str; 2] = ["go-auth.so", "auth-plug.so"];
 
 /// The lines that load the plugin; `wanted` is another file name than usual.
-pub fn find<'a>(conf: &'a Conf, wanted: Option<&str>) -> Vec<&'a conf::Plugin> {
+pub(crate) fn find<'a>(conf: &'a Conf, wanted: Option<&str>) -> Vec<&'a conf::Plugin> {
     let is_it = |plugin: &&conf::Plugin| match wanted {
         Some(name) => plugin.file_name() == name,
         None => plugin.file_name() == OWN || is_predecessor(plugin),
@@ -33,12 +33,12 @@ pub fn find<'a>(conf: &'a Conf, wanted: Option<&str>) -> Vec<&'a conf::Plugin> {
 }
 
 /// Whether a line loads one of the plugins that came before.
-pub fn is_predecessor(plugin: &conf::Plugin) -> bool {
+pub(crate) fn is_predecessor(plugin: &conf::Plugin) -> bool {
     PREDECESSORS.contains(&plugin.file_name())
 }
 
 /// The path in an option's value, if it names a file and does not begin with a slash.
-pub fn relative_path<'a>(name: &str, value: &'a str) -> Option<&'a str> {
+pub(crate) fn relative_path<'a>(name: &str, value: &'a str) -> Option<&'a str> {
     let is_file = name.ends_with("_file") || name.ends_with("_path");
     let path = match value.trim().strip_prefix('@') {
         Some(path) if name.starts_with("http_header_") => path,
@@ -49,7 +49,7 @@ pub fn relative_path<'a>(name: &str, value: &'a str) -> Option<&'a str> {
 }
 
 /// Where a path begins that does not begin with a slash.
-pub fn counts_from(path: &str) -> String {
+pub(crate) fn counts_from(path: &str) -> String {
     let here = std::env::current_dir();
     let here = here.map_or("this folder".to_owned(), |folder| folder.display().to_string());
     format!(
@@ -59,7 +59,7 @@ pub fn counts_from(path: &str) -> String {
 }
 
 /// What there is instead of the plugin.
-pub fn none_found(conf: &Conf, wanted: Option<&str>) -> String {
+pub(crate) fn none_found(conf: &Conf, wanted: Option<&str>) -> String {
     let name = wanted.unwrap_or(OWN);
     let others: Vec<_> =
         conf.plugins.iter().map(|plugin| format!("{} ({})", plugin.path, plugin.place)).collect();
@@ -70,7 +70,7 @@ pub fn none_found(conf: &Conf, wanted: Option<&str>) -> String {
 }
 
 /// The one block that is meant.
-pub fn choose<'a>(conf: &'a Conf, args: &args::Conf) -> Result<&'a conf::Plugin, String> {
+pub(crate) fn choose<'a>(conf: &'a Conf, args: &args::Conf) -> Result<&'a conf::Plugin, String> {
     let mut found = find(conf, args.plugin.as_deref());
     if found.is_empty() {
         return Err(none_found(conf, args.plugin.as_deref()));
@@ -100,7 +100,7 @@ pub fn choose<'a>(conf: &'a Conf, args: &args::Conf) -> Result<&'a conf::Plugin,
 }
 
 /// For which listeners a block decides.
-pub fn scope(conf: &Conf, plugin: &conf::Plugin) -> String {
+pub(crate) fn scope(conf: &Conf, plugin: &conf::Plugin) -> String {
     let Some(positions) = &plugin.listeners else { return "all listeners".to_owned() };
     let names: Vec<_> = positions.iter().map(|p| conf.listeners[*p].name.as_str()).collect();
     match names[..] {
@@ -111,25 +111,25 @@ pub fn scope(conf: &Conf, plugin: &conf::Plugin) -> String {
 }
 
 /// The plugin with a block's options, as it is once the broker has started it.
-pub struct Started {
-    pub plugin: Plugin,
-    pub config: Config,
+pub(crate) struct Started {
+    pub(crate) plugin: Plugin,
+    pub(crate) config: Config,
     /// What it wrote to the log when it started.
-    pub lines: Vec<(Level, String)>,
+    pub(crate) lines: Vec<(Level, String)>,
 }
 
 /// How the plugin is started beside what the options say.
 #[derive(Default)]
-pub struct Start {
-    pub observer: Option<Arc<dyn Observer>>,
+pub(crate) struct Start {
+    pub(crate) observer: Option<Arc<dyn Observer>>,
     /// Has questions waited for to their end, however long the broker may be held up.
-    pub patient: bool,
+    pub(crate) patient: bool,
     /// Has everything logged that is worth a warning.
-    pub talkative: bool,
+    pub(crate) talkative: bool,
 }
 
 /// Starts the plugin with the block that is meant, whose options have to be valid.
-pub fn chosen(args: &args::Conf, how: Start) -> Result<Started, String> {
+pub(crate) fn chosen(args: &args::Conf, how: Start) -> Result<Started, String> {
     let conf = Conf::read(&args.file)?;
     start(choose(&conf, args)?, how).map_err(|mistakes| {
         let lines = mistakes.iter().map(|m| format!("\n  {}: {}", m.place, m.text));
@@ -138,7 +138,7 @@ pub fn chosen(args: &args::Conf, how: Start) -> Result<Started, String> {
 }
 
 /// Starts the plugin as the broker does.
-pub fn start(block: &conf::Plugin, how: Start) -> Result<Started, Vec<Remark>> {
+pub(crate) fn start(block: &conf::Plugin, how: Start) -> Result<Started, Vec<Remark>> {
     let remarks = |mistakes: Vec<config::ConfigError>| {
         let remark = |mistake: config::ConfigError| {
             let place = block.place_of(mistake.option()).clone();
@@ -193,7 +193,7 @@ fn spawn(name: String, body: Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<
 }
 
 /// The lines that the plugin has for the broker's log.
-pub fn lines(plugin: &Plugin) -> Vec<(Level, String)> {
+pub(crate) fn lines(plugin: &Plugin) -> Vec<(Level, String)> {
     let log = Log::default();
     plugin.write_log(&log);
     log.0.into_inner()

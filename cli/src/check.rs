@@ -47,7 +47,7 @@ impl Checked<'_> {
 }
 
 /// Checks, and returns the exit status.
-pub fn run(args: &args::Check, out: &mut dyn Write) -> Result<u8, Problem> {
+pub(crate) fn run(args: &args::Check, out: &mut dyn Write) -> Result<u8, Problem> {
     let conf = Conf::read(&args.conf.file)?;
     let mut found = block::find(&conf, args.conf.plugin.as_deref());
     if args.conf.listener.is_some() {

@@ -16,9 +16,9 @@ mod order;
 
 /// A line of a file.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Place {
-    pub file: Rc<Path>,
-    pub line: usize,
+pub(crate) struct Place {
+    pub(crate) file: Rc<Path>,
+    pub(crate) line: usize,
 }
 
 impl fmt::Display for Place {
@@ -29,87 +29,87 @@ impl fmt::Display for Place {
 
 /// Something to say about a line.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Remark {
-    pub place: Place,
-    pub text: String,
+pub(crate) struct Remark {
+    pub(crate) place: Place,
+    pub(crate) text: String,
 }
 
 /// A whole configuration.
-pub struct Conf {
+pub(crate) struct Conf {
     /// Every file that was read, the main one first.
-    pub files: Vec<PathBuf>,
-    pub per_listener: bool,
-    pub listeners: Vec<Listener>,
-    pub plugins: Vec<Plugin>,
+    pub(crate) files: Vec<PathBuf>,
+    pub(crate) per_listener: bool,
+    pub(crate) listeners: Vec<Listener>,
+    pub(crate) plugins: Vec<Plugin>,
     /// What holds for the whole broker.
-    pub broker: Security,
+    pub(crate) broker: Security,
     /// The user that the broker becomes when root starts it.
-    pub user: Option<String>,
+    pub(crate) user: Option<String>,
     /// A line that Mosquitto 2.0 does not know, so that the broker is a later one.
-    pub needs_2_1: bool,
+    pub(crate) needs_2_1: bool,
     /// What every version refuses.
-    pub mistakes: Vec<Remark>,
-    pub warnings: Vec<Remark>,
+    pub(crate) mistakes: Vec<Remark>,
+    pub(crate) warnings: Vec<Remark>,
 }
 
 /// Settings of the broker or of one listener.
 #[derive(Clone, Default, Debug)]
-pub struct Security {
-    pub allow_anonymous: Option<(bool, Place)>,
-    pub password_file: Option<(String, Place)>,
-    pub acl_file: Option<(String, Place)>,
+pub(crate) struct Security {
+    pub(crate) allow_anonymous: Option<(bool, Place)>,
+    pub(crate) password_file: Option<(String, Place)>,
+    pub(crate) acl_file: Option<(String, Place)>,
 }
 
-pub struct Listener {
+pub(crate) struct Listener {
     /// Its port, or the path of its socket.
-    pub name: String,
+    pub(crate) name: String,
     /// The address or host name that it is bound to; none: every address, or (without a `listener`
     /// line) the loopback interface.
-    pub address: Option<String>,
-    pub security: Security,
+    pub(crate) address: Option<String>,
+    pub(crate) security: Security,
     /// Where it is named; none: the broker has it without a line that says so.
-    pub place: Option<Place>,
+    pub(crate) place: Option<Place>,
     /// The line that has it speak MQTT over websockets.
-    pub websockets: Option<Place>,
+    pub(crate) websockets: Option<Place>,
     /// The line that has a proxy tell it whom each connection is from.
-    pub proxy: Option<Place>,
+    pub(crate) proxy: Option<Place>,
     /// The option that has the broker take usernames from certificates, and then ask nobody.
-    pub certificate_names: Option<Place>,
+    pub(crate) certificate_names: Option<Place>,
 }
 
 /// A line that loads a plugin, and the options that follow it.
-pub struct Plugin {
-    pub place: Place,
-    pub path: String,
+pub(crate) struct Plugin {
+    pub(crate) place: Place,
+    pub(crate) path: String,
     /// By which `plugin_use` refers to it.
     name: Option<String>,
-    pub options: Vec<Opt>,
+    pub(crate) options: Vec<Opt>,
     /// For which listeners it decides, by their positions; none: for all.
-    pub listeners: Option<BTreeSet<usize>>,
+    pub(crate) listeners: Option<BTreeSet<usize>>,
 }
 
 /// An option of a plugin, without its prefix.
 #[derive(Clone)]
-pub struct Opt {
-    pub name: String,
-    pub value: String,
-    pub place: Place,
+pub(crate) struct Opt {
+    pub(crate) name: String,
+    pub(crate) value: String,
+    pub(crate) place: Place,
 }
 
 impl Plugin {
     /// The path's last part.
-    pub fn file_name(&self) -> &str {
+    pub(crate) fn file_name(&self) -> &str {
         self.path.rsplit('/').next().unwrap_or_default()
     }
 
     /// The options as the broker hands them over.
-    pub fn given(&self) -> Vec<(String, String)> {
+    pub(crate) fn given(&self) -> Vec<(String, String)> {
         self.options.iter().map(|o| (o.name.clone(), o.value.clone())).collect()
     }
 
     /// Where an option stands that a mistake is about: its last line if there are several. Names
     /// of header fields know no case.
-    pub fn place_of(&self, option: Option<&str>) -> &Place {
+    pub(crate) fn place_of(&self, option: Option<&str>) -> &Place {
         let is_it = |name: &str| option.is_some_and(|option| name.eq_ignore_ascii_case(option));
         self.options.iter().rfind(|o| is_it(&o.name)).map_or(&self.place, |o| &o.place)
     }
@@ -120,7 +120,7 @@ impl Conf {
     ///
     /// # Errors
     /// The file itself cannot be read.
-    pub fn read(path: &Path) -> Result<Self, String> {
+    pub(crate) fn read(path: &Path) -> Result<Self, String> {
         let read = lines::read(Self::empty(), path);
         let mut conf = read.map_err(|error| format!("cannot read {}: {error}", path.display()))?;
         conf.look_for_idle_plugins();
@@ -142,7 +142,7 @@ impl Conf {
     }
 
     /// What holds for clients of a listener.
-    pub fn security_of(&self, listener: usize) -> &Security {
+    pub(crate) fn security_of(&self, listener: usize) -> &Security {
         match self.listeners.get(listener) {
             Some(listener) if self.per_listener => &listener.security,
             _ => &self.broker,

@@ -14,24 +14,24 @@ use mosquitto_http_auth::trace::TraceId;
 use crate::wire_recorder::{self, Attempt};
 
 /// A question to one host, and what came of it.
-pub struct Seen {
-    pub kind: Kind,
-    pub origin: String,
-    pub body: Secret,
-    pub attempts: Vec<Attempt>,
-    pub took: Duration,
+pub(crate) struct Seen {
+    pub(crate) kind: Kind,
+    pub(crate) origin: String,
+    pub(crate) body: Secret,
+    pub(crate) attempts: Vec<Attempt>,
+    pub(crate) took: Duration,
     /// By which the request is found in the API's log.
-    pub trace: Option<TraceId>,
-    pub outcome: Result<Reply, Failure>,
+    pub(crate) trace: Option<TraceId>,
+    pub(crate) outcome: Result<Reply, Failure>,
 }
 
 /// Sees everything that is asked.
 #[derive(Default)]
-pub struct Witness(Mutex<Vec<Seen>>);
+pub(crate) struct Witness(Mutex<Vec<Seen>>);
 
 impl Witness {
     /// What was seen since the last time.
-    pub fn take(&self) -> Vec<Seen> {
+    pub(crate) fn take(&self) -> Vec<Seen> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -70,7 +70,7 @@ impl Observer for Witness {
 
 impl Seen {
     /// The status of the answer.
-    pub fn status(&self) -> Option<&str> {
+    pub(crate) fn status(&self) -> Option<&str> {
         let answer = self.attempts.last()?.answer.as_ref()?;
         answer.line.split_once(' ').map(|(_, status)| status)
     }

@@ -3,15 +3,15 @@
 #![forbid(unsafe_code)]
 
 /// What was asked is valid, or allowed.
-pub const YES: u8 = 0;
+pub(crate) const YES: u8 = 0;
 /// There are mistakes, or it is denied.
-pub const NO: u8 = 1;
+pub(crate) const NO: u8 = 1;
 /// It could not be asked: the command line or a file is wrong.
-pub const USAGE: u8 = 2;
+pub(crate) const USAGE: u8 = 2;
 /// The API failed, or the Redis of a fleet.
-pub const FAILED: u8 = 3;
+pub(crate) const FAILED: u8 = 3;
 /// The plugin leaves it to the broker's other means.
-pub const LEFT_TO_BROKER: u8 = 4;
+pub(crate) const LEFT_TO_BROKER: u8 = 4;
 
 /// The statuses of `fleet`, for the help.
 #[macro_export]

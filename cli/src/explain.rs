@@ -11,7 +11,7 @@ use crate::exit;
 use crate::paint::{HEADING, Paint as _};
 use crate::problem::Problem;
 
-pub fn run(args: &args::Explain, out: &mut dyn Write) -> Result<u8, Problem> {
+pub(crate) fn run(args: &args::Explain, out: &mut dyn Write) -> Result<u8, Problem> {
     let name = args.option.trim_start_matches("plugin_opt_").trim_start_matches("auth_opt_");
     let all = described();
     let option = find(&all, name).ok_or_else(|| unknown(&all, name))?;

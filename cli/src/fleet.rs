@@ -23,7 +23,7 @@ use crate::exit;
 use crate::paint::{FAINT, GOOD, HEADING, Paint as _, WARNING, WRONG};
 use crate::problem::Problem;
 
-pub fn run(command: &Fleet, out: &mut dyn Write) -> Result<u8, Problem> {
+pub(crate) fn run(command: &Fleet, out: &mut dyn Write) -> Result<u8, Problem> {
     match command {
         Fleet::Key => key(out),
         Fleet::Status(args) => status(args, out),

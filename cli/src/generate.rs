@@ -13,7 +13,7 @@ use clap_mangen::Man;
 use crate::args::{Arguments, Generate};
 
 /// Writes the files, and returns what to say if that fails.
-pub fn run(what: &Generate) -> Result<(), String> {
+pub(crate) fn run(what: &Generate) -> Result<(), String> {
     let (Generate::Man { folder } | Generate::Completions { folder }) = what;
     let made = fs::create_dir_all(folder).and_then(|()| match what {
         Generate::Man { folder } => man(folder),

@@ -17,7 +17,7 @@ use crate::problem::Problem;
 const UNKNOWN_VERSION: &[u8] = b"\x10\x10\x00\x04MQTT\x00\x02\x00\x00\x00\x04live";
 
 /// Checks, and returns the exit status.
-pub fn run(args: &args::Healthcheck, out: &mut dyn Write) -> Result<u8, Problem> {
+pub(crate) fn run(args: &args::Healthcheck, out: &mut dyn Write) -> Result<u8, Problem> {
     let conf = Conf::read(&args.file)?;
     let listener = choose(&conf, args)?;
     let limit = Duration::from_secs(args.timeout.into());

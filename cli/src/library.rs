@@ -19,7 +19,7 @@ const MACHINES: &[(u16, &str)] = &[
 ];
 
 /// What keeps the file from being loaded; none if nothing is seen that does.
-pub fn problem(path: &Path) -> Option<String> {
+pub(crate) fn problem(path: &Path) -> Option<String> {
     let mut header = [0; 20];
     let read = File::open(path).and_then(|mut file| file.read_exact(&mut header));
     if let Err(error) = read {

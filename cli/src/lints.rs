@@ -19,9 +19,9 @@ mod listeners;
 
 /// What was found: what stops the broker, and what may not be meant.
 #[derive(Default)]
-pub struct Doubts {
-    pub mistakes: Vec<Remark>,
-    pub hints: Vec<Remark>,
+pub(crate) struct Doubts {
+    pub(crate) mistakes: Vec<Remark>,
+    pub(crate) hints: Vec<Remark>,
 }
 
 impl Doubts {
@@ -32,7 +32,7 @@ impl Doubts {
 }
 
 /// What there is to say about the whole.
-pub fn about_conf(conf: &Conf, blocks: &[&Plugin]) -> Doubts {
+pub(crate) fn about_conf(conf: &Conf, blocks: &[&Plugin]) -> Doubts {
     let mut lints = Doubts::default();
     let mut seen = BTreeMap::new();
     for plugin in blocks {
@@ -61,7 +61,7 @@ pub fn about_conf(conf: &Conf, blocks: &[&Plugin]) -> Doubts {
 }
 
 /// What there is to say about one block, whose options are valid if there is a `config`.
-pub fn about_block(conf: &Conf, block: &Plugin, config: Option<&Config>) -> Doubts {
+pub(crate) fn about_block(conf: &Conf, block: &Plugin, config: Option<&Config>) -> Doubts {
     let mut lints = files::library(block);
     if lints.mistakes.is_empty() {
         lints.absorb(files::needed(conf, block, config));

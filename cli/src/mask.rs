@@ -19,16 +19,16 @@ const MASK: &str = "********";
 const SHORTEST: usize = 4;
 
 /// What must not be shown of one client's questions.
-pub struct Mask<'a> {
-    pub config: &'a Config,
-    pub client: &'a dyn Client,
-    pub username: Option<&'a str>,
-    pub password: &'a [u8],
+pub(crate) struct Mask<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) client: &'a dyn Client,
+    pub(crate) username: Option<&'a str>,
+    pub(crate) password: &'a [u8],
 }
 
 impl Mask<'_> {
     /// A request's body: of a login's, the same code writes it with another password.
-    pub fn request(&self, kind: Kind, sent: &[u8]) -> String {
+    pub(crate) fn request(&self, kind: Kind, sent: &[u8]) -> String {
         let api_format = &self.config.api_format;
         let username = self.username.or(self.config.anonymous_username.as_deref());
         let shown = match kind {
@@ -50,7 +50,7 @@ impl Mask<'_> {
     }
 
     /// A request's head: the length of a login's body would tell that of the password.
-    pub fn head(&self, kind: Kind, head: &Head) -> Head {
+    pub(crate) fn head(&self, kind: Kind, head: &Head) -> Head {
         let mut head = head.clone();
         for (name, value) in &mut head.fields {
             if kind == Kind::Login && name.eq_ignore_ascii_case("content-length") {
@@ -61,7 +61,7 @@ impl Mask<'_> {
     }
 
     /// Whatever else came from outside: an API may send secrets back, as it got them.
-    pub fn answer(&self, text: &str) -> String {
+    pub(crate) fn answer(&self, text: &str) -> String {
         let headers = self.config.credentials.headers.iter().map(|header| header.value.expose());
         // A scheme such as Bearer may stand before the secret.
         let words = headers.flat_map(|value| [Some(value), value.rsplit(|b| *b == b' ').next()]);

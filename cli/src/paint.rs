@@ -6,16 +6,16 @@ use std::fmt;
 
 use anstyle::{AnsiColor, Style};
 
-pub const HEADING: Style = Style::new().bold();
-pub const GOOD: Style = AnsiColor::Green.on_default().bold();
-pub const WRONG: Style = AnsiColor::Red.on_default().bold();
-pub const WARNING: Style = AnsiColor::Yellow.on_default();
-pub const FAINT: Style = Style::new().dimmed();
+pub(crate) const HEADING: Style = Style::new().bold();
+pub(crate) const GOOD: Style = AnsiColor::Green.on_default().bold();
+pub(crate) const WRONG: Style = AnsiColor::Red.on_default().bold();
+pub(crate) const WARNING: Style = AnsiColor::Yellow.on_default();
+pub(crate) const FAINT: Style = Style::new().dimmed();
 
 /// A text in a style.
-pub struct Painted<'a>(&'a str, Style);
+pub(crate) struct Painted<'a>(&'a str, Style);
 
-pub trait Paint {
+pub(crate) trait Paint {
     fn paint(&self, style: Style) -> Painted<'_>;
 }
 

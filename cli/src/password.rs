@@ -18,7 +18,10 @@ const VARIABLE: &str = "MOSQUITTO_HTTP_AUTH_PASSWORD";
 const LONGEST: u64 = 65_535;
 
 /// Reads the password, and asks for it on the terminal if nothing says where it is.
-pub fn read(args: &args::Password, username: Option<&str>) -> Result<Zeroizing<Vec<u8>>, String> {
+pub(crate) fn read(
+    args: &args::Password,
+    username: Option<&str>,
+) -> Result<Zeroizing<Vec<u8>>, String> {
     let password = if args.no_password {
         Vec::new().into()
     } else if let Some(path) = &args.password_file {

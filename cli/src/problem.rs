@@ -5,7 +5,7 @@
 use std::io;
 
 /// Something for the standard error, or nobody to write it to.
-pub enum Problem {
+pub(crate) enum Problem {
     Text(String),
     /// Whoever read the output has gone.
     Unheard,

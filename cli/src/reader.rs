@@ -11,8 +11,8 @@ use std::path::Path;
 use nix::unistd::{User, getgrouplist};
 
 /// A user of this machine with its groups.
-pub struct Reader {
-    pub name: String,
+pub(crate) struct Reader {
+    pub(crate) name: String,
     uid: u32,
     gids: Vec<u32>,
 }
@@ -22,7 +22,7 @@ const SEARCH: u32 = 1;
 
 impl Reader {
     /// None: this machine does not know the user.
-    pub fn named(name: &str) -> Option<Self> {
+    pub(crate) fn named(name: &str) -> Option<Self> {
         let user = User::from_name(name).ok()??;
         let groups = getgrouplist(&CString::new(name).ok()?, user.gid).unwrap_or_default();
         let gids = groups.iter().chain([&user.gid]).map(|gid| gid.as_raw()).collect();
@@ -31,7 +31,7 @@ impl Reader {
 
     /// What keeps the user from reading a file that is there; none if nothing does, or if it cannot
     /// be told from here.
-    pub fn problem(&self, path: &Path) -> Option<String> {
+    pub(crate) fn problem(&self, path: &Path) -> Option<String> {
         let path = fs::canonicalize(path).ok()?;
         let folders = path.ancestors().skip(1).collect::<Vec<_>>();
         for folder in folders.into_iter().rev() {

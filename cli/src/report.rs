@@ -25,18 +25,18 @@ const HIDDEN: &str = "(not shown)";
 /// A certificate that ends sooner is worth a warning.
 const SOON_DAYS: i64 = 30;
 
-pub struct Report<'a> {
+pub(crate) struct Report<'a> {
     /// One after the other: the login, if there was one, and the access.
-    pub judged: &'a [Judged],
+    pub(crate) judged: &'a [Judged],
     /// Each host that was asked over TLS.
-    pub tls: Vec<(String, tls::Seen)>,
+    pub(crate) tls: Vec<(String, tls::Seen)>,
     /// What the broker's log would say.
-    pub log: Vec<(Level, String)>,
-    pub mask: Mask<'a>,
+    pub(crate) log: Vec<(Level, String)>,
+    pub(crate) mask: Mask<'a>,
 }
 
 impl Report<'_> {
-    pub fn print(&self, out: &mut dyn Write) -> io::Result<()> {
+    pub(crate) fn print(&self, out: &mut dyn Write) -> io::Result<()> {
         for judged in self.judged {
             for seen in &judged.exchanges {
                 self.print_exchange(out, seen)?;
@@ -142,7 +142,7 @@ impl Report<'_> {
         hints
     }
 
-    pub fn as_json(&self, out: &mut dyn Write) -> io::Result<()> {
+    pub(crate) fn as_json(&self, out: &mut dyn Write) -> io::Result<()> {
         let judged = self.judged.iter().map(|judged| {
             let granted = judged.granted().map(|session_grants| {
                 let attributes = session_grants.attributes.as_ref();

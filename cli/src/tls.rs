@@ -23,30 +23,30 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 /// What was seen.
 #[derive(Default)]
-pub struct Seen {
+pub(crate) struct Seen {
     /// The protocol's version and the cipher suite; none if the handshake failed.
-    pub agreed: Option<(String, String)>,
-    pub certificate: Option<Certificate>,
+    pub(crate) agreed: Option<(String, String)>,
+    pub(crate) certificate: Option<Certificate>,
     /// Against what the certificate was verified.
-    pub verified: String,
+    pub(crate) verified: String,
     /// Why the handshake failed.
-    pub problem: Option<String>,
+    pub(crate) problem: Option<String>,
 }
 
 /// A server's certificate.
-pub struct Certificate {
-    pub subject: String,
-    pub issuer: String,
+pub(crate) struct Certificate {
+    pub(crate) subject: String,
+    pub(crate) issuer: String,
     /// The hosts that it is for.
-    pub names: Vec<String>,
+    pub(crate) names: Vec<String>,
     /// Unix time.
-    pub valid_until: i64,
+    pub(crate) valid_until: i64,
     /// The same, as text.
-    pub valid_until_text: String,
+    pub(crate) valid_until_text: String,
 }
 
 /// Shakes hands with a host.
-pub fn look_at(config: &Config, endpoint: &Endpoint) -> Seen {
+pub(crate) fn look_at(config: &Config, endpoint: &Endpoint) -> Seen {
     let verified = match &config.sources.ca_file {
         _ if !config.tls_verify => "nothing, by tls_verify false".to_owned(),
         Some(file) => format!("tls_ca_file {file}"),

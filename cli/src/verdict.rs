@@ -14,21 +14,21 @@ use crate::exchange::Seen;
 use crate::exit;
 
 /// A decision of the plugin's.
-pub struct Judged {
-    pub kind: Kind,
-    pub decision: Decision,
-    pub reason: Reason,
+pub(crate) struct Judged {
+    pub(crate) kind: Kind,
+    pub(crate) decision: Decision,
+    pub(crate) reason: Reason,
     /// The rule that decided, where one did.
-    pub rule: Option<String>,
+    pub(crate) rule: Option<String>,
     /// What was asked for it.
-    pub exchanges: Vec<Seen>,
+    pub(crate) exchanges: Vec<Seen>,
     /// What the broker does about it by itself.
-    pub beforehand: Option<&'static str>,
+    pub(crate) beforehand: Option<&'static str>,
 }
 
 impl Judged {
     /// The exit status that says so.
-    pub fn status(&self) -> u8 {
+    pub(crate) fn status(&self) -> u8 {
         match (&self.reason, self.decision) {
             (Reason::Failure(..), _) => exit::FAILED,
             (_, Decision::Allow) => exit::YES,
@@ -39,7 +39,7 @@ impl Judged {
     }
 
     /// What the answer to a login grants, or the token.
-    pub fn granted(&self) -> Option<Arc<SessionGrants>> {
+    pub(crate) fn granted(&self) -> Option<Arc<SessionGrants>> {
         if let Reason::Token(session_grants) = &self.reason {
             return session_grants.clone();
         }
@@ -49,7 +49,7 @@ impl Judged {
     }
 
     /// For a program.
-    pub fn word(&self) -> &'static str {
+    pub(crate) fn word(&self) -> &'static str {
         match self.decision {
             Decision::Allow => "allow",
             Decision::Deny => "deny",
@@ -59,7 +59,7 @@ impl Judged {
     }
 
     /// For a reader.
-    pub fn in_words(&self) -> &'static str {
+    pub(crate) fn in_words(&self) -> &'static str {
         match (self.decision, self.kind) {
             (Decision::Allow, _) => "allowed",
             (Decision::Deny, _) => "denied",
@@ -72,7 +72,7 @@ impl Judged {
     }
 
     /// What decided: an option, or a word where none did.
-    pub fn by(&self) -> &'static str {
+    pub(crate) fn by(&self) -> &'static str {
         match &self.reason {
             Reason::NoLoginRoute => "http_user_route",
             Reason::LocalUser => "local_users_file",
@@ -103,7 +103,7 @@ impl Judged {
     }
 
     /// Why, in a sentence.
-    pub fn why(&self, config: &Config) -> String {
+    pub(crate) fn why(&self, config: &Config) -> String {
         match &self.reason {
             Reason::NoLoginRoute => {
                 "http_user_route is unset, so nobody's login is asked".to_owned()
@@ -204,7 +204,7 @@ impl Judged {
 }
 
 /// The option with the route of a kind of question.
-pub fn route(kind: Kind) -> &'static str {
+pub(crate) fn route(kind: Kind) -> &'static str {
     match kind {
         Kind::Login => "http_user_route",
         Kind::Superuser => "http_superuser_route",

@@ -17,17 +17,17 @@ const SHOWN_BYTES: usize = 4096;
 
 /// A request on one connection. Times count from when the question was about to be asked.
 #[derive(Default)]
-pub struct Attempt {
+pub(crate) struct Attempt {
     /// None: on a connection that was kept alive.
-    pub dialled: Option<Dialled>,
+    pub(crate) dialled: Option<Dialled>,
     /// As it was sent; none if that was not come to.
-    pub head: Option<Head>,
-    pub first_byte: Option<Duration>,
-    pub answer: Option<Head>,
+    pub(crate) head: Option<Head>,
+    pub(crate) first_byte: Option<Duration>,
+    pub(crate) answer: Option<Head>,
     /// The begin of the answer's body.
-    pub body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
     /// How long it was; none if it was not read to its end.
-    pub body_length: Option<usize>,
+    pub(crate) body_length: Option<usize>,
     secrets: Vec<String>,
     unread: Zeroizing<Vec<u8>>,
     /// How much of the body was read.
@@ -36,21 +36,21 @@ pub struct Attempt {
 
 /// How a connection was made.
 #[derive(Clone, Default, Debug)]
-pub struct Dialled {
-    pub began: Duration,
-    pub addresses: Vec<SocketAddr>,
-    pub resolved: Option<Duration>,
-    pub connected: Option<Duration>,
+pub(crate) struct Dialled {
+    pub(crate) began: Duration,
+    pub(crate) addresses: Vec<SocketAddr>,
+    pub(crate) resolved: Option<Duration>,
+    pub(crate) connected: Option<Duration>,
     /// When the TLS handshake was over.
-    pub secured: Option<Duration>,
+    pub(crate) secured: Option<Duration>,
 }
 
 /// The first line of a message, and its header fields.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Head {
-    pub line: String,
+pub(crate) struct Head {
+    pub(crate) line: String,
     /// The value is left out where it is a secret.
-    pub fields: Vec<(String, Option<String>)>,
+    pub(crate) fields: Vec<(String, Option<String>)>,
 }
 
 struct Recording {
@@ -63,18 +63,18 @@ thread_local! {
 }
 
 /// Records what happens from now on.
-pub fn begin() {
+pub(crate) fn begin() {
     RECORDING.set(Some(Recording { began: SystemClock.now(), attempts: Vec::new() }));
 }
 
 /// What was recorded, and how long it took.
-pub fn end() -> (Vec<Attempt>, Duration) {
+pub(crate) fn end() -> (Vec<Attempt>, Duration) {
     let Some(Recording { began, attempts }) = RECORDING.take() else { return Default::default() };
     (attempts, SystemClock.now().duration_since(began))
 }
 
 /// Records one event.
-pub fn record(event: WireEvent<'_>) {
+pub(crate) fn record(event: WireEvent<'_>) {
     RECORDING.with_borrow_mut(|recording| {
         let Some(Recording { began, attempts }) = recording else { return };
         if let WireEvent::Request(secrets) = event {

@@ -16,7 +16,7 @@ const SUBJECTS: usize = 3;
 /// In service, it counts consecutive failures; after `failures` of them the host is out of service.
 /// Once `rest` has passed it is half-open: one question at a time is let through as a probe. A probe
 /// that is answered, and a late answer to an earlier question, put the host back into service.
-pub struct Breaker {
+pub(crate) struct Breaker {
     failures: u64,
     rest: Duration,
     state: Mutex<State>,
@@ -31,7 +31,7 @@ enum State {
 
 /// What an outcome tells of the host.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Sign {
+pub(crate) enum Sign {
     /// It answered, whatever it said.
     There,
     /// It failed, and the question may have been the cause: a proxy that speaks for it, a limit of
@@ -46,7 +46,7 @@ impl Sign {
     /// which it fails (408, 425, 429, 500) or that cannot be understood; 502, 503 and 504 are often
     /// said by a proxy in front of it.
     #[must_use]
-    pub fn of(failure: &Failure) -> Self {
+    pub(crate) fn of(failure: &Failure) -> Self {
         match failure {
             Failure::Status(502..=504) | Failure::TimedOut | Failure::ConnectionLost => {
                 Self::Unclear
@@ -65,39 +65,39 @@ impl Sign {
     }
 
     /// What this outcome tells.
-    pub fn of_outcome<T>(outcome: &Result<T, Failure>) -> Self {
+    pub(crate) fn of_outcome<T>(outcome: &Result<T, Failure>) -> Self {
         outcome.as_ref().map_or_else(Self::of, |_| Self::There)
     }
 }
 
 /// What an outcome changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Change {
+pub(crate) enum Change {
     OutOfService,
     Back,
 }
 
 impl Breaker {
-    pub fn new(failures: u64, rest: Duration) -> Self {
+    pub(crate) fn new(failures: u64, rest: Duration) -> Self {
         Self { failures, rest, state: Mutex::new(State::NEW), outages: AtomicU64::new(0) }
     }
 
-    pub fn outages(&self) -> u64 {
+    pub(crate) fn outages(&self) -> u64 {
         self.outages.load(Ordering::Relaxed)
     }
 
-    pub fn in_service(&self) -> bool {
+    pub(crate) fn in_service(&self) -> bool {
         matches!(*lock(&self.state), State::InService { .. })
     }
 
     /// Whether a question would be let through as a probe. One that `failed_before` proves little, so
     /// it is let through only where no other has come for as long as the host has rested.
-    pub fn wants_probe(&self, now: Instant, failed_before: bool) -> bool {
+    pub(crate) fn wants_probe(&self, now: Instant, failed_before: bool) -> bool {
         lock(&self.state).wants_probe(now, failed_before, self.rest)
     }
 
     /// Takes on the probe, if one is due. Whoever does must [`Breaker::record`] what came of it.
-    pub fn claim_probe(&self, now: Instant, failed_before: bool) -> bool {
+    pub(crate) fn claim_probe(&self, now: Instant, failed_before: bool) -> bool {
         let mut state = lock(&self.state);
         let wanted = state.wants_probe(now, failed_before, self.rest);
         if let (true, State::Out { probing, .. }) = (wanted, &mut *state) {
@@ -107,7 +107,7 @@ impl Breaker {
     }
 
     /// Counts an outcome of a question about this subject, a user or a topic.
-    pub fn record(&self, now: Instant, sign: Sign, subject: u64) -> Option<Change> {
+    pub(crate) fn record(&self, now: Instant, sign: Sign, subject: u64) -> Option<Change> {
         let mut state = lock(&self.state);
         match &mut *state {
             State::InService { failures, .. } if sign == Sign::There => {

@@ -55,7 +55,7 @@ struct Outgoing<'a> {
 }
 
 /// Sends requests.
-pub struct Client {
+pub(crate) struct Client {
     /// None once the plugin ends.
     link: Mutex<Option<Link>>,
     config: Config,
@@ -87,7 +87,7 @@ impl Link {
 
 impl Client {
     /// `observed`: whether what goes over the wire is noted for whoever records it.
-    pub fn new(config: &Config, clock: Arc<dyn Clock>, observed: bool) -> Self {
+    pub(crate) fn new(config: &Config, clock: Arc<dyn Clock>, observed: bool) -> Self {
         let link = Link::new(config, &config.credentials, observed);
         Self {
             link: Mutex::new(Some(link)),
@@ -103,7 +103,12 @@ impl Client {
     /// A request that a kept-alive connection lost is sent once more on a new connection: the
     /// server closed it while nobody looked, and never saw the request. Nothing else is repeated, and
     /// not that either once a byte of an answer has come (RFC 9110, section 9.2.2).
-    pub fn ask(&self, url: &str, body: &[u8], trace: Option<TraceId>) -> Result<Response, Failure> {
+    pub(crate) fn ask(
+        &self,
+        url: &str,
+        body: &[u8],
+        trace: Option<TraceId>,
+    ) -> Result<Response, Failure> {
         #[cfg(any(test, fuzzing))]
         if let Some(answer) = super::simulated::ask(url, body) {
             return answer;
@@ -221,21 +226,21 @@ impl Client {
     }
 
     /// Lets go of idle connections. Requests under way go on.
-    pub fn drop_connections(&self) {
+    pub(crate) fn drop_connections(&self) {
         if let Some(link) = lock(&self.link).as_mut() {
             link.agent = renewed(&link.agent, self.observed);
         }
     }
 
     /// Uses other certificates and secrets from now on. Requests under way go on.
-    pub fn renew(&self, credentials: &Credentials) {
+    pub(crate) fn renew(&self, credentials: &Credentials) {
         if let Some(link) = lock(&self.link).as_mut() {
             *link = Link::new(&self.config, credentials, self.observed);
         }
     }
 
     /// Ends what is under way; it fails, and so does everything later.
-    pub fn interrupt(&self) {
+    pub(crate) fn interrupt(&self) {
         if let Some(link) = lock(&self.link).take() {
             link.agent.shutdown();
             link.fresh.shutdown();

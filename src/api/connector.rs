@@ -26,13 +26,13 @@ thread_local! {
 
 /// How many connections this thread has opened or tried to open. A request during which the count
 /// stands still went out on a kept-alive connection.
-pub fn dialled() -> u64 {
+pub(crate) fn dialled() -> u64 {
     DIALLED.get()
 }
 
 /// Resolves and connects.
 #[derive(Debug, Default)]
-pub struct DialConnector;
+pub(crate) struct DialConnector;
 
 impl Connector for DialConnector {
     type Out = <TcpConnector as Connector>::Out;
@@ -78,7 +78,7 @@ fn addresses(uri: &Uri, mut found: ResolvedSocketAddrs) -> Result<ResolvedSocket
 
 /// Resolves nothing: the client would ask it before every request. [`DialConnector`] does it instead.
 #[derive(Debug)]
-pub struct Unresolved;
+pub(crate) struct Unresolved;
 
 impl Resolver for Unresolved {
     fn resolve(&self, _: &Uri, _: &Config, _: NextTimeout) -> Result<ResolvedSocketAddrs, Error> {

@@ -19,7 +19,7 @@ use crate::question::Kind;
 use crate::trace::TraceId;
 
 /// One of the hosts in `http_host`.
-pub struct Endpoint {
+pub(crate) struct Endpoint {
     /// The beginning of its URLs, for log lines.
     pub origin: String,
     pub breaker: Breaker,
@@ -30,7 +30,7 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    pub fn new(
+    pub(crate) fn new(
         config: &Config,
         origin: String,
         clock: &Arc<dyn Clock>,
@@ -60,7 +60,7 @@ impl Endpoint {
     /// # Errors
     /// This endpoint did not answer. The status comes with it where there was a response all the
     /// same.
-    pub fn ask(
+    pub(crate) fn ask(
         &self,
         requests: &[&Request],
         unix_time: Duration,
@@ -92,7 +92,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// The endpoint did not answer.
-    pub fn fetch(&self, route: &str, trace: Option<TraceId>) -> Result<Response, Failure> {
+    pub(crate) fn fetch(&self, route: &str, trace: Option<TraceId>) -> Result<Response, Failure> {
         self.client.fetch(&format!("{}{route}", self.origin), trace)
     }
 
@@ -100,7 +100,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// The endpoint did not answer.
-    pub fn tell(&self, events: &[u8], trace: Option<TraceId>) -> Result<u16, Failure> {
+    pub(crate) fn tell(&self, events: &[u8], trace: Option<TraceId>) -> Result<u16, Failure> {
         let url = self.urls.events.as_deref().ok_or(Failure::Internal)?;
         self.client.tell(url, events, trace)
     }
@@ -131,17 +131,17 @@ impl Endpoint {
     }
 
     /// Lets go of connections that may lead to a host that is gone.
-    pub fn drop_connections(&self) {
+    pub(crate) fn drop_connections(&self) {
         self.client.drop_connections();
     }
 
     /// Uses other certificates and secrets from now on.
-    pub fn renew(&self, credentials: &Credentials) {
+    pub(crate) fn renew(&self, credentials: &Credentials) {
         self.client.renew(credentials);
     }
 
     /// Cuts short what is under way, and refuses what comes later.
-    pub fn interrupt(&self) {
+    pub(crate) fn interrupt(&self) {
         self.client.interrupt();
     }
 }

@@ -11,7 +11,7 @@ use ureq::Timeout;
 use crate::answer::Failure;
 
 /// What the client's error means.
-pub fn failure(error: ureq::Error) -> Failure {
+pub(crate) fn failure(error: ureq::Error) -> Failure {
     match error {
         ureq::Error::HostNotFound => Failure::UnknownHost,
         ureq::Error::Timeout(Timeout::Resolve | Timeout::Connect) => Failure::Unreachable,
@@ -26,20 +26,20 @@ pub fn failure(error: ureq::Error) -> Failure {
 }
 
 /// What an error within a body means: the answer had begun by then.
-pub fn broken_off(error: io::Error) -> Failure {
+pub(crate) fn broken_off(error: io::Error) -> Failure {
     match failure(error.into()) {
         Failure::ConnectionLost => body_breaks_off(),
         failure => failure,
     }
 }
 
-pub fn body_breaks_off() -> Failure {
+pub(crate) fn body_breaks_off() -> Failure {
     Failure::BrokenAnswer("the body breaks off".to_owned())
 }
 
 /// Whether a connection ended as one does that was closed, but without TLS's own word for it
 /// (RFC 8446, section 6.1). Many servers do not care to send it; so may somebody on the way.
-pub fn is_unannounced_end(error: &io::Error) -> bool {
+pub(crate) fn is_unannounced_end(error: &io::Error) -> bool {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<io::Error>());
     inner.is_some_and(|inner| inner.kind() == io::ErrorKind::UnexpectedEof)
 }
@@ -95,7 +95,7 @@ const NO_COMMON_VERSION: &str =
 /// Whether a 400 with this body comes from a server in front of the API that never asked it. The whole
 /// page must be that server's: an API may repeat what a client calls itself, and then it would be for
 /// clients to say that the API has failed.
-pub fn not_passed_on(body: &[u8]) -> Option<Failure> {
+pub(crate) fn not_passed_on(body: &[u8]) -> Option<Failure> {
     let body = String::from_utf8_lossy(body);
     // Versions of Apache differ in the type of their pages.
     let html = body.strip_prefix("<!DOCTYPE").and_then(|rest| rest.split_once('>'));

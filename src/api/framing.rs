@@ -16,7 +16,7 @@ use crate::answer::Failure;
 ///
 /// # Errors
 /// What is ambiguous about it, or why its body cannot be read.
-pub fn check(head: &Parts, says_something: bool) -> Result<(), Failure> {
+pub(crate) fn check(head: &Parts, says_something: bool) -> Result<(), Failure> {
     let broken = |problem: &str| Err(Failure::BrokenAnswer(problem.to_owned()));
     if head.status.is_informational() {
         return broken("an interim status ends the exchange");
@@ -43,7 +43,7 @@ pub fn check(head: &Parts, says_something: bool) -> Result<(), Failure> {
 }
 
 /// Whether the end of the connection is the end of the body.
-pub fn ends_with_the_connection(head: &Parts) -> bool {
+pub(crate) fn ends_with_the_connection(head: &Parts) -> bool {
     // These have no body, and need not say so (RFC 9110, section 8.6).
     let has_none = matches!(head.status.as_u16(), 204 | 304);
     let has_length = head.headers.contains_key(CONTENT_LENGTH);
@@ -53,7 +53,7 @@ pub fn ends_with_the_connection(head: &Parts) -> bool {
 /// Whether it is, although the server did not say that the connection would end, so that one that was
 /// cut off cannot be told from one that is complete. HTTP/1.0 says so by itself (RFC 9112, section
 /// 9.3).
-pub fn ends_unannounced(head: &Parts) -> bool {
+pub(crate) fn ends_unannounced(head: &Parts) -> bool {
     let closes = texts(&head.headers, &CONNECTION)
         .flat_map(|options| options.split(','))
         .any(|option| option.trim().eq_ignore_ascii_case("close"));

@@ -6,12 +6,12 @@
 use std::time::Duration;
 
 /// The longest that an answer may be kept, whatever the API says.
-pub const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+pub(crate) const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// The freshness lifetime that `Cache-Control` gives (RFC 9111, section 4.2.1), less the `Age` that the
 /// response already has; none without a directive that says anything about it. Each is all lines of its
 /// field, joined.
-pub fn lifetime(cache_control: Option<&[u8]>, age: Option<&[u8]>) -> Option<Duration> {
+pub(crate) fn lifetime(cache_control: Option<&[u8]>, age: Option<&[u8]>) -> Option<Duration> {
     let given = directives(cache_control?).map_or(Some(Duration::ZERO), smallest)?;
     let age = age.map_or(Some(Duration::ZERO), oldest);
     Some(age.map_or(Duration::ZERO, |age| given.saturating_sub(age)).min(LONGEST))

@@ -19,21 +19,21 @@ thread_local! {
 
 /// How often bytes of answers have come to this thread. A request during which the count stands still
 /// had not one byte of an answer.
-pub fn received() -> u64 {
+pub(crate) fn received() -> u64 {
     RECEIVED.get()
 }
 
 /// Hardens what the connectors before it have made: below the TLS layer, which has no eye for what waits
 /// there, and above it, where requests go by.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Harden {
+pub(crate) enum Harden {
     BelowTls,
     Requests,
 }
 
 /// A hardened connection.
 #[derive(Debug)]
-pub struct Hardened<T: Transport> {
+pub(crate) struct Hardened<T: Transport> {
     inner: T,
     layer: Harden,
     /// What is to be sent together with what comes next.

@@ -69,7 +69,7 @@ thread_local! {
 }
 
 /// Has this observer see what happens meanwhile.
-pub fn during<T>(observer: &Arc<dyn Observer>, act: impl FnOnce() -> T) -> T {
+pub(crate) fn during<T>(observer: &Arc<dyn Observer>, act: impl FnOnce() -> T) -> T {
     observer.begins();
     OBSERVER.set(Some(Arc::clone(observer)));
     let result = act();
@@ -78,7 +78,7 @@ pub fn during<T>(observer: &Arc<dyn Observer>, act: impl FnOnce() -> T) -> T {
 }
 
 /// Tells the observer, if there is one.
-pub fn note(event: WireEvent<'_>) {
+pub(crate) fn note(event: WireEvent<'_>) {
     OBSERVER.with_borrow(|observer| {
         if let Some(observer) = observer {
             observer.happens(event);
@@ -87,7 +87,7 @@ pub fn note(event: WireEvent<'_>) {
 }
 
 /// A request is about to be sent, with these secrets among its header fields.
-pub fn note_request(headers: &[(HeaderName, HeaderValue)]) {
+pub(crate) fn note_request(headers: &[(HeaderName, HeaderValue)]) {
     if OBSERVER.with_borrow(Option::is_some) {
         let secrets: Vec<_> = headers.iter().map(|(name, _)| name.as_str()).collect();
         note(WireEvent::Request(&secrets));
@@ -95,7 +95,7 @@ pub fn note_request(headers: &[(HeaderName, HeaderValue)]) {
 }
 
 /// Takes what is read of a body.
-pub struct BodySink;
+pub(crate) struct BodySink;
 
 impl io::Write for BodySink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -110,11 +110,11 @@ impl io::Write for BodySink {
 
 /// Notes when a connection is ready, and what goes through it.
 #[derive(Debug)]
-pub struct Observe;
+pub(crate) struct Observe;
 
 /// A connection that is observed, after TLS: what goes through is plain.
 #[derive(Debug)]
-pub struct Observed<T>(T);
+pub(crate) struct Observed<T>(T);
 
 impl<In: Transport> Connector<In> for Observe {
     type Out = Observed<In>;

@@ -37,7 +37,7 @@ pub struct Reply {
 /// # Errors
 /// The response is no answer: its status says that the server failed, or its body is not what the
 /// contract asks for.
-pub fn read(
+pub(crate) fn read(
     kind: Kind,
     response: &Response,
     api_format: &ApiFormat,
@@ -84,7 +84,7 @@ pub fn read(
 ///
 /// # Errors
 /// As [`read`]; and any status but 200, which would be the answer to no question in particular.
-pub fn read_batch(response: &Response, count: usize) -> Result<Vec<Reply>, Failure> {
+pub(crate) fn read_batch(response: &Response, count: usize) -> Result<Vec<Reply>, Failure> {
     if response.status != 200 {
         return Err(Failure::Status(response.status));
     }
@@ -99,7 +99,7 @@ pub fn read_batch(response: &Response, count: usize) -> Result<Vec<Reply>, Failu
 ///
 /// # Errors
 /// There is none: any status but 200, or `read` does not understand it.
-pub fn document<D>(
+pub(crate) fn document<D>(
     response: &Response,
     read: impl FnOnce(&[u8]) -> Result<D, String>,
 ) -> Result<(D, Option<Duration>), Failure> {

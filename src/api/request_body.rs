@@ -157,7 +157,7 @@ fn subject(question: &Question<'_>) -> u64 {
 }
 
 /// The body of a batch: these questions' own bodies, in order.
-pub fn batch(requests: &[&Request]) -> Secret {
+pub(crate) fn batch(requests: &[&Request]) -> Secret {
     let bodies: Vec<_> = requests.iter().map(|request| request.body.expose()).collect();
     Secret::new([b"{\"checks\":[", &*bodies.join(&b','), b"]}"].concat())
 }

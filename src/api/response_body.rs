@@ -14,7 +14,7 @@ use crate::json::{self, Problem, Whole};
 
 /// What `Content-Type` says of a body.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub struct Declared {
+pub(crate) struct Declared {
     /// What the first line of the field begins with.
     pub first: MediaType,
     /// `application/json`, or anything that ends in `+json` (RFC 6839).
@@ -25,7 +25,7 @@ pub struct Declared {
 
 /// A media type, as far as it matters.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub enum MediaType {
+pub(crate) enum MediaType {
     /// The field is not there.
     #[default]
     None,
@@ -50,7 +50,7 @@ impl MediaType {
 
 impl Declared {
     /// Looks for types in all lines of the field, whatever stands around them.
-    pub fn of(headers: &HeaderMap) -> Self {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
         let first = headers.get(CONTENT_TYPE).map(|line| MediaType::of(line.as_bytes()));
         let mut declared = Self { first: first.unwrap_or_default(), ..Self::default() };
         for line in headers.get_all(CONTENT_TYPE) {
@@ -70,7 +70,7 @@ impl Declared {
     }
 
     #[must_use]
-    pub fn says_something(self) -> bool {
+    pub(crate) fn says_something(self) -> bool {
         self.json || self.form
     }
 }
@@ -82,7 +82,7 @@ fn is_of_type(byte: u8) -> bool {
 
 /// A body that has been told apart.
 #[derive(PartialEq, Eq, Debug)]
-pub enum ResponseBody {
+pub(crate) enum ResponseBody {
     /// It says nothing beside the status.
     Unrelated,
     /// A JSON object, which may say more than the status.
@@ -101,7 +101,7 @@ const NO: [&str; 2] = ["deny", "ignore"];
 ///
 /// # Errors
 /// It is JSON or a form, and broken; or it says something that is no yes and no answer either.
-pub fn read(declared: Declared, body: &[u8]) -> Result<ResponseBody, Problem> {
+pub(crate) fn read(declared: Declared, body: &[u8]) -> Result<ResponseBody, Problem> {
     if body.trim_ascii().is_empty() {
         return Ok(ResponseBody::Unrelated);
     }
@@ -124,14 +124,14 @@ pub fn read(declared: Declared, body: &[u8]) -> Result<ResponseBody, Problem> {
 ///
 /// # Errors
 /// It does not parse.
-pub fn check_json(declared: Declared, body: &[u8]) -> Result<(), Problem> {
+pub(crate) fn check_json(declared: Declared, body: &[u8]) -> Result<(), Problem> {
     let is_json = declared.json || begins_as_object(body);
     if is_json && !body.trim_ascii().is_empty() { json::value(body).map(|_| ()) } else { Ok(()) }
 }
 
 /// Whether the first visible byte is that of an object. What is not seen, such as white space of any
 /// kind, a byte order mark, or half of a character in UTF-16, does not hide it.
-pub fn begins_as_object(body: &[u8]) -> bool {
+pub(crate) fn begins_as_object(body: &[u8]) -> bool {
     let hidden = |c: char| {
         c.is_whitespace()
             || c.is_control()
@@ -168,7 +168,7 @@ fn text(is_form: bool, body: &[u8]) -> Result<ResponseBody, Problem> {
 }
 
 /// The pairs of a form that say something.
-pub fn pairs(body: &[u8]) -> Vec<(String, String)> {
+pub(crate) fn pairs(body: &[u8]) -> Vec<(String, String)> {
     body.split(|byte| *byte == b'&').filter_map(pair).collect()
 }
 

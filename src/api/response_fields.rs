@@ -31,7 +31,7 @@ const VERDICTS: &str = "\"allow\", \"deny\", \"ignore\"";
 
 /// What a body says; none of what it does not mention.
 #[derive(Default, PartialEq, Eq, Debug)]
-pub struct ResponseFields {
+pub(crate) struct ResponseFields {
     pub verdict: Option<Verdict>,
     pub ttl: Option<Duration>,
     pub session_grants: Option<SessionGrants>,
@@ -45,7 +45,7 @@ impl ResponseFields {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn read(body: &[u8], kind: Kind, syntax: Syntax) -> Result<Self, Problem> {
+    pub(crate) fn read(body: &[u8], kind: Kind, syntax: Syntax) -> Result<Self, Problem> {
         let Some(object) = json::object(body)? else { return Ok(Self::default()) };
         let mut said = FieldsRead::about(kind, syntax);
         json::read(object, Object(&mut said))?;
@@ -56,7 +56,7 @@ impl ResponseFields {
     ///
     /// # Errors
     /// What is wrong with them.
-    pub fn of_form(
+    pub(crate) fn of_form(
         pairs: Vec<(String, String)>,
         kind: Kind,
         syntax: Syntax,
@@ -119,7 +119,7 @@ impl<'de> Deserializer<'de> for FormValue {
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn claims(json: &str, syntax: Syntax) -> Result<SessionGrants, Problem> {
+pub(crate) fn claims(json: &str, syntax: Syntax) -> Result<SessionGrants, Problem> {
     let mut said = FieldsRead {
         names: &["is_superuser", "acl", "client_attrs"],
         takes_lists: true,
@@ -139,7 +139,7 @@ pub fn claims(json: &str, syntax: Syntax) -> Result<SessionGrants, Problem> {
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn batch(body: &[u8], count: usize) -> Result<Vec<Verdict>, Problem> {
+pub(crate) fn batch(body: &[u8], count: usize) -> Result<Vec<Verdict>, Problem> {
     let object = json::object(body)?.ok_or("the batch route did not answer with a JSON object")?;
     let mut said = Results { count, verdicts: None };
     json::read(object, Object(&mut said))?;
@@ -150,7 +150,7 @@ pub fn batch(body: &[u8], count: usize) -> Result<Vec<Verdict>, Problem> {
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn ok(body: &[u8]) -> Result<(bool, Option<String>), Problem> {
+pub(crate) fn ok(body: &[u8]) -> Result<(bool, Option<String>), Problem> {
     let object = json::object(body)?.ok_or("the answer is no JSON object")?;
     let mut said = Okay::default();
     json::read(object, Object(&mut said))?;
@@ -159,7 +159,7 @@ pub fn ok(body: &[u8]) -> Result<(bool, Option<String>), Problem> {
 
 /// The reason that a body gives which decides nothing; whatever is wrong with it, it gives none.
 #[must_use]
-pub fn reason(body: &[u8]) -> Option<String> {
+pub(crate) fn reason(body: &[u8]) -> Option<String> {
     let mut said = Reason(None);
     json::read(json::object(body).ok()??, Object(&mut said)).ok()?;
     said.0
@@ -185,7 +185,7 @@ impl<'de> Members<'de> for Reason {
 
 /// Whether a body is a complete object, so that nothing of what it says can be missing.
 #[must_use]
-pub fn is_whole(body: &[u8]) -> bool {
+pub(crate) fn is_whole(body: &[u8]) -> bool {
     let object = json::object(body).ok().flatten();
     object.is_some_and(|object| json::read(object, Object(&mut Anything)).is_ok())
 }

@@ -9,19 +9,19 @@ use super::response::Response;
 use crate::answer::Failure;
 
 /// Answers a request by its URL and body.
-pub type Answer = Rc<dyn Fn(&str, &[u8]) -> Result<Response, Failure>>;
+pub(super) type Answer = Rc<dyn Fn(&str, &[u8]) -> Result<Response, Failure>>;
 
 thread_local! {
     static ANSWER: RefCell<Option<Answer>> = const { RefCell::new(None) };
 }
 
 /// Has requests that are sent on this thread answered so from now on; none: by the network.
-pub fn set(answer: Option<Answer>) {
+pub(crate) fn set(answer: Option<Answer>) {
     ANSWER.set(answer);
 }
 
 /// The answer to a request of this thread, if it does not go to the network.
-pub fn ask(url: &str, body: &[u8]) -> Option<Result<Response, Failure>> {
+pub(super) fn ask(url: &str, body: &[u8]) -> Option<Result<Response, Failure>> {
     let answer = ANSWER.with_borrow(Clone::clone)?;
     Some(answer(url, body))
 }

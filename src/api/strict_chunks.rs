@@ -14,11 +14,11 @@ const SIZE_LINE_BYTES: usize = 4096;
 
 /// Reads strictly what comes over the connections that the connectors before it have made.
 #[derive(Debug)]
-pub struct Strict;
+pub(crate) struct Strict;
 
 /// A connection whose answers are read strictly.
 #[derive(Debug)]
-pub struct StrictlyRead<T> {
+pub(crate) struct StrictlyRead<T> {
     inner: T,
     part: Part,
     /// How many bytes at the end of the buffer are of a head or a line that is not complete.

@@ -182,7 +182,7 @@ impl Authenticator {
     }
 
     /// A client is connected.
-    pub fn connected(&self, client: &dyn Client, username: Option<&str>) {
+    pub(crate) fn connected(&self, client: &dyn Client, username: Option<&str>) {
         let handle = client.handle();
         self.logins.note_connected(handle);
         self.sessions.forget_ended(handle);

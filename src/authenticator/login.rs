@@ -44,7 +44,7 @@ fn now(decision: Decision, reason: Reason) -> (LoginReply, Reason) {
 
 impl Authenticator {
     /// May this client log in, and why?
-    pub fn login(&self, attempt: &Attempt<'_>) -> (LoginReply, Reason) {
+    pub(crate) fn login(&self, attempt: &Attempt<'_>) -> (LoginReply, Reason) {
         let judged = self.reply_to_login(attempt);
         if let LoginReply::Now(decision) = judged.0 {
             self.stats.decided(Kind::Login, decision);

@@ -21,14 +21,14 @@ const LONGEST: Duration = Duration::from_secs(1);
 #[derive(Clone, Copy)]
 pub struct Sighup {
     /// Holds it back, or lets it through.
-    pub hold_back: fn(bool),
+    pub(crate) hold_back: fn(bool),
     /// Whether it has come while it was held back.
-    pub has_come: fn() -> bool,
+    pub(crate) has_come: fn() -> bool,
 }
 
 /// Which logins that wait may be closed in a pass of the broker's loop.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Closing {
+pub(crate) enum Closing {
     Nobody,
     /// Those that are to be closed for another reason.
     Due,
@@ -36,7 +36,7 @@ pub enum Closing {
 }
 
 /// One instance's hold on SIGHUP.
-pub struct ReloadHold {
+pub(crate) struct ReloadHold {
     sighup: Option<Sighup>,
     state: Mutex<State>,
 }
@@ -53,12 +53,12 @@ enum State {
 
 impl ReloadHold {
     /// `sighup` is missing where no login waits.
-    pub fn new(sighup: Option<Sighup>) -> Self {
+    pub(crate) fn new(sighup: Option<Sighup>) -> Self {
         Self { sighup, state: Mutex::new(State::Free) }
     }
 
     /// A login is about to wait; whether it may.
-    pub fn admit(&self) -> bool {
+    pub(crate) fn admit(&self) -> bool {
         let Some(sighup) = self.sighup else { return true };
         let mut state = lock(&self.state);
         if *state == State::Free {
@@ -68,7 +68,7 @@ impl ReloadHold {
     }
 
     /// A pass of the broker's loop begins: whoever was closed in the last one is freed.
-    pub fn begin_pass(&self, logins_wait: impl FnOnce() -> bool, now: Instant) -> Closing {
+    pub(crate) fn begin_pass(&self, logins_wait: impl FnOnce() -> bool, now: Instant) -> Closing {
         let Some(sighup) = self.sighup else { return Closing::Due };
         let mut state = lock(&self.state);
         if !logins_wait() {
@@ -94,7 +94,7 @@ impl ReloadHold {
     }
 
     /// Lets SIGHUP through for good.
-    pub fn end(&self) {
+    pub(crate) fn end(&self) {
         self.sighup.iter().for_each(|sighup| lock(&self.state).release(*sighup));
     }
 }

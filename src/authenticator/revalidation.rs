@@ -29,7 +29,7 @@ const RETRY: Duration = Duration::from_secs(2);
 const JITTER: f64 = 0.10;
 
 /// What asking again came to.
-pub struct Finding {
+pub(crate) struct Finding {
     session_key: SessionKey,
     outcome: Outcome,
 }
@@ -64,7 +64,7 @@ impl Drop for Check {
 }
 
 impl Finding {
-    pub fn session_key(&self) -> SessionKey {
+    pub(crate) fn session_key(&self) -> SessionKey {
         self.session_key.clone()
     }
 }

@@ -21,7 +21,7 @@ use crate::trace::mark;
 impl Authorizer {
     /// Whether this client was allowed this before, and for the same reason is now. False: that is to
     /// be found out. For the broker's own thread.
-    pub fn recall(&self, raw_check: &RawAclCheck<'_>) -> bool {
+    pub(crate) fn recall(&self, raw_check: &RawAclCheck<'_>) -> bool {
         if raw_check.access == Access::Read && self.held.any() && self.held.is_for(raw_check.handle)
         {
             return false;
@@ -44,7 +44,7 @@ impl Authorizer {
     }
 
     /// May this client do this?
-    pub fn access(&self, check: &Check<'_>) -> AccessReply {
+    pub(crate) fn access(&self, check: &Check<'_>) -> AccessReply {
         let Some((decision, reason)) = self.decide_access(check) else { return AccessReply::Deny };
         self.note_access(check.client, check.username, check.action, (decision, &reason));
         match decision {
@@ -58,7 +58,7 @@ impl Authorizer {
     }
 
     /// The same, and why; nothing is kept for later.
-    pub fn explain_access(&self, check: &Check<'_>) -> (Decision, Reason) {
+    pub(crate) fn explain_access(&self, check: &Check<'_>) -> (Decision, Reason) {
         let check = &Check { message: None, ..*check };
         let judged = self.decide_access(check);
         let (decision, reason) = judged.unwrap_or((Decision::Deny, Reason::NotLetIn));

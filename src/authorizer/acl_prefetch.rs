@@ -29,7 +29,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// The topic whose subscribers were asked about last, and when.
 #[derive(Default)]
-pub struct LastPrefetch(Mutex<Option<(String, Instant)>>);
+pub(crate) struct LastPrefetch(Mutex<Option<(String, Instant)>>);
 
 impl LastPrefetch {
     /// Whether this topic's turn has come; it then is the last one.

@@ -34,7 +34,7 @@ const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LONGEST_RETRY: Duration = Duration::from_secs(1);
 
 /// What came of a question about the next delivery of a queue.
-pub struct HeldAnswer {
+pub(crate) struct HeldAnswer {
     queue: QueueId,
     number: u64,
     kind: Kind,
@@ -42,7 +42,7 @@ pub struct HeldAnswer {
 }
 
 /// How far the question about a delivery has come that is to be kept.
-pub enum Ahead {
+pub(crate) enum Ahead {
     Asked(AnswersSoFar, Kind, Pending),
     /// The API failed.
     Failed,
@@ -50,7 +50,7 @@ pub enum Ahead {
 
 /// What the broker is in the middle of, which its checks of deliveries do not say.
 #[derive(Default)]
-pub struct Begun {
+pub(crate) struct Begun {
     /// The client that subscribed last: it gets retained messages next.
     subscribing: AtomicUsize,
     /// The client that was let in last: it gets what was queued for its session next.
@@ -58,21 +58,21 @@ pub struct Begun {
 }
 
 impl Begun {
-    pub fn subscribes(&self, handle: usize) {
+    pub(crate) fn subscribes(&self, handle: usize) {
         self.subscribing.store(handle, Ordering::Relaxed);
     }
 
-    pub fn is_let_in(&self, handle: usize) {
+    pub(crate) fn is_let_in(&self, handle: usize) {
         self.returning.store(handle, Ordering::Relaxed);
     }
 
     /// Whether the broker is in the middle of something for this client.
-    pub fn is_with(&self, handle: usize) -> bool {
+    pub(crate) fn is_with(&self, handle: usize) -> bool {
         [&self.subscribing, &self.returning].iter().any(|one| one.load(Ordering::Relaxed) == handle)
     }
 
     /// The broker begins with something else.
-    pub fn is_over(&self) {
+    pub(crate) fn is_over(&self) {
         self.subscribing.store(0, Ordering::Relaxed);
         self.returning.store(0, Ordering::Relaxed);
     }

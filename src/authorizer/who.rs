@@ -49,7 +49,7 @@ pub struct Check<'a> {
 
 /// What the broker is told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum AccessReply {
+pub(crate) enum AccessReply {
     Allow,
     Deny,
     Defer,

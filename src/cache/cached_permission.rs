@@ -16,7 +16,7 @@ use super::entry::Entry;
 /// An answer that is good for as long as its entry is in the cache, up to a time at which the cache wants to
 /// be asked again.
 #[derive(Clone)]
-pub struct CachedPermission {
+pub(crate) struct CachedPermission {
     entry: Arc<Entry>,
     /// Kept here too: the entry lies elsewhere in memory, and each place that is looked at is one to wait
     /// for.
@@ -26,17 +26,17 @@ pub struct CachedPermission {
 }
 
 impl CachedPermission {
-    pub fn new(entry: Arc<Entry>, refresh_ahead: bool, invalidations: u64) -> Self {
+    pub(crate) fn new(entry: Arc<Entry>, refresh_ahead: bool, invalidations: u64) -> Self {
         let until = entry.undisturbed_until(refresh_ahead);
         Self { entry, until, invalidations }
     }
 
     /// Where in memory it lies that tells whether the entry is in the cache still.
-    pub fn address(&self) -> usize {
+    pub(crate) fn address(&self) -> usize {
         ptr::from_ref(&self.entry.tables) as usize
     }
 
-    pub fn holds(&self, invalidations: u64, now: impl FnOnce() -> Instant) -> bool {
+    pub(crate) fn holds(&self, invalidations: u64, now: impl FnOnce() -> Instant) -> bool {
         self.invalidations == invalidations && !self.entry.is_revoked() && now() < self.until
     }
 }

@@ -16,20 +16,20 @@ use crate::answer::{Answer, Verdict};
 use crate::clock::millis;
 
 /// What one entry takes of `cache_max_bytes`: the entry, and the places that refer to it (`cargo bench --bench memory` tells).
-pub const ENTRY_BYTES: u64 = 490;
+pub(crate) const ENTRY_BYTES: u64 = 490;
 
 /// For how long an answer stays past its life, but no longer than that was: a miss can then tell that
 /// it has expired.
 const LINGER: Duration = Duration::from_secs(60);
 
 /// An answer, and for how long it lives.
-pub struct Entry {
+pub(crate) struct Entry {
     pub answer: Answer,
     /// When it was asked for, by which its age is counted.
     pub asked: Instant,
     pub life: Duration,
     /// The age, in milliseconds, from which on the next use asks for the answer again.
-    pub refresh_at_ms: AtomicU64,
+    pub(crate) refresh_at_ms: AtomicU64,
     /// How many tables of the cache have it: moka, and the one in front of it. What a session remembers of
     /// it ends with the last, since nobody then knows it who could take it back.
     pub tables: AtomicU8,
@@ -38,32 +38,32 @@ pub struct Entry {
 impl Entry {
     /// Another table has it from now on. False: it may not, since it was revoked.
     #[must_use]
-    pub fn enter(&self) -> bool {
+    pub(crate) fn enter(&self) -> bool {
         let one_more = |tables: u8| (tables > 0).then_some(tables + 1);
         self.tables.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more).is_ok()
     }
 
     /// A table has room for it no longer.
-    pub fn leave(&self) {
+    pub(crate) fn leave(&self) {
         let one_less = |tables: u8| tables.checked_sub(1);
         let _ = self.tables.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_less);
     }
 
     /// Nobody is to believe it any more.
-    pub fn revoke(&self) {
+    pub(crate) fn revoke(&self) {
         self.tables.store(0, Ordering::Release);
     }
 
-    pub fn is_revoked(&self) -> bool {
+    pub(crate) fn is_revoked(&self) -> bool {
         self.tables.load(Ordering::Acquire) == 0
     }
 
-    pub fn is_permission(&self) -> bool {
+    pub(crate) fn is_permission(&self) -> bool {
         self.answer.verdict == Verdict::Allow
     }
 
     /// Until when nothing is to be done about it: it ends then, or has to be asked for again.
-    pub fn undisturbed_until(&self, refresh_ahead: bool) -> Instant {
+    pub(crate) fn undisturbed_until(&self, refresh_ahead: bool) -> Instant {
         let is_refreshed = refresh_ahead && self.is_permission();
         let refresh_at = Duration::from_millis(self.refresh_at_ms.load(Ordering::Relaxed));
         let age = if is_refreshed { refresh_at.min(self.life) } else { self.life };
@@ -72,7 +72,7 @@ impl Entry {
     }
 
     /// A denial is never due: it ends with its lifetime, and is asked about anew.
-    pub fn is_due(&self, age: Duration) -> bool {
+    pub(crate) fn is_due(&self, age: Duration) -> bool {
         let age_ms = millis(age);
         let due = self.is_permission() && age_ms >= self.refresh_at_ms.load(Ordering::Relaxed);
         if due {
@@ -84,11 +84,11 @@ impl Entry {
 }
 
 /// Entries by key.
-pub type Entries = moka::sync::Cache<Key, Arc<Entry>, FxBuildHasher>;
+pub(crate) type Entries = moka::sync::Cache<Key, Arc<Entry>, FxBuildHasher>;
 
 /// Room for so many bytes: of more than that, what was asked for longest ago goes. Keys are hashes already, so
 /// that any hash of them will do.
-pub fn entries(max_bytes: u64, stale: Duration) -> Entries {
+pub(crate) fn entries(max_bytes: u64, stale: Duration) -> Entries {
     moka::sync::Cache::builder()
         .max_capacity(max_bytes)
         .weigher(bytes)

@@ -25,7 +25,7 @@ const FEWEST: usize = 256;
 const MOST: usize = 32_768;
 
 /// Entries that moka has, or had room for when they were put here.
-pub struct Front {
+pub(crate) struct Front {
     table: Mutex<Table>,
     most: usize,
 }
@@ -38,13 +38,13 @@ struct Table {
 
 impl Front {
     /// With `most` places at most; none if that is 0.
-    pub fn new(most: usize) -> Self {
+    pub(crate) fn new(most: usize) -> Self {
         let most = if most == 0 { 0 } else { most.clamp(FEWEST, MOST).next_power_of_two() };
         Self { table: Mutex::default(), most }
     }
 
     /// The entry that has this key, if it is good still.
-    pub fn get(&self, key: &Key) -> Option<Arc<Entry>> {
+    pub(crate) fn get(&self, key: &Key) -> Option<Arc<Entry>> {
         let table = lock(&self.table);
         let ways = table.places.get(table.first_way(key)..)?.iter().take(WAYS);
         let (_, entry) = ways.flatten().find(|(known, _)| known == key)?;
@@ -52,7 +52,7 @@ impl Front {
     }
 
     /// Puts an entry in that was found in the cache after a look here was in vain.
-    pub fn put(&self, key: Key, entry: Arc<Entry>) {
+    pub(crate) fn put(&self, key: Key, entry: Arc<Entry>) {
         let mut table = lock(&self.table);
         if self.most == 0 || !entry.enter() {
             return;
@@ -65,7 +65,7 @@ impl Front {
     }
 
     /// Takes out what there is under a key, if it is not this.
-    pub fn revoke_others(&self, key: &Key, entry: Option<&Arc<Entry>>) {
+    pub(crate) fn revoke_others(&self, key: &Key, entry: Option<&Arc<Entry>>) {
         let mut table = lock(&self.table);
         let first = table.first_way(key);
         let mut places = table.places.iter_mut().skip(first).take(WAYS).flatten();

@@ -68,7 +68,7 @@ impl InvalidationScope {
 }
 
 /// What was invalidated, and when: by the clock, or by anything else that only grows.
-pub struct Invalidations<T = Instant> {
+pub(crate) struct Invalidations<T = Instant> {
     marks: RwLock<Marks<T>>,
     /// How often anything was, readable without the lock: every look into the cache asks.
     count: AtomicU64,
@@ -107,7 +107,7 @@ impl<T> Default for Marks<T> {
 
 impl<T: Copy + Ord> Invalidations<T> {
     /// Invalidates all answers that were asked for up to now.
-    pub fn declare(&self, scope: InvalidationScope, now: T) {
+    pub(crate) fn declare(&self, scope: InvalidationScope, now: T) {
         let mut marks = self.marks.write().unwrap_or_else(PoisonError::into_inner);
         if scope == InvalidationScope::default() {
             marks.names.clear();
@@ -122,12 +122,12 @@ impl<T: Copy + Ord> Invalidations<T> {
     }
 
     /// How many there have been.
-    pub fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.count.load(Ordering::Acquire)
     }
 
     /// Whether an answer to this question, asked for at that time, is invalid.
-    pub fn covers(&self, subject: &Subject<'_>, asked: T) -> bool {
+    pub(crate) fn covers(&self, subject: &Subject<'_>, asked: T) -> bool {
         self.look(|marks| {
             marks.covers_client(subject.client_id, subject.username, asked)
                 || marks.filters.iter().any(|(scope, at)| asked <= *at && scope.covers(subject))
@@ -135,23 +135,23 @@ impl<T: Copy + Ord> Invalidations<T> {
     }
 
     /// Whether an answer to this client's login, asked for at that time, is invalid.
-    pub fn covers_login(&self, client_id: &str, username: &str, asked: T) -> bool {
+    pub(crate) fn covers_login(&self, client_id: &str, username: &str, asked: T) -> bool {
         self.look(|marks| marks.covers_client(client_id, username, asked))
     }
 
     /// Doubts all answers that were asked for up to then; none: no answer.
-    pub fn doubt(&self, until: Option<T>) {
+    pub(crate) fn doubt(&self, until: Option<T>) {
         self.marks.write().unwrap_or_else(PoisonError::into_inner).doubt = until;
         self.count.fetch_add(1, Ordering::Release);
     }
 
     /// Whether an answer that was asked for at that time is doubted.
-    pub fn doubts(&self, asked: T) -> bool {
+    pub(crate) fn doubts(&self, asked: T) -> bool {
         self.look(|marks| marks.doubt.is_some_and(|until| asked <= until))
     }
 
     /// Whether any may be.
-    pub fn doubts_any(&self) -> bool {
+    pub(crate) fn doubts_any(&self) -> bool {
         self.look(|marks| marks.doubt.is_some())
     }
 

@@ -54,19 +54,19 @@ impl Keyring {
 
     /// The key of the errand to fetch the keys of tokens.
     #[must_use]
-    pub fn of_token_keys(&self) -> Key {
+    pub(crate) fn of_token_keys(&self) -> Key {
         shortened(&blake3::keyed_hash(&self.0, &[6]))
     }
 
     /// The key of the errand to tidy up the cache.
     #[must_use]
-    pub fn of_tidying_up(&self) -> Key {
+    pub(crate) fn of_tidying_up(&self) -> Key {
         shortened(&blake3::keyed_hash(&self.0, &[7]))
     }
 
     /// The key of the same token as long as the keys are those that this number stands for.
     #[must_use]
-    pub fn of_generation(&self, key: &Key, generation: u64) -> Key {
+    pub(crate) fn of_generation(&self, key: &Key, generation: u64) -> Key {
         let mut bytes = [5; 25];
         bytes[1..17].copy_from_slice(&key.0);
         bytes[17..].copy_from_slice(&generation.to_le_bytes());
@@ -168,7 +168,7 @@ fn sized(tag: u8, bytes: &[u8], write: &mut impl FnMut(&[u8])) {
 impl Key {
     /// The same question, to which only the API's own answer will do.
     #[must_use]
-    pub fn for_the_api(&self) -> Self {
+    pub(crate) fn for_the_api(&self) -> Self {
         Self(self.0.map(|byte| !byte))
     }
 
@@ -181,7 +181,7 @@ impl Key {
 
 #[cfg(test)]
 impl Key {
-    pub const fn from_number(number: u32) -> Self {
+    pub(crate) const fn from_number(number: u32) -> Self {
         let [a, b, c, d] = number.to_le_bytes();
         Self([a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
     }

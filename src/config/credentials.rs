@@ -20,7 +20,7 @@ pub struct Sources {
     pub headers: Vec<(String, Secret)>,
     pub jwt_key_file: Option<String>,
     pub jwt_secret_file: Option<String>,
-    pub fleet: FleetSources,
+    pub(crate) fleet: FleetSources,
 }
 
 /// What was read.
@@ -32,8 +32,8 @@ pub struct Credentials {
     pub identity: Option<Identity>,
     pub headers: Vec<Header>,
     /// What verifies tokens, but for what the API has.
-    pub token_keys: KeySet,
-    pub fleet: FleetCredentials,
+    pub(crate) token_keys: KeySet,
+    pub(crate) fleet: FleetCredentials,
 }
 
 /// A certificate with those that vouch for it, as DER, and its private key, as PEM.
@@ -48,7 +48,7 @@ impl Sources {
     ///
     /// # Errors
     /// Everything that cannot be read or is not what it should be.
-    pub fn read(&self) -> Result<Credentials, Vec<ConfigError>> {
+    pub(crate) fn read(&self) -> Result<Credentials, Vec<ConfigError>> {
         let mut mistakes = Vec::new();
         let roots = keep(self.roots(), &mut mistakes).unwrap_or_default();
         let identity = keep(self.identity(), &mut mistakes).flatten();
@@ -73,7 +73,7 @@ impl Sources {
 
     /// Whether there are files with keys that verify tokens.
     #[must_use]
-    pub fn has_token_keys(&self) -> bool {
+    pub(crate) fn has_token_keys(&self) -> bool {
         self.jwt_key_file.is_some() || self.jwt_secret_file.is_some()
     }
 
@@ -90,7 +90,7 @@ impl Sources {
 
     /// Whether there is anything that may change while the broker runs.
     #[must_use]
-    pub fn may_change(&self) -> bool {
+    pub(crate) fn may_change(&self) -> bool {
         let in_a_file = |(_, text): &(String, Secret)| text.expose().starts_with(b"@");
         self.verifies
             || self.cert_file.is_some()

@@ -22,13 +22,13 @@ use crate::policy::OnError;
 
 /// What the options say: first their defaults, then the values that were given.
 #[derive(Default)]
-pub struct Draft {
+pub(crate) struct Draft {
     pub hosts: Vec<(String, Option<u16>)>,
     pub port: Option<u16>,
     pub https: bool,
     pub routes: Routes,
     pub user_fields: Vec<Field>,
-    pub acl_fields: Vec<Field>,
+    pub(crate) acl_fields: Vec<Field>,
     pub timeout: Duration,
     pub connect_timeout: Duration,
     pub connections: u64,
@@ -44,7 +44,7 @@ pub struct Draft {
     pub max_block: Duration,
     pub max_block_percent: u8,
     pub breaker_failures: u64,
-    pub breaker_open: Duration,
+    pub(crate) breaker_open: Duration,
     pub on_error: OnError,
     pub acl_unavailable: AclUnavailable,
     pub hold: Duration,
@@ -67,21 +67,21 @@ pub struct Draft {
     pub metrics_listen: Option<SocketAddr>,
     pub sys_interval: Duration,
     pub tls_verify: bool,
-    pub user_agent: String,
+    pub(crate) user_agent: String,
     pub api_format: ApiFormat,
-    pub auth_jitter: Jitter,
-    pub acl_jitter: Jitter,
-    pub anonymous_access: Option<String>,
+    pub(crate) auth_jitter: Jitter,
+    pub(crate) acl_jitter: Jitter,
+    pub(crate) anonymous_access: Option<String>,
     pub empty_credentials: EmptyCredentials,
     pub tokens: TokensConfig,
     pub fleet: FleetDraft,
     pub warnings: Vec<String>,
-    pub leftovers: Leftovers,
+    pub(crate) leftovers: Leftovers,
 }
 
 impl Draft {
     /// The second stage: everything together.
-    pub fn into_config(self, credentials: Credentials) -> Config {
+    pub(crate) fn into_config(self, credentials: Credentials) -> Config {
         let port = self.port.unwrap_or(if self.https { 443 } else { 80 });
         let endpoint =
             |(host, own): (String, Option<u16>)| Endpoint { host, port: own.unwrap_or(port) };

@@ -28,7 +28,7 @@ impl ConfigError {
 
     /// Like [`ConfigError::value`], for an option whose value may be a secret.
     #[must_use]
-    pub fn secret_value(option: &str, problem: &str) -> Self {
+    pub(crate) fn secret_value(option: &str, problem: &str) -> Self {
         Self::about(option, format!("option {option}: {problem}"))
     }
 

@@ -14,13 +14,13 @@ use crate::secret::Secret;
 const SHORTEST_SECRET: usize = 32;
 
 /// The options whose values are secrets.
-pub const SECRETS: [&str; 2] = ["fleet_redis_password", "fleet_secret"];
+pub(crate) const SECRETS: [&str; 2] = ["fleet_redis_password", "fleet_secret"];
 
 /// A fleet that this broker belongs to.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct FleetConfig {
-    pub servers: Vec<RedisServer>,
-    pub kind: RedisKind,
+    pub(crate) servers: Vec<RedisServer>,
+    pub(crate) kind: RedisKind,
     pub username: Option<String>,
     pub database: u32,
     pub tls: bool,
@@ -32,21 +32,21 @@ pub struct FleetConfig {
     /// This broker.
     pub broker: String,
     pub share: Vec<Kind>,
-    pub blind_ttl: Duration,
+    pub(crate) blind_ttl: Duration,
     pub ack: Duration,
 }
 
 impl FleetConfig {
     /// A name that Redis takes for a connection's: printable, and without blanks.
     #[must_use]
-    pub fn client_name(&self) -> String {
+    pub(crate) fn client_name(&self) -> String {
         self.broker.chars().map(|c| if c.is_ascii_graphic() { c } else { '_' }).collect()
     }
 }
 
 /// Where a Redis, a Sentinel or a node listens.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum RedisServer {
+pub(crate) enum RedisServer {
     Tcp { host: String, port: u16 },
     Unix(String),
 }
@@ -54,7 +54,7 @@ pub enum RedisServer {
 impl RedisServer {
     /// Whether what goes there leaves the machine.
     #[must_use]
-    pub fn is_remote(&self) -> bool {
+    pub(crate) fn is_remote(&self) -> bool {
         match self {
             Self::Unix(_) => false,
             Self::Tcp { host, .. } => {
@@ -77,7 +77,7 @@ impl fmt::Display for RedisServer {
 
 /// What the servers are that are named.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
-pub enum RedisKind {
+pub(crate) enum RedisKind {
     #[default]
     Single,
     Sentinel {
@@ -88,14 +88,14 @@ pub enum RedisKind {
 
 /// The word of each kind.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub enum KindWord {
+pub(crate) enum KindWord {
     #[default]
     Single,
     Sentinel,
     Cluster,
 }
 
-pub const KINDS: &[(&str, KindWord)] = &[
+pub(crate) const KINDS: &[(&str, KindWord)] = &[
     ("single", KindWord::Single),
     ("sentinel", KindWord::Sentinel),
     ("cluster", KindWord::Cluster),
@@ -103,7 +103,7 @@ pub const KINDS: &[(&str, KindWord)] = &[
 
 impl RedisKind {
     #[must_use]
-    pub fn word(&self) -> KindWord {
+    pub(crate) fn word(&self) -> KindWord {
         match self {
             Self::Single => KindWord::Single,
             Self::Sentinel { .. } => KindWord::Sentinel,
@@ -114,7 +114,7 @@ impl RedisKind {
 
 /// Where a fleet's secrets come from, and certificates.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
-pub struct FleetSources {
+pub(crate) struct FleetSources {
     /// Whether there is a fleet at all.
     pub is_there: bool,
     pub tls: bool,
@@ -126,7 +126,7 @@ pub struct FleetSources {
 
 /// What was read from there.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
-pub struct FleetCredentials {
+pub(crate) struct FleetCredentials {
     pub password: Option<Secret>,
     /// Seals with the first one, and opens with all.
     pub secrets: Vec<Secret>,
@@ -136,12 +136,12 @@ pub struct FleetCredentials {
 
 impl FleetSources {
     /// Whether there is anything that may change while the broker runs.
-    pub fn may_change(&self) -> bool {
+    pub(crate) fn may_change(&self) -> bool {
         let in_a_file = |secret: &Secret| secret.expose().starts_with(b"@");
         self.ca_file.is_some() || self.password.as_ref().is_some_and(in_a_file)
     }
 
-    pub fn read(&self) -> Result<FleetCredentials, ConfigError> {
+    pub(crate) fn read(&self) -> Result<FleetCredentials, ConfigError> {
         if !self.is_there {
             return Ok(FleetCredentials::default());
         }
@@ -194,7 +194,7 @@ impl FleetSources {
 
 /// What the options say of a fleet.
 #[derive(Default)]
-pub struct FleetDraft {
+pub(crate) struct FleetDraft {
     pub servers: Option<Vec<RedisServer>>,
     pub kind: KindWord,
     pub master: Option<String>,
@@ -206,13 +206,17 @@ pub struct FleetDraft {
     pub scope: Option<String>,
     pub broker: Option<String>,
     pub share: Vec<Kind>,
-    pub blind_ttl: Duration,
+    pub(crate) blind_ttl: Duration,
     pub ack: Duration,
 }
 
 impl FleetDraft {
     /// What does not go together, and what is to be warned of.
-    pub fn check(&self, sources: &FleetSources, warnings: &mut Vec<String>) -> Option<ConfigError> {
+    pub(crate) fn check(
+        &self,
+        sources: &FleetSources,
+        warnings: &mut Vec<String>,
+    ) -> Option<ConfigError> {
         let servers = self.servers.as_ref()?;
         let in_clear = |secret: &Secret| !secret.expose().starts_with(b"@");
         let in_clear = |s: &Secret| in_clear(s) && !s.expose().starts_with(b"$");
@@ -258,7 +262,7 @@ impl FleetDraft {
         None
     }
 
-    pub fn into_config(self) -> Option<FleetConfig> {
+    pub(crate) fn into_config(self) -> Option<FleetConfig> {
         let kind = match (self.kind, self.master) {
             (KindWord::Sentinel, Some(master)) => RedisKind::Sentinel { master },
             (KindWord::Cluster, _) => RedisKind::Cluster,

@@ -10,34 +10,34 @@ use crate::secret::Secret;
 
 /// What has a meaning only together with other options.
 #[derive(Default)]
-pub struct Leftovers {
+pub(crate) struct Leftovers {
     pub cache: bool,
-    pub disable_superuser: bool,
-    pub register: Option<Vec<Kind>>,
+    pub(crate) disable_superuser: bool,
+    pub(crate) register: Option<Vec<Kind>>,
     pub backends: Backends,
-    pub redis_cache: RedisCache,
+    pub(crate) redis_cache: RedisCache,
     pub ip: Option<String>,
-    pub hostname: Option<String>,
+    pub(crate) hostname: Option<String>,
 }
 
 /// What is said about the option `backends`.
 #[derive(Default)]
-pub struct Backends {
+pub(crate) struct Backends {
     /// None: nothing.
     pub names: Option<Vec<String>>,
-    pub register: Option<Vec<Kind>>,
+    pub(crate) register: Option<Vec<Kind>>,
     /// The option that names a file, and its path.
     pub passwords: Option<(String, PathBuf)>,
     pub acl: Option<(String, PathBuf)>,
     /// The option's name and the hasher.
     pub hasher: Option<(String, String)>,
-    pub files_hasher: Option<(String, String)>,
+    pub(crate) files_hasher: Option<(String, String)>,
     pub salt: SaltEncoding,
-    pub files_salt: SaltEncoding,
+    pub(crate) files_salt: SaltEncoding,
 }
 
 impl Backends {
-    pub fn set_hasher(&mut self, name: &str, value: &str) {
+    pub(crate) fn set_hasher(&mut self, name: &str, value: &str) {
         let salt = if value == "utf-8" { SaltEncoding::Utf8 } else { SaltEncoding::Base64 };
         let given = Some((name.to_owned(), value.to_owned()));
         match name {
@@ -51,14 +51,14 @@ impl Backends {
 
 /// What is said about the cache in a Redis.
 #[derive(Default)]
-pub struct RedisCache {
+pub(crate) struct RedisCache {
     /// `cache_type redis`.
-    pub is_chosen: bool,
+    pub(crate) is_chosen: bool,
     pub host: Option<String>,
     pub port: Option<String>,
     pub password: Option<Secret>,
     pub database: Option<String>,
-    pub is_cluster: bool,
+    pub(crate) is_cluster: bool,
     pub addresses: Option<String>,
     /// The names of those options that are there.
     pub names: Vec<String>,

@@ -23,7 +23,7 @@ mod go_auth;
 mod redis_cache;
 
 /// What became of an option.
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// It was read.
     Set,
     /// It does nothing here: why, if there is more to say than that.
@@ -39,7 +39,10 @@ pub enum Outcome {
 /// Whose configuration this is, and what tells so if `compat` does not: an option, or the name of the
 /// library's file.
 #[must_use]
-pub fn predecessor(given: &[(String, String)], library: Option<&str>) -> (Compat, Option<String>) {
+pub(crate) fn predecessor(
+    given: &[(String, String)],
+    library: Option<&str>,
+) -> (Compat, Option<String>) {
     let find = |names: &[&str]| {
         given.iter().find(|(name, _)| names.contains(&name.as_str())).map(|(name, _)| name.as_str())
     };
@@ -69,7 +72,7 @@ pub fn predecessor(given: &[(String, String)], library: Option<&str>) -> (Compat
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn set(draft: &mut Draft, name: &str, value: &str) -> Result<bool, ConfigError> {
+pub(crate) fn set(draft: &mut Draft, name: &str, value: &str) -> Result<bool, ConfigError> {
     let compat = draft.api_format.compat;
     let outcome = match compat {
         Compat::None | Compat::Emqx => return Ok(false),
@@ -93,12 +96,12 @@ pub fn set(draft: &mut Draft, name: &str, value: &str) -> Result<bool, ConfigErr
 }
 
 /// Notes an option that neither the predecessor nor we know.
-pub fn pass_over(draft: &mut Draft, name: &str) {
+pub(crate) fn pass_over(draft: &mut Draft, name: &str) {
     draft.warnings.push(format!("option {} is not known and does nothing", name.escape_debug()));
 }
 
 /// Puts the predecessor's defaults in place of ours.
-pub fn preset(draft: &mut Draft) {
+pub(crate) fn preset(draft: &mut Draft) {
     match draft.api_format.compat {
         Compat::None | Compat::Emqx => return,
         Compat::GoAuth => {}
@@ -116,7 +119,7 @@ pub fn preset(draft: &mut Draft) {
 ///
 /// # Errors
 /// What does not go together.
-pub fn conclude(
+pub(crate) fn conclude(
     draft: &mut Draft,
     is_given: impl Fn(&str) -> bool,
 ) -> Result<(), Vec<ConfigError>> {
@@ -141,7 +144,7 @@ fn warn_unless(draft: &mut Draft, name: &str, value: &str, known: &[&str], meani
 
 /// The option's format, if it is one of a predecessor's: in which `compat` it is known.
 #[must_use]
-pub fn known_elsewhere(name: &str, value: &str) -> Option<&'static str> {
+pub(crate) fn known_elsewhere(name: &str, value: &str) -> Option<&'static str> {
     let is_known = |set: fn(&mut Draft, &str, &str) -> Outcome| {
         !matches!(set(&mut Draft::default(), name, value), Outcome::Unknown)
     };

@@ -16,10 +16,10 @@ pub(super) mod plain_values;
 mod show;
 mod tokens;
 mod undecided;
-pub use show::source;
+pub(crate) use show::source;
 
 /// One option, as users know it.
-pub struct Opt {
+pub(crate) struct Opt {
     pub name: &'static str,
     pub default: Preset,
     pub meaning: &'static str,
@@ -31,7 +31,7 @@ pub struct Opt {
 
 /// What holds where an option is not given.
 #[derive(Clone, Copy)]
-pub enum Preset {
+pub(crate) enum Preset {
     /// This value.
     Value(&'static str),
     /// What these words say.
@@ -39,7 +39,7 @@ pub enum Preset {
 }
 
 /// The options that begin like this name a header field each.
-pub const HEADER_PREFIX: &str = "http_header_";
+pub(crate) const HEADER_PREFIX: &str = "http_header_";
 
 macro_rules! opt {
     ($name:literal, $default:expr, $meaning:literal, |$draft:ident, $text:ident| $set:expr,
@@ -59,7 +59,7 @@ macro_rules! opt {
 use opt;
 
 /// Every option that takes part, in the order of the documentation.
-pub fn options() -> impl Iterator<Item = &'static Opt> {
+pub(crate) fn options() -> impl Iterator<Item = &'static Opt> {
     [
         api::OPTIONS,
         format::OPTIONS,
@@ -75,6 +75,6 @@ pub fn options() -> impl Iterator<Item = &'static Opt> {
 }
 
 /// The option of this very name.
-pub fn find(name: &str) -> Option<&'static Opt> {
+pub(crate) fn find(name: &str) -> Option<&'static Opt> {
     options().find(|option| option.name == name)
 }

@@ -29,7 +29,7 @@ impl SpecialChars {
 
     /// Whether the name has any of them in it.
     #[must_use]
-    pub fn occur_in(&self, name: &str) -> bool {
+    pub(crate) fn occur_in(&self, name: &str) -> bool {
         // Names are short: to go through all of one is faster than to stop at each byte.
         name.bytes().fold(false, |found, byte| found | self.0[usize::from(byte)])
     }

@@ -21,18 +21,18 @@ pub struct TokensConfig {
     /// One of them must be the token's; empty: that is not looked at.
     pub audience: Vec<String>,
     /// By how much the issuer's clock may differ.
-    pub leeway: Duration,
-    pub username_claim: String,
-    pub username: TokenUsername,
+    pub(crate) leeway: Duration,
+    pub(crate) username_claim: String,
+    pub(crate) username: TokenUsername,
     /// Whether another password is denied.
     pub only: bool,
     /// How the rules in a token are written.
-    pub syntax: Syntax,
+    pub(crate) syntax: Syntax,
 }
 
 /// What the token's name for the client is to the name that the client gives.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub enum TokenUsername {
+pub(crate) enum TokenUsername {
     /// The same, or the client is denied.
     #[default]
     Match,
@@ -109,7 +109,7 @@ impl TokensConfig {
     }
 }
 
-pub fn algorithms(text: &str) -> Result<Vec<Algorithm>, String> {
+pub(crate) fn algorithms(text: &str) -> Result<Vec<Algorithm>, String> {
     let of = |name: &str| ALGORITHMS.iter().find(|(known, _)| *known == name).map(|(_, a)| *a);
     let all: Option<Vec<_>> = text.split(',').map(|name| of(name.trim())).collect();
     all.ok_or_else(|| {
@@ -118,12 +118,12 @@ pub fn algorithms(text: &str) -> Result<Vec<Algorithm>, String> {
     })
 }
 
-pub fn audience(text: &str) -> Result<Vec<String>, String> {
+pub(crate) fn audience(text: &str) -> Result<Vec<String>, String> {
     let all: Vec<_> = text.split(',').map(|one| one.trim().to_owned()).collect();
     if all.iter().any(String::is_empty) { Err("a comma list of names".to_owned()) } else { Ok(all) }
 }
 
-pub fn claim(text: &str) -> Result<String, String> {
+pub(crate) fn claim(text: &str) -> Result<String, String> {
     let other = ["iss", "aud", "exp", "nbf", "iat", "acl", "is_superuser", "client_attrs"];
     if text.is_empty() || other.contains(&text) {
         return Err("a claim that holds a name, such as sub or preferred_username".to_owned());
@@ -132,7 +132,7 @@ pub fn claim(text: &str) -> Result<String, String> {
 }
 
 /// The public keys in a file.
-pub fn public_keys(path: &str) -> Result<KeySet, String> {
+pub(crate) fn public_keys(path: &str) -> Result<KeySet, String> {
     let wrong = |problem: String| {
         format!(
             "the path of a readable file with public keys in PEM, or with a JWK Set ({problem})"
@@ -148,7 +148,7 @@ pub fn public_keys(path: &str) -> Result<KeySet, String> {
 const SHORTEST: usize = 32;
 
 /// The secret in a file.
-pub fn secret(path: &str) -> Result<Secret, String> {
+pub(crate) fn secret(path: &str) -> Result<Secret, String> {
     let wrong = |problem: String| {
         format!(
             "the path of a readable file with a secret of {SHORTEST} bytes or more, such as openssl \

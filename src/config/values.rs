@@ -21,7 +21,7 @@ use crate::secret::Secret;
 /// What would have been allowed.
 type Allowed = String;
 
-pub fn number(text: &str, range: &RangeInclusive<u64>, unit: &str) -> Result<u64, Allowed> {
+pub(crate) fn number(text: &str, range: &RangeInclusive<u64>, unit: &str) -> Result<u64, Allowed> {
     match text.parse() {
         // `parse` takes a leading plus sign; nobody means one.
         Ok(number) if range.contains(&number) && !text.starts_with('+') => Ok(number),
@@ -29,22 +29,22 @@ pub fn number(text: &str, range: &RangeInclusive<u64>, unit: &str) -> Result<u64
     }
 }
 
-pub fn seconds(text: &str, range: RangeInclusive<u64>) -> Result<Duration, Allowed> {
+pub(crate) fn seconds(text: &str, range: RangeInclusive<u64>) -> Result<Duration, Allowed> {
     number(text, &range, "seconds").map(Duration::from_secs)
 }
 
-pub fn millis(text: &str, range: RangeInclusive<u64>) -> Result<Duration, Allowed> {
+pub(crate) fn millis(text: &str, range: RangeInclusive<u64>) -> Result<Duration, Allowed> {
     number(text, &range, "milliseconds").map(Duration::from_millis)
 }
 
 /// How long an answer lives, in seconds.
-pub fn lifetime(text: &str) -> Result<Duration, Allowed> {
+pub(crate) fn lifetime(text: &str) -> Result<Duration, Allowed> {
     const YEAR_S: u64 = 365 * 24 * 60 * 60;
     seconds(text, 0..=YEAR_S)
 }
 
 /// A number of bytes, as it is or in binary units (IEC 80000-13).
-pub fn bytes(text: &str, range: &RangeInclusive<u64>) -> Result<u64, Allowed> {
+pub(crate) fn bytes(text: &str, range: &RangeInclusive<u64>) -> Result<u64, Allowed> {
     let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("", 1u64)];
     let parsed = units.iter().find_map(|(suffix, factor)| {
         let count: u64 = text.strip_suffix(suffix)?.trim_end().parse().ok()?;
@@ -59,11 +59,11 @@ pub fn bytes(text: &str, range: &RangeInclusive<u64>) -> Result<u64, Allowed> {
     })
 }
 
-pub fn flag(text: &str) -> Result<bool, Allowed> {
+pub(crate) fn flag(text: &str) -> Result<bool, Allowed> {
     choice(text, &[("true", true), ("false", false)])
 }
 
-pub fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, Allowed> {
+pub(crate) fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, Allowed> {
     match choices.iter().find(|(name, _)| *name == text) {
         Some((_, value)) => Ok(*value),
         None => {
@@ -74,13 +74,16 @@ pub fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, Allowed> 
 }
 
 /// A comma list of fields, each at most once.
-pub fn fields(text: &str, known: &[Field]) -> Result<Vec<Field>, Allowed> {
+pub(crate) fn fields(text: &str, known: &[Field]) -> Result<Vec<Field>, Allowed> {
     let known: Vec<_> = known.iter().map(|field| (field.name(), *field)).collect();
     choices(text, &known)
 }
 
 /// A comma list of words.
-pub fn choices<T: Copy + PartialEq>(text: &str, known: &[(&str, T)]) -> Result<Vec<T>, Allowed> {
+pub(crate) fn choices<T: Copy + PartialEq>(
+    text: &str,
+    known: &[(&str, T)],
+) -> Result<Vec<T>, Allowed> {
     let allowed = || {
         let names: Vec<_> = known.iter().map(|(name, _)| *name).collect();
         format!("a comma list, each name once, out of {}", names.join(", "))
@@ -97,7 +100,7 @@ pub fn choices<T: Copy + PartialEq>(text: &str, known: &[(&str, T)]) -> Result<V
 }
 
 /// An absolute path with an optional query, as it stands in a request line (RFC 9112, 3.2.1).
-pub fn route(text: &str) -> Result<String, Allowed> {
+pub(crate) fn route(text: &str) -> Result<String, Allowed> {
     let printable = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
     if text.starts_with('/') && printable {
         Ok(text.to_owned())
@@ -109,7 +112,7 @@ pub fn route(text: &str) -> Result<String, Allowed> {
 }
 
 /// A comma list of `host[:port]`; the port is none where it is not written.
-pub fn hosts(text: &str) -> Result<Vec<(String, Option<u16>)>, Allowed> {
+pub(crate) fn hosts(text: &str) -> Result<Vec<(String, Option<u16>)>, Allowed> {
     let parsed: Option<Vec<_>> = text.split(',').map(|host| host_and_port(host.trim())).collect();
     parsed.ok_or_else(|| {
         "a comma list of host[:port], each a name, an IPv4 address, or an IPv6 address (with a \
@@ -139,7 +142,7 @@ fn host_and_port(text: &str) -> Option<(String, Option<u16>)> {
 }
 
 /// An address of this machine with a port, to listen on. No name: it could mean several.
-pub fn listener(text: &str) -> Result<SocketAddr, Allowed> {
+pub(crate) fn listener(text: &str) -> Result<SocketAddr, Allowed> {
     let address = text.parse().ok().filter(|address: &SocketAddr| address.port() > 0);
     address.ok_or_else(|| {
         "an IP address of this machine and a port, such as 127.0.0.1:9180 or [::1]:9180".to_owned()
@@ -152,7 +155,7 @@ fn port(digits: &str) -> Option<u16> {
 }
 
 /// `key=value&`, escaped for a form.
-pub fn form_parameter(key: &str, value: &str) -> String {
+pub(crate) fn form_parameter(key: &str, value: &str) -> String {
     format!("{key}={}&", form::escaped(value.as_bytes(), "%20"))
 }
 
@@ -171,7 +174,7 @@ const OWN_HEADERS: &[&str] = &[
 
 /// Whether the option may set this header field: a token (RFC 9110, section 5.6.2) that is not one
 /// of the plugin's own.
-pub fn header_name(name: &str) -> Result<(), Allowed> {
+pub(crate) fn header_name(name: &str) -> Result<(), Allowed> {
     let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     if name.is_empty() || !name.bytes().all(token) {
         return Err("http_header_NAME must end in the name of a header field".to_owned());
@@ -184,7 +187,7 @@ pub fn header_name(name: &str) -> Result<(), Allowed> {
 
 /// A secret: itself, or what is in the file `@path` or in the environment as `$NAME`, without the blanks
 /// around it.
-pub fn secret(text: &str) -> Result<Secret, String> {
+pub(crate) fn secret(text: &str) -> Result<Secret, String> {
     let value = if let Some(path) = text.strip_prefix('@') {
         let place = reference(path, path.starts_with('/'));
         fs::read(path).map_err(|error| format!("cannot read the file {place}: {error}"))?
@@ -203,7 +206,7 @@ pub fn secret(text: &str) -> Result<Secret, String> {
 
 /// A header's value: as it is, `@path` from a file, `$NAME` from the environment. What is said of
 /// a mistake never shows the value.
-pub fn header_value(text: &str) -> Result<Secret, String> {
+pub(crate) fn header_value(text: &str) -> Result<Secret, String> {
     let value = secret(text)?;
     let value = value.expose();
     let visible = |byte: u8| byte == b'\t' || (byte >= b' ' && byte != 0x7f);
@@ -223,7 +226,7 @@ fn reference(place: &str, is_usual: bool) -> String {
 }
 
 /// Certificates in PEM (RFC 7468), as DER.
-pub fn certificates(path: &str) -> Result<Vec<Vec<u8>>, Allowed> {
+pub(crate) fn certificates(path: &str) -> Result<Vec<Vec<u8>>, Allowed> {
     let readable = "the path of a readable PEM file with at least one certificate";
     let pem = fs::read(Path::new(path)).map_err(|error| format!("{readable} ({error})"))?;
     let certificates: Result<Vec<_>, _> = certificates_in(&pem).collect();
@@ -243,7 +246,7 @@ fn certificates_in(pem: &[u8]) -> impl Iterator<Item = Result<Vec<u8>, String>> 
 }
 
 /// The private key of a certificate, in PEM (PKCS #8, PKCS #1 or SEC 1).
-pub fn private_key(path: &str, chain: &[Vec<u8>]) -> Result<Secret, Allowed> {
+pub(crate) fn private_key(path: &str, chain: &[Vec<u8>]) -> Result<Secret, Allowed> {
     let readable = "the path of a readable PEM file with the private key of tls_cert_file";
     let pem = fs::read(Path::new(path)).map_err(|error| format!("{readable} ({error})"))?;
     let pem = Secret::new(pem);
@@ -255,7 +258,7 @@ pub fn private_key(path: &str, chain: &[Vec<u8>]) -> Result<Secret, Allowed> {
 }
 
 /// The system's own certificate authorities, as DER.
-pub fn system_roots() -> Result<Vec<Vec<u8>>, String> {
+pub(crate) fn system_roots() -> Result<Vec<Vec<u8>>, String> {
     let found = rustls_native_certs::load_native_certs();
     if found.certs.is_empty() {
         let cause = found.errors.first().map(|error| format!(" ({error})")).unwrap_or_default();

@@ -10,26 +10,26 @@ use crate::question::{About, Kind, Password};
 
 /// A login as the client gives it, and what is known of it.
 #[derive(Clone, Copy)]
-pub struct Login<'a> {
+pub(crate) struct Login<'a> {
     /// None where the client gave none.
     pub username: Option<&'a str>,
     pub password: &'a [u8],
     /// Whether the username is one that the plugin gives to clients while they wait.
-    pub has_placeholder: bool,
+    pub(crate) has_placeholder: bool,
     /// Whether the broker asks about a session that it has, as it does on SIGHUP.
-    pub is_about_a_session: bool,
+    pub(crate) is_about_a_session: bool,
     /// Whether there is a password file of mosquitto-go-auth's backend `files`.
-    pub has_password_file: bool,
+    pub(crate) has_password_file: bool,
 }
 
 /// A decision, or the question whose answer it takes: about whom, and what.
-pub enum LoginStep<'a> {
+pub(crate) enum LoginStep<'a> {
     Decided(Decision, Reason),
     Ask(&'a str, About<'a>),
 }
 
 /// What follows from the login itself. `is_local` tells whether a user is in `local_users_file`.
-pub fn login<'a>(
+pub(crate) fn login<'a>(
     config: &'a Config,
     login: Login<'a>,
     is_local: impl FnOnce(&str) -> bool,

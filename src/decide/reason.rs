@@ -63,7 +63,7 @@ pub enum Reason {
 impl Reason {
     /// By which reason a no is counted.
     #[must_use]
-    pub fn denial(&self) -> Denial {
+    pub(crate) fn denial(&self) -> Denial {
         match self {
             Self::EmptyCredentials => Denial::EmptyCredentials,
             Self::NotUtf8 => Denial::NotUtf8,

@@ -15,21 +15,21 @@ use crate::pool::{Asked, Pool, Urgency};
 
 /// What it takes to ask.
 #[derive(Clone)]
-pub struct Asker {
+pub(crate) struct Asker {
     pub api: Arc<Api>,
-    pub recent_failures: Arc<RecentFailures>,
+    pub(crate) recent_failures: Arc<RecentFailures>,
     pub clock: Arc<dyn Clock>,
     pub pool: Arc<Pool<Key, Work>>,
     /// What the questions on their way take, and may take, in bytes.
-    pub question_bytes: Arc<AtomicUsize>,
-    pub most_question_bytes: usize,
+    pub(crate) question_bytes: Arc<AtomicUsize>,
+    pub(crate) most_question_bytes: usize,
 }
 
 impl Asker {
     /// Asks a question whose answer is not known. While no host is in service it is asked only if it
     /// is let through as a probe; then whoever asks waits for it as for any question. `stale` stands in for
     /// an answer that does not come, and the question joins others that are asked in the same `in_flight`.
-    pub fn ask(
+    pub(crate) fn ask(
         &self,
         (key, in_flight): (&Key, &Key),
         urgency: Urgency,
@@ -60,7 +60,7 @@ impl Asker {
     }
 
     /// Whether there is room for another question.
-    pub fn has_room(&self) -> bool {
+    pub(crate) fn has_room(&self) -> bool {
         self.question_bytes.load(Ordering::Relaxed) < self.most_question_bytes
     }
 }

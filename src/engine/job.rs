@@ -10,21 +10,21 @@ use crate::cache::{Key, Subject};
 use crate::question::{Question, SharedName};
 
 /// A question on its way to a worker, and where its answer goes.
-pub struct Job {
+pub(crate) struct Job {
     pub key: Key,
     pub request: Request,
     /// Under which its answer is shared with other brokers.
     pub shared: Option<SharedName>,
     /// What of it invalidations look at; only where others may know the answer.
     pub subject: Option<OwnedSubject>,
-    pub consult: Consult,
+    pub(crate) consult: Consult,
     #[expect(dead_code, reason = "it is counted for as long as it is there")]
     pub permit: MemoryPermit,
 }
 
 /// Whether an answer will do that another broker was given.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Consult {
+pub(crate) enum Consult {
     /// Any that is alive.
     Others,
     /// One that need not be asked for again soon.
@@ -34,14 +34,14 @@ pub enum Consult {
 }
 
 /// A [`Subject`] on its way to a worker.
-pub struct OwnedSubject {
+pub(crate) struct OwnedSubject {
     client_id: String,
     username: String,
     topic: Option<String>,
 }
 
 impl OwnedSubject {
-    pub fn of(question: &Question<'_>) -> Self {
+    pub(crate) fn of(question: &Question<'_>) -> Self {
         let Subject { client_id, username, topic } = Subject::of(question);
         Self {
             client_id: client_id.to_owned(),
@@ -53,7 +53,7 @@ impl OwnedSubject {
 
 impl Job {
     /// What others are to be asked about it; none: nothing.
-    pub fn wanted(&self) -> Option<(&SharedName, Subject<'_>)> {
+    pub(crate) fn wanted(&self) -> Option<(&SharedName, Subject<'_>)> {
         let OwnedSubject { client_id, username, topic } = self.subject.as_ref()?;
         let topic = topic.as_deref();
         Some((self.shared.as_ref()?, Subject { client_id, username, topic }))
@@ -61,13 +61,13 @@ impl Job {
 }
 
 /// The memory that a question takes, counted for as long as it takes it.
-pub struct MemoryPermit {
+pub(crate) struct MemoryPermit {
     bytes: usize,
     all: Arc<AtomicUsize>,
 }
 
 impl MemoryPermit {
-    pub fn of(request: &Request, all: &Arc<AtomicUsize>) -> Self {
+    pub(crate) fn of(request: &Request, all: &Arc<AtomicUsize>) -> Self {
         let bytes = request.body.expose().len() + request.about.len();
         all.fetch_add(bytes, Ordering::Relaxed);
         Self { bytes, all: Arc::clone(all) }

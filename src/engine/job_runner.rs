@@ -27,10 +27,10 @@ struct Asked {
 }
 
 /// What the workers share.
-pub struct JobRunner {
+pub(crate) struct JobRunner {
     pub api: Arc<Api>,
     pub cache: Arc<Cache>,
-    pub recent_failures: Arc<RecentFailures>,
+    pub(crate) recent_failures: Arc<RecentFailures>,
     pub fleet: Option<Arc<Fleet>>,
     pub clock: Arc<dyn Clock>,
 }
@@ -40,7 +40,7 @@ impl JobRunner {
     /// waits for it hears of it, so that whoever asks from then on finds it there. When nobody
     /// waits any more, the same question serves to see whether a host that was out of service is
     /// back.
-    pub fn run_jobs(&self, jobs: Vec<(Job, Completion<'_>)>) {
+    pub(crate) fn run_jobs(&self, jobs: Vec<(Job, Completion<'_>)>) {
         failpoint::reached("worker");
         let jobs = match &self.fleet {
             Some(fleet) => self.answer_from(fleet, jobs),

@@ -19,20 +19,25 @@ use crate::question::{About, Kind, Password, Question};
 use crate::secret::Secret;
 
 /// A password that is claimed to be a user's.
-pub struct Claim {
+pub(crate) struct Claim {
     key: Key,
     username: String,
     password: Secret,
 }
 
 /// Hashes passwords.
-pub struct Hasher {
+pub(crate) struct Hasher {
     files: Arc<Files>,
     pool: Pool<Key, Claim>,
 }
 
 impl Hasher {
-    pub fn new(files: Arc<Files>, cache: Arc<Cache>, clock: Arc<dyn Clock>, spawn: Spawn) -> Self {
+    pub(crate) fn new(
+        files: Arc<Files>,
+        cache: Arc<Cache>,
+        clock: Arc<dyn Clock>,
+        spawn: Spawn,
+    ) -> Self {
         let checker = Arc::clone(&files);
         let work = move |claims: Vec<(Claim, Completion<'_>)>| {
             for (claim, completion) in claims {
@@ -53,7 +58,7 @@ impl Hasher {
         Self { files, pool: Pool::new(threads, LINGER, batching, spawn, Box::new(work)) }
     }
 
-    pub fn has_passwords(&self) -> bool {
+    pub(crate) fn has_passwords(&self) -> bool {
         self.files.has_passwords()
     }
 
@@ -67,17 +72,17 @@ impl Hasher {
         self.files.knows(question.username).then_some(password)
     }
 
-    pub fn close_running(&self) {
+    pub(crate) fn close_running(&self) {
         self.pool.close_running();
     }
 
-    pub fn shut_down(&self) {
+    pub(crate) fn shut_down(&self) {
         self.pool.shut_down(|| {});
     }
 }
 
 /// The API's turn, once the file has not let a user in.
-pub struct ApisTurn {
+pub(crate) struct ApisTurn {
     asker: Asker,
     key: Key,
     /// What it joins.

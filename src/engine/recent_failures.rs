@@ -34,7 +34,7 @@ struct Failed {
 }
 
 /// Failures by the question's key.
-pub struct RecentFailures(Cache<Key, Failed>);
+pub(crate) struct RecentFailures(Cache<Key, Failed>);
 
 impl Default for RecentFailures {
     fn default() -> Self {
@@ -45,7 +45,7 @@ impl Default for RecentFailures {
 impl RecentFailures {
     /// The API failed to answer this question. Where no question got to the host, none is to blame, and
     /// one that was not asked has not failed.
-    pub fn note(&self, key: Key, failure: &Failure, at: Instant) {
+    pub(crate) fn note(&self, key: Key, failure: &Failure, at: Instant) {
         let has_failed = match failure {
             Failure::NotYet
             | Failure::OutOfService
@@ -61,13 +61,13 @@ impl RecentFailures {
     }
 
     /// The API answered this question.
-    pub fn forget(&self, key: &Key) {
+    pub(crate) fn forget(&self, key: &Key) {
         self.0.invalidate(key);
     }
 
     /// The failure by which this question is answered, as long as it is not asked again.
     #[must_use]
-    pub fn back_off(&self, key: &Key, now: Instant) -> Option<Failure> {
+    pub(crate) fn back_off(&self, key: &Key, now: Instant) -> Option<Failure> {
         let failed = self.0.get(key)?;
         let rests = now.saturating_duration_since(failed.at) < BACK_OFF;
         (failed.times >= TOLERATED && rests).then_some(failed.failure)
@@ -75,7 +75,7 @@ impl RecentFailures {
 
     /// Whether this question failed when it was last asked, not long ago.
     #[must_use]
-    pub fn has(&self, key: &Key) -> bool {
+    pub(crate) fn has(&self, key: &Key) -> bool {
         self.0.contains_key(key)
     }
 }

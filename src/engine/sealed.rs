@@ -39,7 +39,7 @@ impl Engine {
 
     /// Has a login asked again in the background, whatever is known of it. None: it cannot be.
     #[must_use]
-    pub fn ask_sealed(&self, key: Key, question: &SealedQuestion) -> Option<Pending> {
+    pub(crate) fn ask_sealed(&self, key: Key, question: &SealedQuestion) -> Option<Pending> {
         let SealedQuestion { kind, bearer, claim, body, about, subject, shared } = question;
         if !self.asker.has_room() {
             return None;

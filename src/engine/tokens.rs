@@ -17,7 +17,7 @@ use crate::secret::Secret;
 use crate::tokens::{Looked, Tokens};
 
 /// What a worker is to do about tokens.
-pub enum TokenJob {
+pub(crate) enum TokenJob {
     /// Look at one once more that has let a client in which gave this name.
     Verify(Secret, String),
     /// Fetch the keys that verify them.
@@ -25,14 +25,14 @@ pub enum TokenJob {
 }
 
 /// Who does it.
-pub struct Verifier {
+pub(crate) struct Verifier {
     pub tokens: Arc<Tokens>,
     pub api: Arc<Api>,
     pub log_queue: Arc<LogQueue>,
 }
 
 impl Verifier {
-    pub fn run(&self, job: &TokenJob, completion: Completion<'_>) {
+    pub(crate) fn run(&self, job: &TokenJob, completion: Completion<'_>) {
         failpoint::reached("tokens");
         completion.complete(match job {
             TokenJob::Verify(token, bearer) => self.verify(token, bearer),
@@ -69,7 +69,7 @@ impl Engine {
     /// What is known about a login that has this key. A token is known by itself, unless its key is to be
     /// fetched.
     #[must_use]
-    pub fn known_login(&self, key: &Key, question: &Question<'_>) -> Option<Answer> {
+    pub(crate) fn known_login(&self, key: &Key, question: &Question<'_>) -> Option<Answer> {
         let About::Token(token) = question.about else {
             return self.known(key, question).map(|(answer, _)| answer);
         };
@@ -121,7 +121,7 @@ impl Engine {
     }
 
     /// Has the keys of tokens fetched in the background, if it is time for that.
-    pub fn fetch_keys_if_due(&self) {
+    pub(crate) fn fetch_keys_if_due(&self) {
         if self.tokens.as_ref().is_some_and(|tokens| tokens.want_keys()) {
             let key = self.keyring.of_token_keys();
             // If there is no room, the next tick tries again.

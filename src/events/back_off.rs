@@ -9,21 +9,21 @@ const LONGEST: Duration = Duration::from_secs(10);
 
 /// Pauses that grow from one failure to the next.
 #[derive(Default)]
-pub struct BackOff {
+pub(crate) struct BackOff {
     failures: u32,
 }
 
 impl BackOff {
     /// It failed once more; the pause. Chance takes up to half of it away, so that brokers that failed
     /// together do not come back together.
-    pub fn failed(&mut self) -> Duration {
+    pub(crate) fn failed(&mut self) -> Duration {
         let pause = FIRST.saturating_mul(2_u32.saturating_pow(self.failures)).min(LONGEST);
         self.failures = self.failures.saturating_add(1);
         pause.mul_f64(1.0 - fastrand::f64() / 2.0)
     }
 
     /// It works again.
-    pub fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         self.failures = 0;
     }
 }

@@ -15,7 +15,7 @@ const BATCH_BYTES: usize = 64_000;
 
 /// Events in the order in which they happened, as they are sent.
 #[derive(Default)]
-pub struct Queue {
+pub(crate) struct Queue {
     waiting: VecDeque<Arc<str>>,
     bytes: usize,
     /// How many of the oldest are being sent.
@@ -23,12 +23,12 @@ pub struct Queue {
 }
 
 impl Queue {
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.waiting.len()
     }
 
     /// Adds an event. How many were dropped for it: the oldest that are not being sent.
-    pub fn push(&mut self, event: Arc<str>) -> usize {
+    pub(crate) fn push(&mut self, event: Arc<str>) -> usize {
         self.push_last(event);
         let mut dropped = 0;
         while self.waiting.len() > MOST || self.bytes > MOST_BYTES {
@@ -40,13 +40,13 @@ impl Queue {
     }
 
     /// Adds an event for which none is dropped: of those there are no more than clients.
-    pub fn push_last(&mut self, event: Arc<str>) {
+    pub(crate) fn push_last(&mut self, event: Arc<str>) {
         self.bytes += event.len();
         self.waiting.push_back(event);
     }
 
     /// The oldest events, as many as fit into one request and no more than `most`: they are being sent.
-    pub fn take(&mut self, most: usize) -> Vec<Arc<str>> {
+    pub(crate) fn take(&mut self, most: usize) -> Vec<Arc<str>> {
         let mut bytes = 0;
         let fits = |event: &&Arc<str>| {
             bytes += event.len();
@@ -58,7 +58,7 @@ impl Queue {
     }
 
     /// What was being sent is done with.
-    pub fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         for event in self.waiting.drain(..self.in_flight) {
             self.bytes -= event.len();
         }
@@ -66,12 +66,12 @@ impl Queue {
     }
 
     /// What was being sent waits again.
-    pub fn put_back(&mut self) {
+    pub(crate) fn put_back(&mut self) {
         self.in_flight = 0;
     }
 
     /// Lets go of everything; how many there were.
-    pub fn clear(&mut self) -> usize {
+    pub(crate) fn clear(&mut self) -> usize {
         let count = self.waiting.len();
         *self = Self::default();
         count

@@ -13,7 +13,7 @@ use crate::config::EventKind;
 
 /// One event. It holds no more than this: never a password, a token or a message.
 #[derive(Serialize)]
-pub struct Event<'a> {
+pub(crate) struct Event<'a> {
     event: &'static str,
     /// When it happened, in seconds of Unix time.
     at: f64,
@@ -27,7 +27,7 @@ pub struct Event<'a> {
 
 impl Event<'_> {
     /// A JSON object (RFC 8259).
-    pub fn write(
+    pub(crate) fn write(
         kind: EventKind,
         client: &ConnectedClient,
         at: Duration,
@@ -49,7 +49,7 @@ impl Event<'_> {
 }
 
 /// The body of a request with these events.
-pub fn body(events: &[Arc<str>]) -> String {
+pub(crate) fn body(events: &[Arc<str>]) -> String {
     format!("{{\"events\":[{}]}}", events.join(","))
 }
 

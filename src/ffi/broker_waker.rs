@@ -21,7 +21,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 const LINGER: Duration = Duration::from_secs(10);
 
 /// One instance's waker.
-pub struct BrokerWaker {
+pub(crate) struct BrokerWaker {
     broker: Thread,
     signal: libc::c_int,
     linger: Duration,
@@ -48,7 +48,7 @@ struct State {
 
 impl BrokerWaker {
     /// A waker for the thread that calls this; none if no signal is free.
-    pub fn for_this_thread() -> Option<Self> {
+    pub(crate) fn for_this_thread() -> Option<Self> {
         let signal = free_signal()?;
         // SAFETY: the call has no preconditions.
         let broker = Thread(unsafe { libc::pthread_self() });
@@ -56,7 +56,7 @@ impl BrokerWaker {
     }
 
     /// Wakes the broker's thread; from any thread.
-    pub fn wake(&self) {
+    pub(crate) fn wake(&self) {
         let repeats = {
             let mut state = lock(&self.shared.state);
             if state.called || state.closed {
@@ -75,7 +75,7 @@ impl BrokerWaker {
     }
 
     /// The broker's thread has heard.
-    pub fn acknowledge(&self) {
+    pub(crate) fn acknowledge(&self) {
         if !self.shared.called.load(Ordering::Acquire) {
             return;
         }
@@ -88,7 +88,7 @@ impl BrokerWaker {
     }
 
     /// Stops ringing for good, and joins the thread.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         let repeater = {
             let mut state = lock(&self.shared.state);
             state.closed = true;

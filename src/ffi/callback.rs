@@ -17,7 +17,7 @@ use crate::plugin::{AccessReply, Attempt, CONTROL_TOPIC, Check, LoginReply, Plug
 use crate::question::{Access, Departure};
 
 /// What the broker carries for one instance, and hands back with every event.
-pub struct Instance {
+pub(crate) struct Instance {
     pub plugin: Plugin,
     /// How the broker knows it, for taking the callbacks back.
     pub identifier: *mut mosquitto::mosquitto_plugin_id_t,
@@ -25,14 +25,14 @@ pub struct Instance {
     pub main: libc::pthread_t,
     /// What a RELOAD callback has to return: 2.1 ends the broker on anything but success, and 2.0
     /// asks no further plugin after anything but a deferral.
-    pub reloaded: c_int,
+    pub(crate) reloaded: c_int,
     /// Wakes the broker; none where no signal is free for that.
-    pub waker: Option<Arc<BrokerWaker>>,
+    pub(crate) waker: Option<Arc<BrokerWaker>>,
 }
 
 impl Instance {
     /// Ends every request and joins every thread; once more does nothing.
-    pub fn end(&self) {
+    pub(crate) fn end(&self) {
         self.plugin.shut_down();
         // Last: what the workers leave behind still rings.
         if let Some(waker) = &self.waker {
@@ -49,12 +49,12 @@ impl Drop for Instance {
 }
 
 /// Which thread this is, in the cheapest of ways: every callback asks.
-pub fn this_thread() -> libc::pthread_t {
+pub(crate) fn this_thread() -> libc::pthread_t {
     // SAFETY: the call has no conditions.
     unsafe { libc::pthread_self() }
 }
 
-pub type Callback = unsafe extern "C" fn(c_int, *mut c_void, *mut c_void) -> c_int;
+pub(crate) type Callback = unsafe extern "C" fn(c_int, *mut c_void, *mut c_void) -> c_int;
 
 /// Events of 2.1, which the headers of 2.0 lack.
 const CONNECT: c_int = 11;
@@ -71,7 +71,7 @@ static CALLBACKS: [(c_int, Callback); 7] = [
 ];
 
 /// Those of the callbacks that the broker knows.
-pub fn callbacks() -> &'static [(c_int, Callback)] {
+pub(crate) fn callbacks() -> &'static [(c_int, Callback)] {
     if host::is_2_1() { &CALLBACKS } else { &CALLBACKS[..5] }
 }
 
@@ -167,7 +167,11 @@ unsafe extern "C" fn acl_check(_: c_int, data: *mut c_void, userdata: *mut c_voi
 }
 
 /// A client published to the control topic, and its ACL allows that.
-pub unsafe extern "C" fn control(_: c_int, data: *mut c_void, userdata: *mut c_void) -> c_int {
+pub(crate) unsafe extern "C" fn control(
+    _: c_int,
+    data: *mut c_void,
+    userdata: *mut c_void,
+) -> c_int {
     // SAFETY: the broker calls with the registered instance and a CONTROL event.
     unsafe {
         called(userdata, SUCCESS, |instance, host| {

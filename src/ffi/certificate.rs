@@ -50,7 +50,7 @@ struct OpenSsl {
 static OPENSSL: Lazy<Option<OpenSsl>> = Lazy::new(OpenSsl::find);
 
 /// A certificate of which this is one owner.
-pub struct Certificate {
+pub(crate) struct Certificate {
     x509: *mut c_void,
     openssl: &'static OpenSsl,
 }
@@ -58,12 +58,12 @@ pub struct Certificate {
 impl Certificate {
     /// # Safety
     /// `x509` is what `mosquitto_client_certificate` returned, and nobody else frees it.
-    pub unsafe fn from_broker(x509: *mut c_void) -> Option<Self> {
+    pub(crate) unsafe fn from_broker(x509: *mut c_void) -> Option<Self> {
         let openssl = OPENSSL.as_ref()?;
         (!x509.is_null()).then_some(Self { x509, openssl })
     }
 
-    pub fn part(&self, part: CertificatePart) -> Option<String> {
+    pub(crate) fn part(&self, part: CertificatePart) -> Option<String> {
         let openssl = self.openssl;
         // SAFETY: the certificate is alive; its names and its number belong to it and are read at once.
         unsafe {

@@ -14,7 +14,7 @@ const MOST: libc::rlim_t = 65_536;
 
 /// Makes room for as many descriptors as the process may have. Where that cannot be, the broker
 /// only pauses for a moment later on.
-pub fn make_room() {
+pub(crate) fn make_room() {
     let Ok(file) = File::open("/dev/null") else { return };
     let mut limit = MaybeUninit::<libc::rlimit>::uninit();
     // SAFETY: `limit` is alive, and written by the call where it succeeds.

@@ -31,7 +31,10 @@ const INVALID: c_int = mosquitto::MOSQ_ERR_INVAL as c_int;
 /// # Safety
 /// Called by the broker with an array of `count` versions.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn mosquitto_plugin_version(count: c_int, offered: *const c_int) -> c_int {
+pub(crate) unsafe extern "C" fn mosquitto_plugin_version(
+    count: c_int,
+    offered: *const c_int,
+) -> c_int {
     let refusal = -1;
     catch_panic(
         refusal,
@@ -53,7 +56,7 @@ pub unsafe extern "C" fn mosquitto_plugin_version(count: c_int, offered: *const 
 /// # Safety
 /// Called by the broker on its main thread, with an array of `count` options.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn mosquitto_plugin_init(
+pub(crate) unsafe extern "C" fn mosquitto_plugin_init(
     identifier: *mut mosquitto::mosquitto_plugin_id_t,
     userdata: *mut *mut c_void,
     options: *mut mosquitto::mosquitto_opt,
@@ -108,7 +111,7 @@ pub unsafe extern "C" fn mosquitto_plugin_init(
 /// Called by the broker on its main thread, once for what [`mosquitto_plugin_init`] returned; with
 /// null if that failed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn mosquitto_plugin_cleanup(
+pub(crate) unsafe extern "C" fn mosquitto_plugin_cleanup(
     userdata: *mut c_void,
     _options: *mut mosquitto::mosquitto_opt,
     _count: c_int,

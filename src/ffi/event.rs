@@ -17,10 +17,10 @@ use crate::question::{
 };
 
 #[cfg(any(test, fuzzing))]
-pub mod fuzzing;
+pub(super) mod fuzzing;
 
 /// What a login event holds.
-pub struct Login<'a> {
+pub(crate) struct Login<'a> {
     pub client: BrokerClient<'a>,
     /// A copy: the plugin may rename the client, and the broker then frees its own.
     pub username: Option<String>,
@@ -29,7 +29,7 @@ pub struct Login<'a> {
 }
 
 /// What an ACL event holds.
-pub struct AccessCheck<'a> {
+pub(crate) struct AccessCheck<'a> {
     pub client: BrokerClient<'a>,
     pub username: Option<&'a str>,
     pub action: Action<'a>,
@@ -37,19 +37,19 @@ pub struct AccessCheck<'a> {
 }
 
 /// The message that an ACL event is about.
-pub struct BrokerMessage<'a> {
+pub(crate) struct BrokerMessage<'a> {
     payload: &'a [u8],
     properties: *const mosquitto::mosquitto_property,
 }
 
 /// What a control event holds.
-pub struct ControlMessage<'a> {
+pub(crate) struct ControlMessage<'a> {
     pub client: BrokerClient<'a>,
     pub payload: &'a [u8],
 }
 
 /// A client as the broker holds it, for the length of one callback.
-pub struct BrokerClient<'a> {
+pub(crate) struct BrokerClient<'a> {
     raw: *const mosquitto::mosquitto,
     id: Cow<'a, str>,
 }
@@ -60,7 +60,7 @@ impl Login<'_> {
     /// # Safety
     /// `data` is what the broker handed to a basic-auth callback that has not returned yet, and
     /// the value does not outlive that callback.
-    pub unsafe fn read(data: *mut c_void) -> Option<Self> {
+    pub(crate) unsafe fn read(data: *mut c_void) -> Option<Self> {
         // SAFETY: as the caller says; the layout is the same on every supported broker (shim.c).
         unsafe {
             let event = data.cast::<mosquitto::mosquitto_evt_basic_auth>().as_ref()?;
@@ -79,7 +79,7 @@ impl AccessCheck<'_> {
     /// # Safety
     /// `data` is what the broker handed to an ACL callback that has not returned yet, and the
     /// value does not outlive that callback.
-    pub unsafe fn read(data: *mut c_void) -> Option<Self> {
+    pub(crate) unsafe fn read(data: *mut c_void) -> Option<Self> {
         // SAFETY: as the caller says; the layout is the same on every supported broker (shim.c).
         unsafe {
             let event = data.cast::<mosquitto::mosquitto_evt_acl_check>().as_ref()?;
@@ -105,7 +105,7 @@ impl AccessCheck<'_> {
 ///
 /// # Safety
 /// As [`AccessCheck::read`].
-pub unsafe fn access_of(data: *mut c_void) -> Option<Access> {
+pub(crate) unsafe fn access_of(data: *mut c_void) -> Option<Access> {
     // SAFETY: as the caller says; the layout is the same on every supported broker (shim.c).
     let event = unsafe { data.cast::<mosquitto::mosquitto_evt_acl_check>().as_ref()? };
     access(event.access)
@@ -115,7 +115,7 @@ pub unsafe fn access_of(data: *mut c_void) -> Option<Access> {
 ///
 /// # Safety
 /// As [`AccessCheck::read`].
-pub unsafe fn publisher(data: *mut c_void, topic: &str) -> Option<usize> {
+pub(crate) unsafe fn publisher(data: *mut c_void, topic: &str) -> Option<usize> {
     // SAFETY: as the caller says; the layout is the same on every supported broker (shim.c).
     unsafe {
         let event = data.cast::<mosquitto::mosquitto_evt_acl_check>().as_ref()?;
@@ -127,7 +127,7 @@ pub unsafe fn publisher(data: *mut c_void, topic: &str) -> Option<usize> {
 ///
 /// # Safety
 /// As [`AccessCheck::read`].
-pub unsafe fn raw_check<'a>(data: *mut c_void) -> Option<RawAclCheck<'a>> {
+pub(crate) unsafe fn raw_check<'a>(data: *mut c_void) -> Option<RawAclCheck<'a>> {
     // SAFETY: as the caller says; the layout is the same on every supported broker (shim.c).
     unsafe {
         let event = data.cast::<mosquitto::mosquitto_evt_acl_check>().as_ref()?;
@@ -152,7 +152,7 @@ impl ControlMessage<'_> {
     /// # Safety
     /// `data` is what the broker handed to a control callback that has not returned yet, and the
     /// value does not outlive that callback.
-    pub unsafe fn read(data: *mut c_void) -> Option<Self> {
+    pub(crate) unsafe fn read(data: *mut c_void) -> Option<Self> {
         // SAFETY: as the caller says; the layout is the same on every supported broker (shim.c).
         unsafe {
             let event = data.cast::<mosquitto::mosquitto_evt_control>().as_ref()?;
@@ -168,7 +168,7 @@ impl ControlMessage<'_> {
 /// # Safety
 /// `data` is what the broker handed to a callback of one of these events that has not returned
 /// yet, and the value does not outlive that callback.
-pub unsafe fn client_and_username<'a>(
+pub(crate) unsafe fn client_and_username<'a>(
     data: *mut c_void,
 ) -> Option<(BrokerClient<'a>, Option<String>)> {
     // SAFETY: as the caller says; all of these events begin with a pointer and the client.
@@ -185,7 +185,7 @@ pub unsafe fn client_and_username<'a>(
 ///
 /// # Safety
 /// As [`client_and_username`].
-pub unsafe fn left_client(data: *mut c_void) -> Option<(usize, Option<Disconnection>)> {
+pub(crate) unsafe fn left_client(data: *mut c_void) -> Option<(usize, Option<Disconnection>)> {
     // SAFETY: as the caller says.
     let event = unsafe { data.cast::<mosquitto::mosquitto_evt_disconnect>().as_ref()? };
     Some((event.client as usize, disconnection(event.reason)))
@@ -361,7 +361,7 @@ const SERVER_UNAVAILABLE: c_int = 136;
 
 /// What a login callback returns. Every supported broker closes the connection without a CONNACK
 /// on `UNKNOWN`, which alone makes a client try again.
-pub fn login_code(reply: LoginReply) -> c_int {
+pub(crate) fn login_code(reply: LoginReply) -> c_int {
     match reply {
         LoginReply::Now(Decision::Allow) => mosquitto::MOSQ_ERR_SUCCESS as c_int,
         LoginReply::Now(Decision::Deny) => mosquitto::MOSQ_ERR_AUTH as c_int,
@@ -374,7 +374,7 @@ pub fn login_code(reply: LoginReply) -> c_int {
 
 /// What an ACL callback returns: 0, 12 or 17. Any other code ends the connection of whoever publishes or
 /// subscribes; on a delivery that would be the publisher's, so there it is never returned.
-pub fn access_code(reply: AccessReply, access: Access) -> c_int {
+pub(crate) fn access_code(reply: AccessReply, access: Access) -> c_int {
     (match reply {
         AccessReply::Allow => mosquitto::MOSQ_ERR_SUCCESS,
         AccessReply::Close if access != Access::Read => mosquitto::MOSQ_ERR_UNKNOWN,

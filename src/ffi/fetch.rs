@@ -7,7 +7,7 @@ const LINE: usize = 64;
 
 /// Has the processor fetch these ranges of memory into its caches; where it is not known how, nothing
 /// happens.
-pub fn fetch(ranges: &[MemoryRange]) {
+pub(crate) fn fetch(ranges: &[MemoryRange]) {
     for (address, bytes) in ranges {
         for line in 0..bytes.div_ceil(LINE) {
             fetch_line(address.wrapping_add(line * LINE));

@@ -22,7 +22,7 @@ const MOST_PLACES: usize = 32;
 
 /// Runs the body of a call from the broker. After a panic it tells `report` where that was and
 /// returns the refusal.
-pub fn catch_panic(
+pub(crate) fn catch_panic(
     refusal: c_int,
     report: impl FnOnce(&str),
     body: impl FnOnce() -> c_int,
@@ -41,7 +41,7 @@ pub fn catch_panic(
 /// a text shows the text) and with it a password.
 ///
 /// The hook belongs to this library's own copy of Rust's runtime, not to the broker's process.
-pub fn hide_panic_messages() {
+pub(crate) fn hide_panic_messages() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         panic::set_hook(Box::new(|info| {
@@ -56,12 +56,12 @@ pub fn hide_panic_messages() {
 }
 
 /// Whether a panic has been caught, here or in a worker, since [`panicked_at`] was last asked.
-pub fn has_panicked() -> bool {
+pub(crate) fn has_panicked() -> bool {
     PANICKED.load(Ordering::Acquire)
 }
 
 /// Where panics have been caught since this was last asked.
-pub fn panicked_at() -> Vec<String> {
+pub(crate) fn panicked_at() -> Vec<String> {
     PANICKED.store(false, Ordering::Relaxed);
     std::mem::take(&mut *lock(&PANICKED_AT))
 }

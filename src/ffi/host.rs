@@ -22,12 +22,12 @@ unsafe extern "C" {
 }
 
 /// The broker, on the thread that it calls the plugin on. It cannot leave that thread.
-pub struct Host(PhantomData<*const ()>);
+pub(crate) struct Host(PhantomData<*const ()>);
 
 impl Host {
     /// # Safety
     /// To be called on the broker's main thread, while the broker runs the plugin.
-    pub unsafe fn on_its_own_thread() -> Self {
+    pub(crate) unsafe fn on_its_own_thread() -> Self {
         Self(PhantomData)
     }
 
@@ -137,18 +137,18 @@ static COMPLETE: Lazy<Option<Complete>> = Lazy::new(|| {
 });
 
 /// Whether the broker is 2.1 or later, told by a function that came with it.
-pub fn is_2_1() -> bool {
+pub(crate) fn is_2_1() -> bool {
     COMPLETE.is_some()
 }
 
 /// Whether nobody in this process has claimed the topics below `$SYS` yet.
-pub fn claim_topics() -> bool {
+pub(crate) fn claim_topics() -> bool {
     static CLAIMED: AtomicBool = AtomicBool::new(false);
     !CLAIMED.swap(true, Ordering::Relaxed)
 }
 
 /// All instances in this process.
-pub fn instances() -> Arc<Instances> {
+pub(crate) fn instances() -> Arc<Instances> {
     static INSTANCES: Lazy<Arc<Instances>> = Lazy::new(Arc::default);
     Arc::clone(&INSTANCES)
 }
@@ -157,13 +157,13 @@ pub fn instances() -> Arc<Instances> {
 ///
 /// # Errors
 /// The operating system gives no random bytes.
-pub fn login_attempts() -> Result<Arc<LoginAttempts>, getrandom::Error> {
+pub(crate) fn login_attempts() -> Result<Arc<LoginAttempts>, getrandom::Error> {
     static ATTEMPTS: OnceCell<Arc<LoginAttempts>> = OnceCell::new();
     ATTEMPTS.get_or_try_init(|| LoginAttempts::new().map(Arc::new)).cloned()
 }
 
 /// Tells a broker of 2.1 or later what the plugin is called, for its own log lines.
-pub fn introduce(identifier: *mut mosquitto::mosquitto_plugin_id_t) {
+pub(crate) fn introduce(identifier: *mut mosquitto::mosquitto_plugin_id_t) {
     type SetInfo = unsafe extern "C" fn(
         *mut mosquitto::mosquitto_plugin_id_t,
         *const c_char,

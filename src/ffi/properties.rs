@@ -31,7 +31,7 @@ static FUNCTIONS: Lazy<Option<Functions>> = Lazy::new(|| {
 });
 
 /// A list of properties that belongs to nobody else.
-pub struct PropertyList(*mut mosquitto_property);
+pub(crate) struct PropertyList(*mut mosquitto_property);
 
 // SAFETY: the list is memory of its own, to which nobody else has a pointer.
 unsafe impl Send for PropertyList {}
@@ -41,7 +41,7 @@ impl PropertyList {
     ///
     /// # Safety
     /// `list` is null or a list of the broker's, alive during the call.
-    pub unsafe fn copy(list: *const mosquitto_property) -> Option<Properties> {
+    pub(crate) unsafe fn copy(list: *const mosquitto_property) -> Option<Properties> {
         let functions = FUNCTIONS.as_ref().filter(|_| !list.is_null())?;
         let mut copy = std::ptr::null_mut();
         // SAFETY: the list is alive, as the caller says, and there is a place for the copy.
@@ -50,7 +50,7 @@ impl PropertyList {
     }
 
     /// Lends the list to a call that takes it over if it returns true.
-    pub fn hand_over(mut self, call: impl FnOnce(*mut mosquitto_property) -> bool) {
+    pub(crate) fn hand_over(mut self, call: impl FnOnce(*mut mosquitto_property) -> bool) {
         if call(self.0) {
             self.0 = std::ptr::null_mut();
         }

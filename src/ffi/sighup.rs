@@ -12,7 +12,7 @@ thread_local! {
 }
 
 /// What the plugin may do about SIGHUP.
-pub const SIGHUP: Sighup = Sighup { hold_back, has_come };
+pub(crate) const SIGHUP: Sighup = Sighup { hold_back, has_come };
 
 /// Whether SIGHUP has come, and is held back.
 fn has_come() -> bool {

@@ -8,7 +8,7 @@ use std::thread::{Builder, JoinHandle};
 /// Starts a named thread with every signal blocked: SIGHUP and SIGTERM are the broker's, and they
 /// must interrupt its own thread. A new thread inherits the mask of the one that starts it, so
 /// there is no moment at which it could take one.
-pub fn spawn(name: String, body: Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>> {
+pub(crate) fn spawn(name: String, body: Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>> {
     let mut all = MaybeUninit::uninit();
     let mut before = MaybeUninit::uninit();
     // SAFETY: `sigfillset` initialises the set that it is given, `pthread_sigmask` reads that one
@@ -27,7 +27,7 @@ pub fn spawn(name: String, body: Box<dyn FnOnce() + Send>) -> io::Result<JoinHan
 
 /// Whether the thread that calls this takes SIGHUP.
 #[cfg(test)]
-pub fn takes_sighup() -> bool {
+pub(crate) fn takes_sighup() -> bool {
     let mut mask = MaybeUninit::uninit();
     // SAFETY: with no new set the call only writes the current one into `mask`.
     unsafe {

@@ -12,7 +12,7 @@ use crate::rules;
 
 /// Who may do what.
 #[derive(Default)]
-pub struct Acl {
+pub(crate) struct Acl {
     /// For everybody: what stands above the first user, and every `pattern`.
     general: Vec<Record>,
     users: HashMap<String, Vec<Record>>,
@@ -46,7 +46,7 @@ impl Acl {
     ///
     /// # Errors
     /// A line, counted from 1, and what is wrong with it.
-    pub fn parse(
+    pub(crate) fn parse(
         text: &str,
         known: Option<&Passwords>,
     ) -> Result<(Self, Vec<Remark>), (usize, String)> {
@@ -93,7 +93,7 @@ impl Acl {
     }
 
     /// Whether the list allows this: no line denies it, and one allows it.
-    pub fn allows(&self, username: &str, client_id: &str, action: &Action<'_>) -> bool {
+    pub(crate) fn allows(&self, username: &str, client_id: &str, action: &Action<'_>) -> bool {
         let Some(topic) = asked_for(action) else { return false };
         let own = self.users.get(username).map(Vec::as_slice).unwrap_or_default();
         let names = Names { username, client_id };

@@ -20,7 +20,7 @@ const SHORTEST_HASH: usize = 16;
 
 /// The users of a file.
 #[derive(Default)]
-pub struct Passwords(HashMap<String, Hash>);
+pub(crate) struct Passwords(HashMap<String, Hash>);
 
 #[derive(PartialEq, Eq)]
 struct Hash {
@@ -32,7 +32,7 @@ struct Hash {
 
 impl Passwords {
     /// Reads `NAME:HASH` lines. Of two lines about one user the later one holds.
-    pub fn parse(text: &str, salt: SaltEncoding) -> (Self, Vec<Remark>) {
+    pub(crate) fn parse(text: &str, salt: SaltEncoding) -> (Self, Vec<Remark>) {
         let mut hashes = HashMap::new();
         let mut remarks = Vec::new();
         for (index, line) in text.lines().enumerate() {
@@ -51,16 +51,16 @@ impl Passwords {
         (Self(hashes), remarks)
     }
 
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 
-    pub fn knows(&self, username: &str) -> bool {
+    pub(crate) fn knows(&self, username: &str) -> bool {
         self.0.contains_key(username)
     }
 
     /// Whether this is the user's password.
-    pub fn let_in(&self, username: &str, password: &[u8]) -> bool {
+    pub(crate) fn let_in(&self, username: &str, password: &[u8]) -> bool {
         let Some(Hash { is_sha256, iterations, salt, hash }) = self.0.get(username) else {
             return false;
         };
@@ -69,14 +69,14 @@ impl Passwords {
     }
 
     /// The users of whom `newer` says something else, or nothing.
-    pub fn changed_in(&self, newer: &Self) -> Vec<String> {
+    pub(crate) fn changed_in(&self, newer: &Self) -> Vec<String> {
         let changed = self.0.iter().filter(|(name, hash)| newer.0.get(*name) != Some(*hash));
         changed.map(|(name, _)| name.clone()).collect()
     }
 }
 
 /// Whether mosquitto-go-auth passes a line over: blanks alone, or a `#` in front.
-pub fn is_blank(line: &str) -> bool {
+pub(crate) fn is_blank(line: &str) -> bool {
     line.starts_with('#') || line.chars().all(|character| character == ' ')
 }
 

@@ -13,22 +13,22 @@ use crate::clock::millis;
 use crate::rules::{Permission, Rule, Rules, Verb};
 
 /// How large an answer may be that is shared, in bytes.
-pub const MOST_BYTES: usize = 64 * 1024;
+pub(crate) const MOST_BYTES: usize = 64 * 1024;
 
 /// How far in the future a broker's clock may be that asked.
 const FUTURE: Duration = Duration::from_secs(5);
 
 /// How far the log had been applied by whoever asked the API, before it asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Stamp {
+pub(crate) struct Stamp {
     pub epoch: Epoch,
     pub position: Position,
 }
 
 /// An answer as Redis has it, once it is opened.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct SharedAnswer {
-    pub stamp: Stamp,
+pub(crate) struct SharedAnswer {
+    pub(crate) stamp: Stamp,
     /// When the API was asked, in Unix time.
     pub asked: Duration,
     /// How long it lives from then on.
@@ -40,7 +40,7 @@ pub struct SharedAnswer {
 }
 
 impl SharedAnswer {
-    pub fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(64 + self.json.len());
         bytes.extend_from_slice(&self.stamp.epoch);
         bytes.extend_from_slice(&self.stamp.position.ms.to_le_bytes());
@@ -52,7 +52,7 @@ impl SharedAnswer {
         bytes
     }
 
-    pub fn decode(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let (epoch, rest) = bytes.split_first_chunk::<16>()?;
         let (ms, rest) = number(rest)?;
         let (seq, rest) = number(rest)?;
@@ -69,7 +69,7 @@ impl SharedAnswer {
     }
 
     /// How old it is. None: it was asked for in the future, by a clock that is wrong.
-    pub fn age(&self, unix_time: Duration) -> Option<Duration> {
+    pub(crate) fn age(&self, unix_time: Duration) -> Option<Duration> {
         (self.asked <= unix_time + FUTURE).then(|| unix_time.saturating_sub(self.asked))
     }
 }
@@ -80,7 +80,7 @@ fn number(bytes: &[u8]) -> Option<(u64, &[u8])> {
 }
 
 /// An answer as the API could have said it. None: it holds rules that are not shared.
-pub fn to_json(answer: &Answer) -> Option<Vec<u8>> {
+pub(crate) fn to_json(answer: &Answer) -> Option<Vec<u8>> {
     let word = match answer.verdict {
         Verdict::Allow => "allow",
         Verdict::Deny => "deny",
@@ -106,7 +106,7 @@ pub fn to_json(answer: &Answer) -> Option<Vec<u8>> {
 }
 
 /// The name that an answer gives its client, if it does.
-pub fn username(json: &[u8]) -> Option<String> {
+pub(crate) fn username(json: &[u8]) -> Option<String> {
     let said: Value = serde_json::from_slice(json).ok()?;
     said["username"].as_str().map(str::to_owned)
 }

@@ -11,7 +11,7 @@ use crate::stats::{Durations, Histogram};
 
 /// What came of a lookup.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Lookup {
+pub(crate) enum Lookup {
     Hit,
     Absent,
     /// It is over, or comes from a clock that is wrong.
@@ -27,13 +27,13 @@ pub enum Lookup {
 }
 
 impl Lookup {
-    pub const NAMES: [&'static str; 7] =
+    pub(crate) const NAMES: [&'static str; 7] =
         ["hit", "absent", "expired", "outdated", "unreadable", "failed", "skipped"];
 }
 
 /// What became of an answer that was to be shared.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Write {
+pub(crate) enum Write {
     Done,
     /// Redis said no, or could not be reached.
     Failed,
@@ -42,17 +42,17 @@ pub enum Write {
 }
 
 impl Write {
-    pub const NAMES: [&'static str; 3] = ["done", "failed", "dropped"];
+    pub(crate) const NAMES: [&'static str; 3] = ["done", "failed", "dropped"];
 }
 
 /// Who wrote an entry of the log: this broker, or another.
-pub const FROM: [&str; 2] = ["here", "others"];
+pub(crate) const FROM: [&str; 2] = ["here", "others"];
 
 /// Why entries were missing, in the order of [`Gap`].
-pub const GAPS: [&str; 2] = ["trimmed", "rolled_back"];
+pub(crate) const GAPS: [&str; 2] = ["trimmed", "rolled_back"];
 
 #[derive(Default)]
-pub struct Counts {
+pub(crate) struct Counts {
     lookups: [AtomicU64; Lookup::NAMES.len()],
     took: Durations,
     writes: [AtomicU64; Write::NAMES.len()],
@@ -62,39 +62,39 @@ pub struct Counts {
 
 /// What has happened so far.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Counted {
+pub(crate) struct Counted {
     pub lookups: Vec<(&'static str, u64)>,
     /// How long lookups took that Redis was asked for.
     pub took: Histogram,
     pub writes: Vec<(&'static str, u64)>,
     /// Entries of the log, by what they do and who wrote them.
     pub entries: Vec<([&'static str; 2], u64)>,
-    pub gaps: Vec<(&'static str, u64)>,
+    pub(crate) gaps: Vec<(&'static str, u64)>,
 }
 
 impl Counts {
-    pub fn looked(&self, what: Lookup, times: usize) {
+    pub(crate) fn looked(&self, what: Lookup, times: usize) {
         add(&self.lookups[what as usize], times);
     }
 
     /// Redis was asked, and whoever asked has waited so long.
-    pub fn took(&self, time: Duration) {
+    pub(crate) fn took(&self, time: Duration) {
         self.took.note(time);
     }
 
-    pub fn wrote(&self, what: Write, times: usize) {
+    pub(crate) fn wrote(&self, what: Write, times: usize) {
         add(&self.writes[what as usize], times);
     }
 
-    pub fn heard(&self, what: Do, is_own: bool) {
+    pub(crate) fn heard(&self, what: Do, is_own: bool) {
         add(&self.entries[what as usize][usize::from(!is_own)], 1);
     }
 
-    pub fn missed(&self, gap: Gap) {
+    pub(crate) fn missed(&self, gap: Gap) {
         add(&self.gaps[gap as usize], 1);
     }
 
-    pub fn read(&self) -> Counted {
+    pub(crate) fn read(&self) -> Counted {
         let entries = Do::ALL.iter().zip(&self.entries).flat_map(|((_, what), counts)| {
             named(&FROM, counts).map(move |(from, count)| ([*what, from], count))
         });

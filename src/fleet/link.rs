@@ -24,11 +24,11 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 const LOG_LENGTH: usize = 10_000;
 
 /// How many entries are read at once.
-pub const PAGE: usize = 500;
+pub(crate) const PAGE: usize = 500;
 
 /// Why something could not be done, in a few words, for a log line.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Trouble {
+pub(crate) struct Trouble {
     pub text: String,
     /// Whether it wants to know who asks.
     pub(super) is_anonymous: bool,
@@ -41,7 +41,7 @@ impl Trouble {
 }
 
 impl Trouble {
-    pub fn no_random_bytes() -> Self {
+    pub(crate) fn no_random_bytes() -> Self {
         Self::new("no random bytes to be had")
     }
 }
@@ -56,32 +56,32 @@ impl From<RedisError> for Trouble {
 }
 
 /// An entry of the log as Redis has it.
-pub type RawEntry = (Position, Vec<u8>);
+pub(crate) type RawEntry = (Position, Vec<u8>);
 
 /// A field of the members' hash, and its value.
-pub type RawMember = (Vec<u8>, Vec<u8>);
+pub(crate) type RawMember = (Vec<u8>, Vec<u8>);
 
 /// The keys of a fleet.
-pub struct KeyNames {
+pub(crate) struct KeyNames {
     pub answers: String,
     pub log: String,
     pub members: String,
 }
 
 impl KeyNames {
-    pub fn of(fleet: &str) -> Self {
+    pub(crate) fn of(fleet: &str) -> Self {
         let key = |what: &str| format!("{{mha1:{fleet}}}:{what}");
         Self { answers: key("a:"), log: key("log"), members: key("members") }
     }
 }
 
 /// A connection.
-pub struct Link {
+pub(crate) struct Link {
     connection: Connection,
     /// The server, for a log line.
     pub server: String,
     /// Which of the masters it is, one after another, where Sentinels have named it.
-    pub term: Option<u64>,
+    pub(crate) term: Option<u64>,
 }
 
 impl Link {
@@ -111,7 +111,7 @@ impl Link {
     }
 
     /// Limits how long a reply may stay away.
-    pub fn limit(&mut self, limit: Duration) -> Result<(), Trouble> {
+    pub(crate) fn limit(&mut self, limit: Duration) -> Result<(), Trouble> {
         self.connection.set_read_timeout(Some(limit))?;
         Ok(self.connection.set_write_timeout(Some(limit))?)
     }
@@ -121,7 +121,7 @@ impl Link {
     }
 
     /// The values under these names; none where there is none.
-    pub fn get(&mut self, keys: &[String]) -> Result<Vec<Option<Vec<u8>>>, Trouble> {
+    pub(crate) fn get(&mut self, keys: &[String]) -> Result<Vec<Option<Vec<u8>>>, Trouble> {
         let values = array(self.ask(cmd("MGET").arg(keys))?)?;
         if values.len() != keys.len() {
             return Err(Trouble::new("MGET has answered something else"));
@@ -130,7 +130,10 @@ impl Link {
     }
 
     /// Puts values under names, each for so long; how many were not taken.
-    pub fn put(&mut self, entries: &[(String, Vec<u8>, Duration)]) -> Result<usize, Trouble> {
+    pub(crate) fn put(
+        &mut self,
+        entries: &[(String, Vec<u8>, Duration)],
+    ) -> Result<usize, Trouble> {
         let mut pipe = redis::pipe();
         pipe.ignore_errors();
         for (key, value, life) in entries {
@@ -142,7 +145,7 @@ impl Link {
     }
 
     /// Adds an entry to the log, which keeps about the newest [`LOG_LENGTH`].
-    pub fn append(&mut self, log: &str, sealed: &[u8]) -> Result<Position, Trouble> {
+    pub(crate) fn append(&mut self, log: &str, sealed: &[u8]) -> Result<Position, Trouble> {
         let mut command = cmd("XADD");
         command.arg(log).arg("MAXLEN").arg("~").arg(LOG_LENGTH).arg("*").arg("e").arg(sealed);
         let id = bytes(self.ask(&command)?).and_then(|id| position(&id));
@@ -150,7 +153,7 @@ impl Link {
     }
 
     /// Entries of the log after this position; waits for the first one, if it is to.
-    pub fn read(
+    pub(crate) fn read(
         &mut self,
         log: &str,
         after: Position,
@@ -172,7 +175,11 @@ impl Link {
     }
 
     /// The entry at this position, or the first one.
-    pub fn entry(&mut self, log: &str, at: Option<Position>) -> Result<Option<RawEntry>, Trouble> {
+    pub(crate) fn entry(
+        &mut self,
+        log: &str,
+        at: Option<Position>,
+    ) -> Result<Option<RawEntry>, Trouble> {
         let mut command = cmd("XRANGE");
         match at {
             Some(at) => command.arg(log).arg(at.to_string()).arg(at.to_string()),
@@ -182,15 +189,20 @@ impl Link {
         Ok(entries(reply)?.pop())
     }
 
-    pub fn set_member(&mut self, key: &str, field: &str, sealed: &[u8]) -> Result<(), Trouble> {
+    pub(crate) fn set_member(
+        &mut self,
+        key: &str,
+        field: &str,
+        sealed: &[u8],
+    ) -> Result<(), Trouble> {
         self.ask(cmd("HSET").arg(key).arg(field).arg(sealed)).map(drop)
     }
 
-    pub fn remove_member(&mut self, key: &str, field: &str) -> Result<(), Trouble> {
+    pub(crate) fn remove_member(&mut self, key: &str, field: &str) -> Result<(), Trouble> {
         self.ask(cmd("HDEL").arg(key).arg(field)).map(drop)
     }
 
-    pub fn members(&mut self, key: &str) -> Result<Vec<RawMember>, Trouble> {
+    pub(crate) fn members(&mut self, key: &str) -> Result<Vec<RawMember>, Trouble> {
         let flat = array(self.ask(cmd("HGETALL").arg(key))?)?;
         let mut flat = flat.into_iter().filter_map(bytes);
         let mut members = Vec::new();

@@ -16,7 +16,7 @@ use super::record::{Do, Epoch, Id, Position, Record, random_id};
 use crate::cache::{InvalidationScope, Invalidations, Subject};
 
 mod told;
-pub use told::{Effect, Entry, Gap};
+pub(crate) use told::{Effect, Entry, Gap};
 
 /// How long the log may be silent until it is not in touch any more.
 const SILENCE: Duration = Duration::from_secs(3);
@@ -43,7 +43,7 @@ struct Outgoing {
 }
 
 /// One broker's view of the log.
-pub struct Log {
+pub(crate) struct Log {
     blind_ttl: Duration,
     phase: Phase,
     /// When it was last certain that nothing had been missed.
@@ -71,7 +71,7 @@ pub struct Log {
 }
 
 impl Log {
-    pub fn new(now: Instant, blind_ttl: Duration) -> Self {
+    pub(crate) fn new(now: Instant, blind_ttl: Duration) -> Self {
         Self {
             blind_ttl,
             phase: Phase::Away,
@@ -93,28 +93,28 @@ impl Log {
     }
 
     /// Whether everything is applied that was taken back until a moment ago.
-    pub fn is_in_touch(&self, now: Instant) -> bool {
+    pub(crate) fn is_in_touch(&self, now: Instant) -> bool {
         self.phase == Phase::InTouch && now.saturating_duration_since(self.last_touch) < SILENCE
     }
 
     /// For how long something may have been missed.
-    pub fn lag(&self, now: Instant) -> Duration {
+    pub(crate) fn lag(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.last_touch)
     }
 
     /// How far the log is applied.
-    pub fn applied(&self) -> (Option<Epoch>, Position) {
+    pub(crate) fn applied(&self) -> (Option<Epoch>, Position) {
         (self.epoch, self.applied)
     }
 
     /// What an answer carries that is asked for from now on. None: it is not shared.
-    pub fn stamp(&self, now: Instant) -> Option<Stamp> {
+    pub(crate) fn stamp(&self, now: Instant) -> Option<Stamp> {
         let epoch = self.epoch.filter(|_| self.is_in_touch(now))?;
         Some(Stamp { epoch, position: self.applied })
     }
 
     /// Whether an answer of this stamp is good for a question about this.
-    pub fn believes(&self, stamp: &Stamp, subject: &Subject<'_>, now: Instant) -> bool {
+    pub(crate) fn believes(&self, stamp: &Stamp, subject: &Subject<'_>, now: Instant) -> bool {
         let is_waiting = |outgoing: &Outgoing| {
             outgoing.record.what == Do::Invalidate && outgoing.record.scope.covers(subject)
         };
@@ -125,32 +125,32 @@ impl Log {
     }
 
     /// How many entries are not written yet, or not read back.
-    pub fn outbox(&self) -> usize {
+    pub(crate) fn outbox(&self) -> usize {
         self.outbox.len()
     }
 
     /// Redis cannot be reached any more.
-    pub fn lose_touch(&mut self) {
+    pub(crate) fn lose_touch(&mut self) {
         self.phase = Phase::Away;
     }
 
     /// Redis can be reached again.
-    pub fn reach(&mut self) {
+    pub(crate) fn reach(&mut self) {
         self.phase = Phase::CatchingUp;
     }
 
     /// Whether there may be more to read at once.
-    pub fn is_catching_up(&self) -> bool {
+    pub(crate) fn is_catching_up(&self) -> bool {
         self.phase == Phase::CatchingUp && self.ended.is_none_or(|ended| self.epoch != Some(ended))
     }
 
     /// The entry that must still be there.
-    pub fn last(&self) -> Option<Position> {
+    pub(crate) fn last(&self) -> Option<Position> {
         self.last.map(|(at, _)| at)
     }
 
     /// The log begins with this entry, and in the place of the last one there is `found`.
-    pub fn check(
+    pub(crate) fn check(
         &mut self,
         first: Option<&Entry>,
         found: Option<[u8; 32]>,
@@ -198,7 +198,7 @@ impl Log {
 
     /// The log was read from where it is applied; the request for that was `sent` then. `is_whole`: there
     /// were no more entries than these.
-    pub fn read(
+    pub(crate) fn read(
         &mut self,
         entries: &[Entry],
         is_whole: bool,
@@ -327,13 +327,13 @@ impl Log {
     }
 
     /// This broker takes something back. It has done so itself already.
-    pub fn publish(&mut self, record: Record, now: Instant) {
+    pub(crate) fn publish(&mut self, record: Record, now: Instant) {
         self.memory.note(&record, now);
         self.outbox.push(Outgoing { record, due: now, is_tried: false });
     }
 
     /// The next entry to write, if there is one; an epoch begins before anything else is written.
-    pub fn next_to_write(&mut self, now: Instant) -> Option<Record> {
+    pub(crate) fn next_to_write(&mut self, now: Instant) -> Option<Record> {
         let needs_epoch = self.epoch.is_none() || self.ended == self.epoch;
         let epoch = self.epoch.unwrap_or_default();
         let outgoing = self.outbox.iter_mut().find(|outgoing| {
@@ -348,13 +348,13 @@ impl Log {
     }
 
     /// When [`Self::next_to_write`] may have something, unless something happens before.
-    pub fn next_due(&self) -> Option<Instant> {
+    pub(crate) fn next_due(&self) -> Option<Instant> {
         let waiting = self.outbox.iter().filter(|outgoing| !outgoing.is_tried);
         waiting.map(|outgoing| outgoing.due).min()
     }
 
     /// An entry may not have been written; it is tried again.
-    pub fn not_written(&mut self, id: &Id, now: Instant) {
+    pub(crate) fn not_written(&mut self, id: &Id, now: Instant) {
         if let Some(outgoing) = self.outbox.iter_mut().find(|o| o.record.id == *id) {
             outgoing.is_tried = false;
             outgoing.due = now;
@@ -362,7 +362,7 @@ impl Log {
     }
 
     /// Time passes: what follows for a broker that is cut off, or was.
-    pub fn tick(&mut self, now: Instant) -> Option<Effect> {
+    pub(crate) fn tick(&mut self, now: Instant) -> Option<Effect> {
         let is_over = |(due, _): &&(Instant, Instant)| *due <= now;
         let unsure = self.unsure.iter().filter(is_over).map(|(_, before)| *before).max();
         self.unsure.retain(|(due, _)| *due > now);

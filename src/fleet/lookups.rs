@@ -25,7 +25,7 @@ struct Request {
 
 /// What workers want to have looked up.
 #[derive(Default)]
-pub struct Lookups {
+pub(crate) struct Lookups {
     requests: Mutex<VecDeque<Request>>,
     wanted: Condvar,
     /// Whether there is a connection; nobody waits for one to be made.
@@ -33,19 +33,19 @@ pub struct Lookups {
 }
 
 impl Lookups {
-    pub fn is_connected(&self) -> bool {
+    pub(crate) fn is_connected(&self) -> bool {
         self.is_connected.load(Ordering::Relaxed)
     }
 
     /// The values under these keys. None: they did not come in time.
-    pub fn ask(&self, keys: Vec<String>, limit: Duration) -> Option<Values> {
+    pub(crate) fn ask(&self, keys: Vec<String>, limit: Duration) -> Option<Values> {
         let (reply, values) = channel();
         lock(&self.requests).push_back(Request { keys, reply });
         self.wanted.notify_one();
         values.recv_timeout(limit).ok()
     }
 
-    pub fn wake(&self) {
+    pub(crate) fn wake(&self) {
         // Under the lock, so that the thread does not miss it on its way to sleep.
         let _requests = lock(&self.requests);
         self.wanted.notify_all();

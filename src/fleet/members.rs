@@ -32,7 +32,7 @@ pub struct Applied {
 
 /// What a broker says of itself.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Member {
+pub(crate) struct Member {
     pub name: String,
     pub epoch: Option<Epoch>,
     pub position: Position,
@@ -66,13 +66,13 @@ impl Member {
     }
 
     /// Whether it has applied the entry at this position of this epoch.
-    pub fn has_applied(&self, epoch: Option<Epoch>, at: Position) -> bool {
+    pub(crate) fn has_applied(&self, epoch: Option<Epoch>, at: Position) -> bool {
         self.epoch == epoch && self.position >= at
     }
 }
 
 /// Reads and writes what brokers say of themselves.
-pub struct Members {
+pub(crate) struct Members {
     sealer: Sealer,
     broker: String,
     scope: String,
@@ -88,7 +88,7 @@ struct Known {
 }
 
 impl Members {
-    pub fn new(config: &Config, fleet: &FleetConfig, secrets: &[Secret]) -> Self {
+    pub(crate) fn new(config: &Config, fleet: &FleetConfig, secrets: &[Secret]) -> Self {
         Self {
             sealer: Sealer::of_members(&fleet.name, secrets),
             broker: fleet.broker.clone(),
@@ -99,18 +99,18 @@ impl Members {
     }
 
     /// This instance of the broker's takes part, by its number in the process.
-    pub fn join(&self, number: u64) {
+    pub(crate) fn join(&self, number: u64) {
         // Nobody without the secret is to tell from it which brokers there are.
         let name = format!("{} {number}", self.broker);
         let _ = self.field.set(self.sealer.tag(name.as_bytes()));
     }
 
-    pub fn field(&self) -> &str {
+    pub(crate) fn field(&self) -> &str {
         self.field.get().map_or("", String::as_str)
     }
 
     /// What this one says of itself.
-    pub fn announcement(
+    pub(crate) fn announcement(
         &self,
         applied: (Option<Epoch>, Position),
         at: Duration,
@@ -128,7 +128,7 @@ impl Members {
     }
 
     /// Notes what Redis has of all.
-    pub fn note(&self, raw: &[RawMember], unix_time: Duration) {
+    pub(crate) fn note(&self, raw: &[RawMember], unix_time: Duration) {
         let mut members: Vec<_> = raw
             .iter()
             .filter_map(|(field, sealed)| Member::decode(&self.sealer.open(field, sealed)?))
@@ -139,21 +139,21 @@ impl Members {
         *lock(&self.known) = Known { members, unreadable };
     }
 
-    pub fn known(&self) -> Vec<Member> {
+    pub(crate) fn known(&self) -> Vec<Member> {
         lock(&self.known).members.clone()
     }
 
     /// How many could not be opened, since they have another secret.
-    pub fn unreadable(&self) -> usize {
+    pub(crate) fn unreadable(&self) -> usize {
         lock(&self.known).unreadable
     }
 
-    pub fn names(&self) -> Vec<String> {
+    pub(crate) fn names(&self) -> Vec<String> {
         lock(&self.known).members.iter().map(|member| member.name.clone()).collect()
     }
 
     /// How many have applied the entry at this position of this epoch.
-    pub fn applied(&self, epoch: Option<Epoch>, at: Position) -> Applied {
+    pub(crate) fn applied(&self, epoch: Option<Epoch>, at: Position) -> Applied {
         let known = &lock(&self.known).members;
         let waiting = known.iter().filter(|member| !member.has_applied(epoch, at));
         let waiting: Vec<_> = waiting.map(|member| member.name.clone()).collect();
@@ -161,7 +161,7 @@ impl Members {
     }
 
     /// Where nothing can be written: this one has applied it, as for the others, nobody knows.
-    pub fn of_this_one(&self) -> Applied {
+    pub(crate) fn of_this_one(&self) -> Applied {
         let known = &lock(&self.known).members;
         let others = known.iter().filter(|member| member.name != self.broker);
         let waiting: Vec<_> = others.map(|member| member.name.clone()).collect();
@@ -170,7 +170,7 @@ impl Members {
 }
 
 #[cfg(any(test, fuzzing))]
-pub fn fuzz(data: &[u8]) {
+pub(super) fn fuzz(data: &[u8]) {
     if let Some(member) = Member::decode(data) {
         assert_eq!(Member::decode(&member.encode()), Some(member));
     }

@@ -16,7 +16,7 @@ const MOST_SEEN: usize = 50_000;
 
 /// The entries that went by.
 #[derive(Default)]
-pub struct Memory {
+pub(crate) struct Memory {
     seen: HashSet<Id>,
     order: VecDeque<Id>,
     recent: VecDeque<(Instant, Record)>,
@@ -24,7 +24,7 @@ pub struct Memory {
 
 impl Memory {
     /// Notes an entry; whether it is new.
-    pub fn note(&mut self, record: &Record, now: Instant) -> bool {
+    pub(crate) fn note(&mut self, record: &Record, now: Instant) -> bool {
         if !self.seen.insert(record.id) {
             return false;
         }
@@ -46,7 +46,7 @@ impl Memory {
     }
 
     /// The entries of the last minutes.
-    pub fn recent(&self, now: Instant) -> impl Iterator<Item = &Record> {
+    pub(crate) fn recent(&self, now: Instant) -> impl Iterator<Item = &Record> {
         let is_recent =
             move |(at, _): &&(Instant, Record)| now.saturating_duration_since(*at) <= KEPT;
         self.recent.iter().filter(is_recent).map(|(_, record)| record)

@@ -18,14 +18,14 @@ use crate::secret::Secret;
 const ANSWER_REVISION: u8 = 1;
 
 /// Makes names: a keyed hash of all that an answer depends on.
-pub struct Namer {
+pub(crate) struct Namer {
     key: Zeroizing<[u8; 32]>,
     scope: [u8; 32],
     fields: FieldLists,
 }
 
 impl Namer {
-    pub fn new(config: &Config, fleet: &FleetConfig, secret: &Secret) -> Self {
+    pub(crate) fn new(config: &Config, fleet: &FleetConfig, secret: &Secret) -> Self {
         Self {
             key: derive("mosquitto-http-auth fleet 1: names of answers", &fleet.name, secret),
             scope: scope(config, fleet),
@@ -33,7 +33,7 @@ impl Namer {
         }
     }
 
-    pub fn name(&self, question: &Question<'_>) -> SharedName {
+    pub(crate) fn name(&self, question: &Question<'_>) -> SharedName {
         let mut hasher = blake3::Hasher::new_keyed(&self.key);
         hasher.update(&self.scope);
         encode(question, self.fields.of(question.kind()), &mut |bytes| {
@@ -46,14 +46,14 @@ impl Namer {
 }
 
 /// A name as Redis sees it.
-pub fn text(name: &SharedName) -> String {
+pub(crate) fn text(name: &SharedName) -> String {
     BASE64.encode(name.0)
 }
 
 /// Tells apart brokers that ask differently, and so may be answered differently: by routes, method, modes,
 /// fields and the values of all headers. What `fleet_scope` says comes in the place of all this but for how
 /// rules are written.
-pub fn scope(config: &Config, fleet: &FleetConfig) -> [u8; 32] {
+pub(crate) fn scope(config: &Config, fleet: &FleetConfig) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
     let mut add = |bytes: &[u8]| {
         hasher.update(&(bytes.len() as u64).to_le_bytes()).update(bytes);

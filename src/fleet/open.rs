@@ -10,7 +10,10 @@ use crate::config::{FleetConfig, FleetCredentials, RedisKind};
 
 impl Link {
     /// Connects to the server that has the fleet's data.
-    pub fn open(config: &FleetConfig, credentials: &FleetCredentials) -> Result<Self, Trouble> {
+    pub(crate) fn open(
+        config: &FleetConfig,
+        credentials: &FleetCredentials,
+    ) -> Result<Self, Trouble> {
         let mut link = match &config.kind {
             RedisKind::Single => first(&config.servers, |server| {
                 Self::dial(config, credentials, server, config.database)

@@ -32,7 +32,7 @@ struct Reader {
 }
 
 /// An entry of this fleet's log as Redis has it.
-pub fn open((at, sealed): RawEntry, sealer: &Sealer, fleet: &str) -> Entry {
+pub(crate) fn open((at, sealed): RawEntry, sealer: &Sealer, fleet: &str) -> Entry {
     let plain = sealer.open(fleet.as_bytes(), &sealed);
     let record = plain.and_then(|plain| Record::decode(&plain));
     Entry { at, digest: *blake3::hash(&sealed).as_bytes(), record }

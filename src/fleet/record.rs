@@ -14,13 +14,13 @@ use crate::cache::InvalidationScope;
 use crate::clock::millis;
 
 /// Tells one entry from all others, wherever it comes to stand.
-pub type Id = [u8; 16];
+pub(crate) type Id = [u8; 16];
 
 /// A stretch of time in which the log only grew. It ends when Redis has lost a part of it.
-pub type Epoch = [u8; 16];
+pub(crate) type Epoch = [u8; 16];
 
 /// Random bytes for an entry's [`Id`], or an epoch.
-pub fn random_id() -> Option<Id> {
+pub(crate) fn random_id() -> Option<Id> {
     let mut id = [0; 16];
     getrandom::fill(&mut id).ok()?;
     Some(id)
@@ -28,17 +28,17 @@ pub fn random_id() -> Option<Id> {
 
 /// Where an entry stands in the log: the ID that Redis gives it.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct Position {
+pub(crate) struct Position {
     pub ms: u64,
-    pub seq: u64,
+    pub(crate) seq: u64,
 }
 
 impl Position {
-    pub const START: Self = Self { ms: 0, seq: 0 };
+    pub(crate) const START: Self = Self { ms: 0, seq: 0 };
 
     /// The position right before it.
     #[must_use]
-    pub fn before(self) -> Self {
+    pub(crate) fn before(self) -> Self {
         match self.seq.checked_sub(1) {
             Some(seq) => Self { seq, ..self },
             None => Self { ms: self.ms.saturating_sub(1), seq: u64::MAX },
@@ -83,7 +83,7 @@ impl Do {
 
 /// An entry of the log.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Record {
+pub(crate) struct Record {
     pub id: Id,
     /// The epoch that its writer knew, or that begins.
     pub epoch: Epoch,
@@ -96,7 +96,7 @@ pub struct Record {
 }
 
 impl Record {
-    pub fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let Self { id, epoch, at, from, what, scope } = self;
         json!({
             "id": BASE64.encode(id), "epoch": BASE64.encode(epoch), "at": millis(*at), "from": from,
@@ -107,7 +107,7 @@ impl Record {
         .into_bytes()
     }
 
-    pub fn decode(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let value: Value = serde_json::from_slice(bytes).ok()?;
         let word = value["do"].as_str()?;
         let (what, _) = Do::ALL.into_iter().find(|(_, name)| *name == word)?;

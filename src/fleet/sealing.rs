@@ -23,7 +23,7 @@ const OVERHEAD: usize = 1 + SALT + 16;
 type HashKey = Zeroizing<[u8; 32]>;
 
 /// A key for one purpose, of this fleet alone.
-pub fn derive(purpose: &str, fleet: &str, secret: &Secret) -> HashKey {
+pub(crate) fn derive(purpose: &str, fleet: &str, secret: &Secret) -> HashKey {
     // BLAKE3, section 6.2, wants a context that is hard-coded and says what the key is for.
     let mut hasher = blake3::Hasher::new_derive_key(purpose);
     hasher.update(&(fleet.len() as u64).to_le_bytes()).update(fleet.as_bytes());
@@ -32,20 +32,20 @@ pub fn derive(purpose: &str, fleet: &str, secret: &Secret) -> HashKey {
 }
 
 /// Seals with the first secret, and opens with all of them: a secret is replaced broker by broker.
-pub struct Sealer {
+pub(crate) struct Sealer {
     keys: Vec<HashKey>,
 }
 
 impl Sealer {
-    pub fn of_answers(fleet: &str, secrets: &[Secret]) -> Self {
+    pub(crate) fn of_answers(fleet: &str, secrets: &[Secret]) -> Self {
         Self::new("mosquitto-http-auth fleet 1: answers", fleet, secrets)
     }
 
-    pub fn of_records(fleet: &str, secrets: &[Secret]) -> Self {
+    pub(crate) fn of_records(fleet: &str, secrets: &[Secret]) -> Self {
         Self::new("mosquitto-http-auth fleet 1: entries of the log", fleet, secrets)
     }
 
-    pub fn of_members(fleet: &str, secrets: &[Secret]) -> Self {
+    pub(crate) fn of_members(fleet: &str, secrets: &[Secret]) -> Self {
         Self::new("mosquitto-http-auth fleet 1: members", fleet, secrets)
     }
 
@@ -54,7 +54,7 @@ impl Sealer {
     }
 
     /// Seals bytes that are good under this name alone. None: there are no random bytes to be had.
-    pub fn seal(&self, name: &[u8], plain: &[u8]) -> Option<Vec<u8>> {
+    pub(crate) fn seal(&self, name: &[u8], plain: &[u8]) -> Option<Vec<u8>> {
         let mut salt = [0; SALT];
         getrandom::fill(&mut salt).ok()?;
         let mut sealed = Vec::with_capacity(plain.len() + OVERHEAD);
@@ -68,13 +68,13 @@ impl Sealer {
     }
 
     /// A name in the place of another, from which that cannot be told.
-    pub fn tag(&self, name: &[u8]) -> String {
+    pub(crate) fn tag(&self, name: &[u8]) -> String {
         let hash = |key: &HashKey| blake3::keyed_hash(key, name).to_hex()[..32].to_owned();
         self.keys.first().map(hash).unwrap_or_default()
     }
 
     /// Opens what was sealed under this name. None: it was not, or has been changed since.
-    pub fn open(&self, name: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
+    pub(crate) fn open(&self, name: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
         let (version, rest) = sealed.split_first()?;
         let (salt, secret) = rest.split_first_chunk::<SALT>()?;
         if *version != VERSION {

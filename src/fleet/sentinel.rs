@@ -20,13 +20,13 @@ const CHECK: Duration = Duration::from_secs(2);
 
 /// A master, and the number of the election that made it one.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Named {
+pub(crate) struct Named {
     term: u64,
     server: RedisServer,
 }
 
 /// Connects to the master that was elected last.
-pub fn open(
+pub(crate) fn open(
     config: &FleetConfig,
     credentials: &FleetCredentials,
     master: &str,

@@ -16,7 +16,7 @@ const FAREWELL: Duration = Duration::from_secs(4);
 
 /// How the end of all comes.
 #[derive(Default)]
-pub struct End {
+pub(crate) struct End {
     is_near: bool,
     /// How many threads have not ended.
     running: usize,

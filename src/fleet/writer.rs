@@ -57,14 +57,14 @@ struct Waiting {
 
 /// What waits to be written.
 #[derive(Default)]
-pub struct Queue {
+pub(crate) struct Queue {
     waiting: Mutex<Waiting>,
     filled: Condvar,
 }
 
 impl Queue {
     /// Has an answer written; how many older ones are dropped for it.
-    pub fn push(&self, answer: Answer) -> usize {
+    pub(crate) fn push(&self, answer: Answer) -> usize {
         let mut waiting = lock(&self.waiting);
         let is_full = waiting.answers.len() >= MOST;
         if is_full {
@@ -87,7 +87,7 @@ impl Queue {
     }
 
     /// An entry is to be written, and somebody wants to know how far it has come.
-    pub fn expect(&self, id: Id, until: Instant, respond: Respond) {
+    pub(crate) fn expect(&self, id: Id, until: Instant, respond: Respond) {
         let mut waiting = lock(&self.waiting);
         waiting.expected.push(Expected { id, until, at: None, respond });
         waiting.has_records = true;
@@ -95,7 +95,7 @@ impl Queue {
     }
 
     /// There may be an entry to write, or a connection to be had.
-    pub fn wake(&self) {
+    pub(crate) fn wake(&self) {
         lock(&self.waiting).has_records = true;
         self.filled.notify_all();
     }

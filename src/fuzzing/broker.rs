@@ -9,7 +9,7 @@ use crate::question::{Access, CertificatePart, Client};
 
 /// How far a client has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Stage {
+pub(super) enum Stage {
     /// The broker asks about it at this moment.
     Connecting,
     Waiting,
@@ -20,7 +20,7 @@ pub enum Stage {
 
 /// A client's connection, and the session that it has.
 #[derive(Clone, Debug)]
-pub struct Connection {
+pub(super) struct Connection {
     pub identity: Rc<Identity>,
     /// Which of the two instances its listener has.
     pub instance: usize,
@@ -36,12 +36,12 @@ pub struct Connection {
 
 impl Connection {
     /// The question about its login.
-    pub fn login(&self) -> Asked {
+    pub(super) fn login(&self) -> Asked {
         self.asked(Subject::Login { password: self.password.clone() })
     }
 
     /// The question about a topic.
-    pub fn access(&self, topic: &str, access: Access) -> Asked {
+    pub(super) fn access(&self, topic: &str, access: Access) -> Asked {
         // As the API is told.
         let access = match access {
             Access::Read => Some(1),
@@ -59,7 +59,7 @@ impl Connection {
 
 /// What the plugin sees of a client.
 #[derive(Debug)]
-pub struct Identity {
+pub(super) struct Identity {
     pub id: String,
     pub handle: usize,
     /// By which identifier the broker knows it, and leaves nobody else to wait.
@@ -70,22 +70,22 @@ pub struct Identity {
 }
 
 impl Identity {
-    pub fn new(id: &str, handle: usize, name: &str, keep: bool) -> Self {
+    pub(super) fn new(id: &str, handle: usize, name: &str, keep: bool) -> Self {
         let id_at_broker = RefCell::new(id.to_owned());
         let (address, name) = (RefCell::new(Some("192.0.2.7")), RefCell::new(name.to_owned()));
         Self { id: id.to_owned(), handle, id_at_broker, address, keep, name }
     }
 
     /// By which name the broker knows it now.
-    pub fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         self.name.borrow().clone()
     }
 
-    pub fn id_at_broker(&self) -> String {
+    pub(crate) fn id_at_broker(&self) -> String {
         self.id_at_broker.borrow().clone()
     }
 
-    pub fn lose_address(&self) {
+    pub(crate) fn lose_address(&self) {
         self.address.replace(None);
     }
 }

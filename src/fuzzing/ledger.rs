@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 /// A question.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Asked {
+pub(super) struct Asked {
     /// The instance whose API is asked.
     pub instance: usize,
     pub username: String,
@@ -12,7 +12,7 @@ pub struct Asked {
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Subject {
+pub(super) enum Subject {
     Login { password: String },
     Access { topic: String, access: Option<u64> },
 }
@@ -28,43 +28,43 @@ struct Entry {
 
 /// Everything in the order in which it happened, counted by events.
 #[derive(Debug, Default)]
-pub struct Ledger {
+pub(super) struct Ledger {
     entries: Vec<Entry>,
     events: u64,
     invalidated: Vec<(u64, usize, &'static str)>,
 }
 
 impl Ledger {
-    pub fn event(&mut self) -> u64 {
+    pub(super) fn event(&mut self) -> u64 {
         self.events += 1;
         self.events
     }
 
     /// A question has arrived; returns its number.
-    pub fn asked(&mut self, question: Asked, asked_at: Instant) -> usize {
+    pub(super) fn asked(&mut self, question: Asked, asked_at: Instant) -> usize {
         let asked = self.event();
         self.entries.push(Entry { question, asked, asked_at, answered: None });
         self.entries.len() - 1
     }
 
-    pub fn answered(&mut self, number: usize, said: Option<bool>) {
+    pub(super) fn answered(&mut self, number: usize, said: Option<bool>) {
         let event = self.event();
         self.entries[number].answered = Some((event, said));
     }
 
-    pub fn invalidated(&mut self, instance: usize, username: &'static str) {
+    pub(crate) fn invalidated(&mut self, instance: usize, username: &'static str) {
         let event = self.event();
         self.invalidated.push((event, instance, username));
     }
 
     /// What was said to this last, if it was asked since then.
-    pub fn answer_since(&self, question: &Asked, began: u64) -> Option<Option<bool>> {
+    pub(crate) fn answer_since(&self, question: &Asked, began: u64) -> Option<Option<bool>> {
         let of = self.entries.iter().rev().find(|e| e.question == *question && e.asked > began)?;
         Some(of.answered?.1)
     }
 
     /// What was asked and said about a question, and what was declared.
-    pub fn about(&self, question: &Asked) -> String {
+    pub(super) fn about(&self, question: &Asked) -> String {
         let about = self.entries.iter().filter(|entry| entry.question == *question);
         let about = about.map(|e| (e.asked, e.asked_at, e.answered)).collect::<Vec<_>>();
         format!("{about:?}, invalidated {:?}", self.invalidated)
@@ -72,7 +72,7 @@ impl Ledger {
 
     /// Whether what was said may serve whoever came at the event `began`: it was said since, or is to be
     /// remembered still; no `invalidate` came after the question, and the opposite was not said later.
-    pub fn serves(
+    pub(super) fn serves(
         &self,
         question: &Asked,
         said: bool,

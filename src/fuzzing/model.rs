@@ -80,7 +80,7 @@ struct World {
 }
 
 /// Events as the bytes choose them.
-pub fn run(data: &[u8]) {
+pub(super) fn run(data: &[u8]) {
     let [kind, events @ ..] = data else { return };
     fastrand::seed(1);
     let world = Rc::new(World::new(*kind, &events[..events.len().min(600)]));

@@ -9,7 +9,7 @@ use crate::sync::lock;
 
 impl HeldDeliveries {
     /// The client of this handle has left; how many deliveries are dropped for that.
-    pub fn left(&self, handle: usize, departure: Departure) -> usize {
+    pub(crate) fn left(&self, handle: usize, departure: Departure) -> usize {
         if !self.any() {
             return 0;
         }
@@ -49,7 +49,7 @@ impl HeldDeliveries {
     /// This user is let in under this identifier, on a new connection or on the one that it has; how many
     /// deliveries are dropped for that. `is_certain`: the broker, too, will let it in; `keeps`: it goes
     /// on with the session that there is.
-    pub fn came(&self, recipient: Recipient<'_>, keeps: bool, is_certain: bool) -> usize {
+    pub(crate) fn came(&self, recipient: Recipient<'_>, keeps: bool, is_certain: bool) -> usize {
         if !self.any() {
             return 0;
         }
@@ -78,7 +78,7 @@ impl HeldDeliveries {
 
     /// Whoever came and was not sent away since is in; how many deliveries are dropped for that. For another
     /// pass of the broker's loop than that in which they came, or for what the broker asks after it has let them in.
-    pub fn settle(&self) -> usize {
+    pub(crate) fn settle(&self) -> usize {
         let mut state = lock(&self.state);
         let entered = std::mem::take(&mut state.entered);
         let dropped = entered.iter().map(|client_id| state.settle(client_id)).sum();

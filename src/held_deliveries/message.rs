@@ -9,7 +9,7 @@ use std::time::Instant;
 use crate::question::Properties;
 
 /// A delivery as the broker asked about it.
-pub struct Message {
+pub(crate) struct Message {
     pub topic: Arc<str>,
     pub(super) payload: Arc<Payload>,
     pub properties: Option<Properties>,
@@ -17,7 +17,7 @@ pub struct Message {
     pub qos: u8,
     pub retain: bool,
     /// The QoS with which it is sent.
-    pub send_qos: u8,
+    pub(crate) send_qos: u8,
     /// When it is given up.
     pub until: Instant,
     pub(super) bytes: usize,
@@ -26,25 +26,25 @@ pub struct Message {
 
 impl Message {
     #[must_use]
-    pub fn payload(&self) -> &[u8] {
+    pub(crate) fn payload(&self) -> &[u8] {
         &self.payload.bytes
     }
 }
 
 /// A payload, which all recipients of the message share.
-pub struct Payload {
+pub(crate) struct Payload {
     pub bytes: Box<[u8]>,
     pub(super) _charge: Charge,
 }
 
 /// Memory, counted for as long as it is taken.
-pub struct Charge {
+pub(crate) struct Charge {
     bytes: usize,
     all: Arc<AtomicUsize>,
 }
 
 impl Charge {
-    pub fn of(bytes: usize, all: &Arc<AtomicUsize>) -> Self {
+    pub(crate) fn of(bytes: usize, all: &Arc<AtomicUsize>) -> Self {
         all.fetch_add(bytes, Ordering::Relaxed);
         Self { bytes, all: Arc::clone(all) }
     }
@@ -57,14 +57,14 @@ impl Drop for Charge {
 }
 
 /// What the broker said of a delivery that is to be kept.
-pub struct NewDelivery<'a> {
+pub(crate) struct NewDelivery<'a> {
     pub topic: &'a str,
     pub payload: &'a [u8],
     pub properties: Option<Properties>,
     pub qos: u8,
     pub retain: bool,
-    pub send_qos: u8,
+    pub(crate) send_qos: u8,
     pub until: Instant,
     /// Whether it was queued for the session before anything that waits.
-    pub is_older: bool,
+    pub(crate) is_older: bool,
 }

@@ -14,7 +14,7 @@ use crate::question::Client;
 
 /// What is known of whose an identifier is.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Presence {
+pub(crate) enum Presence {
     Online,
     /// The session is kept, and its identifier is nobody else's.
     Offline,
@@ -27,45 +27,45 @@ pub enum Presence {
 
 /// Somebody of whom it is not known yet whether the broker lets it in.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// Its handle.
     pub handle: usize,
     /// Whether the session that there is goes on with it.
     pub keeps: bool,
     /// Whether it was clear before whose the identifier is.
-    pub was_clear: bool,
+    pub(crate) was_clear: bool,
 }
 
 impl Presence {
-    pub fn is_clear(self) -> bool {
+    pub(crate) fn is_clear(self) -> bool {
         matches!(self, Self::Online | Self::Offline)
     }
 }
 
-pub struct Held {
+pub(crate) struct Held {
     pub handle: usize,
     pub username: SmolStr,
     pub client: Arc<dyn Client + Send + Sync>,
-    pub presence: Presence,
-    pub queues: HashMap<Arc<str>, QueueId>,
+    pub(crate) presence: Presence,
+    pub(crate) queues: HashMap<Arc<str>, QueueId>,
     pub bytes: usize,
 }
 
 impl Held {
     /// Whether it is clear, but for who comes now, whose the identifier is.
-    pub fn was_clear(&self) -> bool {
+    pub(crate) fn was_clear(&self) -> bool {
         match self.presence {
             Presence::Entered(entry) => entry.was_clear,
             presence => presence.is_clear(),
         }
     }
 
-    pub fn belongs_to(&self, recipient: Recipient<'_>) -> bool {
+    pub(crate) fn belongs_to(&self, recipient: Recipient<'_>) -> bool {
         self.handle == recipient.handle && self.username == recipient.username
     }
 }
 
-pub struct Queue {
+pub(crate) struct Queue {
     pub client_id: SmolStr,
     pub topic: Arc<str>,
     pub messages: VecDeque<Message>,
@@ -73,20 +73,20 @@ pub struct Queue {
     pub older: usize,
     /// The number of the question that is on its way.
     pub asked: Option<u64>,
-    pub gathered: AnswersSoFar,
+    pub(crate) gathered: AnswersSoFar,
     pub failures: u32,
     /// When it is looked at next, without an answer.
-    pub timer: Option<Instant>,
+    pub(crate) timer: Option<Instant>,
     /// Whether the broker has something of it that it has not delivered yet.
-    pub is_sending: bool,
+    pub(crate) is_sending: bool,
 }
 
 #[derive(Default)]
-pub struct State {
+pub(crate) struct State {
     pub clients: HashMap<SmolStr, Held>,
-    pub client_ids: HashMap<usize, SmolStr>,
-    pub queues: HashMap<QueueId, Queue>,
-    pub timers: BTreeSet<(Instant, QueueId)>,
+    pub(crate) client_ids: HashMap<usize, SmolStr>,
+    pub(crate) queues: HashMap<QueueId, Queue>,
+    pub(crate) timers: BTreeSet<(Instant, QueueId)>,
     /// Queues to be looked at next.
     pub ready: VecDeque<QueueId>,
     /// Queues of which something was sent since the last look.
@@ -101,7 +101,7 @@ pub struct State {
 
 impl State {
     /// Whoever came under this identifier is in; how many deliveries are dropped for that.
-    pub fn settle(&mut self, client_id: &str) -> usize {
+    pub(crate) fn settle(&mut self, client_id: &str) -> usize {
         match self.clients.get(client_id).map(|held| held.presence) {
             Some(Presence::Entered(Entry { keeps: false, .. })) => self.forget(client_id),
             Some(Presence::Entered(Entry { handle, .. })) => {
@@ -113,7 +113,7 @@ impl State {
     }
 
     /// The client that these deliveries are for goes on under this handle.
-    pub fn goes_on(&mut self, client_id: &str, handle: usize) {
+    pub(crate) fn goes_on(&mut self, client_id: &str, handle: usize) {
         let Some(held) = self.clients.get_mut(client_id) else { return };
         let before = std::mem::replace(&mut held.handle, handle);
         held.presence = Presence::Online;
@@ -123,7 +123,7 @@ impl State {
     }
 
     /// The queue of this client and topic.
-    pub fn queue(
+    pub(crate) fn queue(
         &mut self,
         recipient: Recipient<'_>,
         topic: Arc<str>,
@@ -163,7 +163,13 @@ impl State {
     }
 
     /// Has a message wait: behind all others, or behind those alone that are older than what waits.
-    pub fn append(&mut self, queue: QueueId, client_id: &str, message: Message, is_older: bool) {
+    pub(crate) fn append(
+        &mut self,
+        queue: QueueId,
+        client_id: &str,
+        message: Message,
+        is_older: bool,
+    ) {
         if let Some(held) = self.clients.get_mut(client_id) {
             held.bytes += message.bytes;
         }
@@ -185,7 +191,7 @@ impl State {
     }
 
     /// Has the queue looked at when its next message is to be given up, or before.
-    pub fn rewind(&mut self, queue: QueueId, before: Option<Instant>) {
+    pub(crate) fn rewind(&mut self, queue: QueueId, before: Option<Instant>) {
         let Some(found) = self.queues.get_mut(&queue) else { return };
         if let Some(at) = found.timer.take() {
             self.timers.remove(&(at, queue));
@@ -197,7 +203,7 @@ impl State {
         }
     }
 
-    pub fn end_if_empty(&mut self, queue: QueueId) {
+    pub(crate) fn end_if_empty(&mut self, queue: QueueId) {
         let Some(found) = self.queues.get(&queue) else { return };
         if !found.messages.is_empty() || found.is_sending {
             return;
@@ -214,14 +220,14 @@ impl State {
     }
 
     /// A client no longer has this handle, which may be another's by now.
-    pub fn unlink(&mut self, handle: usize, client_id: &str) {
+    pub(crate) fn unlink(&mut self, handle: usize, client_id: &str) {
         if self.client_ids.get(&handle).is_some_and(|known| known == client_id) {
             self.client_ids.remove(&handle);
         }
     }
 
     /// Drops what waits for a client; how many deliveries that is.
-    pub fn forget(&mut self, client_id: &str) -> usize {
+    pub(crate) fn forget(&mut self, client_id: &str) -> usize {
         let Some(held) = self.clients.remove(client_id) else { return 0 };
         self.unlink(held.handle, client_id);
         if let Presence::Entered(entry) = held.presence {

@@ -26,7 +26,7 @@ const MOST_TRIED: usize = 4;
 
 /// A key, and what it verifies.
 #[derive(Clone)]
-pub struct Key {
+pub(crate) struct Key {
     /// `kid`; none: it may be meant by any token.
     id: Option<String>,
     algorithms: Vec<Algorithm>,
@@ -50,7 +50,7 @@ impl PartialEq for Key {
 
 /// Keys from wherever they come.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct KeySet(Vec<Key>);
+pub(crate) struct KeySet(Vec<Key>);
 
 impl std::fmt::Debug for KeySet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -61,31 +61,26 @@ impl std::fmt::Debug for KeySet {
 impl KeySet {
     /// A secret for HMAC.
     #[must_use]
-    pub fn of_secret(secret: &Secret) -> Self {
+    pub(crate) fn of_secret(secret: &Secret) -> Self {
         let decoding = DecodingKey::from_secret(secret.expose());
         let algorithms = AlgorithmFamily::Hmac.algorithms().to_vec();
         Self(vec![Key { id: None, algorithms, decoding }])
     }
 
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.0.len()
-    }
-
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
     }
 
     /// Whether any key verifies this algorithm.
     #[must_use]
-    pub fn permits(&self, algorithm: Algorithm) -> bool {
+    pub(crate) fn permits(&self, algorithm: Algorithm) -> bool {
         self.0.iter().any(|key| key.algorithms.contains(&algorithm))
     }
 
     /// These keys and those.
     #[must_use]
-    pub fn with(&self, others: &Self) -> Self {
+    pub(crate) fn with(&self, others: &Self) -> Self {
         Self([self.0.as_slice(), &others.0].concat())
     }
 
@@ -129,7 +124,7 @@ const PRIVATE: &str = "it holds a private key, which belongs to the issuer alone
 ///
 /// # Errors
 /// What is wrong with it: it is none, or has nothing that verifies tokens.
-pub fn read_set(json: &[u8]) -> Result<KeySet, String> {
+pub(crate) fn read_set(json: &[u8]) -> Result<KeySet, String> {
     let document: Document =
         serde_json::from_slice(json).map_err(|error| format!("no JWK Set: {error}"))?;
     if document.keys.len() > MOST {
@@ -199,7 +194,7 @@ const UNUSABLE: &str =
 ///
 /// # Errors
 /// What is wrong with it: it holds none, or one that cannot be used.
-pub fn read_pem(pem: &[u8]) -> Result<KeySet, String> {
+pub(crate) fn read_pem(pem: &[u8]) -> Result<KeySet, String> {
     let label = b"PRIVATE KEY-----";
     if pem.windows(label.len()).any(|window| window == label) {
         return Err(PRIVATE.to_owned());

@@ -18,7 +18,7 @@ static PROVIDER: CryptoProvider = CryptoProvider {
 };
 
 /// Has the library use it. It is enough once, and does nothing later.
-pub fn install() {
+pub(crate) fn install() {
     let _ = PROVIDER.install_default();
 }
 

@@ -247,7 +247,7 @@ fn only_what_has_the_form_of_a_token_is_one() {
         assert!(token_in(password.as_bytes()).is_none(), "{password}");
     }
     assert!(token_in(b"e30.e30.").is_some(), "a header that says nothing is one all the same");
-    let long = format!("e30.{}.", "a".repeat(LONGEST));
+    let long = format!("e30.{}.", "a".repeat(token::LONGEST));
     assert!(token_in(long.as_bytes()).is_some());
     assert_eq!(verify(&long, &KeySet::default()), Err(InvalidToken::Malformed));
     let deep = BASE64URL.encode(format!(r#"{{"alg":"ES256","x":{}"#, "[".repeat(5000)));

@@ -16,18 +16,18 @@ use super::ring_provider;
 use crate::answer::InvalidToken;
 
 /// How long a token may be, in bytes: one with hundreds of rules is shorter.
-pub const LONGEST: usize = 16 * 1024;
+pub(crate) const LONGEST: usize = 16 * 1024;
 
 /// What of a token's claims is checked beside its signature.
 #[derive(Clone, Copy)]
-pub struct Checks<'a> {
+pub(crate) struct Checks<'a> {
     /// None: all that its key permits.
     pub algorithms: Option<&'a [Algorithm]>,
     pub issuer: Option<&'a str>,
     /// One of them must be the token's; empty: that is not looked at.
     pub audience: &'a [String],
     /// By how many seconds the issuer's clock may differ.
-    pub leeway: u64,
+    pub(crate) leeway: u64,
 }
 
 /// What of a header chooses among the keys that there are. What would bring a key along, or say where one
@@ -55,7 +55,7 @@ impl<'de> Deserialize<'de> for Refused {
 /// password that happens to have two dots in it is taken for a token. One that is too long to be looked
 /// at has the form as well.
 #[must_use]
-pub fn token_in(password: &[u8]) -> Option<&str> {
+pub(crate) fn token_in(password: &[u8]) -> Option<&str> {
     // All JSON objects begin with an `e` in base64, and few passwords do.
     if password.first() != Some(&b'e') {
         return None;
@@ -83,7 +83,7 @@ fn split(text: &str) -> Option<[&str; 3]> {
 ///
 /// # Errors
 /// Why it is not believed.
-pub fn verify(
+pub(crate) fn verify(
     token: &str,
     keys: &KeySet,
     checks: Checks<'_>,

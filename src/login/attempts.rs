@@ -20,7 +20,7 @@ use crate::sync::lock;
 
 /// For how long no login waits under an identifier after some that waited there were not let in, and
 /// after each further one that comes meanwhile.
-pub const CONTESTED: Duration = Duration::from_secs(10);
+pub(crate) const CONTESTED: Duration = Duration::from_secs(10);
 
 /// For how long they may keep it occupied in all: anybody may mistype a password, and an API may fail.
 const TOLERATED: Duration = Duration::from_millis(500);
@@ -64,7 +64,7 @@ struct State {
 
 /// A client that the broker is letting in at this moment.
 #[derive(Clone)]
-pub struct Entering {
+pub(crate) struct Entering {
     /// See [`crate::question::Client::handle`].
     pub handle: usize,
     pub placeholder: String,
@@ -90,7 +90,7 @@ impl LoginAttempts {
     }
 
     /// The broker asks about a new connection under this identifier: whoever waited there has left.
-    pub fn supersede(&self, client_id: &str, now: Instant) {
+    pub(crate) fn supersede(&self, client_id: &str, now: Instant) {
         let has_left = lock(&self.state).newest.remove(client_id);
         if let Some((_, since)) = has_left {
             self.contest(client_id, since, now);
@@ -120,7 +120,7 @@ impl LoginAttempts {
     /// Somebody kept this identifier occupied since that time and was not let in, or comes while that is
     /// not long ago. While a login waits, the broker refuses all others under its identifier; so none
     /// waits there for a while once some did for too long.
-    pub fn contest(&self, client_id: &str, since: Instant, now: Instant) {
+    pub(crate) fn contest(&self, client_id: &str, since: Instant, now: Instant) {
         let hash = self.hasher.hash_one(client_id);
         let before = self.contest_of(hash, now).map_or(Duration::ZERO, |contest| contest.occupied);
         let occupied = before.saturating_add(now.saturating_duration_since(since));
@@ -129,7 +129,7 @@ impl LoginAttempts {
 
     /// Whether a login may wait under this identifier.
     #[must_use]
-    pub fn may_wait(&self, client_id: &str, now: Instant) -> bool {
+    pub(crate) fn may_wait(&self, client_id: &str, now: Instant) -> bool {
         let contest = self.contest_of(self.hasher.hash_one(client_id), now);
         contest.is_none_or(|contest| contest.occupied < TOLERATED)
     }
@@ -151,12 +151,12 @@ impl LoginAttempts {
 
     /// Whether this has the form of a placeholder.
     #[must_use]
-    pub fn is_placeholder(&self, username: &str) -> bool {
+    pub(crate) fn is_placeholder(&self, username: &str) -> bool {
         username.ends_with(&self.mark)
     }
 
     /// Notes whom the broker is about to let in; none when it has.
-    pub fn set_entering(&self, entering: Option<Entering>) {
+    pub(crate) fn set_entering(&self, entering: Option<Entering>) {
         let mut state = lock(&self.state);
         self.entering.store(entering.as_ref().map_or(0, |e| e.handle), Ordering::Relaxed);
         state.entering = entering;
@@ -164,14 +164,14 @@ impl LoginAttempts {
 
     /// Whether the broker is letting this client in at this moment. For every check of a topic.
     #[must_use]
-    pub fn is_entering(&self, handle: usize) -> bool {
+    pub(crate) fn is_entering(&self, handle: usize) -> bool {
         self.entering.load(Ordering::Relaxed) == handle
     }
 
     /// The own name of the client that is being let in, whichever instance lets it, if this is the
     /// client and the name that it waited under.
     #[must_use]
-    pub fn own_name(&self, handle: usize, placeholder: &str) -> Option<String> {
+    pub(crate) fn own_name(&self, handle: usize, placeholder: &str) -> Option<String> {
         let state = lock(&self.state);
         let entering = state.entering.as_ref()?;
         let is_it = entering.handle == handle && entering.placeholder == placeholder;

@@ -7,7 +7,7 @@ use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
 /// How long a request's head may be.
-pub const REQUEST_BYTES: usize = 8 * 1024;
+pub(crate) const REQUEST_BYTES: usize = 8 * 1024;
 
 /// How many header fields it may hold.
 const FIELDS: usize = 64;
@@ -54,7 +54,7 @@ impl Write for Limited<'_> {
 ///
 /// # Errors
 /// The connection is lost, or its time is up.
-pub fn serve(
+pub(crate) fn serve(
     stream: &TcpStream,
     left: &dyn Fn() -> Duration,
     page: &dyn Fn() -> String,
@@ -146,7 +146,7 @@ fn answer(head: &[u8], page: &dyn Fn() -> String) -> Option<Vec<u8>> {
 /// Reads a request for a fuzzer, which cuts it at `cut`: what comes in pieces is answered no better than
 /// what comes at once.
 #[cfg(any(test, fuzzing))]
-pub fn read_request(bytes: &[u8], cut: usize) {
+pub(crate) fn read_request(bytes: &[u8], cut: usize) {
     const PAGE: &str = "a 1\n";
     let head = &bytes[..bytes.len().min(REQUEST_BYTES)];
     let answered = |head: &[u8]| {

@@ -10,14 +10,14 @@ mod fleet;
 
 /// The kinds of metric, as Prometheus knows them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kind {
+pub(crate) enum Kind {
     Counter,
     Gauge,
     Histogram,
 }
 
 /// Metrics of one name.
-pub struct Family {
+pub(crate) struct Family {
     pub name: &'static str,
     pub kind: Kind,
     pub help: &'static str,
@@ -26,12 +26,12 @@ pub struct Family {
 }
 
 /// A number, and the values of the family's labels, in order.
-pub struct Sample {
+pub(crate) struct Sample {
     pub labels: Vec<String>,
     pub value: Value,
 }
 
-pub enum Value {
+pub(crate) enum Value {
     Number(f64),
     Histogram(Histogram),
 }
@@ -49,7 +49,7 @@ const fn family(
 }
 
 /// Every metric, in the order of the documentation.
-pub fn families() -> impl Iterator<Item = &'static Family> {
+pub(crate) fn families() -> impl Iterator<Item = &'static Family> {
     BROKER.iter().chain(fleet::FLEET)
 }
 

@@ -32,7 +32,7 @@ const RETRY: Duration = Duration::from_millis(500);
 type Page = dyn Fn() -> String + Send + Sync;
 
 /// A running server. It ends when it goes.
-pub struct Server {
+pub(crate) struct Server {
     shared: Arc<Shared>,
     /// The thread that takes connections, and the socket at which it waits.
     listening: Mutex<Option<(JoinHandle<()>, TcpStream)>>,
@@ -75,7 +75,7 @@ impl Server {
     ///
     /// # Errors
     /// The address cannot be listened on, or there is no thread to be had.
-    pub fn start(
+    pub(crate) fn start(
         address: SocketAddr,
         spawn: Spawn,
         clock: Arc<dyn Clock>,
@@ -103,7 +103,7 @@ impl Server {
     }
 
     /// Closes the port and every connection, and joins the threads.
-    pub fn shut_down(&self) {
+    pub(crate) fn shut_down(&self) {
         let Some((thread, socket)) = lock(&self.listening).take() else { return };
         lock(&self.shared.clients).is_closed = true;
         self.shared.closed.notify_all();

@@ -10,7 +10,7 @@ use crate::stats::BOUNDS;
 
 /// All metrics.
 #[must_use]
-pub fn text(snapshot: &Snapshot) -> String {
+pub(crate) fn text(snapshot: &Snapshot) -> String {
     let mut text = String::with_capacity(16 * 1024);
     for family in families() {
         let samples = (family.samples)(snapshot);

@@ -9,7 +9,7 @@ use crate::clock::millis;
 pub struct Topic {
     pub name: &'static str,
     pub meaning: &'static str,
-    pub value: fn(&Snapshot) -> u64,
+    pub(crate) value: fn(&Snapshot) -> u64,
 }
 
 macro_rules! topic {

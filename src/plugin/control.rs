@@ -29,22 +29,23 @@ mod command;
 mod instances;
 mod json;
 mod list;
-pub use command::Target;
-pub use instances::{Instances, Membership};
+pub(crate) use command::Target;
+pub use instances::Instances;
+pub(crate) use instances::Membership;
 
 use command::Command;
 use instances::Recipient;
 
 /// Reads a message for a fuzzer.
 #[cfg(any(test, fuzzing))]
-pub fn read_commands(payload: &[u8]) {
+pub(crate) fn read_commands(payload: &[u8]) {
     if let Ok(commands) = command::read(payload) {
         assert!(!commands.is_empty());
     }
 }
 
 /// Where commands come in.
-pub const TOPIC: &str = "$CONTROL/http-auth/v1";
+pub(crate) const TOPIC: &str = "$CONTROL/http-auth/v1";
 
 /// Where responses go out.
 const RESPONSE_TOPIC: &str = "$CONTROL/http-auth/v1/response";
@@ -58,13 +59,13 @@ struct Batch {
 }
 
 /// What a client published to the control topic.
-pub struct Message {
+pub(crate) struct Message {
     client_id: String,
     payload: Vec<u8>,
 }
 
 /// A response on its way to the broker's thread.
-pub struct ControlResponse {
+pub(crate) struct ControlResponse {
     client_id: String,
     payload: String,
 }
@@ -101,7 +102,7 @@ impl ResponseSlot {
 
 impl Plugin {
     /// The broker asks whether this client may publish to the control topic.
-    pub fn asked_about_commands(&self, handle: usize) {
+    pub(crate) fn asked_about_commands(&self, handle: usize) {
         self.membership.note_commander(handle);
     }
 

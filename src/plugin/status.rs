@@ -20,7 +20,7 @@ use crate::sessions::Sessions;
 use crate::stats::Stats;
 
 /// Where the numbers come from.
-pub struct Status {
+pub(crate) struct Status {
     pub engine: Arc<Engine>,
     pub events: Arc<Events>,
     pub logins: Arc<Logins>,
@@ -35,7 +35,7 @@ pub struct Status {
 
 impl Status {
     /// How things stand now.
-    pub fn snapshot(&self) -> Snapshot {
+    pub(crate) fn snapshot(&self) -> Snapshot {
         let status = self.engine.status();
         let (held, held_bytes) = self.held.size();
         Snapshot {
@@ -58,7 +58,7 @@ impl Status {
 }
 
 /// Serves the metrics on this address, if there is one.
-pub fn serve(
+pub(crate) fn serve(
     status: &Arc<Status>,
     address: Option<SocketAddr>,
     spawn: Spawn,

@@ -12,7 +12,7 @@ use crate::metrics::{Snapshot, TOPICS};
 use crate::sync::lock;
 
 /// What is published, and when.
-pub struct SysTopics {
+pub(crate) struct SysTopics {
     /// None: nothing is.
     interval: Option<Duration>,
     /// Whether another instance does.
@@ -31,19 +31,23 @@ struct State {
 
 impl SysTopics {
     /// `claim` says whether this instance is the first that wants to publish.
-    pub fn new(interval: Option<Duration>, claim: fn() -> bool, clock: &Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(
+        interval: Option<Duration>,
+        claim: fn() -> bool,
+        clock: &Arc<dyn Clock>,
+    ) -> Self {
         let taken = interval.is_some() && !claim();
         let interval = interval.filter(|_| !taken);
         Self { interval, taken, state: Mutex::default(), clock: Arc::clone(clock) }
     }
 
     /// Whether nothing is published because another instance does.
-    pub fn is_taken(&self) -> bool {
+    pub(crate) fn is_taken(&self) -> bool {
         self.taken
     }
 
     /// Publishes what has changed, once in an interval.
-    pub fn publish_if_due(&self, broker: &dyn Broker, status: &Status) {
+    pub(crate) fn publish_if_due(&self, broker: &dyn Broker, status: &Status) {
         if self.begins() {
             self.publish(broker, &status.snapshot());
         }

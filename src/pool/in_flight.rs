@@ -14,7 +14,7 @@ use crate::trace::TraceId;
 
 /// A question on its way.
 #[derive(Default)]
-pub struct InFlight {
+pub(crate) struct InFlight {
     state: Mutex<Progress>,
     completed: Condvar,
 }
@@ -52,12 +52,12 @@ pub struct Pending {
 type Then = Box<dyn FnOnce(Outcome) -> Outcome + Send>;
 
 /// Tells the trace id of a request in flight, also when the `Pending` has been used.
-pub struct TraceOf(Arc<InFlight>);
+pub(crate) struct TraceOf(Arc<InFlight>);
 
 impl TraceOf {
     /// None: no worker has asked yet, or requests have none.
     #[must_use]
-    pub fn get(&self) -> Option<TraceId> {
+    pub(crate) fn get(&self) -> Option<TraceId> {
         lock(&self.0.state).trace
     }
 }
@@ -85,7 +85,7 @@ impl Pending {
 
     /// Where to look for the trace id of the request by which the question is asked.
     #[must_use]
-    pub fn trace_of(&self) -> Option<TraceOf> {
+    pub(crate) fn trace_of(&self) -> Option<TraceOf> {
         self.in_flight.as_ref().map(|in_flight| TraceOf(Arc::clone(in_flight)))
     }
 
@@ -156,7 +156,7 @@ fn made(outcome: Outcome, then: Option<Then>, fallback: Option<Answer>) -> Outco
 
 impl InFlight {
     /// Tells everyone who waits, and whoever asks from now on.
-    pub fn complete(&self, outcome: Outcome) {
+    pub(crate) fn complete(&self, outcome: Outcome) {
         let watchers = {
             let mut state = lock(&self.state);
             state.outcome = Some(outcome.clone());
@@ -198,7 +198,7 @@ fn tell(watcher: Watcher, outcome: Outcome) {
 
 /// A worker's duty to complete the request that it is at. Dropped without a word, as after a panic, it
 /// completes it as a failure.
-pub struct Completion<'a> {
+pub(crate) struct Completion<'a> {
     in_flight: Arc<InFlight>,
     /// Keeps others from joining the request in flight.
     close: Option<Box<dyn FnOnce() + Send + 'a>>,
@@ -211,19 +211,19 @@ impl<'a> Completion<'a> {
     }
 
     /// The question is now asked in a request with this trace id.
-    pub fn note_trace(&self, trace: TraceId) {
+    pub(crate) fn note_trace(&self, trace: TraceId) {
         lock(&self.in_flight.state).trace = Some(trace);
     }
 
     /// Tells everyone who waits. What the worker does afterwards, nobody waits for.
-    pub fn complete(mut self, outcome: Outcome) {
+    pub(crate) fn complete(mut self, outcome: Outcome) {
         self.finish(outcome);
     }
 
     /// Tells one of those who wait, since this outcome is for one alone. Where others wait, the worker
     /// has to ask for them anew: it gets its duty back.
     #[must_use]
-    pub fn complete_for_one(mut self, outcome: Outcome) -> Option<Self> {
+    pub(crate) fn complete_for_one(mut self, outcome: Outcome) -> Option<Self> {
         self.close();
         if self.in_flight.complete_for_one(outcome) {
             return Some(self);
@@ -255,7 +255,7 @@ impl Drop for Completion<'_> {
 #[cfg(test)]
 impl Pending {
     /// A `Pending`, and the way to complete its request.
-    pub fn for_test() -> (Self, impl FnOnce(Outcome)) {
+    pub(crate) fn for_test() -> (Self, impl FnOnce(Outcome)) {
         let in_flight = Arc::new(InFlight::default());
         (Self::new(Arc::clone(&in_flight)), move |outcome| in_flight.complete(outcome))
     }

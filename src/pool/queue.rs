@@ -12,10 +12,10 @@ use crate::answer::Failure;
 
 /// Questions with somebody waiting that may queue for a worker. More of them could not be answered
 /// before their askers give up.
-pub const URGENT: usize = 4096;
+pub(crate) const URGENT: usize = 4096;
 
 /// Questions without anybody waiting that may queue; each is as large as its request.
-pub const QUIET: usize = 65_536;
+pub(crate) const QUIET: usize = 65_536;
 
 /// Who waits for an answer. What is more urgent goes first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -38,7 +38,7 @@ impl Urgency {
 }
 
 /// The requests in flight that were not completed yet, and the order in which they start.
-pub struct Queue<K, J> {
+pub(crate) struct Queue<K, J> {
     /// By urgency.
     queues: [VecDeque<K>; 3],
     in_flight: HashMap<K, (Arc<InFlight>, Stage<J>)>,
@@ -52,7 +52,7 @@ enum Stage<J> {
 }
 
 /// A job that a worker has taken, and the request in flight that it belongs to.
-pub type Taken<K, J> = (K, J, Arc<InFlight>);
+pub(crate) type Taken<K, J> = (K, J, Arc<InFlight>);
 
 impl<K, J> Default for Queue<K, J> {
     fn default() -> Self {
@@ -62,21 +62,21 @@ impl<K, J> Default for Queue<K, J> {
 
 impl<K: Clone + Eq + Hash, J> Queue<K, J> {
     /// How many wait, at most.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.lengths().iter().sum()
     }
 
     /// How many wait, by urgency.
-    pub fn lengths(&self) -> [usize; 3] {
+    pub(crate) fn lengths(&self) -> [usize; 3] {
         self.queues.each_ref().map(VecDeque::len)
     }
 
-    pub fn in_flight(&self, key: &K) -> Option<&Arc<InFlight>> {
+    pub(crate) fn in_flight(&self, key: &K) -> Option<&Arc<InFlight>> {
         self.in_flight.get(key).map(|(in_flight, _)| in_flight)
     }
 
     /// The request in flight under this key, which from now on is at least that urgent.
-    pub fn join(&mut self, key: &K, at_least: Urgency) -> Option<Arc<InFlight>> {
+    pub(crate) fn join(&mut self, key: &K, at_least: Urgency) -> Option<Arc<InFlight>> {
         let (in_flight, stage) = self.in_flight.get_mut(key)?;
         if let Stage::Queued { urgency, .. } = stage {
             if at_least < *urgency {
@@ -91,7 +91,12 @@ impl<K: Clone + Eq + Hash, J> Queue<K, J> {
     ///
     /// # Errors
     /// There is no room.
-    pub fn push(&mut self, key: &K, job: J, urgency: Urgency) -> Result<Arc<InFlight>, Failure> {
+    pub(crate) fn push(
+        &mut self,
+        key: &K,
+        job: J,
+        urgency: Urgency,
+    ) -> Result<Arc<InFlight>, Failure> {
         let queue = &mut self.queues[urgency as usize];
         if queue.len() >= urgency.capacity() {
             return Err(Failure::Overloaded);
@@ -105,7 +110,7 @@ impl<K: Clone + Eq + Hash, J> Queue<K, J> {
 
     /// Has a new request wait, unless it is on its way already. Goes before what nobody waits for
     /// as long as half of the room for such is free, so that there is room for others.
-    pub fn push_ahead(&mut self, key: &K, job: J) {
+    pub(crate) fn push_ahead(&mut self, key: &K, job: J) {
         if !self.in_flight.contains_key(key) {
             let has_room = self.queues[Urgency::Waiting as usize].len() < URGENT / 2;
             let urgency = if has_room { Urgency::Waiting } else { Urgency::Background };
@@ -115,7 +120,7 @@ impl<K: Clone + Eq + Hash, J> Queue<K, J> {
     }
 
     /// The next jobs of those urgencies that `may` be taken, and how urgent they are.
-    pub fn next(
+    pub(crate) fn next(
         &mut self,
         may: impl Fn(Urgency) -> bool,
         batching: &Batching<J>,
@@ -161,19 +166,19 @@ impl<K: Clone + Eq + Hash, J> Queue<K, J> {
     }
 
     /// Keeps others from joining this request in flight, which is about to complete.
-    pub fn close(&mut self, key: &K, in_flight: &Arc<InFlight>) {
+    pub(crate) fn close(&mut self, key: &K, in_flight: &Arc<InFlight>) {
         if self.in_flight(key).is_some_and(|current| Arc::ptr_eq(current, in_flight)) {
             self.in_flight.remove(key);
         }
     }
 
     /// Keeps others from joining any request that a worker is at.
-    pub fn close_running(&mut self) {
+    pub(crate) fn close_running(&mut self) {
         self.in_flight.retain(|_, (_, stage)| matches!(stage, Stage::Queued { .. }));
     }
 
     /// Takes every request out that no worker is at.
-    pub fn drain_queued(&mut self) -> Vec<Arc<InFlight>> {
+    pub(crate) fn drain_queued(&mut self) -> Vec<Arc<InFlight>> {
         let mut waiting = Vec::new();
         self.in_flight.retain(|_, (in_flight, stage)| {
             let queued = matches!(stage, Stage::Queued { .. });

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 
 /// Threads that were started and not joined yet.
 #[derive(Default)]
-pub struct Workers {
+pub(crate) struct Workers {
     /// Of those that work, or are about to.
     numbers: BTreeSet<usize>,
     threads: Vec<JoinHandle<()>>,
@@ -15,12 +15,12 @@ pub struct Workers {
 
 impl Workers {
     /// How many work, or are about to.
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.numbers.len()
     }
 
     /// The first number that is free, which a new worker takes.
-    pub fn enlist(&mut self) -> usize {
+    pub(crate) fn enlist(&mut self) -> usize {
         let free = (1..).zip(&self.numbers).find(|(number, taken)| number != *taken);
         let number = free.map_or(self.numbers.len() + 1, |(number, _)| number);
         self.numbers.insert(number);
@@ -28,13 +28,13 @@ impl Workers {
     }
 
     /// The worker of this number ends, or could not be started.
-    pub fn dismiss(&mut self, number: usize) {
+    pub(crate) fn dismiss(&mut self, number: usize) {
         self.numbers.remove(&number);
     }
 
     /// Keeps a thread, for joining it. Returns those that have ended, which joining does not keep
     /// anybody waiting for.
-    pub fn keep(&mut self, thread: JoinHandle<()>) -> Vec<JoinHandle<()>> {
+    pub(crate) fn keep(&mut self, thread: JoinHandle<()>) -> Vec<JoinHandle<()>> {
         let threads = self.take_threads().into_iter().chain([thread]);
         let (ended, others) = threads.partition(JoinHandle::is_finished);
         self.threads = others;
@@ -42,7 +42,7 @@ impl Workers {
     }
 
     /// All threads that were not joined yet.
-    pub fn take_threads(&mut self) -> Vec<JoinHandle<()>> {
+    pub(crate) fn take_threads(&mut self) -> Vec<JoinHandle<()>> {
         std::mem::take(&mut self.threads)
     }
 }

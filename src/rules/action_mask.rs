@@ -6,20 +6,20 @@ use crate::question::{Access, Action};
 
 /// Levels of quality of service: a bit for each, and one for whatever else a broker may say.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct QosSet(u8);
+pub(crate) struct QosSet(u8);
 
 impl QosSet {
     const OTHER: u8 = 3;
-    pub const ANY: Self = Self(0b1111);
+    pub(crate) const ANY: Self = Self(0b1111);
 
     /// The set of these.
     #[must_use]
-    pub fn of(list: &[u8]) -> Self {
+    pub(crate) fn of(list: &[u8]) -> Self {
         Self(list.iter().fold(0, |set, qos| set | 1 << (*qos).min(Self::OTHER)))
     }
 
     #[must_use]
-    pub fn contains(self, qos: u8) -> bool {
+    pub(crate) fn contains(self, qos: u8) -> bool {
         self.0 & (1 << qos.min(Self::OTHER)) != 0
     }
 }
@@ -27,14 +27,14 @@ impl QosSet {
 /// A set of action_mask. Eight bits for each access, which are four levels of quality of service,
 /// each without and with `retain`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ActionMask(u32);
+pub(crate) struct ActionMask(u32);
 
 impl ActionMask {
-    pub const NONE: Self = Self(0);
+    pub(crate) const NONE: Self = Self(0);
 
     /// The one action_mask that an action is in; none when no rule has a say in it.
     #[must_use]
-    pub fn of(action: &Action<'_>) -> Option<Self> {
+    pub(crate) fn of(action: &Action<'_>) -> Option<Self> {
         let qos = action.qos.min(QosSet::OTHER);
         let bit = 1 << (qos * 2 + u8::from(action.retain));
         Some(Self::NONE.with(first_bit(action.access)?, bit))
@@ -42,7 +42,7 @@ impl ActionMask {
 
     /// An access to messages of these kinds.
     #[must_use]
-    pub fn narrowed(access: Access, qos: QosSet, retain: Option<bool>) -> Self {
+    pub(crate) fn narrowed(access: Access, qos: QosSet, retain: Option<bool>) -> Self {
         let Some(first) = first_bit(access) else { return Self::NONE };
         let mut bits = 0;
         for level in 0..=QosSet::OTHER {
@@ -57,7 +57,7 @@ impl ActionMask {
 
     /// An access, whatever the message.
     #[must_use]
-    pub fn any(access: Access) -> Self {
+    pub(crate) fn any(access: Access) -> Self {
         Self::narrowed(access, QosSet::ANY, None)
     }
 
@@ -66,17 +66,17 @@ impl ActionMask {
     }
 
     #[must_use]
-    pub fn or(self, other: Self) -> Self {
+    pub(crate) fn or(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
     #[must_use]
-    pub fn without(self, other: Self) -> Self {
+    pub(crate) fn without(self, other: Self) -> Self {
         Self(self.0 & !other.0)
     }
 
     #[must_use]
-    pub fn meets(self, other: Self) -> bool {
+    pub(crate) fn meets(self, other: Self) -> bool {
         self.0 & other.0 != 0
     }
 }

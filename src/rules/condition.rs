@@ -12,7 +12,7 @@ use std::sync::Arc;
 use regex_lite::{Regex, RegexBuilder};
 
 /// How many different conditions the rules of an answer may have.
-pub const MAX_CONDITIONS: usize = 256;
+pub(crate) const MAX_CONDITIONS: usize = 256;
 
 /// How large a pattern may become, in bytes.
 const PATTERN_BYTES: usize = 16 * 1024;
@@ -48,7 +48,7 @@ pub struct Whom<'a> {
 
 /// The different conditions of a set of rules.
 #[derive(Default, PartialEq, Eq, Hash)]
-pub struct Conditions {
+pub(crate) struct Conditions {
     different: Vec<Bound>,
     /// The position of each rule that has one, and its number.
     of_rules: Vec<(u16, u16)>,
@@ -174,7 +174,7 @@ impl Conditions {
     ///
     /// # Errors
     /// A pattern is none or too large, or there are too many conditions.
-    pub fn add(
+    pub(crate) fn add(
         &mut self,
         position: u16,
         condition: &Condition,
@@ -208,7 +208,7 @@ impl Conditions {
 
     /// The condition of the rule in this position.
     #[must_use]
-    pub fn of(&self, position: usize) -> &Condition {
+    pub(crate) fn of(&self, position: usize) -> &Condition {
         const NONE: &Condition = &Condition::NONE;
         let found = self.of_rules.binary_search_by_key(&position, |(at, _)| usize::from(*at));
         let number =
@@ -219,7 +219,7 @@ impl Conditions {
 
     /// Which of them a client meets; none: there are none.
     #[must_use]
-    pub fn met_by(&self, whom: Whom<'_>) -> Option<ConditionsMet> {
+    pub(crate) fn met_by(&self, whom: Whom<'_>) -> Option<ConditionsMet> {
         if self.different.is_empty() {
             return None;
         }
@@ -233,14 +233,14 @@ impl Conditions {
     }
 
     /// Gives back what growing took too much.
-    pub fn shrink(&mut self) {
+    pub(crate) fn shrink(&mut self) {
         self.different.shrink_to_fit();
         self.of_rules.shrink_to_fit();
     }
 
     /// The bytes that they take beside themselves.
     #[must_use]
-    pub fn heap_bytes(&self) -> usize {
+    pub(crate) fn heap_bytes(&self) -> usize {
         let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
         let texts = self.different.iter().map(|Bound { condition, .. }| {
             text(&condition.username) + text(&condition.client_id) + 2 * super::ALLOCATOR_BYTES
@@ -252,7 +252,7 @@ impl Conditions {
 
 /// A rule's place in the order of rules, and the number of its condition.
 #[derive(Clone, Copy, Debug)]
-pub struct RuleRef {
+pub(crate) struct RuleRef {
     pub position: u16,
     pub condition: u16,
 }
@@ -260,7 +260,7 @@ pub struct RuleRef {
 impl RuleRef {
     /// Whether the rule is for a client that meets these; none: there are no conditions.
     #[must_use]
-    pub fn counts(self, met: Option<&ConditionsMet>) -> bool {
+    pub(crate) fn counts(self, met: Option<&ConditionsMet>) -> bool {
         self.condition == 0 || met.is_some_and(|met| met.holds(self.condition))
     }
 }
@@ -268,7 +268,7 @@ impl RuleRef {
 impl ConditionsMet {
     /// Whether the condition of this number holds.
     #[must_use]
-    pub fn holds(&self, number: u16) -> bool {
+    pub(crate) fn holds(&self, number: u16) -> bool {
         let Some(index) = usize::from(number).checked_sub(1) else { return true };
         self.0.get(index / 64).is_some_and(|bits| bits & 1 << (index % 64) != 0)
     }
@@ -277,7 +277,7 @@ impl ConditionsMet {
 #[cfg(any(test, fuzzing))]
 impl super::Rule {
     /// Whether it is for this client.
-    pub fn is_for(&self, whom: Whom<'_>) -> bool {
+    pub(crate) fn is_for(&self, whom: Whom<'_>) -> bool {
         self.condition.holds(whom).unwrap_or(self.permission == super::Permission::Deny)
     }
 }

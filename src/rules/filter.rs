@@ -6,7 +6,7 @@ const MAX_BYTES: usize = 65_535;
 
 /// Why a text is no topic filter; none when it is one.
 #[must_use]
-pub fn problem(text: &str) -> Option<&'static str> {
+pub(crate) fn problem(text: &str) -> Option<&'static str> {
     if text.is_empty() {
         return Some("it is empty");
     }
@@ -37,7 +37,7 @@ pub fn problem(text: &str) -> Option<&'static str> {
 /// Whatever stands for the group is passed over: which groups there may be is the broker's to say,
 /// and one that it lets pass must not hide the filter from the rules.
 #[must_use]
-pub fn asked(text: &str) -> Option<&str> {
+pub(crate) fn asked(text: &str) -> Option<&str> {
     let filter = match text.strip_prefix("$share/") {
         Some(shared) => shared.split_once('/')?.1,
         None => text,

@@ -11,14 +11,14 @@ const MOST: usize = 1000;
 
 /// The nodes by the node above and their text.
 #[derive(Default, Debug)]
-pub struct Inexact(HashMap<u32, HashMap<String, u32>>);
+pub(crate) struct Inexact(HashMap<u32, HashMap<String, u32>>);
 
 impl Inexact {
     /// The node that this level has already, or else `new`, which it has from now on.
     ///
     /// # Errors
     /// Too many hang from the node above.
-    pub fn find_or_add(&mut self, above: u32, level: &str, new: u32) -> Result<u32, String> {
+    pub(crate) fn find_or_add(&mut self, above: u32, level: &str, new: u32) -> Result<u32, String> {
         let known = self.0.entry(above).or_default();
         let is_full = known.len() >= MOST;
         match known.entry(level.to_owned()) {

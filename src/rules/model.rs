@@ -7,7 +7,7 @@ use super::{Names, Permission, Rule, Ruling, Syntax, Verb, Whom};
 use crate::question::{Access, Action};
 
 /// Whether a topic name matches a filter, both given as levels.
-pub fn matches(filter: &[&str], name: &[&str]) -> bool {
+pub(super) fn matches(filter: &[&str], name: &[&str]) -> bool {
     fn levels_match(filter: &[&str], name: &[&str]) -> bool {
         match (filter, name) {
             (["#"], _) | ([], []) => true,
@@ -23,7 +23,7 @@ pub fn matches(filter: &[&str], name: &[&str]) -> bool {
 }
 
 /// All topic names of up to so many levels, each one of these.
-pub fn names<'a>(levels: &[&'a str], depth: usize) -> Vec<Vec<&'a str>> {
+pub(super) fn names<'a>(levels: &[&'a str], depth: usize) -> Vec<Vec<&'a str>> {
     let mut names = vec![vec![]];
     let mut longest: Vec<Vec<&str>> = names.clone();
     for _ in 0..depth {
@@ -134,7 +134,7 @@ fn rule_matches(rule: &Rule, syntax: Syntax, action: &Action<'_>, names: Names<'
 }
 
 /// What the first rule that matches says.
-pub fn judge(
+pub(crate) fn judge(
     (rules, syntax): (&[Rule], Syntax),
     action: &Action<'_>,
     names: Names<'_>,

@@ -10,9 +10,9 @@ use crate::question::Attributes;
 pub struct Names<'a> {
     pub username: &'a str,
     pub client_id: &'a str,
-    pub attributes: Option<&'a Attributes>,
+    pub(crate) attributes: Option<&'a Attributes>,
     /// Which conditions of its rules the client meets; none: they are judged by its names alone.
-    pub conditions: Option<&'a ConditionsMet>,
+    pub(crate) conditions: Option<&'a ConditionsMet>,
 }
 
 impl<'a> Names<'a> {
@@ -25,7 +25,7 @@ impl<'a> Names<'a> {
 
 /// How rules write what is no plain text.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug)]
-pub enum Syntax {
+pub(crate) enum Syntax {
     /// `${username}` or `%u`, and so on; names are put in behind `eq ` as well. Any other `${…}` is a mistake.
     #[default]
     Own,
@@ -73,7 +73,7 @@ impl Syntax {
     /// The first `${…}` that stands for nothing here, where that is a mistake: whoever wrote it meant
     /// something by it.
     #[must_use]
-    pub fn unknown(self, text: &str) -> Option<&str> {
+    pub(crate) fn unknown(self, text: &str) -> Option<&str> {
         text.match_indices("${").find_map(|(at, _)| {
             let rest = &text[at..];
             let is_in = |known: &str| rest.starts_with(known);
@@ -123,13 +123,13 @@ fn attribute(text: &str) -> Option<(&str, &str)> {
 
 /// Whether a text has any placeholder.
 #[must_use]
-pub fn stands_in(text: &str, syntax: Syntax) -> bool {
+pub(crate) fn stands_in(text: &str, syntax: Syntax) -> bool {
     Pieces(text, syntax).any(|piece| !matches!(piece, Part::Text(_)))
 }
 
 /// Whether a text begins with a placeholder for a name.
 #[must_use]
-pub fn stands_in_front(text: &str, syntax: Syntax) -> bool {
+pub(crate) fn stands_in_front(text: &str, syntax: Syntax) -> bool {
     let first = Pieces(text, syntax).next();
     first.is_some_and(|piece| !matches!(piece, Part::Text(_) | Part::Dollar))
 }
@@ -139,7 +139,7 @@ pub fn stands_in_front(text: &str, syntax: Syntax) -> bool {
 /// A name that is empty or has a wildcard or a `/` in it stands for nothing at all: in a rule's
 /// place it would mean more than one level of one client. Neither does an attribute that is not set.
 #[must_use]
-pub fn matches(text: &str, level: &str, names: Names<'_>, syntax: Syntax) -> bool {
+pub(crate) fn matches(text: &str, level: &str, names: Names<'_>, syntax: Syntax) -> bool {
     let mut rest = level;
     for piece in Pieces(text, syntax) {
         let plain = |name: &'_ &str| is_plain(name);
@@ -162,14 +162,14 @@ pub fn matches(text: &str, level: &str, names: Names<'_>, syntax: Syntax) -> boo
 
 /// Whether a name stands for one level of a topic.
 #[must_use]
-pub fn is_plain(name: &str) -> bool {
+pub(crate) fn is_plain(name: &str) -> bool {
     !name.is_empty() && !name.bytes().any(|byte| matches!(byte, b'+' | b'#' | b'/'))
 }
 
 /// Whether a client may be given this name: one that would be put in for `${username}`, and that MQTT can
 /// carry (MQTT 5.0, section 1.5.4).
 #[must_use]
-pub fn is_username(name: &str) -> bool {
+pub(crate) fn is_username(name: &str) -> bool {
     is_plain(name) && name.len() <= 65_535 && !name.contains(char::is_control)
 }
 

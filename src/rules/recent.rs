@@ -13,7 +13,7 @@ use crate::question::{Action, MessageFlags, RawAclCheck};
 
 /// The last delivery that rules allowed to everybody who has them.
 #[derive(Default)]
-pub struct Recent(Option<Delivery>);
+pub(crate) struct Recent(Option<Delivery>);
 
 struct Delivery {
     rules: Arc<Rules>,
@@ -24,7 +24,7 @@ struct Delivery {
 impl Recent {
     /// Whether this is that delivery.
     #[must_use]
-    pub fn recall(&self, rules: &Arc<Rules>, raw_check: &RawAclCheck<'_>) -> bool {
+    pub(crate) fn recall(&self, rules: &Arc<Rules>, raw_check: &RawAclCheck<'_>) -> bool {
         self.0.as_ref().is_some_and(|last| {
             Arc::ptr_eq(&last.rules, rules)
                 && last.flags == raw_check.flags
@@ -33,7 +33,7 @@ impl Recent {
     }
 
     /// These rules allow this delivery to everybody who has them.
-    pub fn note(&mut self, rules: &Arc<Rules>, action: &Action<'_>) {
+    pub(crate) fn note(&mut self, rules: &Arc<Rules>, action: &Action<'_>) {
         let (rules, flags) = (Arc::clone(rules), action.flags());
         match &mut self.0 {
             Some(last) => {

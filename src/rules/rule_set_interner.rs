@@ -18,7 +18,7 @@ const TIDY_FROM: usize = 64;
 
 /// Knows every set of rules that somebody has.
 #[derive(Default)]
-pub struct RuleSetInterner {
+pub(crate) struct RuleSetInterner {
     sets: Mutex<HashMap<u64, Weak<Rules>>>,
     hasher: RandomState,
 }
@@ -26,7 +26,7 @@ pub struct RuleSetInterner {
 impl RuleSetInterner {
     /// The set that is in use already if there is one like this, else this one.
     #[must_use]
-    pub fn share(&self, rules: Arc<Rules>) -> Arc<Rules> {
+    pub(crate) fn share(&self, rules: Arc<Rules>) -> Arc<Rules> {
         let hash = self.hasher.hash_one(&*rules);
         let mut sets = lock(&self.sets);
         let known = sets.get(&hash).and_then(Weak::upgrade);

@@ -20,7 +20,7 @@ const NONE: u32 = u32::MAX;
 
 /// Where a text goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Meaning {
+pub(crate) enum Meaning {
     /// Its wildcards are wildcards.
     Filter,
     /// Its wildcards are text like any other.
@@ -38,12 +38,12 @@ impl Meaning {
 
 /// What is looked for.
 #[derive(Clone, Copy)]
-pub struct Asked<'a> {
+pub(crate) struct Asked<'a> {
     /// Never empty.
     pub topic: &'a str,
     /// Whether the topic is a filter, and has to be covered, rather than a name.
     pub is_filter: bool,
-    pub action_mask: ActionMask,
+    pub(crate) action_mask: ActionMask,
     pub names: Names<'a>,
     /// Which conditions hold; none: there are none.
     pub met: Option<&'a ConditionsMet>,
@@ -85,7 +85,7 @@ struct Entry {
 
 /// The filters, and the text that they are made of.
 #[derive(Debug)]
-pub struct Tree {
+pub(crate) struct Tree {
     syntax: Syntax,
     text: String,
     nodes: Vec<Node>,
@@ -102,7 +102,7 @@ pub struct Tree {
 
 impl Tree {
     #[must_use]
-    pub fn new(syntax: Syntax) -> Self {
+    pub(crate) fn new(syntax: Syntax) -> Self {
         let root = || Node::new(NONE, 0, 0, NONE);
         Self {
             syntax,
@@ -119,12 +119,12 @@ impl Tree {
 
     /// All texts, one after the other.
     #[must_use]
-    pub fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         &self.text
     }
 
     /// Appends a text; where it begins.
-    pub fn add_text(&mut self, text: &str) -> u32 {
+    pub(crate) fn add_text(&mut self, text: &str) -> u32 {
         let begin = self.text.len() as u32;
         self.text.push_str(text);
         begin
@@ -135,7 +135,7 @@ impl Tree {
     ///
     /// # Errors
     /// Too many levels with placeholders would hang from one node.
-    pub fn insert(
+    pub(crate) fn insert(
         &mut self,
         meaning: Meaning,
         (filter, has_names): (&str, bool),
@@ -289,7 +289,7 @@ impl Tree {
     }
 
     /// Gives back what growing took too much; nothing is added after that.
-    pub fn shrink(&mut self) {
+    pub(crate) fn shrink(&mut self) {
         self.inexact_below = Inexact::default();
         self.text.shrink_to_fit();
         self.nodes.shrink_to_fit();
@@ -299,7 +299,7 @@ impl Tree {
 
     /// The bytes that it takes beside itself, with what an allocator usually adds.
     #[must_use]
-    pub fn heap_bytes(&self) -> usize {
+    pub(crate) fn heap_bytes(&self) -> usize {
         const ALLOCATIONS: usize = 4;
         self.text.capacity()
             + self.nodes.capacity() * size_of::<Node>()
@@ -310,7 +310,7 @@ impl Tree {
 
     /// The position of the first filter that matches.
     #[must_use]
-    pub fn first(&self, asked: &Asked<'_>) -> Option<u32> {
+    pub(crate) fn first(&self, asked: &Asked<'_>) -> Option<u32> {
         let mut walk = Walk { best: NONE, stack: WalkStack::default() };
         walk.stack.push(Meaning::Literal.root(), 0);
         walk.stack.push(Meaning::Filter.root(), 0);

@@ -8,14 +8,14 @@ const NEAR: usize = 16;
 /// Nodes, each with where its part of the topic begins. Only a topic that leads to many of them at
 /// once allocates.
 #[derive(Default)]
-pub struct WalkStack {
+pub(crate) struct WalkStack {
     near: [(u32, u32); NEAR],
     near_count: usize,
     far: Vec<(u32, u32)>,
 }
 
 impl WalkStack {
-    pub fn push(&mut self, node: u32, at: u32) {
+    pub(crate) fn push(&mut self, node: u32, at: u32) {
         match self.near.get_mut(self.near_count) {
             Some(free) => {
                 *free = (node, at);
@@ -26,7 +26,7 @@ impl WalkStack {
     }
 
     /// The one that was pushed last.
-    pub fn pop(&mut self) -> Option<(u32, u32)> {
+    pub(crate) fn pop(&mut self) -> Option<(u32, u32)> {
         if let Some(last) = self.far.pop() {
             return Some(last);
         }

@@ -9,7 +9,7 @@ use crate::sync::lock;
 impl Sessions {
     /// What `view` makes of what a permission rests on that this client was given before, if that is known:
     /// the session's grants are the same still.
-    pub fn recall<R>(
+    pub(crate) fn recall<R>(
         &self,
         raw_check: &RawAclCheck<'_>,
         view: impl FnOnce(&Basis) -> R,
@@ -35,7 +35,12 @@ impl Sessions {
     }
 
     /// This client is allowed this, on this basis.
-    pub fn note_allowed(&self, client_ref: ClientRef<'_>, action: &Action<'_>, basis: Basis) {
+    pub(crate) fn note_allowed(
+        &self,
+        client_ref: ClientRef<'_>,
+        action: &Action<'_>,
+        basis: Basis,
+    ) {
         let mut state = lock(&self.state);
         if let Some(session) = state.live.get_mut(client_ref.handle) {
             if session.belongs_to(client_ref) {
@@ -45,7 +50,7 @@ impl Sessions {
     }
 
     /// This client is allowed this by the rule at this position.
-    pub fn note_allowed_by_rule(
+    pub(crate) fn note_allowed_by_rule(
         &self,
         client_ref: ClientRef<'_>,
         action: &Action<'_>,
@@ -67,7 +72,7 @@ impl Sessions {
     }
 
     /// Forgets what was allowed to whoever is connected: what is decided before that may have changed.
-    pub fn forget_allowed(&self) {
+    pub(crate) fn forget_allowed(&self) {
         lock(&self.state).live.iter_mut().for_each(|(_, session)| session.last_allowed.forget());
     }
 }

@@ -20,7 +20,7 @@ const ENTRY_BYTES: usize = 250;
 
 /// A client that has left.
 #[derive(Clone)]
-pub struct EndedSession {
+pub(crate) struct EndedSession {
     pub client_id: SmolStr,
     pub username: SmolStr,
     pub grants: Grants,
@@ -31,7 +31,7 @@ pub struct EndedSession {
 }
 
 impl EndedSession {
-    pub fn belongs_to(&self, client_ref: ClientRef<'_>) -> bool {
+    pub(crate) fn belongs_to(&self, client_ref: ClientRef<'_>) -> bool {
         self.client_id == client_ref.client_id && self.username == client_ref.username
     }
 
@@ -44,7 +44,7 @@ impl EndedSession {
 
 /// Clients that have left, by the handle that they had.
 #[derive(Default)]
-pub struct EndedSessions(Mutex<State>);
+pub(crate) struct EndedSessions(Mutex<State>);
 
 #[derive(Default)]
 struct State {
@@ -71,7 +71,7 @@ impl State {
 
 impl EndedSessions {
     /// One that is too large for the space is not kept.
-    pub fn insert(&self, handle: usize, ended: EndedSession) {
+    pub(crate) fn insert(&self, handle: usize, ended: EndedSession) {
         let mut state = lock(&self.0);
         state.remove(handle);
         let bytes = ended.bytes();
@@ -87,7 +87,7 @@ impl EndedSessions {
         state.bytes += bytes;
     }
 
-    pub fn get(&self, handle: usize) -> Option<Arc<EndedSession>> {
+    pub(crate) fn get(&self, handle: usize) -> Option<Arc<EndedSession>> {
         let mut state = lock(&self.0);
         let (number, ended) = state.known.get(&handle)?;
         let (before, ended) = (*number, Arc::clone(ended));
@@ -99,11 +99,11 @@ impl EndedSessions {
         Some(ended)
     }
 
-    pub fn remove(&self, handle: usize) {
+    pub(crate) fn remove(&self, handle: usize) {
         lock(&self.0).remove(handle);
     }
 
-    pub fn clear(&self) {
+    pub(crate) fn clear(&self) {
         *lock(&self.0) = State::default();
     }
 }

@@ -23,7 +23,7 @@ impl Sessions {
 
     /// The name that the client of this session gave, where the API gave it the one by which it is known.
     #[must_use]
-    pub fn given_username(&self, client_ref: ClientRef<'_>) -> Option<String> {
+    pub(crate) fn given_username(&self, client_ref: ClientRef<'_>) -> Option<String> {
         let state = lock(&self.state);
         let session =
             state.live.get(client_ref.handle).filter(|known| known.belongs_to(client_ref))?;
@@ -40,7 +40,7 @@ impl Sessions {
 
     /// The identifiers of this user's clients that are known to be connected, and who let each in.
     #[must_use]
-    pub fn identifiers_of(&self, username: &str) -> Vec<(String, AuthenticatedBy)> {
+    pub(crate) fn identifiers_of(&self, username: &str) -> Vec<(String, AuthenticatedBy)> {
         let state = lock(&self.state);
         let of_user = state.live.iter().filter(|(_, session)| session.username == username);
         of_user

@@ -17,7 +17,7 @@ const LONGEST: usize = 69;
 /// One of the client's deliveries and one of its publishes, that were allowed. Most sessions of whose
 /// clients the rules are those of others too need none.
 #[derive(Default)]
-pub struct LastAllowed {
+pub(crate) struct LastAllowed {
     allowed: Option<Box<[Allowed; 2]>>,
     /// Whether anything was allowed, so that no option that looks at a client's names stops this one.
     has_passed: bool,
@@ -28,7 +28,7 @@ pub struct LastAllowed {
 
 /// What a permission rests on.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Basis {
+pub(crate) enum Basis {
     /// The session's own grants.
     Grants,
     /// An answer that was found in the cache, for as long as it is good: the entry itself.
@@ -52,7 +52,7 @@ const NOTHING: Allowed = Allowed {
 
 impl LastAllowed {
     /// What the permission rests on, if the same was allowed.
-    pub fn recall(&self, raw_check: &RawAclCheck<'_>) -> Option<&Basis> {
+    pub(crate) fn recall(&self, raw_check: &RawAclCheck<'_>) -> Option<&Basis> {
         let allowed = &self.allowed.as_ref()?[slot(raw_check.access)?];
         let topic = allowed.topic.get(..usize::from(allowed.length))?;
         let is_same = allowed.flags == raw_check.flags && topic == raw_check.topic;
@@ -60,7 +60,7 @@ impl LastAllowed {
     }
 
     /// This was allowed.
-    pub fn note(&mut self, action: &Action<'_>, basis: Basis) {
+    pub(crate) fn note(&mut self, action: &Action<'_>, basis: Basis) {
         self.has_passed = true;
         let Some(slot) = slot(action.access) else { return };
         let bytes = action.topic.as_bytes();
@@ -76,21 +76,21 @@ impl LastAllowed {
     }
 
     /// Something was allowed that is remembered elsewhere.
-    pub fn pass(&mut self) {
+    pub(crate) fn pass(&mut self) {
         self.has_passed = true;
     }
 
-    pub fn has_passed(&self) -> bool {
+    pub(crate) fn has_passed(&self) -> bool {
         self.has_passed
     }
 
     /// Nothing of it holds any more.
-    pub fn forget(&mut self) {
+    pub(crate) fn forget(&mut self) {
         *self = Self::default();
     }
 
     /// Where it lies in memory, with what has to be looked at for the next delivery.
-    pub fn ranges(&self) -> [MemoryRange; 2] {
+    pub(crate) fn ranges(&self) -> [MemoryRange; 2] {
         let allowed = self.allowed.as_ref().map_or((0, 0), |allowed| {
             let address = ptr::from_ref(&**allowed) as usize;
             (address, size_of_val(&**allowed))

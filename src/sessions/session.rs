@@ -19,7 +19,7 @@ use crate::sealed::SealedQuestion;
 
 /// Whom a session belongs to.
 #[derive(Clone, Copy)]
-pub struct ClientRef<'a> {
+pub(crate) struct ClientRef<'a> {
     pub handle: usize,
     pub client_id: &'a str,
     pub username: &'a str,
@@ -37,7 +37,7 @@ pub struct SessionKey {
 
 /// Who let a client in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum AuthenticatedBy {
+pub(crate) enum AuthenticatedBy {
     Api,
     /// The broker's other means, to which the API, or its failure, left the question.
     Broker,
@@ -45,7 +45,7 @@ pub enum AuthenticatedBy {
 
 /// What may be done by whoever a session belongs to.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
-pub struct Grants {
+pub(crate) struct Grants {
     /// The rules that the API gave when it let the client in.
     pub rules: Option<Arc<Rules>>,
     /// Which of their conditions the client meets; none: they have none.
@@ -55,12 +55,12 @@ pub struct Grants {
     /// Whether the user is a superuser, once that is known.
     pub is_superuser: Option<bool>,
     /// Whether it was let in until a time that is over, and has left.
-    pub has_expired: bool,
+    pub(crate) has_expired: bool,
 }
 
 impl Grants {
     /// What somebody may do whom the API let in on these grants.
-    pub fn on(session_grants: Option<&Arc<SessionGrants>>, whom: Whom<'_>) -> Self {
+    pub(crate) fn on(session_grants: Option<&Arc<SessionGrants>>, whom: Whom<'_>) -> Self {
         let Some(session_grants) = session_grants else { return Self::default() };
         let SessionGrants { rules, attributes, is_superuser, .. } = &**session_grants;
         let conditions = rules.as_ref().and_then(|rules| rules.met_by(whom));
@@ -70,31 +70,31 @@ impl Grants {
 
     /// What is left of it when its time is over: that there were rules, none of which matches any more,
     /// so that nothing is left to the broker's other means that was not before.
-    pub fn expired(&self) -> Self {
+    pub(crate) fn expired(&self) -> Self {
         Self { is_superuser: None, has_expired: true, ..self.clone() }
     }
 
     /// The rules that hold.
-    pub fn rules_in_force(&self) -> Option<&Arc<Rules>> {
+    pub(crate) fn rules_in_force(&self) -> Option<&Arc<Rules>> {
         self.rules.as_ref().filter(|_| !self.has_expired)
     }
 }
 
 /// Short names lie in the session itself: every check compares them, and mostly those of another
 /// client each time, so that each place in memory that is looked at is one to wait for.
-pub struct Session {
+pub(crate) struct Session {
     pub client_id: SmolStr,
     pub username: SmolStr,
     /// The name that the client gave, where the API gave it another: what is asked about its login.
-    pub given_username: Option<Box<str>>,
+    pub(crate) given_username: Option<Box<str>>,
     /// Where it comes from, if that is known and not for the client to choose.
     pub address: Option<IpAddr>,
     pub grants: Grants,
     /// What it was allowed last, by these grants.
-    pub last_allowed: LastAllowed,
+    pub(crate) last_allowed: LastAllowed,
     /// None: nobody was asked about its login.
     pub key: Option<Key>,
-    pub authenticated_by: AuthenticatedBy,
+    pub(crate) authenticated_by: AuthenticatedBy,
     /// The login question, for asking again.
     pub question: Option<Arc<SealedQuestion>>,
     /// When what the login's answer says ends.
@@ -106,7 +106,7 @@ pub struct Session {
 
 impl Session {
     /// One of a client that nobody was asked about.
-    pub fn of_nobody(client_id: &str, username: &str) -> Self {
+    pub(crate) fn of_nobody(client_id: &str, username: &str) -> Self {
         Self {
             client_id: client_id.into(),
             username: username.into(),
@@ -123,49 +123,49 @@ impl Session {
     }
 
     /// Whether it is meant, by the one name or the other.
-    pub fn is_covered(&self, matter: &InvalidationScope) -> bool {
+    pub(crate) fn is_covered(&self, matter: &InvalidationScope) -> bool {
         let names = [Some(&*self.username), self.given_username.as_deref()];
         names.into_iter().flatten().any(|name| matter.is_about(&self.client_id, name))
     }
 
     /// Whether these grants go with the name by which the client is known.
-    pub fn is_named_by(&self, session_grants: Option<&Arc<SessionGrants>>) -> bool {
+    pub(crate) fn is_named_by(&self, session_grants: Option<&Arc<SessionGrants>>) -> bool {
         let given = self.given_username.as_deref().unwrap_or(&self.username);
         SessionGrants::known_as(session_grants, given) == self.username
     }
 
     /// What the conditions of rules are judged by.
-    pub fn whom(&self) -> Whom<'_> {
+    pub(crate) fn whom(&self) -> Whom<'_> {
         Whom { address: self.address, username: &self.username, client_id: &self.client_id }
     }
 
     /// From now on this is what the client may do.
-    pub fn set_grants(&mut self, grants: Grants) {
+    pub(crate) fn set_grants(&mut self, grants: Grants) {
         self.grants = grants;
         self.last_allowed.forget();
     }
 
     /// Whether what the broker asks about is this session's client.
-    pub fn is_of(&self, raw_check: &RawAclCheck<'_>) -> bool {
+    pub(crate) fn is_of(&self, raw_check: &RawAclCheck<'_>) -> bool {
         self.client_id.as_bytes() == raw_check.client_id
             && self.username.as_bytes() == raw_check.username
     }
 
     /// Where in memory more of it lies.
-    pub fn elsewhere(&self) -> [MemoryRange; 2] {
+    pub(crate) fn elsewhere(&self) -> [MemoryRange; 2] {
         self.last_allowed.ranges()
     }
 
-    pub fn has_key(&self, session_key: &SessionKey) -> bool {
+    pub(crate) fn has_key(&self, session_key: &SessionKey) -> bool {
         self.key == Some(session_key.key) && self.client_id == session_key.client_id
     }
 
     /// Whether it is to be asked about now; not while it is being asked about.
-    pub fn is_due(&self, now: Instant) -> bool {
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
         self.due.0.is_some_and(|due| due <= now)
     }
 
-    pub fn belongs_to(&self, client_ref: ClientRef<'_>) -> bool {
+    pub(crate) fn belongs_to(&self, client_ref: ClientRef<'_>) -> bool {
         self.client_id == client_ref.client_id && self.username == client_ref.username
     }
 }

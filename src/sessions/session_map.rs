@@ -16,18 +16,18 @@ use rustc_hash::FxHashMap;
 use super::Session;
 
 /// A range of memory, as its address and how many bytes it has.
-pub type MemoryRange = (usize, usize);
+pub(crate) type MemoryRange = (usize, usize);
 
 /// Has the processor fetch ranges of memory into its caches, if it likes. Nothing is read, so that an
 /// address at which nothing lies any more does no harm.
-pub type Fetch = fn(&[MemoryRange]);
+pub(crate) type Fetch = fn(&[MemoryRange]);
 
 /// How much is worth fetching of what the broker holds of a client, and of a name, in bytes.
 const AT_BROKER: usize = 512;
 const NAME: usize = 1;
 
 /// The sessions of connected clients.
-pub struct SessionMap {
+pub(crate) struct SessionMap {
     /// The broker chooses the handles, so that nobody can make them collide.
     sessions: FxHashMap<usize, Box<Slot>>,
     /// Who was asked about last of the many who are asked about in turn, and who came after that before.
@@ -45,25 +45,25 @@ struct Slot {
 }
 
 impl SessionMap {
-    pub fn new(fetch: Fetch) -> Self {
+    pub(crate) fn new(fetch: Fetch) -> Self {
         Self { sessions: FxHashMap::default(), last: 0, expected: 0, fetch }
     }
 
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.sessions.len()
     }
 
-    pub fn get(&self, handle: usize) -> Option<&Session> {
+    pub(crate) fn get(&self, handle: usize) -> Option<&Session> {
         Some(&self.sessions.get(&handle)?.session)
     }
 
-    pub fn get_mut(&mut self, handle: usize) -> Option<&mut Session> {
+    pub(crate) fn get_mut(&mut self, handle: usize) -> Option<&mut Session> {
         Some(&mut self.sessions.get_mut(&handle)?.session)
     }
 
     /// The same for one of the many of which the broker asks in turn. `names` are the addresses of its
     /// names.
-    pub fn follow(&mut self, handle: usize, names: [usize; 2]) -> Option<&Session> {
+    pub(crate) fn follow(&mut self, handle: usize, names: [usize; 2]) -> Option<&Session> {
         let as_expected = self.expected == handle;
         if !as_expected {
             if let Some(last) = self.sessions.get_mut(&self.last) {
@@ -79,20 +79,20 @@ impl SessionMap {
         Some(&slot.session)
     }
 
-    pub fn insert(&mut self, handle: usize, session: Session) {
+    pub(crate) fn insert(&mut self, handle: usize, session: Session) {
         let slot = Slot { session, next: 0, names: Cell::default() };
         self.sessions.insert(handle, Box::new(slot));
     }
 
-    pub fn remove(&mut self, handle: usize) -> Option<Session> {
+    pub(crate) fn remove(&mut self, handle: usize) -> Option<Session> {
         Some(self.sessions.remove(&handle)?.session)
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (usize, &Session)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, &Session)> {
         self.sessions.iter().map(|(handle, slot)| (*handle, &slot.session))
     }
 
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = (usize, &mut Session)> {
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (usize, &mut Session)> {
         self.sessions.iter_mut().map(|(handle, slot)| (*handle, &mut slot.session))
     }
 

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What is counted apart.
-pub trait Label {
+pub(crate) trait Label {
     /// Every name there is.
     const NAMES: &'static [&'static str];
     /// Where this one's name stands among them.
@@ -14,10 +14,10 @@ pub trait Label {
 }
 
 /// How often each was counted; those that never were are there too.
-pub type Counted = Vec<(&'static str, u64)>;
+pub(crate) type Counted = Vec<(&'static str, u64)>;
 
 /// Counters that take no lock.
-pub struct Counters<L> {
+pub(crate) struct Counters<L> {
     counts: Box<[AtomicU64]>,
     of: PhantomData<fn(L)>,
 }
@@ -29,15 +29,15 @@ impl<L: Label> Default for Counters<L> {
 }
 
 impl<L: Label> Counters<L> {
-    pub fn add(&self, label: &L) {
+    pub(crate) fn add(&self, label: &L) {
         self.add_many(label, 1);
     }
 
-    pub fn add_many(&self, label: &L, count: u64) {
+    pub(crate) fn add_many(&self, label: &L, count: u64) {
         self.counts[label.index()].fetch_add(count, Ordering::Relaxed);
     }
 
-    pub fn read(&self) -> Counted {
+    pub(crate) fn read(&self) -> Counted {
         let counts = self.counts.iter().map(|count| count.load(Ordering::Relaxed));
         L::NAMES.iter().copied().zip(counts).collect()
     }

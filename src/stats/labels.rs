@@ -6,10 +6,10 @@ use super::counters::Label;
 use crate::answer::{Failure, InvalidToken};
 
 macro_rules! labels {
-    ($($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $text:literal,)* })*) => {$(
+    ($($(#[$about:meta])* $vis:vis $name:ident { $($(#[$doc:meta])* $variant:ident = $text:literal,)* })*) => {$(
         $(#[$about])*
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-        pub enum $name {
+        $vis enum $name {
             $($(#[$doc])* $variant,)*
         }
 
@@ -22,7 +22,8 @@ macro_rules! labels {
 
         impl $name {
             #[must_use]
-            pub fn name(self) -> &'static str {
+            #[allow(dead_code, reason = "not every word is asked for by itself")]
+            pub(crate) fn name(self) -> &'static str {
                 Self::NAMES[self.index()]
             }
         }
@@ -31,7 +32,7 @@ macro_rules! labels {
 
 labels! {
     /// Why an answer was not known.
-    Miss {
+    pub Miss {
         /// There is none: it was never asked for, or went long ago.
         Absent = "absent",
         /// Its life is over.
@@ -43,7 +44,7 @@ labels! {
     }
 
     /// Why the broker was told no.
-    Denial {
+    pub(crate) Denial {
         /// The API said so.
         Api = "api",
         /// The password is no text, and is to be sent as one.
@@ -86,7 +87,7 @@ labels! {
     }
 
     /// What became of a delivery that waited for its answer.
-    HeldEnd {
+    pub(crate) HeldEnd {
         /// The API allows it, and it was sent.
         Delivered = "delivered",
         /// The API, or a rule, denies it.
@@ -104,7 +105,7 @@ labels! {
     }
 
     /// What followed for a publish or a subscription that nobody could decide.
-    Undecided {
+    pub(crate) Undecided {
         /// The connection was closed, so that the client subscribes again.
         SubscribeClosed = "subscribe-closed",
         /// The connection was closed, so that the client publishes again.
@@ -116,7 +117,7 @@ labels! {
     }
 
     /// What became of an event that the API was to be told.
-    EventEnd {
+    pub(crate) EventEnd {
         /// It has it.
         Sent = "sent",
         /// It does not want it.
@@ -128,7 +129,7 @@ labels! {
     }
 
     /// Why a client was disconnected.
-    Kick {
+    pub(crate) Kick {
         /// The API was asked about it again, and no longer lets it in.
         Revoked = "revoked",
         /// The API was asked about it again, and gives it another name.

@@ -9,12 +9,12 @@ use super::counters::{Counted, Counters, Label};
 use super::{add, nanos};
 
 /// Up to how many seconds a request may take that falls into each bucket; one more is for the rest.
-pub const BOUNDS: [f64; 13] =
+pub(crate) const BOUNDS: [f64; 13] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 /// Where a request goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Route {
+pub(crate) enum Route {
     User,
     Superuser,
     Acl,
@@ -24,11 +24,11 @@ pub enum Route {
 }
 
 impl Route {
-    pub const ALL: [Self; 6] =
+    pub(crate) const ALL: [Self; 6] =
         [Self::User, Self::Superuser, Self::Acl, Self::AclBatch, Self::Jwks, Self::Event];
 
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::User => "user",
             Self::Superuser => "superuser",
@@ -41,7 +41,7 @@ impl Route {
 }
 
 /// The classes of status codes (RFC 9110, section 15); none: no response came.
-pub struct StatusClass(Option<u16>);
+pub(crate) struct StatusClass(Option<u16>);
 
 impl Label for StatusClass {
     const NAMES: &'static [&'static str] = &["none", "1xx", "2xx", "3xx", "4xx", "5xx", "other"];
@@ -56,7 +56,7 @@ impl Label for StatusClass {
 
 /// What is known of the requests to one route.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct RouteCounts {
+pub(crate) struct RouteCounts {
     pub route: Route,
     pub statuses: Counted,
     pub took: Histogram,
@@ -72,20 +72,20 @@ pub struct Histogram {
 
 /// Counts how long things took.
 #[derive(Default)]
-pub struct Durations {
+pub(crate) struct Durations {
     buckets: [AtomicU64; BOUNDS.len() + 1],
     /// Nanoseconds.
     sum: AtomicU64,
 }
 
 impl Durations {
-    pub fn note(&self, took: Duration) {
+    pub(crate) fn note(&self, took: Duration) {
         let bucket = BOUNDS.partition_point(|bound| *bound < took.as_secs_f64());
         add(&self.buckets[bucket]);
         self.sum.fetch_add(nanos(took), Ordering::Relaxed);
     }
 
-    pub fn read(&self) -> Histogram {
+    pub(crate) fn read(&self) -> Histogram {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Histogram {
             buckets: self.buckets.each_ref().map(load),
@@ -95,7 +95,7 @@ impl Durations {
 }
 
 #[derive(Default)]
-pub struct Requests {
+pub(crate) struct Requests {
     in_flight: AtomicU64,
     routes: [ToRoute; Route::ALL.len()],
 }
@@ -116,22 +116,22 @@ impl Drop for InFlight<'_> {
 }
 
 impl Requests {
-    pub fn begin(&self) -> impl Drop {
+    pub(crate) fn begin(&self) -> impl Drop {
         add(&self.in_flight);
         InFlight(&self.in_flight)
     }
 
-    pub fn ended(&self, route: Route, status: Option<u16>, took: Duration) {
+    pub(crate) fn ended(&self, route: Route, status: Option<u16>, took: Duration) {
         let to = &self.routes[route as usize];
         to.statuses.add(&StatusClass(status));
         to.took.note(took);
     }
 
-    pub fn in_flight(&self) -> u64 {
+    pub(crate) fn in_flight(&self) -> u64 {
         self.in_flight.load(Ordering::Relaxed)
     }
 
-    pub fn read(&self) -> Vec<RouteCounts> {
+    pub(crate) fn read(&self) -> Vec<RouteCounts> {
         let counts = |(route, to): (Route, &ToRoute)| RouteCounts {
             route,
             statuses: to.statuses.read(),

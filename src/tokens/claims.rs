@@ -16,7 +16,7 @@ use crate::rules::is_username;
 ///
 /// # Errors
 /// Why the token lets nobody in all the same.
-pub fn read(
+pub(crate) fn read(
     json: &str,
     bearer: &str,
     config: &TokensConfig,

@@ -15,7 +15,7 @@ use super::Conf;
      mosquitto-http-auth fleet invalidate /etc/mosquitto/mosquitto.conf -u ann\n  ",
     "mosquitto-http-auth fleet kick /etc/mosquitto/mosquitto.conf -i sensor-17"
 ))]
-pub enum Fleet {
+pub(crate) enum Fleet {
     /// Print a new secret for fleet_secret: 32 random bytes, as text on a line
     ///
     /// Redirect it into a file that only the broker's user can read, and give that file to every broker of
@@ -40,49 +40,49 @@ pub enum Fleet {
 }
 
 #[derive(Args)]
-pub struct FleetStatus {
+pub(crate) struct FleetStatus {
     #[command(flatten)]
-    pub conf: Conf,
+    pub(crate) conf: Conf,
     /// Print the result as JSON
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
 }
 
 #[derive(Args)]
 #[group(id = "meant", required = true, multiple = true)]
-pub struct FleetInvalidate {
+pub(crate) struct FleetInvalidate {
     #[command(flatten)]
-    pub conf: Conf,
+    pub(crate) conf: Conf,
     /// Only answers about this user
     #[arg(short, long, value_name = "NAME", group = "meant", value_parser = name)]
-    pub username: Option<String>,
+    pub(crate) username: Option<String>,
     /// Only answers about this client identifier
     #[arg(short = 'i', long = "id", value_name = "ID", group = "meant", value_parser = name)]
-    pub id: Option<String>,
+    pub(crate) id: Option<String>,
     /// Only answers about topics that this topic filter covers
     #[arg(short, long, value_name = "FILTER", group = "meant", value_parser = name)]
-    pub topic: Option<String>,
+    pub(crate) topic: Option<String>,
     /// All answers
     #[arg(long, group = "meant", conflicts_with_all = ["username", "id", "topic"])]
-    pub all: bool,
+    pub(crate) all: bool,
     /// Print the result as JSON
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
 }
 
 #[derive(Args)]
-pub struct FleetKick {
+pub(crate) struct FleetKick {
     #[command(flatten)]
-    pub conf: Conf,
+    pub(crate) conf: Conf,
     /// All clients of this user
     #[arg(short, long, value_name = "NAME", value_parser = name, required_unless_present = "id", conflicts_with = "id")]
-    pub username: Option<String>,
+    pub(crate) username: Option<String>,
     /// The client of this identifier
     #[arg(short = 'i', long = "id", value_name = "ID", value_parser = name)]
-    pub id: Option<String>,
+    pub(crate) id: Option<String>,
     /// Print the result as JSON
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
 }
 
 /// A name that a client can have (MQTT 5.0, section 1.5.4).

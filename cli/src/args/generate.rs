@@ -15,7 +15,7 @@ use clap::Subcommand;
     after_long_help = "Examples:\n  mosquitto-http-auth generate man target/man\n  \
                        mosquitto-http-auth generate completions target/completions"
 )]
-pub enum Generate {
+pub(crate) enum Generate {
     /// Manual pages of section 1: mosquitto-http-auth.1, and one for each subcommand
     Man {
         /// The folder, which is made where it is missing

@@ -7,35 +7,35 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 /// What was measured, and what is configured.
-pub struct Findings<'a> {
-    pub concurrency: usize,
-    pub connections: usize,
-    pub max_block: Duration,
+pub(crate) struct Findings<'a> {
+    pub(crate) concurrency: usize,
+    pub(crate) connections: usize,
+    pub(crate) max_block: Duration,
     /// The median of requests that were sent one at a time.
-    pub alone: Duration,
+    pub(crate) alone: Duration,
     /// Answers a second, with `concurrency` requests at once.
-    pub per_second: f64,
+    pub(crate) per_second: f64,
     /// The most logins a second that the operator expects.
-    pub expected: Option<f64>,
+    pub(crate) expected: Option<f64>,
     /// Microseconds.
-    pub latency: &'a Histogram<u64>,
+    pub(crate) latency: &'a Histogram<u64>,
 }
 
 /// What to think of an option's value.
 #[derive(PartialEq, Debug)]
-pub struct Advice {
-    pub option: &'static str,
-    pub configured: u64,
+pub(crate) struct Advice {
+    pub(crate) option: &'static str,
+    pub(crate) configured: u64,
     /// What would do; none where nothing follows.
-    pub needed: Option<u64>,
-    pub text: String,
+    pub(crate) needed: Option<u64>,
+    pub(crate) text: String,
 }
 
 /// An answer that takes so many times as long as alone has waited for others.
 const BUSY: f64 = 2.0;
 
 impl Findings<'_> {
-    pub fn advice(&self) -> Vec<Advice> {
+    pub(crate) fn advice(&self) -> Vec<Advice> {
         if self.latency.is_empty() {
             return Vec::new();
         }

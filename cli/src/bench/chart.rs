@@ -11,14 +11,14 @@ const WIDTH: u64 = 40;
 
 /// How many answers took no longer than this, and longer than the row above says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Row {
+pub(crate) struct Row {
     /// Microseconds.
-    pub to: u64,
-    pub count: u64,
+    pub(crate) to: u64,
+    pub(crate) count: u64,
 }
 
 /// A row for each step of 1, 2, 5, 10 and so on, from the first that has answers to the last.
-pub fn rows(latency: &Histogram<u64>) -> Vec<Row> {
+pub(crate) fn rows(latency: &Histogram<u64>) -> Vec<Row> {
     if latency.is_empty() {
         return Vec::new();
     }
@@ -43,7 +43,7 @@ fn steps() -> impl Iterator<Item = u64> {
     (0..11).flat_map(|power| [1, 2, 5].map(|step| step * 10_u64.pow(power)))
 }
 
-pub fn print(out: &mut dyn Write, latency: &Histogram<u64>) -> io::Result<()> {
+pub(crate) fn print(out: &mut dyn Write, latency: &Histogram<u64>) -> io::Result<()> {
     let rows = rows(latency);
     let most = rows.iter().map(|row| row.count).max().unwrap_or_default();
     for Row { to, count } in rows {

@@ -146,7 +146,7 @@ const KNOWN: &[&str] = &[
 ];
 
 /// About plugins and who may log in, and unknown to 2.0, which does not start with them.
-pub const SINCE_2_1: &[&str] = &[
+pub(crate) const SINCE_2_1: &[&str] = &[
     "enable_proxy_protocol",
     "global_plugin",
     "listener_allow_anonymous",
@@ -155,7 +155,7 @@ pub const SINCE_2_1: &[&str] = &[
 ];
 
 /// What to say about an option that neither version knows; none if one does.
-pub fn problem(name: &str) -> Option<String> {
+pub(crate) fn problem(name: &str) -> Option<String> {
     if KNOWN.contains(&name) {
         return None;
     }

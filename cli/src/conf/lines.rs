@@ -13,7 +13,7 @@ use super::{Conf, Listener, Opt, Place, Plugin, Remark, Security, keywords, orde
 ///
 /// # Errors
 /// The file itself cannot be read.
-pub fn read(conf: Conf, path: &Path) -> std::io::Result<Conf> {
+pub(crate) fn read(conf: Conf, path: &Path) -> std::io::Result<Conf> {
     let mut reader = Reader { conf, noted: BTreeSet::new(), default: None };
     reader.file(path, 0)?;
     Ok(reader.conf)

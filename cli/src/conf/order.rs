@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 /// Every file in the folder that ends in `.conf`. They are sorted without regard to case; where two
 /// letters differ in nothing else, the upper case one comes first.
-pub fn included(folder: &Path) -> io::Result<Vec<PathBuf>> {
+pub(crate) fn included(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(folder)? {
         let name = entry?.file_name();

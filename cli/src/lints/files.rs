@@ -20,7 +20,7 @@ const USUAL_USER: &str = "mosquitto";
 
 /// Whether the library that a line loads can be loaded. A path with a folder but without a leading /
 /// counts from where the broker is started, which is not known here.
-pub fn library(block: &Plugin) -> Doubts {
+pub(crate) fn library(block: &Plugin) -> Doubts {
     let mut lints = Doubts::default();
     let path = Path::new(&block.path);
     if path.is_relative() && !block.path.contains('/') {
@@ -36,7 +36,7 @@ pub fn library(block: &Plugin) -> Doubts {
 }
 
 /// Files that are missing, or that the broker's user cannot read, as far as this machine knows it.
-pub fn needed(conf: &Conf, block: &Plugin, config: Option<&Config>) -> Doubts {
+pub(crate) fn needed(conf: &Conf, block: &Plugin, config: Option<&Config>) -> Doubts {
     let user = conf.user.as_deref().unwrap_or(USUAL_USER);
     let reader = Reader::named(user);
     let mut lints = Doubts::default();

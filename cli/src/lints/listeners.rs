@@ -12,7 +12,7 @@ use super::remark;
 use crate::conf::{Conf, Listener, Plugin, Remark};
 
 /// Listeners whose clients the API is never asked about, and one that nobody named.
-pub fn unguarded(conf: &Conf, blocks: &[&Plugin]) -> Vec<Remark> {
+pub(crate) fn unguarded(conf: &Conf, blocks: &[&Plugin]) -> Vec<Remark> {
     let mut lints = Vec::new();
     for block in blocks {
         let listeners = block.listeners.iter().flatten();
@@ -45,7 +45,7 @@ pub fn unguarded(conf: &Conf, blocks: &[&Plugin]) -> Vec<Remark> {
 }
 
 /// What there is to say about the listeners that a block decides for.
-pub fn of_block(conf: &Conf, block: &Plugin, config: &Config) -> Vec<Remark> {
+pub(crate) fn of_block(conf: &Conf, block: &Plugin, config: &Config) -> Vec<Remark> {
     let mut lints = Vec::new();
     if conf.listeners.is_empty() && conf.broker.allow_anonymous.is_none() && defers(config) {
         let text = "without a listener and allow_anonymous the broker opens port 1883 on the \
@@ -63,7 +63,7 @@ pub fn of_block(conf: &Conf, block: &Plugin, config: &Config) -> Vec<Remark> {
 }
 
 /// Whether a client without a username is left to the broker.
-pub fn defers(config: &Config) -> bool {
+pub(crate) fn defers(config: &Config) -> bool {
     let is_asked = config.anonymous_username.is_some();
     let is_denied = config.empty_credentials == EmptyCredentials::Deny;
     config.routes.login.is_none() || !(is_asked || is_denied)

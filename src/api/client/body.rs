@@ -21,7 +21,7 @@ const BEGINNING_BYTES: u64 = 2048;
 /// `may_end` is whether the end of the connection is to be its end. Over TLS that must have been
 /// announced, unless nothing can be missing: an object that is complete has no more to say. `must_say`
 /// is whether the body is said to be one that says something.
-pub fn read_whole(body: Body, may_end: bool, must_say: bool) -> Result<Vec<u8>, Failure> {
+pub(crate) fn read_whole(body: Body, may_end: bool, must_say: bool) -> Result<Vec<u8>, Failure> {
     refuse_longer(body.content_length())?;
     let mut whole = Vec::new();
     // One byte more than allowed tells that there is more.
@@ -44,7 +44,7 @@ pub fn read_whole(body: Body, may_end: bool, must_say: bool) -> Result<Vec<u8>, 
 /// Reads the body away, so that the connection can be used again and a broken answer is noticed;
 /// returns its beginning. Of what says nothing nothing can be missing, so that one that is to end with
 /// the connection may end with it, announced or not.
-pub fn read_away(body: Body, may_end: bool) -> Result<Vec<u8>, Failure> {
+pub(crate) fn read_away(body: Body, may_end: bool) -> Result<Vec<u8>, Failure> {
     refuse_longer(body.content_length())?;
     let mut beginning = Vec::new();
     let mut reader = body.into_reader().take(BODY_BYTES + 1);

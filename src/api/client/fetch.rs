@@ -14,7 +14,7 @@ use crate::trace::{TRACEPARENT, TraceId};
 
 impl Client {
     /// Fetches a document: seldom, so that a connection of its own is opened for it.
-    pub fn fetch(&self, url: &str, trace: Option<TraceId>) -> Result<Response, Failure> {
+    pub(crate) fn fetch(&self, url: &str, trace: Option<TraceId>) -> Result<Response, Failure> {
         let link = lock(&self.link).clone().ok_or(Failure::Stopping)?;
         observer::note_request(&link.headers);
         let mut request = link.fresh.get(url).header(header::ACCEPT, "application/json");

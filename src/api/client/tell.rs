@@ -11,7 +11,12 @@ use crate::trace::TraceId;
 
 impl Client {
     /// Sends a JSON object, in whatever form questions are asked, and returns the status of the response.
-    pub fn tell(&self, url: &str, body: &[u8], trace: Option<TraceId>) -> Result<u16, Failure> {
+    pub(crate) fn tell(
+        &self,
+        url: &str,
+        body: &[u8],
+        trace: Option<TraceId>,
+    ) -> Result<u16, Failure> {
         let (method, content_type) = (Method::Post, "application/json");
         let response = self.send(Outgoing { method, content_type, url, body, trace })?;
         let response = self.read_as(response, |head, _, body| {

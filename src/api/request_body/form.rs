@@ -11,7 +11,7 @@ use crate::question::{About, Password, Question};
 use crate::secret::SecretBuilder;
 
 /// These fields in this order. What the broker does not know is empty.
-pub fn fields(question: &Question<'_>, fields: &[Field], body: &mut SecretBuilder) {
+pub(crate) fn fields(question: &Question<'_>, fields: &[Field], body: &mut SecretBuilder) {
     for (index, field) in fields.iter().enumerate() {
         if index > 0 {
             body.push(b"&");
@@ -34,7 +34,7 @@ pub fn fields(question: &Question<'_>, fields: &[Field], body: &mut SecretBuilde
 }
 
 /// The one form that mosquitto-auth-plug sends, whatever it asks: all keys are always there.
-pub fn of_auth_plug(question: &Question<'_>, body: &mut SecretBuilder) {
+pub(crate) fn of_auth_plug(question: &Question<'_>, body: &mut SecretBuilder) {
     let (mut password, mut topic, mut acc, mut clientid) = (Zeroizing::default(), "", -1, "");
     match question.about {
         About::Token(_) => {}

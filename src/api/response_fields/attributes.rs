@@ -11,7 +11,7 @@ use crate::json::{Read, Whole};
 use crate::question::{Attributes, MOST_ATTRIBUTES};
 
 /// An object of texts; none of `null`.
-pub struct ReadAttributes(pub FieldPath);
+pub(crate) struct ReadAttributes(pub FieldPath);
 
 const ALLOWED: &str = "an object of at most 32 texts, each with a name and of at most 255 bytes";
 

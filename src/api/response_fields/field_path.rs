@@ -9,7 +9,7 @@ use crate::rules::is_username;
 
 /// Where a value stands, for what is said of it.
 #[derive(Clone, Copy)]
-pub struct FieldPath {
+pub(crate) struct FieldPath {
     pub name: &'static str,
     /// The number of the rule that it belongs to.
     pub rule: Option<usize>,
@@ -17,7 +17,7 @@ pub struct FieldPath {
 
 impl FieldPath {
     /// Takes a member's value; none if it is `null`, which says nothing.
-    pub fn take<'de, A: MapAccess<'de>, T>(
+    pub(crate) fn take<'de, A: MapAccess<'de>, T>(
         self,
         object: &mut A,
         allowed: &'static str,
@@ -31,11 +31,11 @@ impl FieldPath {
     }
 
     /// Reads a value that must be there.
-    pub fn one<F>(self, allowed: &'static str, read: F) -> Seed<One<F>> {
+    pub(crate) fn one<F>(self, allowed: &'static str, read: F) -> Seed<One<F>> {
         Seed(One { path: self, allowed, read })
     }
 
-    pub fn problem<E: Error>(self, value: &Whole<'_>, allowed: &str) -> E {
+    pub(crate) fn problem<E: Error>(self, value: &Whole<'_>, allowed: &str) -> E {
         let Self { name, rule } = self;
         let rule = rule.map(|number| format!("rule {number}: ")).unwrap_or_default();
         E::custom(format_args!("{rule}\"{name}\" is {value}; allowed: {allowed}"))
@@ -43,7 +43,7 @@ impl FieldPath {
 }
 
 /// A value that is not taken apart, and what it means.
-pub struct One<F> {
+pub(crate) struct One<F> {
     path: FieldPath,
     allowed: &'static str,
     read: F,
@@ -57,13 +57,13 @@ impl<'de, T, F: Fn(&Whole<'_>) -> Option<T>> Read<'de> for One<F> {
     }
 }
 
-pub fn one_of(names: &[&'static str], name: &str) -> Option<&'static str> {
+pub(crate) fn one_of(names: &[&'static str], name: &str) -> Option<&'static str> {
     names.iter().copied().find(|known| *known == name)
 }
 
 /// Whole seconds: those that have passed, of a number with a fraction. One that is too large becomes the
 /// largest.
-pub fn seconds(value: &Whole<'_>) -> Option<u64> {
+pub(crate) fn seconds(value: &Whole<'_>) -> Option<u64> {
     match value {
         Whole::Fraction(number) => (*number >= 0.0).then_some(*number as u64),
         value => value.natural(),
@@ -71,10 +71,11 @@ pub fn seconds(value: &Whole<'_>) -> Option<u64> {
 }
 
 /// The names that an answer may give a client.
-pub const NAME: &str = "a name without +, #, / and control characters, of at most 65535 bytes";
+pub(crate) const NAME: &str =
+    "a name without +, #, / and control characters, of at most 65535 bytes";
 
 /// A name that a client may be given.
-pub fn name(value: &Whole<'_>) -> Option<String> {
+pub(crate) fn name(value: &Whole<'_>) -> Option<String> {
     value.text().filter(|name| is_username(name)).map(str::to_owned)
 }
 
@@ -84,7 +85,7 @@ const REASON_BYTES: usize = 200;
 /// A reason, cut where it is too long. One that is no text says nothing: an answer is not broken for what
 /// only a reader of the log looks at.
 #[expect(clippy::unnecessary_wraps, reason = "every value is read")]
-pub fn reason(value: &Whole<'_>) -> Option<Option<String>> {
+pub(crate) fn reason(value: &Whole<'_>) -> Option<Option<String>> {
     Some(value.text().map(|text| {
         let fits = |end: &usize| text.is_char_boundary(*end);
         let end = (0..=text.len().min(REASON_BYTES)).rev().find(fits).unwrap_or(0);
@@ -93,7 +94,7 @@ pub fn reason(value: &Whole<'_>) -> Option<Option<String>> {
 }
 
 /// Yes or no in the spellings of other APIs; nothing is a no.
-pub fn yes_or_no(value: &Whole<'_>) -> Option<bool> {
+pub(crate) fn yes_or_no(value: &Whole<'_>) -> Option<bool> {
     match value {
         Whole::Null => Some(false),
         Whole::Text(text) if text.is_empty() => Some(false),
@@ -102,7 +103,7 @@ pub fn yes_or_no(value: &Whole<'_>) -> Option<bool> {
 }
 
 /// True or false, which may be written as a number or a text.
-pub fn flag(value: &Whole<'_>) -> Option<bool> {
+pub(crate) fn flag(value: &Whole<'_>) -> Option<bool> {
     match value {
         Whole::Flag(flag) => Some(*flag),
         Whole::Natural(1) => Some(true),

@@ -9,10 +9,10 @@ use crate::json::{self, Members, Read, Seed, Whole};
 use crate::rules::{Condition, MAX_RULES, Network, Permission, Rule, Rules, Syntax, Verb};
 
 /// The rules of an array; none of `null`.
-pub struct ReadRules {
-    pub syntax: Syntax,
+pub(crate) struct ReadRules {
+    pub(crate) syntax: Syntax,
     /// Whether lists of topics will do, as EMQX has them in a token.
-    pub takes_lists: bool,
+    pub(crate) takes_lists: bool,
 }
 
 const RULES: &str = "an array of rules";
@@ -166,7 +166,7 @@ const RULE_NAMES: &[&str] = &[
 
 /// Conditions that other brokers know and this one does not. A rule that has one would hold for
 /// more than it was written for.
-pub const UNSUPPORTED: [&str; 4] = ["zone", "zone_re", "listener", "listener_re"];
+pub(crate) const UNSUPPORTED: [&str; 4] = ["zone", "zone_re", "listener", "listener_re"];
 
 const PERMISSIONS: &str = "\"allow\", \"deny\"";
 const ACTIONS: &str = "\"publish\", \"subscribe\", \"read\", \"all\"";

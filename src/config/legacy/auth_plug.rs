@@ -12,7 +12,7 @@ use crate::api_format::ApiFormat;
 use crate::config::draft::Draft;
 use crate::secret::Secret;
 
-pub fn set(draft: &mut Draft, name: &str, value: &str) -> Outcome {
+pub(crate) fn set(draft: &mut Draft, name: &str, value: &str) -> Outcome {
     match name {
         "http_ip" => draft.leftovers.ip = Some(value.to_owned()),
         "http_hostname" => draft.leftovers.hostname = Some(value.to_owned()),
@@ -63,7 +63,7 @@ fn parameters(api_format: &mut ApiFormat, kind: usize, value: &str) -> Outcome {
 }
 
 /// Its defaults.
-pub fn preset(draft: &mut Draft) {
+pub(crate) fn preset(draft: &mut Draft) {
     draft.port = Some(80);
     draft.timeout = Duration::from_secs(10);
     draft.cache_ttl = Duration::from_secs(300);
@@ -71,7 +71,7 @@ pub fn preset(draft: &mut Draft) {
     draft.anonymous_access = Some("anonymous".to_owned());
 }
 
-pub fn conclude(draft: &mut Draft) -> Result<(), Vec<ConfigError>> {
+pub(crate) fn conclude(draft: &mut Draft) -> Result<(), Vec<ConfigError>> {
     draft.api_format.params = Params::Form;
     let (ip, hostname) = (draft.leftovers.ip.take(), draft.leftovers.hostname.take());
     if let (Some(_), Some(hostname)) = (&ip, &hostname) {

@@ -12,7 +12,7 @@ use crate::config::leftovers::Backends;
 use crate::config::{ConfigError, FilesConfig, Routes};
 use crate::question::Kind;
 
-pub fn set_path(place: &mut Option<(String, PathBuf)>, name: &str, value: &str) -> Outcome {
+pub(crate) fn set_path(place: &mut Option<(String, PathBuf)>, name: &str, value: &str) -> Outcome {
     if value.is_empty() {
         return Outcome::Wrong("the path of a file".to_owned());
     }
@@ -23,7 +23,7 @@ pub fn set_path(place: &mut Option<(String, PathBuf)>, name: &str, value: &str) 
     Outcome::Set
 }
 
-pub fn names(value: &str) -> Option<Vec<String>> {
+pub(crate) fn names(value: &str) -> Option<Vec<String>> {
     Some(value.split(',').map(|name| name.trim().to_owned()).collect())
 }
 
@@ -45,7 +45,7 @@ fn instead(name: &str) -> Option<&'static str> {
 }
 
 /// Puts together what the options say about backends.
-pub fn conclude(draft: &mut Draft) -> Result<(), Vec<ConfigError>> {
+pub(crate) fn conclude(draft: &mut Draft) -> Result<(), Vec<ConfigError>> {
     let given = std::mem::take(&mut draft.leftovers.backends);
     let mistakes = mistakes(&given, draft.api_format.compat);
     if !mistakes.is_empty() {

@@ -4,7 +4,7 @@
 
 use super::{ConfigError, Draft, Method, ResponseMode};
 
-pub fn conclude(draft: &Draft) -> Result<(), ConfigError> {
+pub(crate) fn conclude(draft: &Draft) -> Result<(), ConfigError> {
     let problem = if draft.api_format.response != ResponseMode::Status {
         "http_response_mode do not go together: EMQX's answers are in one form alone"
     } else if draft.api_format.method != Method::Post {

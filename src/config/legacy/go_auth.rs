@@ -10,7 +10,7 @@ use super::{ConfigError, EmptyCredentials, Kind, Method, Outcome, Params, Respon
 use super::{backends, common, jitter, lifetime, redis_cache, set_to, values};
 use crate::config::draft::Draft;
 
-pub fn set(draft: &mut Draft, name: &str, value: &str) -> Outcome {
+pub(crate) fn set(draft: &mut Draft, name: &str, value: &str) -> Outcome {
     warn_without_effect(draft, name, value);
     let api_format = &mut draft.api_format;
     let is_true = value == "true";
@@ -142,7 +142,7 @@ fn log_level(value: &str) -> LevelFilter {
     }
 }
 
-pub fn conclude(
+pub(crate) fn conclude(
     draft: &mut Draft,
     is_given: impl Fn(&str) -> bool,
 ) -> Result<(), Vec<ConfigError>> {

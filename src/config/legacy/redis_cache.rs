@@ -26,7 +26,7 @@ const PLACES: [&str; 7] = [
 ];
 
 impl RedisCache {
-    pub fn set(&mut self, name: &str, value: &str) -> Outcome {
+    pub(crate) fn set(&mut self, name: &str, value: &str) -> Outcome {
         let text = || Some(value.to_owned());
         match name {
             "cache_type" if value == "redis" => {
@@ -76,7 +76,7 @@ impl RedisCache {
 ///
 /// # Errors
 /// What is wrong with these options, and that a secret is missing.
-pub fn conclude(
+pub(crate) fn conclude(
     draft: &mut Draft,
     is_cached: bool,
     is_given: impl Fn(&str) -> bool,

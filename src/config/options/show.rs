@@ -11,16 +11,16 @@ use crate::secret::Secret;
 
 use super::plain_values::KINDS;
 
-pub fn seconds(duration: Duration) -> Option<String> {
+pub(crate) fn seconds(duration: Duration) -> Option<String> {
     Some(duration.as_secs().to_string())
 }
 
-pub fn millis(duration: Duration) -> Option<String> {
+pub(crate) fn millis(duration: Duration) -> Option<String> {
     Some(duration.as_millis().to_string())
 }
 
 /// A number of bytes in the largest binary unit (IEC 80000-13) that fits.
-pub fn bytes(bytes: u64) -> String {
+pub(crate) fn bytes(bytes: u64) -> String {
     let units = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
     match units.into_iter().find(|(_, size)| bytes >= *size && bytes % size == 0) {
         Some((unit, size)) => format!("{} {unit}", bytes / size),
@@ -29,17 +29,17 @@ pub fn bytes(bytes: u64) -> String {
 }
 
 /// The word that an option has for this value.
-pub fn word<T: Copy + PartialEq>(words: &[(&str, T)], value: T) -> Option<String> {
+pub(crate) fn word<T: Copy + PartialEq>(words: &[(&str, T)], value: T) -> Option<String> {
     words.iter().find(|(_, known)| *known == value).map(|(word, _)| (*word).to_owned())
 }
 
 /// Its query is the operator's own, and may hold a key.
-pub fn route(route: Option<&str>) -> Option<String> {
+pub(crate) fn route(route: Option<&str>) -> Option<String> {
     route.map(|route| without_query(route).into_owned())
 }
 
 /// Every host with its port.
-pub fn hosts(config: &Config) -> String {
+pub(crate) fn hosts(config: &Config) -> String {
     let host = |endpoint: &Endpoint| {
         let Endpoint { host, port } = endpoint;
         if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
@@ -48,7 +48,7 @@ pub fn hosts(config: &Config) -> String {
 }
 
 /// The fields that were added to those that are always sent.
-pub fn fields(config: &Config, kind: Kind) -> Option<String> {
+pub(crate) fn fields(config: &Config, kind: Kind) -> Option<String> {
     let always = [Field::Username, Field::Password, Field::Topic, Field::Acc];
     let is_extra = |field: &&Field| {
         !always.contains(field) && (kind == Kind::Login || **field != Field::ClientId)
@@ -58,7 +58,7 @@ pub fn fields(config: &Config, kind: Kind) -> Option<String> {
 }
 
 /// Kinds of answers, as `fleet_share` names them.
-pub fn kinds(kinds: &[Kind]) -> String {
+pub(crate) fn kinds(kinds: &[Kind]) -> String {
     if kinds.is_empty() {
         return "none".to_owned();
     }
@@ -67,7 +67,7 @@ pub fn kinds(kinds: &[Kind]) -> String {
 }
 
 /// Where a secret comes from.
-pub fn source(secret: &Secret) -> String {
+pub(crate) fn source(secret: &Secret) -> String {
     match String::from_utf8_lossy(secret.expose()).trim() {
         path if path.starts_with('@') => format!("set, from the file {}", &path[1..]),
         name if name.starts_with('$') => {

@@ -60,7 +60,7 @@ fn text(string: &Option<CString>) -> Option<Option<&str>> {
 }
 
 /// Reads every kind of event made of these bytes.
-pub fn event(data: &[u8]) {
+pub(crate) fn event(data: &[u8]) {
     let mut input = Input(data);
     let held = Held {
         id: input.string(),

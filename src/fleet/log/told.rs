@@ -9,17 +9,17 @@ use crate::cache::InvalidationScope;
 
 /// An entry as it was read.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Entry {
+pub(crate) struct Entry {
     pub at: Position,
     /// A hash of it, by which another one is told apart that stands in the same place.
-    pub digest: [u8; 32],
+    pub(crate) digest: [u8; 32],
     /// None: it cannot be opened, and says nothing.
     pub record: Option<Record>,
 }
 
 /// What follows for this broker.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Effect {
+pub(crate) enum Effect {
     /// An entry was read for the first time; it does this, and was written here or elsewhere.
     Heard { what: Do, is_own: bool },
     /// No answer to these questions is good any more that was asked for up to now; `sessions`: and the
@@ -37,7 +37,7 @@ pub enum Effect {
 
 /// Why entries are missing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Gap {
+pub(crate) enum Gap {
     /// This broker was away for longer than the log goes back.
     Trimmed,
     /// Redis has lost them.

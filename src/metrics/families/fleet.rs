@@ -6,7 +6,7 @@ use super::Kind::{self, Counter, Gauge};
 use super::{Family, Sample, Value, family, sample, wide};
 use crate::fleet::Status;
 
-pub static FLEET: &[Family] = &[
+pub(crate) static FLEET: &[Family] = &[
     family(
         "mosquitto_http_auth_fleet_in_touch",
         Gauge,

@@ -17,14 +17,14 @@ const LONGEST_PAGE: usize = 1000;
 const USUAL_PAGE: usize = 100;
 
 /// A command, and how its response is told from others.
-pub struct Given {
+pub(crate) struct Given {
     pub name: String,
-    pub correlation: Option<Value>,
+    pub(crate) correlation: Option<Value>,
     /// What is wrong with it, where it cannot be obeyed.
     pub command: Result<Command, String>,
 }
 
-pub enum Command {
+pub(crate) enum Command {
     GetStatus,
     /// The second: only at this broker.
     Invalidate(InvalidationScope, bool),
@@ -34,21 +34,21 @@ pub enum Command {
 }
 
 /// Which of the connected clients to list.
-pub struct Listing {
+pub(crate) struct Listing {
     /// The identifier behind which the list goes on; none: it begins.
     pub after: Option<String>,
     pub count: usize,
 }
 
 /// Whom to disconnect.
-pub enum Target {
+pub(crate) enum Target {
     ClientId(String),
     Username(String),
 }
 
 impl Target {
     /// What is meant, as other commands say it.
-    pub fn scope(&self) -> InvalidationScope {
+    pub(crate) fn scope(&self) -> InvalidationScope {
         let (client_id, username) = match self {
             Self::ClientId(id) => (Some(id.clone()), None),
             Self::Username(name) => (None, Some(name.clone())),
@@ -58,7 +58,7 @@ impl Target {
 }
 
 /// A question to answer as the broker's would be.
-pub struct Check {
+pub(crate) struct Check {
     pub username: String,
     pub client_id: String,
     pub access: Access,
@@ -69,7 +69,7 @@ pub struct Check {
 ///
 /// # Errors
 /// It is no list of commands.
-pub fn read(payload: &[u8]) -> Result<Vec<Given>, String> {
+pub(crate) fn read(payload: &[u8]) -> Result<Vec<Given>, String> {
     let message = json::read(payload).map_err(|error| format!("Payload is not JSON: {error}"))?;
     let commands = message.get("commands").and_then(Value::as_array);
     let commands = commands.ok_or("\"commands\" is missing; allowed: an array of commands")?;

@@ -45,13 +45,13 @@ struct Member {
 }
 
 /// An instance's place among the others, for as long as it lives.
-pub struct Membership {
+pub(crate) struct Membership {
     all: Arc<Instances>,
     number: u64,
 }
 
 /// Whose a message on the control topic is.
-pub enum Recipient {
+pub(crate) enum Recipient {
     This,
     /// Another instance, which finds it here.
     Other(Arc<Mailbox<Message>>),
@@ -69,7 +69,7 @@ impl Default for Instances {
 
 impl Instances {
     /// Adds an instance, by where it takes messages for it, and what it knows of clients.
-    pub fn join(
+    pub(crate) fn join(
         self: &Arc<Self>,
         inbox: &Arc<Mailbox<Message>>,
         sessions: &Arc<Sessions>,
@@ -85,27 +85,27 @@ impl Instances {
 
 impl Membership {
     /// Its number among all that the process has had.
-    pub fn number(&self) -> u64 {
+    pub(crate) fn number(&self) -> u64 {
         self.number
     }
 
     /// Whether this is the only instance.
-    pub fn is_alone(&self) -> bool {
+    pub(crate) fn is_alone(&self) -> bool {
         lock(&self.all.state).members.len() == 1
     }
 
     /// The broker asks this instance about the login of a new connection, or tells it of one.
-    pub fn note_client(&self, client_id: &str) {
+    pub(crate) fn note_client(&self, client_id: &str) {
         self.all.asked.insert(self.all.hasher.hash_one(client_id), self.number);
     }
 
     /// The broker asks this instance whether this client may publish to the control topic.
-    pub fn note_commander(&self, handle: usize) {
+    pub(crate) fn note_commander(&self, handle: usize) {
         lock(&self.all.state).commander = Some((handle, self.number));
     }
 
     /// Whose message it is that this client has published.
-    pub fn recipient(&self, handle: usize) -> Recipient {
+    pub(crate) fn recipient(&self, handle: usize) -> Recipient {
         let mut state = lock(&self.all.state);
         let asked = state.commander.take().filter(|(commander, _)| *commander == handle);
         let Some((_, number)) = asked else { return Recipient::Nobody };
@@ -119,7 +119,7 @@ impl Membership {
     /// Whether the client of this identifier may be this instance's: its API let it in, whoever tries
     /// elsewhere meanwhile. Where no API has, this instance was asked about it last, or none of the others
     /// knows it.
-    pub fn may_own(&self, client_id: &str) -> bool {
+    pub(crate) fn may_own(&self, client_id: &str) -> bool {
         let state = lock(&self.all.state);
         let mut members = state.members.iter();
         if let Some(owner) = members.find(|member| member.sessions.is_let_in(client_id)) {

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 /// # Errors
 /// It is no JSON, or a key stands twice in one object.
-pub fn read(text: &[u8]) -> serde_json::Result<Value> {
+pub(crate) fn read(text: &[u8]) -> serde_json::Result<Value> {
     let mut deserializer = serde_json::Deserializer::from_slice(text);
     let value = Once.deserialize(&mut deserializer)?;
     deserializer.end()?;
