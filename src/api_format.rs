@@ -101,6 +101,12 @@ impl ApiFormat {
         }
     }
 
+    /// Whether an answer to a login can say more than yes or no.
+    #[must_use]
+    pub fn gives_terms(&self) -> bool {
+        self.response == ResponseMode::Status && !self.compat.is_predecessor()
+    }
+
     /// Whether a successful answer's body decides, whatever its type.
     #[must_use]
     pub fn needs_body(&self) -> bool {

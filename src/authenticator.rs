@@ -37,6 +37,7 @@ mod login;
 mod reload_hold;
 mod revalidation;
 mod undecided;
+mod waiting;
 pub use login::{Attempt, LoginReply};
 pub(crate) use reload_hold::Closing;
 pub use reload_hold::Sighup;

@@ -18,6 +18,7 @@ use crate::field::FieldLists;
 use crate::files::Files;
 use crate::fleet::Fleet;
 use crate::log_queue::LogQueue;
+use crate::memory::MemoryBudget;
 use crate::pool::{Asked, Batching, Completion, Load, Pending, Pool, Spawn, Urgency};
 use crate::question::{About, Kind, Question, SharedName};
 use crate::sealed::SecretBox;
@@ -33,7 +34,7 @@ mod recent_failures;
 mod sealed;
 mod tokens;
 use asker::Asker;
-use job::{Consult, Job, MemoryPermit, OwnedSubject};
+use job::{Consult, Job, OwnedSubject};
 use job_runner::JobRunner;
 use passwords::Hasher;
 use recent_failures::RecentFailures;
@@ -45,8 +46,8 @@ const BATCH: usize = 500;
 /// How many bytes they may have together: many APIs read bodies of 100 kB at most.
 const BATCH_BYTES: usize = 64_000;
 
-/// How much memory may go to questions that wait or are being asked, in bytes: names and topics are as
-/// long as clients like.
+/// How much memory may go to questions that wait or are being asked, and to the logins that wait for them, in
+/// bytes.
 const QUESTION_BYTES: usize = 64 << 20;
 
 /// How long a thread waits for a question before it ends.
@@ -160,8 +161,7 @@ impl Engine {
             recent_failures,
             clock,
             pool: Arc::new(pool),
-            question_bytes: Arc::default(),
-            most_question_bytes: QUESTION_BYTES,
+            memory: MemoryBudget::new(QUESTION_BYTES),
         };
         Ok(Self {
             keyring: Keyring::random()?,
@@ -215,7 +215,7 @@ impl Engine {
     ) -> Option<(Answer, CachedPermission)> {
         let hit = self.cache.look(key, question).map_err(|why| self.stats.missed(why)).ok()?;
         self.stats.hit();
-        if hit.refresh && self.asker.has_room() {
+        if hit.refresh && self.has_room_for(question) {
             // The answer at hand is good; if there is no room, the next use tries again.
             let _ = self.ask_quietly(*key, key, question, Consult::ForYounger);
         }
@@ -240,7 +240,7 @@ impl Engine {
         let stale = self.cache.stale(&key, question);
         let known = || self.cache.known(&key, question);
         let job = || self.job(key, question, Consult::Others);
-        self.asker.ask((&key, &key), urgency, stale, known, job)
+        self.asker.ask((&key, &key), (urgency, question.bytes()), stale, known, job)
     }
 
     /// Has the question that has this key asked again in the background, unless its answer is
@@ -251,7 +251,7 @@ impl Engine {
             let token = Secret::new(token.as_bytes().to_vec());
             return self.verify_again(key, token, question.username.to_owned());
         }
-        if self.cache.knows(&key, question) || !self.asker.has_room() {
+        if self.cache.knows(&key, question) || !self.has_room_for(question) {
             return None;
         }
         self.ask_quietly(key, &self.in_flight_key(&key), question, Consult::TheApi).ok()
@@ -273,7 +273,7 @@ impl Engine {
             let key = self.key(&question);
             let unknown = !self.cache.knows(&key, &question)
                 && self.asker.recent_failures.back_off(&key, self.asker.clock.now()).is_none();
-            (unknown && self.asker.has_room())
+            (unknown && self.has_room_for(&question))
                 .then(|| (key, self.job(key, &question, Consult::Others)))
         }));
     }
@@ -374,8 +374,18 @@ impl Engine {
         subject: Option<OwnedSubject>,
         consult: Consult,
     ) -> Work {
-        let permit = MemoryPermit::of(&request, &self.asker.question_bytes);
+        let permit = self.memory().take(request.body.expose().len() + request.about.len());
         Work::Ask(Job { key, request, shared, subject, consult, permit })
+    }
+
+    /// For questions on their way, and for whoever waits for them.
+    #[must_use]
+    pub fn memory(&self) -> &Arc<MemoryBudget> {
+        &self.asker.memory
+    }
+
+    fn has_room_for(&self, question: &Question<'_>) -> bool {
+        self.memory().has_room_for(question.bytes())
     }
 
     fn shared_name(&self, question: &Question<'_>) -> Option<SharedName> {
@@ -498,11 +508,10 @@ mod tests {
         let silent = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let port = silent.local_addr().unwrap().port().to_string();
         let mut engine = engine(&port, &[]);
-        engine.asker.most_question_bytes = 50_000;
+        engine.asker.memory = MemoryBudget::new(400_000);
         let client = FakeClient::default();
-        let long = "x".repeat(10_000);
-        let ask = |number: u32| {
-            let topic = format!("{number}/{long}");
+        let ask = |number: u32, length| {
+            let topic = format!("{number}/{}", "x".repeat(length));
             let action = Action { access: Access::Write, topic: &topic, qos: 0, retain: false };
             let question = Question {
                 client: &client,
@@ -512,11 +521,20 @@ mod tests {
             };
             engine.ask(engine.key(&question), &question, Urgency::Blocking)
         };
-        for number in 0..5 {
-            assert!(matches!(ask(number), Asked::Later(_)), "{number}");
-        }
-        assert!(matches!(ask(5), Asked::Now(Err(Failure::Overloaded))));
+        let is_taken = |number, length| match ask(number, length) {
+            Asked::Later(_) => true,
+            Asked::Now(outcome) => {
+                assert_eq!(outcome, Err(Failure::Overloaded));
+                false
+            }
+        };
+        let long = (0..100).take_while(|number| is_taken(*number, 10_000)).count();
+        assert!((20..40).contains(&long), "{long} of them");
+        assert!(engine.memory().taken() < 400_000);
+        assert!((100..200).all(|number| is_taken(number, 50)), "those that take little have room");
+        let memory = Arc::clone(engine.memory());
         engine.shut_down();
-        assert_eq!(engine.asker.question_bytes.load(Ordering::Relaxed), 0);
+        drop(engine);
+        assert_eq!(memory.taken(), 0);
     }
 }

@@ -76,6 +76,7 @@ pub mod form;
 mod json;
 pub mod log_queue;
 mod mailbox;
+pub mod memory;
 pub mod secret;
 pub mod stats;
 mod sync;

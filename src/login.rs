@@ -14,12 +14,13 @@
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Instant;
 
 use crate::answer::{Outcome, SessionGrants};
 use crate::cache::Key;
 use crate::mailbox::{Mailbox, WakeBroker};
+use crate::memory::MemoryPermit;
 use crate::pool::Pending;
 use crate::question::ClientFacts;
 use crate::sealed::SealedQuestion;
@@ -71,14 +72,23 @@ pub struct Waiting {
     pub(crate) keeps_session: bool,
     /// The question's key, by which the session is known later.
     pub key: Key,
-    /// The question itself, for asking it again.
-    pub question: Option<SealedQuestion>,
+    /// The question itself, for asking it again, where that may have to be.
+    pub question: Option<Arc<KeptQuestion>>,
+    /// For what this takes beside the question.
+    pub memory: Arc<MemoryPermit>,
     /// When it was asked.
     pub asked: Instant,
     /// What the API granted, once it has.
     pub session_grants: Option<Arc<SessionGrants>>,
     /// Whether its connection is to be closed, or was, whatever the verdict.
     pub is_closed: bool,
+}
+
+/// A question that is kept until the last login has its answer that waits for it.
+#[derive(PartialEq, Eq, Debug)]
+pub struct KeptQuestion {
+    pub question: Arc<SealedQuestion>,
+    pub memory: MemoryPermit,
 }
 
 /// What came of an attempt.
@@ -114,6 +124,8 @@ pub struct Logins {
 #[derive(Default)]
 struct State {
     waiting: HashMap<u64, Waiting>,
+    /// What they ask, of which those who ask the same have one.
+    questions: HashMap<Key, Weak<KeptQuestion>>,
     /// What has arrived and was not dealt with yet.
     arrived: VecDeque<(u64, Outcome)>,
     /// The placeholders of those who are to be closed.
@@ -123,7 +135,24 @@ struct State {
     entering: Option<(Waiting, Progress)>,
 }
 
+impl State {
+    fn note_question(&mut self, key: Key, question: &Arc<KeptQuestion>) {
+        if self.questions.len() == self.questions.capacity() {
+            self.questions.retain(|_, question| question.strong_count() > 0);
+        }
+        self.questions.insert(key, Arc::downgrade(question));
+    }
+}
+
 impl Waiting {
+    /// About how much memory one takes that waits under these names, beside its question, in bytes.
+    #[must_use]
+    pub fn bytes(applicant: &Applicant, broker_id: &str, placeholder: &str) -> usize {
+        let names = [&applicant.client_id, &applicant.username].map(String::len);
+        // The registry of all instances has the identifier as well.
+        size_of::<Self>() + names.iter().sum::<usize>() + 2 * broker_id.len() + placeholder.len()
+    }
+
     /// Whether it waits under another identifier than its own.
     #[must_use]
     pub(crate) fn is_aside(&self) -> bool {
@@ -150,10 +179,21 @@ impl Logins {
         self.waiting() < MOST
     }
 
+    /// The question that has this key, if another waits for its answer.
+    #[must_use]
+    pub fn question(&self, key: &Key) -> Option<Arc<KeptQuestion>> {
+        lock(&self.state).questions.get(key).and_then(Weak::upgrade)
+    }
+
     /// Lets an attempt wait for this `Pending`.
     pub fn wait(&self, attempt: Waiting, pending: Pending) {
         let generation = self.attempts.wait(&attempt.broker_id, attempt.asked);
-        lock(&self.state).waiting.insert(generation, attempt);
+        let mut state = lock(&self.state);
+        if let Some(question) = &attempt.question {
+            state.note_question(attempt.key, question);
+        }
+        state.waiting.insert(generation, attempt);
+        drop(state);
         let mailbox = Arc::clone(&self.mailbox);
         pending.watch(move |outcome| mailbox.send((generation, outcome)));
     }
@@ -295,6 +335,10 @@ mod tests {
     use super::*;
     use crate::answer::Answer;
     use crate::clock::{Clock as _, SystemClock};
+    use crate::memory::MemoryBudget;
+    use crate::question::Kind;
+    use crate::sealed::SecretBox;
+    use crate::secret::Secret;
 
     fn attempts() -> Arc<LoginAttempts> {
         Arc::new(LoginAttempts::new().unwrap())
@@ -319,6 +363,7 @@ mod tests {
             keeps_session: false,
             key: Key::from_number(1),
             question: None,
+            memory: Arc::new(MemoryBudget::new(1).take(0)),
             asked: SystemClock.now(),
             session_grants: None,
             is_closed: false,
@@ -434,6 +479,44 @@ mod tests {
         assert_eq!(logins.next_closing(), None);
         complete(Ok(Answer::ALLOW));
         assert_eq!(names(&logins), [named("ann", false)]);
+    }
+
+    #[test]
+    fn whoever_asks_the_same_shares_one_question_until_the_last_has_its_answer() {
+        let logins = logins(&attempts());
+        let budget = MemoryBudget::new(1 << 20);
+        let secret_box = SecretBox::random().unwrap();
+        let keep = || {
+            let body = secret_box.seal(&Secret::new(vec![1; 1000])).unwrap();
+            let sealed = SealedQuestion {
+                kind: Kind::Login,
+                bearer: None,
+                claim: None,
+                body,
+                about: String::new(),
+                subject: 0,
+                shared: None,
+            };
+            let memory = budget.take(sealed.bytes());
+            Arc::new(KeptQuestion { question: Arc::new(sealed), memory })
+        };
+        let mut completions = Vec::new();
+        for number in 0..200 {
+            // Half of them ask the same.
+            let key = Key::from_number(number % 2 * number);
+            let question = logins.question(&key).unwrap_or_else(keep);
+            let (pending, complete) = Pending::for_test();
+            completions.push(complete);
+            let one = attempt(&logins.attempts, "ann");
+            let broker_id = number.to_string();
+            logins.wait(Waiting { key, broker_id, question: Some(question), ..one }, pending);
+        }
+        let one = logins.question(&Key::from_number(0)).unwrap().question.bytes();
+        assert_eq!(budget.taken(), 101 * one);
+        completions.into_iter().for_each(|complete| complete(Ok(Answer::DENY)));
+        drop(arrived(&logins));
+        assert_eq!(budget.taken(), 0);
+        assert_eq!(logins.question(&Key::from_number(0)), None);
     }
 
     #[test]

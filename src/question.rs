@@ -274,6 +274,18 @@ impl Question<'_> {
             About::Access(_) => Kind::Access,
         }
     }
+
+    /// How long all that a client chooses of it is, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let about = match self.about {
+            About::Login { password: Password::Text(text) } | About::Token(text) => text.len(),
+            About::Login { password: Password::Base64(bytes) } => bytes.len(),
+            About::Superuser => 0,
+            About::Access(action) => action.topic.len(),
+        };
+        self.client.id().len() + self.username.len() + about
+    }
 }
 
 #[cfg(test)]

@@ -47,6 +47,17 @@ pub struct SealedQuestion {
     pub shared: Option<SharedName>,
 }
 
+impl SealedQuestion {
+    /// About how much memory it takes, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let claim =
+            self.claim.as_ref().map_or(0, |(name, password)| name.len() + password.bytes.len());
+        let bearer = self.bearer.as_ref().map_or(0, String::len);
+        size_of::<Self>() + claim + bearer + self.body.bytes.len() + self.about.len()
+    }
+}
+
 impl SecretBox {
     /// A secret box with a new random key.
     ///

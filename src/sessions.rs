@@ -76,7 +76,7 @@ impl Sessions {
         username: &str,
         address: Option<IpAddr>,
         session_grants: Option<&Arc<SessionGrants>>,
-        question: Option<SealedQuestion>,
+        question: Option<Arc<SealedQuestion>>,
         due: Option<Instant>,
     ) {
         let SessionKey { handle, client_id, key } = session_key;
@@ -88,7 +88,7 @@ impl Sessions {
             given_username: (known_as != username).then(|| username.into()),
             authenticated_by: AuthenticatedBy::Api,
             grants: Grants::on(session_grants, whom),
-            question: question.map(Arc::new),
+            question,
             expiry: self.expiry(session_grants),
             ..Session::of_nobody(&client_id, known_as)
         };
@@ -386,9 +386,9 @@ mod tests {
     }
 
     /// A login question that can be asked again.
-    fn sealed(secret_box: &SecretBox) -> SealedQuestion {
+    fn sealed(secret_box: &SecretBox) -> Arc<SealedQuestion> {
         let body = secret_box.seal(&Secret::new(vec![1])).unwrap();
-        SealedQuestion {
+        Arc::new(SealedQuestion {
             kind: Kind::Login,
             bearer: None,
             claim: None,
@@ -396,7 +396,7 @@ mod tests {
             about: String::new(),
             subject: 0,
             shared: None,
-        }
+        })
     }
 
     fn session_key(handle: usize, client_id: &str, key: u32) -> SessionKey {

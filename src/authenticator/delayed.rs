@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+use std::sync::Arc;
+
 use super::Authenticator;
 use super::reload_hold::Closing;
 use crate::answer::{Decision, Outcome, SessionGrants, Verdict};
@@ -114,7 +116,7 @@ impl Authenticator {
     /// closing its connection.
     fn ask_anew(&self, broker: &dyn Broker, waiting: Waiting) -> bool {
         let sealed = waiting.question.as_ref();
-        match sealed.and_then(|question| self.engine.ask_sealed(waiting.key, question)) {
+        match sealed.and_then(|kept| self.engine.ask_sealed(waiting.key, &kept.question)) {
             Some(pending) => {
                 self.logins.wait(Waiting { asked: self.clock.now(), ..waiting }, pending);
                 false
@@ -209,6 +211,7 @@ impl Authenticator {
             let Waiting { applicant, key, session_grants, question, .. } = waited;
             let Applicant { client_id, username, address, .. } = applicant;
             let question = question.filter(|_| self.is_asked_again(session_grants.as_ref()));
+            let question = question.map(|kept| Arc::clone(&kept.question));
             let session_key = SessionKey { handle: client.handle(), client_id, key };
             self.begin(session_key, &username, address, session_grants.clone(), question);
             self.authorizer.ask_what_was_asked(
@@ -217,5 +220,121 @@ impl Authenticator {
             );
         }
         own
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::{Cell, RefCell};
+    use std::io;
+    use std::rc::Rc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::thread::{Builder, JoinHandle};
+
+    use log::Level;
+
+    use super::*;
+    use crate::api::fuzzing::{Response, simulate};
+    use crate::broker::Delivery;
+    use crate::clock::ManualClock;
+    use crate::config;
+    use crate::fake::FakeClient;
+    use crate::login::LoginAttempts;
+    use crate::plugin::{Attempt, HostCapcapabilities, LoginReply, Plugin};
+    use crate::question::Properties;
+
+    type Work = Box<dyn FnOnce() + Send>;
+
+    thread_local! {
+        static WAITING: RefCell<Vec<Work>> = const { RefCell::new(Vec::new()) };
+    }
+
+    /// A worker that waits until the test has it work.
+    fn spawn(_: String, work: Work) -> io::Result<JoinHandle<()>> {
+        WAITING.with_borrow_mut(|waiting| waiting.push(work));
+        Builder::new().spawn(|| {})
+    }
+
+    /// Counts whom it closes.
+    #[derive(Default)]
+    struct Counting {
+        closed: Cell<usize>,
+    }
+
+    impl Broker for Counting {
+        fn log(&self, _: Level, _: &str) {}
+
+        fn finish_login(&self, _: &str, _: bool) {}
+
+        fn close_by_username(&self, _: &str) {
+            self.closed.set(self.closed.get() + 1);
+        }
+
+        fn publish_to(&self, _: &str, _: &str, _: &str) {}
+
+        fn deliver(&self, _: &str, _: &Delivery<'_>, _: Option<Properties>) {}
+
+        fn publish_retained(&self, _: &str, _: &str) {}
+
+        fn disconnect(&self, _: &str) {}
+    }
+
+    #[test]
+    fn logins_that_fail_together_are_closed_in_portions() {
+        const LOGINS: usize = 950;
+        let options = [
+            ("http_host", "127.0.0.1"),
+            ("http_user_route", "/user"),
+            ("breaker_failures", "1000000"),
+            ("http_connections", "1"),
+        ];
+        let options = options.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let woken = Arc::<AtomicUsize>::default();
+        let counted = Arc::clone(&woken);
+        let capabilities = HostCapcapabilities {
+            delays_logins: true,
+            tells_who_connects: true,
+            tells_reasons: true,
+            lets_websockets_choose: false,
+            spawn,
+            wake_broker: Arc::new(move || _ = counted.fetch_add(1, Ordering::Relaxed)),
+            sighup: None,
+            fetch: |_| {},
+            observer: None,
+            login_attempts: Arc::new(LoginAttempts::new().unwrap()),
+            claim_topics: || false,
+            instances: Arc::default(),
+        };
+        let config = config::read(&options).unwrap();
+        let plugin = Plugin::start(config, ManualClock::new(), capabilities).unwrap();
+        let broker = Counting::default();
+        plugin.tick(&broker);
+        let client = |number| FakeClient { id: format!("c{number}"), ..FakeClient::default() };
+        let clients: Vec<_> = (0..LOGINS).map(client).collect();
+        for (number, client) in clients.iter().enumerate() {
+            let username = format!("user-{number}");
+            let attempt = Attempt {
+                client,
+                username: Some(&username),
+                password: b"wrong",
+                on_broker_thread: true,
+            };
+            assert_eq!(plugin.login(&attempt), LoginReply::Later, "{number}");
+        }
+        simulate(Some(Rc::new(|_: &str, _: &[u8]| Ok(Response::of(503, b"")))));
+        while let Some(work) = WAITING.with_borrow_mut(Vec::pop) {
+            work();
+        }
+        simulate(None);
+        let mut portions = Vec::new();
+        while broker.closed.get() < LOGINS {
+            let (before, woken_before) = (broker.closed.get(), woken.load(Ordering::Relaxed));
+            plugin.tick(&broker);
+            portions.push(broker.closed.get() - before);
+            let is_called_again = woken.load(Ordering::Relaxed) > woken_before;
+            assert!(is_called_again || broker.closed.get() == LOGINS, "nobody comes for the rest");
+        }
+        assert_eq!(portions, [100, 100, 100, 100, 100, 100, 100, 100, 100, 50]);
+        plugin.shut_down();
     }
 }

@@ -4,18 +4,15 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::Authenticator;
 use crate::answer::{Decision, Failure, Outcome, SessionGrants};
 use crate::authorizer::recipient;
 use crate::block_budget::Payer;
 use crate::cache::Key;
-use crate::config::UnavailableReply;
 use crate::decide::{self, Login, LoginStep, Reason};
-use crate::login::{Applicant, Waiting};
-use crate::policy::{self, OnError};
-use crate::pool::{Asked, Pending, Urgency};
+use crate::policy;
+use crate::pool::{Asked, Urgency};
 use crate::question::{About, Client, Kind, Question};
 use crate::sealed::SealedQuestion;
 use crate::sessions::{AuthenticatedBy, SessionKey};
@@ -38,7 +35,7 @@ pub enum LoginReply {
     Later,
 }
 
-fn now(decision: Decision, reason: Reason) -> (LoginReply, Reason) {
+pub(super) fn now(decision: Decision, reason: Reason) -> (LoginReply, Reason) {
     (LoginReply::Now(decision), reason)
 }
 
@@ -173,7 +170,7 @@ impl Authenticator {
                 return now(Decision::Unavailable, Reason::Failure(Kind::Login, Failure::Internal));
             }
             let again = self.is_asked_again(session_grants.as_ref());
-            let question_again = again.then(|| self.engine.seal(question)).flatten();
+            let question_again = again.then(|| self.engine.seal(question)).flatten().map(Arc::new);
             let address = self.address(client);
             self.begin(session_key, question.username, address, session_grants, question_again);
         }
@@ -186,7 +183,7 @@ impl Authenticator {
         username: &str,
         address: Option<IpAddr>,
         session_grants: Option<Arc<SessionGrants>>,
-        question: Option<SealedQuestion>,
+        question: Option<Arc<SealedQuestion>>,
     ) {
         let due = self.next_check();
         self.sessions.begin(session_key, username, address, session_grants.as_ref(), question, due);
@@ -201,87 +198,6 @@ impl Authenticator {
         self.retry_answers.take(key, |outcome, asked| {
             self.engine.is_outdated(question, asked) || self.is_outdated(outcome, names, asked)
         })
-    }
-
-    /// Has the client wait for its `Pending`; closes it where it cannot, and its next try finds the answer.
-    fn leave(
-        &self,
-        session_key: &SessionKey,
-        question: &Question<'_>,
-        pending: Pending,
-    ) -> (LoginReply, Reason) {
-        let asked = self.clock.now();
-        let may_wait = self.reload_hold.admit();
-        let waiting = may_wait.then(|| self.prepare_to_wait(session_key, question, asked));
-        match waiting.flatten() {
-            Some(waiting) => {
-                self.logins.wait(waiting, pending);
-                (LoginReply::Later, Reason::OnItsWay)
-            }
-            None => {
-                self.retry_answers.keep_when_known(session_key.key, pending, asked);
-                now(Decision::Unavailable, Reason::OnItsWay)
-            }
-        }
-    }
-
-    /// Gives the client the name that it bears while it waits, and another identifier where it is not to keep
-    /// others out who come under its own. None: the broker takes neither, and could not close it.
-    fn prepare_to_wait(
-        &self,
-        session_key: &SessionKey,
-        question: &Question<'_>,
-        asked: Instant,
-    ) -> Option<Waiting> {
-        let client_id = session_key.client_id.clone();
-        let placeholder = self.attempts.placeholder(question.username)?;
-        // Before the broker forgets the client's own names.
-        let sealed = self.engine.seal(question);
-        if !question.client.set_username(&placeholder) {
-            return None;
-        }
-        let broker_id = if self.attempts.may_wait(&client_id, asked) {
-            client_id.clone()
-        } else {
-            self.attempts.contest(&client_id, asked, asked);
-            question.client.set_id(&placeholder).then(|| placeholder.clone())?
-        };
-        let address = self.address(question.client);
-        let username = question.username.to_owned();
-        Some(Waiting {
-            applicant: Applicant {
-                client_id,
-                username,
-                address,
-                protocol: question.client.protocol(),
-                protocol_version: question.client.protocol_version(),
-            },
-            handle: session_key.handle,
-            broker_id,
-            placeholder,
-            keeps_session: !question.client.clean_session(),
-            key: session_key.key,
-            question: sealed,
-            asked,
-            session_grants: None,
-            is_closed: false,
-        })
-    }
-
-    /// Whether this client can wait for its answer: the broker must be able to let it, must look
-    /// up regularly to finish it, and must be able to say later whatever there may be to say.
-    fn may_delay(&self, client: &dyn Client) -> bool {
-        self.config.delayed_login
-            && self.delays_logins
-            && self.config.on_error != OnError::Defer
-            && !self.gets_a_reason(client)
-            && self.tick_monitor.is_regular()
-    }
-
-    fn gets_a_reason(&self, client: &dyn Client) -> bool {
-        self.config.unavailable_reply == UnavailableReply::Reason
-            && self.tells_reasons
-            && client.protocol_version() == 5
     }
 
     fn decide_login(&self, client: &dyn Client, username: &str, outcome: &Outcome) -> Decision {

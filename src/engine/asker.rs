@@ -3,7 +3,6 @@
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::Work;
 use super::recent_failures::RecentFailures;
@@ -11,6 +10,7 @@ use crate::answer::{Answer, Failure};
 use crate::api::Api;
 use crate::cache::Key;
 use crate::clock::Clock;
+use crate::memory::MemoryBudget;
 use crate::pool::{Asked, Pool, Urgency};
 
 /// What it takes to ask.
@@ -20,19 +20,18 @@ pub(crate) struct Asker {
     pub(crate) recent_failures: Arc<RecentFailures>,
     pub clock: Arc<dyn Clock>,
     pub pool: Arc<Pool<Key, Work>>,
-    /// What the questions on their way take, and may take, in bytes.
-    pub(crate) question_bytes: Arc<AtomicUsize>,
-    pub(crate) most_question_bytes: usize,
+    /// For the questions on their way, and for whoever waits for them.
+    pub(crate) memory: Arc<MemoryBudget>,
 }
 
 impl Asker {
     /// Asks a question whose answer is not known. While no host is in service it is asked only if it
-    /// is let through as a probe; then whoever asks waits for it as for any question. `stale` stands in for
+    /// is let through as a probe; then whoever asks waits for it as for any question. It has about so many `bytes`; `stale` stands in for
     /// an answer that does not come, and the question joins others that are asked in the same `in_flight`.
     pub(crate) fn ask(
         &self,
         (key, in_flight): (&Key, &Key),
-        urgency: Urgency,
+        (urgency, bytes): (Urgency, usize),
         stale: Option<Answer>,
         known: impl FnOnce() -> Option<Answer>,
         job: impl FnOnce() -> Work,
@@ -50,17 +49,12 @@ impl Asker {
                 return Asked::Now(stale.ok_or(Failure::OutOfService));
             }
         }
-        if !self.has_room() {
+        if !self.memory.has_room_for(bytes) {
             return Asked::Now(stale.ok_or(Failure::Overloaded));
         }
         match self.pool.ask(in_flight, urgency, known, job) {
             Asked::Later(pending) => Asked::Later(pending.or(stale)),
             Asked::Now(outcome) => Asked::Now(outcome.or_else(|failure| stale.ok_or(failure))),
         }
-    }
-
-    /// Whether there is room for another question.
-    pub(crate) fn has_room(&self) -> bool {
-        self.question_bytes.load(Ordering::Relaxed) < self.most_question_bytes
     }
 }

@@ -2,11 +2,9 @@
 
 #![forbid(unsafe_code)]
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use crate::api::Request;
 use crate::cache::{Key, Subject};
+use crate::memory::MemoryPermit;
 use crate::question::{Question, SharedName};
 
 /// A question on its way to a worker, and where its answer goes.
@@ -57,25 +55,5 @@ impl Job {
         let OwnedSubject { client_id, username, topic } = self.subject.as_ref()?;
         let topic = topic.as_deref();
         Some((self.shared.as_ref()?, Subject { client_id, username, topic }))
-    }
-}
-
-/// The memory that a question takes, counted for as long as it takes it.
-pub(crate) struct MemoryPermit {
-    bytes: usize,
-    all: Arc<AtomicUsize>,
-}
-
-impl MemoryPermit {
-    pub(crate) fn of(request: &Request, all: &Arc<AtomicUsize>) -> Self {
-        let bytes = request.body.expose().len() + request.about.len();
-        all.fetch_add(bytes, Ordering::Relaxed);
-        Self { bytes, all: Arc::clone(all) }
-    }
-}
-
-impl Drop for MemoryPermit {
-    fn drop(&mut self) {
-        self.all.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }

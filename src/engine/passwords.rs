@@ -98,7 +98,8 @@ impl ApisTurn {
         let Self { asker, key, in_flight, urgency, stale, job } = self;
         match (by_file, job) {
             (Ok(Answer { verdict: Verdict::Deny, .. }), Some(job)) => {
-                asker.ask((&key, &in_flight), urgency, stale, || None, || job)
+                // It is there already, and counted.
+                asker.ask((&key, &in_flight), (urgency, 0), stale, || None, || job)
             }
             (by_file, _) => Asked::Now(by_file),
         }

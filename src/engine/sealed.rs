@@ -41,9 +41,6 @@ impl Engine {
     #[must_use]
     pub(crate) fn ask_sealed(&self, key: Key, question: &SealedQuestion) -> Option<Pending> {
         let SealedQuestion { kind, bearer, claim, body, about, subject, shared } = question;
-        if !self.asker.has_room() {
-            return None;
-        }
         let body = self.secret_box.open(body)?;
         if let Some(bearer) = bearer {
             return self.verify_again(key, body, bearer.clone());

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::control::{command, operator};
 use crate::support::{
     EVERY_QUESTION, PASSWORD, ROUTES, broker_with, eventually, log_in, logged_in, may_publish,
+    saying,
 };
 
 /// As much as fits into a CONNECT: no broker takes one of more than 100,000 bytes.
@@ -291,6 +292,71 @@ on_every_broker! {
         eventually("their connections' end", || broker.open_files() <= files + 8);
         assert_eq!(status(&operator)["sessions"], 1, "only the operator is in");
         log_in(&broker, Protocol::V5, "ann").expect_accepted();
+    }
+}
+
+/// Strangers who wait for an API that takes its time, with names and passwords as long as they can be. Only
+/// Mosquitto 2.1 lets logins wait.
+#[test]
+fn logins_that_wait_take_no_more_memory_than_they_may() {
+    const STRANGERS: usize = 250;
+    // What the broker itself has of each, about: the name, and the password twice.
+    const THEIRS: u64 = 29_000 + 2 * 40_000 + 20_000;
+    for is_same in [true, false] {
+        let gate = Gate::new();
+        let held = gate.clone();
+        let api = AuthServer::answering(move |request| {
+            let user = request.json()["username"].as_str().unwrap_or_default().to_owned();
+            if user.len() > 1000 {
+                Reply::status(403).after(&held)
+            } else {
+                saying(json!({"is_superuser": true}))
+            }
+        });
+        // A broker that is too busy to tick in time waits for an answer as one does that cannot answer later.
+        let options =
+            [&ROUTES[..], &[("http_timeout_ms", "60000"), ("max_block_ms", "20")]].concat();
+        let broker = Broker::config(Version::V2_1_2).plugin(api.options(options)).start();
+        let operator = operator(&broker);
+        let before = memory(&broker);
+        let username = vec![b'n'; 29_000];
+        let strangers: Vec<_> = (0..STRANGERS)
+            .map(|number| {
+                let mut raw = broker.raw();
+                let guess = if is_same { 0 } else { number };
+                let password = [guess.to_string().into_bytes(), vec![1; 40_000]].concat();
+                let (name, password) = (Some(&username[..]), Some(&password[..]));
+                let id = format!("stranger-{number}");
+                raw.send(raw::connect_packet(Protocol::V5, id, name, password, true));
+                raw
+            })
+            .collect();
+        gate.wait_until_waiting(1);
+        let mut waiting = 0;
+        eventually("all have come", || {
+            let status = status(&operator);
+            waiting = status["loginsWaiting"].as_u64().unwrap();
+            waiting + status["logins"]["unavailable"].as_u64().unwrap() == STRANGERS as u64
+        });
+        let grown = memory(&broker).saturating_sub(before);
+        let allowed = (64 << 20) + STRANGERS as u64 * THEIRS + (8 << 20);
+        assert!(grown < allowed, "{waiting} logins that wait take {grown} bytes of {allowed}");
+        if is_same {
+            let names = waiting * 100_000;
+            assert!(
+                grown < (8 << 20) + names + waiting * THEIRS,
+                "{waiting} of them take {grown} bytes"
+            );
+        }
+        // Whoever wants little has room beside them, where a worker is free.
+        let comes_in = || log_in(&broker, Protocol::V5, "ann").is_accepted();
+        if is_same {
+            eventually("ann is let in beside them", comes_in);
+        }
+        gate.open();
+        eventually("ann is let in", comes_in);
+        eventually("the last of them is answered", || status(&operator)["loginsWaiting"] == 0);
+        drop(strangers);
     }
 }
 
