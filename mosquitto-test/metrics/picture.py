@@ -27,7 +27,7 @@ UNITS = {
 }
 
 # What is refused, or fails, is never drawn in green.
-COLORS = {"allowed": "#2f81f7", "deferred": "#8b949e", "denied": "#d2722a", "unavailable": "#b62324", "4xx": "#d2722a"}
+COLORS = {"allowed": "#2f81f7", "deferred": "#8b949e", "denied": "#d2722a", "unavailable": "#b62324", "403": "#d2722a"}
 
 # The others, in turn.
 CYCLE = ["#2f81f7", "#a05cc9", "#8b949e", "#17a2b8", "#bc8f00", "#e377c2"]

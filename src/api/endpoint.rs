@@ -11,6 +11,7 @@ use super::observer::{self, Exchange, Observer};
 use super::reply::{self, Reply};
 use super::request_body::{self, Request};
 use super::response::Response;
+use super::status_hints::StatusHints;
 use crate::answer::Failure;
 use crate::api_format::ApiFormat;
 use crate::clock::Clock;
@@ -23,6 +24,8 @@ pub(crate) struct Endpoint {
     /// The beginning of its URLs, for log lines.
     pub origin: String,
     pub breaker: Breaker,
+    /// What its statuses say of the configuration.
+    pub hints: StatusHints,
     urls: Routes,
     api_format: ApiFormat,
     client: Client,
@@ -46,6 +49,7 @@ impl Endpoint {
         };
         Self {
             urls,
+            hints: StatusHints::default(),
             breaker: Breaker::new(config.breaker.failures, config.breaker.rest),
             api_format: config.api_format.clone(),
             client: Client::new(config, Arc::clone(clock), observer.is_some()),

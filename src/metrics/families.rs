@@ -162,13 +162,14 @@ static BROKER: &[Family] = &[
     family(
         "mosquitto_http_auth_requests_total",
         Counter,
-        "Requests to the API by route and class of the answer's status. None: no answer came, or not all \
-         of it.",
+        "Requests to the API by route and the answer's status, whichever has come. None: no answer came, \
+         or not all of it.",
         &["route", "status"],
         |s| {
             let of = |counts: &crate::stats::RouteCounts| {
                 let route = counts.route.name();
-                counted(&counts.statuses, |status| vec![route.to_owned(), status])
+                let statuses = counts.statuses.iter();
+                statuses.map(|(status, count)| sample(&[route, status], *count)).collect::<Vec<_>>()
             };
             s.counts.requests.iter().flat_map(of).collect()
         },

@@ -2,11 +2,13 @@
 
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::counters::{Counted, Counters, Label};
 use super::{add, nanos};
+use crate::sync::lock;
 
 /// Up to how many seconds a request may take that falls into each bucket; one more is for the rest.
 pub(crate) const BOUNDS: [f64; 13] =
@@ -40,17 +42,25 @@ impl Route {
     }
 }
 
-/// The classes of status codes (RFC 9110, section 15); none: no response came.
-pub(crate) struct StatusClass(Option<u16>);
+/// Statuses that are told of from the start, so that the first of them is seen to come. Others are told of once
+/// they have come.
+const USUAL: [u16; 7] = [200, 401, 403, 404, 429, 500, 503];
 
-impl Label for StatusClass {
-    const NAMES: &'static [&'static str] = &["none", "1xx", "2xx", "3xx", "4xx", "5xx", "other"];
-    fn index(&self) -> usize {
-        match self.0.map(|status| status / 100) {
-            None => 0,
-            Some(class @ 1..=5) => usize::from(class),
-            Some(_) => 6,
-        }
+/// How often each status came; none: no response came.
+#[derive(Default)]
+struct Statuses(Mutex<BTreeMap<Option<u16>, u64>>);
+
+impl Statuses {
+    fn add(&self, status: Option<u16>) {
+        *lock(&self.0).entry(status).or_default() += 1;
+    }
+
+    fn read(&self) -> Vec<(String, u64)> {
+        let usual = USUAL.map(Some).into_iter().chain([None]);
+        let mut counts: BTreeMap<_, _> = usual.map(|status| (status, 0)).collect();
+        counts.extend(lock(&self.0).iter().map(|(status, count)| (*status, *count)));
+        let name = |status: Option<u16>| status.map_or("none".to_owned(), |s| s.to_string());
+        counts.into_iter().map(|(status, count)| (name(status), count)).collect()
     }
 }
 
@@ -58,7 +68,8 @@ impl Label for StatusClass {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct RouteCounts {
     pub route: Route,
-    pub statuses: Counted,
+    /// By status, or `none`.
+    pub statuses: Vec<(String, u64)>,
     pub took: Histogram,
 }
 
@@ -102,7 +113,7 @@ pub(crate) struct Requests {
 
 #[derive(Default)]
 struct ToRoute {
-    statuses: Counters<StatusClass>,
+    statuses: Statuses,
     took: Durations,
 }
 
@@ -123,7 +134,7 @@ impl Requests {
 
     pub(crate) fn ended(&self, route: Route, status: Option<u16>, took: Duration) {
         let to = &self.routes[route as usize];
-        to.statuses.add(&StatusClass(status));
+        to.statuses.add(status);
         to.took.note(took);
     }
 
@@ -160,12 +171,13 @@ mod tests {
         let read = requests.read();
         let of = |route| read.iter().find(|counts| counts.route == route).unwrap();
         let some = |counts: &RouteCounts| -> Vec<_> {
-            counts.statuses.iter().copied().filter(|(_, count)| *count > 0).collect()
+            let counted = counts.statuses.iter().filter(|(_, count)| *count > 0);
+            counted.map(|(status, count)| format!("{status} {count}")).collect()
         };
-        assert_eq!(some(of(Route::Acl)), [("none", 1), ("2xx", 2), ("5xx", 1)]);
+        assert_eq!(some(of(Route::Acl)), ["none 1", "200 1", "204 1", "503 1"]);
         assert_eq!(of(Route::Acl).took.sum, ms(60_403));
         assert_eq!(of(Route::Acl).took.buckets, [1, 1, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1]);
-        assert_eq!(some(of(Route::User)), [("other", 1)]);
+        assert_eq!(some(of(Route::User)), ["999 1"]);
         assert_eq!(of(Route::User).took.buckets[2], 1, "a bound belongs to what is below it");
     }
 }

@@ -172,6 +172,45 @@ on_every_broker! {
         assert_eq!(api.requests().len(), 2 * REDIRECTS.len() + 3);
     }
 
+    fn a_no_that_looks_like_a_mistake_in_the_configuration_is_warned_of(version) {
+        for (status, hint) in [
+            (301, "redirects are not followed: is this the exact path and protocol?"),
+            (401, "it has said nothing else on this route: is http_header_Authorization right?"),
+            (404, "it has said nothing else on this route: is the route right?"),
+            (405, "is http_method right?"),
+            (415, "is http_params_mode right?"),
+            (403, ""),
+        ] {
+            let api = AuthServer::answering(move |request| match request.path.as_str() {
+                "/user" if request.json()["username"] == "ann" => Reply::status(200),
+                _ => Reply::status(status),
+            });
+            let broker = broker_with(version, &api, &[("cache_deny_ttl", "0")]);
+            let warning = |route: &str| {
+                format!("answers on the {route} route with status {status}; {hint}")
+            };
+            log_in(&broker, Protocol::V5, "wrong").expect_refused();
+            if hint.is_empty() {
+                logged_in(&broker, Protocol::V5, "ann");
+                assert!(!broker.log_contains("answers on the"));
+                continue;
+            }
+            broker.wait_for_log(&warning("user"));
+            // Once the route has let somebody in, it may well mean the user.
+            let ann = logged_in(&broker, Protocol::V5, "ann");
+            let mark = broker.log_mark();
+            assert!(!may_publish(&ann, "t"));
+            broker.wait_for_log_after(mark, &warning("acl"));
+            if matches!(status, 401 | 404) {
+                let mark = broker.log_mark();
+                log_in(&broker, Protocol::V5, "other").expect_refused();
+                broker.wait_for_log_after(mark, "login denied: ");
+                let log = broker.log();
+                assert_eq!(log.matches("answers on the user route").count(), 1, "{log}");
+            }
+        }
+    }
+
     fn a_redirect_to_the_api_itself_is_not_followed_either(version) {
         let api = AuthServer::answering(|request| match request.path.as_str() {
             "/user" => Reply::status(301).header("Location", "/elsewhere"),
