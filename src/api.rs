@@ -29,6 +29,8 @@ mod framing;
 mod freshness;
 mod hardened_transport;
 mod observer;
+#[cfg(any(test, fuzzing))]
+mod played;
 mod reply;
 mod request_body;
 mod response;
@@ -36,6 +38,7 @@ mod response_body;
 mod response_fields;
 #[cfg(any(test, fuzzing))]
 mod simulated;
+mod status_hints;
 mod strict_chunks;
 pub(crate) use breaker::Sign;
 pub use events::Told;
@@ -51,10 +54,13 @@ use response_fields::ResponseFields;
 /// What a fuzzer may reach.
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing {
-    pub(crate) use super::reply::read;
-    pub(crate) use super::reply::read_batch;
+    pub(crate) use super::client::PlayedClient;
+    pub(crate) use super::played::{ELSEWHERE, End, Played, SECOND};
+    pub(crate) use super::reply::{read, read_batch};
     pub(crate) use super::response::Response;
+    pub(crate) use super::response_body::Declared;
     pub(crate) use super::simulated::set as simulate;
+    pub(crate) use crate::api::events::told;
 }
 
 /// Asks the configured endpoints in order, until one answers.
@@ -224,6 +230,9 @@ impl Api {
         }
         let now = self.clock.now();
         self.stats.requested(route(requests), status, now.duration_since(asked));
+        if let Some(status) = status {
+            self.note_status(endpoint, route(requests), status, trace);
+        }
         match &outcome {
             Ok(_) => self.stats.answered(),
             Err(failure) => self.stats.failed(failure),
@@ -291,6 +300,16 @@ impl Api {
                 mark(answer.trace())
             );
         }
+    }
+
+    /// Says once a second what may be wrong with the configuration where the API answers with such a status.
+    fn note_status(&self, endpoint: &Endpoint, to: Route, status: u16, trace: Option<TraceId>) {
+        let Some(hint) = endpoint.hints.hint(to, status) else { return };
+        let (origin, route) = (&endpoint.origin, to.name());
+        self.log_queue.seldom(Level::Warn, format!("status {status} {route} {origin}"), || {
+            let trace = mark(trace);
+            format!("the API at {origin} answers on the {route} route with status {status}; {hint}{trace}")
+        });
     }
 
     /// An outage would fill the log: one line a second for each host and kind of failure.

@@ -23,6 +23,9 @@ use crate::sync::lock;
 
 mod back_off;
 mod clients;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
+mod pace;
 mod queue;
 mod worker;
 mod written;

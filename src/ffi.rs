@@ -17,9 +17,12 @@ mod properties;
 mod sighup;
 mod symbol;
 mod thread;
+#[cfg(any(test, fuzzing))]
+mod usage;
 
 /// What a fuzzer may reach.
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing {
     pub(crate) use super::event::fuzzing::event;
+    pub(crate) use super::usage::{most_memory, thread_time};
 }

@@ -6,7 +6,12 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
+
 mod broker;
+mod connection;
+mod growth;
 mod ledger;
 mod model;
 
@@ -47,14 +52,33 @@ pub fn fleet(data: &[u8]) {
     fleet::fuzzing::open(data);
 }
 
-/// A token, or a set of keys that it is then verified with.
+/// A set of keys, and in another line a token that is verified with it; or a file of keys.
 pub fn token(data: &[u8]) {
-    let keys = jose::read_set(data).unwrap_or_default();
-    if let Some(text) = jose::token_in(data) {
-        let checks = Checks { algorithms: None, issuer: None, audience: &[], leeway: 5 };
-        assert!(jose::verify(text, &keys, checks).is_err(), "nobody has signed this");
+    let line_end = data.iter().position(|byte| *byte == b'\n').unwrap_or(0);
+    let (keys, token) = data.split_at(line_end);
+    let keys = jose::read_set(keys).unwrap_or_default();
+    if let Some(text) = jose::token_in(token.strip_prefix(b"\n").unwrap_or(token)) {
+        let checks = Checks { algorithms: None, issuer: None, audience: &[], leeway: LONG };
+        if jose::verify(text, &keys, checks).is_ok() {
+            // So says the header, which nobody has looked at but the library.
+            let header = text.split('.').next().unwrap_or_default();
+            let header = BASE64URL.decode(header).unwrap();
+            let header: serde_json::Value = serde_json::from_slice(&header).unwrap();
+            let algorithm = header["alg"].as_str().unwrap();
+            assert!(["RS", "PS", "ES", "Ed"].iter().any(|kind| algorithm.starts_with(kind)));
+            assert!(header.get("crit").is_none());
+        }
     }
+    let _ = jose::read_set(data);
     let _ = jose::read_pem(data);
+}
+
+/// So old tokens are good: those of the standard are, in seconds.
+const LONG: u64 = 1_700_000_000;
+
+/// The claims of a token that is signed by the right key, behind a byte for the options.
+pub fn claims(data: &[u8]) {
+    crate::tokens::fuzzing::claims(data);
 }
 
 /// An answer: three bytes for status, kind and format, and its body.
@@ -89,27 +113,9 @@ pub fn rules(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let (mut rules, mut actions) = (Vec::new(), Vec::new());
     for line in text.lines().take(12) {
-        let words: Vec<_> = line.splitn(3, ' ').collect();
+        rules.extend(rule(line));
+        let words: Vec<_> = line.splitn(2, ' ').collect();
         match words[..] {
-            [permission @ ("allow" | "deny"), verb, topic] => {
-                let permission =
-                    if permission == "allow" { Permission::Allow } else { Permission::Deny };
-                let verb = match verb {
-                    "publish" => Verb::Publish,
-                    "subscribe" => Verb::Subscribe,
-                    "read" => Verb::Read,
-                    _ => Verb::All,
-                };
-                let topic = topic.to_owned();
-                rules.push(Rule {
-                    permission,
-                    verb,
-                    topic,
-                    qos: None,
-                    retain: None,
-                    condition: Condition::NONE,
-                });
-            }
             ["write", topic] => actions.push((Access::Write, topic)),
             ["read", topic] => actions.push((Access::Read, topic)),
             // The model tries all topics of so many levels.
@@ -138,6 +144,36 @@ pub fn rules(data: &[u8]) {
             assert!(compiled.describe(ruling.position).is_some());
         }
     }
+}
+
+/// A rule from `allow publish a/#`.
+fn rule(line: &str) -> Option<Rule> {
+    let words: Vec<_> = line.splitn(3, ' ').collect();
+    let [permission @ ("allow" | "deny"), verb, topic] = words[..] else { return None };
+    let permission = if permission == "allow" { Permission::Allow } else { Permission::Deny };
+    let verb = match verb {
+        "publish" => Verb::Publish,
+        "subscribe" => Verb::Subscribe,
+        "read" => Verb::Read,
+        _ => Verb::All,
+    };
+    let (topic, condition) = (topic.to_owned(), Condition::NONE);
+    Some(Rule { permission, verb, topic, qos: None, retain: None, condition })
+}
+
+/// What arrives on a connection to the API: four bytes for how it arrives, and the answer.
+pub fn connection(data: &[u8]) {
+    connection::run(data);
+}
+
+/// What an API makes of events: those that it does not like, and a byte for each of its answers.
+pub fn told(data: &[u8]) {
+    crate::events::fuzzing::run(data);
+}
+
+/// Texts that grow: four bytes for who reads it and what of it is repeated, and the text.
+pub fn growth(data: &[u8]) {
+    growth::run(data);
 }
 
 /// A request for metrics: two bytes for where it is cut, and the request.
@@ -182,6 +218,11 @@ mod tests {
 
     /// Feeds a target its seeds, and then changed ones, until the time is over.
     fn run(name: &str, target: fn(&[u8])) {
+        run_with_head(name, 0, target);
+    }
+
+    /// The same of a target whose seeds begin with so many bytes, of which all but the first may be anything.
+    fn run_with_head(name: &str, head: usize, target: fn(&[u8])) {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(name);
         let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
         let seeds: Vec<_> = files.map(|path| fs::read(path).unwrap()).collect();
@@ -195,6 +236,9 @@ mod tests {
             let mut data = random.choice(&seeds).unwrap().clone();
             for _ in 0..random.usize(1..6) {
                 change(&mut data, random.choice(&seeds).unwrap(), &mut random);
+            }
+            for byte in data.iter_mut().take(head).skip(1) {
+                *byte = random.u8(..);
             }
             target(&data);
         }
@@ -233,6 +277,29 @@ mod tests {
     }
 
     #[test]
+    fn claims_from_seeds() {
+        run("claims", claims);
+    }
+
+    /// A seed that is misunderstood leads nowhere.
+    #[test]
+    fn seeds_of_answers_are_what_they_are_meant_for() {
+        let now = Duration::from_secs(1_700_000_000);
+        for (name, compat) in [
+            ("rules", Compat::None),
+            ("conditions", Compat::None),
+            ("named", Compat::None),
+            ("emqx", Compat::Emqx),
+        ] {
+            let seed = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds/answer").join(name);
+            let api_format = ApiFormat { compat, ..ApiFormat::default() };
+            let response = Response::of(200, &fs::read(seed).unwrap()[3..]);
+            let reply = read(Kind::Login, &response, &api_format, now).unwrap();
+            assert!(reply.answer.session_grants.is_some(), "{name}");
+        }
+    }
+
+    #[test]
     fn answers_from_seeds() {
         run("answer", answer);
     }
@@ -245,6 +312,21 @@ mod tests {
     #[test]
     fn events_from_seeds() {
         run("event", event);
+    }
+
+    #[test]
+    fn connections_from_seeds() {
+        run_with_head("connection", 4, connection);
+    }
+
+    #[test]
+    fn what_is_made_of_events_from_seeds() {
+        run("told", told);
+    }
+
+    #[test]
+    fn texts_that_grow_from_seeds() {
+        run_with_head("growth", 4, growth);
     }
 
     #[test]

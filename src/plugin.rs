@@ -24,7 +24,6 @@ use crate::local_users::LocalUsers;
 use crate::log_queue::LogQueue;
 use crate::mailbox::{Mailbox, WakeBroker};
 use crate::metrics;
-use crate::policy::OnError;
 use crate::question::{Client, Departure, Disconnection, RawAclCheck};
 use crate::services::Services;
 use crate::sessions::Sessions;
@@ -33,6 +32,7 @@ use crate::sync::catch_panic;
 use crate::tick_monitor::TickMonitor;
 use crate::waiter::Waiter;
 
+mod announcement;
 mod control;
 mod fleet;
 #[cfg(test)]
@@ -192,43 +192,6 @@ impl Plugin {
             tick_monitor: services.tick_monitor,
             wake_broker: services.wake_broker,
         })
-    }
-
-    fn announce(&self) {
-        let version = env!("CARGO_PKG_VERSION");
-        log::info!(logger: *self.log_queue, "version {version}, {}", self.config);
-        for warning in &self.config.warnings {
-            log::warn!(logger: *self.log_queue, "{warning}");
-        }
-        if self.config.https && !self.config.tls_verify {
-            log::warn!(
-                logger: *self.log_queue,
-                "the API's certificate is not verified: whoever is between the broker and the API \
-                 can read every password and answer every question"
-            );
-        }
-        if self.config.on_error == OnError::Allow {
-            log::warn!(
-                logger: *self.log_queue,
-                "on_error allow: while the API fails, everyone may log in and do everything"
-            );
-        }
-        if let Some(address) = self.config.metrics_listen {
-            log::info!(logger: *self.log_queue, "metrics are at http://{address}/metrics");
-            if !address.ip().is_loopback() {
-                log::warn!(
-                    logger: *self.log_queue,
-                    "metrics_listen {address}: whoever reaches this address can read the metrics, \
-                     without a password and unencrypted"
-                );
-            }
-        }
-        if self.sys_topics.is_taken() {
-            log::info!(
-                logger: *self.log_queue,
-                "nothing is published below $SYS/broker/http-auth: another instance does"
-            );
-        }
     }
 
     /// Says what was read, and what of it does nothing.

@@ -183,5 +183,7 @@ impl State {
     }
 }
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 #[cfg(test)]
 mod tests;

@@ -24,6 +24,10 @@ const ELSEWHERE: &[&str] = &[
     "fake.rs",
     "fuzzing.rs",
     "fuzzing/",
+    "api/played.rs",
+    "ffi/usage.rs",
+    "events/fuzzing.rs",
+    "tokens/fuzzing.rs",
     "fleet/log/model.rs",
     "lib.rs",
 ];

@@ -29,14 +29,18 @@ use crate::trace::{TRACEPARENT, TraceId};
 
 mod body;
 mod fetch;
+#[cfg(any(test, fuzzing))]
+mod playing;
 mod tell;
 
 use body::{read_away, read_whole};
+#[cfg(any(test, fuzzing))]
+pub use playing::PlayedClient;
 
 /// How long a header section may be: a connection's buffers must hold it, and every worker that
 /// opens a connection pays for them, so they are far smaller than the library's own.
 const HEADER_BYTES: usize = 16 * 1024;
-const BUFFER_BYTES: usize = 2 * HEADER_BYTES;
+pub(super) const BUFFER_BYTES: usize = 2 * HEADER_BYTES;
 
 /// Idle connections are dropped after this, so that one to a host that moved away does not stay.
 const IDLE: Duration = Duration::from_secs(60);
@@ -253,9 +257,15 @@ fn renewed(agent: &Agent, observed: bool) -> Agent {
     connecting(agent.config().clone(), observed)
 }
 
+/// Connections like those that `dial` opens, hardened below the TLS layer as well, which has no eye for what waits
+/// there.
+fn hardened(dial: impl Connector) -> impl Connector {
+    let tls = dial.chain(Harden::BelowTls).chain(RustlsConnector::default());
+    tls.chain(Harden::Requests).chain(Strict)
+}
+
 fn connecting(config: ureq::config::Config, observed: bool) -> Agent {
-    let tls = DialConnector.chain(Harden::BelowTls).chain(RustlsConnector::default());
-    let connector = tls.chain(Harden::Requests).chain(Strict);
+    let connector = hardened(DialConnector);
     if observed {
         Agent::with_parts(config, connector.chain(Observe), Unresolved)
     } else {
@@ -263,13 +273,21 @@ fn connecting(config: ureq::config::Config, observed: bool) -> Agent {
     }
 }
 
-/// An agent with every default that matters said out loud.
 fn agent(
     config: &Config,
     credentials: &Credentials,
     idle_connections: usize,
     observed: bool,
 ) -> Agent {
+    connecting(settings(config, credentials, idle_connections), observed)
+}
+
+/// Every default that matters, said out loud.
+fn settings(
+    config: &Config,
+    credentials: &Credentials,
+    idle_connections: usize,
+) -> ureq::config::Config {
     let der = |der: &Vec<u8>| Certificate::from_der(der).to_owned();
     let roots: Vec<_> = credentials.roots.iter().map(der).collect();
     let identity = credentials.identity.as_ref().and_then(|identity| {
@@ -283,7 +301,7 @@ fn agent(
         .client_cert(identity)
         .disable_verification(!config.tls_verify)
         .build();
-    let settings = Agent::config_builder()
+    Agent::config_builder()
         // The environment is the broker's; a proxy in it was not meant for us.
         .proxy(None)
         .max_redirects(0)
@@ -302,8 +320,7 @@ fn agent(
         .output_buffer_size(BUFFER_BYTES)
         .user_agent(config.user_agent.as_str())
         .tls_config(tls)
-        .build();
-    connecting(settings, observed)
+        .build()
 }
 
 /// The configured headers; the options' reader has checked that each is well-formed.

@@ -30,6 +30,11 @@ pub(crate) fn dialled() -> u64 {
     DIALLED.get()
 }
 
+/// A connection is being opened on this thread.
+pub fn count_dialled() {
+    DIALLED.set(DIALLED.get() + 1);
+}
+
 /// Resolves and connects.
 #[derive(Debug, Default)]
 pub(crate) struct DialConnector;
@@ -42,7 +47,7 @@ impl Connector for DialConnector {
         details: &ConnectionDetails<'_>,
         chained: Option<()>,
     ) -> Result<Option<Self::Out>, Error> {
-        DIALLED.set(DIALLED.get() + 1);
+        count_dialled();
         observer::note(WireEvent::Dial);
         let details = ConnectionDetails {
             uri: details.uri,

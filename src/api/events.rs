@@ -68,7 +68,10 @@ impl Api {
 
 /// What a status says of events: any success takes them, and by 408, 425, 429 and 5xx a server says that it
 /// could not (RFC 9110, section 15; RFC 6585, section 4; RFC 8470, section 5.2).
-fn told(status: u16) -> Result<Told, Failure> {
+///
+/// # Errors
+/// It says so.
+pub fn told(status: u16) -> Result<Told, Failure> {
     match status {
         200..=299 => Ok(Told::Taken),
         408 | 425 | 429 | 500..=599 => Err(Failure::Status(status)),

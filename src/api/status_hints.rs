@@ -4,7 +4,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::tally::Route;
+use crate::stats::Route;
 
 /// What has been heard of each route of a host.
 #[derive(Default)]

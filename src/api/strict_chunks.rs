@@ -217,13 +217,20 @@ fn status(line: &[u8]) -> Option<&[u8]> {
     let rest = line.strip_prefix(b"HTTP/1.0 ").or_else(|| line.strip_prefix(b"HTTP/1.1 "))?;
     let (status, reason) = rest.split_at_checked(3)?;
     let is_status = status.iter().all(u8::is_ascii_digit) && matches!(reason, [] | [b' ', ..]);
-    is_status.then_some(status)
+    (is_status && reason.iter().all(is_of_text)).then_some(status)
 }
 
 fn field(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let colon = line.iter().position(|byte| *byte == b':')?;
     let (name, value) = line.split_at(colon);
-    (!name.is_empty() && name.iter().all(is_of_token)).then_some((name, value))
+    let is_sound = !name.is_empty() && name.iter().all(is_of_token) && value.iter().all(is_of_text);
+    is_sound.then_some((name, value))
+}
+
+/// What a field's value may hold (RFC 9110, section 5.5). The client fails at anything else, and may have seen
+/// it before the line is complete here.
+fn is_of_text(byte: &u8) -> bool {
+    *byte == b'\t' || !byte.is_ascii_control()
 }
 
 /// RFC 9110, section 5.6.2.
@@ -239,8 +246,7 @@ fn chunk_size(line: &[u8]) -> Option<u64> {
     let (digits, extensions) = line.split_at(digits);
     let is_sound = extensions.is_empty() || {
         let name = extensions.trim_ascii_start().strip_prefix(b";").map(<[u8]>::trim_ascii_start);
-        let is_text = |byte: &u8| *byte == b'\t' || !byte.is_ascii_control();
-        name.and_then(<[u8]>::first).is_some_and(is_of_token) && extensions.iter().all(is_text)
+        name.and_then(<[u8]>::first).is_some_and(is_of_token) && extensions.iter().all(is_of_text)
     };
     let digits = std::str::from_utf8(digits).ok().filter(|_| is_sound)?;
     u64::from_str_radix(digits, 16).ok()
@@ -281,9 +287,13 @@ mod tests {
                 );
             }
         }
-        for answer in
-            ["HTTP/1.1 101 Switching\r\n\r\nx", "HTTP/1.1 100 C\r\nno field\r\n\r\n", "x\r\n"]
-        {
+        for answer in [
+            "HTTP/1.1 101 Switching\r\n\r\nx",
+            "HTTP/1.1 100 C\r\nno field\r\n\r\n",
+            "HTTP/1.1 100 C\r\nX:\r y\r\n\r\n",
+            "HTTP/1.1 100 C\u{7f}\r\n\r\n",
+            "x\r\n",
+        ] {
             assert_eq!(seen(answer, 1).unwrap(), answer);
         }
         assert_eq!(seen("HTTP/1.1 100 C\r\nContent-Length: 2\r\n\r\nok", 1), None);

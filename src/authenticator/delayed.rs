@@ -240,7 +240,7 @@ mod tests {
     use crate::config;
     use crate::fake::FakeClient;
     use crate::login::LoginAttempts;
-    use crate::plugin::{Attempt, HostCapcapabilities, LoginReply, Plugin};
+    use crate::plugin::{Attempt, HostCapabilities, LoginReply, Plugin};
     use crate::question::Properties;
 
     type Work = Box<dyn FnOnce() + Send>;
@@ -291,7 +291,7 @@ mod tests {
         let options = options.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let woken = Arc::<AtomicUsize>::default();
         let counted = Arc::clone(&woken);
-        let capabilities = HostCapcapabilities {
+        let capabilities = HostCapabilities {
             delays_logins: true,
             tells_who_connects: true,
             tells_reasons: true,

@@ -37,7 +37,8 @@ impl Engine {
         Some(SealedQuestion { kind, bearer, claim, body, about, subject, shared })
     }
 
-    /// Has a login asked again in the background, whatever is known of it. None: it cannot be.
+    /// Has a login asked again in the background, whatever is known of it, and however much memory strangers have:
+    /// nobody stays in for want of it. None: it cannot be.
     #[must_use]
     pub(crate) fn ask_sealed(&self, key: Key, question: &SealedQuestion) -> Option<Pending> {
         let SealedQuestion { kind, bearer, claim, body, about, subject, shared } = question;

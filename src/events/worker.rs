@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use log::Level;
 
-use super::back_off::BackOff;
+use super::pace::{Pace, Then};
 use super::written::body;
 use super::{SETTLED, Sending, Shared};
 use crate::answer::Failure;
@@ -17,9 +17,6 @@ use crate::api::Told;
 use crate::failpoint;
 use crate::stats::EventEnd;
 use crate::sync::lock;
-
-/// How many events go in one request.
-const MOST: usize = 500;
 
 /// How long it waits for an event before it ends.
 const LINGER: Duration = Duration::from_secs(10);
@@ -35,9 +32,9 @@ enum Next {
 impl Shared {
     /// The worker's life.
     pub(super) fn serve(&self) {
-        let (mut back_off, mut most, mut pause) = (BackOff::default(), MOST, Duration::ZERO);
+        let (mut pace, mut pause) = (Pace::default(), Duration::ZERO);
         loop {
-            let events = match self.next(most, pause) {
+            let events = match self.next(pace.most(), pause) {
                 Next::Send(events) => events,
                 Next::Settle => {
                     if let Some(before) = self.clock.now().checked_sub(SETTLED) {
@@ -48,25 +45,18 @@ impl Shared {
                 Next::End => return,
             };
             pause = Duration::ZERO;
-            match self.send(&events) {
-                Ok(Told::Taken) => {
-                    back_off.end();
-                    most = (most * 2).min(MOST);
+            match pace.after(&self.send(&events), events.len()) {
+                Then::Taken => {
                     self.stats.events_ended(EventEnd::Sent, events.len());
                     self.finish();
                 }
-                Ok(Told::Refused(status)) if events.len() > 1 && may_be_for_one(status) => {
-                    back_off.end();
-                    most = events.len() / 2;
-                    self.put_back();
-                }
-                Ok(Told::Refused(status)) => {
-                    back_off.end();
+                Then::Dropped(status) => {
                     self.refused(status, events.len());
                     self.finish();
                 }
-                Err(_) => {
-                    pause = back_off.failed();
+                Then::Split => self.put_back(),
+                Then::Again(after) => {
+                    pause = after;
                     self.stats.event_failed();
                     self.put_back();
                 }
@@ -144,10 +134,4 @@ impl Shared {
         self.changed.notify_all();
         Next::End
     }
-}
-
-/// Whether a refusal may be meant for one of several events, or for how many they are, so that the others
-/// are tried without it. Of what is not there, or not allowed, none is taken (RFC 9110, section 15.5).
-fn may_be_for_one(status: u16) -> bool {
-    !matches!(status, 401 | 403 | 404 | 405 | 407 | 410)
 }

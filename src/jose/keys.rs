@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+use std::fmt;
+
 use jsonwebtoken::jwk::{
     AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, PublicKeyUse, RSAKeyParameters,
 };
@@ -9,7 +11,8 @@ use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, DecodingKeyKind};
 use rustls::pki_types::SubjectPublicKeyInfoDer as PemKey;
 use rustls::pki_types::pem::PemObject as _;
 use serde::Deserialize;
-use serde_json::Value;
+use serde::de::{Deserializer, Error as _, IgnoredAny, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 use spki::{ObjectIdentifier, SubjectPublicKeyInfoRef};
 
 use crate::answer::InvalidToken;
@@ -52,8 +55,8 @@ impl PartialEq for Key {
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct KeySet(Vec<Key>);
 
-impl std::fmt::Debug for KeySet {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for KeySet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "KeySet({} keys)", self.0.len())
     }
 }
@@ -113,11 +116,51 @@ impl KeySet {
 }
 
 #[derive(Deserialize)]
-struct Document {
-    keys: Vec<Value>,
+struct Document<'a> {
+    #[serde(borrow)]
+    keys: Keys<'a>,
+}
+
+/// No more than there may be, as they are written.
+struct Keys<'a>(Vec<&'a RawValue>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Keys<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(ReadKeys)
+    }
+}
+
+struct ReadKeys;
+
+impl<'de> Visitor<'de> for ReadKeys {
+    type Value = Keys<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of keys")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Keys<'de>, A::Error> {
+        let mut keys = Vec::new();
+        while let Some(key) = array.next_element()? {
+            if keys.len() == MOST {
+                return Err(A::Error::custom(format_args!("it has more than {MOST} keys")));
+            }
+            keys.push(key);
+        }
+        Ok(Keys(keys))
+    }
+}
+
+/// Whether a key is a private one.
+#[derive(Deserialize)]
+struct Parts {
+    d: Option<IgnoredAny>,
 }
 
 const PRIVATE: &str = "it holds a private key, which belongs to the issuer alone";
+
+/// How long a key may be that is looked at, with the certificates that it brings along, in bytes.
+const KEY_BYTES: usize = 64 * 1024;
 
 /// Reads a JWK Set (RFC 7517, section 5). A key that is not known, or not for signatures, is passed over, as
 /// are secrets: whoever may read the set could sign with them.
@@ -125,17 +168,16 @@ const PRIVATE: &str = "it holds a private key, which belongs to the issuer alone
 /// # Errors
 /// What is wrong with it: it is none, or has nothing that verifies tokens.
 pub(crate) fn read_set(json: &[u8]) -> Result<KeySet, String> {
-    let document: Document =
+    let document: Document<'_> =
         serde_json::from_slice(json).map_err(|error| format!("no JWK Set: {error}"))?;
-    if document.keys.len() > MOST {
-        return Err(format!("it has more than {MOST} keys"));
-    }
-    if document.keys.iter().any(|key| key.get("d").is_some()) {
+    let texts: Vec<_> = document.keys.0.iter().map(|key| key.get()).collect();
+    let is_private = |text: &&str| serde_json::from_str(text).is_ok_and(|Parts { d }| d.is_some());
+    if texts.iter().any(is_private) {
         return Err(PRIVATE.to_owned());
     }
-    let keys =
-        document.keys.into_iter().filter_map(|key| of_jwk(&serde_json::from_value(key).ok()?));
-    let keys: Vec<_> = keys.collect();
+    let is_a_key = |text: &&&str| text.len() <= KEY_BYTES;
+    let read = |text: &&str| of_jwk(&serde_json::from_str(text).ok()?);
+    let keys: Vec<_> = texts.iter().filter(is_a_key).filter_map(read).collect();
     if keys.is_empty() {
         return Err("it has no public key that verifies tokens".to_owned());
     }

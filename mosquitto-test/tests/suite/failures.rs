@@ -92,6 +92,22 @@ on_every_broker! {
         ));
     }
 
+    fn what_mosquitto_itself_says_of_a_login_that_nobody_could_decide_is_explained(version) {
+        let broker = broker_on_port(version, refused_port(), &[]);
+        for protocol in Protocol::BOTH {
+            log_in(&broker, protocol, "ann").expect_closed();
+        }
+        let client = if version == Version::V2_0_11 { "<unknown>" } else { "ann" };
+        let line = match version {
+            Version::V2_1_2 => "disconnected: administrative action.".to_owned(),
+            _ => format!("Bad socket read/write on client {client}: Unknown error."),
+        };
+        broker.wait_for_log(&line);
+        let page = std::fs::read_to_string(mosquitto_test::program::repository("docs/troubleshooting.md"));
+        let shown = line.replace(client, "…");
+        assert!(page.unwrap().contains(&shown), "{shown}");
+    }
+
     fn an_api_that_comes_up_late_is_found(version) {
         let port = refused_port();
         let broker = broker_on_port(version, port, &[]);

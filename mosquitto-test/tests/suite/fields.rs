@@ -1,7 +1,10 @@
 //! The API is told more about a client only where the options say so.
 
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+
 use mosquitto_test::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 
 const ALL_LOGIN: &str = "clientid,peerhost,protocol,protocol_version,keepalive,clean_session,\
                          cert_common_name,cert_subject,cert_fingerprint,cert_issuer,cert_serial,cert_pem";
@@ -36,6 +39,28 @@ on_every_broker! {
                        "cert_pem": null})
             );
         }
+    }
+
+    fn a_client_over_a_unix_socket_has_no_address(version) {
+        let api = AuthServer::answering(|request| {
+            Reply::status(if request.json()["username"] == "ann" { 200 } else { 403 })
+        });
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("broker.sock");
+        let config = Broker::config(version).plugin(options(&api)).listener(|listener| listener);
+        let broker = config.line(&format!("listener 0 {}", socket.display())).start();
+        for (user, code) in [("ann", 0), ("ben", 5)] {
+            let mut stream = UnixStream::connect(&socket).unwrap();
+            stream.set_read_timeout(Some(mosquitto_test::watch::patience())).unwrap();
+            let (name, password) = (Some(user.as_bytes()), Some(&b"x"[..]));
+            let packet = raw::connect_packet(Protocol::V3_1_1, user, name, password, true);
+            stream.write_all(&packet).unwrap();
+            let mut connack = [0; 4];
+            stream.read_exact(&mut connack).unwrap();
+            assert_eq!(connack, [0x20, 2, 0, code], "{user}");
+        }
+        assert!(api.requests_to("/login").iter().all(|login| login.json()["peerhost"] == Value::Null));
+        broker.wait_for_log("login denied: ip=unknown username=\"ben\"");
     }
 
     fn a_check_tells_about_the_message(version) {

@@ -61,6 +61,23 @@ on_every_broker! {
         }
     }
 
+    fn what_is_left_to_the_broker_is_said_at_the_start_and_denied_where_it_has_no_means(version) {
+        let api = AuthServer::start();
+        let broker = |route| Broker::config(version).allow_anonymous(true).plugin(api.options([route])).start();
+        let (logins, topics) = ("http_user_route is unset: logins are left to", "http_acl_route is unset: without rules");
+        let users = broker(("http_user_route", "/user"));
+        users.wait_for_log(topics);
+        assert!(!users.log_contains(logins));
+        assert!(!may_publish(&logged_in(&users, Protocol::V5, "ann"), "t"));
+        let acls = broker(("http_acl_route", "/acl"));
+        acls.wait_for_log(logins);
+        assert!(!acls.log_contains(topics));
+        for protocol in Protocol::BOTH {
+            assert_eq!(log_in(&acls, protocol, "ann").expect_refused(), protocol.refusal());
+        }
+        assert!(api.requests_to("/acl").is_empty());
+    }
+
     fn a_denial_is_never_deferred(version) {
         let api = AuthServer::answering(|_| Reply::status(401));
         let broker = deferring(version, &api);

@@ -343,6 +343,40 @@ on_every_broker! {
         broker.wait_for_log("disconnected \"stays\": its token is no longer good: token-signature");
     }
 
+    fn sighup_reads_the_secret_again(version) {
+        let (old, new) = (Issuer::hs256(), Issuer::hs256());
+        let (broker, file) = broker_of(version, &old, &[]);
+        let (a, b) = (old.token(&of("ann")), new.token(&of("ann")));
+        let client = connect(&broker, "stays", "ann", &a).expect_accepted();
+        fs::write(&file, new.key_file()).unwrap();
+        broker.reload();
+        eventually("the new secret counts", || is_let_in(&broker, "ann", &b));
+        assert!(!is_let_in(&broker, "ann", &a));
+        client.wait_disconnected();
+    }
+
+    fn the_options_say_which_algorithms_will_do_and_how_far_clocks_may_differ(version) {
+        let (ec, ed) = (Issuer::es256(), Issuer::eddsa());
+        let start = |more: &[(&str, &str)]| {
+            let config = Broker::config(version);
+            let keys = json!({"keys": [ec.jwk("1"), ed.jwk("2")]}).to_string();
+            let file = config.file("keys", keys);
+            config.plugin([&[("jwt_key_file", text(&file))], more].concat()).start()
+        };
+        let broker = start(&[]);
+        assert!(is_let_in(&broker, "ann", &ec.token_of("1", &of("ann"))));
+        assert!(is_let_in(&broker, "ann", &ed.token_of("2", &of("ann"))));
+        let over = claims("ann", &json!({"exp": unix_time() - 60}));
+        let to_come = claims("ann", &json!({"nbf": unix_time() + 60}));
+        expect_denied(&broker, &ec.token_of("1", &over), "token-expired");
+        expect_denied(&broker, &ec.token_of("1", &to_come), "token-not-yet-valid");
+        let broker = start(&[("jwt_algorithms", "EdDSA, RS256"), ("jwt_leeway", "600")]);
+        expect_denied(&broker, &ec.token_of("1", &of("ann")), "token-algorithm");
+        for claims in [of("ann"), over, to_come] {
+            assert!(is_let_in(&broker, "ann", &ed.token_of("2", &claims)), "{claims}");
+        }
+    }
+
     fn mistakes_in_the_options_stop_the_start(version) {
         let start = |options: &dyn Fn(&BrokerConfig) -> Vec<(String, String)>| {
             let config = Broker::config(version);

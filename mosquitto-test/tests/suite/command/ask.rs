@@ -259,6 +259,75 @@ fn rules_of_the_logins_answer_decide_about_the_access() {
 }
 
 #[test]
+fn what_an_answer_says_of_the_client_counts_as_in_a_broker() {
+    let api = AuthServer::answering(|request| match request.path.as_str() {
+        "/user" if request.json()["username"] == "gone" => {
+            saying(json!({"result": "deny", "reason": "moved away"}))
+        }
+        "/user" => saying(json!({"username": "ann", "client_attrs": {"tenant": "acme"}, "acl": [
+            {"permission": "deny", "action": "publish", "topic": "locked", "clientid_re": "^guest-"},
+            {"permission": "allow", "action": "publish", "topic": "near", "ipaddr": "192.0.2.0/24"},
+            {"permission": "allow", "action": "publish", "topic": "${client_attrs.tenant}/${username}"},
+        ]})),
+        _ => Reply::status(200),
+    });
+    let more = [("http_acl_fields", "client_attrs")];
+    let conf = Conf::of(&api, &[&ROUTES[..], &more].concat());
+    let access = |topic: &str, more: &[&str]| {
+        let arguments = ["-u", "given", "--login", "-P", "-", "-t", topic, "-a", "2"];
+        let status = if topic == "locked" { 1 } else { 0 };
+        conf.json("access", &[&arguments[..], more].concat(), "right", status)
+    };
+    let own = access("acme/ann", &[]);
+    assert_eq!(why(&own).0, "rule");
+    let granted = &own["questions"][0]["granted"];
+    assert_eq!(granted["username"], "ann", "{granted}");
+    assert_eq!(granted["client_attrs"]["tenant"], "acme", "{granted}");
+    assert_eq!(why(&access("near", &["--address", "192.0.2.7"])).0, "rule");
+    assert_eq!(why(&access("locked", &["-i", "guest-1"])).0, "rule");
+    assert!(api.requests_to("/acl").is_empty());
+    // What no rule is about is asked under the name, with the attributes.
+    access("near", &[]);
+    let asked = api.requests_to("/acl").remove(0).json();
+    assert_eq!(
+        (&asked["username"], &asked["client_attrs"]["tenant"]),
+        (&json!("ann"), &json!("acme"))
+    );
+    let report = conf.json("login", &["-u", "gone", "-P", "-"], "right", 1);
+    assert!(report.to_string().contains("moved away"), "{report}");
+}
+
+#[test]
+fn an_api_for_emqx_is_understood_as_in_a_broker() {
+    let api = AuthServer::answering(|request| {
+        let about = request.json();
+        match (request.path.as_str(), about["username"].as_str().unwrap_or_default()) {
+            ("/user", "nothing") => Reply::status(204),
+            ("/user", "silent") => saying(json!({"is_superuser": true})),
+            ("/user", "broken") => saying(json!({"result": "allow", "zone_override": "z"})),
+            ("/user", _) => saying(json!({"result": "allow", "acl": [
+                {"permission": "allow", "action": "pub", "topic": "eq t/%u"},
+            ]})),
+            _ => saying(
+                json!({"result": if about["action"] == "subscribe" { "allow" } else { "deny" }}),
+            ),
+        }
+    });
+    let conf = Conf::of(&api, &[&ROUTES[..], &[("compat", "emqx")]].concat());
+    for (user, status) in [("ann", 0), ("nothing", 0), ("silent", 1), ("broken", 3)] {
+        conf.json("login", &["-u", user, "-P", "-"], "right", status);
+    }
+    for (topic, acc, status, by) in [
+        ("t/%u", "publish", 0, "rule"),
+        ("t/ann", "publish", 1, "http_acl_route"),
+        ("t/ann", "subscribe", 0, "http_acl_route"),
+    ] {
+        let access = ["-u", "ann", "--login", "-P", "-", "-t", topic, "-a", acc];
+        assert_eq!(why(&conf.json("access", &access, "right", status)).0, by, "{topic} {acc}");
+    }
+}
+
+#[test]
 fn tokens_are_looked_at_as_in_a_broker() {
     let (issuer, other) = (Issuer::es256(), Issuer::es256());
     let keys = tempfile::tempdir().unwrap();

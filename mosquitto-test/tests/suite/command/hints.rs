@@ -408,6 +408,36 @@ fn a_certificate_that_a_proxy_has_checked_looks_like_none() {
     assert!(logins.iter().all(|login| login.json() == asked), "the API cannot tell them apart");
 }
 
+/// As the recipe has it.
+#[test]
+fn with_a_block_for_the_proxys_listener_alone_the_api_can_tell_them_apart() {
+    let api = AuthServer::answering(|request| {
+        let may = request.path == "/certificate" || request.json()["password"] == "green";
+        Reply::status(if may { 200 } else { 403 })
+    });
+    let options = |route| api.options([("http_user_route", route), ("http_acl_route", "/acl")]);
+    let own = options("/user");
+    let proxied_options = options("/certificate");
+    let broker = Broker::config(Version::V2_1_2)
+        .per_listener_settings()
+        .listener(|listener| listener.plugin(own))
+        .listener(|listener| {
+            let listener =
+                listener.line("enable_proxy_protocol 2").line("require_certificate true");
+            listener.line("use_identity_as_username true").plugin(proxied_options)
+        })
+        .start();
+    let mut client = RawClient::connect_to(broker.port_of(1));
+    client.send(proxied("sensor-7"));
+    client.send(raw::connect_packet(Protocol::V5, "c", None, None, true));
+    assert_eq!(client.read_connack(), Some(0));
+    let asked = api.requests_to("/certificate")[0].json();
+    assert_eq!((&asked["username"], &asked["password"]), (&json!("sensor-7"), &json!("")));
+    // What was said of the certificate's client is nothing to whoever gives its name elsewhere.
+    broker.client("d").credentials("sensor-7", "").connect().expect_refused();
+    assert_eq!(api.requests_to("/user").len(), 1);
+}
+
 /// Whoever may read the file reads the header's value.
 #[test]
 fn a_token_in_a_file_that_everyone_may_read_is_hinted_at() {
