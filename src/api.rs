@@ -58,7 +58,6 @@ pub(crate) mod fuzzing {
     pub(crate) use super::played::{ELSEWHERE, End, Played, SECOND};
     pub(crate) use super::reply::{read, read_batch};
     pub(crate) use super::response::Response;
-    pub(crate) use super::response_body::Declared;
     pub(crate) use super::simulated::set as simulate;
     pub(crate) use crate::api::events::told;
 }

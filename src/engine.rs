@@ -380,7 +380,7 @@ impl Engine {
 
     /// For questions on their way, and for whoever waits for them.
     #[must_use]
-    pub fn memory(&self) -> &Arc<MemoryBudget> {
+    pub(crate) fn memory(&self) -> &Arc<MemoryBudget> {
         &self.asker.memory
     }
 

@@ -24,7 +24,7 @@ use crate::sync::lock;
 mod back_off;
 mod clients;
 #[cfg(any(test, fuzzing))]
-pub mod fuzzing;
+pub(crate) mod fuzzing;
 mod pace;
 mod queue;
 mod worker;

@@ -75,7 +75,7 @@ pub struct Waiting {
     /// The question itself, for asking it again, where that may have to be.
     pub question: Option<Arc<KeptQuestion>>,
     /// For what this takes beside the question.
-    pub memory: Arc<MemoryPermit>,
+    pub(crate) memory: Arc<MemoryPermit>,
     /// When it was asked.
     pub asked: Instant,
     /// What the API granted, once it has.
@@ -88,7 +88,7 @@ pub struct Waiting {
 #[derive(PartialEq, Eq, Debug)]
 pub struct KeptQuestion {
     pub question: Arc<SealedQuestion>,
-    pub memory: MemoryPermit,
+    pub(crate) memory: MemoryPermit,
 }
 
 /// What came of an attempt.
@@ -147,7 +147,7 @@ impl State {
 impl Waiting {
     /// About how much memory one takes that waits under these names, beside its question, in bytes.
     #[must_use]
-    pub fn bytes(applicant: &Applicant, broker_id: &str, placeholder: &str) -> usize {
+    pub(crate) fn bytes(applicant: &Applicant, broker_id: &str, placeholder: &str) -> usize {
         let names = [&applicant.client_id, &applicant.username].map(String::len);
         // The registry of all instances has the identifier as well.
         size_of::<Self>() + names.iter().sum::<usize>() + 2 * broker_id.len() + placeholder.len()

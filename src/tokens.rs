@@ -184,6 +184,6 @@ impl State {
 }
 
 #[cfg(any(test, fuzzing))]
-pub mod fuzzing;
+pub(crate) mod fuzzing;
 #[cfg(test)]
 mod tests;

@@ -35,7 +35,7 @@ mod tell;
 
 use body::{read_away, read_whole};
 #[cfg(any(test, fuzzing))]
-pub use playing::PlayedClient;
+pub(crate) use playing::PlayedClient;
 
 /// How long a header section may be: a connection's buffers must hold it, and every worker that
 /// opens a connection pays for them, so they are far smaller than the library's own.

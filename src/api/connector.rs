@@ -31,7 +31,7 @@ pub(crate) fn dialled() -> u64 {
 }
 
 /// A connection is being opened on this thread.
-pub fn count_dialled() {
+pub(crate) fn count_dialled() {
     DIALLED.set(DIALLED.get() + 1);
 }
 

@@ -71,7 +71,7 @@ impl Api {
 ///
 /// # Errors
 /// It says so.
-pub fn told(status: u16) -> Result<Told, Failure> {
+pub(crate) fn told(status: u16) -> Result<Told, Failure> {
     match status {
         200..=299 => Ok(Told::Taken),
         408 | 425 | 429 | 500..=599 => Err(Failure::Status(status)),

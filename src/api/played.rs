@@ -16,12 +16,12 @@ use super::client::BUFFER_BYTES;
 use super::connector;
 
 /// What a server answers to the second question on its first connection, and to any on others.
-pub const SECOND: u16 = 403;
-pub const ELSEWHERE: u16 = 404;
+pub(crate) const SECOND: u16 = 403;
+pub(crate) const ELSEWHERE: u16 = 404;
 
 /// What follows the last byte.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum End {
+pub(crate) enum End {
     Close,
     Reset,
     Silence,
@@ -29,7 +29,7 @@ pub enum End {
 
 /// A server that answers the first question with these bytes, of which so many arrive at once.
 #[derive(Clone, Debug)]
-pub struct Played {
+pub(crate) struct Played {
     /// None: as every other one.
     pub first: Option<Arc<[u8]>>,
     pub at_once: usize,
@@ -38,20 +38,20 @@ pub struct Played {
 
 /// Opens connections to it.
 #[derive(Debug)]
-pub struct Play {
+pub(crate) struct Play {
     played: Played,
     opened: AtomicUsize,
 }
 
 impl Play {
-    pub fn new(played: Played) -> Self {
+    pub(crate) fn new(played: Played) -> Self {
         Self { played, opened: AtomicUsize::new(0) }
     }
 }
 
 /// A connection to it.
 #[derive(Debug)]
-pub struct Line {
+pub(crate) struct Line {
     buffers: LazyBuffers,
     played: Played,
     is_first: bool,

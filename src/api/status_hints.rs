@@ -8,14 +8,14 @@ use crate::stats::Route;
 
 /// What has been heard of each route of a host.
 #[derive(Default)]
-pub struct StatusHints {
+pub(crate) struct StatusHints {
     /// Whether a route has answered anything but the statuses that are a no for everybody.
     is_right: [AtomicBool; Route::ALL.len()],
 }
 
 impl StatusHints {
     /// What may be wrong where this route answers with this status; none: nothing is known to be.
-    pub fn hint(&self, route: Route, status: u16) -> Option<&'static str> {
+    pub(crate) fn hint(&self, route: Route, status: u16) -> Option<&'static str> {
         let is_right = &self.is_right[route as usize];
         // An API may say by these that it does not know somebody.
         if !matches!(status, 401 | 404) {

@@ -20,7 +20,7 @@ const EVENTS: usize = 1200;
 ///
 /// Events end in order and once each, those that the API likes are taken unless it refuses whatever it is
 /// told, and there are not many more requests than events.
-pub fn run(data: &[u8]) {
+pub(crate) fn run(data: &[u8]) {
     let end = data.iter().position(|byte| *byte == 0).unwrap_or(data.len());
     let (disliked, answers) = data.split_at(end);
     let mut at = 0;

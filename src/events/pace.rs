@@ -13,7 +13,7 @@ const MOST: usize = 500;
 
 /// What follows for events that were sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Then {
+pub(crate) enum Then {
     /// The API has them.
     Taken,
     /// The API does not want them, by this status.
@@ -25,7 +25,7 @@ pub enum Then {
 }
 
 /// How events are sent.
-pub struct Pace {
+pub(crate) struct Pace {
     back_off: BackOff,
     most: usize,
 }
@@ -38,12 +38,12 @@ impl Default for Pace {
 
 impl Pace {
     /// How many are sent at once.
-    pub fn most(&self) -> usize {
+    pub(crate) fn most(&self) -> usize {
         self.most
     }
 
     /// The API made this of so many events.
-    pub fn after(&mut self, told: &Result<Told, Failure>, count: usize) -> Then {
+    pub(crate) fn after(&mut self, told: &Result<Told, Failure>, count: usize) -> Then {
         match told {
             Ok(Told::Taken) => {
                 self.back_off.end();

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 /// For how long the processor has run this thread.
-pub fn thread_time() -> Duration {
+pub(crate) fn thread_time() -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` is valid for the write, and every Linux has this clock.
     let status = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
@@ -14,7 +14,7 @@ pub fn thread_time() -> Duration {
 
 /// What something takes of memory at most at one time, in bytes, and what comes of it. Only a test counts; for a
 /// fuzzer it is nothing, which has limits of its own (`-malloc_limit_mb`).
-pub fn most_memory<T>(take: impl FnOnce() -> T) -> (T, usize) {
+pub(crate) fn most_memory<T>(take: impl FnOnce() -> T) -> (T, usize) {
     #[cfg(test)]
     return counting::most(take);
     #[cfg(not(test))]
@@ -37,7 +37,7 @@ mod counting {
         static MOST: Cell<isize> = const { Cell::new(0) };
     }
 
-    pub fn most<T>(take: impl FnOnce() -> T) -> (T, usize) {
+    pub(crate) fn most<T>(take: impl FnOnce() -> T) -> (T, usize) {
         let before = NOW.get();
         MOST.set(before);
         let taken = take();

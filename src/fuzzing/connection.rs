@@ -45,7 +45,7 @@ fn asked(config: &Config, is_event: bool, played: Played) -> (Outcome, Outcome) 
 }
 
 /// Four bytes for how it arrives and what is asked, and what arrives.
-pub fn run(data: &[u8]) {
+pub(crate) fn run(data: &[u8]) {
     let [way, at_once, end, cut, first @ ..] = data else { return };
     let end = [End::Silence, End::Close, End::Reset][usize::from(*end) % 3];
     let is_event = way & 0x80 != 0;

@@ -108,7 +108,7 @@ fn token(text: &[u8]) {
 
 /// Four bytes, and a text: who reads it, where the piece begins that is repeated, how long it is, and whether
 /// the numbers in it count up.
-pub fn run(data: &[u8]) {
+pub(crate) fn run(data: &[u8]) {
     let [reader, begin, length, ways, seed @ ..] = data else { return };
     let (name, reader) = READERS[usize::from(*reader) % READERS.len()];
     let begin = snapped(seed, usize::from(*begin) * (1 + seed.len() / 256), ways & 1 != 0);

@@ -22,7 +22,7 @@ use crate::secret::Secret;
 const SECRET: &[u8] = b"a secret of more than thirty-two bytes";
 
 /// A token that is good lets in whom its claims name, until they say, and grants what can be read of them.
-pub fn claims(data: &[u8]) {
+pub(crate) fn claims(data: &[u8]) {
     let [ways, claims @ ..] = data else { return };
     let rules = [TokenUsername::Match, TokenUsername::Set, TokenUsername::Any];
     let rule = rules[usize::from(*ways) % 3];

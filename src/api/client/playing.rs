@@ -14,11 +14,11 @@ use crate::clock::Clock;
 use crate::config::Config;
 
 /// Asks a server that is played.
-pub struct PlayedClient(Client);
+pub(crate) struct PlayedClient(Client);
 
 impl PlayedClient {
     #[must_use]
-    pub fn new(config: &Config, clock: Arc<dyn Clock>, played: Played) -> Self {
+    pub(crate) fn new(config: &Config, clock: Arc<dyn Clock>, played: Played) -> Self {
         let agent = |played, idle| {
             let settings = settings(config, &config.credentials, idle);
             Agent::with_parts(settings, hardened(Play::new(played)), Unresolved)
@@ -40,7 +40,7 @@ impl PlayedClient {
     ///
     /// # Errors
     /// There is none.
-    pub fn ask(&self, body: &[u8]) -> Result<(u16, Option<Vec<u8>>), Failure> {
+    pub(crate) fn ask(&self, body: &[u8]) -> Result<(u16, Option<Vec<u8>>), Failure> {
         let response = self.0.ask("http://127.0.0.1/user", body, None)?;
         Ok((response.status, response.body))
     }
@@ -49,7 +49,7 @@ impl PlayedClient {
     ///
     /// # Errors
     /// There is none.
-    pub fn tell(&self, body: &[u8]) -> Result<u16, Failure> {
+    pub(crate) fn tell(&self, body: &[u8]) -> Result<u16, Failure> {
         self.0.tell("http://127.0.0.1/events", body, None)
     }
 }
