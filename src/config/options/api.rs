@@ -41,8 +41,8 @@ pub(super) static OPTIONS: &[Opt] = &[
         "http_user_route",
         Words("unset"),
         "The path (and query) that answers whether a user may log in. Unset: the plugin leaves \
-         logins to the broker's other means. At least one of `http_user_route` and \
-         `http_acl_route` is required.",
+         logins to the broker's other means. At least one of `http_user_route`, `http_acl_route` \
+         and keys for tokens is required.",
         |draft, text| draft.routes.login = Some(values::route(text)?),
         |config| show::route(config.routes.login.as_deref())
     ),

@@ -10,8 +10,11 @@ use crate::config::fleet::KINDS;
 use crate::config::values::{choice, flag, millis, seconds};
 use crate::secret::Secret;
 
-fn secret(text: &str) -> Option<Secret> {
-    Some(Secret::new(text.as_bytes().to_vec()))
+fn secret(text: &str) -> Result<Option<Secret>, String> {
+    if text.is_empty() {
+        return Err("@ and the path of a file, or $ and the name of an environment variable".to_owned());
+    }
+    Ok(Some(Secret::new(text.as_bytes().to_vec())))
 }
 
 pub(super) static OPTIONS: &[Opt] = &[
@@ -58,7 +61,7 @@ pub(super) static OPTIONS: &[Opt] = &[
         "fleet_redis_password",
         Words("unset"),
         "The password at Redis, as `@path` or `$NAME`; read again on SIGHUP.",
-        |draft, text| draft.sources.fleet.password = secret(text),
+        |draft, text| draft.sources.fleet.password = secret(text)?,
         |config| config.sources.fleet.password.as_ref().map(show::source)
     ),
     opt!(
@@ -95,7 +98,7 @@ pub(super) static OPTIONS: &[Opt] = &[
         Words("required with `fleet_redis`"),
         "What all brokers of the fleet know and Redis does not, as `@path` or `$NAME`: at least 32 \
          random bytes on a line. The plugin uses further lines only to decrypt.",
-        |draft, text| draft.sources.fleet.secret = secret(text),
+        |draft, text| draft.sources.fleet.secret = secret(text)?,
         |config| config.sources.fleet.secret.as_ref().map(show::source)
     ),
     opt!(
