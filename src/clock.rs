@@ -96,6 +96,7 @@ impl ManualClock {
     }
 
     /// Somebody sets the time of day, this much later.
+    #[cfg(test)]
     pub(crate) fn set_ahead(&self, seconds: i64) {
         self.set.fetch_add(seconds, std::sync::atomic::Ordering::Relaxed);
     }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::answer::{Answer, Failure};
 use crate::api::{self, Api, Health, Observer, Request};
 use crate::api_format::ApiFormat;
-use crate::cache::{Cache, CachedPermission, InvalidationScope, Key, Keyring, Lifetimes};
+use crate::cache::{Cache, CachedPermission, Key, Keyring, Lifetimes};
 use crate::clock::Clock;
 use crate::config::{CacheConfig, Config, Credentials};
 use crate::field::FieldLists;
@@ -27,6 +27,7 @@ use crate::stats::Stats;
 use crate::tokens::Tokens;
 
 mod asker;
+mod invalidate;
 mod job;
 mod job_runner;
 mod passwords;
@@ -288,36 +289,6 @@ impl Engine {
     #[must_use]
     pub(crate) fn is_under_way(&self, key: &Key) -> bool {
         self.asker.pool.is_under_way(key)
-    }
-
-    /// Believes no answer to these questions any more that was asked for up to now, also not one
-    /// that is on its way.
-    pub(crate) fn outdate(&self, matter: InvalidationScope) {
-        self.cache.outdate(matter);
-        self.asker.pool.close_running();
-        self.hasher.iter().for_each(Hasher::close_running);
-    }
-
-    /// Whether an answer to this question, asked for at that time, is not to be believed any more.
-    #[must_use]
-    pub(crate) fn is_outdated(&self, question: &Question<'_>, asked: Instant) -> bool {
-        self.cache.is_outdated(question, asked)
-    }
-
-    /// Whether an answer to this client's login, asked for at that time, is not to be believed any more.
-    #[must_use]
-    pub(crate) fn is_login_outdated(
-        &self,
-        client_id: &str,
-        username: &str,
-        asked: Instant,
-    ) -> bool {
-        self.cache.is_login_outdated(client_id, username, asked)
-    }
-
-    /// Uses no answer that was asked for up to then while the API answers; none: all are good.
-    pub fn doubt(&self, until: Option<Instant>) {
-        self.cache.doubt(until);
     }
 
     /// The brokers that this one shares answers with.

@@ -8,12 +8,12 @@
 
 /// The environment variable with the path of the file that names the place.
 #[cfg(feature = "inject-panics")]
-pub const SWITCH: &str = "MOSQUITTO_HTTP_AUTH_PANIC_FILE";
+pub(crate) const SWITCH: &str = "MOSQUITTO_HTTP_AUTH_PANIC_FILE";
 
 /// A place by this name.
 #[cfg(feature = "inject-panics")]
 #[allow(clippy::panic, reason = "that is what this is for")]
-pub fn reached(name: &str) {
+pub(crate) fn reached(name: &str) {
     let Some(file) = std::env::var_os(SWITCH) else { return };
     let chosen = std::fs::read_to_string(file).unwrap_or_default();
     assert!(chosen.trim() != name, "a defect, on purpose, in {name}");

@@ -12,7 +12,9 @@ use crate::secret::Secret;
 
 fn secret(text: &str) -> Result<Option<Secret>, String> {
     if text.is_empty() {
-        return Err("@ and the path of a file, or $ and the name of an environment variable".to_owned());
+        return Err(
+            "@ and the path of a file, or $ and the name of an environment variable".to_owned()
+        );
     }
     Ok(Some(Secret::new(text.as_bytes().to_vec())))
 }
