@@ -16,13 +16,12 @@
 
 use std::hash::Hash;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::answer::{Answer, Failure, Outcome};
-use crate::sync::lock;
+use crate::sync::{catch_panic, lock};
 
 mod in_flight;
 mod queue;
@@ -335,7 +334,7 @@ where
             });
             let jobs = jobs.collect();
             // A panic drops the completions, which completes their requests as failures.
-            let _ = catch_unwind(AssertUnwindSafe(|| (self.work)(jobs)));
+            catch_panic(|| (self.work)(jobs));
             lock(&self.state).busy[urgency as usize] -= 1;
             if urgency != Urgency::Blocking {
                 self.wakeup.notify_one();

@@ -9,7 +9,6 @@ use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -17,7 +16,7 @@ use std::time::Duration;
 use super::connection;
 use crate::clock::Clock;
 use crate::pool::Spawn;
-use crate::sync::lock;
+use crate::sync::{catch_panic, lock};
 
 /// How many clients are served at once.
 const MOST: usize = 16;
@@ -161,7 +160,7 @@ impl Shared {
         let until = self.clock.now() + self.time;
         let left = || until.saturating_duration_since(self.clock.now());
         // A panic costs this client its answer, and no other one theirs.
-        let _ = catch_unwind(AssertUnwindSafe(|| connection::serve(stream, &left, &self.page)));
+        catch_panic(|| drop(connection::serve(stream, &left, &self.page)));
     }
 }
 
