@@ -12,23 +12,12 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
 use crate::authorizer::Authorizer;
-use crate::clock::Clock;
-use crate::config::Config;
-use crate::engine::Engine;
-use crate::events::Events;
-use crate::files::Files;
-use crate::local_users::LocalUsers;
 use crate::lockout::Lockout;
-use crate::log_queue::LogQueue;
-use crate::login::{Applicant, LoginAttempts, Logins};
-use crate::mailbox::{Mailbox, WakeBroker};
+use crate::login::{Applicant, Logins};
+use crate::mailbox::Mailbox;
 use crate::question::Client;
 use crate::retry_answers::RetryAnswers;
 use crate::services::Services;
-use crate::sessions::Sessions;
-use crate::stats::Stats;
-use crate::tick_monitor::TickMonitor;
-use crate::waiter::Waiter;
 
 mod assigned_name;
 mod delayed;
@@ -47,19 +36,7 @@ use revalidation::Finding;
 
 /// Decides who may log in.
 pub(crate) struct Authenticator {
-    config: Arc<Config>,
-    clock: Arc<dyn Clock>,
-    log_queue: Arc<LogQueue>,
-    stats: Arc<Stats>,
-    engine: Arc<Engine>,
-    waiter: Arc<Waiter>,
-    sessions: Arc<Sessions>,
-    attempts: Arc<LoginAttempts>,
-    local_users: Option<Arc<LocalUsers>>,
-    files: Option<Arc<Files>>,
-    events: Arc<Events>,
-    tick_monitor: Arc<TickMonitor>,
-    wake_broker: WakeBroker,
+    services: Services,
     authorizer: Arc<Authorizer>,
     lockout: Lockout,
     logins: Arc<Logins>,
@@ -93,45 +70,32 @@ impl Authenticator {
         authorizer: &Arc<Authorizer>,
         capabilities: LoginCapabilities,
     ) -> Self {
-        let services = services.clone();
         let LoginCapabilities { delays_logins, tells_who_connects, tells_reasons, sighup } =
             capabilities;
-        let (wake_broker, attempts) = (services.wake_broker, services.attempts);
-        let logins = Logins::new(Arc::clone(&wake_broker), Arc::clone(&attempts));
+        let (wake_broker, attempts) = (&services.wake_broker, &services.attempts);
+        let logins = Logins::new(Arc::clone(wake_broker), Arc::clone(attempts));
         let lockout = Lockout::new(
             services.config.login_failures_max,
             services.config.login_failures_window,
             Arc::clone(&services.clock),
         );
         Self {
+            services: services.clone(),
             authorizer: Arc::clone(authorizer),
             lockout,
             logins: Arc::new(logins),
             reload_hold: ReloadHold::new(sighup),
             retry_answers: RetryAnswers::new(Arc::clone(&services.clock)),
-            findings: Mailbox::new(Arc::clone(&wake_broker)),
+            findings: Mailbox::new(Arc::clone(wake_broker)),
             checks_under_way: Arc::default(),
             delays_logins,
             tells_who_connects,
             tells_reasons,
-            config: services.config,
-            clock: services.clock,
-            log_queue: services.log_queue,
-            stats: services.stats,
-            engine: services.engine,
-            waiter: services.waiter,
-            sessions: services.sessions,
-            attempts,
-            local_users: services.local_users,
-            files: services.files,
-            events: services.events,
-            tick_monitor: services.tick_monitor,
-            wake_broker,
         }
     }
 
     fn is_local(&self, username: &str) -> bool {
-        self.local_users.as_ref().is_some_and(|users| users.contains(username))
+        self.services.local_users.as_ref().is_some_and(|users| users.contains(username))
     }
 
     /// The logins that wait.
@@ -158,7 +122,11 @@ impl Authenticator {
     /// it by that name, and so do the broker's other means, which may be asked next; the name that it bore is
     /// freed.
     pub(crate) fn own_name(&self, client: &dyn Client, username: Option<&str>) -> Option<String> {
-        self.attempts.is_entering(client.handle()).then(|| self.enter(client, username)).flatten()
+        self.services
+            .attempts
+            .is_entering(client.handle())
+            .then(|| self.enter(client, username))
+            .flatten()
     }
 
     /// Lets SIGHUP through.
@@ -169,6 +137,6 @@ impl Authenticator {
     /// The name that a client would bear while it waits.
     #[cfg(test)]
     pub(crate) fn placeholder(&self, username: &str) -> String {
-        self.attempts.placeholder(username).unwrap()
+        self.services.attempts.placeholder(username).unwrap()
     }
 }

@@ -9,23 +9,13 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use crate::clock::Clock;
-use crate::config::Config;
-use crate::engine::Engine;
-use crate::files::Files;
 use crate::held_deliveries::HeldDeliveries;
 use crate::last_asked::LastAsked;
-use crate::local_users::LocalUsers;
-use crate::log_queue::LogQueue;
-use crate::login::LoginAttempts;
-use crate::mailbox::{Mailbox, WakeBroker};
+use crate::mailbox::Mailbox;
 use crate::question::{Action, Departure, Kind};
 use crate::services::Services;
-use crate::sessions::Sessions;
-use crate::stats::{HeldEnd, Stats};
+use crate::stats::HeldEnd;
 use crate::subscriptions::Subscriptions;
-use crate::tick_monitor::TickMonitor;
-use crate::waiter::Waiter;
 
 mod access;
 mod acl_prefetch;
@@ -43,18 +33,7 @@ use held::{Begun, HeldAnswer};
 
 /// Decides who may do what.
 pub(crate) struct Authorizer {
-    config: Arc<Config>,
-    clock: Arc<dyn Clock>,
-    log_queue: Arc<LogQueue>,
-    stats: Arc<Stats>,
-    engine: Arc<Engine>,
-    waiter: Arc<Waiter>,
-    sessions: Arc<Sessions>,
-    attempts: Arc<LoginAttempts>,
-    local_users: Option<Arc<LocalUsers>>,
-    files: Option<Arc<Files>>,
-    tick_monitor: Arc<TickMonitor>,
-    wake_broker: WakeBroker,
+    services: Services,
     subscriptions: Subscriptions,
     /// Deliveries that wait for their answers, and what has come of them.
     held: Arc<HeldDeliveries>,
@@ -69,22 +48,10 @@ pub(crate) struct Authorizer {
 
 impl Authorizer {
     pub(crate) fn new(services: &Services, held: &Arc<HeldDeliveries>) -> Self {
-        let services = services.clone();
         Self {
-            config: services.config,
-            clock: services.clock,
-            log_queue: services.log_queue,
-            stats: services.stats,
-            engine: services.engine,
-            waiter: services.waiter,
-            sessions: services.sessions,
-            attempts: services.attempts,
-            local_users: services.local_users,
-            files: services.files,
-            tick_monitor: services.tick_monitor,
+            services: services.clone(),
             held: Arc::clone(held),
             held_answers: Mailbox::new(Arc::clone(&services.wake_broker)),
-            wake_broker: services.wake_broker,
             subscriptions: Subscriptions::default(),
             begun: Begun::default(),
             last_asked: LastAsked::default(),
@@ -94,7 +61,7 @@ impl Authorizer {
     }
 
     fn has_route(&self, kind: Kind) -> bool {
-        self.config.routes.of(kind).is_some()
+        self.services.config.routes.of(kind).is_some()
     }
 
     /// Whether the file of an access list allows this; none: there is none.
@@ -104,13 +71,13 @@ impl Authorizer {
         client_id: &str,
         action: &Action<'_>,
     ) -> Option<bool> {
-        self.files.as_ref().and_then(|files| files.allow(username, client_id, action))
+        self.services.files.as_ref().and_then(|files| files.allow(username, client_id, action))
     }
 
     /// The client of this handle has left, or its session has gone offline.
     pub(crate) fn left(&self, handle: usize, departure: Departure) {
-        self.sessions.end(handle, self.tick_monitor.beats());
+        self.services.sessions.end(handle, self.services.tick_monitor.beats());
         self.subscriptions.left(handle, departure);
-        self.stats.held_ended(HeldEnd::Gone, self.held.left(handle, departure));
+        self.services.stats.held_ended(HeldEnd::Gone, self.held.left(handle, departure));
     }
 }

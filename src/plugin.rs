@@ -22,7 +22,7 @@ use crate::files::{self, Files};
 use crate::held_deliveries::HeldDeliveries;
 use crate::local_users::LocalUsers;
 use crate::log_queue::LogQueue;
-use crate::mailbox::{Mailbox, WakeBroker};
+use crate::mailbox::Mailbox;
 use crate::metrics;
 use crate::question::{Client, Departure, Disconnection, RawAclCheck};
 use crate::services::Services;
@@ -60,17 +60,8 @@ use sys_topics::SysTopics;
 
 /// One instance of the plugin; a broker may hold several, which share no more than [`Instances`].
 pub struct Plugin {
-    config: Arc<Config>,
-    clock: Arc<dyn Clock>,
-    log_queue: Arc<LogQueue>,
-    stats: Arc<Stats>,
-    engine: Arc<Engine>,
-    local_users: Option<Arc<LocalUsers>>,
-    files: Option<Arc<Files>>,
-    sessions: Arc<Sessions>,
-    events: Arc<Events>,
+    services: Services,
     held: Arc<HeldDeliveries>,
-    tick_monitor: Arc<TickMonitor>,
     authorizer: Arc<Authorizer>,
     authenticator: Authenticator,
     /// Responses to commands, and who is to be disconnected by one.
@@ -79,7 +70,6 @@ pub struct Plugin {
     /// Commands that the broker handed to another instance.
     inbox: Arc<Mailbox<Message>>,
     membership: Membership,
-    wake_broker: WakeBroker,
     status: Arc<Status>,
     sys_topics: SysTopics,
     /// Serves the metrics; none where nobody asked for that.
@@ -180,27 +170,17 @@ impl Plugin {
             sys_topics: SysTopics::new(config.sys_interval, claim, &services.clock),
             metrics,
             credentials: Mutex::new(config.credentials.clone()),
-            config: services.config,
-            clock: services.clock,
-            log_queue: services.log_queue,
-            stats: services.stats,
-            engine: services.engine,
-            local_users: services.local_users,
-            files: services.files,
-            sessions: services.sessions,
-            events: services.events,
-            tick_monitor: services.tick_monitor,
-            wake_broker: services.wake_broker,
+            services,
         })
     }
 
     /// Says what was read, and what of it does nothing.
     fn tell_of_files(&self, found: &files::Found) {
         for remark in &found.remarks {
-            log::warn!(logger: *self.log_queue, "{remark}");
+            log::warn!(logger: *self.services.log_queue, "{remark}");
         }
-        if self.files.as_ref().is_some_and(|files| files.has_passwords()) {
-            log::info!(logger: *self.log_queue, "files_password_path: {} users", found.users);
+        if self.services.files.as_ref().is_some_and(|files| files.has_passwords()) {
+            log::info!(logger: *self.services.log_queue, "files_password_path: {} users", found.users);
         }
     }
 
@@ -212,7 +192,7 @@ impl Plugin {
     /// The same, and why.
     pub fn explain_login(&self, attempt: &Attempt<'_>) -> (LoginReply, Reason) {
         // Before anything else, and whatever comes of it: the other instances rely on it.
-        if attempt.on_broker_thread && !self.tick_monitor.is_about_a_session() {
+        if attempt.on_broker_thread && !self.services.tick_monitor.is_about_a_session() {
             self.membership.note_client(attempt.client.id());
         }
         self.authenticator.login(attempt)
@@ -227,7 +207,7 @@ impl Plugin {
     /// The client of this handle has left, or its session has gone offline.
     pub(crate) fn left(&self, handle: usize, departure: Departure, why: Option<Disconnection>) {
         self.authenticator.left(handle);
-        self.events.left(handle, why);
+        self.services.events.left(handle, why);
         self.authorizer.left(handle, departure);
     }
 
@@ -254,11 +234,11 @@ impl Plugin {
     /// verdict has come, disconnects whom the API no longer lets in, and has those asked about whose
     /// time has come.
     pub fn tick(&self, broker: &dyn Broker) {
-        let now = self.clock.now();
-        self.tick_monitor.beat(now);
-        self.engine.fetch_keys_if_due();
-        self.engine.tidy_up_if_due(now);
-        self.events.settle();
+        let now = self.services.clock.now();
+        self.services.tick_monitor.beat(now);
+        self.services.engine.fetch_keys_if_due();
+        self.services.engine.tidy_up_if_due(now);
+        self.services.events.settle();
         let closing = self.authenticator.begin_pass(now);
         self.catch_up(broker, now, closing);
     }
@@ -266,16 +246,16 @@ impl Plugin {
     /// Does a tick's work in another callback, if the broker does not tick: 2.0.11 never does with
     /// `per_listener_settings`, and 2.1 does not while the wall clock is behind.
     pub(crate) fn tick_if_overdue(&self, broker: &dyn Broker) {
-        if !self.tick_monitor.is_regular() {
-            self.catch_up(broker, self.clock.now(), Closing::Due);
+        if !self.services.tick_monitor.is_regular() {
+            self.catch_up(broker, self.services.clock.now(), Closing::Due);
         }
     }
 
     /// Does what of it disconnects nobody: this is for where the broker may be going through its
     /// clients, as when it publishes their Wills.
     pub(crate) fn look_up_if_overdue(&self, broker: &dyn Broker) {
-        if !self.tick_monitor.seems_regular() {
-            let now = self.clock.now();
+        if !self.services.tick_monitor.seems_regular() {
+            let now = self.services.clock.now();
             self.authorizer.release(broker, now);
             self.authenticator.check_due(now);
         }
@@ -292,7 +272,7 @@ impl Plugin {
 
     /// Notes a panic that was caught.
     pub(crate) fn note_panic(&self, place: &str) {
-        self.log_queue.seldom(Level::Error, "defect", || {
+        self.services.log_queue.seldom(Level::Error, "defect", || {
             format!("internal error at {place}; what was asked is refused")
         });
     }
@@ -300,20 +280,20 @@ impl Plugin {
     /// Whether lines wait to be written.
     #[must_use]
     pub(crate) fn has_log_lines(&self) -> bool {
-        self.log_queue.has_lines()
+        self.services.log_queue.has_lines()
     }
 
     /// Writes the lines that wait. For the broker's own thread.
     pub fn write_log(&self, broker: &dyn Broker) {
-        self.log_queue.drain(|level, line| broker.log(level, line));
+        self.services.log_queue.drain(|level, line| broker.log(level, line));
     }
 
     /// Ends every request and joins every thread.
     pub fn shut_down(&self) {
         self.authenticator.shut_down();
-        self.events.shut_down();
-        self.engine.shut_down();
-        self.events.join();
+        self.services.events.shut_down();
+        self.services.engine.shut_down();
+        self.services.events.join();
         self.metrics.iter().for_each(metrics::Server::shut_down);
     }
 }

@@ -22,14 +22,14 @@ impl Authenticator {
         attempt: &Attempt<'_>,
         question: &Question<'_>,
     ) -> Option<String> {
-        if !attempt.on_broker_thread || !self.tick_monitor.may_be_about_a_session() {
+        if !attempt.on_broker_thread || !self.services.tick_monitor.may_be_about_a_session() {
             return None;
         }
         let client = attempt.client;
-        let given = self.sessions.given_username(client_ref(client, question.username))?;
-        let key = self.engine.key(&Question { username: &given, ..*question });
+        let given = self.services.sessions.given_username(client_ref(client, question.username))?;
+        let key = self.services.engine.key(&Question { username: &given, ..*question });
         let (handle, client_id) = (client.handle(), client.id().to_owned());
-        self.sessions.holds(&SessionKey { handle, client_id, key }).then_some(given)
+        self.services.sessions.holds(&SessionKey { handle, client_id, key }).then_some(given)
     }
 
     /// Whether an answer was declared outdated since it was asked for, by the client's names or by the one
@@ -41,7 +41,7 @@ impl Authenticator {
         asked: Instant,
     ) -> bool {
         let Ok(answer) = outcome else { return false };
-        let is_about = |name| self.engine.is_login_outdated(client_id, name, asked);
+        let is_about = |name| self.services.engine.is_login_outdated(client_id, name, asked);
         is_about(given) || is_about(SessionGrants::known_as(answer.session_grants.as_ref(), given))
     }
 
@@ -63,7 +63,7 @@ impl Authenticator {
         };
         let problem = if self.is_local(name) {
             "a user of local_users_file"
-        } else if self.attempts.is_placeholder(name) {
+        } else if self.services.attempts.is_placeholder(name) {
             "a name that the plugin gives to clients while they wait"
         } else if !can_rename && name != given {
             "what a client of Mosquitto's HTTP API cannot become"
@@ -74,7 +74,7 @@ impl Authenticator {
             return Ok(Answer::invalid(InvalidToken::Username));
         }
         let text = format!("\"username\" is {}, {problem}", quoted(name));
-        self.log_queue.seldom(Level::Warn, problem, || {
+        self.services.log_queue.seldom(Level::Warn, problem, || {
             format!("an answer to a login cannot be used: {text}")
         });
         Err(Failure::BrokenAnswer(text))

@@ -42,7 +42,7 @@ impl Authenticator {
         }
         if self.logins.has_more() {
             // An idle broker would look up again only after a while.
-            (self.wake_broker)();
+            (self.services.wake_broker)();
         }
     }
 
@@ -91,9 +91,13 @@ impl Authenticator {
         }
         let outcome = &self.with_usable_name(outcome.clone(), username, true);
         let decision = self.decide_waiting(&waiting, outcome);
-        self.stats.decided(Kind::Login, decision);
+        self.services.stats.decided(Kind::Login, decision);
         if decision != Decision::Allow {
-            self.attempts.contest(&waiting.applicant.client_id, waiting.asked, self.clock.now());
+            self.services.attempts.contest(
+                &waiting.applicant.client_id,
+                waiting.asked,
+                self.services.clock.now(),
+            );
         }
         match decision {
             Decision::Allow => {
@@ -116,9 +120,9 @@ impl Authenticator {
     /// closing its connection.
     fn ask_anew(&self, broker: &dyn Broker, waiting: Waiting) -> bool {
         let sealed = waiting.question.as_ref();
-        match sealed.and_then(|kept| self.engine.ask_sealed(waiting.key, &kept.question)) {
+        match sealed.and_then(|kept| self.services.engine.ask_sealed(waiting.key, &kept.question)) {
             Some(pending) => {
-                self.logins.wait(Waiting { asked: self.clock.now(), ..waiting }, pending);
+                self.logins.wait(Waiting { asked: self.services.clock.now(), ..waiting }, pending);
                 false
             }
             None => {
@@ -154,10 +158,10 @@ impl Authenticator {
         }
         let progress = self.logins.end_entering();
         if !progress.is_connected && progress.has_left {
-            self.stats.kicked(Kick::RefusedByBroker);
-            self.events.kicked_early(Kick::RefusedByBroker, applicant.facts());
+            self.services.stats.kicked(Kick::RefusedByBroker);
+            self.services.events.kicked_early(Kick::RefusedByBroker, applicant.facts());
             log::info!(
-                logger: *self.log_queue,
+                logger: *self.services.log_queue,
                 "disconnected {}: the API allows the login of {}, and the broker itself refuses it",
                 quoted(client_id),
                 quoted(username)
@@ -170,7 +174,7 @@ impl Authenticator {
     /// of them counts that is right after too many were wrong.
     fn decide_waiting(&self, waiting: &Waiting, outcome: &Outcome) -> Decision {
         let facts = waiting.applicant.facts();
-        let decision = policy::decide(Kind::Login, outcome, self.config.on_error);
+        let decision = policy::decide(Kind::Login, outcome, self.services.config.on_error);
         if decision == Decision::Allow && self.is_locked_out(facts) {
             return Decision::Deny;
         }
@@ -187,23 +191,25 @@ impl Authenticator {
     pub(crate) fn connected(&self, client: &dyn Client, username: Option<&str>) {
         let handle = client.handle();
         self.logins.note_connected(handle);
-        self.sessions.forget_ended(handle);
-        let own = if self.attempts.is_entering(handle) {
+        self.services.sessions.forget_ended(handle);
+        let own = if self.services.attempts.is_entering(handle) {
             self.enter(client, username)
-        } else if let Some(name) = username.filter(|name| self.attempts.is_placeholder(name)) {
+        } else if let Some(name) =
+            username.filter(|name| self.services.attempts.is_placeholder(name))
+        {
             // Somebody else's verdict has let it in. Until the next tick it may do nothing.
             return self.logins.close(name.to_owned());
         } else {
             None
         };
         let username = own.as_deref().or(username).unwrap_or_default();
-        self.events.connected(handle, self.facts(client, username));
+        self.services.events.connected(handle, self.facts(client, username));
     }
 
     /// The client that the broker is letting in at this moment gets its own name back, which is returned, and
     /// its session begins if it is this instance that lets it in.
     pub(super) fn enter(&self, client: &dyn Client, username: Option<&str>) -> Option<String> {
-        let own = username.and_then(|name| self.attempts.own_name(client.handle(), name));
+        let own = username.and_then(|name| self.services.attempts.own_name(client.handle(), name));
         if let Some(own) = &own {
             client.set_username(own);
         }

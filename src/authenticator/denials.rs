@@ -30,8 +30,8 @@ impl Authenticator {
     /// This client is let in, or left to the broker's other means if that is not `certain`. Mosquitto 2.0
     /// tells of nobody that it is connected.
     pub(super) fn note_came(&self, client: &dyn Client, username: &str, is_certain: bool) {
-        if !self.tells_who_connects && !self.tick_monitor.is_about_a_session() {
-            self.events.came(client.handle(), self.facts(client, username), is_certain);
+        if !self.tells_who_connects && !self.services.tick_monitor.is_about_a_session() {
+            self.services.events.came(client.handle(), self.facts(client, username), is_certain);
         }
     }
 
@@ -49,7 +49,7 @@ impl Authenticator {
                 self.note_denial(facts, denial, Some(answer));
                 if let Some(InvalidToken::Claims(problem)) = why {
                     log::info!(
-                        logger: *self.log_queue,
+                        logger: *self.services.log_queue,
                         "the claims of a token of {} cannot be used: {}",
                         quoted(facts.username),
                         quoted(problem)
@@ -62,7 +62,7 @@ impl Authenticator {
 
     /// Where the client comes from, if that is not for the client to choose.
     pub(super) fn address(&self, client: &dyn Client) -> Option<IpAddr> {
-        match self.config.websocket_address {
+        match self.services.config.websocket_address {
             WebsocketAddress::Trust => client.peer(),
             WebsocketAddress::Unknown => client.peer_unless_websocket(),
         }
@@ -82,7 +82,7 @@ impl Authenticator {
         let stand_in = match reason {
             // Whoever has no token is told apart by what it gave.
             Reason::InvalidToken(_) => None,
-            _ => self.config.anonymous_username.as_deref(),
+            _ => self.services.config.anonymous_username.as_deref(),
         };
         let username = attempt.username.or(stand_in).unwrap_or_default();
         self.note_denial(self.facts(attempt.client, username), reason.denial(), None);
@@ -92,9 +92,9 @@ impl Authenticator {
     /// what a client may choose is quoted, so that no name can pass for an address. What the API's answer
     /// tells comes last: its status, and why it is a no.
     fn note_denial(&self, facts: ClientFacts<'_>, why: Denial, answer: Option<&Answer>) {
-        self.stats.denied(Kind::Login, why);
-        self.events.denied(why, facts);
-        if !self.log_queue.keeps(Level::Info) {
+        self.services.stats.denied(Kind::Login, why);
+        self.services.events.denied(why, facts);
+        if !self.services.log_queue.keeps(Level::Info) {
             return;
         }
         let ip = facts.address.map_or("unknown".to_owned(), |address| address.to_string());
@@ -105,7 +105,7 @@ impl Authenticator {
         let said = answer.and_then(|answer| answer.reason.as_deref());
         let said = said.map(|said| format!(" api_reason={said:?}")).unwrap_or_default();
         log::info!(
-            logger: *self.log_queue,
+            logger: *self.services.log_queue,
             "login denied: ip={ip} username={} clientid={} reason={reason}{status}{trace}{said}",
             quoted(facts.username),
             quoted(facts.client_id)

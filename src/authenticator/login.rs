@@ -44,14 +44,15 @@ impl Authenticator {
     pub(crate) fn login(&self, attempt: &Attempt<'_>) -> (LoginReply, Reason) {
         let judged = self.reply_to_login(attempt);
         if let LoginReply::Now(decision) = judged.0 {
-            self.stats.decided(Kind::Login, decision);
+            self.services.stats.decided(Kind::Login, decision);
             if attempt.on_broker_thread && matches!(decision, Decision::Allow | Decision::Defer) {
-                let config = &self.config;
+                let config = &self.services.config;
                 let stand_in = [&config.anonymous_username, &config.anonymous_access];
                 let stand_in = stand_in.into_iter().find_map(Option::as_deref);
                 let username = attempt.username.or(stand_in).unwrap_or_default();
                 let (client, is_certain) = (attempt.client, decision == Decision::Allow);
-                let name = is_certain.then(|| self.sessions.renamed(client.handle(), client.id()));
+                let name = is_certain
+                    .then(|| self.services.sessions.renamed(client.handle(), client.id()));
                 let name = name.flatten();
                 let username = name.as_deref().unwrap_or(username);
                 self.authorizer.comes_in(
@@ -70,19 +71,23 @@ impl Authenticator {
 
     fn reply_to_login(&self, attempt: &Attempt<'_>) -> (LoginReply, Reason) {
         // Before anything else, and whatever comes of it: the other instances rely on it.
-        if attempt.on_broker_thread && !self.tick_monitor.is_about_a_session() {
-            self.attempts.supersede(attempt.client.id(), self.clock.now());
+        if attempt.on_broker_thread && !self.services.tick_monitor.is_about_a_session() {
+            self.services.attempts.supersede(attempt.client.id(), self.services.clock.now());
         }
         let login = Login {
             username: attempt.username,
             password: attempt.password,
             has_placeholder: attempt
                 .username
-                .is_some_and(|name| self.attempts.is_placeholder(name)),
-            is_about_a_session: self.tick_monitor.is_about_a_session(),
-            has_password_file: self.files.as_ref().is_some_and(|files| files.has_passwords()),
+                .is_some_and(|name| self.services.attempts.is_placeholder(name)),
+            is_about_a_session: self.services.tick_monitor.is_about_a_session(),
+            has_password_file: self
+                .services
+                .files
+                .as_ref()
+                .is_some_and(|files| files.has_passwords()),
         };
-        match decide::login(&self.config, login, |name| self.is_local(name)) {
+        match decide::login(&self.services.config, login, |name| self.is_local(name)) {
             LoginStep::Ask(username, about) => self.ask_as_given(attempt, username, about),
             LoginStep::Decided(decision, reason) => {
                 if decision == Decision::Deny {
@@ -108,9 +113,9 @@ impl Authenticator {
     }
 
     fn ask_login(&self, attempt: &Attempt<'_>, question: &Question<'_>) -> (LoginReply, Reason) {
-        let (client, key) = (attempt.client, self.engine.key(question));
+        let (client, key) = (attempt.client, self.services.engine.key(question));
         if !attempt.on_broker_thread {
-            let asked = self.engine.ask(key, question, Urgency::Waiting);
+            let asked = self.services.engine.ask(key, question, Urgency::Waiting);
             let outcome = self.wait_for_login(asked, Payer::HttpApi, question);
             let outcome = self.with_usable_name(outcome, question.username, false);
             let decision = self.decide_login(client, question.username, &outcome);
@@ -118,19 +123,21 @@ impl Authenticator {
         }
         let session_key =
             SessionKey { handle: client.handle(), client_id: client.id().to_owned(), key };
-        if self.tick_monitor.may_be_about_a_session() {
-            match self.sessions.authenticated_by(&session_key) {
+        if self.services.tick_monitor.may_be_about_a_session() {
+            match self.services.sessions.authenticated_by(&session_key) {
                 Some(AuthenticatedBy::Api) => {
                     self.check_again(session_key, question);
                     return now(Decision::Allow, Reason::Session);
                 }
-                Some(AuthenticatedBy::Broker) if self.tick_monitor.is_about_a_session() => {
+                Some(AuthenticatedBy::Broker)
+                    if self.services.tick_monitor.is_about_a_session() =>
+                {
                     return now(Decision::Defer, Reason::Session);
                 }
                 _ => {}
             }
         }
-        if self.tick_monitor.is_about_a_session() {
+        if self.services.tick_monitor.is_about_a_session() {
             // A session that the API did not let in, or that is offline: the broker keeps its
             // state, and whoever comes back for it is asked about then.
             return now(Decision::Unavailable, Reason::Session);
@@ -141,7 +148,7 @@ impl Authenticator {
         let outcome = match self.known_login(&key, question) {
             Some(outcome) => outcome,
             None if !self.may_delay(client) => self.wait_for_login(
-                self.engine.ask_api(key, question, Urgency::Blocking),
+                self.services.engine.ask_api(key, question, Urgency::Blocking),
                 Payer::Logins,
                 question,
             ),
@@ -149,7 +156,7 @@ impl Authenticator {
                 let asked = Asked::Now(Err(Failure::Overloaded));
                 self.wait_for_login(asked, Payer::Logins, question)
             }
-            None => match self.engine.ask_api(key, question, Urgency::Waiting) {
+            None => match self.services.engine.ask_api(key, question, Urgency::Waiting) {
                 Asked::Later(pending) => return self.leave(&session_key, question, pending),
                 asked => self.wait_for_login(asked, Payer::Logins, question),
             },
@@ -157,7 +164,7 @@ impl Authenticator {
         let outcome = self.with_usable_name(outcome, question.username, true);
         let decision = self.decide_login(client, question.username, &outcome);
         if decision == Decision::Defer {
-            self.sessions.begin_at_broker(session_key, question.username);
+            self.services.sessions.begin_at_broker(session_key, question.username);
         } else if decision == Decision::Allow {
             let session_grants =
                 outcome.as_ref().ok().and_then(|answer| answer.session_grants.clone());
@@ -170,7 +177,8 @@ impl Authenticator {
                 return now(Decision::Unavailable, Reason::Failure(Kind::Login, Failure::Internal));
             }
             let again = self.is_asked_again(session_grants.as_ref());
-            let question_again = again.then(|| self.engine.seal(question)).flatten().map(Arc::new);
+            let question_again =
+                again.then(|| self.services.engine.seal(question)).flatten().map(Arc::new);
             let address = self.address(client);
             self.begin(session_key, question.username, address, session_grants, question_again);
         }
@@ -186,23 +194,31 @@ impl Authenticator {
         question: Option<Arc<SealedQuestion>>,
     ) {
         let due = self.next_check();
-        self.sessions.begin(session_key, username, address, session_grants.as_ref(), question, due);
+        self.services.sessions.begin(
+            session_key,
+            username,
+            address,
+            session_grants.as_ref(),
+            question,
+            due,
+        );
     }
 
     /// What is known about a login, from the cache or from a try before that was closed.
     fn known_login(&self, key: &Key, question: &Question<'_>) -> Option<Outcome> {
-        if let Some(answer) = self.engine.known_login(key, question) {
+        if let Some(answer) = self.services.engine.known_login(key, question) {
             return Some(Ok(answer));
         }
         let names = (question.client.id(), question.username);
         self.retry_answers.take(key, |outcome, asked| {
-            self.engine.is_outdated(question, asked) || self.is_outdated(outcome, names, asked)
+            self.services.engine.is_outdated(question, asked)
+                || self.is_outdated(outcome, names, asked)
         })
     }
 
     fn decide_login(&self, client: &dyn Client, username: &str, outcome: &Outcome) -> Decision {
         self.note_verdict(outcome, self.facts(client, username));
-        match policy::decide(Kind::Login, outcome, self.config.on_error) {
+        match policy::decide(Kind::Login, outcome, self.services.config.on_error) {
             Decision::Unavailable if self.gets_a_reason(client) => Decision::UnavailableWithReason,
             decision => decision,
         }

@@ -72,28 +72,28 @@ impl Finding {
 impl Authenticator {
     /// Whether a client with these grants may have to be asked about again.
     pub(super) fn is_asked_again(&self, session_grants: Option<&Arc<SessionGrants>>) -> bool {
-        session_grants.is_some() || !self.config.cache.revalidate.is_zero()
+        session_grants.is_some() || !self.services.config.cache.revalidate.is_zero()
     }
 
     /// When a client that the API has just let in is to be asked about again, whatever its answer says.
     pub(super) fn next_check(&self) -> Option<Instant> {
-        let revalidate = self.config.cache.revalidate;
+        let revalidate = self.services.config.cache.revalidate;
         if revalidate.is_zero() {
             return None;
         }
         // Never, if the clock cannot count that far.
-        self.clock.now().checked_add(revalidate.mul_f64(1.0 - JITTER * fastrand::f64()))
+        self.services.clock.now().checked_add(revalidate.mul_f64(1.0 - JITTER * fastrand::f64()))
     }
 
     /// Asks about the clients whose time has come, no more at once than the API is asked at once.
     pub(crate) fn check_due(&self, now: Instant) {
-        if !self.sessions.may_be_due() {
+        if !self.services.sessions.may_be_due() {
             return;
         }
         let under_way = self.checks_under_way.load(Ordering::Relaxed);
-        let most = self.config.connections.saturating_sub(under_way);
-        for (session_key, question) in self.sessions.take_due(now, most) {
-            match self.engine.ask_sealed(session_key.key, &question) {
+        let most = self.services.config.connections.saturating_sub(under_way);
+        for (session_key, question) in self.services.sessions.take_due(now, most) {
+            match self.services.engine.ask_sealed(session_key.key, &question) {
                 Some(pending) => {
                     self.checks_under_way.fetch_add(1, Ordering::Relaxed);
                     self.watch(session_key, pending, Some(Arc::clone(&self.checks_under_way)));
@@ -107,17 +107,17 @@ impl Authenticator {
     pub(super) fn check_again(&self, session_key: SessionKey, question: &Question<'_>) {
         if let About::Token(_) = question.about {
             // Not all at once, and none is left out: they are looked at as those are that expire.
-            self.sessions.postpone(&session_key, self.clock.now());
+            self.services.sessions.postpone(&session_key, self.services.clock.now());
             return;
         }
-        if let Some(pending) = self.engine.ask_again(session_key.key, question) {
+        if let Some(pending) = self.services.engine.ask_again(session_key.key, question) {
             self.watch(session_key, pending, None);
         }
     }
 
     /// Has the client asked about again before long.
     fn postpone(&self, session_key: &SessionKey) {
-        self.sessions.postpone(session_key, self.clock.now() + RETRY);
+        self.services.sessions.postpone(session_key, self.services.clock.now() + RETRY);
     }
 
     fn watch(
@@ -147,12 +147,12 @@ impl Authenticator {
     fn act_on(&self, broker: &dyn Broker, finding: Finding) {
         failpoint::reached("finding");
         let Finding { session_key, outcome } = finding;
-        if !self.sessions.holds(&session_key) {
+        if !self.services.sessions.holds(&session_key) {
             return;
         }
         match outcome {
             Ok(answer) if answer.verdict == Verdict::Allow => {
-                if !self.sessions.renew(
+                if !self.services.sessions.renew(
                     &session_key,
                     answer.session_grants.as_ref(),
                     self.next_check(),
@@ -179,9 +179,9 @@ impl Authenticator {
     /// Disconnects a client because of what the API said.
     fn end_session(&self, broker: &dyn Broker, session_key: &SessionKey, said: &str, why: Kick) {
         let id = &session_key.client_id;
-        log::info!(logger: *self.log_queue, "disconnected {}: {said}", quoted(id));
-        self.stats.kicked(why);
-        self.events.kicked(why, |client| client.client_id == *id);
+        log::info!(logger: *self.services.log_queue, "disconnected {}: {said}", quoted(id));
+        self.services.stats.kicked(why);
+        self.services.events.kicked(why, |client| client.client_id == *id);
         let client_id = Some(id.clone());
         self.authorizer
             .revoke_held(&InvalidationScope { client_id, ..InvalidationScope::default() });

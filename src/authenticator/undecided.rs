@@ -23,11 +23,11 @@ impl Authenticator {
         (bound, trace): (Bound, Option<TraceId>),
         question: &Question<'_>,
     ) {
-        self.stats.unanswered(failure);
+        self.services.stats.unanswered(failure);
         let knows = |files: &Arc<Files>| files.knows(question.username);
-        if *failure == Failure::NotYet && self.files.as_ref().is_some_and(knows) {
-            return self.log_queue.seldom(Level::Warn, "slow hash", || {
-                let (about, bound) = (self.engine.describe(question), self.waiter.bound_in_words(bound));
+        if *failure == Failure::NotYet && self.services.files.as_ref().is_some_and(knows) {
+            return self.services.log_queue.seldom(Level::Warn, "slow hash", || {
+                let (about, bound) = (self.services.engine.describe(question), self.services.waiter.bound_in_words(bound));
                 format!(
                     "the password file, or the API after it, took longer than the broker may be held \
                      up ({bound}): {about}; nothing is lost if it tries again"
@@ -35,9 +35,10 @@ impl Authenticator {
             });
         }
         if matches!(failure, Failure::NotYet | Failure::Overloaded | Failure::Internal) {
-            self.log_queue.seldom(Level::Warn, failure.name(), || {
-                let (why, hosts) = (self.waiter.in_words(failure, bound), self.waiter.hosts());
-                let (about, trace) = (self.engine.describe(question), mark(trace));
+            self.services.log_queue.seldom(Level::Warn, failure.name(), || {
+                let (why, hosts) =
+                    (self.services.waiter.in_words(failure, bound), self.services.waiter.hosts());
+                let (about, trace) = (self.services.engine.describe(question), mark(trace));
                 format!(
                     "{why}: {about}, asked of {hosts}; nothing is lost if it tries again{trace}"
                 )
@@ -52,7 +53,7 @@ impl Authenticator {
         payer: Payer<'_>,
         question: &Question<'_>,
     ) -> Outcome {
-        let Waited { outcome, bound, trace } = self.waiter.wait(asked, payer);
+        let Waited { outcome, bound, trace } = self.services.waiter.wait(asked, payer);
         if let Err(failure) = &outcome {
             self.report_login(failure, (bound, trace), question);
         }
@@ -61,10 +62,10 @@ impl Authenticator {
 
     /// The same for a login that was answered later, of which the question is gone.
     pub(super) fn report(&self, failure: &Failure) {
-        self.stats.unanswered(failure);
+        self.services.stats.unanswered(failure);
         if matches!(failure, Failure::NotYet | Failure::Overloaded | Failure::Internal) {
-            let line = || self.waiter.in_words(failure, Bound::Question);
-            self.log_queue.seldom(Level::Warn, failure.name(), line);
+            let line = || self.services.waiter.in_words(failure, Bound::Question);
+            self.services.log_queue.seldom(Level::Warn, failure.name(), line);
         }
     }
 }

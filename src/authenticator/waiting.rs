@@ -25,7 +25,7 @@ impl Authenticator {
         question: &Question<'_>,
         pending: Pending,
     ) -> (LoginReply, Reason) {
-        let asked = self.clock.now();
+        let asked = self.services.clock.now();
         let may_wait = self.reload_hold.admit();
         let waiting = may_wait.then(|| self.prepare_to_wait(session_key, question, asked));
         match waiting.flatten() {
@@ -49,20 +49,20 @@ impl Authenticator {
         question: &Question<'_>,
         asked: Instant,
     ) -> Option<Waiting> {
-        if !self.engine.memory().has_room_for(question.bytes()) {
+        if !self.services.engine.memory().has_room_for(question.bytes()) {
             return None;
         }
         let client_id = session_key.client_id.clone();
-        let placeholder = self.attempts.placeholder(question.username)?;
+        let placeholder = self.services.attempts.placeholder(question.username)?;
         // Before the broker forgets the client's own names.
         let kept = self.keep_question(session_key.key, question);
         if !question.client.set_username(&placeholder) {
             return None;
         }
-        let broker_id = if self.attempts.may_wait(&client_id, asked) {
+        let broker_id = if self.services.attempts.may_wait(&client_id, asked) {
             client_id.clone()
         } else {
-            self.attempts.contest(&client_id, asked, asked);
+            self.services.attempts.contest(&client_id, asked, asked);
             question.client.set_id(&placeholder).then(|| placeholder.clone())?
         };
         let applicant = Applicant {
@@ -73,7 +73,7 @@ impl Authenticator {
             protocol_version: question.client.protocol_version(),
         };
         let bytes = Waiting::bytes(&applicant, &broker_id, &placeholder);
-        let memory = Arc::new(self.engine.memory().take(bytes));
+        let memory = Arc::new(self.services.engine.memory().take(bytes));
         Some(Waiting {
             applicant,
             handle: session_key.handle,
@@ -93,12 +93,13 @@ impl Authenticator {
     /// but for an invalidation, after which the client may come again.
     fn keep_question(&self, key: Key, question: &Question<'_>) -> Option<Arc<KeptQuestion>> {
         let is_token = matches!(question.about, About::Token(_));
-        if !(is_token || self.config.api_format.gives_terms() || self.is_asked_again(None)) {
+        if !(is_token || self.services.config.api_format.gives_terms() || self.is_asked_again(None))
+        {
             return None;
         }
         let keep = || {
-            let question = Arc::new(self.engine.seal(question)?);
-            let memory = self.engine.memory().take(question.bytes());
+            let question = Arc::new(self.services.engine.seal(question)?);
+            let memory = self.services.engine.memory().take(question.bytes());
             Some(Arc::new(KeptQuestion { question, memory }))
         };
         self.logins.question(&key).or_else(keep)
@@ -107,15 +108,15 @@ impl Authenticator {
     /// Whether this client can wait for its answer: the broker must be able to let it, must look
     /// up regularly to finish it, and must be able to say later whatever there may be to say.
     pub(super) fn may_delay(&self, client: &dyn Client) -> bool {
-        self.config.delayed_login
+        self.services.config.delayed_login
             && self.delays_logins
-            && self.config.on_error != OnError::Defer
+            && self.services.config.on_error != OnError::Defer
             && !self.gets_a_reason(client)
-            && self.tick_monitor.is_regular()
+            && self.services.tick_monitor.is_regular()
     }
 
     pub(super) fn gets_a_reason(&self, client: &dyn Client) -> bool {
-        self.config.unavailable_reply == UnavailableReply::Reason
+        self.services.config.unavailable_reply == UnavailableReply::Reason
             && self.tells_reasons
             && client.protocol_version() == 5
     }

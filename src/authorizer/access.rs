@@ -26,19 +26,19 @@ impl Authorizer {
         {
             return false;
         }
-        let holds = self.sessions.recall(raw_check, |basis| match basis {
+        let holds = self.services.sessions.recall(raw_check, |basis| match basis {
             Basis::Grants => true,
             Basis::Answer(good) => {
-                let holds = self.engine.is_current(good);
+                let holds = self.services.engine.is_current(good);
                 if holds {
-                    self.stats.hit();
+                    self.services.stats.hit();
                 }
                 holds
             }
         });
         let is_allowed = holds == Some(true);
         if is_allowed {
-            self.stats.decided(Kind::Access, Decision::Allow);
+            self.services.stats.decided(Kind::Access, Decision::Allow);
         }
         is_allowed
     }
@@ -74,15 +74,15 @@ impl Authorizer {
         action: Action<'_>,
         (decision, reason): (Decision, &Reason),
     ) {
-        self.stats.decided(Kind::Access, decision);
+        self.services.stats.decided(Kind::Access, decision);
         if decision != Decision::Deny {
             return;
         }
         let why = reason.denial();
-        self.stats.denied(Kind::Access, why);
-        if self.log_queue.keeps(Level::Debug) {
+        self.services.stats.denied(Kind::Access, why);
+        if self.services.log_queue.keeps(Level::Debug) {
             log::debug!(
-                logger: *self.log_queue,
+                logger: *self.services.log_queue,
                 "access denied: username={} clientid={} acc={} topic={} reason={}{}",
                 quoted(username.unwrap_or_default()),
                 quoted(client.id()),
@@ -104,7 +104,7 @@ impl Authorizer {
         if action.access == Access::Write && is_will_of_nobody(client, username) {
             return Some((Decision::Deny, Reason::WillOfNobody));
         }
-        if username.is_some_and(|name| self.attempts.is_placeholder(name)) {
+        if username.is_some_and(|name| self.services.attempts.is_placeholder(name)) {
             // It waits, or waited in vain; either way nobody has let it in.
             return Some((Decision::Deny, Reason::NotLetIn));
         }
@@ -141,8 +141,8 @@ impl Authorizer {
         client_id: &str,
         username: Option<&'a str>,
     ) -> Result<&'a str, (Decision, Reason)> {
-        decide::gate(&self.config, client_id, username, |name| {
-            self.local_users.as_ref().is_some_and(|users| users.contains(name))
+        decide::gate(&self.services.config, client_id, username, |name| {
+            self.services.local_users.as_ref().is_some_and(|users| users.contains(name))
         })
     }
 
@@ -151,7 +151,7 @@ impl Authorizer {
         let subject = who.subject();
         let file_allows = self.file_allows(subject.username, subject.client_id, &action);
         let subject = Subject { file_allows, ..subject };
-        decide::decide(Policy::of(&self.config), who.grants, subject, action, answers)
+        decide::decide(Policy::of(&self.services.config), who.grants, subject, action, answers)
     }
 
     /// What is decided without asking, which is remembered for the next time if it is a yes; else, how the
@@ -173,19 +173,20 @@ impl Authorizer {
         };
         let client_ref = client_ref(client, username);
         let is_another = |ended: &EndedSession| self.is_another(client, action.access, ended);
-        let Some(judged) = self.sessions.look(client_ref, is_another, judge) else {
+        let Some(judged) = self.services.sessions.look(client_ref, is_another, judge) else {
             // With check_retain_source, a stand-in for whoever published a retained message.
             let is_stand_in = client.protocol_version() == 0 && action.access == Access::Write;
-            let found = is_stand_in.then(|| self.sessions.find(client.id(), username)).flatten();
+            let found =
+                is_stand_in.then(|| self.services.sessions.find(client.id(), username)).flatten();
             let grants = found.map(|(_, grants)| grants).unwrap_or_default();
             return judge(&grants);
         };
         match judged {
             Ok((Decision::Allow, Reason::Superuser)) => {
-                self.sessions.note_allowed(client_ref, &action, Basis::Grants);
+                self.services.sessions.note_allowed(client_ref, &action, Basis::Grants);
             }
             Ok((Decision::Allow, Reason::Rule(position))) => {
-                self.sessions.note_allowed_by_rule(client_ref, &action, position);
+                self.services.sessions.note_allowed_by_rule(client_ref, &action, position);
             }
             _ => {}
         }
@@ -201,7 +202,7 @@ impl Authorizer {
             return true;
         }
         // Within the pass in which a client leaves, nobody takes its handle over, and its Will follows.
-        if ended.pass == self.tick_monitor.beats() {
+        if ended.pass == self.services.tick_monitor.beats() {
             return false;
         }
         // The certificate goes with the connection, and a Will that is delayed is one of MQTT 5.
@@ -223,13 +224,15 @@ impl Authorizer {
                 self.hold(who, check, Ahead::Asked(gathered, kind, pending));
                 return None;
             }
-            let waited = self.waiter.wait(Asked::Later(pending), payer(who));
+            let waited = self.services.waiter.wait(Asked::Later(pending), payer(who));
             (bound, trace) = (waited.bound, waited.trace);
             gathered.note(kind, waited.outcome);
         };
         if let (Some(Ok(answer)), true) = (&gathered.superuser, is_connected(who.client)) {
             let is_superuser = answer.verdict == Verdict::Allow;
-            self.sessions.set_superuser(client_ref(who.client, who.username), is_superuser);
+            self.services
+                .sessions
+                .set_superuser(client_ref(who.client, who.username), is_superuser);
         }
         if decision == Decision::Unavailable && self.may_hold(check) {
             self.hold(who, check, Ahead::Failed);

@@ -60,7 +60,7 @@ impl Authorizer {
         let is_asked_again = action.access != Access::Read
             || self.begun.is_with(client.handle())
             || self.subscriptions.is_offline(client.handle());
-        if is_asked_again && who.on_broker_thread && self.engine.keeps_access_answers() {
+        if is_asked_again && who.on_broker_thread && self.services.engine.keeps_access_answers() {
             self.last_asked.note(client.id(), who.username, &action);
         }
     }
@@ -68,14 +68,17 @@ impl Authorizer {
     /// A client is let in: asks in the background what it was asked about last time, so that it waits once
     /// and not once for each topic.
     pub(crate) fn ask_what_was_asked(&self, client: &dyn Client, username: &str) {
-        if !self.has_route(Kind::Access) || !self.engine.keeps_access_answers() {
+        if !self.has_route(Kind::Access) || !self.services.engine.keeps_access_answers() {
             return;
         }
         let asked = self.last_asked.of(client.id(), username);
-        let grants = self.sessions.grants(client_ref(client, username)).unwrap_or_default();
+        let grants =
+            self.services.sessions.grants(client_ref(client, username)).unwrap_or_default();
         let who = Who { client, username, grants: &grants, on_broker_thread: true };
         let unknown = asked.iter().filter(|asked| self.will_ask_acl(who, asked.action()));
-        self.engine.ask_ahead(unknown.map(|asked| who.question(About::Access(asked.action()))));
+        self.services
+            .engine
+            .ask_ahead(unknown.map(|asked| who.question(About::Access(asked.action()))));
     }
 
     /// Whether the ACL route will be asked about this, unless the user is a superuser that is not known as
@@ -88,31 +91,31 @@ impl Authorizer {
 
     /// What questions about topics tell of a client's certificate.
     pub(super) fn certificate_parts(&self) -> Vec<CertificatePart> {
-        let fields = self.config.fields.of(Kind::Access);
+        let fields = self.services.config.fields.of(Kind::Access);
         fields.iter().filter_map(|field| field.certificate_part()).collect()
     }
 
     /// A delivery whose answer is not known is the first of many: the same message goes to others
     /// as well. Without answers that can be kept, asking ahead would be in vain.
     pub(super) fn ask_for_other_subscribers(&self, key: &Key, action: Action<'_>) {
-        if !self.engine.keeps_access_answers() || self.engine.is_under_way(key) {
+        if !self.services.engine.keeps_access_answers() || self.services.engine.is_under_way(key) {
             return;
         }
-        if !self.last_prefetch.begins(action.topic, &*self.clock) {
+        if !self.last_prefetch.begins(action.topic, &*self.services.clock) {
             return;
         }
         let subscribers = self.subscriptions.of(action.topic, MOST);
         let unknown = subscribers.iter().filter_map(|snapshot| {
             failpoint::reached("fan_out");
             let snapshot: &ClientSnapshot = snapshot;
-            let grants = self.sessions.grants(client_ref(snapshot, &snapshot.username));
+            let grants = self.services.sessions.grants(client_ref(snapshot, &snapshot.username));
             let grants = &grants.unwrap_or_default();
             let username = &snapshot.username;
             let who = Who { client: snapshot, username, grants, on_broker_thread: true };
             self.will_ask_acl(who, action).then(|| (snapshot, grants.attributes.clone()))
         });
         let unknown: Vec<_> = unknown.collect();
-        self.engine.ask_ahead(unknown.iter().map(|(snapshot, attributes)| Question {
+        self.services.engine.ask_ahead(unknown.iter().map(|(snapshot, attributes)| Question {
             client: *snapshot,
             username: &snapshot.username,
             attributes: attributes.as_deref(),

@@ -51,22 +51,26 @@ impl Authorizer {
 
     fn ask_superuser(&self, who: Who<'_>, action: Action<'_>) -> Asked {
         let question = who.question(About::Superuser);
-        self.engine.ask(self.engine.key(&question), &question, urgency(action))
+        self.services.engine.ask(self.services.engine.key(&question), &question, urgency(action))
     }
 
     fn ask_acl(&self, who: Who<'_>, action: Action<'_>) -> Asked {
         let Who { client, username, .. } = who;
         let question = who.question(About::Access(action));
-        let key = self.engine.key(&question);
-        let Some((answer, good)) = self.engine.known(&key, &question) else {
+        let key = self.services.engine.key(&question);
+        let Some((answer, good)) = self.services.engine.known(&key, &question) else {
             if action.access == Access::Read {
                 self.ask_for_other_subscribers(&key, action);
             }
             self.note_asked(who, action);
-            return self.engine.ask_api(key, &question, urgency(action));
+            return self.services.engine.ask_api(key, &question, urgency(action));
         };
         if answer.verdict == Verdict::Allow && who.on_broker_thread {
-            self.sessions.note_allowed(client_ref(client, username), &action, Basis::Answer(good));
+            self.services.sessions.note_allowed(
+                client_ref(client, username),
+                &action,
+                Basis::Answer(good),
+            );
         }
         Asked::Now(Ok(answer))
     }

@@ -89,8 +89,8 @@ impl Authorizer {
         check.message.is_some()
             && check.action.access == Access::Read
             && check.on_broker_thread
-            && self.config.hold_max_bytes > 0
-            && self.config.on_error != OnError::Defer
+            && self.services.config.hold_max_bytes > 0
+            && self.services.config.on_error != OnError::Defer
             && !self.leaves_to_broker.load(Ordering::Relaxed)
     }
 
@@ -101,7 +101,7 @@ impl Authorizer {
     pub(super) fn waits_a_moment(&self, check: &Check<'_>) -> bool {
         let subscribing = self.begun.subscribing.load(Ordering::Relaxed);
         let is_retained = check.action.retain && subscribing == check.client.handle();
-        is_retained || self.was_queued(check) || !self.tick_monitor.seems_regular()
+        is_retained || self.was_queued(check) || !self.services.tick_monitor.seems_regular()
     }
 
     /// Whether this message was queued for a session whose client comes back at this moment.
@@ -119,7 +119,7 @@ impl Authorizer {
         let recipient = recipient(check.client, username);
         let (topic, is_older) = (check.action.topic, self.was_queued(check));
         let (is_queued, dropped) = self.held.is_queued(recipient, topic, is_older);
-        self.stats.held_ended(HeldEnd::Gone, dropped);
+        self.services.stats.held_ended(HeldEnd::Gone, dropped);
         if is_queued {
             self.keep(check, username);
         }
@@ -134,7 +134,7 @@ impl Authorizer {
             Ahead::Asked(gathered, kind, pending) => {
                 self.await_answer(queue, gathered, kind, pending)
             }
-            Ahead::Failed => self.held.retry(queue, self.clock.now() + FIRST_RETRY),
+            Ahead::Failed => self.held.retry(queue, self.services.clock.now() + FIRST_RETRY),
         }
     }
 
@@ -148,7 +148,7 @@ impl Authorizer {
             qos: action.qos,
             retain: action.retain,
             send_qos: self.send_qos(check),
-            until: self.clock.now() + self.config.hold,
+            until: self.services.clock.now() + self.services.config.hold,
             is_older: self.was_queued(check),
         };
         let queue = self.held.push(recipient(client, username), new, || {
@@ -188,14 +188,14 @@ impl Authorizer {
             return;
         }
         failpoint::reached("release");
-        self.stats.held_ended(HeldEnd::Gone, self.held.settle());
+        self.services.stats.held_ended(HeldEnd::Gone, self.held.settle());
         let mut left = MOST_AT_ONCE;
         for queue in self.held.ready(now, MOST_AT_ONCE) {
             self.advance(broker, queue, now, &mut left);
         }
         if self.held.is_pressing() {
             // What was sent goes out in the broker's next pass, and the rest follows it.
-            (self.wake_broker)();
+            (self.services.wake_broker)();
         }
     }
 
@@ -218,7 +218,8 @@ impl Authorizer {
             *left -= 1;
             let client: &dyn Client = &*next.client;
             let (handle, username) = (next.handle, &*next.username);
-            let grants = self.sessions.grants(ClientRef { handle, ..client_ref(client, username) });
+            let grants =
+                self.services.sessions.grants(ClientRef { handle, ..client_ref(client, username) });
             let is_known = grants.is_some();
             let grants = &grants.unwrap_or_default();
             let who = Who { client, username, grants, on_broker_thread: true };
@@ -233,13 +234,13 @@ impl Authorizer {
             if let (Some(Ok(answer)), true) = (&next.gathered.superuser, is_known) {
                 let is_superuser = answer.verdict == Verdict::Allow;
                 let client_ref = ClientRef { handle, ..client_ref(client, username) };
-                self.sessions.set_superuser(client_ref, is_superuser);
+                self.services.sessions.set_superuser(client_ref, is_superuser);
             }
             match decision {
                 Decision::Allow => self.send(broker, queue),
                 Decision::Deny => {
                     self.held.take(queue, false);
-                    self.stats.held_ended(HeldEnd::Denied, 1);
+                    self.services.stats.held_ended(HeldEnd::Denied, 1);
                 }
                 Decision::Defer => {
                     self.held.take(queue, false);
@@ -262,12 +263,12 @@ impl Authorizer {
         let delivery =
             Delivery { topic: &message.topic, payload: message.payload(), qos: message.send_qos };
         broker.deliver(&client_id, &delivery, properties);
-        self.stats.held_ended(HeldEnd::Delivered, 1);
+        self.services.stats.held_ended(HeldEnd::Delivered, 1);
     }
 
     /// Counts a delivery that is lost, and says so.
     fn give_up(&self, why: HeldEnd, client_id: &str, username: &str, topic: &str) {
-        self.stats.held_ended(why, 1);
+        self.services.stats.held_ended(why, 1);
         let reason = match why {
             HeldEnd::NoRoom => "hold_max_bytes is used up",
             HeldEnd::LeftToBroker => {
@@ -275,7 +276,7 @@ impl Authorizer {
             }
             _ => "the API did not say within hold_ms whether it may be made",
         };
-        self.log_queue.seldom(Level::Warn, why.name(), || {
+        self.services.log_queue.seldom(Level::Warn, why.name(), || {
             format!(
                 "a delivery to {} (client {}) on {} was given up: {reason}",
                 quoted(username),
@@ -291,12 +292,12 @@ impl Authorizer {
         self.begun.is_let_in(who.handle);
         self.subscriptions.came(who.handle, who.client_id, who.username, keeps);
         let gone = self.held.came(who, keeps, is_certain);
-        self.stats.held_ended(HeldEnd::Gone, gone);
+        self.services.stats.held_ended(HeldEnd::Gone, gone);
     }
 
     /// Gives up what waits for these clients: nobody sends what they are no longer to have.
     pub(crate) fn revoke_held(&self, matter: &InvalidationScope) {
         let dropped = self.held.drop_if(|id, username| matter.is_about(id, username));
-        self.stats.held_ended(HeldEnd::Revoked, dropped);
+        self.services.stats.held_ended(HeldEnd::Revoked, dropped);
     }
 }

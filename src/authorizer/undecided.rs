@@ -21,7 +21,7 @@ impl Authorizer {
     /// hand. A publish with QoS 0 may be lost (MQTT 5.0, section 4.3.1).
     pub(super) fn reply_to_undecided(&self, check: &Check<'_>) -> AccessReply {
         let what = self.undecided(check);
-        self.stats.undecided(what);
+        self.services.stats.undecided(what);
         match what {
             Undecided::SubscribeClosed | Undecided::PublishClosed => AccessReply::Close,
             Undecided::PublishDropped | Undecided::Denied => AccessReply::Deny,
@@ -29,7 +29,7 @@ impl Authorizer {
     }
 
     fn undecided(&self, check: &Check<'_>) -> Undecided {
-        let closes = self.config.acl_unavailable == AclUnavailable::Close
+        let closes = self.services.config.acl_unavailable == AclUnavailable::Close
             && check.on_broker_thread
             // A stand-in has no connection of its own.
             && is_connected(check.client);
@@ -50,9 +50,9 @@ impl Authorizer {
         who: Who<'_>,
         check: &Check<'_>,
     ) {
-        self.stats.unanswered(failure);
+        self.services.stats.unanswered(failure);
         let question = who.question(About::Access(check.action));
-        let lost = match (self.config.on_error, self.undecided(check)) {
+        let lost = match (self.services.config.on_error, self.undecided(check)) {
             (OnError::Allow, _) => "on_error allows it",
             (OnError::Defer, _) => "on_error leaves it to the broker",
             (_, Undecided::SubscribeClosed) => "the connection is closed, to subscribe again",
@@ -62,15 +62,16 @@ impl Authorizer {
         };
         let why = match failure {
             Failure::NotYet | Failure::Overloaded | Failure::Internal => {
-                self.waiter.in_words(failure, bound)
+                self.services.waiter.in_words(failure, bound)
             }
-            _ if self.config.on_error == OnError::Deny => {
+            _ if self.services.config.on_error == OnError::Deny => {
                 format!("nobody could decide ({failure})")
             }
             _ => return,
         };
-        self.log_queue.seldom(Level::Warn, format!("{}, {lost}", failure.name()), || {
-            let (about, hosts) = (self.engine.describe(&question), self.waiter.hosts());
+        self.services.log_queue.seldom(Level::Warn, format!("{}, {lost}", failure.name()), || {
+            let (about, hosts) =
+                (self.services.engine.describe(&question), self.services.waiter.hosts());
             format!("{why}: {about}, asked of {hosts}; {lost}{}", mark(trace))
         });
     }

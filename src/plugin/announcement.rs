@@ -5,33 +5,34 @@
 use super::Plugin;
 use crate::policy::OnError;
 use crate::question::Kind;
+use crate::services::Services;
 
 impl Plugin {
     /// Says at the start what is in force, and what may not be meant.
     pub(super) fn announce(&self) {
         let version = env!("CARGO_PKG_VERSION");
-        log::info!(logger: *self.log_queue, "version {version}, {}", self.config);
-        for warning in &self.config.warnings {
-            log::warn!(logger: *self.log_queue, "{warning}");
+        log::info!(logger: *self.services.log_queue, "version {version}, {}", self.services.config);
+        for warning in &self.services.config.warnings {
+            log::warn!(logger: *self.services.log_queue, "{warning}");
         }
-        if self.config.https && !self.config.tls_verify {
+        if self.services.config.https && !self.services.config.tls_verify {
             log::warn!(
-                logger: *self.log_queue,
+                logger: *self.services.log_queue,
                 "the API's certificate is not verified: whoever is between the broker and the API \
                  can read every password and answer every question"
             );
         }
-        if self.config.on_error == OnError::Allow {
+        if self.services.config.on_error == OnError::Allow {
             log::warn!(
-                logger: *self.log_queue,
+                logger: *self.services.log_queue,
                 "on_error allow: while the API fails, everyone may log in and do everything"
             );
         }
-        if let Some(address) = self.config.metrics_listen {
-            log::info!(logger: *self.log_queue, "metrics are at http://{address}/metrics");
+        if let Some(address) = self.services.config.metrics_listen {
+            log::info!(logger: *self.services.log_queue, "metrics are at http://{address}/metrics");
             if !address.ip().is_loopback() {
                 log::warn!(
-                    logger: *self.log_queue,
+                    logger: *self.services.log_queue,
                     "metrics_listen {address}: whoever reaches this address can read the metrics, \
                      without a password and unencrypted"
                 );
@@ -39,19 +40,19 @@ impl Plugin {
         }
         if self.sys_topics.is_taken() {
             log::info!(
-                logger: *self.log_queue,
+                logger: *self.services.log_queue,
                 "nothing is published below $SYS/broker/http-auth: another instance does"
             );
         }
         for line in self.left_to_the_broker() {
-            log::info!(logger: *self.log_queue, "{line}");
+            log::info!(logger: *self.services.log_queue, "{line}");
         }
     }
 
     /// What the broker's other means decide. The broker does not tell a plugin whether there are any, and
     /// denies everything where there are none.
     fn left_to_the_broker(&self) -> impl Iterator<Item = &'static str> {
-        let Self { config, files, .. } = self;
+        let Services { config, files, .. } = &self.services;
         let knows_logins = config.routes.of(Kind::Login).is_some()
             || config.tokens().is_some()
             || files.as_ref().is_some_and(|files| files.has_passwords());

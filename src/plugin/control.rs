@@ -115,7 +115,7 @@ impl Plugin {
             Recipient::Other(inbox) => {
                 inbox.send(Message { client_id: client_id.to_owned(), payload: payload.to_vec() });
             }
-            Recipient::Nobody => self.log_queue.seldom(Level::Warn, "foreign commands", || {
+            Recipient::Nobody => self.services.log_queue.seldom(Level::Warn, "foreign commands", || {
                 format!(
                     "commands of {} are not obeyed: it came by a listener where the plugin is not \
                      asked what it may do",
@@ -127,7 +127,7 @@ impl Plugin {
 
     fn obey_message(&self, client_id: &str, payload: &[u8]) {
         log::info!(
-            logger: *self.log_queue,
+            logger: *self.services.log_queue,
             "{} sends commands: {:?}",
             quoted(client_id),
             String::from_utf8_lossy(&payload[..payload.len().min(400)])
@@ -191,8 +191,8 @@ impl Plugin {
     /// that are in are asked about again.
     pub(super) fn invalidate(&self, matter: InvalidationScope) -> usize {
         self.authorizer.revoke_held(&matter);
-        let asked_again = self.sessions.outdate(&matter, self.clock.now());
-        self.engine.outdate(matter);
+        let asked_again = self.services.sessions.outdate(&matter, self.services.clock.now());
+        self.services.engine.outdate(matter);
         asked_again
     }
 
@@ -208,10 +208,10 @@ impl Plugin {
         }
         if !responses.is_empty() {
             // Mosquitto 2.1 sends them in its next pass, before which it would sleep.
-            (self.wake_broker)();
+            (self.services.wake_broker)();
         }
         for target in self.kicks.drain() {
-            self.stats.kicked(Kick::Command);
+            self.services.stats.kicked(Kick::Command);
             self.kick(broker, &target);
         }
     }
@@ -232,12 +232,12 @@ impl Plugin {
             Target::Username(username) if self.membership.is_alone() => {
                 let is_meant =
                     |client: &ConnectedClient| client.username.as_deref() == Some(username);
-                self.events.kicked(Kick::Command, is_meant);
+                self.services.events.kicked(Kick::Command, is_meant);
                 broker.close_by_username(username);
             }
             // The broker would close the connections of all listeners.
             Target::Username(username) => {
-                for (id, authenticated_by) in self.sessions.identifiers_of(username) {
+                for (id, authenticated_by) in self.services.sessions.identifiers_of(username) {
                     if authenticated_by == AuthenticatedBy::Api || self.membership.may_own(&id) {
                         self.note_kicked(&id);
                         broker.disconnect(&id);
@@ -249,7 +249,7 @@ impl Plugin {
 
     /// The client of this identifier is about to be disconnected.
     fn note_kicked(&self, client_id: &str) {
-        self.events.kicked(Kick::Command, |client| client.client_id == client_id);
+        self.services.events.kicked(Kick::Command, |client| client.client_id == client_id);
     }
 
     fn status(&self) -> Value {

@@ -71,19 +71,19 @@ impl Listener for Follower {
 
 impl Plugin {
     fn fleet(&self) -> Option<&Arc<Fleet>> {
-        self.engine.fleet()
+        self.services.engine.fleet()
     }
 
     /// Has the fleet's threads start, where there is a fleet.
     pub(super) fn join_fleet(&self, spawn: Spawn) {
         let Some(fleet) = self.fleet() else { return };
         let follower = Follower {
-            engine: Arc::downgrade(&self.engine),
-            sessions: Arc::clone(&self.sessions),
+            engine: Arc::downgrade(&self.services.engine),
+            sessions: Arc::clone(&self.services.sessions),
             held: Arc::clone(&self.held),
             kicks: Arc::clone(&self.kicks),
-            stats: Arc::clone(&self.stats),
-            clock: Arc::clone(&self.clock),
+            stats: Arc::clone(&self.services.stats),
+            clock: Arc::clone(&self.services.clock),
         };
         fleet.start(Arc::new(follower), self.membership.number(), spawn);
     }

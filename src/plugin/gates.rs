@@ -120,7 +120,7 @@ fn begin(plugin: &Plugin, client: &Connected, username: &str, session_grants: &A
         client_id: client.id.to_owned(),
         key: Key::from_number(1),
     };
-    plugin.sessions.begin(session_key, username, None, Some(session_grants), None, None);
+    plugin.services.sessions.begin(session_key, username, None, Some(session_grants), None, None);
 }
 
 fn recalls(plugin: &Plugin, client: &Connected, username: &str, action: Action<'_>) -> bool {
@@ -183,7 +183,7 @@ fn no_memo_serves_a_client_that_a_gate_stops() {
             if has_rules {
                 begin(&plugin, &client, username.unwrap_or_default(), &session_grants);
             } else {
-                plugin.sessions.end(handle, 0);
+                plugin.services.sessions.end(handle, 0);
             }
             for (action, reason) in actions().zip(reasons.iter().cycle()) {
                 // The last of it is what was allowed last to somebody with the same rules.

@@ -13,20 +13,20 @@ impl Plugin {
     /// stay; each has its lifetime. The broker goes on to ask about every session anew.
     pub fn reload(&self) {
         // First, since a broker that asks about every session must be told of each that it stays.
-        self.tick_monitor.reload();
+        self.services.tick_monitor.reload();
         failpoint::reached("reload");
         self.reload_credentials();
         self.reload_files();
-        let Some(users) = &self.local_users else { return };
+        let Some(users) = &self.services.local_users else { return };
         let path = users.path().display();
         match users.reload() {
             Ok(count) => {
                 // Who was none may be one now, whatever was recalled for it.
-                self.sessions.forget_allowed();
-                log::info!(logger: *self.log_queue, "{path}: {count} local users");
+                self.services.sessions.forget_allowed();
+                log::info!(logger: *self.services.log_queue, "{path}: {count} local users");
             }
             Err(error) => log::error!(
-                logger: *self.log_queue,
+                logger: *self.services.log_queue,
                 "option local_users_file: cannot read {path} again ({error}); the names that it \
                  held before stay"
             ),
@@ -36,7 +36,7 @@ impl Plugin {
     /// Reads the files of mosquitto-go-auth's backend again. Whoever of a file has another password now, or
     /// none, is looked at anew.
     fn reload_files(&self) {
-        let Some(files) = &self.files else { return };
+        let Some(files) = &self.services.files else { return };
         match files.reload() {
             Ok(found) => {
                 self.tell_of_files(&found);
@@ -47,35 +47,35 @@ impl Plugin {
             }
             Err(mistakes) => {
                 for mistake in mistakes {
-                    log::error!(logger: *self.log_queue, "{mistake}; what held before stays");
+                    log::error!(logger: *self.services.log_queue, "{mistake}; what held before stays");
                 }
             }
         }
     }
 
     fn reload_credentials(&self) {
-        if !self.config.sources.may_change() {
+        if !self.services.config.sources.may_change() {
             return;
         }
-        match self.config.sources.read() {
+        match self.services.config.sources.read() {
             Ok(credentials) => {
                 let mut current = lock(&self.credentials);
                 if *current == credentials {
                     return;
                 }
                 if current.token_keys != credentials.token_keys {
-                    log::info!(logger: *self.log_queue, "the keys that verify tokens have changed");
+                    log::info!(logger: *self.services.log_queue, "the keys that verify tokens have changed");
                 }
                 let token_keys = current.token_keys.clone();
                 if *current != (Credentials { token_keys, ..credentials.clone() }) {
-                    log::info!(logger: *self.log_queue, "certificates or secret headers have changed");
+                    log::info!(logger: *self.services.log_queue, "certificates or secret headers have changed");
                 }
-                self.engine.renew(&credentials);
+                self.services.engine.renew(&credentials);
                 *current = credentials;
             }
             Err(mistakes) => {
                 for mistake in mistakes {
-                    log::error!(logger: *self.log_queue, "{mistake}; what held before stays");
+                    log::error!(logger: *self.services.log_queue, "{mistake}; what held before stays");
                 }
             }
         }

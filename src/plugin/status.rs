@@ -81,7 +81,10 @@ pub(crate) fn serve(
 impl super::Plugin {
     /// How many clients are remembered, by why.
     pub fn remembered(&self) -> std::collections::BTreeMap<&'static str, usize> {
-        [("logins", self.authenticator.logins().waiting()), ("sessions", self.sessions.len())]
-            .into()
+        [
+            ("logins", self.authenticator.logins().waiting()),
+            ("sessions", self.services.sessions.len()),
+        ]
+        .into()
     }
 }

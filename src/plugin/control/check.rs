@@ -40,10 +40,10 @@ impl Plugin {
         {
             return slot.respond(Ok(report(decision, in_words(&reason, None), None)));
         }
-        let known = self.sessions.find(&check.client_id, &check.username);
+        let known = self.services.sessions.find(&check.client_id, &check.username);
         let (handle, grants) = known.unwrap_or((0, Grants::default()));
         let client = ClientSnapshot::named(handle, &check.client_id, &check.username);
-        let (policy, action) = (Policy::of(&self.config), action(&check));
+        let (policy, action) = (Policy::of(&self.services.config), action(&check));
         let ask = |kind| {
             let about = match kind {
                 Kind::Superuser => About::Superuser,
@@ -52,7 +52,14 @@ impl Plugin {
             let attributes = grants.attributes.as_deref();
             let question =
                 Question { client: &client, username: &check.username, attributes, about };
-            (kind, self.engine.ask(self.engine.key(&question), &question, Urgency::Waiting))
+            (
+                kind,
+                self.services.engine.ask(
+                    self.services.engine.key(&question),
+                    &question,
+                    Urgency::Waiting,
+                ),
+            )
         };
         let file_allows = self.authorizer.file_allows(&check.username, &check.client_id, &action);
         let questions = decide::questions(policy, &grants, subject(&check, file_allows), action);

@@ -15,9 +15,9 @@ impl Plugin {
     /// Some of the clients that are connected, as events tell of them. With `next`, the list goes on behind
     /// that identifier.
     pub(super) fn list_clients(&self, listing: &Listing) -> Value {
-        self.events.settle();
+        self.services.events.settle();
         let Page { clients, total, mut has_more } =
-            self.events.list(listing.after.as_deref(), listing.count);
+            self.services.events.list(listing.after.as_deref(), listing.count);
         let mut bytes = 0;
         let fits = |client: &&ConnectedClient| {
             let is_first = bytes == 0;
