@@ -15,6 +15,7 @@ use crate::clock;
 use crate::machine;
 use crate::program;
 use crate::report::{Section, Table, goal};
+use crate::stats::median;
 
 /// The default of `http_connections`.
 const CONNECTIONS: usize = 32;
@@ -75,12 +76,6 @@ pub fn run(args: &Args) -> Section {
     }
     section.table(table);
     section
-}
-
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 fn ask(bench: &Path, port: u16, seconds: u64) -> Outcome {

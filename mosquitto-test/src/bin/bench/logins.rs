@@ -17,6 +17,7 @@ use crate::clock;
 use crate::lineup::quiet;
 use crate::machine;
 use crate::report::{Section, Table};
+use crate::stats::median;
 use crate::throughput::micros;
 
 const USER: &str = "meter";
@@ -173,18 +174,12 @@ fn run_on(version: Version, rounds: usize, table: &mut Table) {
         }
     }
     assert_eq!(api.logins(), 1, "the answer is known");
-    let bare = median(&stands[0].ran);
+    let bare = median(stands[0].ran.iter().copied());
     for Stand { way, took, ran, .. } in &stands {
-        let (took, ran) = (median(took), median(ran));
+        let (took, ran) = [took, ran].map(|values| median(values.iter().copied())).into();
         clock::say(&format!("{} {}: {}", version.name(), way.name(), micros(ran)));
         let beyond = if matches!(way, Way::Bare) { String::new() } else { micros(ran - bare) };
         let version = version.name().to_owned();
         table.row([version, way.name(), micros(took), micros(ran), beyond]);
     }
-}
-
-fn median(values: &[f64]) -> f64 {
-    let mut values = values.to_vec();
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }

@@ -1,4 +1,4 @@
-//! Percentiles.
+//! Percentiles and medians.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -59,6 +59,13 @@ impl Latency {
 pub fn percentile(ascending: &[Duration], percent: f64) -> Duration {
     let rank = (percent / 100.0 * ascending.len() as f64).ceil() as usize;
     ascending.get(rank.saturating_sub(1)).copied().unwrap_or_default()
+}
+
+/// Of values in any order.
+pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
+    let mut values: Vec<_> = values.into_iter().collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }
 
 /// The worst message of every `step`, as seconds from the span's beginning and milliseconds.

@@ -8,6 +8,7 @@ use crate::clock;
 use crate::lineup::{Stand, Turn, Way};
 use crate::load::Work;
 use crate::report::{Section, Table, goal};
+use crate::stats::median;
 
 /// How many clients are connected.
 const CLIENTS: usize = 100;
@@ -135,10 +136,4 @@ fn steps(work: Work, way: Way) -> usize {
         (Work::PublishQos0 | Work::PublishQos1, _) => 5,
         (Work::Deliver, _) => 3,
     }
-}
-
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }

@@ -12,6 +12,7 @@ use crate::idle;
 use crate::machine;
 use crate::report::{Section, Table, goal};
 use crate::setup::{self, Mode};
+use crate::stats::median;
 use crate::throughput::micros;
 
 /// How many logins a turn has.
@@ -42,10 +43,7 @@ pub fn run(args: &Args, section: &mut Section) {
                 }
             }
         }
-        let ran = ran.map(|mut values| {
-            values.sort_by(f64::total_cmp);
-            values[values.len() / 2]
-        });
+        let ran = ran.map(median);
         let wakeups = idle::wakeups(&brokers, Duration::from_secs(watched));
         for (which, mode) in ["no fleet", "fleet"].into_iter().enumerate() {
             let ratio = ran[which] / ran[0];

@@ -60,7 +60,7 @@ pub fn run(args: &Args, section: &mut Section) {
             [0, 1, 2].map(|which| {
                 let mut values: Vec<_> = outcomes.iter().map(|one| one[which]).collect();
                 values.sort();
-                values[values.len() / 2]
+                percentile(&values, 50.0)
             })
         });
         for (way, [took, p99, longest]) in Way::ALL.into_iter().zip(medians) {
