@@ -9,6 +9,7 @@
 //! | [`nginx`] | a real TLS server in front of the API |
 //! | [`program`] | an example API in another language |
 //! | [`command`] | the plugin's command, run to its end |
+//! | [`control`] | the topics of the plugin's commands and responses |
 //! | [`redis`] | a real Redis or Valkey |
 //! | [`relay`] | what stands between the plugin and such an API |
 //! | [`soak`] | a crowd of clients for a long time, and an oracle that judges all they see |
@@ -43,6 +44,7 @@ mod acceptor;
 pub mod api;
 pub mod broker;
 pub mod command;
+pub mod control;
 pub mod example_api;
 pub mod mqtt;
 pub mod nginx;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::broker::{fetched, free_ports, run_to_its_end};
+use crate::broker::{Version, fetched, free_ports, run_to_its_end};
 use crate::program::{Program, free_port};
 use crate::watch::patience;
 
@@ -17,6 +17,9 @@ mod sentinel;
 pub use cluster::Cluster;
 pub use evil::{EvilRedis, Mischief};
 pub use sentinel::{MASTER, Sentinels, TlsSentinel};
+
+/// What a broker says once it hears of what the others do.
+pub const IN_TOUCH: &str = "in touch with the other brokers";
 
 /// What it says once its port is open.
 const READY: &str = "Ready to accept connections";
@@ -31,6 +34,11 @@ pub enum Engine {
 }
 
 impl Engine {
+    /// The one that tests run beside this broker, so that each is tried with at least one of them.
+    pub fn beside(version: Version) -> Engine {
+        if version.is_2_1() { Engine::Valkey } else { Engine::Redis }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Engine::Redis => "redis",

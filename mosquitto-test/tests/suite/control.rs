@@ -2,13 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+pub use mosquitto_test::control::{RESPONSES, TOPIC};
 use mosquitto_test::prelude::*;
 use serde_json::{Value, json};
 
 use crate::support::{NOT_AUTHORIZED, PASSWORD, ROUTES, broker_with, eventually, may_publish};
-
-pub const TOPIC: &str = "$CONTROL/http-auth/v1";
-pub const RESPONSES: &str = "$CONTROL/http-auth/v1/response";
 
 /// An API that lets everybody in, lets `root` do everything, and everyone else what the ACL route
 /// says: 200, unless the topic begins with `no/` or is the control topic.

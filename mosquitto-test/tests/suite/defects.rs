@@ -12,6 +12,7 @@ use std::time::Instant;
 use mosquitto_test::prelude::*;
 use serde_json::json;
 
+use crate::control::{RESPONSES, TOPIC};
 use crate::metrics::Metrics;
 use crate::support::{EVERY_QUESTION, NOT_AUTHORIZED, ROUTES, eventually, log_in, may_publish};
 
@@ -133,10 +134,10 @@ on_every_broker! {
         let api = AuthServer::start();
         let (broker, switch) = start(version, &api, &[]);
         let operator = log_in(&broker, Protocol::V5, "root").expect_accepted();
-        operator.subscribe("$CONTROL/http-auth/v1/response").expect_granted();
+        operator.subscribe(RESPONSES).expect_granted();
         let command = |name| {
             let payload = json!({"commands": [{"command": name}]}).to_string();
-            operator.publish("$CONTROL/http-auth/v1", payload);
+            operator.publish(TOPIC, payload);
         };
         switch.on("control");
         command("getStatus");

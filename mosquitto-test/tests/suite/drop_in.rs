@@ -2,7 +2,7 @@
 //! the library's path changed and nothing else; what the API sees is what it always saw.
 
 use mosquitto_test::prelude::*;
-use mosquitto_test::redis::{Engine, Redis};
+use mosquitto_test::redis::{Engine, IN_TOUCH, Redis};
 
 use crate::support::{eventually, may_publish};
 
@@ -440,8 +440,7 @@ on_every_broker! {
 
     /// Its cache in a Redis becomes a fleet once there is a secret.
     fn a_cache_in_redis_is_shared(version) {
-        let engine = if version.is_2_1() { Engine::Valkey } else { Engine::Redis };
-        let redis = Redis::start_with(engine, &["--requirepass", "redis-canary-4713"]);
+        let redis = Redis::start_with(Engine::beside(version), &["--requirepass", "redis-canary-4713"]);
         let api = AuthServer::answering(|request| {
             Reply::status(if request.path.starts_with("/api/auth/") { 200 } else { 403 })
         });
@@ -455,7 +454,7 @@ on_every_broker! {
             let options = format!("{options}\nfleet_broker {name}");
             let config = config(version, api.port(), "auth_plugin", &options);
             let broker = config.env("FLEET_SECRET", crate::fleet::SECRET).start();
-            broker.wait_for_log(crate::fleet::IN_TOUCH);
+            broker.wait_for_log(IN_TOUCH);
             broker.wait_for_log("option cache_reset does nothing here");
             assert!(!broker.log_contains("redis-canary"), "{}", broker.log());
             broker

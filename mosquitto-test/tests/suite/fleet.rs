@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use mosquitto_test::prelude::*;
-use mosquitto_test::redis::{Engine, Redis};
+use mosquitto_test::redis::{Engine, IN_TOUCH, Redis};
 use serde_json::{Value, json};
 
 use crate::control::{command, operator};
@@ -25,11 +25,6 @@ pub const SOON: Duration = Duration::from_secs(10);
 
 /// The keys of shared answers.
 pub const ANSWERS: &str = "{mha1:mqtt}:a:*";
-
-/// Each engine with at least one of the brokers.
-pub fn engine(version: Version) -> Engine {
-    if version.is_2_1() { Engine::Valkey } else { Engine::Redis }
-}
 
 /// An API that lets in whoever has the password, and publish to `up/#`; `root` may do everything.
 pub fn api() -> AuthServer {
@@ -82,8 +77,6 @@ pub fn config_at(
     Broker::config(version).plugin(api.options(options)).env("FLEET_SECRET", SECRET)
 }
 
-pub const IN_TOUCH: &str = "in touch with the other brokers";
-
 /// Brokers of these names, once they are in touch.
 pub fn brokers<const N: usize>(
     version: Version,
@@ -123,7 +116,7 @@ pub fn progress(response: &Value) -> (u64, u64) {
 
 on_every_broker! {
     fn a_login_at_one_broker_is_known_at_the_others(version) {
-        let (api, redis) = (api(), Redis::start(engine(version)));
+        let (api, redis) = (api(), Redis::start(Engine::beside(version)));
         let [one, two, three] = brokers(version, &api, &redis, &[]);
         let ann = log_in(&one, Protocol::V5, "ann").expect_accepted();
         assert!(may_publish(&ann, "up/x") && !may_publish(&ann, "down/x"));
@@ -142,7 +135,7 @@ on_every_broker! {
     }
 
     fn a_broker_that_starts_again_asks_nothing_that_is_known(version) {
-        let (api, redis) = (api(), Redis::start(engine(version)));
+        let (api, redis) = (api(), Redis::start(Engine::beside(version)));
         let [mut one] = brokers(version, &api, &redis, &[]);
         log_in(&one, Protocol::V5, "ann").expect_accepted().disconnect();
         wait_for_answers(&redis, 1);
@@ -152,7 +145,7 @@ on_every_broker! {
     }
 
     fn what_is_invalidated_at_one_broker_is_asked_anew_at_all(version) {
-        let (api, redis) = (api(), Redis::start(engine(version)));
+        let (api, redis) = (api(), Redis::start(Engine::beside(version)));
         let [one, two, three] = brokers(version, &api, &redis, &[]);
         let operator = operator(&one);
         let at_two = log_in(&two, Protocol::V5, "ann").expect_accepted();
@@ -175,7 +168,7 @@ on_every_broker! {
     }
 
     fn a_session_gets_its_new_rules_wherever_it_is(version) {
-        let (api, redis) = (api(), Redis::start(engine(version)));
+        let (api, redis) = (api(), Redis::start(Engine::beside(version)));
         let [one, two] = brokers(version, &api, &redis, &[]);
         let operator = operator(&one);
         let ann = log_in(&two, Protocol::V5, "ann").expect_accepted();
@@ -187,7 +180,7 @@ on_every_broker! {
     }
 
     fn whoever_is_kicked_at_one_broker_is_disconnected_at_all(version) {
-        let (api, redis) = (api(), Redis::start(engine(version)));
+        let (api, redis) = (api(), Redis::start(Engine::beside(version)));
         let [one, two, three] = brokers(version, &api, &redis, &[]);
         let operator = operator(&one);
         let client = |broker: &Broker, user: &str| {
@@ -209,7 +202,7 @@ on_every_broker! {
     }
 
     fn the_status_and_the_metrics_tell_of_the_fleet(version) {
-        let (api, redis) = (api(), Redis::start(engine(version)));
+        let (api, redis) = (api(), Redis::start(Engine::beside(version)));
         let [one] = brokers(version, &api, &redis, &[]);
         let metrics = Metrics { port: program::free_port() };
         let listen = [("metrics_listen", &*metrics.address())];
@@ -232,7 +225,7 @@ on_every_broker! {
 
     /// S6: decisions are those without a fleet.
     fn without_redis_each_broker_asks_by_itself_and_what_was_taken_back_arrives_later(version) {
-        let (api, mut redis) = (api(), Redis::start(engine(version)));
+        let (api, mut redis) = (api(), Redis::start(Engine::beside(version)));
         let [one, two] = brokers(version, &api, &redis, &[("fleet_ack_ms", "100")]);
         let operator = operator(&one);
         let ann = log_in(&two, Protocol::V5, "ann").expect_accepted();
@@ -258,7 +251,7 @@ on_every_broker! {
     }
 
     fn a_frozen_redis_holds_nobody_up(version) {
-        let (api, redis) = (api(), Redis::start(engine(version)));
+        let (api, redis) = (api(), Redis::start(Engine::beside(version)));
         let limit = ("fleet_redis_timeout_ms", "50");
         let [one, two] = brokers(version, &api, &redis, &[limit]);
         let operator = operator(&one);
@@ -283,7 +276,7 @@ on_every_broker! {
 
     /// The thread that writes waits for Redis for a second and more; the response does not.
     fn a_response_waits_no_longer_than_fleet_ack_ms(version) {
-        let (api, redis) = (api(), Redis::start(engine(version)));
+        let (api, redis) = (api(), Redis::start(Engine::beside(version)));
         let [one, _two] = brokers(version, &api, &redis, &[("fleet_ack_ms", "100")]);
         let operator = operator(&one);
         let command = || command_of(&operator, json!({"command": "invalidate", "username": "ann"}));
@@ -300,7 +293,7 @@ on_every_broker! {
     }
 
     fn what_redis_forgets_is_put_back(version) {
-        let (api, redis) = (api(), Redis::start(engine(version)));
+        let (api, redis) = (api(), Redis::start(Engine::beside(version)));
         let [one, two] = brokers(version, &api, &redis, &[]);
         let operator = operator(&one);
         log_in(&two, Protocol::V5, "ann").expect_accepted().disconnect();
@@ -321,7 +314,7 @@ on_every_broker! {
 
     /// S5, with whoever has another secret in the place of whoever has none.
     fn a_broker_with_another_secret_has_no_part(version) {
-        let (api, redis) = (api(), Redis::start(engine(version)));
+        let (api, redis) = (api(), Redis::start(Engine::beside(version)));
         let [one, two] = brokers(version, &api, &redis, &[]);
         let stranger = config(version, &api, &redis, "stranger", &[])
             .env("FLEET_SECRET", "another-canary-0123456789abcdefghijklm")
@@ -345,7 +338,7 @@ on_every_broker! {
     }
 
     fn brokers_that_ask_otherwise_share_nothing(version) {
-        let (api, redis) = (api(), Redis::start(engine(version)));
+        let (api, redis) = (api(), Redis::start(Engine::beside(version)));
         let [one] = brokers(version, &api, &redis, &[("http_header_X_Broker", "one")]);
         let other = |more| config(version, &api, &redis, "two", more).start();
         let two = other(&[("http_header_X_Broker", "two")]);
@@ -358,7 +351,7 @@ on_every_broker! {
     }
 
     fn redis_learns_no_name_and_no_password_nor_a_hash_of_them(version) {
-        let (api, redis) = (api(), Redis::start(engine(version)));
+        let (api, redis) = (api(), Redis::start(Engine::beside(version)));
         let [one, two] = brokers(version, &api, &redis, &[]);
         let operator = operator(&one);
         let canary = "canary-user-of-the-fleet";
@@ -410,7 +403,7 @@ on_every_broker! {
 
     /// S3.
     fn whoever_is_cut_off_believes_answers_no_longer_than_fleet_blind_ttl(version) {
-        let (api, mut redis) = (api(), Redis::start(engine(version)));
+        let (api, mut redis) = (api(), Redis::start(Engine::beside(version)));
         let [one] = brokers(version, &api, &redis, &[("fleet_blind_ttl", "2")]);
         log_in(&one, Protocol::V5, "ann").expect_accepted().disconnect();
         log_in_unasked(&api, &one, "ann").disconnect();

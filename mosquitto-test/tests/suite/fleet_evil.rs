@@ -5,11 +5,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mosquitto_test::prelude::*;
-use mosquitto_test::redis::{EvilRedis, Mischief};
+use mosquitto_test::redis::{EvilRedis, IN_TOUCH, Mischief};
 use serde_json::{Value, json};
 
 use crate::control::operator;
-use crate::fleet::{IN_TOUCH, SOON, api, command_of, config_at, log_in_unasked, progress};
+use crate::fleet::{SOON, api, command_of, config_at, log_in_unasked, progress};
 use crate::support::{eventually, log_in};
 
 /// How long a question waits for Redis here, in milliseconds.

@@ -1,12 +1,12 @@
 //! A fleet whose Redis is found by Sentinels, or is a node of a Cluster, and is exchanged for another.
 
 use mosquitto_test::prelude::*;
-use mosquitto_test::redis::{Cluster, Engine, MASTER, Redis, Sentinels, TlsSentinel};
+use mosquitto_test::redis::{Cluster, Engine, IN_TOUCH, MASTER, Redis, Sentinels, TlsSentinel};
 use serde_json::json;
 
 use crate::control::operator;
 use crate::fleet::{
-    IN_TOUCH, allowing, api, command_of, config_at, log_in_unasked, progress, wait_for_answers,
+    allowing, api, command_of, config_at, log_in_unasked, progress, wait_for_answers,
 };
 use crate::support::{eventually, log_in, may_publish};
 

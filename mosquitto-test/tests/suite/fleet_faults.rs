@@ -4,13 +4,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mosquitto_test::prelude::*;
-use mosquitto_test::redis::{Engine, Redis};
+use mosquitto_test::redis::{Engine, IN_TOUCH, Redis};
 use serde_json::{Value, json};
 
 use crate::control::operator;
 use crate::fleet::{
-    ANSWERS, IN_TOUCH, allowing, api, brokers, command_of, config, log_in_unasked, progress,
-    wait_for_answers,
+    ANSWERS, allowing, api, brokers, command_of, config, log_in_unasked, progress, wait_for_answers,
 };
 use crate::support::{eventually, log_in, may_publish};
 

@@ -7,6 +7,7 @@ use std::process::Command;
 use mosquitto_test::prelude::*;
 use mosquitto_test::program::{free_port, repository};
 
+use crate::control::TOPIC;
 use crate::support::may_publish;
 
 const TOKEN: &str = "s3cret-of-the-supervisor";
@@ -79,7 +80,7 @@ on_every_broker! {
         assert_eq!(discovery.expect_message().0, "homeassistant/sensor/config");
         assert!(may_publish(&ann, "zigbee2mqtt/lamp/set"));
         assert_eq!(discovery.expect_message().0, "zigbee2mqtt/lamp/set");
-        assert!(!may_publish(&ann, "$CONTROL/http-auth/v1"));
+        assert!(!may_publish(&ann, TOPIC));
         assert!(!broker.log_contains(TOKEN));
     }
 

@@ -14,6 +14,7 @@ use mosquitto_test::watch::PATIENCE;
 use prometheus_parse::{Scrape, Value};
 use serde_json::json;
 
+use crate::control::TOPIC;
 use crate::support::{
     EVERY_QUESTION, PASSWORD, ROUTES, eventually, log_in, logged_in, may_publish,
 };
@@ -105,7 +106,7 @@ fn api() -> AuthServer {
 fn command(operator: &Client, command: serde_json::Value) {
     let commands = json!({ "commands": [command] }).to_string();
     // 0x10: nobody has subscribed to this topic.
-    assert!(matches!(operator.publish("$CONTROL/http-auth/v1", commands), 0 | 0x10));
+    assert!(matches!(operator.publish(TOPIC, commands), 0 | 0x10));
 }
 
 on_every_broker! {

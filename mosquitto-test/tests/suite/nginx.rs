@@ -6,7 +6,7 @@ use std::process::Command;
 use mosquitto_test::prelude::*;
 use serde_json::json;
 
-use crate::control::command;
+use crate::control::{RESPONSES, command};
 use crate::large_answers::peak_memory;
 use crate::support::{EVERY_QUESTION, PASSWORD, ROUTES, log_in};
 
@@ -32,7 +32,7 @@ fn expect_failures(broker: &Broker, why: &str) {
     }
     broker.wait_for_log(&format!(" failed: TLS failed ({why}"));
     let operator = log_in(broker, Protocol::V5, "root").expect_accepted();
-    operator.subscribe("$CONTROL/http-auth/v1/response").expect_granted();
+    operator.subscribe(RESPONSES).expect_granted();
     let status = &command(&operator, json!([{"command": "getStatus"}]))[0]["data"];
     assert_eq!(status["requests"]["failed"], json!({"TLS failed": 2}), "{status}");
     assert_eq!(status["requests"]["answered"], 0, "{status}");

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mosquitto_test::broker::{Broker, Version};
-use mosquitto_test::redis::{Engine, Redis};
+use mosquitto_test::redis::{Engine, IN_TOUCH, Redis};
 use tempfile::TempDir;
 
 use crate::api::Api;
@@ -47,8 +47,7 @@ impl Ground {
         let dir = tempfile::tempdir().unwrap();
         let secret = dir.path().join("fleet.key");
         std::fs::write(&secret, "bench-secret-0123456789abcdefghij").unwrap();
-        let engine = if version.is_2_1() { Engine::Valkey } else { Engine::Redis };
-        let redis = Redis::start(engine);
+        let redis = Redis::start(Engine::beside(version));
         Ground { version, api: Api::start(API_TAKES), redis, secret, _dir: dir }
     }
 
@@ -81,8 +80,6 @@ impl Ground {
         }
     }
 }
-
-const IN_TOUCH: &str = "in touch with the other brokers";
 
 /// Clients of these numbers.
 fn clients(numbers: std::ops::Range<usize>) -> Vec<Who> {

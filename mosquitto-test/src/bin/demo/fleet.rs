@@ -12,8 +12,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mosquitto_test::broker::{Version, plugin_path};
+use mosquitto_test::control::{RESPONSES, TOPIC};
 use mosquitto_test::example_api::{ClosedAccounts, Served};
-use mosquitto_test::redis::{Engine, Redis};
+use mosquitto_test::redis::{Engine, IN_TOUCH, Redis};
 use tempfile::TempDir;
 
 use crate::Event;
@@ -26,8 +27,6 @@ const BROKERS: u16 = 3;
 const ANSWERS: &str = "{mha1:mqtt}:a:*";
 /// How long whatever takes milliseconds may take on a busy machine.
 const LIMIT: Duration = Duration::from_secs(10);
-const COMMANDS: &str = "$CONTROL/http-auth/v1";
-const RESPONSES: &str = "$CONTROL/http-auth/v1/response";
 
 /// Three brokers, the Redis by which they share answers, and the secret with which they seal them.
 pub struct Fleet {
@@ -83,7 +82,7 @@ impl Fleet {
     /// A broker, once it is in touch with the others.
     fn spawn(&self, port: u16, config: String) -> Result<Mosquitto, String> {
         let broker = Mosquitto::spawn_with(self.version, port, config, self.events.clone())?;
-        broker.wait_for("in touch with the other brokers")?;
+        broker.wait_for(IN_TOUCH)?;
         Ok(broker)
     }
 
@@ -214,7 +213,7 @@ impl Story {
             })
             .collect();
         let command = r#"{"commands":[{"command":"invalidate","username":"alice"}]}"#;
-        root.publish(COMMANDS, command);
+        root.publish(TOPIC, command);
         let response = root.response();
         let heard = told.elapsed();
         let gone: Vec<Option<Duration>> =

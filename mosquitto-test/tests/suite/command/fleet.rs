@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
 use super::Conf;
-use crate::fleet::{SECRET, api, brokers, engine};
+use crate::fleet::{SECRET, api, brokers};
 use crate::support::{EVERY_QUESTION, PASSWORD, ROUTES, eventually, granting, log_in, may_publish};
 
 /// The configuration of a broker of this fleet, which does not run.
@@ -59,7 +59,7 @@ fn states(report: &Value) -> Vec<(&str, bool)> {
 
 on_every_broker! {
     fn what_the_command_takes_back_reaches_all_brokers(version) {
-        let (api, redis) = (api(), Redis::start(engine(version)));
+        let (api, redis) = (api(), Redis::start(Engine::beside(version)));
         let [mut one, two, three] = brokers(version, &api, &redis, &[]);
         let member = Member::new(&api, &redis, SECRET, &[]);
         let ann = log_in(&two, Protocol::V5, "ann").expect_accepted();

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use mosquitto_test::control::{RESPONSES, TOPIC};
 use mosquitto_test::mqtt::Protocol;
 use mosquitto_test::raw::{self, RawClient};
 use serde_json::{Value, json};
@@ -11,9 +12,6 @@ use crate::args::Args;
 use crate::clock;
 use crate::report::{Section, Table, goal};
 use crate::stats::{millis, percentile};
-
-const TOPIC: &str = "$CONTROL/http-auth/v1";
-const RESPONSES: &str = "$CONTROL/http-auth/v1/response";
 
 const GOAL: Duration = Duration::from_millis(50);
 
