@@ -9,6 +9,7 @@
 mod api;
 mod client;
 mod crowd;
+mod faults;
 pub mod fleet;
 mod hostile;
 mod oracle;
@@ -19,7 +20,7 @@ mod wire;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -85,12 +86,8 @@ pub fn run(plan: Plan) -> Report {
     let (stop, stopping) = watch::channel(false);
     let (entered, all_in) = std::sync::mpsc::channel();
     let (judge, port) = (oracle.clone(), broker.port());
-    let clients = thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let local = LocalSet::new();
-        let crowd = Rc::new(Crowd::new(plan, port, judge, entered));
-        local.block_on(&runtime, crowd.live(stopping));
-    });
+    let clients =
+        on_their_thread(move || Rc::new(Crowd::new(plan, port, judge, entered)).live(stopping));
     let began = Instant::now();
     // Broken, if the clients' thread has panicked.
     all_in.recv().expect("every client came in");
@@ -111,6 +108,16 @@ pub fn run(plan: Plan) -> Report {
         reloads,
         usage: watch.usage(),
     }
+}
+
+/// Has all clients live on one thread.
+fn on_their_thread<F: Future<Output = ()>>(
+    live: impl FnOnce() -> F + Send + 'static,
+) -> JoinHandle<()> {
+    thread::spawn(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        LocalSet::new().block_on(&runtime, async { live().await });
+    })
 }
 
 /// Lets the time pass, with what disturbs: how often the API went away, and SIGHUP came.

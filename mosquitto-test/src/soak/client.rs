@@ -7,7 +7,8 @@ use tokio::sync::watch;
 use tokio::time::{sleep, sleep_until, timeout};
 
 use super::crowd::{Crowd, LIMIT};
-use super::oracle::{Span, Told};
+use super::faults::Told;
+use super::oracle::Span;
 use super::policy::{self, Access};
 use super::wire::{Packet, Wire};
 use crate::mqtt::Protocol;

@@ -13,8 +13,9 @@ use tokio::time::{sleep, timeout};
 
 use super::Plan;
 use super::client::Stayer;
+use super::faults::Told;
 use super::hostile::Attack;
-use super::oracle::{Kind, Oracle, Span, Told};
+use super::oracle::{Kind, Oracle, Span};
 use super::policy::{self, Access};
 use super::wire::{Packet, Wire};
 use crate::mqtt::Protocol;

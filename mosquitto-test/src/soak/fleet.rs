@@ -20,12 +20,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::sync::watch;
-use tokio::task::LocalSet;
 
 use crate::api::{AuthServer, Reply, Request};
 use crate::broker::{Broker, Version};
+use crate::control::{RESPONSES, TOPIC};
 use crate::mqtt::Protocol;
-use crate::redis::{Engine, Redis};
+use crate::redis::{Engine, IN_TOUCH, Redis};
 use mover::Movers;
 use oracle::{Counts, LIFE, Oracle};
 
@@ -36,9 +36,6 @@ const BROKERS: usize = 3;
 const BLIND: Duration = Duration::from_secs(8);
 
 const SECRET: &str = "soak-canary-0123456789abcdefghijklmnop";
-
-const TOPIC: &str = "$CONTROL/http-auth/v1";
-const RESPONSES: &str = "$CONTROL/http-auth/v1/response";
 
 /// Who may do everything, and commands.
 const ROOT: &str = "root";
@@ -141,7 +138,7 @@ fn broker(plan: Plan, api: &AuthServer, redis: &Redis, number: usize) -> Broker 
     let config = Broker::config(plan.version).plugin(api.options(options));
     let config = lines.into_iter().fold(config, |config, line| config.line(line));
     let broker = config.line("log_type error").env("FLEET_SECRET", SECRET).start();
-    broker.wait_for_log("in touch with the other brokers");
+    broker.wait_for_log(IN_TOUCH);
     broker
 }
 
@@ -155,16 +152,13 @@ pub fn run(plan: Plan) -> Report {
         count.fetch_add(u64::from(is_mover), Ordering::Relaxed);
         answer(&judge, request)
     });
-    let engine = if plan.version.is_2_1() { Engine::Valkey } else { Engine::Redis };
-    let mut redis = Redis::start(engine);
+    let mut redis = Redis::start(Engine::beside(plan.version));
     let mut brokers: Vec<_> = (0..BROKERS).map(|n| broker(plan, &api, &redis, n)).collect();
     let ports: Vec<_> = brokers.iter().map(Broker::port).collect();
     let (stop, stopping) = watch::channel(false);
     let judge = oracle.clone();
-    let clients = thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let movers = Rc::new(Movers { ports, oracle: judge, clients: plan.clients });
-        LocalSet::new().block_on(&runtime, movers.live(stopping));
+    let clients = super::on_their_thread(move || {
+        Rc::new(Movers { ports, oracle: judge, clients: plan.clients }).live(stopping)
     });
     let mut faults = disturb(plan, &mut brokers, &mut redis, &api, &oracle);
     let found = brokers.iter().map(found).sum();

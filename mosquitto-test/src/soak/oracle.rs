@@ -10,6 +10,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use super::faults::{Faults, Told};
 use super::policy::{self, Access, Right};
 
 /// How long answers live; the broker is told so.
@@ -18,9 +19,6 @@ pub const CACHE_TTL: Duration = Duration::from_secs(5);
 /// How long after an outage the plugin may still take the API for failed. It looks every half
 /// second.
 pub const RECOVERY: Duration = Duration::from_secs(5);
-
-/// How many faults are described; the others are counted.
-const DESCRIBED: usize = 100;
 
 /// The time between a client's question and what it was told.
 #[derive(Clone, Copy, Debug)]
@@ -35,15 +33,6 @@ impl Span {
     }
 }
 
-/// What a client was told.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Told {
-    Yes,
-    No,
-    /// Its connection was closed, so that it asks again: nobody could decide.
-    Nothing,
-}
-
 /// What is held against the oracle.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
@@ -54,7 +43,6 @@ pub enum Kind {
 }
 
 pub struct Oracle {
-    began: Instant,
     /// When the rights that come and go did; they begin absent.
     changes: Mutex<Vec<Instant>>,
     outages: Mutex<Vec<(Instant, Option<Instant>)>>,
@@ -68,8 +56,7 @@ pub struct Oracle {
     kept_out: AtomicU64,
     /// Decisions at which the API may have been out of reach, which excuses that a connection was closed.
     excused: AtomicU64,
-    faults: AtomicU64,
-    described: Mutex<Vec<String>>,
+    faults: Faults,
 }
 
 /// What was judged in a run.
@@ -89,7 +76,6 @@ pub struct Counts {
 impl Default for Oracle {
     fn default() -> Oracle {
         Oracle {
-            began: Instant::now(),
             changes: Mutex::default(),
             outages: Mutex::default(),
             occupied: Mutex::default(),
@@ -97,8 +83,7 @@ impl Default for Oracle {
             judged: Default::default(),
             kept_out: AtomicU64::new(0),
             excused: AtomicU64::new(0),
-            faults: AtomicU64::new(0),
-            described: Mutex::default(),
+            faults: Faults::describing(100),
         }
     }
 }
@@ -227,26 +212,19 @@ impl Oracle {
 
     /// Notes that something was wrong.
     pub fn wrong(&self, what: String) {
-        self.faults.fetch_add(1, Ordering::Relaxed);
-        let mut described = self.described.lock().unwrap();
-        if described.len() < DESCRIBED {
-            let at = self.began.elapsed().as_secs_f64();
+        self.faults.note(|at| {
             let outages = self.outages.lock().unwrap();
             let outage = outages.last().map_or("none".to_owned(), |(began, ended)| {
                 let since = ended.map(|ended| format!(", over for {:.1?}", ended.elapsed()));
                 format!("{:.1?} ago{}", began.elapsed(), since.unwrap_or_default())
             });
-            described.push(format!("at {at:.1} s (last outage: {outage}): {what}"));
-        }
+            format!("at {at:.1} s (last outage: {outage}): {what}")
+        });
     }
 
     pub fn counts(&self) -> Counts {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let faults = load(&self.faults);
-        let mut wrong = self.described.lock().unwrap().clone();
-        if faults as usize > wrong.len() {
-            wrong.push(format!("… and {} more", faults as usize - wrong.len()));
-        }
+        let (faults, wrong) = self.faults.all();
         Counts {
             judged: self.judged.each_ref().map(|told| told.each_ref().map(load)),
             kept_out: load(&self.kept_out),

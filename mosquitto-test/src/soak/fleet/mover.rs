@@ -9,10 +9,12 @@ use tokio::sync::watch;
 use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 
-use super::oracle::{Kind, Oracle, Question, Told};
-use super::{BROKERS, RESPONSES, ROOT, TOPIC, is_about_login, password, username};
+use super::oracle::{Kind, Oracle, Question};
+use super::{BROKERS, ROOT, is_about_login, password, username};
+use crate::control::{RESPONSES, TOPIC};
 use crate::mqtt::Protocol;
 use crate::raw;
+use crate::soak::faults::Told;
 use crate::soak::wire::{Packet, Wire};
 
 /// When any request must have been answered.

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::BROKERS;
+use crate::soak::faults::{Faults, Told};
 
 /// How long answers live; the brokers are told so.
 pub const LIFE: Duration = Duration::from_secs(20);
@@ -28,18 +29,6 @@ const CONTESTED: Duration = Duration::from_secs(11);
 
 /// How long brokers may take to put back what Redis has lost.
 const PUT_BACK: Duration = Duration::from_secs(20);
-
-/// How many faults are described; the others are counted.
-const DESCRIBED: usize = 50;
-
-/// What a client was told.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Told {
-    Yes,
-    No,
-    /// The connection was closed.
-    Nothing,
-}
 
 /// What is held against the oracle.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -68,7 +57,6 @@ struct User {
 }
 
 pub struct Oracle {
-    began: Instant,
     users: Vec<Mutex<User>>,
     down: Mutex<Vec<(usize, Instant, Option<Instant>)>>,
     reloads: Mutex<Vec<(usize, Instant)>>,
@@ -82,8 +70,7 @@ pub struct Oracle {
     in_part: AtomicU64,
     /// The longest that it took until all had acknowledged, in ms.
     longest: AtomicU64,
-    faults: AtomicU64,
-    wrong: Mutex<Vec<String>>,
+    faults: Faults,
 }
 
 /// What was judged in a run.
@@ -106,7 +93,6 @@ impl Oracle {
         let began = Instant::now();
         let user = User { changes: vec![(began, true)], acknowledged: Default::default() };
         Oracle {
-            began,
             users: (0..users).map(|_| Mutex::new(user.clone())).collect(),
             down: Mutex::default(),
             reloads: Mutex::default(),
@@ -117,8 +103,7 @@ impl Oracle {
             acknowledged: AtomicU64::new(0),
             in_part: AtomicU64::new(0),
             longest: AtomicU64::new(0),
-            faults: AtomicU64::new(0),
-            wrong: Mutex::default(),
+            faults: Faults::describing(50),
         }
     }
 
@@ -302,23 +287,20 @@ impl Oracle {
 
     /// Notes that something was wrong.
     pub fn note(&self, what: String) {
-        self.faults.fetch_add(1, Ordering::Relaxed);
-        let mut wrong = self.wrong.lock().unwrap();
-        if wrong.len() < DESCRIBED {
-            wrong.push(format!("at {:.1} s: {what}", self.began.elapsed().as_secs_f64()));
-        }
+        self.faults.note(|at| format!("at {at:.1} s: {what}"));
     }
 
     pub fn counts(&self) -> Counts {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let (faults, wrong) = self.faults.all();
         Counts {
             judged: self.judged.each_ref().map(|told| told.each_ref().map(load)),
             certain: load(&self.certain),
             acknowledged: load(&self.acknowledged),
             in_part: load(&self.in_part),
             longest: Duration::from_millis(load(&self.longest)),
-            faults: load(&self.faults),
-            wrong: self.wrong.lock().unwrap().clone(),
+            faults,
+            wrong,
         }
     }
 }
