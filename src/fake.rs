@@ -2,7 +2,34 @@
 
 #![forbid(unsafe_code)]
 
-use crate::question::{CertificatePart, Client};
+use std::cell::{Cell, RefCell};
+
+use log::Level;
+
+use crate::broker::{Broker, Delivery};
+use crate::question::{CertificatePart, Client, Properties};
+
+/// A broker that remembers what it was given to publish, and counts whom it closes.
+#[derive(Default)]
+pub(crate) struct FakeBroker {
+    /// Topics and payloads.
+    pub(crate) retained: RefCell<Vec<(String, String)>>,
+    pub(crate) closed: Cell<usize>,
+}
+
+impl Broker for FakeBroker {
+    fn log(&self, _: Level, _: &str) {}
+    fn finish_login(&self, _: &str, _: bool) {}
+    fn close_by_username(&self, _: &str) {
+        self.closed.set(self.closed.get() + 1);
+    }
+    fn publish_to(&self, _: &str, _: &str, _: &str) {}
+    fn deliver(&self, _: &str, _: &Delivery<'_>, _: Option<Properties>) {}
+    fn publish_retained(&self, topic: &str, payload: &str) {
+        self.retained.borrow_mut().push((topic.to_owned(), payload.to_owned()));
+    }
+    fn disconnect(&self, _: &str) {}
+}
 
 /// A client of which everything is known.
 #[derive(Clone)]
@@ -10,7 +37,7 @@ pub(crate) struct FakeClient {
     pub id: String,
     pub address: Option<String>,
     pub certificate: Option<(String, String)>,
-    pub(crate) username_at_broker: std::cell::RefCell<Option<String>>,
+    pub(crate) username_at_broker: RefCell<Option<String>>,
 }
 
 impl Default for FakeClient {

@@ -231,23 +231,18 @@ impl Authenticator {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::{Cell, RefCell};
+    use std::cell::RefCell;
     use std::io;
     use std::rc::Rc;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::thread::{Builder, JoinHandle};
 
-    use log::Level;
-
     use super::*;
     use crate::api::fuzzing::{Response, simulate};
-    use crate::broker::Delivery;
     use crate::clock::ManualClock;
     use crate::config;
-    use crate::fake::FakeClient;
-    use crate::login::LoginAttempts;
+    use crate::fake::{FakeBroker, FakeClient};
     use crate::plugin::{Attempt, HostCapabilities, LoginReply, Plugin};
-    use crate::question::Properties;
 
     type Work = Box<dyn FnOnce() + Send>;
 
@@ -259,30 +254,6 @@ mod tests {
     fn spawn(_: String, work: Work) -> io::Result<JoinHandle<()>> {
         WAITING.with_borrow_mut(|waiting| waiting.push(work));
         Builder::new().spawn(|| {})
-    }
-
-    /// Counts whom it closes.
-    #[derive(Default)]
-    struct Counting {
-        closed: Cell<usize>,
-    }
-
-    impl Broker for Counting {
-        fn log(&self, _: Level, _: &str) {}
-
-        fn finish_login(&self, _: &str, _: bool) {}
-
-        fn close_by_username(&self, _: &str) {
-            self.closed.set(self.closed.get() + 1);
-        }
-
-        fn publish_to(&self, _: &str, _: &str, _: &str) {}
-
-        fn deliver(&self, _: &str, _: &Delivery<'_>, _: Option<Properties>) {}
-
-        fn publish_retained(&self, _: &str, _: &str) {}
-
-        fn disconnect(&self, _: &str) {}
     }
 
     #[test]
@@ -298,22 +269,12 @@ mod tests {
         let woken = Arc::<AtomicUsize>::default();
         let counted = Arc::clone(&woken);
         let capabilities = HostCapabilities {
-            delays_logins: true,
-            tells_who_connects: true,
-            tells_reasons: true,
-            lets_websockets_choose: false,
-            spawn,
             wake_broker: Arc::new(move || _ = counted.fetch_add(1, Ordering::Relaxed)),
-            sighup: None,
-            fetch: |_| {},
-            observer: None,
-            login_attempts: Arc::new(LoginAttempts::new().unwrap()),
-            claim_topics: || false,
-            instances: Arc::default(),
+            ..HostCapabilities::of(true, spawn)
         };
         let config = config::read(&options).unwrap();
         let plugin = Plugin::start(config, ManualClock::new(), capabilities).unwrap();
-        let broker = Counting::default();
+        let broker = FakeBroker::default();
         plugin.tick(&broker);
         let client = |number| FakeClient { id: format!("c{number}"), ..FakeClient::default() };
         let clients: Vec<_> = (0..LOGINS).map(client).collect();

@@ -35,7 +35,7 @@ const TRIES: usize = 5;
 const BYTES_FOR_EACH: usize = 64;
 const BYTES_FOR_NONE: usize = 256 * 1024;
 
-/// A reader, and whether what it reads is made of pieces that are not all the same.
+/// A reader's name, and the reader.
 type Reader = (&'static str, fn(&[u8]));
 
 const READERS: [Reader; 12] = [

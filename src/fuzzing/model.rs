@@ -124,18 +124,9 @@ impl World {
             ];
             let given = given.map(|(name, value)| (name.to_owned(), value.to_owned()));
             let capabilities = HostCapabilities {
-                delays_logins: is_2_1,
-                tells_who_connects: is_2_1,
-                tells_reasons: is_2_1,
-                lets_websockets_choose: !is_2_1,
-                spawn,
-                wake_broker: Arc::new(|| {}),
-                sighup: None,
-                fetch: |_| {},
-                observer: None,
                 login_attempts: Arc::clone(&attempts),
-                claim_topics: || false,
                 instances: Arc::<Instances>::clone(&instances),
+                ..HostCapabilities::of(is_2_1, spawn)
             };
             Plugin::start(config::read(&given).unwrap(), clock.clone(), capabilities).unwrap()
         };

@@ -12,7 +12,6 @@ use crate::cache::Key;
 use crate::clock::ManualClock;
 use crate::config;
 use crate::decide::Reason;
-use crate::login::LoginAttempts;
 use crate::question::{Access, Action, CertificatePart, Client, RawAclCheck};
 use crate::rules::{Condition, Permission, Rule, Rules, Verb};
 use crate::sessions::SessionKey;
@@ -72,20 +71,8 @@ fn plugin(local_users: &str) -> (Plugin, PathBuf) {
         ("local_users_acl", "defer"),
     ];
     let options = options.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let capabilities = HostCapabilities {
-        delays_logins: true,
-        tells_who_connects: true,
-        tells_reasons: true,
-        lets_websockets_choose: false,
-        spawn: |name, body| Builder::new().name(name).spawn(body),
-        wake_broker: Arc::new(|| {}),
-        sighup: None,
-        fetch: |_| {},
-        observer: None,
-        login_attempts: Arc::new(LoginAttempts::new().unwrap()),
-        claim_topics: || false,
-        instances: Arc::default(),
-    };
+    let capabilities =
+        HostCapabilities::of(true, |name, body| Builder::new().name(name).spawn(body));
     let config = config::read(&options).unwrap();
     (Plugin::start(config, ManualClock::new(), capabilities).unwrap(), file)
 }

@@ -40,3 +40,25 @@ pub struct HostCapabilities {
     /// All instances of the process.
     pub instances: Arc<Instances>,
 }
+
+#[cfg(any(test, fuzzing))]
+impl HostCapabilities {
+    /// Those of a broker of the newer line, or of the older one, in a process of its own.
+    #[allow(clippy::expect_used, reason = "for tests")]
+    pub(crate) fn of(is_2_1: bool, spawn: Spawn) -> Self {
+        Self {
+            delays_logins: is_2_1,
+            tells_who_connects: is_2_1,
+            tells_reasons: is_2_1,
+            lets_websockets_choose: !is_2_1,
+            spawn,
+            wake_broker: Arc::new(|| {}),
+            sighup: None,
+            fetch: |_| {},
+            observer: None,
+            login_attempts: Arc::new(LoginAttempts::new().expect("there are random bytes")),
+            claim_topics: || false,
+            instances: Arc::default(),
+        }
+    }
+}

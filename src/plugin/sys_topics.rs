@@ -77,30 +77,9 @@ impl SysTopics {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::RefCell;
-
-    use log::Level;
-
     use super::*;
-    use crate::broker::Delivery;
     use crate::clock::ManualClock;
-    use crate::question::Properties;
-
-    /// A broker that remembers what it was given to publish.
-    #[derive(Default)]
-    struct Listening(RefCell<Vec<(String, String)>>);
-
-    impl Broker for Listening {
-        fn log(&self, _: Level, _: &str) {}
-        fn finish_login(&self, _: &str, _: bool) {}
-        fn close_by_username(&self, _: &str) {}
-        fn publish_to(&self, _: &str, _: &str, _: &str) {}
-        fn deliver(&self, _: &str, _: &Delivery<'_>, _: Option<Properties>) {}
-        fn publish_retained(&self, topic: &str, payload: &str) {
-            self.0.borrow_mut().push((topic.to_owned(), payload.to_owned()));
-        }
-        fn disconnect(&self, _: &str) {}
-    }
+    use crate::fake::FakeBroker;
 
     const INTERVAL: Duration = Duration::from_secs(10);
 
@@ -116,16 +95,16 @@ mod tests {
     #[test]
     fn everything_is_told_at_first_and_then_what_has_changed() {
         let (sys_topics, _) = sys_topics(Some(INTERVAL), || true);
-        let (broker, mut snapshot) = (Listening::default(), Snapshot::blank("http://a"));
+        let (broker, mut snapshot) = (FakeBroker::default(), Snapshot::blank("http://a"));
         sys_topics.publish(&broker, &snapshot);
-        let told = broker.0.take();
+        let told = broker.retained.take();
         assert_eq!(told.len(), TOPICS.len());
         assert!(told.contains(&("$SYS/broker/http-auth/endpoints/in-service".into(), "1".into())));
         sys_topics.publish(&broker, &snapshot);
-        assert_eq!(broker.0.take(), []);
+        assert_eq!(broker.retained.take(), []);
         snapshot.sessions = 7;
         sys_topics.publish(&broker, &snapshot);
-        assert_eq!(broker.0.take(), [("$SYS/broker/http-auth/sessions".into(), "7".into())]);
+        assert_eq!(broker.retained.take(), [("$SYS/broker/http-auth/sessions".into(), "7".into())]);
     }
 
     #[test]
