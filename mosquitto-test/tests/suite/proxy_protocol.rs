@@ -10,15 +10,16 @@ use crate::support::{PASSWORD, ROUTES};
 
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
-/// What a proxy sends before anything else, about a client of this address (section 2.2 of the protocol).
-fn header(client: IpAddr) -> Vec<u8> {
+/// What a proxy sends before anything else, about a client of this address, with what else it says of it, as type,
+/// length and value (section 2.2 of the protocol).
+pub fn header(client: IpAddr, more: &[u8]) -> Vec<u8> {
     let (family, addresses) = match client {
         IpAddr::V4(client) => (0x11, [client.octets(), Ipv4Addr::LOCALHOST.octets()].concat()),
         IpAddr::V6(client) => (0x21, [client.octets(), Ipv6Addr::LOCALHOST.octets()].concat()),
     };
     let ports = [50_000_u16.to_be_bytes(), 1883_u16.to_be_bytes()].concat();
-    let length = u16::try_from(addresses.len() + ports.len()).unwrap().to_be_bytes();
-    [SIGNATURE, &[0x21, family], &length, &addresses, &ports].concat()
+    let length = u16::try_from(addresses.len() + ports.len() + more.len()).unwrap().to_be_bytes();
+    [SIGNATURE, &[0x21, family], &length, &addresses, &ports, more].concat()
 }
 
 fn connect(id: &str) -> Vec<u8> {
@@ -39,7 +40,7 @@ fn the_api_is_told_the_address_of_the_client_and_not_the_proxys() {
     for client in ["203.0.113.7", "2001:db8::7"] {
         api.forget_requests();
         let mut by_proxy = RawClient::connect_to(port);
-        by_proxy.send(header(client.parse().unwrap())).send(connect(client));
+        by_proxy.send(header(client.parse().unwrap(), &[])).send(connect(client));
         assert_eq!(by_proxy.read_connack(), Some(0));
         assert_eq!(api.requests()[0].json()["peerhost"], json!(client));
     }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -10,11 +10,12 @@ use mosquitto_test::command::run;
 use mosquitto_test::prelude::*;
 use mosquitto_test::program::free_port;
 use mosquitto_test::tokens::Issuer;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Conf;
 use super::alone::Alone;
 use super::check::{VALID, hints, plugin};
+use crate::proxy_protocol;
 use crate::support::{
     NOT_AUTHORIZED, PASSWORD, ROUTES, certificate_listener, eventually, granting, log_in,
     logged_in, may_publish,
@@ -380,10 +381,18 @@ fn proxied(common_name: &str) -> Vec<u8> {
     let found = [7, 0, 0, 0, 0];
     let ssl =
         [&found[..], &tlv(VERSION, b"TLSv1.3"), &tlv(COMMON_NAME, common_name.as_bytes())].concat();
-    let from_to = [127, 0, 0, 1, 127, 0, 0, 1, 0x30, 0x39, 0x07, 0x5b];
-    let body = [&from_to[..], &tlv(SSL, &ssl)].concat();
-    let length = u16::try_from(body.len()).unwrap().to_be_bytes();
-    [&b"\r\n\r\n\0\r\nQUIT\n\x21\x11"[..], &length, &body].concat()
+    proxy_protocol::header(Ipv4Addr::LOCALHOST.into(), &tlv(SSL, &ssl))
+}
+
+/// A client with a certificate comes by the proxy's listener and is let in; what this route was asked about it.
+fn let_in_by_proxy(broker: &Broker, api: &AuthServer, route: &str) -> Value {
+    let mut client = RawClient::connect_to(broker.port_of(1));
+    client.send(proxied("sensor-7"));
+    client.send(raw::connect_packet(Protocol::V5, "c", None, None, true));
+    assert_eq!(client.read_connack(), Some(0));
+    let asked = api.requests_to(route)[0].json();
+    assert_eq!((&asked["username"], &asked["password"]), (&json!("sensor-7"), &json!("")));
+    asked
 }
 
 /// Only 2.1 knows the PROXY protocol.
@@ -397,12 +406,7 @@ fn a_certificate_that_a_proxy_has_checked_looks_like_none() {
     let config = Broker::config(Version::V2_1_2).plugin(api.options(ROUTES));
     let broker = config.listener(|listener| listener).listener(proxy).start();
     expect_hint(&broker, "comes with that name and no password, like one that has no certificate");
-    let mut client = RawClient::connect_to(broker.port_of(1));
-    client.send(proxied("sensor-7"));
-    client.send(raw::connect_packet(Protocol::V5, "c", None, None, true));
-    assert_eq!(client.read_connack(), Some(0));
-    let asked = api.requests_to("/user")[0].json();
-    assert_eq!((&asked["username"], &asked["password"]), (&json!("sensor-7"), &json!("")));
+    let asked = let_in_by_proxy(&broker, &api, "/user");
     broker.client("d").credentials("sensor-7", "").connect().expect_accepted();
     let logins = api.requests_to("/user");
     assert!(logins.iter().all(|login| login.json() == asked), "the API cannot tell them apart");
@@ -427,12 +431,7 @@ fn with_a_block_for_the_proxys_listener_alone_the_api_can_tell_them_apart() {
             listener.line("use_identity_as_username true").plugin(proxied_options)
         })
         .start();
-    let mut client = RawClient::connect_to(broker.port_of(1));
-    client.send(proxied("sensor-7"));
-    client.send(raw::connect_packet(Protocol::V5, "c", None, None, true));
-    assert_eq!(client.read_connack(), Some(0));
-    let asked = api.requests_to("/certificate")[0].json();
-    assert_eq!((&asked["username"], &asked["password"]), (&json!("sensor-7"), &json!("")));
+    let_in_by_proxy(&broker, &api, "/certificate");
     // What was said of the certificate's client is nothing to whoever gives its name elsewhere.
     broker.client("d").credentials("sensor-7", "").connect().expect_refused();
     assert_eq!(api.requests_to("/user").len(), 1);
