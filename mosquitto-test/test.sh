@@ -5,14 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 ./mosquitto-test/install.sh
-# These three wait for downloads, each for its own.
-./mosquitto-test/get-brokers.sh &
-brokers=$!
-./mosquitto-test/clients.sh &
-clients=$!
-./mosquitto-test/examples.sh
-wait "$brokers"
-wait "$clients"
+./mosquitto-test/fetch.sh
 ./mosquitto-test/mutation.sh
 # A test in a broker waits more than it computes, so that two of them share a core.
 export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((2 * $(nproc)))}
