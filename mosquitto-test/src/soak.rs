@@ -164,6 +164,9 @@ fn disturb(
             changes += 1;
         }
         if is_due(rhythm.reload, reloads) {
+            if plan.version.is_2_1() {
+                oracle.reloads();
+            }
             broker.signal(libc::SIGHUP);
             reloads += 1;
         }

@@ -1,7 +1,11 @@
 //! What clients were told, and what of it was wrong.
 
 use std::sync::Mutex;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How long after SIGHUP a login may still be closed for it: on Mosquitto 2.1 the plugin holds SIGHUP back while logins
+/// wait, and closes those if that takes a second.
+pub const RELOAD_TAKES: Duration = Duration::from_secs(5);
 
 /// What a client was told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::faults::{Faults, Told};
+use super::faults::{Faults, RELOAD_TAKES, Told};
 use super::policy::{self, Access, Right};
 
 /// How long answers live; the broker is told so.
@@ -49,10 +49,12 @@ pub struct Oracle {
     /// When somebody else last waited under a user's client identifier, for a login that the API is asked
     /// about.
     occupied: Mutex<HashMap<String, (Instant, Option<Instant>)>>,
+    /// When SIGHUP came to a broker that cannot take it while logins wait.
+    reloads: Mutex<Vec<Instant>>,
     /// How much too late the clients' own thread came to something, in ms.
     late: AtomicU64,
     judged: [[AtomicU64; 3]; 4],
-    /// Logins that the broker closed while another waited under the same client identifier.
+    /// Logins that were closed while another waited under the same client identifier, or for SIGHUP.
     kept_out: AtomicU64,
     /// Decisions at which the API may have been out of reach, which excuses that a connection was closed.
     excused: AtomicU64,
@@ -64,7 +66,7 @@ pub struct Oracle {
 pub struct Counts {
     /// For each [`Kind`]: told yes, no, nothing.
     pub judged: [[u64; 3]; 4],
-    /// Logins that the broker closed while another waited under the same client identifier.
+    /// Logins that were closed while another waited under the same client identifier, or for SIGHUP.
     pub kept_out: u64,
     pub excused: u64,
     pub late: Duration,
@@ -79,6 +81,7 @@ impl Default for Oracle {
             changes: Mutex::default(),
             outages: Mutex::default(),
             occupied: Mutex::default(),
+            reloads: Mutex::default(),
             late: AtomicU64::new(0),
             judged: Default::default(),
             kept_out: AtomicU64::new(0),
@@ -120,6 +123,16 @@ impl Oracle {
         self.occupied.lock().unwrap().get(username).is_some_and(|(began, ended)| {
             span.told >= *began && ended.is_none_or(|ended| span.asked <= ended)
         })
+    }
+
+    /// SIGHUP comes to a broker on which logins wait; see [`RELOAD_TAKES`].
+    pub fn reloads(&self) {
+        self.reloads.lock().unwrap().push(Instant::now());
+    }
+
+    fn was_reloading(&self, span: Span) -> bool {
+        let reloads = self.reloads.lock().unwrap();
+        reloads.iter().any(|at| span.told >= *at && span.asked <= *at + RELOAD_TAKES)
     }
 
     /// The clients' thread was busy, or not given a processor, for this long.
@@ -191,7 +204,8 @@ impl Oracle {
     /// Judges a login.
     pub fn judge_login(&self, username: &str, password: &str, span: Span, told: Told) {
         let right = policy::may_log_in(username, password);
-        if told == Told::Nothing && self.was_occupied(username, span) {
+        if told == Told::Nothing && (self.was_occupied(username, span) || self.was_reloading(span))
+        {
             self.kept_out.fetch_add(1, Ordering::Relaxed);
             return;
         }
@@ -242,7 +256,7 @@ impl fmt::Display for Counts {
         writeln!(
             f,
             "  judged: {} logins accepted, {} refused, {} closed, {} more while another waited under \
-             the same identifier; {} publishes allowed, {} denied; \
+             the same identifier or for SIGHUP; {} publishes allowed, {} denied; \
              {} subscriptions granted, {} denied; {} clients closed undecided; {} deliveries",
             logins[0],
             logins[1],
@@ -299,6 +313,24 @@ mod tests {
         assert!(login(later, later), "it came after that");
         assert!(login(before, before), "it was told before that");
         assert_eq!(oracle.counts().kept_out, 2);
+    }
+
+    #[test]
+    fn who_is_closed_for_sighup_is_not_wronged_and_who_is_refused_or_comes_later_is() {
+        let oracle = Oracle::default();
+        let is_wrong = |asked, told| {
+            let before = oracle.counts().faults;
+            oracle.judge_login("u1", "right-1", Span { asked, told: asked }, told);
+            oracle.counts().faults > before
+        };
+        let before = Instant::now();
+        oracle.reloads();
+        let now = Instant::now();
+        assert!(is_wrong(before, Told::Nothing), "it was told before that");
+        assert!(!is_wrong(now, Told::Nothing));
+        assert!(is_wrong(now, Told::No));
+        assert!(is_wrong(now + RELOAD_TAKES, Told::Nothing));
+        assert_eq!(oracle.counts().kept_out, 1);
     }
 
     #[test]

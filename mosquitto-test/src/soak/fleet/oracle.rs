@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::BROKERS;
-use crate::soak::faults::{Faults, Told};
+use crate::soak::faults::{Faults, RELOAD_TAKES, Told};
 
 /// How long answers live; the brokers are told so.
 pub const LIFE: Duration = Duration::from_secs(20);
@@ -20,9 +20,6 @@ const SPREAD: Duration = Duration::from_secs(6);
 
 /// How long it may take until a client that is in has been asked about again.
 const ASKED_AGAIN: Duration = Duration::from_secs(10);
-
-/// How long after SIGHUP a login may still be closed for it.
-const RELOAD_TAKES: Duration = Duration::from_secs(5);
 
 /// How long an identifier counts as contested after a refusal, and a little.
 const CONTESTED: Duration = Duration::from_secs(11);
