@@ -49,7 +49,7 @@ fn generate_bindings(include: Option<&Path>) {
         .allowlist_function("mosquitto_kick_client_by_(clientid|username)")
         .allowlist_function("mosquitto_set_username")
         .allowlist_function("mosquitto_broker_publish_copy")
-        .allowlist_type("mosquitto_evt_(basic_auth|acl_check|control|disconnect)")
+        .allowlist_type("mosquitto_evt_(basic_auth|acl_check|message|control|disconnect)")
         .allowlist_type("mosquitto_(opt|plugin_id_t|plugin_event|protocol)")
         .allowlist_type("mosq_err_t")
         .allowlist_var("MOSQ_(ERR|EVT|LOG|ACL)_.*")

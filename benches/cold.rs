@@ -26,9 +26,9 @@ use mosquitto_http_auth::config;
 use mosquitto_http_auth::engine::Engine;
 use mosquitto_http_auth::log_queue::LogQueue;
 use mosquitto_http_auth::pool::{Asked, Urgency};
+use mosquitto_http_auth::question::ClientSnapshot;
 use mosquitto_http_auth::question::{About, Password, Question};
 use mosquitto_http_auth::stats::Stats;
-use mosquitto_http_auth::subscriptions::ClientSnapshot;
 
 /// How many questions wait at most, and with how many of them more are asked.
 const MOST: usize = 1000;

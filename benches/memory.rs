@@ -24,11 +24,11 @@ use mosquitto_http_auth::cache::{Cache, Key, Keyring, Lifetimes};
 use mosquitto_http_auth::clock::{Clock as _, SystemClock};
 use mosquitto_http_auth::config::{Jitter, Lifetime};
 use mosquitto_http_auth::field::{Field, FieldLists};
+use mosquitto_http_auth::question::ClientSnapshot;
 use mosquitto_http_auth::question::{About, Access, Action, Kind, Question};
 use mosquitto_http_auth::sealed::{SealedQuestion, SecretBox};
 use mosquitto_http_auth::secret::Secret;
 use mosquitto_http_auth::sessions::{SessionKey, Sessions};
-use mosquitto_http_auth::subscriptions::ClientSnapshot;
 
 const COUNTS: [u64; 3] = [10_000, 100_000, 1_000_000];
 

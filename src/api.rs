@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use crate::log_queue::LogQueue;
 use crate::question::Kind;
 use crate::rules::{RuleSetInterner, Syntax};
 use crate::stats::{Route, Stats};
+use crate::sync::lock;
 use crate::trace::{TraceId, mark};
 
 mod breaker;
@@ -47,7 +48,7 @@ pub use reply::Reply;
 pub use request_body::{Request, describe};
 pub(crate) use response_fields::claims;
 
-use breaker::Change;
+use breaker::{Change, Trial};
 use endpoint::Endpoint;
 use response_fields::ResponseFields;
 
@@ -67,6 +68,7 @@ pub struct Api {
     endpoints: Vec<Endpoint>,
     /// Whether each question has a trace id.
     traces: bool,
+    trial: Mutex<Trial>,
     rules: RuleSetInterner,
     /// How rules are written.
     syntax: Syntax,
@@ -115,6 +117,7 @@ impl Api {
         Self {
             endpoints,
             traces: config.trace,
+            trial: Mutex::default(),
             rules: RuleSetInterner::default(),
             syntax: config.api_format.compat.syntax(),
             log_queue,
@@ -154,6 +157,13 @@ impl Api {
         self.endpoints.iter().any(|endpoint| endpoint.breaker.wants_probe(now, failed_before))
     }
 
+    /// Takes on a trial, if it is time for one: a question that is asked though no host is in service. Unlike a
+    /// probe that fails it postpones nothing, so that any question will do, and it is one a second at most.
+    #[must_use]
+    pub(crate) fn claim_trial(&self) -> bool {
+        lock(&self.trial).claim(self.clock.now())
+    }
+
     /// Asks these questions, which one request can hold; called on a worker, and takes as long as
     /// the time limits allow. Endpoints in service come first, in order; where none of them answers,
     /// those that are due for a probe are asked. `failed_before`: whether one of the questions has
@@ -175,9 +185,11 @@ impl Api {
                 return outcome;
             }
         }
+        let is_trial = outcome == Err(Failure::OutOfService) && lock(&self.trial).take();
         for endpoint in &self.endpoints {
             let asked = self.ask_out_of_service(endpoint, requests, failed_before, trace);
-            if let Some(replies) = asked {
+            let on_trial = || is_trial.then(|| self.ask_one(endpoint, requests, trace));
+            if let Some(replies) = asked.or_else(on_trial) {
                 outcome = replies;
             }
             if outcome.is_ok() {

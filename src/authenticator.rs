@@ -16,7 +16,6 @@ use crate::lockout::Lockout;
 use crate::login::{Applicant, Logins};
 use crate::mailbox::Mailbox;
 use crate::question::Client;
-use crate::retry_answers::RetryAnswers;
 use crate::services::Services;
 
 mod assigned_name;
@@ -41,8 +40,6 @@ pub(crate) struct Authenticator {
     lockout: Lockout,
     logins: Arc<Logins>,
     reload_hold: ReloadHold,
-    /// For those who were closed instead of being answered.
-    retry_answers: Arc<RetryAnswers>,
     /// What asking again about clients that are in came to.
     findings: Arc<Mailbox<Finding>>,
     /// How many of them are being asked about because their time has come.
@@ -85,7 +82,6 @@ impl Authenticator {
             lockout,
             logins: Arc::new(logins),
             reload_hold: ReloadHold::new(sighup),
-            retry_answers: RetryAnswers::new(Arc::clone(&services.clock)),
             findings: Mailbox::new(Arc::clone(wake_broker)),
             checks_under_way: Arc::default(),
             delays_logins,

@@ -21,6 +21,7 @@ mod access;
 mod acl_prefetch;
 mod consult;
 mod held;
+mod retry;
 mod undecided;
 mod who;
 pub(crate) use held::recipient;
@@ -30,6 +31,7 @@ pub(crate) use who::client_ref;
 
 use acl_prefetch::LastPrefetch;
 use held::{Begun, HeldAnswer};
+use retry::PostponedEntries;
 
 /// Decides who may do what.
 pub(crate) struct Authorizer {
@@ -41,6 +43,7 @@ pub(crate) struct Authorizer {
     begun: Begun,
     /// What is asked ahead for a client that comes in.
     last_asked: LastAsked,
+    postponed_entries: PostponedEntries,
     /// Whether the API has ever left an ACL check to the broker's other means.
     leaves_to_broker: AtomicBool,
     last_prefetch: LastPrefetch,
@@ -55,6 +58,7 @@ impl Authorizer {
             subscriptions: Subscriptions::default(),
             begun: Begun::default(),
             last_asked: LastAsked::default(),
+            postponed_entries: PostponedEntries::default(),
             leaves_to_broker: AtomicBool::new(false),
             last_prefetch: LastPrefetch::default(),
         }

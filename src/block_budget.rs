@@ -6,6 +6,8 @@
 //! * Logins draw on one allowance, of `max_block_ms`, which only the time between waits restores, so that
 //!   they take `max_block_percent` of the time at most.
 //! * What a client does with topics draws on that client's own: a burst of 5 s, restored slowly.
+//! * Deliveries of messages that would lack something if they were sent later have one allowance together, of
+//!   `max_block_ms`, restored slowly: it is not the client that gets a message who causes it.
 //! * 2.1 asks about its HTTP API on a thread of that, for which the broker does not stand still. Those
 //!   questions have an allowance of their own.
 //!
@@ -38,6 +40,7 @@ const MOST_CLIENTS: usize = 10_000;
 #[derive(Clone, Copy)]
 pub(crate) enum Payer<'a> {
     Logins,
+    Deliveries,
     HttpApi,
     Client { client_id: &'a str, username: &'a str },
 }
@@ -47,7 +50,7 @@ pub(crate) enum Payer<'a> {
 pub(crate) enum Bound {
     /// `max_block_ms`.
     Question,
-    /// `max_block_percent`, for logins.
+    /// What all that a client did not cause itself may take: `max_block_percent`, for logins.
     Share,
     /// What the client's own checks may take.
     Client,
@@ -59,6 +62,7 @@ pub(crate) struct BlockBudget {
     /// Between 0 and 1.
     share: f64,
     logins: Mutex<Allowance>,
+    deliveries: Mutex<Allowance>,
     http_api: Mutex<Allowance>,
     /// Of the clients that have waited lately.
     clients: Mutex<HashMap<u64, Allowance>>,
@@ -111,10 +115,12 @@ impl BlockBudget {
         let capacity = if percent == 0 { Duration::ZERO } else { longest };
         // The whole share is a division by zero, and no bound: see `limit`.
         let allowance = Allowance::full(capacity, share / (1.0 - share), clock.now());
+        let deliveries = Allowance::full(capacity, CLIENT_RESTORED, clock.now());
         Self {
             longest,
             share,
             logins: Mutex::new(allowance),
+            deliveries: Mutex::new(deliveries),
             http_api: Mutex::new(allowance),
             clients: Mutex::default(),
             hasher: RandomState::new(),
@@ -124,10 +130,10 @@ impl BlockBudget {
     }
 
     /// The outcome of what was asked, waited for as long as the payer's allowance permits, and what bounds
-    /// that.
-    pub(crate) fn wait(&self, asked: Asked, payer: Payer<'_>) -> (Outcome, Bound) {
+    /// that. If that was too short, the `Pending` is good still.
+    pub(crate) fn wait(&self, asked: &mut Asked, payer: Payer<'_>) -> (Outcome, Bound) {
         match asked {
-            Asked::Now(outcome) => (outcome, Bound::Question),
+            Asked::Now(outcome) => (outcome.clone(), Bound::Question),
             Asked::Later(pending) => {
                 let began = self.clock.now();
                 let (limit, bound) = self.limit(payer, began);
@@ -145,6 +151,7 @@ impl BlockBudget {
         }
         let (left, bound) = match payer {
             Payer::Logins => (lock(&self.logins).restore(now), Bound::Share),
+            Payer::Deliveries => (lock(&self.deliveries).restore(now), Bound::Share),
             Payer::HttpApi => (lock(&self.http_api).restore(now), Bound::Share),
             Payer::Client { client_id, username } => {
                 let mut clients = lock(&self.clients);
@@ -165,6 +172,10 @@ impl BlockBudget {
             Payer::Logins => {
                 self.stats.held(held);
                 lock(&self.logins).spend(held, ended);
+            }
+            Payer::Deliveries => {
+                self.stats.held(held);
+                lock(&self.deliveries).spend(held, ended);
             }
             // The broker goes on meanwhile.
             Payer::HttpApi => lock(&self.http_api).spend(held, ended),
@@ -283,6 +294,19 @@ mod tests {
     }
 
     #[test]
+    fn deliveries_that_others_cause_take_no_more_than_one_question_and_little_of_the_time() {
+        let (budget, clock) = budget(50);
+        assert_eq!(wait(&budget, &clock, Payer::Deliveries, Duration::MAX), LONGEST);
+        assert_eq!(wait(&budget, &clock, Payer::Deliveries, Duration::MAX), Duration::ZERO);
+        for other in [ANN, BOB, Payer::Logins] {
+            assert_eq!(wait(&budget, &clock, other, LONGEST / 2), LONGEST / 2);
+        }
+        clock.advance(Duration::from_secs(10));
+        let half = wait(&budget, &clock, Payer::Deliveries, LONGEST);
+        assert!(half >= LONGEST / 2 && half < LONGEST, "{half:?}");
+    }
+
+    #[test]
     fn what_a_client_waits_for_is_its_own() {
         let (budget, clock) = budget(50);
         let answer = Duration::from_millis(20);
@@ -331,7 +355,7 @@ mod tests {
 
     #[test]
     fn the_whole_time_is_no_bound_and_none_of_it_no_wait() {
-        for payer in [Payer::Logins, Payer::HttpApi, ANN] {
+        for payer in [Payer::Logins, Payer::Deliveries, Payer::HttpApi, ANN] {
             let (budget_of_all, clock) = budget(100);
             for _ in 0..10 {
                 assert_eq!(wait(&budget_of_all, &clock, payer, Duration::MAX), LONGEST);

@@ -5,7 +5,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::answer::{Answer, Failure};
@@ -26,6 +26,7 @@ use crate::secret::Secret;
 use crate::stats::Stats;
 use crate::tokens::Tokens;
 
+mod ahead;
 mod asker;
 mod invalidate;
 mod job;
@@ -36,7 +37,7 @@ mod sealed;
 mod tokens;
 use asker::Asker;
 use job::{Consult, Job, OwnedSubject};
-use job_runner::JobRunner;
+use job_runner::{Heard, JobRunner};
 use passwords::Hasher;
 use recent_failures::RecentFailures;
 use tokens::{TokenJob, Verifier};
@@ -66,6 +67,7 @@ pub struct Engine {
     hasher: Option<Hasher>,
     /// Whether the API has a route for logins.
     asks_logins: bool,
+    heard: Arc<OnceLock<Heard>>,
     stats: Arc<Stats>,
     asker: Asker,
 }
@@ -116,7 +118,9 @@ impl Engine {
             observer,
         ));
         let recent_failures = Arc::<RecentFailures>::default();
+        let heard = Arc::<OnceLock<Heard>>::default();
         let runner = JobRunner {
+            heard: Arc::clone(&heard),
             api: Arc::clone(&api),
             cache: Arc::clone(&cache),
             recent_failures: Arc::clone(&recent_failures),
@@ -174,9 +178,17 @@ impl Engine {
             fleet,
             hasher,
             asks_logins: config.routes.login.is_some(),
+            heard,
             stats,
             asker,
         })
+    }
+
+    /// Has `heard` told, once for all, of every answer that comes: the key of its question, and when that was
+    /// asked. On a worker, before anyone who waits for the answer is told.
+    pub(crate) fn tell_of_answers(&self, heard: impl Fn(&Key, Instant) + Send + Sync + 'static) {
+        // Whoever comes second tells nobody.
+        let _ = self.heard.set(Box::new(heard));
     }
 
     /// The API, for whoever does not ask it a question.
@@ -223,6 +235,12 @@ impl Engine {
         Some((hit.answer, hit.good))
     }
 
+    /// Whether the answer to the question that has this key is known, for whoever does not use it.
+    #[must_use]
+    pub(crate) fn knows(&self, key: &Key, question: &Question<'_>) -> bool {
+        self.cache.knows(key, question)
+    }
+
     /// Whether an answer that was known, and is remembered elsewhere, is good still.
     #[must_use]
     pub(crate) fn is_current(&self, good: &CachedPermission) -> bool {
@@ -232,6 +250,22 @@ impl Engine {
     /// Asks a question whose answer is not known, where a password file does not know better.
     #[must_use]
     pub(crate) fn ask_api(&self, key: Key, question: &Question<'_>, urgency: Urgency) -> Asked {
+        self.ask_anybody(key, question, (urgency, false))
+    }
+
+    /// The same for a delivery that is held: it is to be made as soon as a host is back, and not when the next
+    /// probe is due.
+    #[must_use]
+    pub(crate) fn insist(&self, key: Key, question: &Question<'_>) -> Asked {
+        self.ask_anybody(key, question, (Urgency::Waiting, true))
+    }
+
+    fn ask_anybody(
+        &self,
+        key: Key,
+        question: &Question<'_>,
+        (urgency, insists): (Urgency, bool),
+    ) -> Asked {
         if let About::Token(token) = question.about {
             return self.ask_token(token, question.username, urgency);
         }
@@ -241,7 +275,7 @@ impl Engine {
         let stale = self.cache.stale(&key, question);
         let known = || self.cache.known(&key, question);
         let job = || self.job(key, question, Consult::Others);
-        self.asker.ask((&key, &key), (urgency, question.bytes()), stale, known, job)
+        self.asker.ask((&key, &key), (urgency, insists, question.bytes()), stale, known, job)
     }
 
     /// Has the question that has this key asked again in the background, unless its answer is
@@ -261,34 +295,6 @@ impl Engine {
     /// What asks the API itself joins nothing that others may have answered.
     fn in_flight_key(&self, key: &Key) -> Key {
         if self.fleet.is_some() { key.for_the_api() } else { *key }
-    }
-
-    /// Has the questions among these whose answers are not known asked at once: somebody is about
-    /// to ask for them, one after another. Does nothing while the API is out of service, nor for questions
-    /// that are left alone since they failed.
-    pub(crate) fn ask_ahead<'a>(&self, questions: impl Iterator<Item = Question<'a>>) {
-        if !self.asker.api.in_service() {
-            return;
-        }
-        self.asker.pool.ask_ahead(questions.filter_map(|question| {
-            let key = self.key(&question);
-            let unknown = !self.cache.knows(&key, &question)
-                && self.asker.recent_failures.back_off(&key, self.asker.clock.now()).is_none();
-            (unknown && self.has_room_for(&question))
-                .then(|| (key, self.job(key, &question, Consult::Others)))
-        }));
-    }
-
-    /// Whether answers about topics are kept, so that it is worth asking for them ahead.
-    #[must_use]
-    pub(crate) fn keeps_access_answers(&self) -> bool {
-        self.cache.keeps_access_answers()
-    }
-
-    /// Whether the answer is on its way.
-    #[must_use]
-    pub(crate) fn is_under_way(&self, key: &Key) -> bool {
-        self.asker.pool.is_under_way(key)
     }
 
     /// The brokers that this one shares answers with.

@@ -4,6 +4,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
@@ -41,17 +42,27 @@ impl Asked {
     }
 }
 
+/// For how long a client that was closed for want of an answer counts as one. Clients come back within a
+/// few minutes at the most.
+const RETRIES: Duration = Duration::from_secs(600);
+
 /// The last questions, by client identifier and username: of those clients that asked last.
 pub(crate) struct LastAsked {
-    known: Cache<u64, Arc<[Asked]>>,
+    known: Cache<u64, Known>,
     hasher: RandomState,
+}
+
+#[derive(Clone, Default)]
+struct Known {
+    asked: Arc<[Asked]>,
+    /// When the client was closed last because a question of its could not be decided.
+    closed: Option<Instant>,
 }
 
 impl Default for LastAsked {
     fn default() -> Self {
-        let bytes = |all: &Arc<[Asked]>| all.iter().map(Asked::bytes).sum::<usize>() + 200;
-        let weigh =
-            move |_: &u64, all: &Arc<[Asked]>| u32::try_from(bytes(all)).unwrap_or(u32::MAX);
+        let bytes = |known: &Known| known.asked.iter().map(Asked::bytes).sum::<usize>() + 200;
+        let weigh = move |_: &u64, known: &Known| u32::try_from(bytes(known)).unwrap_or(u32::MAX);
         let known = Cache::builder()
             .max_capacity(MOST_BYTES)
             .weigher(weigh)
@@ -69,7 +80,7 @@ impl LastAsked {
     /// This was asked for this client. The oldest go first.
     pub(crate) fn note(&self, client_id: &str, username: &str, action: &Action<'_>) {
         let key = self.key(client_id, username);
-        let before = self.known.get(&key).unwrap_or_default();
+        let Known { asked: before, closed } = self.known.get(&key).unwrap_or_default();
         if action.topic.len() > MOST_TEXT || before.iter().any(|asked| asked.is(action)) {
             return;
         }
@@ -83,19 +94,40 @@ impl LastAsked {
         let mut all: Vec<_> = kept.cloned().collect();
         all.reverse();
         all.push(asked);
-        self.known.insert(key, all.into());
+        self.known.insert(key, Known { asked: all.into(), closed });
+    }
+
+    /// This client is closed because a question of its could not be decided.
+    pub(crate) fn note_closed(&self, client_id: &str, username: &str, now: Instant) {
+        let key = self.key(client_id, username);
+        let known = self.known.get(&key).unwrap_or_default();
+        self.known.insert(key, Known { closed: Some(now), ..known });
+    }
+
+    /// Whether it was, lately.
+    #[must_use]
+    pub(crate) fn was_closed(&self, client_id: &str, username: &str, now: Instant) -> bool {
+        let closed = self.known.get(&self.key(client_id, username)).and_then(|known| known.closed);
+        closed.is_some_and(|closed| now.duration_since(closed) < RETRIES)
+    }
+
+    /// Whether anything was asked for this client.
+    #[must_use]
+    pub(crate) fn knows(&self, client_id: &str, username: &str) -> bool {
+        self.known.contains_key(&self.key(client_id, username))
     }
 
     /// What was asked for this client, the oldest first.
     #[must_use]
     pub(crate) fn of(&self, client_id: &str, username: &str) -> Arc<[Asked]> {
-        self.known.get(&self.key(client_id, username)).unwrap_or_default()
+        self.known.get(&self.key(client_id, username)).unwrap_or_default().asked
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::{Clock as _, ManualClock};
 
     fn action(topic: &str) -> Action<'_> {
         Action { access: Access::Subscribe, topic, qos: 1, retain: false }
@@ -127,6 +159,20 @@ mod tests {
         assert_eq!(topics(&last, "ann").len(), 2);
         last.note("c", "ann", &action(&"x".repeat(MOST_TEXT + 1)));
         assert_eq!(topics(&last, "ann").len(), 2);
+    }
+
+    #[test]
+    fn that_a_client_was_closed_is_known_for_a_while() {
+        let (last, clock) = (LastAsked::default(), ManualClock::new());
+        last.note("c", "ann", &action("a"));
+        assert!(!last.was_closed("c", "ann", clock.now()));
+        last.note_closed("c", "ann", clock.now());
+        last.note("c", "ann", &action("b"));
+        assert!(last.was_closed("c", "ann", clock.now()));
+        assert!(!last.was_closed("c", "bob", clock.now()));
+        assert_eq!(topics(&last, "ann"), ["a", "b"]);
+        clock.advance(RETRIES);
+        assert!(!last.was_closed("c", "ann", clock.now()));
     }
 
     #[test]

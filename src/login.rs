@@ -22,7 +22,7 @@ use crate::cache::Key;
 use crate::mailbox::{Mailbox, WakeBroker};
 use crate::memory::MemoryPermit;
 use crate::pool::Pending;
-use crate::question::ClientFacts;
+use crate::question::{ClientFacts, ClientSnapshot};
 use crate::sealed::SealedQuestion;
 use crate::sync::lock;
 
@@ -80,6 +80,10 @@ pub struct Waiting {
     pub asked: Instant,
     /// What the API granted, once it has.
     pub session_grants: Option<Arc<SessionGrants>>,
+    /// The client, if questions are to be asked ahead for it before it is let in.
+    pub asks_ahead: Option<Arc<ClientSnapshot>>,
+    /// Whether the verdict stands, and was only told later.
+    pub is_decided: bool,
     /// Whether its connection is to be closed, or was, whatever the verdict.
     pub is_closed: bool,
 }
@@ -366,6 +370,8 @@ mod tests {
             memory: Arc::new(MemoryBudget::new(1).take(0)),
             asked: SystemClock.now(),
             session_grants: None,
+            asks_ahead: None,
+            is_decided: false,
             is_closed: false,
         }
     }

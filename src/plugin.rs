@@ -25,6 +25,7 @@ use crate::log_queue::LogQueue;
 use crate::mailbox::Mailbox;
 use crate::metrics;
 use crate::question::{Client, Departure, Disconnection, RawAclCheck};
+use crate::retry_answers::RetryAnswers;
 use crate::services::Services;
 use crate::sessions::Sessions;
 use crate::stats::Stats;
@@ -106,8 +107,13 @@ impl Plugin {
                 return Err(engine.err().into_iter().chain(local_users.err()).collect());
             }
         };
+        let (logins, topics) = (config.cache.login.allow, config.cache.access.allow);
+        let retry_answers = RetryAnswers::new(Arc::clone(&clock), logins, topics);
+        let older = Arc::clone(&retry_answers);
+        engine.tell_of_answers(move |key, asked| older.forget_older(key, asked));
         let events = Events::new(&config, engine.api(), &log_queue, &stats, &clock, spawn);
         let services = Services {
+            retry_answers,
             waiter: Arc::new(Waiter::new(&config, &clock, &stats)),
             sessions: Arc::new(Sessions::new(capabilities.fetch, Arc::clone(&clock))),
             attempts: Arc::clone(&capabilities.login_attempts),
@@ -211,6 +217,16 @@ impl Plugin {
         self.authorizer.left(handle, departure);
     }
 
+    /// A client publishes a message, or its Will is published.
+    pub(crate) fn message_begins(&self, of_mqtt_5: bool, tells_properties: bool) {
+        self.authorizer.message_begins(of_mqtt_5, tells_properties);
+    }
+
+    /// That message has no properties.
+    pub(crate) fn message_has_no_properties(&self) {
+        self.authorizer.message_has_no_properties();
+    }
+
     /// Whether this client was allowed this before, and for the same reason is now. False: that is to
     /// be found out. For the broker's own thread.
     pub(crate) fn recall(&self, raw_check: &RawAclCheck<'_>) -> bool {
@@ -262,6 +278,7 @@ impl Plugin {
     }
 
     fn catch_up(&self, broker: &dyn Broker, now: Instant, closing: Closing) {
+        self.authorizer.end_postponed_entries(now);
         self.authenticator.finish_logins(broker, closing);
         self.authenticator.act_on_findings(broker);
         self.finish_commands(broker);

@@ -24,10 +24,12 @@ use crate::answer::{Answer, Failure, Outcome};
 use crate::sync::{catch_panic, lock};
 
 mod in_flight;
+mod postponed;
 mod queue;
 mod workers;
 pub use in_flight::Pending;
 pub(crate) use in_flight::{Completion, TraceOf};
+pub(crate) use postponed::Postponed;
 pub use queue::Urgency;
 
 use queue::{Queue, Taken};
@@ -196,6 +198,12 @@ where
     #[must_use]
     pub(crate) fn is_under_way(&self, key: &K) -> bool {
         lock(&self.shared.state).queue.in_flight(key).is_some()
+    }
+
+    /// The `Pending` of a question that is on its way.
+    #[must_use]
+    pub(crate) fn join(&self, key: &K) -> Option<Pending> {
+        lock(&self.shared.state).queue.in_flight(key).map(|it| Pending::new(Arc::clone(it)))
     }
 
     /// Keeps others from joining what is under way: its answers may be older than what they are to
@@ -450,7 +458,7 @@ mod tests {
                     });
                     match pool.ask(&1, Urgency::Blocking, || lock(&known).clone(), || job) {
                         Asked::Now(outcome) => outcome,
-                        Asked::Later(pending) => pending.wait(PATIENCE),
+                        Asked::Later(mut pending) => pending.wait(PATIENCE),
                     }
                 };
                 thread::Builder::new().spawn(body).unwrap()
@@ -484,7 +492,7 @@ mod tests {
         for _ in 0..10 {
             release.send(()).unwrap();
         }
-        for pending in pending {
+        for mut pending in pending {
             assert_eq!(pending.wait(PATIENCE), Ok(Answer::DENY));
         }
         assert_eq!(workers(&pool), 3);
@@ -506,7 +514,7 @@ mod tests {
         let pool = lingering(3, Duration::from_millis(1));
         for round in 0..100 {
             let pending = [1, 2, 3].map(|key| ask(&pool, key, || Ok(Answer::ALLOW)));
-            for pending in pending {
+            for mut pending in pending {
                 assert_eq!(pending.wait(PATIENCE), Ok(Answer::ALLOW));
             }
             // Now they have ended, now some are about to.
@@ -561,7 +569,7 @@ mod tests {
                                     }
                                 },
                             };
-                            let Some(pending) = pending else { continue };
+                            let Some(mut pending) = pending else { continue };
                             asked.fetch_add(1, Ordering::SeqCst);
                             let completed = completed.clone();
                             if number % 2 == 0 {
@@ -597,13 +605,13 @@ mod tests {
         let pool = pool(1);
         let (interrupt, interrupted) = mpsc::channel();
         let (started, is_started) = mpsc::channel();
-        let under_way = ask(&pool, 1, move || {
+        let mut under_way = ask(&pool, 1, move || {
             started.send(()).unwrap();
             interrupted.recv().unwrap();
             Err(Failure::ConnectionLost)
         });
         is_started.recv().unwrap();
-        let queued = ask(&pool, 2, || Ok(Answer::ALLOW));
+        let mut queued = ask(&pool, 2, || Ok(Answer::ALLOW));
         pool.shut_down(move || interrupt.send(()).unwrap());
         assert_eq!(under_way.wait(PATIENCE), Err(Failure::ConnectionLost));
         assert_eq!(queued.wait(PATIENCE), Err(Failure::Stopping));
@@ -616,7 +624,7 @@ mod tests {
         let pool = pool(1);
         let (release, gate) = mpsc::channel::<()>();
         let (completed, has_completed) = mpsc::channel();
-        let pending = ask(&pool, 1, move || {
+        let mut pending = ask(&pool, 1, move || {
             gate.recv().unwrap();
             completed.send(()).unwrap();
             Ok(Answer::ALLOW)
@@ -662,7 +670,7 @@ mod tests {
         let hurried = pool.ask(&2, Urgency::Waiting, || None, job("not needed"));
         drop(release);
         for asked in [urgent, hurried] {
-            let Asked::Later(pending) = asked else { panic!("nothing is known") };
+            let Asked::Later(mut pending) = asked else { panic!("nothing is known") };
             assert_eq!(pending.wait(PATIENCE), Ok(Answer::ALLOW));
         }
         let order: Vec<_> = told.iter().take(4).collect();
@@ -695,7 +703,7 @@ mod tests {
             }
         };
         let pool = Pool::new(1, PATIENCE, batching, spawn_slowly, Box::new(work));
-        let Asked::Later(pending) = pool.ask(&1, Urgency::Waiting, || None, || 1) else {
+        let Asked::Later(mut pending) = pool.ask(&1, Urgency::Waiting, || None, || 1) else {
             panic!("nothing is known")
         };
         assert_eq!(pending.wait(Duration::ZERO), Ok(Answer::ALLOW));
@@ -720,7 +728,7 @@ mod tests {
         let _ = pool.ask_quietly(&5, || job("quiet")).unwrap();
         drop(release);
         for asked in [blocking, joined] {
-            let Asked::Later(pending) = asked else { panic!("nothing is known") };
+            let Asked::Later(mut pending) = asked else { panic!("nothing is known") };
             assert_eq!(pending.wait(PATIENCE), Ok(Answer::ALLOW));
         }
         let order: Vec<_> = told.iter().take(5).collect();
@@ -789,10 +797,10 @@ mod tests {
                 jobs.into_iter().for_each(|(_, completion)| completion.complete(Ok(Answer::ALLOW)));
             }),
         );
-        let first = pool.ask_quietly(&200, || 200).unwrap();
+        let mut first = pool.ask_quietly(&200, || 200).unwrap();
         assert_eq!(told.recv().unwrap(), [200]);
         pool.ask_ahead([1, 2, 3, 4, 5, 100, 7, 6].map(|number| (number, number)).into_iter());
-        let joined = pool.ask_quietly(&2, || 2).unwrap();
+        let mut joined = pool.ask_quietly(&2, || 2).unwrap();
         drop(release);
         for together in [vec![1, 2, 3], vec![4, 5], vec![100], vec![7], vec![6]] {
             assert_eq!(told.recv().unwrap(), together);
@@ -824,7 +832,7 @@ mod tests {
         let batching =
             Batching { most: 1, joins: |_: &Job| false, most_bytes: 0, bytes: |_: &Job| 0 };
         let pool: Pool<u32, Job> = Pool::new(4, PATIENCE, batching, no_threads, Box::new(work));
-        let asked = ask(&pool, 1, || Ok(Answer::ALLOW));
+        let mut asked = ask(&pool, 1, || Ok(Answer::ALLOW));
         assert_eq!(asked.wait(PATIENCE), Err(Failure::Internal));
     }
 }

@@ -8,8 +8,10 @@ use std::any::Any;
 use std::net::IpAddr;
 
 mod attributes;
+mod snapshot;
 pub use attributes::Attributes;
 pub(crate) use attributes::MOST_ATTRIBUTES;
+pub use snapshot::ClientSnapshot;
 
 /// What a client wants to do with a topic, by the broker's access numbers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

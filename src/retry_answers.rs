@@ -8,10 +8,15 @@
 //! Any kind of question will do. Whoever closes a client hands its `Pending` to
 //! [`RetryAnswers::keep_when_known`] or calls [`RetryAnswers::keep`]; whoever asks and finds nothing in
 //! the cache calls [`RetryAnswers::take`] before it asks the API.
+//!
+//! A client that subscribes to many topics may be closed at the last of them, and asks about the
+//! others again as well. What was told of those is noted ([`RetryAnswers::note_told`],
+//! [`RetryAnswers::lend`]), and is there once more if the client is closed ([`RetryAnswers::give_back`]).
 
 #![forbid(unsafe_code)]
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use moka::policy::EvictionPolicy;
@@ -21,12 +26,18 @@ use crate::answer::Outcome;
 use crate::cache::Key;
 use crate::clock::Clock;
 use crate::pool::Pending;
+use crate::sync::lock;
 
-/// For how long an answer is kept. Clients come back within a second or a few.
+/// For how long an answer is kept at the most. Clients come back within a second or a few.
 const LIFE: Duration = Duration::from_secs(15);
 
-/// How much memory they may take, in bytes; those that were kept first go first.
-const BYTES: u64 = 16 << 20;
+/// Where answers are cached, they are kept for a retry for as long as in the cache, but for no less than this: a right
+/// that has changed is not to be believed for much longer than `cache_ttl` says.
+const SHORTEST: Duration = Duration::from_secs(5);
+
+/// How much memory those that are kept may take, and those that were told, each in bytes; the oldest go
+/// first.
+const BYTES: u64 = 8 << 20;
 
 /// What one takes beside the answer's own content, in bytes.
 const ENTRY_BYTES: usize = 200;
@@ -34,6 +45,14 @@ const ENTRY_BYTES: usize = 200;
 /// Answers, each for the next who asks the same question.
 pub(crate) struct RetryAnswers {
     answers: Cache<Key, Kept>,
+    /// Those that were told. They serve nobody unless they are given back.
+    told: Cache<Key, Kept>,
+    /// Questions on their way whose answers are to be kept.
+    awaited: Mutex<HashSet<Key>>,
+    /// For how long a login's answer is kept.
+    logins_life: Duration,
+    /// How old an answer about a topic may be.
+    topics_life: Duration,
     clock: Arc<dyn Clock>,
 }
 
@@ -46,19 +65,13 @@ struct Kept {
 }
 
 impl RetryAnswers {
+    /// `logins`, `topics`: for how long permissions are cached.
     #[must_use]
-    pub(crate) fn new(clock: Arc<dyn Clock>) -> Arc<Self> {
-        let bytes = |_: &Key, kept: &Kept| {
-            let content = kept.outcome.as_ref().map_or(0, crate::answer::Answer::bytes);
-            u32::try_from(ENTRY_BYTES + content).unwrap_or(u32::MAX)
-        };
-        let answers = Cache::builder()
-            .weigher(bytes)
-            .max_capacity(BYTES)
-            .time_to_live(LIFE)
-            .eviction_policy(EvictionPolicy::lru())
-            .build();
-        Arc::new(Self { answers, clock })
+    pub(crate) fn new(clock: Arc<dyn Clock>, logins: Duration, topics: Duration) -> Arc<Self> {
+        let [logins_life, topics_life] = [logins, topics]
+            .map(|ttl| if ttl.is_zero() { LIFE } else { ttl.clamp(SHORTEST, LIFE) });
+        let (answers, told, awaited) = (store(), store(), Mutex::default());
+        Arc::new(Self { answers, told, awaited, logins_life, topics_life, clock })
     }
 
     /// Keeps what came of a question that was `asked` for then. A failure is worth keeping only where
@@ -67,17 +80,19 @@ impl RetryAnswers {
         self.answers.insert(key, Kept { outcome, asked, kept: self.clock.now() });
     }
 
-    /// Keeps the answer, if one comes of this `Pending`; it was `asked` for then. For a client that was closed.
+    /// Keeps the answer, if one comes of this `Pending`; it was `asked` for then. For a client that has been closed.
     pub(crate) fn keep_when_known(self: &Arc<Self>, key: Key, pending: Pending, asked: Instant) {
+        lock(&self.awaited).insert(key);
         let answers = Arc::clone(self);
         pending.watch(move |outcome| {
-            if outcome.is_ok() {
+            let mut awaited = lock(&answers.awaited);
+            if awaited.remove(&key) && outcome.is_ok() {
                 answers.keep(key, outcome, asked);
             }
         });
     }
 
-    /// Takes what is kept for this question, unless `is_outdated` says of it, and of the time at which it
+    /// Takes what is kept for this question of a login, unless `is_outdated` says of it, and of the time at which it
     /// was asked for, that it does not count any more. Nobody else gets it then.
     #[must_use]
     pub(crate) fn take(
@@ -85,14 +100,89 @@ impl RetryAnswers {
         key: &Key,
         is_outdated: impl FnOnce(&Outcome, Instant) -> bool,
     ) -> Option<Outcome> {
-        let Kept { outcome, asked, kept } = self.answers.remove(key)?;
-        let is_old = self.clock.now().duration_since(kept) >= LIFE;
+        let kept = self.answers.remove(key)?;
+        let is_good =
+            self.is_good(&kept, self.logins_life) && !is_outdated(&kept.outcome, kept.asked);
+        is_good.then_some(kept.outcome)
+    }
+
+    /// The same about a topic, and notes it as told.
+    #[must_use]
+    pub(crate) fn lend(
+        &self,
+        key: &Key,
+        is_outdated: impl FnOnce(&Outcome, Instant) -> bool,
+    ) -> Option<Outcome> {
+        let kept = self.answers.remove(key)?;
+        // A younger answer that is on its way is not needed any more.
+        lock(&self.awaited).remove(key);
+        let is_good = self.age(&kept) < self.topics_life
+            && self.is_good(&kept, LIFE)
+            && !is_outdated(&kept.outcome, kept.asked);
+        is_good.then(|| {
+            self.told.insert(*key, kept.clone());
+            kept.outcome
+        })
+    }
+
+    /// An answer that was `asked` for then is told, which the cache does not keep. Nor is it kept for a retry
+    /// any more: its client has come before it.
+    pub(crate) fn note_told(&self, key: Key, outcome: Outcome, asked: Instant) {
+        let mut awaited = lock(&self.awaited);
+        awaited.remove(&key);
+        self.answers.invalidate(&key);
+        self.told.insert(key, Kept { outcome, asked, kept: self.clock.now() });
+    }
+
+    /// The API has answered this question, asked for at that time: what it said before is over.
+    pub(crate) fn forget_older(&self, key: &Key, asked: Instant) {
+        for store in [&self.answers, &self.told] {
+            if store.get(key).is_some_and(|kept| kept.asked < asked) {
+                store.invalidate(key);
+            }
+        }
+    }
+
+    /// Keeps what was told, for a client that has been closed since; whether it will do for its next try. What
+    /// is half as old as it may be serves until there is a younger answer, for which it is time to ask: else
+    /// answers that a client was given one after another would end so, and each end would cost it a try.
+    pub(crate) fn give_back(&self, key: &Key) -> bool {
+        if lock(&self.awaited).contains(key) {
+            return true;
+        }
+        if let Some(told) = self.told.remove(key).filter(|told| self.is_good(told, LIFE)) {
+            self.answers.insert(*key, told);
+        }
+        let kept = self.answers.get(key).filter(|kept| self.is_good(kept, LIFE));
+        kept.is_some_and(|kept| self.age(&kept) < self.topics_life / 2)
+    }
+
+    fn age(&self, kept: &Kept) -> Duration {
+        self.clock.now().duration_since(kept.asked)
+    }
+
+    /// Whether what is kept for so long at the most is good still.
+    fn is_good(&self, Kept { outcome, kept, .. }: &Kept, life: Duration) -> bool {
+        let is_old = self.clock.now().duration_since(*kept) >= life;
         let session_grants =
             outcome.as_ref().ok().and_then(|answer| answer.session_grants.as_ref());
         let expire_at = session_grants.and_then(|session_grants| session_grants.expire_at);
         let has_ended = expire_at.is_some_and(|end| end <= self.clock.unix_time().as_secs());
-        (!is_old && !has_ended && !is_outdated(&outcome, asked)).then_some(outcome)
+        !is_old && !has_ended
     }
+}
+
+fn store() -> Cache<Key, Kept> {
+    let bytes = |_: &Key, kept: &Kept| {
+        let content = kept.outcome.as_ref().map_or(0, crate::answer::Answer::bytes);
+        u32::try_from(ENTRY_BYTES + content).unwrap_or(u32::MAX)
+    };
+    Cache::builder()
+        .weigher(bytes)
+        .max_capacity(BYTES)
+        .time_to_live(LIFE)
+        .eviction_policy(EvictionPolicy::lru())
+        .build()
 }
 
 #[cfg(test)]
@@ -105,7 +195,7 @@ mod tests {
 
     fn answers() -> (Arc<RetryAnswers>, Arc<ManualClock>) {
         let clock = ManualClock::new();
-        (RetryAnswers::new(clock.clone()), clock)
+        (RetryAnswers::new(clock.clone(), Duration::ZERO, Duration::ZERO), clock)
     }
 
     fn take(answers: &RetryAnswers) -> Option<Outcome> {
@@ -120,6 +210,44 @@ mod tests {
         assert_eq!(answers.take(&Key::from_number(2), |_, _| false), None);
         assert_eq!(take(&answers), Some(Ok(Answer::DENY)));
         assert_eq!(take(&answers), None);
+    }
+
+    #[test]
+    fn what_was_told_serves_the_next_retry_as_well_but_for_no_longer() {
+        let (answers, clock) = answers();
+        let lend = || answers.lend(&KEY, |_, _| false);
+        answers.note_told(KEY, Ok(Answer::ALLOW), clock.now());
+        assert_eq!(lend(), None, "nobody was closed");
+        for is_young in [true, true, false, false] {
+            assert_eq!(answers.give_back(&KEY), is_young);
+            assert_eq!(lend(), Some(Ok(Answer::ALLOW)));
+            assert_eq!(lend(), None);
+            clock.advance(LIFE / 4);
+        }
+        assert!(!answers.give_back(&KEY));
+        assert_eq!(lend(), None);
+        answers.keep(KEY, Ok(Answer::ALLOW), clock.now());
+        assert_eq!(take(&answers), Some(Ok(Answer::ALLOW)));
+        assert!(!answers.give_back(&KEY), "a login's answer serves one");
+    }
+
+    #[test]
+    fn who_comes_before_the_answer_and_waits_for_it_has_used_it() {
+        let (answers, clock) = answers();
+        for is_known in [false, true] {
+            let (pending, complete) = Pending::for_test();
+            answers.keep_when_known(KEY, pending, clock.now());
+            if is_known {
+                complete(Ok(Answer::ALLOW));
+                answers.note_told(KEY, Ok(Answer::ALLOW), clock.now());
+            } else {
+                answers.note_told(KEY, Ok(Answer::ALLOW), clock.now());
+                complete(Ok(Answer::ALLOW));
+            }
+            assert_eq!(take(&answers), None);
+            assert!(answers.give_back(&KEY));
+            assert_eq!(take(&answers), Some(Ok(Answer::ALLOW)));
+        }
     }
 
     #[test]
@@ -159,14 +287,49 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_is_no_older_than_one_in_the_cache_may_be() {
+        for (ttl, life) in [(0, 15), (1, 5), (8, 8), (60, 15)] {
+            let clock = ManualClock::new();
+            let ttl = Duration::from_secs(ttl);
+            let answers = RetryAnswers::new(clock.clone(), ttl, ttl);
+            for (age, expected) in [(life - 1, Some(Ok(Answer::ALLOW))), (life, None)] {
+                let asked = clock.now();
+                clock.advance(Duration::from_secs(age));
+                answers.keep(KEY, Ok(Answer::ALLOW), asked);
+                assert_eq!(answers.lend(&KEY, |_, _| false), expected, "{ttl:?}");
+                answers.keep(KEY, Ok(Answer::ALLOW), asked);
+                clock.advance(Duration::from_secs(age));
+                assert_eq!(take(&answers), expected, "{ttl:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_newer_answer_ends_what_was_said_before() {
+        let (answers, clock) = answers();
+        let asked = clock.now();
+        answers.keep(KEY, Ok(Answer::ALLOW), asked);
+        answers.note_told(Key::from_number(2), Ok(Answer::ALLOW), asked);
+        for key in [KEY, Key::from_number(2)] {
+            answers.forget_older(&key, asked);
+        }
+        assert!(answers.give_back(&Key::from_number(2)));
+        answers.forget_older(&KEY, asked + Duration::from_millis(1));
+        assert_eq!(take(&answers), None);
+    }
+
+    #[test]
     fn of_a_pending_only_an_answer_is_kept() {
         let (answers, clock) = answers();
         for (outcome, expected) in
             [(Ok(Answer::ALLOW), Some(Ok(Answer::ALLOW))), (Err(Failure::TimedOut), None)]
         {
             let (pending, complete) = Pending::for_test();
+            assert!(!answers.give_back(&KEY));
             answers.keep_when_known(KEY, pending, clock.now());
+            assert!(answers.give_back(&KEY));
             complete(outcome);
+            assert_eq!(answers.give_back(&KEY), expected.is_some());
             assert_eq!(take(&answers), expected);
         }
     }
@@ -176,9 +339,12 @@ mod tests {
         let (answers, clock) = answers();
         for number in 0..100_000 {
             answers.keep(Key::from_number(number), Ok(Answer::DENY), clock.now());
+            answers.note_told(Key::from_number(number + 100_000), Ok(Answer::DENY), clock.now());
         }
-        answers.answers.run_pending_tasks();
-        assert!(answers.answers.weighted_size() <= BYTES);
+        for store in [&answers.answers, &answers.told] {
+            store.run_pending_tasks();
+            assert!(store.weighted_size() <= BYTES);
+        }
         // The newest are there.
         assert!(answers.take(&Key::from_number(99_999), |_, _| false).is_some());
     }

@@ -13,6 +13,7 @@ use crate::local_users::LocalUsers;
 use crate::log_queue::LogQueue;
 use crate::login::LoginAttempts;
 use crate::mailbox::WakeBroker;
+use crate::retry_answers::RetryAnswers;
 use crate::sessions::Sessions;
 use crate::stats::Stats;
 use crate::tick_monitor::TickMonitor;
@@ -27,6 +28,8 @@ pub(crate) struct Services {
     pub stats: Arc<Stats>,
     pub engine: Arc<Engine>,
     pub waiter: Arc<Waiter>,
+    /// For those who were closed instead of being answered.
+    pub retry_answers: Arc<RetryAnswers>,
     pub sessions: Arc<Sessions>,
     /// The whole process's, of all instances.
     pub attempts: Arc<LoginAttempts>,

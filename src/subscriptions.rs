@@ -8,7 +8,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex};
 
-use crate::question::{CertificatePart, Client, Departure};
+use crate::question::{Client, ClientSnapshot, Departure};
 use crate::sync::lock;
 
 /// Subscriptions by topic filter, and by the client that holds them.
@@ -64,90 +64,6 @@ fn is_shared(filter: &str) -> bool {
     filter.starts_with("$share/")
 }
 
-/// A client as it was when it subscribed, for questions that are asked ahead of the broker.
-#[derive(Clone)]
-pub struct ClientSnapshot {
-    pub username: String,
-    id: String,
-    address: Option<String>,
-    protocol: &'static str,
-    protocol_version: u64,
-    keepalive: u64,
-    clean_session: bool,
-    certificate: Vec<(CertificatePart, String)>,
-    handle: usize,
-}
-
-impl ClientSnapshot {
-    /// Of the certificate it keeps the parts that questions tell of.
-    #[must_use]
-    pub fn of(client: &dyn Client, username: &str, parts: &[CertificatePart]) -> Self {
-        let known = |part: &CertificatePart| Some((*part, client.certificate(*part)?));
-        Self {
-            username: username.to_owned(),
-            id: client.id().to_owned(),
-            address: client.address().map(str::to_owned),
-            protocol: client.protocol(),
-            protocol_version: client.protocol_version(),
-            keepalive: client.keepalive(),
-            clean_session: client.clean_session(),
-            certificate: parts.iter().filter_map(known).collect(),
-            handle: client.handle(),
-        }
-    }
-}
-
-impl ClientSnapshot {
-    /// A client of which no more is known than its names, and its handle if it is connected.
-    #[must_use]
-    pub fn named(handle: usize, id: &str, username: &str) -> Self {
-        Self {
-            username: username.to_owned(),
-            id: id.to_owned(),
-            address: None,
-            protocol: "mqtt",
-            protocol_version: 0,
-            keepalive: 0,
-            clean_session: true,
-            certificate: Vec::new(),
-            handle,
-        }
-    }
-}
-
-impl Client for ClientSnapshot {
-    fn id(&self) -> &str {
-        &self.id
-    }
-    fn address(&self) -> Option<&str> {
-        self.address.as_deref()
-    }
-    fn protocol(&self) -> &'static str {
-        self.protocol
-    }
-    fn protocol_version(&self) -> u64 {
-        self.protocol_version
-    }
-    fn keepalive(&self) -> u64 {
-        self.keepalive
-    }
-    fn clean_session(&self) -> bool {
-        self.clean_session
-    }
-    fn certificate(&self, part: CertificatePart) -> Option<String> {
-        self.certificate.iter().find(|(known, _)| *known == part).map(|(_, text)| text.clone())
-    }
-    fn handle(&self) -> usize {
-        self.handle
-    }
-    fn set_username(&self, _: &str) -> bool {
-        false
-    }
-    fn set_id(&self, _: &str) -> bool {
-        false
-    }
-}
-
 impl Subscriptions {
     /// A client subscribed, and gets messages with this QoS at most. What there is no room for is not
     /// noted.
@@ -161,7 +77,7 @@ impl Subscriptions {
         let mut state = lock(&self.0);
         let state = &mut *state;
         let (handle, cost) = (client.handle(), cost(filter));
-        if state.subscribers.get(&handle).is_some_and(|known| known.snapshot.id != client.id()) {
+        if state.subscribers.get(&handle).is_some_and(|known| known.snapshot.id() != client.id()) {
             state.end(handle);
         }
         let known = state.subscribers.get_mut(&handle);
@@ -211,7 +127,7 @@ impl Subscriptions {
         let state = &mut *state;
         let Some(subscriber) = state.subscribers.get_mut(&handle) else { return };
         let is_clean =
-            subscriber.snapshot.protocol_version < 5 && subscriber.snapshot.clean_session;
+            subscriber.snapshot.protocol_version() < 5 && subscriber.snapshot.clean_session();
         // 2.0 says a second time that a session is offline when another takes it over.
         let is_kept = match departure {
             Departure::Offline => true,
@@ -274,7 +190,7 @@ impl Subscriptions {
     #[must_use]
     pub(crate) fn qos(&self, handle: usize, client_id: &str, topic: &str) -> Option<u8> {
         let state = lock(&self.0);
-        let known = state.subscribers.get(&handle).filter(|known| known.snapshot.id == client_id);
+        let known = state.subscribers.get(&handle).filter(|known| known.snapshot.id() == client_id);
         let filters = known?.filters.iter();
         filters.filter(|(filter, _)| matches(filter, topic)).map(|(_, qos)| *qos).max()
     }
@@ -304,8 +220,8 @@ impl State {
             self.offline_bytes -= subscriber.bytes;
             self.offline.retain(|known| *known != handle);
         }
-        if self.handles.get(&*subscriber.snapshot.id) == Some(&handle) {
-            self.handles.remove(&*subscriber.snapshot.id);
+        if self.handles.get(subscriber.snapshot.id()) == Some(&handle) {
+            self.handles.remove(subscriber.snapshot.id());
         }
         for filter in subscriber.filters.keys() {
             self.root.remove(filter.split('/'), handle);

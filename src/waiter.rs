@@ -36,7 +36,7 @@ impl Waiter {
     }
 
     /// Waits for the answer for as long as the payer may hold up the broker.
-    pub(crate) fn wait(&self, asked: Asked, payer: Payer<'_>) -> Waited {
+    pub(crate) fn wait(&self, asked: &mut Asked, payer: Payer<'_>) -> Waited {
         let trace = if self.config.trace { asked.trace_of() } else { None };
         let (outcome, bound) = self.block_budget.wait(asked, payer);
         Waited { outcome, bound, trace: trace.and_then(|trace| trace.get()) }

@@ -11,6 +11,7 @@ mod client;
 mod crowd;
 mod faults;
 pub mod fleet;
+mod held;
 mod hostile;
 mod oracle;
 mod policy;
@@ -27,7 +28,9 @@ use tokio::sync::watch;
 use tokio::task::LocalSet;
 
 use crate::broker::{Broker, Version};
+use crate::program::free_port;
 use crowd::Crowd;
+use held::Held;
 use oracle::Oracle;
 use usage::{Usage, Watch};
 
@@ -52,6 +55,7 @@ pub struct Report {
     pub requests: u64,
     pub outages: usize,
     pub reloads: usize,
+    pub held: Held,
     pub usage: Usage,
 }
 
@@ -81,7 +85,8 @@ impl Rhythm {
 pub fn run(plan: Plan) -> Report {
     let oracle = Arc::new(Oracle::default());
     let api = Arc::new(api::SoakApi::start(&oracle));
-    let broker = api::broker(&plan, &api);
+    let metrics_port = free_port();
+    let broker = api::broker(&plan, &api, metrics_port);
     let threads_at_rest = broker.threads();
     let (stop, stopping) = watch::channel(false);
     let (entered, all_in) = std::sync::mpsc::channel();
@@ -106,6 +111,7 @@ pub fn run(plan: Plan) -> Report {
         requests: api.requests(),
         outages,
         reloads,
+        held: Held::read(metrics_port),
         usage: watch.usage(),
     }
 }
@@ -189,6 +195,9 @@ impl Report {
         if delivered[0] == 0 || others.iter().any(|[yes, no, _]| *yes == 0 || *no == 0) {
             faults.push(format!("not everything was tried: {:?}", self.counts.judged));
         }
+        if self.held.delivered == 0 || self.held.lost > 0 {
+            faults.push(format!("deliveries are to wait, and none to be lost: {:?}", self.held));
+        }
         if faults.is_empty() { Ok(()) } else { Err(faults.join("\n")) }
     }
 }
@@ -208,6 +217,12 @@ impl fmt::Display for Report {
             f,
             "  disturbed by {} outages of the API and {} SIGHUPs; the API got {} requests",
             self.outages, self.reloads, self.requests
+        )?;
+        let Held { delivered, denied, lost, gone } = self.held;
+        writeln!(
+            f,
+            "  {delivered} deliveries waited for their answer and were made, {denied} were denied, \
+             {lost} were lost, and {gone} had nobody left to go to"
         )?;
         writeln!(f, "{counts}")?;
         write!(f, "{}", self.usage)

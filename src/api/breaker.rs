@@ -157,6 +157,32 @@ impl State {
     }
 }
 
+/// How often there may be a trial, and no sooner.
+const TRIALS_EVERY: Duration = Duration::from_secs(1);
+
+/// A question that is asked though no host is in service. Unlike a probe that fails it postpones nothing.
+#[derive(Default)]
+pub(crate) struct Trial {
+    last: Option<Instant>,
+    is_claimed: bool,
+}
+
+impl Trial {
+    /// Whether it is time for one, which is then claimed.
+    pub(crate) fn claim(&mut self, now: Instant) -> bool {
+        let is_time = self.last.is_none_or(|last| now.duration_since(last) >= TRIALS_EVERY);
+        if is_time {
+            *self = Self { last: Some(now), is_claimed: true };
+        }
+        is_time
+    }
+
+    /// Whether one is claimed, which then is made.
+    pub(crate) fn take(&mut self) -> bool {
+        std::mem::take(&mut self.is_claimed)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -171,6 +197,22 @@ mod tests {
         let breaker = Breaker::new(1, REST);
         assert_eq!(breaker.record(clock.now(), Sign::Away, 1), Some(Change::OutOfService));
         breaker
+    }
+
+    #[test]
+    fn there_is_one_trial_a_second_and_one_that_fails_postpones_no_probe() {
+        let (clock, mut trial) = (ManualClock::new(), Trial::default());
+        let breaker = out(&clock);
+        for _ in 0..4 {
+            assert!(!trial.take());
+            assert!(trial.claim(clock.now()) && !trial.claim(clock.now()));
+            assert!(trial.take() && !trial.take());
+            assert_eq!(breaker.record(clock.now(), Sign::Unclear, 1), None);
+            clock.advance(TRIALS_EVERY);
+        }
+        clock.advance(TRIALS_EVERY);
+        assert!(breaker.wants_probe(clock.now(), false), "as if there had been none");
+        assert_eq!(breaker.record(clock.now(), Sign::There, 1), Some(Change::Back));
     }
 
     #[test]

@@ -87,7 +87,10 @@ impl Authenticator {
         }
         let Applicant { client_id, username, .. } = &waiting.applicant;
         if self.is_outdated(outcome, (client_id, username), waiting.asked) {
-            return self.ask_anew(broker, waiting);
+            return self.ask_anew(broker, Waiting { is_decided: false, ..waiting });
+        }
+        if waiting.is_decided {
+            return self.let_in(broker, waiting);
         }
         let outcome = &self.with_usable_name(outcome.clone(), username, true);
         let decision = self.decide_waiting(&waiting, outcome);
@@ -103,7 +106,14 @@ impl Authenticator {
             Decision::Allow => {
                 let session_grants =
                     outcome.as_ref().ok().and_then(|answer| answer.session_grants.clone());
-                self.let_in(broker, Waiting { session_grants, ..waiting })
+                let waiting = Waiting { session_grants, is_decided: true, ..waiting };
+                match self.authorizer.ask_before_entry(&waiting, outcome) {
+                    Some(pending) => {
+                        self.logins.wait(waiting, pending);
+                        false
+                    }
+                    None => self.let_in(broker, waiting),
+                }
             }
             Decision::Deny => {
                 broker.finish_login(&waiting.broker_id, false);
@@ -180,7 +190,7 @@ impl Authenticator {
         }
         if decision == Decision::Defer || decision == Decision::Allow && waiting.is_aside() {
             // The broker can be told this only at once, so that the client tries again.
-            self.retry_answers.keep(waiting.key, outcome.clone(), waiting.asked);
+            self.services.retry_answers.keep(waiting.key, outcome.clone(), waiting.asked);
             return Decision::Unavailable;
         }
         self.note_verdict(outcome, facts);

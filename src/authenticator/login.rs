@@ -115,8 +115,8 @@ impl Authenticator {
     fn ask_login(&self, attempt: &Attempt<'_>, question: &Question<'_>) -> (LoginReply, Reason) {
         let (client, key) = (attempt.client, self.services.engine.key(question));
         if !attempt.on_broker_thread {
-            let asked = self.services.engine.ask(key, question, Urgency::Waiting);
-            let outcome = self.wait_for_login(asked, Payer::HttpApi, question);
+            let mut asked = self.services.engine.ask(key, question, Urgency::Waiting);
+            let outcome = self.wait_for_login(&mut asked, Payer::HttpApi, question);
             let outcome = self.with_usable_name(outcome, question.username, false);
             let decision = self.decide_login(client, question.username, &outcome);
             return now(decision, Reason::of(Kind::Login, outcome));
@@ -145,20 +145,24 @@ impl Authenticator {
         if self.is_locked_out(self.facts(client, question.username)) {
             return now(Decision::Deny, Reason::TooManyFailures);
         }
+        let asked_at = self.services.clock.now();
         let outcome = match self.known_login(&key, question) {
             Some(outcome) => outcome,
-            None if !self.may_delay(client) => self.wait_for_login(
-                self.services.engine.ask_api(key, question, Urgency::Blocking),
-                Payer::Logins,
-                question,
-            ),
+            None if !self.may_delay(client) => {
+                let mut asked = self.services.engine.ask_api(key, question, Urgency::Blocking);
+                let outcome = self.wait_for_login(&mut asked, Payer::Logins, question);
+                self.authorizer.keep_for_retry(key, &outcome, asked, asked_at);
+                outcome
+            }
             None if !self.logins.has_room() => {
-                let asked = Asked::Now(Err(Failure::Overloaded));
-                self.wait_for_login(asked, Payer::Logins, question)
+                let mut asked = Asked::Now(Err(Failure::Overloaded));
+                self.wait_for_login(&mut asked, Payer::Logins, question)
             }
             None => match self.services.engine.ask_api(key, question, Urgency::Waiting) {
-                Asked::Later(pending) => return self.leave(&session_key, question, pending),
-                asked => self.wait_for_login(asked, Payer::Logins, question),
+                Asked::Later(pending) => {
+                    return self.leave(&session_key, question, pending, asked_at);
+                }
+                mut asked => self.wait_for_login(&mut asked, Payer::Logins, question),
             },
         };
         let outcome = self.with_usable_name(outcome, question.username, true);
@@ -210,7 +214,7 @@ impl Authenticator {
             return Some(Ok(answer));
         }
         let names = (question.client.id(), question.username);
-        self.retry_answers.take(key, |outcome, asked| {
+        self.services.retry_answers.take(key, |outcome, asked| {
             self.services.engine.is_outdated(question, asked)
                 || self.is_outdated(outcome, names, asked)
         })

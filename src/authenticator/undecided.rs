@@ -49,7 +49,7 @@ impl Authenticator {
     /// Waits for the answer to a login.
     pub(super) fn wait_for_login(
         &self,
-        asked: Asked,
+        asked: &mut Asked,
         payer: Payer<'_>,
         question: &Question<'_>,
     ) -> Outcome {

@@ -24,8 +24,8 @@ impl Authenticator {
         session_key: &SessionKey,
         question: &Question<'_>,
         pending: Pending,
+        asked: Instant,
     ) -> (LoginReply, Reason) {
-        let asked = self.services.clock.now();
         let may_wait = self.reload_hold.admit();
         let waiting = may_wait.then(|| self.prepare_to_wait(session_key, question, asked));
         match waiting.flatten() {
@@ -34,7 +34,7 @@ impl Authenticator {
                 (LoginReply::Later, Reason::OnItsWay)
             }
             None => {
-                self.retry_answers.keep_when_known(session_key.key, pending, asked);
+                self.services.retry_answers.keep_when_known(session_key.key, pending, asked);
                 now(Decision::Unavailable, Reason::OnItsWay)
             }
         }
@@ -56,6 +56,7 @@ impl Authenticator {
         let placeholder = self.services.attempts.placeholder(question.username)?;
         // Before the broker forgets the client's own names.
         let kept = self.keep_question(session_key.key, question);
+        let asks_ahead = self.authorizer.client_to_ask_ahead_for(question);
         if !question.client.set_username(&placeholder) {
             return None;
         }
@@ -85,6 +86,8 @@ impl Authenticator {
             memory,
             asked,
             session_grants: None,
+            asks_ahead,
+            is_decided: false,
             is_closed: false,
         })
     }

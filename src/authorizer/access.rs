@@ -8,7 +8,7 @@ use super::Authorizer;
 use super::consult::Consulted;
 use super::held::Ahead;
 use super::who::{AccessReply, Check, Who, client_ref, is_connected};
-use crate::answer::{Decision, Verdict};
+use crate::answer::{Decision, Failure, Verdict};
 use crate::block_budget::{Bound, Payer};
 use crate::decide::{self, Policy, Reason, Step, Subject};
 use crate::held_deliveries::AnswersSoFar;
@@ -210,22 +210,42 @@ impl Authorizer {
             || access == Access::Write && client.protocol_version() != 5
     }
 
+    /// Whose allowance the broker waits by. None: it does not wait, since this is a delivery that can be made
+    /// later.
+    fn payer<'a>(&self, who: Who<'a>, check: &Check<'_>) -> Option<Payer<'a>> {
+        if !who.on_broker_thread {
+            return Some(Payer::HttpApi);
+        }
+        if !self.may_hold(check) || self.waits_a_moment(check) {
+            return Some(Payer::Client { client_id: who.client.id(), username: who.username });
+        }
+        self.would_lose_properties(check).then_some(Payer::Deliveries)
+    }
+
     /// Asks what is not known, and waits for it, unless it is a delivery, which can be made later.
     fn ask_access(&self, who: Who<'_>, check: &Check<'_>) -> Option<(Decision, Reason)> {
         let action = check.action;
         let mut gathered = AnswersSoFar::default();
         let (mut bound, mut trace) = (Bound::Question, None);
+        let mut unheard = None;
         let (decision, reason) = loop {
+            let asked_at = self.services.clock.now();
             let (kind, pending) = match self.consult(who, action, &mut gathered) {
                 Consulted::Known(decision, reason) => break (decision, reason),
                 Consulted::Asked(kind, pending) => (kind, pending),
             };
-            if self.may_hold(check) && !self.waits_a_moment(check) {
+            let Some(payer) = self.payer(who, check) else {
                 self.hold(who, check, Ahead::Asked(gathered, kind, pending));
                 return None;
-            }
-            let waited = self.services.waiter.wait(Asked::Later(pending), payer(who));
+            };
+            let mut asked = Asked::Later(pending);
+            let waited = self.services.waiter.wait(&mut asked, payer);
             (bound, trace) = (waited.bound, waited.trace);
+            if waited.outcome == Err(Failure::NotYet) {
+                unheard = Some((kind, asked, asked_at));
+            } else if self.closes(check) {
+                self.note_told(who, action, (kind, &waited.outcome, asked_at));
+            }
             gathered.note(kind, waited.outcome);
         };
         if let (Some(Ok(answer)), true) = (&gathered.superuser, is_connected(who.client)) {
@@ -240,18 +260,13 @@ impl Authorizer {
         }
         if let Reason::Failure(_, failure) = &reason {
             self.report_undecided(failure, (bound, trace), who, check);
+            if decision == Decision::Unavailable && self.closes(check) {
+                self.prepare_retry(who, action, unheard);
+            }
         } else if action.access == Access::Subscribe && decision == Decision::Allow {
             self.note_subscription(who, action.topic, action.qos);
         }
         Some((decision, reason))
-    }
-}
-
-/// Whose allowance the broker waits by, for this client's checks.
-fn payer<'a>(who: Who<'a>) -> Payer<'a> {
-    match who.on_broker_thread {
-        true => Payer::Client { client_id: who.client.id(), username: who.username },
-        false => Payer::HttpApi,
     }
 }
 

@@ -16,8 +16,7 @@ use crate::clock::Clock;
 use crate::decide::Step;
 use crate::failpoint;
 use crate::held_deliveries::AnswersSoFar;
-use crate::question::{About, Access, Action, CertificatePart, Client, Kind, Question};
-use crate::subscriptions::ClientSnapshot;
+use crate::question::{About, Action, CertificatePart, ClientSnapshot, Kind, Question};
 use crate::sync::lock;
 
 /// About how many subscribers of one message is asked ahead.
@@ -51,34 +50,6 @@ impl Authorizer {
         self.subscriptions.add(who.client, filter, qos, || {
             ClientSnapshot::of(who.client, who.username, &self.certificate_parts())
         });
-    }
-
-    /// Remembers what is asked, for when this client comes in again: of deliveries those alone that come at
-    /// that time, or for a session that is offline.
-    pub(super) fn note_asked(&self, who: Who<'_>, action: Action<'_>) {
-        let client = who.client;
-        let is_asked_again = action.access != Access::Read
-            || self.begun.is_with(client.handle())
-            || self.subscriptions.is_offline(client.handle());
-        if is_asked_again && who.on_broker_thread && self.services.engine.keeps_access_answers() {
-            self.last_asked.note(client.id(), who.username, &action);
-        }
-    }
-
-    /// A client is let in: asks in the background what it was asked about last time, so that it waits once
-    /// and not once for each topic.
-    pub(crate) fn ask_what_was_asked(&self, client: &dyn Client, username: &str) {
-        if !self.has_route(Kind::Access) || !self.services.engine.keeps_access_answers() {
-            return;
-        }
-        let asked = self.last_asked.of(client.id(), username);
-        let grants =
-            self.services.sessions.grants(client_ref(client, username)).unwrap_or_default();
-        let who = Who { client, username, grants: &grants, on_broker_thread: true };
-        let unknown = asked.iter().filter(|asked| self.will_ask_acl(who, asked.action()));
-        self.services
-            .engine
-            .ask_ahead(unknown.map(|asked| who.question(About::Access(asked.action()))));
     }
 
     /// Whether the ACL route will be asked about this, unless the user is a superuser that is not known as

@@ -7,10 +7,11 @@ use std::sync::atomic::Ordering;
 use super::Authorizer;
 use super::who::{Who, client_ref};
 use crate::answer::{Answer, Decision, Verdict};
+use crate::cache::Key;
 use crate::decide::{Reason, Step};
 use crate::held_deliveries::AnswersSoFar;
 use crate::pool::{Asked, Pending, Urgency};
-use crate::question::{About, Access, Action, Kind};
+use crate::question::{About, Access, Action, Kind, Question};
 use crate::sessions::Basis;
 
 /// How far a question has come.
@@ -27,14 +28,39 @@ impl Authorizer {
         action: Action<'_>,
         gathered: &mut AnswersSoFar,
     ) -> Consulted {
+        self.consult_by(who, action, gathered, |key, question| {
+            self.services.engine.ask_api(key, question, urgency(action))
+        })
+    }
+
+    /// The same for a delivery that is held.
+    pub(super) fn consult_for_held(
+        &self,
+        who: Who<'_>,
+        action: Action<'_>,
+        gathered: &mut AnswersSoFar,
+    ) -> Consulted {
+        self.consult_by(who, action, gathered, |key, question| {
+            self.services.engine.insist(key, question)
+        })
+    }
+
+    /// What asks the API is `ask`.
+    fn consult_by(
+        &self,
+        who: Who<'_>,
+        action: Action<'_>,
+        gathered: &mut AnswersSoFar,
+        ask: impl Fn(Key, &Question<'_>) -> Asked,
+    ) -> Consulted {
         loop {
             let (kind, asked) = match self.decide(who, action, gathered) {
                 Step::Decided(decision, reason) => {
                     self.note_if_left_to_broker(gathered);
                     return Consulted::Known(decision, reason);
                 }
-                Step::AskSuperuser => (Kind::Superuser, self.ask_superuser(who, action)),
-                Step::AskAcl => (Kind::Access, self.ask_acl(who, action)),
+                Step::AskSuperuser => (Kind::Superuser, self.ask_superuser(who, action, &ask)),
+                Step::AskAcl => (Kind::Access, self.ask_acl(who, action, &ask)),
             };
             match asked {
                 Asked::Now(outcome) => gathered.note(kind, outcome),
@@ -49,12 +75,29 @@ impl Authorizer {
         }
     }
 
-    fn ask_superuser(&self, who: Who<'_>, action: Action<'_>) -> Asked {
+    fn ask_superuser(
+        &self,
+        who: Who<'_>,
+        action: Action<'_>,
+        ask: impl Fn(Key, &Question<'_>) -> Asked,
+    ) -> Asked {
         let question = who.question(About::Superuser);
-        self.services.engine.ask(self.services.engine.key(&question), &question, urgency(action))
+        let key = self.services.engine.key(&question);
+        if let Some((answer, _)) = self.services.engine.known(&key, &question) {
+            return Asked::Now(Ok(answer));
+        }
+        match self.kept_for_retry(who, action, (&key, &question)) {
+            Some(outcome) => Asked::Now(outcome),
+            None => ask(key, &question),
+        }
     }
 
-    fn ask_acl(&self, who: Who<'_>, action: Action<'_>) -> Asked {
+    fn ask_acl(
+        &self,
+        who: Who<'_>,
+        action: Action<'_>,
+        ask: impl Fn(Key, &Question<'_>) -> Asked,
+    ) -> Asked {
         let Who { client, username, .. } = who;
         let question = who.question(About::Access(action));
         let key = self.services.engine.key(&question);
@@ -63,7 +106,10 @@ impl Authorizer {
                 self.ask_for_other_subscribers(&key, action);
             }
             self.note_asked(who, action);
-            return self.services.engine.ask_api(key, &question, urgency(action));
+            if let Some(outcome) = self.kept_for_retry(who, action, (&key, &question)) {
+                return Asked::Now(outcome);
+            }
+            return ask(key, &question);
         };
         if answer.verdict == Verdict::Allow && who.on_broker_thread {
             self.services.sessions.note_allowed(

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use log::Level;
@@ -20,10 +20,9 @@ use crate::log_queue::quoted;
 use crate::mailbox::Mailbox;
 use crate::policy::OnError;
 use crate::pool::Pending;
-use crate::question::{Access, Action, Client, Kind};
+use crate::question::{Access, Action, Client, ClientSnapshot, Kind};
 use crate::sessions::ClientRef;
 use crate::stats::HeldEnd;
-use crate::subscriptions::ClientSnapshot;
 
 /// How many deliveries are decided, and how many queues looked at, in one tick: others are to have their
 /// turn between.
@@ -55,6 +54,10 @@ pub(crate) struct Begun {
     subscribing: AtomicUsize,
     /// The client that was let in last: it gets what was queued for its session next.
     returning: AtomicUsize,
+    /// Of the message that was published last, and is delivered next: whether it may have properties of which the
+    /// broker does not tell, and whether it may expire, which no broker tells.
+    may_have_properties: AtomicBool,
+    may_expire: AtomicBool,
 }
 
 impl Begun {
@@ -71,10 +74,22 @@ impl Begun {
         [&self.subscribing, &self.returning].iter().any(|one| one.load(Ordering::Relaxed) == handle)
     }
 
+    /// A client publishes, or its Will is. `of_mqtt_5`: it may have properties, which are `told` or not.
+    pub(crate) fn message(&self, of_mqtt_5: bool, told: bool) {
+        self.may_have_properties.store(of_mqtt_5 && !told, Ordering::Relaxed);
+        self.may_expire.store(of_mqtt_5, Ordering::Relaxed);
+    }
+
+    /// The message has no properties, unless it is one that expires.
+    pub(crate) fn has_no_properties(&self) {
+        self.may_have_properties.store(false, Ordering::Relaxed);
+    }
+
     /// The broker begins with something else.
     pub(crate) fn is_over(&self) {
         self.subscribing.store(0, Ordering::Relaxed);
         self.returning.store(0, Ordering::Relaxed);
+        self.message(false, true);
     }
 }
 
@@ -94,6 +109,16 @@ impl Authorizer {
             && !self.leaves_to_broker.load(Ordering::Relaxed)
     }
 
+    /// A client publishes a message, or its Will is published.
+    pub(crate) fn message_begins(&self, of_mqtt_5: bool, tells_properties: bool) {
+        self.begun.message(of_mqtt_5, tells_properties);
+    }
+
+    /// That message has no properties.
+    pub(crate) fn message_has_no_properties(&self) {
+        self.begun.has_no_properties();
+    }
+
     /// Whether the broker waits for the answer before the delivery is kept. A retained message keeps its
     /// RETAIN flag if it is sent at once. What was queued for a session counts as in flight for as long as
     /// the connection lasts if it is refused when the client comes back, and keeps others from being sent.
@@ -102,6 +127,17 @@ impl Authorizer {
         let subscribing = self.begun.subscribing.load(Ordering::Relaxed);
         let is_retained = check.action.retain && subscribing == check.client.handle();
         is_retained || self.was_queued(check) || !self.services.tick_monitor.seems_regular()
+    }
+
+    /// Whether this delivery would lack something if it were sent later: properties, where the client can
+    /// read them, or the time after which a message for a session that is offline is no longer delivered
+    /// (MQTT 5.0, section 3.3.2.3.3).
+    pub(super) fn would_lose_properties(&self, check: &Check<'_>) -> bool {
+        let begun = &self.begun;
+        let has_properties = || begun.may_have_properties.load(Ordering::Relaxed);
+        let may_expire = || begun.may_expire.load(Ordering::Relaxed);
+        check.client.protocol_version() == 5 && has_properties()
+            || may_expire() && self.subscriptions.is_offline(check.client.handle())
     }
 
     /// Whether this message was queued for a session whose client comes back at this moment.
@@ -225,7 +261,7 @@ impl Authorizer {
             let who = Who { client, username, grants, on_broker_thread: true };
             let Next { qos, retain, .. } = next;
             let action = Action { access: Access::Read, topic: &next.topic, qos, retain };
-            let (decision, reason) = match self.consult(who, action, &mut next.gathered) {
+            let (decision, reason) = match self.consult_for_held(who, action, &mut next.gathered) {
                 Consulted::Asked(kind, pending) => {
                     return self.await_answer(queue, next.gathered, kind, pending);
                 }

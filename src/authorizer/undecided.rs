@@ -28,6 +28,11 @@ impl Authorizer {
         }
     }
 
+    /// Whether the client's connection is closed if nobody can decide this check.
+    pub(super) fn closes(&self, check: &Check<'_>) -> bool {
+        matches!(self.undecided(check), Undecided::SubscribeClosed | Undecided::PublishClosed)
+    }
+
     fn undecided(&self, check: &Check<'_>) -> Undecided {
         let closes = self.services.config.acl_unavailable == AclUnavailable::Close
             && check.on_broker_thread

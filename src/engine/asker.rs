@@ -26,12 +26,13 @@ pub(crate) struct Asker {
 
 impl Asker {
     /// Asks a question whose answer is not known. While no host is in service it is asked only if it
-    /// is let through as a probe; then whoever asks waits for it as for any question. It has about so many `bytes`; `stale` stands in for
-    /// an answer that does not come, and the question joins others that are asked in the same `in_flight`.
+    /// is let through as a probe, or if it `insists` and it is time for a trial; then whoever asks waits for
+    /// it as for any question. It has about so many `bytes`; `stale` stands in for an answer that does not come,
+    /// and the question joins others that are asked in the same `in_flight`.
     pub(crate) fn ask(
         &self,
         (key, in_flight): (&Key, &Key),
-        (urgency, bytes): (Urgency, usize),
+        (urgency, insists, bytes): (Urgency, bool, usize),
         stale: Option<Answer>,
         known: impl FnOnce() -> Option<Answer>,
         job: impl FnOnce() -> Work,
@@ -40,7 +41,8 @@ impl Asker {
             return Asked::Now(stale.ok_or(failure));
         }
         if !self.api.in_service() {
-            let is_probe = self.api.wants_probe(self.recent_failures.has(key));
+            let is_probe = self.api.wants_probe(self.recent_failures.has(key))
+                || insists && self.api.claim_trial();
             if is_probe && stale.is_some() {
                 let _ = self.pool.ask_quietly(in_flight, job);
                 return Asked::Now(stale.ok_or(Failure::OutOfService));

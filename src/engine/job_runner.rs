@@ -2,14 +2,14 @@
 
 #![forbid(unsafe_code)]
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use super::job::{Consult, Job};
 use super::recent_failures::RecentFailures;
 use crate::answer::{Answer, Failure};
 use crate::api::{Api, Reply, Sign};
-use crate::cache::Cache;
+use crate::cache::{Cache, Key};
 use crate::clock::Clock;
 use crate::failpoint;
 use crate::fleet::{self, Fleet};
@@ -33,7 +33,12 @@ pub(crate) struct JobRunner {
     pub(crate) recent_failures: Arc<RecentFailures>,
     pub fleet: Option<Arc<Fleet>>,
     pub clock: Arc<dyn Clock>,
+    /// Is told of every answer, before anyone who waits for it is.
+    pub heard: Arc<OnceLock<Heard>>,
 }
+
+/// Is told which question was answered, and when it was asked.
+pub(crate) type Heard = Box<dyn Fn(&Key, Instant) + Send + Sync>;
 
 impl JobRunner {
     /// A worker's job, or several in one request. Each answer is in the cache before anyone who
@@ -124,6 +129,7 @@ impl JobRunner {
         self.recent_failures.forget(&job.key);
         let kind = job.request.kind;
         self.cache.store(job.key, kind, answer.clone(), lifetime, asked.at);
+        self.tell_of(&job.key, asked.at);
         if let (Some(fleet), Some(name), Some(for_others)) =
             (&self.fleet, &job.shared, asked.for_others)
         {
@@ -174,7 +180,14 @@ impl JobRunner {
         }
         self.recent_failures.forget(&job.key);
         self.cache.store(job.key, kind, answer.clone(), Some(left), asked);
+        self.tell_of(&job.key, asked);
         Some(answer)
+    }
+
+    fn tell_of(&self, key: &Key, asked: Instant) {
+        if let Some(heard) = self.heard.get() {
+            heard(key, asked);
+        }
     }
 }
 

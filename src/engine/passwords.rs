@@ -99,7 +99,7 @@ impl ApisTurn {
         match (by_file, job) {
             (Ok(Answer { verdict: Verdict::Deny, .. }), Some(job)) => {
                 // It is there already, and counted.
-                asker.ask((&key, &in_flight), (urgency, 0), stale, || None, || job)
+                asker.ask((&key, &in_flight), (urgency, false, 0), stale, || None, || job)
             }
             (by_file, _) => Asked::Now(by_file),
         }

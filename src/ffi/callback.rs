@@ -6,11 +6,12 @@ use std::sync::Arc;
 use super::bindings as mosquitto;
 use super::broker_waker::BrokerWaker;
 use super::event::{
-    AccessCheck, ControlMessage, Login, access_code, access_of, client_and_username, left_client,
-    login_code, publisher, raw_check,
+    AccessCheck, ControlMessage, Login, access_code, access_of, client_and_username, is_of_mqtt_5,
+    left_client, login_code, publisher, raw_check,
 };
 use super::guard::{catch_panic, has_panicked, panicked_at};
 use super::host::{self, Host};
+use super::properties::has_no_properties;
 use crate::answer::Decision;
 use crate::failpoint;
 use crate::plugin::{AccessReply, Attempt, CONTROL_TOPIC, Check, LoginReply, Plugin};
@@ -60,7 +61,12 @@ pub(crate) type Callback = unsafe extern "C" fn(c_int, *mut c_void, *mut c_void)
 const CONNECT: c_int = 11;
 const CLIENT_OFFLINE: c_int = 28;
 
-static CALLBACKS: [(c_int, Callback); 7] = [
+/// 2.0's number for a message that a client has published; 2.1 tells what it is asked for in the check itself.
+const MESSAGE: c_int = 7;
+
+static CALLBACKS: [(c_int, Callback); 8] = [
+    // The first is for 2.0 alone, and the last two are for 2.1.
+    (MESSAGE, message),
     (mosquitto::MOSQ_EVT_BASIC_AUTH as c_int, basic_auth),
     (mosquitto::MOSQ_EVT_ACL_CHECK as c_int, acl_check),
     (mosquitto::MOSQ_EVT_RELOAD as c_int, reload),
@@ -72,7 +78,7 @@ static CALLBACKS: [(c_int, Callback); 7] = [
 
 /// Those of the callbacks that the broker knows.
 pub(crate) fn callbacks() -> &'static [(c_int, Callback)] {
-    if host::is_2_1() { &CALLBACKS } else { &CALLBACKS[..5] }
+    if host::is_2_1() { &CALLBACKS[1..] } else { &CALLBACKS[..6] }
 }
 
 const SUCCESS: c_int = mosquitto::MOSQ_ERR_SUCCESS as c_int;
@@ -144,6 +150,7 @@ unsafe extern "C" fn acl_check(_: c_int, data: *mut c_void, userdata: *mut c_voi
             failpoint::reached("acl_check");
             if let Some(host) = host {
                 if access_of(data) == Some(Access::Write) {
+                    instance.plugin.message_begins(is_of_mqtt_5(data), host::is_2_1());
                     instance.plugin.look_up_if_overdue(host);
                     if let Some(handle) = publisher(data, CONTROL_TOPIC) {
                         instance.plugin.asked_about_commands(handle);
@@ -162,6 +169,19 @@ unsafe extern "C" fn acl_check(_: c_int, data: *mut c_void, userdata: *mut c_voi
                 on_broker_thread: host.is_some(),
             });
             access_code(reply, check.action.access)
+        })
+    }
+}
+
+/// A client has published, and its ACL allows that (2.0).
+unsafe extern "C" fn message(_: c_int, data: *mut c_void, userdata: *mut c_void) -> c_int {
+    // SAFETY: the broker calls with the registered instance and a MESSAGE event.
+    unsafe {
+        called(userdata, SUCCESS, |instance, _| {
+            if has_no_properties(data) {
+                instance.plugin.message_has_no_properties();
+            }
+            SUCCESS
         })
     }
 }

@@ -111,6 +111,18 @@ pub(crate) unsafe fn access_of(data: *mut c_void) -> Option<Access> {
     access(event.access)
 }
 
+/// Whether an ACL event is about a client of MQTT 5.
+///
+/// # Safety
+/// As [`AccessCheck::read`].
+pub(crate) unsafe fn is_of_mqtt_5(data: *mut c_void) -> bool {
+    // SAFETY: as the caller says; the layout is the same on every supported broker (shim.c).
+    unsafe {
+        let event = data.cast::<mosquitto::mosquitto_evt_acl_check>().as_ref();
+        event.is_some_and(|event| mosquitto::mosquitto_client_protocol_version(event.client) == 5)
+    }
+}
+
 /// The handle of the client that an ACL event is about, if it is about this topic.
 ///
 /// # Safety

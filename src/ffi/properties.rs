@@ -4,7 +4,7 @@ use std::ffi::{c_int, c_void};
 
 use once_cell::sync::Lazy;
 
-use super::bindings::mosquitto_property;
+use super::bindings::{mosquitto_evt_message, mosquitto_property};
 use super::symbol::symbol;
 use crate::question::Properties;
 
@@ -64,4 +64,14 @@ impl Drop for PropertyList {
             unsafe { (functions.free_all)(&raw mut self.0) };
         }
     }
+}
+
+/// Whether the message of a MESSAGE event has no properties of MQTT 5.
+///
+/// # Safety
+/// `data` is what the broker handed to a callback of that event that has not returned yet.
+pub(crate) unsafe fn has_no_properties(data: *mut c_void) -> bool {
+    // SAFETY: as the caller says; the layout is the same on 2.0.11 and 2.0.21 (shim.c).
+    let event = unsafe { data.cast::<mosquitto_evt_message>().as_ref() };
+    event.is_some_and(|event| event.properties.is_null())
 }

@@ -20,6 +20,7 @@ AT(mosquitto_evt_acl_check, topic, 16);
 AT(mosquitto_evt_acl_check, access, 40);
 AT(mosquitto_evt_acl_check, qos, 48);
 AT(mosquitto_evt_acl_check, retain, 49);
+AT(mosquitto_evt_message, properties, 32);
 AT(mosquitto_evt_control, client, 8);
 AT(mosquitto_evt_control, topic, 16);
 AT(mosquitto_evt_control, payload, 24);

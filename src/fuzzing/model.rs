@@ -71,6 +71,8 @@ struct World {
     ledger: RefCell<Ledger>,
     /// Who may log in, and who may use a topic, as each API sees it now.
     rights: RefCell<BTreeSet<(usize, &'static str, &'static str)>>,
+    /// Of which users a client was closed because nobody could decide in time.
+    closed: RefCell<BTreeSet<(usize, String)>>,
     /// How many requests are at the API.
     depth: Cell<usize>,
     /// The instance that may call the broker.
@@ -138,6 +140,7 @@ impl World {
             choices: RefCell::new(events.iter().rev().copied().collect()),
             clients: RefCell::default(),
             ledger: RefCell::default(),
+            closed: RefCell::default(),
             rights: RefCell::default(),
             depth: Cell::new(0),
             ticking: Cell::new(0),

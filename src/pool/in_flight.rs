@@ -104,18 +104,23 @@ impl Pending {
         pending
     }
 
-    /// Waits until the request in flight has completed, but no longer than `limit`.
+    /// Waits until the request in flight has completed, but no longer than `limit`. If it has not by then, it
+    /// goes on, and this is good still.
     ///
     /// # Errors
-    /// The request in flight failed, or it is still under way. It then goes on, and its answer is stored.
-    pub fn wait(mut self, limit: Duration) -> Outcome {
+    /// The request in flight failed, or it is still under way.
+    pub fn wait(&mut self, limit: Duration) -> Outcome {
         let Some(in_flight) = self.in_flight.take() else { return Err(Failure::Internal) };
         let state = lock(&in_flight.state);
         let is_open = |state: &mut Progress| state.outcome.is_none() && state.single.is_empty();
         let waited = in_flight.completed.wait_timeout_while(state, limit, is_open);
         let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let Some(outcome) = state.take() else {
+            drop(state);
+            self.in_flight = Some(in_flight);
+            return self.fallback.clone().ok_or(Failure::NotYet);
+        };
         state.pending -= 1;
-        let outcome = state.take().unwrap_or(Err(Failure::NotYet));
         drop(state);
         made(outcome, self.then.take(), self.fallback.take())
     }
@@ -312,12 +317,12 @@ mod tests {
         complete_second(Ok(Answer::ALLOW));
 
         let (first, complete) = Pending::for_test();
-        let both = first.followed_by(|_| Asked::Now(Ok(Answer::ALLOW)));
+        let mut both = first.followed_by(|_| Asked::Now(Ok(Answer::ALLOW)));
         complete(Ok(Answer::DENY));
         assert_eq!(both.wait(NOW), Ok(Answer::ALLOW));
 
         let (first, complete) = Pending::for_test();
-        let both = first.followed_by(|_| panic!("a defect, on purpose"));
+        let mut both = first.followed_by(|_| panic!("a defect, on purpose"));
         complete(Ok(Answer::DENY));
         assert_eq!(both.wait(NOW), Err(Failure::Internal));
     }
@@ -325,7 +330,7 @@ mod tests {
     #[test]
     fn an_outcome_for_one_alone_is_told_to_one() {
         let in_flight = Arc::new(InFlight::default());
-        let (first, second, third) = (
+        let (first, mut second, third) = (
             Pending::new(Arc::clone(&in_flight)),
             Pending::new(Arc::clone(&in_flight)),
             Pending::new(Arc::clone(&in_flight)),

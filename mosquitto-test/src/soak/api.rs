@@ -94,7 +94,8 @@ fn right(check: &Value) -> Right {
 }
 
 /// Every question is asked and waited for, so that a refusal while the API is there is a fault.
-pub fn broker(plan: &Plan, api: &SoakApi) -> Broker {
+pub fn broker(plan: &Plan, api: &SoakApi, metrics_port: u16) -> Broker {
+    let metrics = format!("127.0.0.1:{metrics_port}");
     let ttl = CACHE_TTL.as_secs().to_string();
     let options = [
         ("http_user_route", "/user"),
@@ -108,6 +109,7 @@ pub fn broker(plan: &Plan, api: &SoakApi) -> Broker {
         ("max_block_percent", "100"),
         ("breaker_open_ms", "500"),
         ("log_level", "warn"),
+        ("metrics_listen", &metrics),
     ];
     // No message is dropped for want of room, and the log stays small.
     let lines = ["log_type none", "log_type notice", "log_type information", "log_type warning"];

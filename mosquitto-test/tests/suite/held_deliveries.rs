@@ -59,6 +59,39 @@ fn numbers(count: usize) -> Vec<String> {
     (0..count).map(|number| number.to_string()).collect()
 }
 
+/// What `mosquitto_sub` prints of [`properties_that_arrive`], if all do.
+const ALL_PROPERTIES: &str = "hello text/plain 1 answers c0ffee colour:blue colour:green";
+
+/// Publishes a message with all properties that are for its readers, and does something then; what its
+/// subscriber prints of them.
+fn properties_that_arrive(broker: &Broker, then: impl FnOnce()) -> String {
+    let who = |name: &'static str| ["-V", "5", "-q", "1", "-i", name, "-u", name, "-P", "x"];
+    let properties = [
+        ["content-type", "text/plain"],
+        ["payload-format-indicator", "1"],
+        ["response-topic", "answers"],
+        ["correlation-data", "c0ffee"],
+    ];
+    let shape = ["-t", "news", "-C", "1", "-F", "%p %C %F %R %D %P"];
+    let what = [&who("reader")[..], &shape].concat();
+    thread::scope(|scope| {
+        let reader = scope.spawn(|| broker.mosquitto_sub(&what));
+        broker.wait_for_log("Sending SUBACK to reader");
+        let mut what = who("publisher").to_vec();
+        what.extend(["-t", "news", "-m", "hello"]);
+        for property in properties {
+            what.extend(["-D", "publish"].into_iter().chain(property));
+        }
+        for value in ["blue", "green"] {
+            what.extend(["-D", "publish", "user-property", "colour", value]);
+        }
+        assert!(broker.mosquitto_pub(&what).status.success());
+        then();
+        let printed = String::from_utf8(reader.join().unwrap().stdout).unwrap();
+        printed.trim().to_owned()
+    })
+}
+
 on_every_broker! {
     fn nobody_waits_for_a_delivery_that_is_not_known(version) {
         let gate = Gate::new();
@@ -178,6 +211,35 @@ on_every_broker! {
         assert!(away.elapsed() >= Duration::from_secs(3));
     }
 
+    fn a_host_that_is_back_is_found_before_deliveries_are_given_up(version) {
+        let gate = Gate::new();
+        let api = AuthServer::start();
+        // No probe is due before the deliveries are given up.
+        let more = [("hold_ms", "8000"), ("breaker_open_ms", "60000")];
+        let broker = broker(version, &api, &more);
+        let reader = logged_in(&broker, Protocol::V5, "reader");
+        reader.subscribe("news/#").expect_granted();
+        let publisher = logged_in(&broker, Protocol::V5, "publisher");
+        let held = gate.clone();
+        let away = Instant::now();
+        api.set_handler(move |request| {
+            let is_delivery = request.path == "/acl" && request.json()["acc"] == 1;
+            let is_away = is_delivery && away.elapsed() < Duration::from_secs(3);
+            // All of them fail at once, so that there is none that has not.
+            if is_away { Reply::status(503).after(&held) } else { Reply::status(200) }
+        });
+        for number in 0..10 {
+            publisher.publish(&format!("news/{number}"), "x");
+        }
+        gate.wait_until_waiting(10);
+        gate.open();
+        broker.wait_for_log("is out of service");
+        let mut topics: Vec<_> = (0..10).map(|_| reader.expect_message().0).collect();
+        topics.sort();
+        assert_eq!(topics, (0..10).map(|number| format!("news/{number}")).collect::<Vec<_>>());
+        broker.wait_for_log(" is back");
+    }
+
     fn the_qos_is_the_subscriptions_or_the_messages(version) {
         let gate = Gate::new();
         let api = gated(&gate, 200);
@@ -192,6 +254,45 @@ on_every_broker! {
         gate.open();
         for qos in [0, 1, 1] {
             assert_eq!(reader.next_message().qos, qos);
+        }
+    }
+
+    fn the_properties_of_mqtt_5_come_along_where_the_broker_tells_them(version) {
+        let gate = Gate::new();
+        let api = gated(&gate, 200);
+        let broker = broker(version, &api, &[]);
+        let printed = properties_that_arrive(&broker, || {
+            // The broker has waited in vain by now, or not at all.
+            gate.wait_until_waiting(1);
+            gate.open();
+        });
+        assert_eq!(printed, if version.is_2_1() { ALL_PROPERTIES } else { "hello" });
+    }
+
+    fn a_message_whose_properties_the_broker_does_not_tell_keeps_them_if_the_api_is_quick(version) {
+        let api = slow(20);
+        let broker = broker(version, &api, &[]);
+        assert_eq!(properties_that_arrive(&broker, || ()), ALL_PROPERTIES);
+    }
+
+    fn a_message_for_a_session_that_is_offline_expires_if_the_api_is_quick(version) {
+        let api = slow(20);
+        let broker = broker(version, &api, &[]);
+        for protocol in Protocol::BOTH {
+            let reader = kept(&broker, protocol, "ann");
+            reader.subscribe("news").expect_granted();
+            vanish(&broker, "kept", reader);
+            let publish = |text: &str, properties: &[&str]| {
+                let who = ["-V", "5", "-q", "1", "-i", "p", "-u", "p", "-P", "x", "-t", "news"];
+                let what = [&who[..], &["-m", text], properties].concat();
+                assert!(broker.mosquitto_pub(&what).status.success());
+            };
+            publish("expires", &["-D", "publish", "message-expiry-interval", "1"]);
+            publish("stays", &[]);
+            thread::sleep(Duration::from_millis(2100));
+            let reader = kept(&broker, protocol, "ann");
+            assert_eq!(reader.expect_message().1, "stays");
+            reader.unsubscribe("news");
         }
     }
 

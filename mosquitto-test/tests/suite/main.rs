@@ -62,6 +62,7 @@ mod mount_point;
 mod names;
 mod nginx;
 mod node_red;
+mod nothing_lost;
 mod occupied_identifiers;
 mod odd_answers;
 mod on_error;

@@ -49,7 +49,7 @@ impl Metrics {
     }
 
     /// One number out of a new scrape.
-    fn value(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+    pub fn value(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         value(&self.scrape(), name, labels)
     }
 }
@@ -83,7 +83,7 @@ fn up_to(scrape: &Scrape, route: &str, seconds: f64) -> f64 {
 }
 
 /// A broker with metrics that asks this API.
-fn start(version: Version, api: &AuthServer, more: &[(&str, &str)]) -> (Broker, Metrics) {
+pub fn start(version: Version, api: &AuthServer, more: &[(&str, &str)]) -> (Broker, Metrics) {
     let metrics = Metrics { port: free_port() };
     let (listen, port) = (metrics.address(), api.port().to_string());
     let place = [("http_host", "127.0.0.1"), ("http_port", &port), ("metrics_listen", &listen)];

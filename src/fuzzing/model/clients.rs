@@ -83,8 +83,13 @@ impl World {
     /// Whether the API said this, and nothing else since, of what the broker was told.
     pub(super) fn judge(&self, asked: &Asked, client: &Connection, said: bool) {
         let now = self.clock.now();
-        let is_login = matches!(asked.subject, Subject::Login { .. });
-        let ttl = if is_login { self.ttl.max(RETRY) } else { self.ttl };
+        let was_closed = self.closed.borrow().contains(&(asked.instance, client.username.clone()));
+        let ttl = match asked.subject {
+            // It may have been long on its way before it was kept.
+            Subject::Access { .. } if was_closed => 2 * RETRY,
+            Subject::Access { .. } => self.ttl,
+            Subject::Login { .. } => self.ttl.max(RETRY),
+        };
         let is_said = self.ledger.borrow().serves(asked, said, client.began, now, ttl);
         let ledger = || self.ledger.borrow().about(asked);
         self.claim(is_said, || format!("who said {said}? {asked:?} {client:?} {}", ledger()));
@@ -196,6 +201,7 @@ impl World {
         let is_heard = said != Some(Some(true)) || reply == AccessReply::Allow;
         self.claim(is_heard, || format!("{asked:?} was allowed: {reply:?}"));
         if reply == AccessReply::Close {
+            self.closed.borrow_mut().insert((client.instance, client.username.clone()));
             self.leave(at, true);
         } else if reply == AccessReply::Allow && !by_rules {
             self.judge(&asked, &Connection { began, ..client }, true);

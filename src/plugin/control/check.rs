@@ -11,10 +11,9 @@ use crate::decide::{self, Policy, Reason, Step, Subject};
 use crate::held_deliveries::AnswersSoFar;
 use crate::plugin::Plugin;
 use crate::pool::{Asked, Urgency};
-use crate::question::{About, Action, Kind, Question};
+use crate::question::{About, Action, ClientSnapshot, Kind, Question};
 use crate::rules::Rules;
 use crate::sessions::Grants;
-use crate::subscriptions::ClientSnapshot;
 use crate::trace::TraceId;
 
 /// A check whose answers are still to come.

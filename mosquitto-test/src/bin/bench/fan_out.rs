@@ -106,9 +106,9 @@ pub fn run(args: &Args) -> Section {
          takes {} for a request. *cold*: one question in a request, 32 requests at once; *cold, \
          batches*: with `http_acl_batch_route`; *one by one*: `cache_ttl 0`, `max_block_ms 60000`, \
          `max_block_percent 100`, so that one question waits for the other, as in every earlier \
-         plugin. *longest pause of others*: the slowest message among uninvolved clients, each of \
-         which publishes to another one. *goal*: for the median, for every message, and for \
-         `max_block_ms`.",
+         plugin; *cached*: every answer is known. *longest pause of others*: the slowest message \
+         among uninvolved clients, each of which publishes to another one, and how many times as \
+         long as with *cached*. *goal*: for the median, for every message, and for that.",
         millis(API_TAKES)
     ));
     for version in &args.versions {
