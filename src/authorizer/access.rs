@@ -230,7 +230,7 @@ impl Authorizer {
         let mut unheard = None;
         let (decision, reason) = loop {
             let asked_at = self.services.clock.now();
-            let (kind, pending) = match self.consult(who, action, &mut gathered) {
+            let (kind, pending) = match self.consult(who, action, false, &mut gathered) {
                 Consulted::Known(decision, reason) => break (decision, reason),
                 Consulted::Asked(kind, pending) => (kind, pending),
             };

@@ -21,37 +21,14 @@ pub(super) enum Consulted {
 }
 
 impl Authorizer {
-    /// What follows from what is known, and what was gathered; or the question that is on its way now.
+    /// What follows from what is known, and what was gathered; or the question that is on its way now. A delivery
+    /// that is held insists on its questions.
     pub(super) fn consult(
         &self,
         who: Who<'_>,
         action: Action<'_>,
+        is_held: bool,
         gathered: &mut AnswersSoFar,
-    ) -> Consulted {
-        self.consult_by(who, action, gathered, |key, question| {
-            self.services.engine.ask_api(key, question, urgency(action))
-        })
-    }
-
-    /// The same for a delivery that is held.
-    pub(super) fn consult_for_held(
-        &self,
-        who: Who<'_>,
-        action: Action<'_>,
-        gathered: &mut AnswersSoFar,
-    ) -> Consulted {
-        self.consult_by(who, action, gathered, |key, question| {
-            self.services.engine.insist(key, question)
-        })
-    }
-
-    /// What asks the API is `ask`.
-    fn consult_by(
-        &self,
-        who: Who<'_>,
-        action: Action<'_>,
-        gathered: &mut AnswersSoFar,
-        ask: impl Fn(Key, &Question<'_>) -> Asked,
     ) -> Consulted {
         loop {
             let (kind, asked) = match self.decide(who, action, gathered) {
@@ -59,8 +36,8 @@ impl Authorizer {
                     self.note_if_left_to_broker(gathered);
                     return Consulted::Known(decision, reason);
                 }
-                Step::AskSuperuser => (Kind::Superuser, self.ask_superuser(who, action, &ask)),
-                Step::AskAcl => (Kind::Access, self.ask_acl(who, action, &ask)),
+                Step::AskSuperuser => (Kind::Superuser, self.ask_superuser(who, action, is_held)),
+                Step::AskAcl => (Kind::Access, self.ask_acl(who, action, is_held)),
             };
             match asked {
                 Asked::Now(outcome) => gathered.note(kind, outcome),
@@ -75,29 +52,16 @@ impl Authorizer {
         }
     }
 
-    fn ask_superuser(
-        &self,
-        who: Who<'_>,
-        action: Action<'_>,
-        ask: impl Fn(Key, &Question<'_>) -> Asked,
-    ) -> Asked {
+    fn ask_superuser(&self, who: Who<'_>, action: Action<'_>, is_held: bool) -> Asked {
         let question = who.question(About::Superuser);
         let key = self.services.engine.key(&question);
         if let Some((answer, _)) = self.services.engine.known(&key, &question) {
             return Asked::Now(Ok(answer));
         }
-        match self.kept_for_retry(who, action, (&key, &question)) {
-            Some(outcome) => Asked::Now(outcome),
-            None => ask(key, &question),
-        }
+        self.ask_api(who, action, (key, &question), is_held)
     }
 
-    fn ask_acl(
-        &self,
-        who: Who<'_>,
-        action: Action<'_>,
-        ask: impl Fn(Key, &Question<'_>) -> Asked,
-    ) -> Asked {
+    fn ask_acl(&self, who: Who<'_>, action: Action<'_>, is_held: bool) -> Asked {
         let Who { client, username, .. } = who;
         let question = who.question(About::Access(action));
         let key = self.services.engine.key(&question);
@@ -106,10 +70,7 @@ impl Authorizer {
                 self.ask_for_other_subscribers(&key, action);
             }
             self.note_asked(who, action);
-            if let Some(outcome) = self.kept_for_retry(who, action, (&key, &question)) {
-                return Asked::Now(outcome);
-            }
-            return ask(key, &question);
+            return self.ask_api(who, action, (key, &question), is_held);
         };
         if answer.verdict == Verdict::Allow && who.on_broker_thread {
             self.services.sessions.note_allowed(
@@ -119,6 +80,24 @@ impl Authorizer {
             );
         }
         Asked::Now(Ok(answer))
+    }
+
+    /// Asks a question whose answer is not known, unless one is kept for this client's retry.
+    fn ask_api(
+        &self,
+        who: Who<'_>,
+        action: Action<'_>,
+        (key, question): (Key, &Question<'_>),
+        is_held: bool,
+    ) -> Asked {
+        if let Some(outcome) = self.kept_for_retry(who, action, (&key, question)) {
+            return Asked::Now(outcome);
+        }
+        if is_held {
+            self.services.engine.insist(key, question)
+        } else {
+            self.services.engine.ask_api(key, question, urgency(action))
+        }
     }
 }
 

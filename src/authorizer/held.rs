@@ -261,7 +261,7 @@ impl Authorizer {
             let who = Who { client, username, grants, on_broker_thread: true };
             let Next { qos, retain, .. } = next;
             let action = Action { access: Access::Read, topic: &next.topic, qos, retain };
-            let (decision, reason) = match self.consult_for_held(who, action, &mut next.gathered) {
+            let (decision, reason) = match self.consult(who, action, true, &mut next.gathered) {
                 Consulted::Asked(kind, pending) => {
                     return self.await_answer(queue, next.gathered, kind, pending);
                 }
