@@ -4,7 +4,6 @@
 //! wants it; nothing is ever skipped.
 
 mod config;
-mod log;
 mod memory;
 mod process;
 pub mod secrets;
@@ -19,15 +18,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub use config::{BrokerConfig, Listener};
-pub use log::Log;
 pub use memory::Memory;
 
+use crate::log::Wait;
 use crate::mqtt::ClientBuilder;
+use crate::program::run_to_its_end;
 use crate::raw::RawClient;
 use crate::watch::patience;
-use log::Wait;
 use process::Process;
-pub(crate) use process::{free_ports, run_to_its_end};
 
 /// The end of the line with which every version says that it is up. Its listeners are open by then.
 const RUNNING: &str = " running\n";
@@ -342,7 +340,7 @@ impl Broker {
         if let Some(option) = arguments.iter().position(|argument| *argument == "-P") {
             secrets::sent(self.port(), arguments[option + 1].as_bytes());
         }
-        process::run_to_its_end(command, b"")
+        run_to_its_end(command, b"")
     }
 }
 

@@ -8,8 +8,7 @@ use std::time::SystemTime;
 
 use serde_json::Value;
 
-use crate::broker::run_to_its_end;
-use crate::program::repository;
+use crate::program::{repository, run_to_its_end};
 
 /// What came of one run.
 #[derive(Debug)]

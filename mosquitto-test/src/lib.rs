@@ -46,6 +46,7 @@ pub mod broker;
 pub mod command;
 pub mod control;
 pub mod example_api;
+mod log;
 pub mod mqtt;
 pub mod nginx;
 pub mod program;

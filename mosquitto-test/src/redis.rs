@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::broker::{Version, fetched, free_ports, run_to_its_end};
-use crate::program::{Program, free_port};
+use crate::broker::{Version, fetched};
+use crate::program::{Program, free_port, run_to_its_end};
 use crate::watch::patience;
 
 mod cluster;

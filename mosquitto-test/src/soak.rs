@@ -9,6 +9,7 @@
 mod api;
 mod client;
 mod crowd;
+mod everyone;
 mod faults;
 pub mod fleet;
 mod held;
@@ -91,8 +92,9 @@ pub fn run(plan: Plan) -> Report {
     let (stop, stopping) = watch::channel(false);
     let (entered, all_in) = std::sync::mpsc::channel();
     let (judge, port) = (oracle.clone(), broker.port());
-    let clients =
-        on_their_thread(move || Rc::new(Crowd::new(plan, port, judge, entered)).live(stopping));
+    let clients = on_their_thread(move || {
+        everyone::live(Rc::new(Crowd::new(plan, port, judge, entered)), stopping)
+    });
     let began = Instant::now();
     // Broken, if the clients' thread has panicked.
     all_in.recv().expect("every client came in");

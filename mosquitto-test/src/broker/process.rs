@@ -1,16 +1,13 @@
-//! The broker's process: started, followed, ended; and other programs that run to their end.
+//! The broker's process: started, followed, ended.
 
 use std::ffi::OsStr;
-use std::io::Write as _;
-use std::net::TcpListener;
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc;
-use std::thread::{self, JoinHandle};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::JoinHandle;
 
-use super::{BrokerConfig, Log, RUNNING, Version};
-use crate::program::repository;
-use crate::watch::{patience, valgrind_reports};
+use super::{BrokerConfig, RUNNING, Version};
+use crate::log::Log;
+use crate::program::{free_ports, repository};
+use crate::watch::valgrind_reports;
 
 /// One run of the program.
 pub(super) struct Process {
@@ -120,35 +117,4 @@ pub(super) fn launch(config: &BrokerConfig) -> (Vec<u16>, Process) {
         }
     }
     panic!("every port tried was taken by somebody else");
-}
-
-/// Ports that nobody listens on now, from below the range that the kernel gives to outgoing
-/// connections, and from another part of it for each process and call.
-pub(crate) fn free_ports(count: usize) -> Vec<u16> {
-    const FIRST: u32 = 20_000;
-    const MANY: u32 = 12_000;
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let start = std::process::id().wrapping_mul(97);
-    let candidates =
-        (0..MANY).map(|_| start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % MANY + FIRST);
-    let ports = candidates.map(|port| u16::try_from(port).unwrap());
-    ports.filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).take(count).collect()
-}
-
-/// A program's output for this input; it is killed, and the test fails, if it does not end.
-pub(crate) fn run_to_its_end(mut command: Command, input: &[u8]) -> Output {
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    // So little fits into the pipe, whether it is read or not.
-    let _ = child.stdin.take().unwrap().write_all(input);
-    let pid = i32::try_from(child.id()).unwrap();
-    let (send, receive) = mpsc::channel();
-    let waiter = thread::spawn(move || send.send(child.wait_with_output()));
-    let Ok(output) = receive.recv_timeout(patience()) else {
-        // SAFETY: kill takes plain integers; the waiter has not reaped the child, so the pid is its own.
-        unsafe { libc::kill(pid, libc::SIGKILL) };
-        panic!("{command:?} does not end");
-    };
-    waiter.join().unwrap().unwrap();
-    output.unwrap()
 }

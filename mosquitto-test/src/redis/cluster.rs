@@ -1,6 +1,7 @@
 //! A Cluster of three masters, one of which has a replica.
 
-use super::{Engine, Redis, free_ports, until};
+use super::{Engine, Redis, until};
+use crate::program::free_ports;
 
 /// After how long without a word a node is taken for dead, in milliseconds.
 const NODE_TIMEOUT: &str = "1500";

@@ -1,20 +1,16 @@
-//! All clients of a soak: those that stay, those that only look in, and the messages between them.
+//! What all clients of a soak share: who is in, the messages between them, and logging in.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Semaphore, watch};
-use tokio::task::spawn_local;
-use tokio::time::{sleep, timeout};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use super::Plan;
-use super::client::Stayer;
 use super::faults::Told;
-use super::hostile::Attack;
 use super::oracle::{Kind, Oracle, Span};
 use super::policy::{self, Access};
 use super::wire::{Packet, Wire};
@@ -22,9 +18,6 @@ use crate::mqtt::Protocol;
 
 /// How many log in at once when all begin.
 const ENTERING: usize = 50;
-
-/// Clients that look in at the same time.
-const VISITORS: usize = 20;
 
 /// When what was published must have arrived, and any request been answered.
 pub const LIMIT: Duration = Duration::from_secs(120);
@@ -73,30 +66,6 @@ impl Crowd {
             ledger: RefCell::new(ledger),
             entered,
         }
-    }
-
-    /// Everyone comes, and stays until the end.
-    pub async fn live(self: Rc<Self>, mut stopping: watch::Receiver<bool>) {
-        let mut tasks: Vec<_> = (0..self.plan.clients)
-            .map(|number| spawn_local(Stayer::new(self.clone(), number).live(stopping.clone())))
-            .collect();
-        for number in 0..VISITORS {
-            tasks.push(spawn_local(self.clone().visit(number, stopping.clone())));
-        }
-        for attack in Attack::ALL {
-            tasks.push(spawn_local(attack.go_on(self.clone(), stopping.clone())));
-        }
-        const LOOK: Duration = Duration::from_secs(1);
-        let mut began = Instant::now();
-        while timeout(LOOK, stopping.wait_for(|stop| *stop)).await.is_err() {
-            self.oracle.late(began.elapsed().saturating_sub(LOOK));
-            began = Instant::now();
-            self.settle(LIMIT);
-        }
-        for task in tasks {
-            task.await.expect("no client panics");
-        }
-        self.settle(Duration::ZERO);
     }
 
     pub fn is_everyone_in(&self) -> bool {
@@ -185,7 +154,7 @@ impl Crowd {
     }
 
     /// Looks whether what is this old has arrived.
-    fn settle(&self, age: Duration) {
+    pub fn settle(&self, age: Duration) {
         let ledger = &mut *self.ledger.borrow_mut();
         while let Some(id) = ledger.order.front() {
             let Some(message) = ledger.messages.get(id) else { break };
@@ -236,48 +205,5 @@ impl Crowd {
         };
         self.oracle.judge_login(username, password, Span::since(asked), told);
         (told == Told::Yes).then_some(wire)
-    }
-
-    /// Looks in, again and again, under many names.
-    async fn visit(self: Rc<Self>, number: usize, mut stopping: watch::Receiver<bool>) {
-        let mut count = 0_u64;
-        while !*stopping.borrow() {
-            let pause = Duration::from_secs_f64(VISITORS as f64 / (self.plan.rate * 0.2));
-            if !self.is_everyone_in() {
-                // So that all come in as fast as they can.
-                let _ = timeout(Duration::from_millis(100), stopping.changed()).await;
-                continue;
-            }
-            count += 1;
-            let protocol = Protocol::BOTH[fastrand::usize(..2)];
-            let id = format!("visitor-{number}");
-            let user = fastrand::usize(..self.plan.clients);
-            match fastrand::u8(..5) {
-                0 => {
-                    let (name, password) = (policy::username(user), policy::password(user));
-                    self.log_in(&id, &name, &password, protocol).await;
-                }
-                1 => {
-                    self.log_in(&id, &policy::username(user), "wrong", protocol).await;
-                }
-                // A name that nobody bore before.
-                2 => {
-                    self.log_in(&id, &format!("stranger-{number}-{count}"), "x", protocol).await;
-                }
-                3 => {
-                    let name = format!("{}-{}", policy::GUEST, number);
-                    self.log_in(&id, &name, "x", protocol).await;
-                }
-                // Is gone before it has an answer. Mosquitto 2.1 lets nobody else in by the same
-                // identifier until then.
-                _ => {
-                    let id = format!("leaver-{number}-{count}");
-                    if let Ok(mut wire) = Wire::open(self.port, protocol).await {
-                        wire.connect(&id, &policy::username(user), "wrong").await;
-                    }
-                }
-            }
-            sleep(pause).await;
-        }
     }
 }

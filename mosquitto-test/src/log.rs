@@ -1,4 +1,4 @@
-//! What a broker has printed so far, and waiting for what it will print.
+//! What a program has printed so far, and waiting for what it will print.
 
 use std::io::{BufRead, BufReader, Read};
 use std::sync::Arc;
@@ -19,20 +19,20 @@ impl Printed {
     }
 }
 
-/// A broker's log, filled by a thread that reads its stderr.
+/// What it has printed, filled by threads that read its pipes.
 #[derive(Clone, Default)]
 pub struct Log(Arc<Watched<Printed>>);
 
 /// What became of a wait for a line.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Wait {
+pub(crate) enum Wait {
     Found,
-    BrokerEnded,
+    Ended,
     TimedOut,
 }
 
 impl Log {
-    /// Reads lines into the log until the broker closes the pipe.
+    /// Reads lines into the log until the program closes the pipe.
     pub(crate) fn follow(&self, pipe: impl Read + Send + 'static) -> JoinHandle<()> {
         let log = self.clone();
         log.0.update(|printed| printed.open += 1);
@@ -57,17 +57,17 @@ impl Log {
     }
 
     /// Waits for `needle` at or after `mark`.
-    pub(super) fn wait_for(&self, mark: usize, needle: &str) -> Wait {
+    pub(crate) fn wait_for(&self, mark: usize, needle: &str) -> Wait {
         let looked = self.0.wait(|printed| {
             if printed.text[mark..].contains(needle) {
                 return Some(Wait::Found);
             }
-            printed.ended().then_some(Wait::BrokerEnded)
+            printed.ended().then_some(Wait::Ended)
         });
         looked.unwrap_or(Wait::TimedOut)
     }
 
-    /// Waits for whichever text comes first; `None` if the broker ends or stays silent.
+    /// Waits for whichever text comes first; `None` if the program ends or stays silent.
     pub(crate) fn wait_for_any<'n>(&self, needles: &[&'n str]) -> Option<&'n str> {
         self.0.wait(|printed| {
             let found = needles.iter().copied().find(|needle| printed.text.contains(needle));
@@ -75,8 +75,8 @@ impl Log {
         })?
     }
 
-    /// Waits until the broker has exited; `false` if it does not.
-    pub(super) fn wait_for_end(&self) -> bool {
+    /// Waits until the program has exited; `false` if it does not.
+    pub(crate) fn wait_for_end(&self) -> bool {
         self.0.wait(|printed| printed.ended().then_some(())).is_some()
     }
 }
