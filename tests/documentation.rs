@@ -183,3 +183,40 @@ fn every_alert_is_explained() {
         .collect();
     assert_eq!(explained, alerts);
 }
+
+/// The values of a key in a YAML text, in order.
+fn values<'a>(text: &'a str, key: &str) -> Vec<&'a str> {
+    text.lines().filter_map(|line| line.trim_start_matches([' ', '-']).strip_prefix(key)).collect()
+}
+
+/// Whether a text is what Prometheus may make of a template.
+fn is_made_of(text: &str, template: &str) -> bool {
+    let mut pieces = template.split("{{").map(|piece| piece.rsplit("}}").next().unwrap());
+    let mut rest = text.strip_prefix(pieces.next().unwrap());
+    for piece in pieces {
+        rest = rest.and_then(|rest| rest.split_once(piece)).map(|(_, rest)| rest);
+    }
+    rest == Some("")
+}
+
+/// promtool runs these tests where there is one (`docker/test.sh`, `mosquitto-test/metrics-picture.sh`).
+#[test]
+fn every_alert_has_a_test_that_expects_its_text() {
+    let rules = read("docs/prometheus/alerts.yaml");
+    let tests = read("mosquitto-test/metrics/alerts-test.yaml");
+    let (alerts, templates) = (values(&rules, "alert: "), values(&rules, "summary: "));
+    assert_eq!(alerts.len(), templates.len());
+    let mut untested: BTreeSet<_> = alerts.iter().copied().collect();
+    let mut firing = None;
+    for line in tests.lines().map(|line| line.trim_start_matches([' ', '-'])) {
+        if let Some(name) = line.strip_prefix("alertname: ") {
+            firing = Some(name);
+        }
+        let Some(text) = line.strip_prefix("summary: ") else { continue };
+        let name = firing.unwrap();
+        let nth = alerts.iter().position(|alert| *alert == name).unwrap();
+        assert!(is_made_of(text, templates[nth]), "{name}: {text}, not {}", templates[nth]);
+        untested.remove(name);
+    }
+    assert!(untested.is_empty(), "no test sees {untested:?}");
+}

@@ -154,6 +154,8 @@ def draw(dashboard, prometheus, begin, end, phases, picture):
         marks = [(float(at), what) for at, what in (line.strip().split(" ", 1) for line in file)]
     # The run begins with its first part: before that the broker was being built and started.
     begin = min([at for at, _ in marks], default=begin)
+    # The broker of the picture is alone.
+    panels = [panel for panel in panels if not panel["title"].startswith("Fleet: ")]
     graphs = [panel for panel in panels if panel["type"] == "timeseries"]
     for panel in panels:
         if panel["type"] != "timeseries":

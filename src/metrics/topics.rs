@@ -28,7 +28,7 @@ pub static TOPICS: &[Topic] = &[
     topic!("logins/denied", "logins that were denied", |s| s.counts.logins[1]),
     topic!("logins/deferred", "logins left to the broker's other means", |s| s.counts.logins[2]),
     topic!("logins/unavailable", "logins that nobody could decide", |s| s.counts.logins[3]),
-    topic!("logins/waiting", "logins to be answered later, now", |s| wide(s.logins_waiting)),
+    topic!("logins/waiting", "logins that wait for an answer, now", |s| wide(s.logins_waiting)),
     topic!("access/allowed", "ACL checks that were allowed", |s| s.counts.access[0]),
     topic!("access/denied", "ACL checks that were denied", |s| s.counts.access[1]),
     topic!("access/deferred", "ACL checks left to the broker's other means", |s| {
@@ -36,11 +36,11 @@ pub static TOPICS: &[Topic] = &[
     }),
     topic!("access/unavailable", "ACL checks that nobody could decide", |s| s.counts.access[3]),
     topic!("cache/hits", "questions whose answer was cached", |s| s.counts.hits),
-    topic!("cache/misses", "questions whose answer was not", |s| {
+    topic!("cache/misses", "questions whose answer was not cached", |s| {
         s.counts.misses.iter().map(|(_, count)| count).sum()
     }),
-    topic!("cache/entries", "answers in the cache, about, when it was last used", |s| s.answers),
-    topic!("cache/bytes", "bytes that they take", |s| s.answers_bytes),
+    topic!("cache/entries", "approximate number of answers in the cache, now", |s| s.answers),
+    topic!("cache/bytes", "approximate bytes that they take, now", |s| s.answers_bytes),
     topic!("requests/answered", "requests that the API answered", |s| s.counts.answers),
     topic!("requests/failed", "requests that failed", |s| {
         s.counts.failures.iter().map(|(_, count)| count).sum()
