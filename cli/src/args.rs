@@ -22,17 +22,17 @@ const USUAL_CONF: &str = "/etc/mosquitto/mosquitto.conf";
     about = "Checks a configuration of Mosquitto's plugin mosquitto-http-auth, and asks the API as \
              the plugin does",
     long_about = "Checks a configuration of Mosquitto's plugin mosquitto-http-auth, and asks the API \
-                  as the plugin does.\n\nEverything is read from a mosquitto.conf, so nothing has to \
-                  be said twice: where the API is, how it is asked, and what its answers mean. The \
-                  broker need not run, and is not touched if it does.\n\nNo password and no value of \
-                  a secret header is ever printed.",
+                  as the plugin does.\n\nThe command reads everything from a mosquitto.conf: where \
+                  the API is, how to ask it, and what its answers mean. The broker need not run, and \
+                  the command does not touch one that does; only healthcheck connects to it.\n\nIt \
+                  prints no password and no value of a secret header.",
     after_long_help = concat!(
         "Examples:\n  mosquitto-http-auth check /etc/mosquitto/mosquitto.conf\n  \
          mosquitto-http-auth login /etc/mosquitto/mosquitto.conf -u ann\n  \
          mosquitto-http-auth access /etc/mosquitto/mosquitto.conf -u ann -t sensors/1 --acc publish\n  \
          mosquitto-http-auth bench /etc/mosquitto/mosquitto.conf -u ann -n 1000 -c 32\n\n\
          Environment:\n  NO_COLOR  no colours; without a terminal there are none anyway\n  ",
-        "MOSQUITTO_HTTP_AUTH_PASSWORD  the password, where no option says another"
+        "MOSQUITTO_HTTP_AUTH_PASSWORD  the password, if no option gives one"
     ),
     disable_help_subcommand = true,
     max_term_width = 100
@@ -58,19 +58,19 @@ pub(crate) enum Command {
 
 /// Check a configuration as the plugin does when the broker starts
 ///
-/// Reads a mosquitto.conf with the files that it includes, finds the plugin's blocks, and reads
-/// their options with the code that the plugin reads them with. Each mistake is printed with its
-/// file and line, in the words that the broker's log would have, and then the configuration that is
-/// in force: each option that was given with its value, and with --all the others too.
+/// Reads a mosquitto.conf and the files that it includes, finds the plugin's blocks, and reads their
+/// options with the plugin's own code. Prints each mistake with its file and line, in the words of the
+/// broker's log, and then the options in force: those that the file gives, and with --all the others
+/// too.
 ///
-/// What stops the broker beyond the plugin's options is a mistake as well: a library or an acl_file
-/// that is missing, a token that the broker's user cannot read, two blocks where Mosquitto 2.0 allows
-/// one. What is likely not meant is a hint, such as a listener that lets clients in without asking the
-/// API; hints do not change the exit status.
+/// A mistake is whatever stops the broker, beyond the plugin's options as well: a library or an acl_file
+/// that is missing, a file that the broker's user cannot read, two blocks where Mosquitto 2.0 allows
+/// one. A hint is about something that starts and may not be what you mean, such as a listener that
+/// lets clients in without asking the API; hints do not change the exit status.
 #[derive(Args)]
 #[command(after_long_help = concat!(
-    "Exit status:\n  0  the options are valid\n  1  there are mistakes, or no block of the plugin\n  \
-     2  a wrong command line, or a file that cannot be read\n\n\
+    "Exit status:\n  0  the options are valid\n  1  there are mistakes, or no block loads the plugin\n  \
+     2  a wrong command line, or a file that the command cannot read\n\n\
      Examples:\n  mosquitto-http-auth check /etc/mosquitto/mosquitto.conf\n  \
      mosquitto-http-auth check --all mosquitto.conf\n  \
      mosquitto-http-auth check --json mosquitto.conf | jq .mistakes\n",
@@ -79,7 +79,7 @@ pub(crate) enum Command {
 pub(crate) struct Check {
     #[command(flatten)]
     pub(crate) conf: Conf,
-    /// Show the options that have their defaults as well
+    /// Show also the options that have their defaults
     #[arg(long)]
     pub(crate) all: bool,
     /// Print the result as JSON, with every option
@@ -87,21 +87,23 @@ pub(crate) struct Check {
     pub(crate) json: bool,
 }
 
-/// Explain an option: what it means, what it may be, and its default
+/// Explain an option: its meaning, the values it may have, and its default
 #[derive(Args)]
-#[command(after_long_help = "Exit status:\n  0  it is explained\n  2  there is no such option\n\n\
+#[command(
+    after_long_help = "Exit status:\n  0  the option exists\n  2  there is no such option\n\n\
                        Examples:\n  mosquitto-http-auth explain cache_ttl\n  \
-                       mosquitto-http-auth explain plugin_opt_http_header_X-Key")]
+                       mosquitto-http-auth explain plugin_opt_http_header_X-Key"
+)]
 pub(crate) struct Explain {
-    /// Its name, with or without plugin_opt_
+    /// The option's name, with or without plugin_opt_
     #[arg(value_name = "OPTION")]
     pub(crate) option: String,
 }
 
 /// Ask the API whether a user may log in
 ///
-/// Asks as the plugin in the broker would, and shows the request, the answer, how long it took, the
-/// TLS connection, what the broker would be told, and why.
+/// Asks as the plugin in the broker would, and shows the request, the answer, how long it took, the TLS
+/// connection, and what the plugin would decide, and why.
 #[derive(Args)]
 #[command(after_long_help = concat!(
     "Exit status:\n", statuses!(), "\n\
@@ -125,9 +127,9 @@ pub(crate) struct Login {
 
 /// Ask the API whether a client may publish to, receive from or subscribe to a topic
 ///
-/// Asks what the plugin in the broker would ask, and shows what was asked, what came back, what the
-/// broker would be told, and why. With --login the client logs in first, so that the rules in the
-/// answer to its login decide, as they do in the broker.
+/// Asks as the plugin in the broker would, and shows the requests, the answers, and what the plugin would
+/// decide, and why. With --login the client logs in first, so that the rules in the login's answer
+/// decide, as they do in the broker.
 #[derive(Args)]
 #[command(after_long_help = concat!(
     "Exit status:\n", statuses!(), "\n\
@@ -140,20 +142,20 @@ pub(crate) struct Access {
     pub(crate) conf: Conf,
     #[command(flatten)]
     pub(crate) user: User,
-    /// The topic name, or with `--acc subscribe` the topic filter; where a listener has a
-    /// mount_point, with it
+    /// The topic name, or with `--acc subscribe` the topic filter; including the listener's
+    /// mount_point, if it has one
     #[arg(short, long, value_name = "TOPIC")]
     pub(crate) topic: String,
     /// What the client wants to do: by name, or by the number that the API sees
     #[arg(short, long, value_name = "ACCESS", value_enum)]
     pub(crate) acc: Acc,
-    /// The QoS of the message, or that the subscription asks for
+    /// The QoS of the message or of the subscription
     #[arg(short, long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=2))]
     pub(crate) qos: u8,
-    /// The message is a retained one
+    /// The message is retained
     #[arg(short, long)]
     pub(crate) retain: bool,
-    /// Log in first, so that what the API says about the login holds for the access
+    /// Log in first, so that the rules in the login's answer decide
     #[arg(long)]
     pub(crate) login: bool,
     #[command(flatten)]
@@ -167,13 +169,13 @@ pub(crate) struct Access {
 
 /// Measure how the API answers many logins at once
 ///
-/// Sends login questions over as many connections as the plugin would, draws how long the answers
-/// take, and says what follows for http_connections and max_block_ms. Every question reaches the
-/// API: nothing is cached. An API that counts failed logins counts these as well.
+/// Asks about logins over as many connections as the plugin would, draws how long the answers take, and
+/// says what follows for http_connections and max_block_ms. Every question reaches the API: nothing is
+/// cached. An API that counts failed logins counts these as well.
 #[derive(Args)]
 #[command(after_long_help = concat!(
-    "Exit status:\n  0  every request was answered, with a yes or a no\n  \
-     3  the API failed to answer some\n  2  a wrong command line or configuration\n\n\
+    "Exit status:\n  0  the API answered every request, with a yes or a no\n  \
+     3  some requests failed\n  2  a wrong command line or configuration\n\n\
      Examples:\n  mosquitto-http-auth bench mosquitto.conf -u ann -n 2000 -c 32\n  \
      mosquitto-http-auth bench mosquitto.conf --distinct 'device-{}' -n 5000 -c 64\n",
     "  mosquitto-http-auth bench mosquitto.conf -u ann --rate 500 --json"
@@ -189,13 +191,13 @@ pub(crate) struct Bench {
     #[arg(short = 'n', long, default_value_t = 1000, value_name = "N",
           value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     pub(crate) requests: u64,
-    /// How many at once; without it as many as http_connections says
+    /// How many at once; default: http_connections
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) concurrency: Option<u16>,
     /// A username for each request, with its number in place of `{}`
     #[arg(long, value_name = "PATTERN", value_parser = pattern, conflicts_with = "username")]
     pub(crate) distinct: Option<String>,
-    /// The most logins in a second that you expect, to be told what they need
+    /// The most logins a second that you expect; the result then says what they need
     #[arg(long, value_name = "LOGINS", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rate: Option<u32>,
     /// Print the result as JSON
@@ -207,10 +209,10 @@ pub(crate) struct Bench {
 
 /// See whether the broker answers, for a container's health check
 ///
-/// Connects to the first listener of the configuration (or to --listener) and sends the beginning of
-/// an MQTT connection in a version that no broker knows. The broker turns it away before it asks
-/// anybody, so that neither the API nor a user is needed, and a listener with TLS, websockets or
-/// a client certificate does as well: that it says anything, or closes, shows that it works.
+/// Connects to the first listener of the configuration (or to --listener) and sends an MQTT CONNECT in a
+/// version that no broker knows, which the broker rejects before it asks anybody. So the API may be
+/// down, you need no user, and the listener may expect TLS, websockets or a client certificate. Any
+/// answer shows that the broker runs, even a closed connection.
 #[derive(Args)]
 #[command(
     after_long_help = "Exit status:\n  0  the broker answers\n  1  it does not, or not in time\n  \
@@ -222,10 +224,10 @@ pub(crate) struct Healthcheck {
     /// The broker's configuration file
     #[arg(value_name = "CONF", default_value = USUAL_CONF)]
     pub(crate) file: PathBuf,
-    /// The port, or the path of the socket, of another listener than the first
+    /// The port, or the path of the Unix socket, of another listener than the first
     #[arg(long, value_name = "PORT")]
     pub(crate) listener: Option<String>,
-    /// Seconds that the broker may take
+    /// Seconds that the broker may take to answer
     #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=600))]
     pub(crate) timeout: u16,
 }
@@ -236,28 +238,28 @@ pub(crate) struct Conf {
     /// The broker's configuration file
     #[arg(value_name = "CONF", default_value = USUAL_CONF)]
     pub(crate) file: PathBuf,
-    /// The file name of the plugin, where it is not libmosquitto_http_auth.so; go-auth.so and
-    /// auth-plug.so are known as well, for whoever comes from there
+    /// The plugin's file name, if it is not libmosquitto_http_auth.so; the command also knows
+    /// go-auth.so and auth-plug.so, which this plugin can replace
     #[arg(long, value_name = "NAME")]
     pub(crate) plugin: Option<String>,
-    /// The port, or the path of the socket, of the listener whose plugin is meant, where there are
-    /// several
+    /// The port, or the path of the Unix socket, of a listener whose block of the plugin is meant, if
+    /// there are several
     #[arg(long, value_name = "PORT")]
     pub(crate) listener: Option<String>,
 }
 
 #[derive(Args)]
 pub(crate) struct User {
-    /// The username; without one, as a client that has none
+    /// The username; without this option, the client gives none
     #[arg(short, long, value_name = "NAME")]
     pub(crate) username: Option<String>,
 }
 
-/// Where the password comes from. Without any of these it is asked for on the terminal.
+/// Where the password comes from. Without any of these the command asks for it on the terminal.
 #[derive(Args)]
 pub(crate) struct Password {
-    /// `-`: the password is the first line of the standard input. The password itself can stand
-    /// here too, where other users of this machine can read it
+    /// `-`: the password is the first line of the standard input. You may also write the password
+    /// itself here, but other users of this machine can read it
     #[arg(short = 'P', long, value_name = "-", conflicts_with_all = ["password_file", "no_password"])]
     pub(crate) password: Option<OsString>,
     /// The password is the first line of this file
@@ -268,7 +270,7 @@ pub(crate) struct Password {
     pub(crate) no_password: bool,
 }
 
-/// What the broker would know about the client; the API is told what the options say.
+/// What the broker would know about the client; http_user_fields and the like say what the API learns of it.
 #[derive(Args)]
 #[command(next_help_heading = "What the broker knows about the client")]
 pub(crate) struct ClientFacts {
@@ -287,7 +289,7 @@ pub(crate) struct ClientFacts {
     /// The keep alive in seconds
     #[arg(short, long, value_name = "SECONDS", default_value_t = 60)]
     pub(crate) keepalive: u16,
-    /// The client wants its session kept: Clean Session or Clean Start is false
+    /// The client continues its session: Clean Session or Clean Start is false
     #[arg(long)]
     pub(crate) keep_session: bool,
     /// The common name in the client's certificate
@@ -299,13 +301,13 @@ pub(crate) struct ClientFacts {
     /// The SHA-256 of the client's certificate, in lower-case hexadecimal digits
     #[arg(long, value_name = "HEX")]
     pub(crate) cert_fingerprint: Option<String>,
-    /// Who issued the client's certificate, as RFC 2253 writes it
+    /// The issuer of the client's certificate, as RFC 2253 writes it
     #[arg(long, value_name = "ISSUER")]
     pub(crate) cert_issuer: Option<String>,
     /// The serial number of the client's certificate, in lower-case hexadecimal digits
     #[arg(long, value_name = "HEX")]
     pub(crate) cert_serial: Option<String>,
-    /// The client's certificate itself is the text of this file
+    /// A PEM file with the client's certificate
     #[arg(long, value_name = "FILE", value_parser = text_of_file)]
     pub(crate) cert_pem: Option<String>,
 }
@@ -328,10 +330,10 @@ pub(crate) enum MqttVersion {
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Acc {
-    /// Publish a message, or a Will: what the API sees as write, 2
+    /// Publish a message, or a Will: the API sees write, 2
     #[value(aliases = ["write", "2"])]
     Publish,
-    /// Receive a message: what the API sees as read, 1
+    /// Receive a message: the API sees read, 1
     #[value(aliases = ["read", "1"])]
     Receive,
     #[value(alias = "4")]

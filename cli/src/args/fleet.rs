@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 
 use super::Conf;
 
-/// Look at brokers that share answers through Redis, and take back what they know
+/// Show brokers that share answers through Redis, and take back what they know
 #[derive(Subcommand)]
 #[command(after_long_help = concat!(
     "Exit status:\n", fleet_statuses!(), "\n\
@@ -18,23 +18,24 @@ use super::Conf;
 pub(crate) enum Fleet {
     /// Print a new secret for fleet_secret: 32 random bytes, as text on a line
     ///
-    /// Redirect it into a file that only the broker's user can read, and give that file to every broker of
-    /// the fleet. To replace a secret, put the new line above the old one, broker by broker.
+    /// Redirect it into a file that only the broker's user can read, and copy that file to every broker of
+    /// the fleet. To replace a secret, add the new line below the old one at every broker, then swap the
+    /// lines at each, and finally remove the old one.
     Key,
     /// Show the fleet's brokers, and whether each has applied what was taken back
     ///
     /// Reads the options of a broker's configuration, connects to the Redis that they name, and shows what
-    /// is there. The broker need not run, and the command is no member of the fleet.
+    /// is there. The broker need not run, and the command does not join the fleet.
     #[command(after_long_help = concat!("Exit status:\n", fleet_statuses!()))]
     Status(FleetStatus),
-    /// Have all brokers ask the API anew, as `invalidate` on the control topic does
+    /// Make all brokers ask the API anew, as `invalidate` on the control topic does
     ///
-    /// For a back end that changes somebody's rights and has no MQTT client. No broker gives an answer any
-    /// more that was asked for before, and the clients meant are asked about again. Waits up to fleet_ack_ms
-    /// until all brokers have applied it.
+    /// For a back end that changes somebody's rights and has no MQTT client. No broker uses earlier answers
+    /// any more, and each asks about its connected clients again. Waits up to fleet_ack_ms until all brokers
+    /// have applied the command.
     #[command(after_long_help = concat!("Exit status:\n", fleet_statuses!()))]
     Invalidate(FleetInvalidate),
-    /// Disconnect a client, or all clients of a user, at whatever broker they are
+    /// Disconnect a client, or all clients of a user, at every broker
     #[command(after_long_help = concat!("Exit status:\n", fleet_statuses!()))]
     Kick(FleetKick),
 }
@@ -77,7 +78,7 @@ pub(crate) struct FleetKick {
     /// All clients of this user
     #[arg(short, long, value_name = "NAME", value_parser = name, required_unless_present = "id", conflicts_with = "id")]
     pub(crate) username: Option<String>,
-    /// The client of this identifier
+    /// The client with this identifier
     #[arg(short = 'i', long = "id", value_name = "ID", value_parser = name)]
     pub(crate) id: Option<String>,
     /// Print the result as JSON
@@ -88,7 +89,7 @@ pub(crate) struct FleetKick {
 /// A name that a client can have (MQTT 5.0, section 1.5.4).
 fn name(text: &str) -> Result<String, String> {
     if text.is_empty() {
-        return Err("a text that is not empty is allowed".to_owned());
+        return Err("it must not be empty".to_owned());
     }
     Ok(text.to_owned())
 }

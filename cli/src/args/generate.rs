@@ -8,7 +8,7 @@ use clap::Subcommand;
 
 /// Write the manual pages or the shells' completions into a folder
 ///
-/// For packages: the names of the files are those that man and the shells look for.
+/// For packages: the files have the names that man and the shells look for.
 #[derive(Subcommand)]
 #[command(
     hide = true,
@@ -18,12 +18,12 @@ use clap::Subcommand;
 pub(crate) enum Generate {
     /// Manual pages of section 1: mosquitto-http-auth.1, and one for each subcommand
     Man {
-        /// The folder, which is made where it is missing
+        /// The folder; the command creates it if it is missing
         folder: PathBuf,
     },
     /// Completions: mosquitto-http-auth.bash, _mosquitto-http-auth (zsh), mosquitto-http-auth.fish
     Completions {
-        /// The folder, which is made where it is missing
+        /// The folder; the command creates it if it is missing
         folder: PathBuf,
     },
 }
