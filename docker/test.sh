@@ -4,8 +4,9 @@
 # A SUITE is a Debian that the images run on: bookworm, trixie or sid (Mosquitto 2.0.11, 2.0.21, 2.1), or fleet: three
 # brokers behind HAProxy, as in fleet.yaml. Default: all four.
 # On each, the services become healthy, the broker runs as an unprivileged user, docker/check.sh finds that it decides as
-# it should, Prometheus finds that counted, and a broker that hangs is seen to be unhealthy. The fleet's brokers know
-# what one of them has asked, are told the clients' own addresses, and take in again one that was killed.
+# it should, Prometheus finds that counted, and a broker that hangs is seen to be unhealthy. The broker's image has the
+# command, labels, and a volume with what it keeps; promtool runs the tests of the alerts. The fleet's brokers know what one
+# of them has asked, are told the clients' own addresses, and take in again one that was killed.
 # Needs root on Debian 12 and its package archive, nothing else: the Docker engine is Debian's, started for this run alone,
 # without bridge, firewall rules or forwarding. The base images are stand-ins made from Debian's packages and this
 # machine's Rust, under the names that the Dockerfile uses; --pull takes the real ones from their registry instead.
@@ -107,6 +108,35 @@ expect_metrics() {
   step "Prometheus counts logins: $said"
 }
 
+# The image tells what it is and what it keeps, and has the command.
+expect_image() {
+  local said label='{{index .Config.Labels "org.opencontainers.image.'
+  said=$(docker image inspect --format "$label"'title"}} '"$label"'licenses"}} {{json .Config.Volumes}} {{.Config.User}}' \
+    mosquitto-http-auth)
+  [ "$said" = 'mosquitto-http-auth (MIT OR Apache-2.0) AND (EPL-2.0 OR BSD-3-Clause) {"/var/lib/mosquitto":{}} mosquitto' ] \
+    || { step "the image says of itself: $said"; return 1; }
+  said=$(compose exec --no-TTY broker mosquitto-http-auth check /etc/mosquitto/mosquitto.conf) \
+    || { step "the command in the image finds fault: $said"; return 1; }
+  step "the image has its labels, a volume and the command: ${said##*$'\n'}"
+}
+
+# What is retained is there after the container was replaced by another.
+expect_persistence() {
+  local said
+  compose exec --no-TTY broker mosquitto_pub -u root -P toor -t kept -m "still here" -r -q 1 || return 1
+  compose --progress quiet up --no-build --pull never --detach --wait --no-deps --force-recreate broker || return 1
+  said=$(compose exec --no-TTY broker mosquitto_sub -u root -P toor -t kept -C 1 -W 30)
+  [ "$said" = "still here" ] || { step "a retained message is lost: '$said'"; return 1; }
+  step "a retained message outlives the container"
+}
+
+# The alerts fire when they should, and say what they should.
+expect_alerts() {
+  compose --progress quiet run --rm --no-deps --volume "$PWD:/repository:ro" --entrypoint promtool prometheus \
+    test rules /repository/mosquitto-test/metrics/alerts-test.yaml || return 1
+  step "promtool finds the alerts as they should be"
+}
+
 # A health check that cannot fail is none: a broker that is stopped in its tracks answers nobody.
 expect_unhealthy_when_hung() {
   local pid state _
@@ -130,7 +160,8 @@ check() {
     compose --progress quiet up --no-build --pull never --detach --wait broker api prometheus \
       && step "$(inspect broker '{{.State.Health.Status}}'): $(compose exec --no-TTY broker mosquitto -h 2>/dev/null | head -n 1)" \
       && expect_unprivileged broker && expect_unprivileged api && expect_unprivileged prometheus \
-      && compose --progress quiet run --rm --no-deps check && expect_metrics && expect_unhealthy_when_hung
+      && compose --progress quiet run --rm --no-deps check && expect_metrics && expect_image && expect_persistence \
+      && expect_alerts && expect_unhealthy_when_hung
   } 2>&1 | sed $'s/^\e\\[2K//' || result=$?
   if [ "$result" -ne 0 ]; then compose logs --tail 200 api broker prometheus; fi
   compose --progress quiet down --timeout 2 --volumes
@@ -145,9 +176,9 @@ fleet_status() { compose exec --no-TTY b1 mosquitto-http-auth fleet status /tmp/
 # A broker that is killed and started again is one of three as before, and lets alice in without a request.
 expect_return_after_kill() {
   local asked status _
-  compose --progress quiet run --rm --no-deps check sh /fleet/known.sh
-  compose --progress quiet kill b2
-  compose --progress quiet up --no-build --pull never --detach --wait b2
+  compose --progress quiet run --rm --no-deps check sh /fleet/known.sh || return 1
+  compose --progress quiet kill b2 || return 1
+  compose --progress quiet up --no-build --pull never --detach --wait b2 || return 1
   for _ in {1..30}; do
     status=$(fleet_status)
     [ "$(grep -c 'up to date' <<<"$status")" -ne 3 ] || break
@@ -155,7 +186,7 @@ expect_return_after_kill() {
   done
   [ "$(grep -c 'up to date' <<<"$status")" -eq 3 ] || { step "not three brokers: $status"; return 1; }
   asked=$(logins_asked)
-  compose --progress quiet run --rm --no-deps check sh /fleet/known.sh
+  compose --progress quiet run --rm --no-deps check sh /fleet/known.sh || return 1
   [ "$(logins_asked)" -eq "$asked" ] \
     || { step "the API was asked about alice again"; return 1; }
   step "a broker that was killed is one of three again, and asks nothing that is known"
