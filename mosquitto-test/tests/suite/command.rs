@@ -15,6 +15,7 @@ mod bench;
 mod check;
 pub mod docs;
 mod fleet;
+mod go_auth_redis;
 mod healthcheck;
 mod hints;
 mod refusals;

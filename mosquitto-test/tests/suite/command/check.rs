@@ -12,13 +12,13 @@ use super::{Conf, is_root};
 const HOST: (&str, &str) = ("http_host", "127.0.0.1");
 const USER: (&str, &str) = ("http_user_route", "/user");
 
-fn texts(remarks: &Value) -> Vec<String> {
+pub fn texts(remarks: &Value) -> Vec<String> {
     let text = |remark: &Value| remark["text"].as_str().unwrap_or_default().to_owned();
     remarks.as_array().unwrap().iter().map(text).collect()
 }
 
 /// A setting's value and origin.
-fn setting(report: &Value, name: &str) -> (String, String) {
+pub fn setting(report: &Value, name: &str) -> (String, String) {
     let settings = report["plugins"][0]["settings"].as_array().unwrap();
     let found = settings.iter().find(|setting| setting["name"] == name).unwrap();
     let text = |key: &str| found[key].as_str().unwrap().to_owned();
@@ -27,7 +27,7 @@ fn setting(report: &Value, name: &str) -> (String, String) {
 
 /// Starts a broker that has to refuse its configuration, and has the command say the same of it; each
 /// mistake with a line of the file that names its option. Returns the mistakes.
-fn expect_the_same(config: BrokerConfig) -> Vec<String> {
+pub fn expect_the_same(config: BrokerConfig) -> Vec<String> {
     let failed = config.start_expecting_failure();
     let ours = failed.log.lines().filter_map(|line| line.strip_prefix("mosquitto-http-auth: "));
     let logged: Vec<_> = ours.map(str::to_owned).collect();
