@@ -40,8 +40,10 @@ pub(crate) fn is_predecessor(plugin: &conf::Plugin) -> bool {
 /// The path in an option's value, if it names a file and does not begin with a slash.
 pub(crate) fn relative_path<'a>(name: &str, value: &'a str) -> Option<&'a str> {
     let is_file = name.ends_with("_file") || name.ends_with("_path");
+    let may_be_in_one = name.starts_with("http_header_")
+        || ["fleet_secret", "fleet_redis_password"].contains(&name);
     let path = match value.trim().strip_prefix('@') {
-        Some(path) if name.starts_with("http_header_") => path,
+        Some(path) if may_be_in_one => path,
         _ if is_file => value.trim(),
         _ => return None,
     };

@@ -137,13 +137,14 @@ fn scopes<'a>(conf: &'a Conf, block: &'a Plugin) -> Vec<&'a Security> {
 }
 
 /// The options that name a file.
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     "tls_ca_file",
     "tls_cert_file",
     "tls_key_file",
     "local_users_file",
     "jwt_key_file",
     "jwt_secret_file",
+    "fleet_redis_tls_ca_file",
 ];
 
 /// Who else could come with a token.
@@ -173,8 +174,21 @@ fn about_tokens(block: &Plugin, config: &Config) -> Vec<Remark> {
     lints
 }
 
+/// Who else could read what brokers share.
+fn about_fleet(block: &Plugin, config: &Config) -> Option<Remark> {
+    let files = config.sources.files_of_fleet();
+    let (option, path) = files.iter().find(|(option, _)| *option == "fleet_secret")?;
+    let text = format!(
+        "{option} {path}: everyone may read it, and whoever does can decrypt what the brokers share, and \
+         forge it"
+    );
+    let is_open = fs::metadata(path).is_ok_and(|file| file.mode() & 0o004 != 0);
+    is_open.then(|| remark(block.place_of(Some(option)), text))
+}
+
 fn about_options(block: &Plugin, config: &Config) -> Vec<Remark> {
     let mut lints = about_tokens(block, config);
+    lints.extend(about_fleet(block, config));
     let place = |option: &str| block.place_of(Some(option));
     let is_near = |host: &str| {
         host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())

@@ -44,6 +44,12 @@ pub struct Identity {
 }
 
 impl Sources {
+    /// The files that the options of a fleet name, each with its option.
+    #[must_use]
+    pub fn files_of_fleet(&self) -> Vec<(&'static str, String)> {
+        self.fleet.files()
+    }
+
     /// Reads everything.
     ///
     /// # Errors

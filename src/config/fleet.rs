@@ -141,6 +141,19 @@ impl FleetSources {
         self.ca_file.is_some() || self.password.as_ref().is_some_and(in_a_file)
     }
 
+    /// The files that options name, each with its option.
+    pub(crate) fn files(&self) -> Vec<(&'static str, String)> {
+        let in_a_file = |given: &Option<Secret>| {
+            let given = String::from_utf8_lossy(given.as_ref()?.expose()).into_owned();
+            Some(given.strip_prefix('@')?.to_owned())
+        };
+        let ca_file = self.ca_file.clone().filter(|_| self.tls);
+        let [password, secret] = [&self.password, &self.secret].map(in_a_file);
+        let named = SECRETS.into_iter().zip([password, secret]);
+        let named = named.chain([("fleet_redis_tls_ca_file", ca_file)]);
+        named.filter(|_| self.is_there).filter_map(|(name, file)| Some((name, file?))).collect()
+    }
+
     pub(crate) fn read(&self) -> Result<FleetCredentials, ConfigError> {
         if !self.is_there {
             return Ok(FleetCredentials::default());

@@ -96,6 +96,9 @@ fn of_options(block: &Plugin, config: &Config) -> Vec<(String, String, Place)> {
             files.push((format!("option {option}"), path.to_owned(), place));
         }
     }
+    for (name, path) in sources.files_of_fleet() {
+        files.push((format!("option {name}"), path, place(name)));
+    }
     if let Some(local) = &config.local_users {
         let path = local.file.to_string_lossy().into_owned();
         files.push(("option local_users_file".to_owned(), path, place("local_users_file")));

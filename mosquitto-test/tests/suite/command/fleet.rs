@@ -1,6 +1,8 @@
 //! `fleet status`, `fleet invalidate` and `fleet kick`, beside brokers that share a Redis.
 
+use std::fs::Permissions;
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 
 use mosquitto_test::command::{Ran, run};
 use mosquitto_test::prelude::*;
@@ -15,7 +17,7 @@ use crate::support::{EVERY_QUESTION, PASSWORD, ROUTES, eventually, granting, log
 /// The configuration of a broker of this fleet, which does not run.
 struct Member {
     conf: Conf,
-    _secret: NamedTempFile,
+    secret: NamedTempFile,
 }
 
 impl Member {
@@ -30,7 +32,7 @@ impl Member {
             ("fleet_ack_ms", "20000"),
         ];
         let conf = Conf::of(api, &[&ROUTES[..], &EVERY_QUESTION, &fleet, more].concat());
-        Member { conf, _secret: file }
+        Member { conf, secret: file }
     }
 
     fn fleet(&self, command: &str, arguments: &[&str]) -> Ran {
@@ -112,6 +114,19 @@ fn brokers_that_share_no_answers_and_other_secrets_are_shown() {
     assert!(ran.stdout.contains("2 brokers"), "{}", ran.all());
     assert!(ran.stdout.contains("these share no answers with one another"), "{}", ran.all());
     drop(one);
+}
+
+/// With it, `fleet status` reads what the brokers share.
+#[test]
+fn a_secret_that_everyone_may_read_is_a_hint() {
+    let (api, redis) = (api(), Redis::start(Engine::Valkey));
+    let member = Member::new(&api, &redis, SECRET, &[]);
+    for (mode, may_read) in [(0o644, true), (0o640, false)] {
+        std::fs::set_permissions(member.secret.path(), Permissions::from_mode(mode)).unwrap();
+        let ran = member.conf.run("check", &[], "");
+        let is_said = ran.stdout.contains("can decrypt what the brokers share");
+        assert_eq!(is_said, may_read, "{}", ran.all());
+    }
 }
 
 #[test]

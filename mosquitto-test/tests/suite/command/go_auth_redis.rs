@@ -1,5 +1,8 @@
 //! `check` shows the fleet that mosquitto-go-auth's cache in Redis becomes, and what keeps it from becoming one.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+
 use mosquitto_test::prelude::*;
 use mosquitto_test::redis::{Engine, Redis};
 use serde_json::Value;
@@ -10,8 +13,10 @@ use super::check::{expect_the_same, setting, texts};
 
 const PASSWORD: &str = "hunter2-at-redis";
 
+/// A secret that the broker's user can read.
 fn secret() -> NamedTempFile {
     let file = NamedTempFile::new().unwrap();
+    std::fs::set_permissions(file.path(), Permissions::from_mode(0o644)).unwrap();
     std::fs::write(file.path(), "0123456789abcdef0123456789abcdef\n").unwrap();
     file
 }

@@ -188,10 +188,17 @@ on_every_broker! {
         let library = files.file("libmosquitto_http_auth.so", fs::read(plugin_path()).unwrap());
         let (key, acl) = (files.file("key", "s3cret"), files.file("acl", "topic readwrite a\n"));
         let (users, local) = (files.file("users", ""), files.file("local", ""));
+        let secret = files.file("secret", "0123456789abcdef0123456789abcdef\n");
+        let (redis, certs) = (files.file("redis", "password\n"), Certs::new());
+        let authority = files.file("authority", fs::read(certs.ca_file()).unwrap());
         let text = format!(
             "user nobody\nlog_dest stderr\nacl_file {}\npassword_file {}\nplugin {}\n{VALID}\
-             plugin_opt_http_header_X-Key @{}\nplugin_opt_local_users_file {}\n",
-            acl.display(), users.display(), library.display(), key.display(), local.display()
+             plugin_opt_http_header_X-Key @{}\nplugin_opt_local_users_file {}\n\
+             plugin_opt_fleet_redis 127.0.0.1:{}\nplugin_opt_fleet_secret @{}\n\
+             plugin_opt_fleet_redis_password @{}\nplugin_opt_fleet_redis_tls true\n\
+             plugin_opt_fleet_redis_tls_ca_file {}\n",
+            acl.display(), users.display(), library.display(), key.display(), local.display(),
+            refused_port(), secret.display(), redis.display(), authority.display()
         );
         let conf = files.file("mosquitto.conf", text);
         let conf = Conf::at(files.dir, &conf);
@@ -201,7 +208,7 @@ on_every_broker! {
         };
         let started = Alone::start(version, &conf.path()).map(drop);
         assert_eq!((conf.run("check", &[], "").status, started), (0, Ok(())));
-        for path in [&library, &key, &acl, &users, &local] {
+        for path in [&library, &key, &acl, &users, &local, &secret, &redis, &authority] {
             allow(path, 0o600);
             let expected = format!("{}: the user nobody may not read it", path.display());
             let refused = if is_root() { Everywhere } else { Nowhere };
