@@ -124,7 +124,7 @@ fn nodes_of_a_cluster_are_shown_and_options_without_effect_are_named() {
     ]));
     let report = conf.json("check", &[], "", 0);
     assert_eq!(setting(&report, "fleet_redis_kind").0, "cluster");
-    assert_eq!(setting(&report, "fleet_redis").0, "a:1,b:2");
+    assert_eq!(setting(&report, "fleet_redis").0, "a:1, b:2");
 
     let dead = [("cache_host", "r"), ("cache_port", "1")];
     for (more, why) in [
