@@ -84,7 +84,7 @@ impl Rhythm {
 
 /// Runs a broker as planned. The report says whether anything was wrong.
 pub fn run(plan: Plan) -> Report {
-    let oracle = Arc::new(Oracle::default());
+    let oracle = Arc::new(Oracle::new(plan.version.is_2_1()));
     let api = Arc::new(api::SoakApi::start(&oracle));
     let metrics_port = free_port();
     let broker = api::broker(&plan, &api, metrics_port);
@@ -172,9 +172,7 @@ fn disturb(
             changes += 1;
         }
         if is_due(rhythm.reload, reloads) {
-            if plan.version.is_2_1() {
-                oracle.reloads();
-            }
+            oracle.reloads();
             broker.signal(libc::SIGHUP);
             reloads += 1;
         }

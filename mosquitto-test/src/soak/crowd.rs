@@ -203,7 +203,7 @@ impl Crowd {
                 return None;
             }
         };
-        self.oracle.judge_login(username, password, Span::since(asked), told);
+        self.oracle.judge_login(id, (username, password), Span::since(asked), told);
         (told == Told::Yes).then_some(wire)
     }
 }

@@ -7,6 +7,10 @@ use std::time::{Duration, Instant};
 /// wait, and closes those if that takes a second.
 pub const RELOAD_TAKES: Duration = Duration::from_secs(5);
 
+/// For how long an identifier counts as contested after a refusal, and a little: on Mosquitto 2.1 no login waits under it
+/// then, and one that is not known is closed once.
+pub const CONTESTED: Duration = Duration::from_secs(11);
+
 /// What a client was told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Told {

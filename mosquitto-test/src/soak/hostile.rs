@@ -56,13 +56,11 @@ impl Attack {
         match self {
             Attack::TakeIdentifiers => {
                 let victim = fastrand::usize(..crowd.plan.clients);
-                let username = policy::username(victim);
-                if crowd.plan.version.is_2_1() {
-                    crowd.oracle.occupied(&username);
-                }
-                wire.connect(&format!("c{victim}"), &username, "stolen").await;
+                let (id, username) = (format!("c{victim}"), policy::username(victim));
+                crowd.oracle.occupied(&id);
+                wire.connect(&id, &username, "stolen").await;
                 let _ = timeout(LIMIT, wire.next()).await;
-                crowd.oracle.freed(&username);
+                crowd.oracle.freed(&id);
             }
             Attack::AskMuch => {
                 wire.connect(&format!("hostile-{round}"), policy::HOSTILE, policy::HOSTILE).await;

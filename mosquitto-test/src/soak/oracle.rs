@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::faults::{Faults, RELOAD_TAKES, Told};
+use super::faults::{CONTESTED, Faults, RELOAD_TAKES, Told};
 use super::policy::{self, Access, Right};
 
 /// How long answers live; the broker is told so.
@@ -19,6 +19,9 @@ pub const CACHE_TTL: Duration = Duration::from_secs(5);
 /// How long after an outage the plugin may still take the API for failed. It looks every half
 /// second.
 pub const RECOVERY: Duration = Duration::from_secs(5);
+
+/// For how long the answer is kept for the next try of a client that was closed, less a little.
+const RETRY: Duration = Duration::from_secs(4);
 
 /// The time between a client's question and what it was told.
 #[derive(Clone, Copy, Debug)]
@@ -43,22 +46,33 @@ pub enum Kind {
 }
 
 pub struct Oracle {
+    /// Whether the broker lets logins wait, as 2.1 does.
+    logins_wait: bool,
     /// When the rights that come and go did; they begin absent.
     changes: Mutex<Vec<Instant>>,
     outages: Mutex<Vec<(Instant, Option<Instant>)>>,
-    /// When somebody else last waited under a user's client identifier, for a login that the API is asked
-    /// about.
+    /// When somebody else last waited under a client identifier, for a login that the API is asked about.
     occupied: Mutex<HashMap<String, (Instant, Option<Instant>)>>,
-    /// When SIGHUP came to a broker that cannot take it while logins wait.
+    /// When SIGHUP came, which such a broker cannot take while logins wait.
     reloads: Mutex<Vec<Instant>>,
+    /// The client identifiers under which somebody was refused lately.
+    contested: Mutex<HashMap<String, Contest>>,
     /// How much too late the clients' own thread came to something, in ms.
     late: AtomicU64,
     judged: [[AtomicU64; 3]; 4],
-    /// Logins that were closed while another waited under the same client identifier, or for SIGHUP.
+    /// Logins that were closed because others waited or were refused under the same client identifier, or for SIGHUP.
     kept_out: AtomicU64,
     /// Decisions at which the API may have been out of reach, which excuses that a connection was closed.
     excused: AtomicU64,
     faults: Faults,
+}
+
+/// What happened under a client identifier lately.
+struct Contest {
+    /// When a login there was refused, or another came.
+    last: Instant,
+    /// Who was closed there last, and when; the answer is kept for its next try.
+    closed: Option<(String, Instant)>,
 }
 
 /// What was judged in a run.
@@ -66,7 +80,7 @@ pub struct Oracle {
 pub struct Counts {
     /// For each [`Kind`]: told yes, no, nothing.
     pub judged: [[u64; 3]; 4],
-    /// Logins that were closed while another waited under the same client identifier, or for SIGHUP.
+    /// Logins that were closed because others waited or were refused under the same client identifier, or for SIGHUP.
     pub kept_out: u64,
     pub excused: u64,
     pub late: Duration,
@@ -75,13 +89,16 @@ pub struct Counts {
     pub wrong: Vec<String>,
 }
 
-impl Default for Oracle {
-    fn default() -> Oracle {
+impl Oracle {
+    /// `logins_wait`: whether the broker lets them.
+    pub fn new(logins_wait: bool) -> Oracle {
         Oracle {
+            logins_wait,
             changes: Mutex::default(),
             outages: Mutex::default(),
             occupied: Mutex::default(),
             reloads: Mutex::default(),
+            contested: Mutex::default(),
             late: AtomicU64::new(0),
             judged: Default::default(),
             kept_out: AtomicU64::new(0),
@@ -89,9 +106,7 @@ impl Default for Oracle {
             faults: Faults::describing(100),
         }
     }
-}
 
-impl Oracle {
     pub fn change_rights(&self) {
         let mut changes = self.changes.lock().unwrap();
         changes.push(Instant::now());
@@ -106,26 +121,28 @@ impl Oracle {
         outages.last_mut().expect("an outage began").1 = Some(Instant::now());
     }
 
-    /// Somebody else comes under this user's client identifier. While its login waits, Mosquitto 2.1 closes
-    /// every other connection under that identifier, without asking the plugin.
-    pub fn occupied(&self, username: &str) {
-        self.occupied.lock().unwrap().insert(username.to_owned(), (Instant::now(), None));
+    /// Somebody else comes under this client identifier. While its login waits, Mosquitto 2.1 closes every other
+    /// connection under that identifier, without asking the plugin.
+    pub fn occupied(&self, id: &str) {
+        self.occupied.lock().unwrap().insert(id.to_owned(), (Instant::now(), None));
     }
 
-    /// It was answered, or gave up.
-    pub fn freed(&self, username: &str) {
-        if let Some((_, until)) = self.occupied.lock().unwrap().get_mut(username) {
-            *until = Some(Instant::now());
+    /// It was refused, or gave up.
+    pub fn freed(&self, id: &str) {
+        let now = Instant::now();
+        if let Some((_, until)) = self.occupied.lock().unwrap().get_mut(id) {
+            *until = Some(now);
         }
+        self.contested.lock().unwrap().insert(id.to_owned(), Contest { last: now, closed: None });
     }
 
-    fn was_occupied(&self, username: &str, span: Span) -> bool {
-        self.occupied.lock().unwrap().get(username).is_some_and(|(began, ended)| {
+    fn was_occupied(&self, id: &str, span: Span) -> bool {
+        self.occupied.lock().unwrap().get(id).is_some_and(|(began, ended)| {
             span.told >= *began && ended.is_none_or(|ended| span.asked <= ended)
         })
     }
 
-    /// SIGHUP comes to a broker on which logins wait; see [`RELOAD_TAKES`].
+    /// SIGHUP comes; see [`RELOAD_TAKES`].
     pub fn reloads(&self) {
         self.reloads.lock().unwrap().push(Instant::now());
     }
@@ -133,6 +150,28 @@ impl Oracle {
     fn was_reloading(&self, span: Span) -> bool {
         let reloads = self.reloads.lock().unwrap();
         reloads.iter().any(|at| span.told >= *at && span.asked <= *at + RELOAD_TAKES)
+    }
+
+    /// Whether a login under this identifier may be closed since others were refused there; see [`CONTESTED`]. Each
+    /// login prolongs that. `told` is what came of this one.
+    fn is_contested(&self, id: &str, username: &str, span: Span, told: Told) -> bool {
+        let mut contested = self.contested.lock().unwrap();
+        if told == Told::No {
+            contested.insert(id.to_owned(), Contest { last: span.told, closed: None });
+            return false;
+        }
+        let Some(contest) = contested.get_mut(id) else { return false };
+        if span.asked.saturating_duration_since(contest.last) > CONTESTED {
+            contested.remove(id);
+            return false;
+        }
+        contest.last = span.told;
+        let closed = (told == Told::Nothing).then(|| (username.to_owned(), span.told));
+        let before = std::mem::replace(&mut contest.closed, closed);
+        let is_retry = |(name, at): (String, Instant)| {
+            name == username && span.asked.saturating_duration_since(at) < RETRY
+        };
+        told == Told::Nothing && !before.is_some_and(is_retry)
     }
 
     /// The clients' thread was busy, or not given a processor, for this long.
@@ -202,14 +241,23 @@ impl Oracle {
     }
 
     /// Judges a login.
-    pub fn judge_login(&self, username: &str, password: &str, span: Span, told: Told) {
+    pub fn judge_login(
+        &self,
+        id: &str,
+        (username, password): (&str, &str),
+        span: Span,
+        told: Told,
+    ) {
         let right = policy::may_log_in(username, password);
-        if told == Told::Nothing && (self.was_occupied(username, span) || self.was_reloading(span))
-        {
+        let is_contested = self.is_contested(id, username, span, told);
+        let is_kept_out = is_contested || self.was_occupied(id, span) || self.was_reloading(span);
+        if self.logins_wait && told == Told::Nothing && is_kept_out {
             self.kept_out.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        self.judge(Kind::Login, right, span, told, || format!("{username} with {password:?}"));
+        self.judge(Kind::Login, right, span, told, || {
+            format!("{username} with {password:?} as {id}")
+        });
     }
 
     /// Judges a publish or a subscription.
@@ -255,8 +303,8 @@ impl fmt::Display for Counts {
         let [logins, publishes, subscriptions, deliveries] = self.judged;
         writeln!(
             f,
-            "  judged: {} logins accepted, {} refused, {} closed, {} more while another waited under \
-             the same identifier or for SIGHUP; {} publishes allowed, {} denied; \
+            "  judged: {} logins accepted, {} refused, {} closed, {} more because of others under \
+             the same identifier or of SIGHUP; {} publishes allowed, {} denied; \
              {} subscriptions granted, {} denied; {} clients closed undecided; {} deliveries",
             logins[0],
             logins[1],
@@ -296,46 +344,58 @@ mod tests {
 
     #[test]
     fn who_is_kept_out_by_another_under_its_identifier_is_not_wronged_and_any_other_is() {
-        let oracle = Oracle::default();
-        let login = |asked, told| {
-            let before = oracle.counts().faults;
-            oracle.judge_login("u1", "right-1", Span { asked, told }, Told::Nothing);
-            oracle.counts().faults > before
-        };
+        let oracle = Oracle::new(true);
         let before = Instant::now();
-        assert!(login(before, before), "nobody was there");
-        oracle.occupied("u1");
+        assert!(is_wrong(&oracle, "u1", before, Told::Nothing), "nobody was there");
+        oracle.occupied("c");
         let during = Instant::now();
-        assert!(!login(before, during), "somebody waits still");
-        oracle.freed("u1");
-        assert!(!login(during, Instant::now()), "somebody waited until after it came");
-        let later = Instant::now() + seconds(1);
-        assert!(login(later, later), "it came after that");
-        assert!(login(before, before), "it was told before that");
-        assert_eq!(oracle.counts().kept_out, 2);
+        assert!(!is_wrong(&oracle, "u1", during, Told::Nothing), "somebody waits still");
+        assert!(is_wrong(&oracle, "u1", before, Told::Nothing), "it was told before that");
+        oracle.freed("c");
+        let later = Instant::now() + CONTESTED + seconds(1);
+        assert!(is_wrong(&oracle, "u1", later, Told::Nothing), "it came after that");
+        assert_eq!(oracle.counts().kept_out, 1);
+    }
+
+    #[test]
+    fn who_comes_after_a_refusal_may_be_closed_once_and_the_next_as_well() {
+        let oracle = Oracle::new(true);
+        let at = |ms| Instant::now() + Duration::from_millis(ms);
+        oracle.judge_login("c", ("u1", "wrong"), Span { asked: at(0), told: at(0) }, Told::No);
+        assert!(!is_wrong(&oracle, "u1", at(1000), Told::Nothing));
+        assert!(is_wrong(&oracle, "u1", at(2000), Told::Nothing), "its answer was kept");
+        assert!(!is_wrong(&oracle, "u2", at(3000), Told::Nothing));
+        assert!(!is_wrong(&oracle, "u2", at(3000) + RETRY, Told::Nothing), "that is over");
+        assert!(is_wrong(&oracle, "u2", at(4000) + RETRY + CONTESTED, Told::Nothing));
+        let oracle = Oracle::new(false);
+        oracle.judge_login("c", ("u1", "wrong"), Span { asked: at(0), told: at(0) }, Told::No);
+        assert!(is_wrong(&oracle, "u1", at(1000), Told::Nothing), "no login waits");
+    }
+
+    /// Whether it is a fault that a login of this user, asked and told at that time, was told this.
+    fn is_wrong(oracle: &Oracle, username: &str, at: Instant, told: Told) -> bool {
+        let before = oracle.counts().faults;
+        let password = username.replace('u', "right-");
+        oracle.judge_login("c", (username, &password), Span { asked: at, told: at }, told);
+        oracle.counts().faults > before
     }
 
     #[test]
     fn who_is_closed_for_sighup_is_not_wronged_and_who_is_refused_or_comes_later_is() {
-        let oracle = Oracle::default();
-        let is_wrong = |asked, told| {
-            let before = oracle.counts().faults;
-            oracle.judge_login("u1", "right-1", Span { asked, told: asked }, told);
-            oracle.counts().faults > before
-        };
+        let oracle = Oracle::new(true);
         let before = Instant::now();
         oracle.reloads();
         let now = Instant::now();
-        assert!(is_wrong(before, Told::Nothing), "it was told before that");
-        assert!(!is_wrong(now, Told::Nothing));
-        assert!(is_wrong(now, Told::No));
-        assert!(is_wrong(now + RELOAD_TAKES, Told::Nothing));
+        assert!(is_wrong(&oracle, "u1", before, Told::Nothing), "it was told before that");
+        assert!(!is_wrong(&oracle, "u1", now, Told::Nothing));
+        assert!(is_wrong(&oracle, "u1", now, Told::No));
+        assert!(is_wrong(&oracle, "u2", now + RELOAD_TAKES + CONTESTED, Told::Nothing));
         assert_eq!(oracle.counts().kept_out, 1);
     }
 
     #[test]
     fn what_is_wrong_is_found() {
-        let oracle = Oracle::default();
+        let oracle = Oracle::new(true);
         let now = Instant::now();
         let span = Span { asked: now, told: now };
         let wrong = [(Right::No, Told::Yes), (Right::Yes, Told::No), (Right::Yes, Told::Nothing)];
@@ -352,7 +412,7 @@ mod tests {
 
     #[test]
     fn an_outage_excuses_a_closed_connection_and_nothing_else() {
-        let oracle = Oracle::default();
+        let oracle = Oracle::new(true);
         oracle.outage_begins();
         let span = Span::since(Instant::now());
         for kind in [Kind::Login, Kind::Publish, Kind::Subscribe] {
@@ -368,7 +428,7 @@ mod tests {
 
     #[test]
     fn around_a_change_both_are_right_and_later_only_one() {
-        let oracle = Oracle::default();
+        let oracle = Oracle::new(true);
         oracle.change_rights();
         let asked = Instant::now();
         let span = Span { asked, told: asked };

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::BROKERS;
-use crate::soak::faults::{Faults, RELOAD_TAKES, Told};
+use crate::soak::faults::{CONTESTED, Faults, RELOAD_TAKES, Told};
 
 /// How long answers live; the brokers are told so.
 pub const LIFE: Duration = Duration::from_secs(20);
@@ -20,9 +20,6 @@ const SPREAD: Duration = Duration::from_secs(6);
 
 /// How long it may take until a client that is in has been asked about again.
 const ASKED_AGAIN: Duration = Duration::from_secs(10);
-
-/// How long an identifier counts as contested after a refusal, and a little.
-const CONTESTED: Duration = Duration::from_secs(11);
 
 /// How long brokers may take to put back what Redis has lost.
 const PUT_BACK: Duration = Duration::from_secs(20);
