@@ -12,6 +12,9 @@ fn main() {
         println!("cargo:rerun-if-changed={file}");
     }
     println!("cargo:rerun-if-env-changed=MOSQUITTO_INCLUDE");
+    // The plugin's handler of SIGHUP may be called until the process ends (`src/ffi/sighup.rs`), so the broker's dlclose
+    // leaves the library where it is.
+    println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");
 
     let include = env::var_os("MOSQUITTO_INCLUDE").map(PathBuf::from);
     check_headers(include.as_deref());

@@ -125,6 +125,11 @@ impl Authenticator {
             .flatten()
     }
 
+    /// The broker reads its configuration again.
+    pub(crate) fn reloads(&self) {
+        self.reload_hold.reloads();
+    }
+
     /// Lets SIGHUP through.
     pub(crate) fn shut_down(&self) {
         self.reload_hold.end();

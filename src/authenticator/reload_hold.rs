@@ -5,7 +5,7 @@
 //! its loop. At the end of a pass it looks whether SIGHUP has come, and if so makes a new list, without that
 //! client; then it takes it off a list that it is not in, which damages the list and crashes the broker sooner
 //! or later. So SIGHUP is let through once no login waits. If that takes long, those that wait are closed, and
-//! ask again.
+//! ask again. And none begins to wait in a pass in which SIGHUP has come already.
 
 #![forbid(unsafe_code)]
 
@@ -24,6 +24,10 @@ pub struct Sighup {
     pub(crate) hold_back: fn(bool),
     /// Whether it has come while it was held back.
     pub(crate) has_come: fn() -> bool,
+    /// Has it counted from now on whenever it is taken.
+    pub(crate) watch: fn(),
+    /// How often it has been taken since then.
+    pub(crate) taken: fn() -> u64,
 }
 
 /// Which logins that wait may be closed in a pass of the broker's loop.
@@ -39,6 +43,26 @@ pub(crate) enum Closing {
 pub(crate) struct ReloadHold {
     sighup: Option<Sighup>,
     state: Mutex<State>,
+    reloads: Mutex<Reloads>,
+}
+
+/// Which SIGHUP that was taken the broker has dealt with, by their count.
+#[derive(Default)]
+struct Reloads {
+    done: u64,
+    /// How many had been taken when the last pass began; none: there was no pass yet.
+    at_last_pass: Option<u64>,
+}
+
+impl Reloads {
+    /// A pass begins. What was taken before the last one has been dealt with at its end, even if the broker took two for
+    /// one and told of one.
+    fn begin_pass(&mut self, taken: u64) {
+        if self.at_last_pass == Some(taken) {
+            self.done = taken;
+        }
+        self.at_last_pass = Some(taken);
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -54,7 +78,7 @@ enum State {
 impl ReloadHold {
     /// `sighup` is missing where no login waits.
     pub(crate) fn new(sighup: Option<Sighup>) -> Self {
-        Self { sighup, state: Mutex::new(State::Free) }
+        Self { sighup, state: Mutex::new(State::Free), reloads: Mutex::default() }
     }
 
     /// A login is about to wait; whether it may.
@@ -64,12 +88,24 @@ impl ReloadHold {
         if *state == State::Free {
             state.hold(sighup);
         }
-        *state != State::Overdue
+        // From here on it is held back.
+        *state != State::Overdue && lock(&self.reloads).done == (sighup.taken)()
+    }
+
+    /// The broker reads its configuration again, at the end of a pass.
+    pub(crate) fn reloads(&self) {
+        self.sighup.iter().for_each(|sighup| lock(&self.reloads).done = (sighup.taken)());
     }
 
     /// A pass of the broker's loop begins: whoever was closed in the last one is freed.
     pub(crate) fn begin_pass(&self, logins_wait: impl FnOnce() -> bool, now: Instant) -> Closing {
         let Some(sighup) = self.sighup else { return Closing::Due };
+        let mut reloads = lock(&self.reloads);
+        if reloads.at_last_pass.is_none() {
+            // The broker has set its own handler only after it has loaded its plugins.
+            (sighup.watch)();
+        }
+        reloads.begin_pass((sighup.taken)());
         let mut state = lock(&self.state);
         if !logins_wait() {
             state.release(sighup);
@@ -122,6 +158,7 @@ mod tests {
     use crate::clock::{Clock as _, ManualClock};
 
     thread_local! {
+        static TAKEN: Cell<u64> = const { Cell::new(0) };
         static HELD: RefCell<Vec<bool>> = const { RefCell::new(Vec::new()) };
         static HAS_COME: Cell<bool> = const { Cell::new(false) };
     }
@@ -130,6 +167,8 @@ mod tests {
         ReloadHold::new(Some(Sighup {
             hold_back: |held| HELD.with_borrow_mut(|all| all.push(held)),
             has_come: || HAS_COME.get(),
+            watch: || {},
+            taken: || TAKEN.get(),
         }))
     }
 
@@ -169,6 +208,27 @@ mod tests {
         assert_eq!(HELD.take(), [true, false]);
         assert!(reload_hold.admit());
         HAS_COME.set(false);
+    }
+
+    #[test]
+    fn no_login_begins_to_wait_in_a_pass_in_which_sighup_was_taken_before() {
+        let (reload_hold, now) = (reload_hold(), ManualClock::new().now());
+        let pass = || assert_eq!(reload_hold.begin_pass(|| false, now), Nobody);
+        pass();
+        assert!(reload_hold.admit());
+        pass();
+        TAKEN.set(1);
+        assert!(!reload_hold.admit());
+        reload_hold.reloads();
+        assert!(reload_hold.admit(), "the pass has ended");
+        // One that the broker does not tell of, since it came while it dealt with another.
+        TAKEN.set(2);
+        pass();
+        assert!(!reload_hold.admit(), "it may have come after the last pass");
+        pass();
+        assert!(reload_hold.admit());
+        TAKEN.set(0);
+        HELD.take();
     }
 
     #[test]

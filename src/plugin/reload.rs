@@ -14,6 +14,7 @@ impl Plugin {
     pub fn reload(&self) {
         // First, since a broker that asks about every session must be told of each that it stays.
         self.services.tick_monitor.reload();
+        self.authenticator.reloads();
         failpoint::reached("reload");
         self.reload_credentials();
         self.reload_files();
