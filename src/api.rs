@@ -229,34 +229,26 @@ impl Api {
         requests: &[&Request],
         trace: Option<TraceId>,
     ) -> Result<Vec<Reply>, Failure> {
-        let asked = self.clock.now();
-        let under_way = self.stats.request();
-        let (status, mut outcome) = endpoint.ask(requests, self.clock.unix_time(), trace);
-        drop(under_way);
+        let (status, mut outcome, took) =
+            self.counted(route(requests), || endpoint.ask(requests, self.clock.unix_time(), trace));
         for reply in outcome.iter_mut().flatten() {
             self.share_rules(reply);
             if let Some(trace) = trace {
                 reply.answer = reply.answer.clone().traced(trace);
             }
         }
-        let now = self.clock.now();
-        self.stats.requested(route(requests), status, now.duration_since(asked));
         if let Some(status) = status {
             self.note_status(endpoint, route(requests), status, trace);
         }
         match &outcome {
-            Ok(_) => self.stats.answered(),
-            Err(failure) => self.stats.failed(failure),
-        }
-        match &outcome {
-            Ok(replies) => self.note(endpoint, requests, replies, now.duration_since(asked)),
+            Ok(replies) => self.note(endpoint, requests, replies, took),
             Err(failure) => {
                 let about = requests.first().map_or("nothing", |request| &request.about);
                 self.note_failure(&endpoint.origin, about, failure, trace);
             }
         }
         let subject = requests.first().map_or(0, |request| request.subject);
-        match endpoint.breaker.record(now, Sign::of_outcome(&outcome), subject) {
+        match endpoint.breaker.record(self.clock.now(), Sign::of_outcome(&outcome), subject) {
             Some(Change::OutOfService) => {
                 endpoint.drop_connections();
                 log::warn!(
@@ -271,6 +263,32 @@ impl Api {
             None => {}
         }
         outcome
+    }
+
+    /// Sends a request, and counts what status came back, after how long, and what it comes to.
+    fn counted<T>(
+        &self,
+        route: Route,
+        send: impl FnOnce() -> (Option<u16>, Result<T, Failure>),
+    ) -> (Option<u16>, Result<T, Failure>, Duration) {
+        let began = self.clock.now();
+        let under_way = self.stats.request();
+        let (status, outcome) = send();
+        drop(under_way);
+        let took = self.clock.now().duration_since(began);
+        self.stats.requested(route, status, took);
+        match &outcome {
+            Ok(_) => self.stats.answered(),
+            Err(failure) => self.stats.failed(failure),
+        }
+        (status, outcome, took)
+    }
+
+    /// The hosts, those in service first.
+    fn in_service_first(&self) -> Vec<&Endpoint> {
+        let mut endpoints: Vec<_> = self.endpoints.iter().collect();
+        endpoints.sort_by_key(|endpoint| !endpoint.breaker.in_service());
+        endpoints
     }
 
     /// Many clients are given the same rules; then all have one set.

@@ -4,11 +4,9 @@
 
 use std::time::Duration;
 
-use super::endpoint::Endpoint;
 use super::{Api, reply};
 use crate::answer::Failure;
 use crate::stats::Route;
-use crate::trace::TraceId;
 
 impl Api {
     /// Fetches the document at this route, from whichever host has it, and for how long it may be kept;
@@ -23,38 +21,19 @@ impl Api {
         about: &str,
         read: impl Fn(&[u8]) -> Result<D, String>,
     ) -> Result<(D, Option<Duration>), Failure> {
-        let mut endpoints: Vec<_> = self.endpoints.iter().collect();
-        endpoints.sort_by_key(|endpoint| !endpoint.breaker.in_service());
         let mut outcome = Err(Failure::OutOfService);
         let trace = self.new_trace();
-        for endpoint in endpoints {
-            outcome = self.fetch_from(endpoint, route, trace, &read);
+        for endpoint in self.in_service_first() {
+            (_, outcome, _) = self.counted(Route::Jwks, || {
+                let response = endpoint.fetch(route, trace);
+                let status = response.as_ref().ok().map(|response| response.status);
+                (status, response.and_then(|response| reply::document(&response, &read)))
+            });
             match &outcome {
                 Ok(_) => break,
                 Err(failure) => self.note_failure(&endpoint.origin, about, failure, trace),
             }
         }
         outcome
-    }
-
-    fn fetch_from<D>(
-        &self,
-        endpoint: &Endpoint,
-        route: &str,
-        trace: Option<TraceId>,
-        read: impl Fn(&[u8]) -> Result<D, String>,
-    ) -> Result<(D, Option<Duration>), Failure> {
-        let asked = self.clock.now();
-        let under_way = self.stats.request();
-        let response = endpoint.fetch(route, trace);
-        drop(under_way);
-        let status = response.as_ref().ok().map(|response| response.status);
-        self.stats.requested(Route::Jwks, status, self.clock.now().duration_since(asked));
-        let document = response.and_then(|response| reply::document(&response, read));
-        match &document {
-            Ok(_) => self.stats.answered(),
-            Err(failure) => self.stats.failed(failure),
-        }
-        document
     }
 }

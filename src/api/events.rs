@@ -5,10 +5,9 @@
 use log::Level;
 
 use super::Api;
-use super::endpoint::Endpoint;
 use crate::answer::Failure;
 use crate::stats::Route;
-use crate::trace::{TraceId, mark};
+use crate::trace::mark;
 
 /// What the API made of events.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,12 +26,13 @@ impl Api {
     /// # Errors
     /// No host answered: why the last one did not. The events may have arrived all the same.
     pub fn tell(&self, body: &[u8], count: usize) -> Result<Told, Failure> {
-        let mut endpoints: Vec<_> = self.endpoints.iter().collect();
-        endpoints.sort_by_key(|endpoint| !endpoint.breaker.in_service());
         let mut outcome = Err(Failure::OutOfService);
         let trace = self.new_trace();
-        for endpoint in endpoints {
-            outcome = self.tell_one(endpoint, body, trace);
+        for endpoint in self.in_service_first() {
+            (_, outcome, _) = self.counted(Route::Event, || {
+                let status = endpoint.tell(body, trace);
+                (status.as_ref().ok().copied(), status.and_then(told))
+            });
             let Err(failure) = &outcome else { break };
             let origin = &endpoint.origin;
             self.log_queue.seldom(Level::Warn, format!("events {} {origin}", failure.name()), || {
@@ -43,26 +43,6 @@ impl Api {
             });
         }
         outcome
-    }
-
-    fn tell_one(
-        &self,
-        endpoint: &Endpoint,
-        body: &[u8],
-        trace: Option<TraceId>,
-    ) -> Result<Told, Failure> {
-        let began = self.clock.now();
-        let under_way = self.stats.request();
-        let status = endpoint.tell(body, trace);
-        drop(under_way);
-        let took = self.clock.now().duration_since(began);
-        self.stats.requested(Route::Event, status.as_ref().ok().copied(), took);
-        let told = status.and_then(told);
-        match &told {
-            Ok(_) => self.stats.answered(),
-            Err(failure) => self.stats.failed(failure),
-        }
-        told
     }
 }
 
