@@ -35,6 +35,9 @@ impl Broker for FakeBroker {
 #[derive(Clone)]
 pub(crate) struct FakeClient {
     pub id: String,
+    /// None: where it lies in memory.
+    pub handle: Option<usize>,
+    pub clean_session: bool,
     pub address: Option<String>,
     pub certificate: Option<(String, String)>,
     pub(crate) username_at_broker: RefCell<Option<String>>,
@@ -44,6 +47,8 @@ impl Default for FakeClient {
     fn default() -> Self {
         Self {
             id: "client-1".into(),
+            handle: None,
+            clean_session: true,
             address: Some("192.0.2.7".into()),
             certificate: None,
             username_at_broker: None.into(),
@@ -68,7 +73,7 @@ impl Client for FakeClient {
         60
     }
     fn clean_session(&self) -> bool {
-        true
+        self.clean_session
     }
     fn certificate(&self, part: CertificatePart) -> Option<String> {
         let (common_name, subject) = self.certificate.clone()?;
@@ -79,7 +84,7 @@ impl Client for FakeClient {
         }
     }
     fn handle(&self) -> usize {
-        std::ptr::from_ref(self) as usize
+        self.handle.unwrap_or(std::ptr::from_ref(self) as usize)
     }
     fn set_username(&self, username: &str) -> bool {
         *self.username_at_broker.borrow_mut() = Some(username.to_owned());

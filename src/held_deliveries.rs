@@ -337,44 +337,8 @@ mod tests {
     use super::*;
     use crate::answer::Answer;
     use crate::clock::{Clock as _, ManualClock};
-    use crate::question::CertificatePart;
-
-    struct Someone {
-        is_clean: bool,
-    }
-
-    impl Client for Someone {
-        fn id(&self) -> &str {
-            "c"
-        }
-        fn address(&self) -> Option<&str> {
-            None
-        }
-        fn protocol(&self) -> &'static str {
-            "mqtt"
-        }
-        fn protocol_version(&self) -> u64 {
-            4
-        }
-        fn keepalive(&self) -> u64 {
-            0
-        }
-        fn clean_session(&self) -> bool {
-            self.is_clean
-        }
-        fn certificate(&self, _: CertificatePart) -> Option<String> {
-            None
-        }
-        fn handle(&self) -> usize {
-            1
-        }
-        fn set_username(&self, _: &str) -> bool {
-            false
-        }
-        fn set_id(&self, _: &str) -> bool {
-            false
-        }
-    }
+    use crate::fake::FakeClient;
+    use crate::question::ClientSnapshot;
 
     const ANN: Recipient<'static> = Recipient { handle: 1, client_id: "c", username: "ann" };
 
@@ -395,7 +359,8 @@ mod tests {
             until: ManualClock::new().now() + Duration::from_secs(10),
             is_older,
         };
-        held.push(who, new, || Arc::new(Someone { is_clean: false }))
+        let client = FakeClient { clean_session: false, ..FakeClient::default() };
+        held.push(who, new, || Arc::new(ClientSnapshot::of(&client, "", &[])))
     }
 
     fn taken(held: &HeldDeliveries, queue: QueueId) -> Vec<String> {

@@ -204,6 +204,7 @@ impl<'de> Members<'de> for Anything {
 }
 
 /// What a single question's answer says so far.
+#[derive(Default)]
 struct FieldsRead {
     /// What may be said.
     names: &'static [&'static str],
@@ -232,22 +233,7 @@ impl FieldsRead {
             (Kind::Login, Syntax::Emqx) => EMQX_NAMES,
             _ => &[],
         };
-        let (verdict, ttl, reason) = (None, None, None);
-        let (is_superuser, expire_at, rules, username, attributes) = (None, None, None, None, None);
-        Self {
-            names,
-            more_names,
-            syntax,
-            takes_lists: false,
-            verdict,
-            ttl,
-            reason,
-            is_superuser,
-            expire_at,
-            rules,
-            username,
-            attributes,
-        }
+        Self { names, more_names, syntax, ..Self::default() }
     }
 }
 

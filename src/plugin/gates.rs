@@ -12,7 +12,8 @@ use crate::cache::Key;
 use crate::clock::ManualClock;
 use crate::config;
 use crate::decide::Reason;
-use crate::question::{Access, Action, CertificatePart, Client, RawAclCheck};
+use crate::fake::FakeClient;
+use crate::question::{Access, Action, Client, RawAclCheck};
 use crate::rules::{Condition, Permission, Rule, Rules, Verb};
 use crate::sessions::SessionKey;
 
@@ -20,42 +21,8 @@ fn check<'a>(client: &'a dyn Client, username: Option<&'a str>, action: Action<'
     Check { client, username, action, message: None, on_broker_thread: true }
 }
 
-struct Connected {
-    handle: usize,
-    id: &'static str,
-}
-
-impl Client for Connected {
-    fn id(&self) -> &str {
-        self.id
-    }
-    fn address(&self) -> Option<&str> {
-        Some("192.0.2.7")
-    }
-    fn protocol(&self) -> &'static str {
-        "mqtt"
-    }
-    fn protocol_version(&self) -> u64 {
-        5
-    }
-    fn keepalive(&self) -> u64 {
-        60
-    }
-    fn clean_session(&self) -> bool {
-        true
-    }
-    fn certificate(&self, _: CertificatePart) -> Option<String> {
-        None
-    }
-    fn handle(&self) -> usize {
-        self.handle
-    }
-    fn set_username(&self, _: &str) -> bool {
-        true
-    }
-    fn set_id(&self, _: &str) -> bool {
-        false
-    }
+fn connected(handle: usize, id: &str) -> FakeClient {
+    FakeClient { handle: Some(handle), id: id.to_owned(), ..FakeClient::default() }
 }
 
 /// A plugin whose API is not there, and a file of local users that has this in it.
@@ -101,18 +68,23 @@ fn session_grants() -> Arc<SessionGrants> {
     })
 }
 
-fn begin(plugin: &Plugin, client: &Connected, username: &str, session_grants: &Arc<SessionGrants>) {
+fn begin(
+    plugin: &Plugin,
+    client: &FakeClient,
+    username: &str,
+    session_grants: &Arc<SessionGrants>,
+) {
     let session_key = SessionKey {
-        handle: client.handle,
-        client_id: client.id.to_owned(),
+        handle: client.handle(),
+        client_id: client.id.clone(),
         key: Key::from_number(1),
     };
     plugin.services.sessions.begin(session_key, username, None, Some(session_grants), None, None);
 }
 
-fn recalls(plugin: &Plugin, client: &Connected, username: &str, action: Action<'_>) -> bool {
+fn recalls(plugin: &Plugin, client: &FakeClient, username: &str, action: Action<'_>) -> bool {
     plugin.recall(&RawAclCheck {
-        handle: client.handle,
+        handle: client.handle(),
         client_id: client.id.as_bytes(),
         username: username.as_bytes(),
         topic: action.topic.as_bytes(),
@@ -128,7 +100,7 @@ const ACCESSES: [Access; 3] = [Access::Read, Access::Write, Access::Subscribe];
 /// enough for all of it to be recalled.
 fn make_memos(plugin: &Plugin, session_grants: &Arc<SessionGrants>) {
     for (handle, name) in [(1, "ann"), (2, "ann")] {
-        let client = Connected { handle, id: "c1" };
+        let client = connected(handle, "c1");
         begin(plugin, &client, name, session_grants);
         for action in actions() {
             for _ in 0..2 {
@@ -166,7 +138,7 @@ fn no_memo_serves_a_client_that_a_gate_stops() {
         for is_new_handle in [false, true] {
             make_memos(&plugin, &session_grants);
             let handle = if is_new_handle { 3 } else { 1 };
-            let client = Connected { handle, id };
+            let client = connected(handle, id);
             if has_rules {
                 begin(&plugin, &client, username.unwrap_or_default(), &session_grants);
             } else {
@@ -174,7 +146,7 @@ fn no_memo_serves_a_client_that_a_gate_stops() {
             }
             for (action, reason) in actions().zip(reasons.iter().cycle()) {
                 // The last of it is what was allowed last to somebody with the same rules.
-                let ann = Connected { handle: 2, id: "c1" };
+                let ann = connected(2, "c1");
                 plugin.access(&check(&ann, Some("ann"), action));
                 if let Some(name) = username {
                     assert!(
@@ -197,7 +169,7 @@ fn whoever_becomes_a_local_user_is_one_from_the_next_message_on() {
     make_memos(&plugin, &session_grants());
     std::fs::write(&file, "ann:$7$x\n").unwrap();
     plugin.reload();
-    let client = Connected { handle: 1, id: "c1" };
+    let client = connected(1, "c1");
     for action in actions() {
         assert!(!recalls(&plugin, &client, "ann", action));
         let judged = plugin.explain_access(&check(&client, Some("ann"), action));
@@ -210,7 +182,7 @@ fn whoever_becomes_a_local_user_is_one_from_the_next_message_on() {
 fn an_unsubscribe_is_not_taken_for_anything_that_was_allowed() {
     let (plugin, file) = plugin("");
     make_memos(&plugin, &session_grants());
-    let client = Connected { handle: 1, id: "c1" };
+    let client = connected(1, "c1");
     let action = Action { access: Access::Unsubscribe, topic: "news", qos: 0, retain: false };
     assert!(!recalls(&plugin, &client, "ann", action));
     std::fs::remove_file(file).unwrap();
