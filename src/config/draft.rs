@@ -8,13 +8,12 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
-use super::fleet::FleetDraft;
 use super::leftovers::Leftovers;
 use super::special::SpecialChars;
 use super::{
     AclUnavailable, BreakerConfig, CacheConfig, Config, Credentials, EmptyCredentials, Endpoint,
-    EventKind, FilesConfig, Jitter, Lifetime, LocalUsersAcl, LocalUsersConfig, PasswordEncoding,
-    Routes, Sources, TokensConfig, UnavailableReply, WebsocketAddress,
+    EventKind, FilesConfig, FleetConfig, Jitter, Lifetime, LocalUsersAcl, LocalUsersConfig,
+    PasswordEncoding, Routes, Sources, TokensConfig, UnavailableReply, WebsocketAddress,
 };
 use crate::api_format::{ApiFormat, Compat};
 use crate::field::{Field, FieldLists};
@@ -74,7 +73,7 @@ pub(crate) struct Draft {
     pub(crate) anonymous_access: Option<String>,
     pub empty_credentials: EmptyCredentials,
     pub tokens: TokensConfig,
-    pub fleet: FleetDraft,
+    pub fleet: FleetConfig,
     pub warnings: Vec<String>,
     pub(crate) leftovers: Leftovers,
 }
@@ -140,7 +139,7 @@ impl Draft {
             events: self.events,
             metrics_listen: self.metrics_listen,
             sys_interval: Some(self.sys_interval).filter(|interval| !interval.is_zero()),
-            fleet: self.fleet.into_config(),
+            fleet: self.fleet.if_there(),
             warnings: self.warnings,
         }
     }

@@ -17,10 +17,12 @@ const SHORTEST_SECRET: usize = 32;
 pub(crate) const SECRETS: [&str; 2] = ["fleet_redis_password", "fleet_secret"];
 
 /// A fleet that this broker belongs to.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct FleetConfig {
     pub(crate) servers: Vec<RedisServer>,
     pub(crate) kind: RedisKind,
+    /// The name by which Sentinels know the master; nothing else has one.
+    pub(crate) master: Option<String>,
     pub username: Option<String>,
     pub database: u32,
     pub tls: bool,
@@ -41,6 +43,65 @@ impl FleetConfig {
     #[must_use]
     pub(crate) fn client_name(&self) -> String {
         self.broker.chars().map(|c| if c.is_ascii_graphic() { c } else { '_' }).collect()
+    }
+
+    /// What does not go together, and what is to be warned of.
+    pub(crate) fn check(
+        &self,
+        sources: &FleetSources,
+        warnings: &mut Vec<String>,
+    ) -> Option<ConfigError> {
+        if self.servers.is_empty() {
+            return None;
+        }
+        let in_clear = |secret: &Secret| !secret.expose().starts_with(b"@");
+        let in_clear = |s: &Secret| in_clear(s) && !s.expose().starts_with(b"$");
+        if sources.password.as_ref().is_some_and(in_clear) {
+            warnings.push(
+                "the password at Redis stands in clear in the configuration; fleet_redis_password \
+                 @FILE or $NAME keeps it out of it"
+                    .to_owned(),
+            );
+        }
+        if !self.tls && self.servers.iter().any(RedisServer::is_remote) {
+            warnings.push(
+                "fleet_redis without fleet_redis_tls: whoever is between the broker and Redis can \
+                 read the password, and forget or withhold what was taken back"
+                    .to_owned(),
+            );
+        }
+        let mistake = |text: &str| Some(ConfigError::overall(text.to_owned()));
+        match (self.kind, &self.master) {
+            (RedisKind::Sentinel, None) => {
+                return mistake(
+                    "option fleet_redis_master is required with fleet_redis_kind sentinel",
+                );
+            }
+            (RedisKind::Single | RedisKind::Cluster, Some(_)) => {
+                return mistake("option fleet_redis_master needs fleet_redis_kind sentinel");
+            }
+            _ => {}
+        }
+        if self.kind == RedisKind::Cluster && self.database != 0 {
+            return mistake(
+                "option fleet_redis_database does not go with fleet_redis_kind cluster",
+            );
+        }
+        if self.kind == RedisKind::Single && self.servers.len() > 1 {
+            return mistake(
+                "option fleet_redis names several servers; allowed with fleet_redis_kind single: one",
+            );
+        }
+        if self.username.is_some() && sources.password.is_none() {
+            return mistake("option fleet_redis_username needs fleet_redis_password");
+        }
+        None
+    }
+
+    /// A fleet needs servers, and each of its brokers a name.
+    pub(crate) fn if_there(self) -> Option<Self> {
+        let broker = if self.broker.is_empty() { host_name() } else { self.broker };
+        (!self.servers.is_empty()).then_some(Self { broker, ..self })
     }
 }
 
@@ -76,41 +137,19 @@ impl fmt::Display for RedisServer {
 }
 
 /// What the servers are that are named.
-#[derive(Clone, Default, PartialEq, Eq, Debug)]
-pub(crate) enum RedisKind {
-    #[default]
-    Single,
-    Sentinel {
-        master: String,
-    },
-    Cluster,
-}
-
-/// The word of each kind.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub(crate) enum KindWord {
+pub(crate) enum RedisKind {
     #[default]
     Single,
     Sentinel,
     Cluster,
 }
 
-pub(crate) const KINDS: &[(&str, KindWord)] = &[
-    ("single", KindWord::Single),
-    ("sentinel", KindWord::Sentinel),
-    ("cluster", KindWord::Cluster),
+pub(crate) const KINDS: &[(&str, RedisKind)] = &[
+    ("single", RedisKind::Single),
+    ("sentinel", RedisKind::Sentinel),
+    ("cluster", RedisKind::Cluster),
 ];
-
-impl RedisKind {
-    #[must_use]
-    pub(crate) fn word(&self) -> KindWord {
-        match self {
-            Self::Single => KindWord::Single,
-            Self::Sentinel { .. } => KindWord::Sentinel,
-            Self::Cluster => KindWord::Cluster,
-        }
-    }
-}
 
 /// Where a fleet's secrets come from, and certificates.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
@@ -202,99 +241,6 @@ impl FleetSources {
             }
             None => Ok(secrets),
         }
-    }
-}
-
-/// What the options say of a fleet.
-#[derive(Default)]
-pub(crate) struct FleetDraft {
-    pub servers: Option<Vec<RedisServer>>,
-    pub kind: KindWord,
-    pub master: Option<String>,
-    pub username: Option<String>,
-    pub database: u32,
-    pub tls: bool,
-    pub timeout: Duration,
-    pub name: String,
-    pub scope: Option<String>,
-    pub broker: Option<String>,
-    pub share: Vec<Kind>,
-    pub(crate) blind_ttl: Duration,
-    pub ack: Duration,
-}
-
-impl FleetDraft {
-    /// What does not go together, and what is to be warned of.
-    pub(crate) fn check(
-        &self,
-        sources: &FleetSources,
-        warnings: &mut Vec<String>,
-    ) -> Option<ConfigError> {
-        let servers = self.servers.as_ref()?;
-        let in_clear = |secret: &Secret| !secret.expose().starts_with(b"@");
-        let in_clear = |s: &Secret| in_clear(s) && !s.expose().starts_with(b"$");
-        if sources.password.as_ref().is_some_and(in_clear) {
-            warnings.push(
-                "the password at Redis stands in clear in the configuration; fleet_redis_password \
-                 @FILE or $NAME keeps it out of it"
-                    .to_owned(),
-            );
-        }
-        if !self.tls && servers.iter().any(RedisServer::is_remote) {
-            warnings.push(
-                "fleet_redis without fleet_redis_tls: whoever is between the broker and Redis can \
-                 read the password, and forget or withhold what was taken back"
-                    .to_owned(),
-            );
-        }
-        let mistake = |text: &str| Some(ConfigError::overall(text.to_owned()));
-        match (self.kind, &self.master) {
-            (KindWord::Sentinel, None) => {
-                return mistake(
-                    "option fleet_redis_master is required with fleet_redis_kind sentinel",
-                );
-            }
-            (KindWord::Single | KindWord::Cluster, Some(_)) => {
-                return mistake("option fleet_redis_master needs fleet_redis_kind sentinel");
-            }
-            _ => {}
-        }
-        if self.kind == KindWord::Cluster && self.database != 0 {
-            return mistake(
-                "option fleet_redis_database does not go with fleet_redis_kind cluster",
-            );
-        }
-        if self.kind == KindWord::Single && servers.len() > 1 {
-            return mistake(
-                "option fleet_redis names several servers; allowed with fleet_redis_kind single: one",
-            );
-        }
-        if self.username.is_some() && sources.password.is_none() {
-            return mistake("option fleet_redis_username needs fleet_redis_password");
-        }
-        None
-    }
-
-    pub(crate) fn into_config(self) -> Option<FleetConfig> {
-        let kind = match (self.kind, self.master) {
-            (KindWord::Sentinel, Some(master)) => RedisKind::Sentinel { master },
-            (KindWord::Cluster, _) => RedisKind::Cluster,
-            _ => RedisKind::Single,
-        };
-        Some(FleetConfig {
-            servers: self.servers?,
-            kind,
-            username: self.username,
-            database: self.database,
-            tls: self.tls,
-            timeout: self.timeout,
-            name: self.name,
-            scope: self.scope,
-            broker: self.broker.unwrap_or_else(host_name),
-            share: self.share,
-            blind_ttl: self.blind_ttl,
-            ack: self.ack,
-        })
     }
 }
 

@@ -61,7 +61,7 @@ pub fn read_for(
         mistakes.push(ConfigError::overall("option http_events needs http_event_route"));
     }
     mistakes.extend(trace_mistake(&draft));
-    draft.sources.fleet.is_there = draft.fleet.servers.is_some();
+    draft.sources.fleet.is_there = !draft.fleet.servers.is_empty();
     draft.sources.fleet.tls = draft.fleet.tls;
     mistakes.extend(draft.fleet.check(&draft.sources.fleet, &mut draft.warnings));
     draft.sources.verifies = draft.https && draft.tls_verify;

@@ -14,14 +14,14 @@ impl Link {
         config: &FleetConfig,
         credentials: &FleetCredentials,
     ) -> Result<Self, Trouble> {
-        let mut link = match &config.kind {
-            RedisKind::Single => first(&config.servers, |server| {
-                Self::dial(config, credentials, server, config.database)
-            }),
-            RedisKind::Sentinel { master } => sentinel::open(config, credentials, master),
-            RedisKind::Cluster => {
+        let mut link = match (config.kind, &config.master) {
+            (RedisKind::Cluster, _) => {
                 first(&config.servers, |server| by_node(config, credentials, server))
             }
+            (_, Some(master)) => sentinel::open(config, credentials, master),
+            (_, None) => first(&config.servers, |server| {
+                Self::dial(config, credentials, server, config.database)
+            }),
         }?;
         link.limit(PATIENCE)?;
         let name = cmd("CLIENT").arg("SETNAME").arg(config.client_name()).clone();

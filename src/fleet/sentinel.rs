@@ -12,7 +12,7 @@ use redis::{Value, cmd};
 
 use super::Fleet;
 use super::link::{Link, Trouble, array, bytes, first};
-use crate::config::{FleetConfig, FleetCredentials, RedisKind, RedisServer};
+use crate::config::{FleetConfig, FleetCredentials, RedisServer};
 use crate::sync::lock;
 
 /// How often one of the Sentinels is asked whether there is another master.
@@ -98,7 +98,7 @@ impl Fleet {
     /// The thread's life: asks one Sentinel after another, so that one that is silent holds nobody up, whether
     /// the master that the log is read from has been replaced.
     pub(super) fn watch_sentinels(&self) {
-        let RedisKind::Sentinel { master } = &self.config.kind else { return };
+        let Some(master) = &self.config.master else { return };
         for sentinel in self.config.servers.iter().cycle() {
             self.rest(CHECK);
             if self.is_stopping() {

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Fleet, Listener};
-use crate::config::RedisKind;
 use crate::pool::Spawn;
 use crate::sync::lock;
 
@@ -34,7 +33,7 @@ impl Fleet {
             ("write", Self::write),
             ("watch", Self::watch_sentinels),
         ];
-        let has_sentinels = matches!(self.config.kind, RedisKind::Sentinel { .. });
+        let has_sentinels = self.config.master.is_some();
         for (name, body) in bodies.into_iter().take(if has_sentinels { 4 } else { 3 }) {
             let fleet = Arc::clone(self);
             lock(&self.end).running += 1;

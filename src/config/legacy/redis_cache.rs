@@ -3,11 +3,10 @@
 #![forbid(unsafe_code)]
 
 use super::Outcome;
-use crate::config::ConfigError;
 use crate::config::draft::Draft;
-use crate::config::fleet::KindWord;
 use crate::config::leftovers::RedisCache;
 use crate::config::options::plain_values::{redis_database, redis_servers};
+use crate::config::{ConfigError, RedisKind};
 use crate::secret::Secret;
 
 /// Where mosquitto-go-auth looked for a Redis when nothing was said, and for its database there.
@@ -112,9 +111,9 @@ fn share(
         |option: &str, value: &str, allowed: String| ConfigError::value(option, value, &allowed);
     let parsed =
         redis_servers(&servers).map_err(|text| wrong(given.servers_by(), &servers, text))?;
-    draft.fleet.servers = Some(parsed);
+    draft.fleet.servers = parsed;
     if !is_given("fleet_redis_kind") && given.is_cluster {
-        draft.fleet.kind = KindWord::Cluster;
+        draft.fleet.kind = RedisKind::Cluster;
     }
     if !is_given("fleet_redis_database") && !given.is_cluster {
         let database = given.database.as_deref().unwrap_or(DATABASE);

@@ -26,7 +26,7 @@ pub(super) static OPTIONS: &[Opt] = &[
         "The Redis or Valkey through which brokers share answers: `host[:port]` or the path of a \
          Unix socket; a comma list of Sentinels, or of nodes of a Cluster. Unset: this broker is \
          alone.",
-        |draft, text| draft.fleet.servers = Some(redis_servers(text)?),
+        |draft, text| draft.fleet.servers = redis_servers(text)?,
         |config| {
             let servers = &config.fleet.as_ref()?.servers;
             Some(servers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
@@ -38,7 +38,7 @@ pub(super) static OPTIONS: &[Opt] = &[
         "What `fleet_redis` names: `single`, `sentinel` or `cluster`.",
         |draft, text| draft.fleet.kind = choice(text, KINDS)?,
         |config| {
-            let kind = config.fleet.as_ref().map(|fleet| fleet.kind.word()).unwrap_or_default();
+            let kind = config.fleet.as_ref().map(|fleet| fleet.kind).unwrap_or_default();
             show::word(KINDS, kind)
         }
     ),
@@ -47,10 +47,7 @@ pub(super) static OPTIONS: &[Opt] = &[
         Words("required for `sentinel`"),
         "The name by which Sentinels know the master.",
         |draft, text| draft.fleet.master = Some(name(text)?),
-        |config| match &config.fleet.as_ref()?.kind {
-            crate::config::RedisKind::Sentinel { master } => Some(master.clone()),
-            _ => None,
-        }
+        |config| config.fleet.as_ref()?.master.clone()
     ),
     opt!(
         "fleet_redis_username",
@@ -122,7 +119,7 @@ pub(super) static OPTIONS: &[Opt] = &[
         "fleet_broker",
         Words("the host's name"),
         "This broker's name, different from all others'.",
-        |draft, text| draft.fleet.broker = Some(name(text)?),
+        |draft, text| draft.fleet.broker = name(text)?,
         |config| config.fleet.as_ref().map(|fleet| fleet.broker.clone())
     ),
     opt!(
