@@ -14,6 +14,7 @@ use crate::answer::{Answer, Verdict};
 use crate::clock::{Clock, millis};
 use crate::config::Lifetime;
 use crate::question::{Kind, Question};
+use crate::random;
 use crate::stats::Miss;
 
 mod cached_permission;
@@ -302,7 +303,7 @@ impl Cache {
             self.keeps_access.store(!lifetime.is_zero(), Ordering::Relaxed);
         }
         let entry = (!lifetime.is_zero()).then(|| {
-            let life = configured.jitter.of(lifetime, fastrand::f64());
+            let life = configured.jitter.of(lifetime, random::fraction());
             let refresh_at_ms = AtomicU64::new(millis(life.mul_f64(REFRESH_FROM)));
             Arc::new(Entry { answer, asked, life, refresh_at_ms, tables: AtomicU8::new(1) })
         });

@@ -21,6 +21,7 @@ use crate::log_queue::LogQueue;
 use crate::memory::MemoryBudget;
 use crate::pool::{Asked, Batching, Completion, Load, Pending, Pool, Spawn, Urgency};
 use crate::question::{About, Kind, Question, SharedName};
+use crate::random::NoRandomBytes;
 use crate::sealed::SecretBox;
 use crate::secret::Secret;
 use crate::stats::Stats;
@@ -100,7 +101,7 @@ impl Engine {
         spawn: Spawn,
         observer: Option<&Arc<dyn Observer>>,
         files: Option<Arc<Files>>,
-    ) -> Result<Self, getrandom::Error> {
+    ) -> Result<Self, NoRandomBytes> {
         let CacheConfig { login, access, stale_if_error: stale, .. } = config.cache;
         let lifetimes = Lifetimes { login, access, stale };
         let cache = Arc::new(Cache::new(

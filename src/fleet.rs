@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Credentials, FleetConfig, FleetCredentials};
 use crate::log_queue::LogQueue;
 use crate::question::{Kind, Question, SharedName};
+use crate::random;
 use crate::sync::lock;
 
 mod answer;
@@ -49,7 +50,7 @@ use log::Log;
 use lookups::Lookups;
 use members::Members;
 use naming::Namer;
-use record::{Record, random_id};
+use record::Record;
 use sealing::Sealer;
 use threads::End;
 use writer::Queue;
@@ -323,7 +324,7 @@ impl Fleet {
         scope: InvalidationScope,
         respond: impl FnOnce(Applied) + Send + 'static,
     ) {
-        let Some(id) = random_id() else {
+        let Ok(id) = random::bytes() else {
             return respond(self.members.of_this_one());
         };
         let at = self.clock.unix_time();

@@ -7,7 +7,7 @@
 //! for a secret, and none can do without a signature.
 //!
 //! The library's 10.3 is the last for Rust 1.85. Its PEM reader would bring along a version of `time` with a
-//! known fault, so that `spki` reads what is in a PEM file. It does not look at `crit`, skips no key of an
+//! known fault, so that `keys.rs` tells what is in a PEM file. It does not look at `crit`, skips no key of an
 //! unknown type in a set, and keeps the copy that it makes of a secret until that is replaced, without
 //! wiping it (10.4, for Rust 1.88, does).
 

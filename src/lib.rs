@@ -77,6 +77,7 @@ mod json;
 pub mod log_queue;
 mod mailbox;
 pub mod memory;
+pub mod random;
 pub mod secret;
 pub mod stats;
 mod sync;

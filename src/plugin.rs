@@ -100,7 +100,7 @@ impl Plugin {
             (Arc::clone(&log_queue), Arc::clone(&stats), Arc::clone(&clock));
         let (observer, spawn) = (capabilities.observer.as_ref(), capabilities.spawn);
         let engine = Engine::new(&config, log, counters, time, spawn, observer, files.clone())
-            .map_err(|error| ConfigError::overall(format!("no random bytes to be had: {error}")));
+            .map_err(|error| ConfigError::overall(error.to_string()));
         let (engine, local_users) = match (engine, local_users) {
             (Ok(engine), Ok(local_users)) => (Arc::new(engine), local_users.map(Arc::new)),
             (engine, local_users) => {

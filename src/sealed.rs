@@ -13,6 +13,7 @@ use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundK
 use zeroize::Zeroizing;
 
 use crate::question::{Kind, SharedName};
+use crate::random::{self, NoRandomBytes};
 use crate::secret::Secret;
 
 /// Seals and opens. Each instance has its own, with a random key.
@@ -63,11 +64,12 @@ impl SecretBox {
     ///
     /// # Errors
     /// The operating system gives no random bytes.
-    pub fn random() -> Result<Self, getrandom::Error> {
+    pub fn random() -> Result<Self, NoRandomBytes> {
         let mut bytes = Zeroizing::new([0; 32]);
-        getrandom::fill(bytes.as_mut_slice())?;
+        random::fill(bytes.as_mut_slice())?;
         let key = UnboundKey::new(&CHACHA20_POLY1305, bytes.as_slice());
-        let key = key.map_err(|_| getrandom::Error::UNEXPECTED)?;
+        // That many bytes are what the cipher wants.
+        let key = key.map_err(|_| NoRandomBytes)?;
         Ok(Self { key: LessSafeKey::new(key), next: AtomicU64::new(0) })
     }
 

@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use crate::random;
+
 /// The name of the header field that carries it (W3C Trace Context, section 3.2).
 pub(crate) const TRACEPARENT: &str = "traceparent";
 
@@ -16,7 +18,7 @@ impl TraceId {
     /// One by chance. It tells nothing of the client, nor of the broker.
     #[must_use]
     pub fn random() -> Self {
-        Self(fastrand::u128(1..))
+        Self(random::bytes().map_or(1, u128::from_ne_bytes).max(1))
     }
 
     /// The value of the header for one request of this trace, which gets an id of its own: a question that
@@ -24,7 +26,7 @@ impl TraceId {
     /// trace is recorded, as its id stands in the broker's log.
     #[must_use]
     pub fn traceparent(self) -> String {
-        format!("00-{self}-{:016x}-01", fastrand::u64(1..))
+        format!("00-{self}-{:016x}-01", random::bytes().map_or(1, u64::from_ne_bytes).max(1))
     }
 }
 

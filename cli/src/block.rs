@@ -167,9 +167,8 @@ pub(crate) fn start(block: &conf::Plugin, how: Start) -> Result<Started, Vec<Rem
     used.routes.events = None;
     // It is the API that is asked, and the command is no member of a fleet.
     used.fleet = None;
-    let login_attempts = LoginAttempts::new().map_err(|error| {
-        remarks(vec![config::ConfigError::overall(format!("no random bytes to be had: {error}"))])
-    })?;
+    let login_attempts = LoginAttempts::new()
+        .map_err(|error| remarks(vec![config::ConfigError::overall(error.to_string())]))?;
     let capabilities = HostCapabilities {
         delays_logins: false,
         tells_who_connects: false,

@@ -4,7 +4,7 @@
 
 use std::io::Write;
 
-use mosquitto_http_auth::config::{Described, described};
+use mosquitto_http_auth::config::{Described, described, edit_distance};
 
 use crate::args;
 use crate::exit;
@@ -34,7 +34,7 @@ fn find<'a>(all: &'a [Described], name: &str) -> Option<&'a Described> {
 }
 
 fn unknown(all: &[Described], name: &str) -> String {
-    let distance = |option: &Described| strsim::damerau_levenshtein(name, option.name);
+    let distance = |option: &Described| edit_distance(name, option.name);
     let nearest = all.iter().min_by_key(|option| distance(option)).map_or("", |o| o.name);
     format!("there is no option {name:?}; the nearest known name is {nearest}")
 }

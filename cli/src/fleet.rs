@@ -13,6 +13,7 @@ use mosquitto_http_auth::cache::InvalidationScope;
 use mosquitto_http_auth::clock::SystemClock;
 use mosquitto_http_auth::config;
 use mosquitto_http_auth::fleet::{Applied, BrokerStatus, Do, Observer, Overview};
+use mosquitto_http_auth::random;
 use serde_json::json;
 use zeroize::Zeroizing;
 
@@ -51,8 +52,7 @@ pub(crate) fn run(command: &Fleet, out: &mut dyn Write) -> Result<u8, Problem> {
 /// Prints a new secret.
 fn key(out: &mut dyn Write) -> Result<u8, Problem> {
     let mut bytes = Zeroizing::new([0; 32]);
-    getrandom::fill(bytes.as_mut_slice())
-        .map_err(|error| format!("the operating system gives no random bytes: {error}"))?;
+    random::fill(bytes.as_mut_slice()).map_err(|error| error.to_string())?;
     writeln!(out, "{}", BASE64.encode(bytes.as_slice()))?;
     Ok(exit::YES)
 }

@@ -16,6 +16,7 @@ use crate::log_queue::quoted;
 use crate::mailbox::Mailbox;
 use crate::pool::Pending;
 use crate::question::{About, Question};
+use crate::random;
 use crate::sessions::SessionKey;
 use crate::stats::{Denial, Kick};
 use crate::sync::catch_panic;
@@ -82,7 +83,7 @@ impl Authenticator {
             return None;
         }
         // Never, if the clock cannot count that far.
-        self.services.clock.now().checked_add(revalidate.mul_f64(1.0 - JITTER * fastrand::f64()))
+        self.services.clock.now().checked_add(revalidate.mul_f64(1.0 - JITTER * random::fraction()))
     }
 
     /// Asks about the clients whose time has come, no more at once than the API is asked at once.

@@ -11,6 +11,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::field::{Field, Value};
 use crate::question::{About, Kind, Question};
+use crate::random::{self, NoRandomBytes};
 
 /// A question's place in the cache.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -24,9 +25,9 @@ impl Keyring {
     ///
     /// # Errors
     /// The operating system gives no random bytes.
-    pub fn random() -> Result<Self, getrandom::Error> {
+    pub fn random() -> Result<Self, NoRandomBytes> {
         let mut hash_key = Zeroizing::new([0; 32]);
-        getrandom::fill(hash_key.as_mut_slice())?;
+        random::fill(hash_key.as_mut_slice())?;
         Ok(Self(hash_key))
     }
 

@@ -6,7 +6,7 @@ use super::choices::COMPAT;
 use super::draft::Draft;
 use super::fleet::SECRETS;
 use super::options::{self, HEADER_PREFIX, Preset, options};
-use super::{Config, ConfigError, Routes, Sources, legacy, values};
+use super::{Config, ConfigError, Routes, Sources, edit_distance, legacy, values};
 use crate::api_format::Compat;
 use crate::secret::Secret;
 use crate::trace::TRACEPARENT;
@@ -187,7 +187,7 @@ fn nearest(name: &str) -> (&'static str, bool) {
             Some(prefix) => (start, prefix),
             None => (name.as_str(), known),
         };
-        let distance = strsim::damerau_levenshtein(given, wanted);
+        let distance = edit_distance(given, wanted);
         let is_part = name.len() > 3 && known.contains(name.as_str());
         let is_near = distance <= given.len().max(6) / 3 || is_part;
         (!is_near, distance, known)

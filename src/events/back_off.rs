@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use crate::random;
+
 const FIRST: Duration = Duration::from_millis(200);
 const LONGEST: Duration = Duration::from_secs(10);
 
@@ -19,7 +21,7 @@ impl BackOff {
     pub(crate) fn failed(&mut self) -> Duration {
         let pause = FIRST.saturating_mul(2_u32.saturating_pow(self.failures)).min(LONGEST);
         self.failures = self.failures.saturating_add(1);
-        pause.mul_f64(1.0 - fastrand::f64() / 2.0)
+        pause.mul_f64(1.0 - random::fraction() / 2.0)
     }
 
     /// It works again.

@@ -156,9 +156,8 @@ fn library_path() -> Option<String> {
 /// What of it cannot be had.
 fn capabilities(waker: &Option<Arc<BrokerWaker>>) -> Result<HostCapabilities, Vec<ConfigError>> {
     let waker = waker.clone();
-    let login_attempts = host::login_attempts().map_err(|error| {
-        vec![ConfigError::overall(format!("no random bytes to be had: {error}"))]
-    })?;
+    let login_attempts =
+        host::login_attempts().map_err(|error| vec![ConfigError::overall(error.to_string())])?;
     Ok(HostCapabilities {
         delays_logins: host::is_2_1(),
         tells_who_connects: host::is_2_1(),

@@ -15,6 +15,7 @@ use crate::broker::{Broker, Delivery};
 use crate::login::LoginAttempts;
 use crate::plugin::Instances;
 use crate::question::Properties;
+use crate::random::NoRandomBytes;
 
 unsafe extern "C" {
     /// Defined in `shim.c`.
@@ -157,7 +158,7 @@ pub(crate) fn instances() -> Arc<Instances> {
 ///
 /// # Errors
 /// The operating system gives no random bytes.
-pub(crate) fn login_attempts() -> Result<Arc<LoginAttempts>, getrandom::Error> {
+pub(crate) fn login_attempts() -> Result<Arc<LoginAttempts>, NoRandomBytes> {
     static ATTEMPTS: OnceCell<Arc<LoginAttempts>> = OnceCell::new();
     ATTEMPTS.get_or_try_init(|| LoginAttempts::new().map(Arc::new)).cloned()
 }

@@ -16,6 +16,7 @@ use redis::{
 use super::record::Position;
 use crate::clock::millis;
 use crate::config::{FleetConfig, FleetCredentials, RedisServer};
+use crate::random::NoRandomBytes;
 
 /// How long it may take to connect, and to answer what nobody waits for.
 pub(super) const PATIENCE: Duration = Duration::from_secs(1);
@@ -38,11 +39,9 @@ impl Trouble {
     pub(super) fn new(text: impl Into<String>) -> Self {
         Self { text: text.into(), is_anonymous: false }
     }
-}
 
-impl Trouble {
     pub(crate) fn no_random_bytes() -> Self {
-        Self::new("no random bytes to be had")
+        Self::new(NoRandomBytes.to_string())
     }
 }
 

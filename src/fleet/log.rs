@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 
 use super::answer::Stamp;
 use super::memory::Memory;
-use super::record::{Do, Epoch, Id, Position, Record, random_id};
+use super::record::{Do, Epoch, Id, Position, Record};
 use crate::cache::{InvalidationScope, Invalidations, Subject};
+use crate::random;
 
 mod told;
 pub(crate) use told::{Effect, Entry, Gap};
@@ -307,7 +308,7 @@ impl Log {
         for outgoing in &mut self.outbox {
             outgoing.is_tried &= present.contains(&outgoing.record.id);
         }
-        let due = now + PUT_BACK.mul_f64(fastrand::f64());
+        let due = now + PUT_BACK.mul_f64(random::fraction());
         for record in self.memory.recent(now) {
             let is_there = present.contains(&record.id)
                 || self.outbox.iter().any(|outgoing| outgoing.record.id == record.id);
@@ -318,11 +319,11 @@ impl Log {
     }
 
     fn begin_epoch(&mut self, now: Instant) {
-        let (Some(id), Some(epoch)) = (random_id(), random_id()) else { return };
+        let (Ok(id), Ok(epoch)) = (random::bytes(), random::bytes()) else { return };
         let scope = InvalidationScope::default();
         let (at, from) = (Duration::ZERO, String::new());
         let record = Record { id, epoch, at, from, what: Do::Begin, scope };
-        let due = now + PUT_BACK.mul_f64(fastrand::f64());
+        let due = now + PUT_BACK.mul_f64(random::fraction());
         self.outbox.push(Outgoing { record, due, is_tried: false });
     }
 

@@ -11,11 +11,12 @@ use super::link::{KeyNames, Link, PAGE};
 use super::log::Log;
 use super::members::{Applied, Member, Members};
 use super::reader;
-use super::record::{Do, Position, Record, random_id};
+use super::record::{Do, Position, Record};
 use super::sealing::Sealer;
 use crate::cache::InvalidationScope;
 use crate::clock::Clock;
 use crate::config::{Config, FleetConfig};
+use crate::random::{self, NoRandomBytes};
 
 /// How often it is looked whether the brokers have applied a command.
 const LOOK: Duration = Duration::from_millis(5);
@@ -122,12 +123,12 @@ impl Observer {
         let (Some(epoch), false) = (log.applied().0, self.members.known().is_empty()) else {
             return Err("no broker of the fleet is in touch with this Redis".to_owned());
         };
-        let id = random_id().ok_or("no random bytes to be had")?;
+        let id = random::bytes().map_err(|error| error.to_string())?;
         let from = format!("{} (command)", self.config.broker);
         let at = self.clock.unix_time();
         let record = Record { id, epoch, at, from, what, scope };
         let sealed = self.records.seal(self.config.name.as_bytes(), &record.encode());
-        let sealed = sealed.ok_or("no random bytes to be had")?;
+        let sealed = sealed.ok_or_else(|| NoRandomBytes.to_string())?;
         let at = self.link.append(&self.keys.log, &sealed).map_err(|trouble| trouble.text)?;
         let until = self.clock.now() + self.config.ack;
         loop {

@@ -10,6 +10,7 @@ use super::log::{Effect, Entry, Gap};
 use super::record::{Epoch, Position, Record};
 use super::sealing::Sealer;
 use super::{Fleet, Listener};
+use crate::random;
 use crate::sync::lock;
 
 /// How long a read waits for an entry. Whoever unloads the plugin waits as long.
@@ -61,7 +62,7 @@ impl Fleet {
             }
             self.tick();
             // Brokers that lost it together do not come back together.
-            self.rest(Duration::from_secs(1).mul_f64(0.8 + 0.4 * fastrand::f64()));
+            self.rest(Duration::from_secs(1).mul_f64(0.8 + 0.4 * random::fraction()));
         }
         self.is_reachable.store(false, Ordering::Relaxed);
         lock(&self.log).lose_touch();

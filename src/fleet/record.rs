@@ -19,13 +19,6 @@ pub(crate) type Id = [u8; 16];
 /// A stretch of time in which the log only grew. It ends when Redis has lost a part of it.
 pub(crate) type Epoch = [u8; 16];
 
-/// Random bytes for an entry's [`Id`], or an epoch.
-pub(crate) fn random_id() -> Option<Id> {
-    let mut id = [0; 16];
-    getrandom::fill(&mut id).ok()?;
-    Some(id)
-}
-
 /// Where an entry stands in the log: the ID that Redis gives it.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) struct Position {

@@ -9,6 +9,7 @@
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use zeroize::Zeroizing;
 
+use crate::random;
 use crate::secret::Secret;
 
 /// The version of what is kept, which is its first byte.
@@ -55,8 +56,7 @@ impl Sealer {
 
     /// Seals bytes that are good under this name alone. None: there are no random bytes to be had.
     pub(crate) fn seal(&self, name: &[u8], plain: &[u8]) -> Option<Vec<u8>> {
-        let mut salt = [0; SALT];
-        getrandom::fill(&mut salt).ok()?;
+        let salt: [u8; SALT] = random::bytes().ok()?;
         let mut sealed = Vec::with_capacity(plain.len() + OVERHEAD);
         sealed.push(VERSION);
         sealed.extend_from_slice(&salt);

@@ -84,7 +84,6 @@ struct World {
 /// Events as the bytes choose them.
 pub(super) fn run(data: &[u8]) {
     let [kind, events @ ..] = data else { return };
-    fastrand::seed(1);
     let world = Rc::new(World::new(*kind, &events[..events.len().min(600)]));
     let answering = Rc::downgrade(&world);
     simulate(Some(Rc::new(move |url: &str, body: &[u8]| {

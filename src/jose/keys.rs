@@ -8,12 +8,12 @@ use jsonwebtoken::jwk::{
     AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, PublicKeyUse, RSAKeyParameters,
 };
 use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, DecodingKeyKind};
-use rustls::pki_types::SubjectPublicKeyInfoDer as PemKey;
 use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{AlgorithmIdentifier, SubjectPublicKeyInfoDer, alg_id};
+use rustls::sign::public_key_to_spki;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
-use spki::{ObjectIdentifier, SubjectPublicKeyInfoRef};
 
 use crate::answer::InvalidToken;
 use crate::secret::Secret;
@@ -241,7 +241,7 @@ pub(crate) fn read_pem(pem: &[u8]) -> Result<KeySet, String> {
     if pem.windows(label.len()).any(|window| window == label) {
         return Err(PRIVATE.to_owned());
     }
-    let keys: Vec<Key> = PemKey::pem_slice_iter(pem)
+    let keys: Vec<Key> = SubjectPublicKeyInfoDer::pem_slice_iter(pem)
         .map(|key| match key {
             Ok(key) => of_spki(&key).ok_or_else(|| UNUSABLE.to_owned()),
             Err(error) => Err(format!("broken PEM: {error}")),
@@ -253,36 +253,30 @@ pub(crate) fn read_pem(pem: &[u8]) -> Result<KeySet, String> {
     Ok(KeySet(keys))
 }
 
-/// What keys are by their object identifiers (RFC 3279, section 2.3.1; RFC 5480, section 2.1.1; RFC 8410,
-/// section 3).
-const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
-const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
-const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
-const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
-const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
-
 /// What an `RSAPublicKey` takes beside its modulus, in bytes: with tags, lengths and an exponent.
 const RSA_FRAME: std::ops::RangeInclusive<usize> = 12..=32;
 
 /// The key in a SubjectPublicKeyInfo (RFC 5280, section 4.1.2.7); none if it cannot be used.
 fn of_spki(der: &[u8]) -> Option<Key> {
-    let info = SubjectPublicKeyInfoRef::try_from(der).ok()?;
-    let bits = info.subject_public_key.as_bytes()?;
-    let curve = || info.algorithm.parameters_oid().ok();
-    let (decoding, algorithms) = match info.algorithm.oid {
-        RSA => {
-            let may_be = RSA_BYTES.start() + RSA_FRAME.start()..=RSA_BYTES.end() + RSA_FRAME.end();
-            let key = may_be.contains(&bits.len()).then(|| DecodingKey::from_rsa_der(bits))?;
-            (key, AlgorithmFamily::Rsa.algorithms().to_vec())
-        }
-        EC if curve()? == P256 => {
-            (of_length(DecodingKey::from_ec_der(bits), 65)?, vec![Algorithm::ES256])
-        }
-        EC if curve()? == P384 => {
-            (of_length(DecodingKey::from_ec_der(bits), 97)?, vec![Algorithm::ES384])
-        }
-        ED25519 => (of_length(DecodingKey::from_ed_der(bits), 32)?, vec![Algorithm::EdDSA]),
-        _ => return None,
+    // With such a key both lengths take two bytes.
+    let rsa = der.len().saturating_sub(24);
+    let may_be = RSA_BYTES.start() + RSA_FRAME.start()..=RSA_BYTES.end() + RSA_FRAME.end();
+    let (decoding, algorithms) = if let Some(point) = key_in(der, 65, alg_id::ECDSA_P256) {
+        (DecodingKey::from_ec_der(point), vec![Algorithm::ES256])
+    } else if let Some(point) = key_in(der, 97, alg_id::ECDSA_P384) {
+        (DecodingKey::from_ec_der(point), vec![Algorithm::ES384])
+    } else if let Some(point) = key_in(der, 32, alg_id::ED25519) {
+        (DecodingKey::from_ed_der(point), vec![Algorithm::EdDSA])
+    } else {
+        let key = key_in(der, rsa, alg_id::RSA_ENCRYPTION).filter(|_| may_be.contains(&rsa))?;
+        (DecodingKey::from_rsa_der(key), AlgorithmFamily::Rsa.algorithms().to_vec())
     };
     Some(Key { id: None, algorithms, decoding })
+}
+
+/// Its last bytes, if those are a key of this algorithm and the others say so: there is one way alone to write
+/// them (ITU-T X.690, section 10).
+fn key_in(der: &[u8], bytes: usize, algorithm: AlgorithmIdentifier) -> Option<&[u8]> {
+    let key = &der[der.len().checked_sub(bytes)?..];
+    (*public_key_to_spki(&algorithm, key) == *der).then_some(key)
 }

@@ -346,13 +346,12 @@ fn pem_files_hold_public_keys_and_are_told_apart_from_private_ones() {
         assert!(read_pem(none).is_err());
     }
     let issuers = Issuers::new();
-    let of_point = |algorithm: &str, point: &[u8]| {
-        let der = [STANDARD.decode(algorithm).unwrap(), point.to_vec()].concat();
+    let of_der = |der: &[u8]| {
         let pem = format!(
             "-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n",
             STANDARD.encode(der)
         );
-        read_pem(pem.as_bytes()).unwrap()
+        read_pem(pem.as_bytes())
     };
     for (algorithm, beginning, point) in [
         (
@@ -363,8 +362,17 @@ fn pem_files_hold_public_keys_and_are_told_apart_from_private_ones() {
         (Algorithm::ES384, "MHYwEAYHKoZIzj0CAQYFK4EEACIDYgA=", issuers.p384.public_key().as_ref()),
         (Algorithm::EdDSA, "MCowBQYDK2VwAyEA", issuers.ed25519.public_key().as_ref()),
     ] {
-        let keys = of_point(beginning, point);
+        let beginning = STANDARD.decode(beginning).unwrap();
+        let der = [&beginning, point].concat();
+        let keys = of_der(&der).unwrap();
         assert!(verify(&issuers.token(algorithm, &header(algorithm)), &keys).is_ok());
         assert!(!keys.permits(Algorithm::HS256) && !keys.permits(Algorithm::RS256));
+        for at in 0..beginning.len() {
+            let mut other = der.clone();
+            other[at] ^= 1;
+            assert!(of_der(&other).is_err(), "{algorithm:?}, byte {at}");
+        }
+        assert!(of_der(&der[..der.len() - 1]).is_err(), "{algorithm:?}");
+        assert!(of_der(&[&der[..], b"\0"].concat()).is_err(), "{algorithm:?}");
     }
 }

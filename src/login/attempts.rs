@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
+use crate::random::{self, NoRandomBytes};
 use crate::sync::lock;
 
 /// For how long no login waits under an identifier after some that waited there were not let in, and
@@ -74,7 +75,7 @@ pub(crate) struct Entering {
 impl LoginAttempts {
     /// # Errors
     /// The operating system gives no random bytes.
-    pub fn new() -> Result<Self, getrandom::Error> {
+    pub fn new() -> Result<Self, NoRandomBytes> {
         let contested = Cache::builder()
             .max_capacity(MOST_CONTESTED)
             .time_to_live(CONTESTED)
@@ -84,7 +85,7 @@ impl LoginAttempts {
             state: Mutex::default(),
             contested,
             hasher: RandomState::new(),
-            mark: format!(", {:016x})", getrandom::u64()?),
+            mark: format!(", {:016x})", u64::from_ne_bytes(random::bytes()?)),
             entering: AtomicUsize::new(0),
         })
     }
@@ -145,7 +146,7 @@ impl LoginAttempts {
     pub fn placeholder(&self, username: &str) -> Option<String> {
         let fits = |end: &usize| username.is_char_boundary(*end);
         let end = (0..=username.len().min(NAME_IN_PLACEHOLDER)).rev().find(fits).unwrap_or(0);
-        let number = getrandom::u64().ok()?;
+        let number = u64::from_ne_bytes(random::bytes().ok()?);
         Some(format!("{} (login {number:016x}{}", &username[..end], self.mark))
     }
 

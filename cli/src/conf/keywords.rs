@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+use mosquitto_http_auth::config::edit_distance;
+
 /// What 2.0 and 2.1 know, bridges' options included.
 const KNOWN: &[&str] = &[
     "accept_protocol_versions",
@@ -159,7 +161,7 @@ pub(crate) fn problem(name: &str) -> Option<String> {
     if KNOWN.contains(&name) {
         return None;
     }
-    let distance = |known: &str| strsim::damerau_levenshtein(name, known);
+    let distance = |known: &str| edit_distance(name, known);
     let nearest = KNOWN.iter().map(|known| (distance(known), *known)).min();
     let text =
         format!("{name:?} is no option of Mosquitto 2.0 or 2.1, and they do not start with it");

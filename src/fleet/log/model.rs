@@ -197,7 +197,7 @@ impl World {
     }
 
     fn revoke(&mut self, at: usize, user: &'static str) {
-        let (now, id) = (self.clock.now(), random_id().unwrap());
+        let (now, id) = (self.clock.now(), random::bytes().unwrap());
         self.commands.insert(id, (user, self.happened));
         let scope = InvalidationScope { username: Some(user.into()), ..Default::default() };
         let record = Record {
