@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use rustls::crypto::ring::default_provider;
 use ureq::http::response::Parts;
 use ureq::http::{self, HeaderName, HeaderValue, StatusCode, header};
 use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
@@ -300,6 +301,7 @@ fn settings(
         .root_certs(RootCerts::new_with_certs(&roots))
         .client_cert(identity)
         .disable_verification(!config.tls_verify)
+        .unversioned_rustls_crypto_provider(Arc::new(default_provider()))
         .build();
     Agent::config_builder()
         // The environment is the broker's; a proxy in it was not meant for us.
