@@ -169,6 +169,16 @@ impl Routes {
             Kind::Access => self.access.as_deref(),
         }
     }
+
+    /// The option that sets it.
+    #[must_use]
+    pub fn option(kind: Kind) -> &'static str {
+        match kind {
+            Kind::Login => "http_user_route",
+            Kind::Superuser => "http_superuser_route",
+            Kind::Access => "http_acl_route",
+        }
+    }
 }
 
 /// A route as a log may show it: what stands in its query may be a secret.

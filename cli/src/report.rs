@@ -8,6 +8,7 @@ use std::time::Duration;
 use log::Level;
 use mosquitto_http_auth::answer::SessionGrants;
 use mosquitto_http_auth::clock::{Clock as _, SystemClock};
+use mosquitto_http_auth::config::Routes;
 use mosquitto_http_auth::question::Kind;
 use serde_json::{Value, json};
 
@@ -16,7 +17,7 @@ use crate::exit;
 use crate::mask::Mask;
 use crate::paint::{FAINT, GOOD, HEADING, Paint as _, WARNING, WRONG};
 use crate::tls;
-use crate::verdict::{Judged, route};
+use crate::verdict::Judged;
 use crate::wire_recorder::{Attempt, Dialled, Head};
 
 /// In place of a secret value.
@@ -71,7 +72,11 @@ impl Report<'_> {
     }
 
     fn print_exchange(&self, out: &mut dyn Write, seen: &Seen) -> io::Result<()> {
-        writeln!(out, "{}", format!("{} of {}", route(seen.kind), seen.origin).paint(HEADING))?;
+        writeln!(
+            out,
+            "{}",
+            format!("{} of {}", Routes::option(seen.kind), seen.origin).paint(HEADING)
+        )?;
         for attempt in &seen.attempts {
             if let Some(head) = &attempt.head {
                 print_head(out, ">", &self.mask.head(seen.kind, head))?;
@@ -219,7 +224,7 @@ impl Report<'_> {
             }
         };
         json!({
-            "route": route(seen.kind),
+            "route": Routes::option(seen.kind),
             "origin": seen.origin,
             "trace": seen.trace.map(|trace| trace.to_string()),
             "total_ms": ms(seen.took),

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::ResponseSlot;
 use super::command::Check;
 use crate::answer::{Decision, Failure};
+use crate::config::Routes;
 use crate::decide::{self, Policy, Reason, Step, Subject};
 use crate::held_deliveries::AnswersSoFar;
 use crate::plugin::Plugin;
@@ -132,20 +133,12 @@ fn in_words(reason: &Reason, rules: Option<&Rules>) -> String {
         Reason::NoRule => "no rule matches".to_owned(),
         Reason::AclFile => "files_acl_path".to_owned(),
         Reason::NoAccessRoute => "neither rules nor http_acl_route".to_owned(),
-        Reason::Answer(kind, _) => route(*kind).to_owned(),
+        Reason::Answer(kind, _) => Routes::option(*kind).to_owned(),
         Reason::Failure(kind, failure) => {
-            format!("on_error, as {} failed: {failure}", route(*kind))
+            format!("on_error, as {} failed: {failure}", Routes::option(*kind))
         }
         // All else that may be known of a client that is only named is known by its names.
         _ => "deny_special_chars".to_owned(),
-    }
-}
-
-fn route(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Login => "http_user_route",
-        Kind::Superuser => "http_superuser_route",
-        Kind::Access => "http_acl_route",
     }
 }
 

@@ -3,16 +3,16 @@
 
 #![forbid(unsafe_code)]
 
-use std::fmt;
-
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed as _, Error, MapAccess, SeqAccess};
 use serde_json::{Map, Value};
+
+use crate::json::{Read, Seed, Whole};
 
 /// # Errors
 /// It is no JSON, or a key stands twice in one object.
 pub(crate) fn read(text: &[u8]) -> serde_json::Result<Value> {
     let mut deserializer = serde_json::Deserializer::from_slice(text);
-    let value = Once.deserialize(&mut deserializer)?;
+    let value = Seed(Once).deserialize(&mut deserializer)?;
     deserializer.end()?;
     Ok(value)
 }
@@ -21,49 +21,30 @@ pub(crate) fn read(text: &[u8]) -> serde_json::Result<Value> {
 #[derive(Clone, Copy)]
 struct Once;
 
-impl<'de> DeserializeSeed<'de> for Once {
+impl<'de> Read<'de> for Once {
     type Value = Value;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Once {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-    fn visit_bool<E: Error>(self, value: bool) -> Result<Value, E> {
-        Ok(value.into())
-    }
-    fn visit_u64<E: Error>(self, value: u64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-    fn visit_i64<E: Error>(self, value: i64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-    fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-    fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
-        Ok(value.into())
+    fn whole<E: Error>(self, value: Whole<'de>) -> Result<Value, E> {
+        Ok(match value {
+            Whole::Flag(flag) => flag.into(),
+            Whole::Natural(number) => number.into(),
+            Whole::Negative(number) => number.into(),
+            Whole::Fraction(number) => number.into(),
+            Whole::Text(text) => text.into(),
+            // Arrays and objects are taken apart.
+            Whole::Null | Whole::Array { .. } | Whole::Object | Whole::Shown(_) => Value::Null,
+        })
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Value, A::Error> {
+    fn array<A: SeqAccess<'de>>(self, mut array: A) -> Result<Value, A::Error> {
         let mut values = Vec::new();
-        while let Some(value) = array.next_element_seed(self)? {
+        while let Some(value) = array.next_element_seed(Seed(self))? {
             values.push(value);
         }
         Ok(Value::Array(values))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Value, A::Error> {
+    fn object<A: MapAccess<'de>>(self, mut object: A) -> Result<Value, A::Error> {
         let mut members = Map::new();
         while let Some(key) = object.next_key::<String>()? {
             if members.contains_key(&key) {
@@ -71,7 +52,7 @@ impl<'de> Visitor<'de> for Once {
                     "{key:?} is there twice; allowed: once"
                 )));
             }
-            let value = object.next_value_seed(self)?;
+            let value = object.next_value_seed(Seed(self))?;
             members.insert(key, value);
         }
         Ok(Value::Object(members))
