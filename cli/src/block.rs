@@ -134,7 +134,7 @@ pub(crate) struct Start {
 pub(crate) fn chosen(args: &args::Conf, how: Start) -> Result<Started, String> {
     let conf = Conf::read(&args.file)?;
     start(choose(&conf, args)?, how).map_err(|mistakes| {
-        let lines = mistakes.iter().map(|m| format!("\n  {}: {}", m.place, m.text));
+        let lines = mistakes.iter().map(|mistake| format!("\n  {mistake}"));
         format!("the configuration has mistakes:{}", lines.collect::<String>())
     })
 }

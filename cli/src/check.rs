@@ -107,17 +107,17 @@ impl Block<'_> {
 fn print(out: &mut dyn Write, checked: &Checked<'_>, all: bool) -> io::Result<()> {
     let Checked { conf, mistakes, hints, missing, blocks } = checked;
     let mut line = |style, what: &str, text: String| writeln!(out, "{} {text}", what.paint(style));
-    for Remark { place, text } in mistakes {
-        line(WRONG, "mistake:", format!("{place}: {text}"))?;
+    for remark in mistakes {
+        line(WRONG, "mistake:", remark.to_string())?;
     }
     if let Some(missing) = missing {
         line(WRONG, "mistake:", missing.to_owned())?;
     }
-    for Remark { place, text } in &conf.warnings {
-        line(WARNING, "warning:", format!("{place}: {text}"))?;
+    for remark in &conf.warnings {
+        line(WARNING, "warning:", remark.to_string())?;
     }
-    for Remark { place, text } in hints {
-        line(WARNING, "hint:", format!("{place}: {text}"))?;
+    for remark in hints {
+        line(WARNING, "hint:", remark.to_string())?;
     }
     for block in blocks {
         print_block(out, block, all)?;
@@ -137,14 +137,14 @@ fn print_block(out: &mut dyn Write, block: &Block<'_>, all: bool) -> io::Result<
     writeln!(out, "{}", title.paint(HEADING))?;
     let mut line =
         |style, what: &str, text: String| writeln!(out, "  {} {text}", what.paint(style));
-    for Remark { place, text } in &block.mistakes {
-        line(WRONG, "mistake:", format!("{place}: {text}"))?;
+    for remark in &block.mistakes {
+        line(WRONG, "mistake:", remark.to_string())?;
     }
     for text in &block.warnings {
         line(WARNING, "warning:", text.clone())?;
     }
-    for Remark { place, text } in &block.hints {
-        line(WARNING, "hint:", format!("{place}: {text}"))?;
+    for remark in &block.hints {
+        line(WARNING, "hint:", remark.to_string())?;
     }
     let mut left_out = 0;
     for setting in block.settings() {

@@ -34,7 +34,20 @@ pub(crate) struct Remark {
     pub(crate) text: String,
 }
 
+impl Remark {
+    pub(crate) fn new(place: &Place, text: impl Into<String>) -> Self {
+        Self { place: place.clone(), text: text.into() }
+    }
+}
+
+impl fmt::Display for Remark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.text)
+    }
+}
+
 /// A whole configuration.
+#[derive(Default)]
 pub(crate) struct Conf {
     /// Every file that was read, the main one first.
     pub(crate) files: Vec<PathBuf>,
@@ -60,6 +73,7 @@ pub(crate) struct Security {
     pub(crate) acl_file: Option<(String, Place)>,
 }
 
+#[derive(Default)]
 pub(crate) struct Listener {
     /// Its port, or the path of its socket.
     pub(crate) name: String,
@@ -121,24 +135,10 @@ impl Conf {
     /// # Errors
     /// The file itself cannot be read.
     pub(crate) fn read(path: &Path) -> Result<Self, String> {
-        let read = lines::read(Self::empty(), path);
+        let read = lines::read(path);
         let mut conf = read.map_err(|error| format!("cannot read {}: {error}", path.display()))?;
         conf.look_for_idle_plugins();
         Ok(conf)
-    }
-
-    fn empty() -> Self {
-        Self {
-            files: Vec::new(),
-            per_listener: false,
-            listeners: Vec::new(),
-            plugins: Vec::new(),
-            broker: Security::default(),
-            user: None,
-            needs_2_1: false,
-            mistakes: Vec::new(),
-            warnings: Vec::new(),
-        }
     }
 
     /// What holds for clients of a listener.
@@ -157,7 +157,7 @@ impl Conf {
                         "plugin_load {name}: no listener has a plugin_use {name}, and then Mosquitto \
                          2.1 ends at its start without a word"
                     );
-                    self.mistakes.push(Remark { place: plugin.place.clone(), text });
+                    self.mistakes.push(Remark::new(&plugin.place, text));
                 }
             }
         }

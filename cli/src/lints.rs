@@ -42,7 +42,7 @@ pub(crate) fn about_conf(conf: &Conf, blocks: &[&Plugin]) -> Doubts {
                 "the same file is loaded for the same listeners at {first}: Mosquitto before 2.1 \
                  does not start"
             );
-            let found = remark(&plugin.place, text);
+            let found = Remark::new(&plugin.place, text);
             if conf.needs_2_1 { &mut lints.hints } else { &mut lints.mistakes }.push(found);
         }
     }
@@ -55,7 +55,7 @@ pub(crate) fn about_conf(conf: &Conf, blocks: &[&Plugin]) -> Doubts {
     if let (true, Some(first)) = (conf.per_listener, blocks.first()) {
         let text = "per_listener_settings: Mosquitto 2.0.11 never wakes its plugins then, so \
                     clients are disconnected, or asked about again, only when others are served";
-        lints.hints.push(remark(&first.place, text));
+        lints.hints.push(Remark::new(&first.place, text));
     }
     lints
 }
@@ -72,7 +72,7 @@ pub(crate) fn about_block(conf: &Conf, block: &Plugin, config: Option<&Config>) 
             "this loads {}; what follows is what mosquitto-http-auth makes of its options",
             block.file_name()
         );
-        hints.push(remark(&block.place, text));
+        hints.push(Remark::new(&block.place, text));
     }
     hints.extend(about_neighbours(conf, block, config));
     if let Some(config) = config {
@@ -100,7 +100,7 @@ fn about_neighbours(conf: &Conf, block: &Plugin, config: Option<&Config>) -> Vec
             let text = format!(
                 "{name} is asked first ({place}); the API hears only of what that leaves to others"
             );
-            lints.push(remark(&block.place, text));
+            lints.push(Remark::new(&block.place, text));
         } else if name.contains("dynamic_security")
             && config.is_some_and(|config| config.routes.login.is_some())
         {
@@ -109,14 +109,10 @@ fn about_neighbours(conf: &Conf, block: &Plugin, config: Option<&Config>) -> Vec
                  cannot log in, its administrator among them",
                 block.place
             );
-            lints.push(remark(place, text));
+            lints.push(Remark::new(place, text));
         }
     }
     lints
-}
-
-fn remark(place: &Place, text: impl Into<String>) -> Remark {
-    Remark { place: place.clone(), text: text.into() }
 }
 
 fn shares_a_listener(a: &Plugin, b: &Plugin) -> bool {
@@ -160,7 +156,7 @@ fn about_tokens(block: &Plugin, config: &Config) -> Vec<Remark> {
     if let (true, Some((option, _))) = (tokens.audience.is_empty(), public) {
         let text = "without jwt_audience a token that the same issuer made for another service \
                     lets its bearer in";
-        lints.push(remark(place(option), text));
+        lints.push(Remark::new(place(option), text));
     }
     if let Some(path) = &config.sources.jwt_secret_file {
         if fs::metadata(path).is_ok_and(|file| file.mode() & 0o004 != 0) {
@@ -168,7 +164,7 @@ fn about_tokens(block: &Plugin, config: &Config) -> Vec<Remark> {
                 "jwt_secret_file {path}: everyone may read it, and whoever does can make tokens for \
                  anybody"
             );
-            lints.push(remark(place("jwt_secret_file"), text));
+            lints.push(Remark::new(place("jwt_secret_file"), text));
         }
     }
     lints
@@ -183,7 +179,7 @@ fn about_fleet(block: &Plugin, config: &Config) -> Option<Remark> {
          forge it"
     );
     let is_open = fs::metadata(path).is_ok_and(|file| file.mode() & 0o004 != 0);
-    is_open.then(|| remark(block.place_of(Some(option)), text))
+    is_open.then(|| Remark::new(block.place_of(Some(option)), text))
 }
 
 fn about_options(block: &Plugin, config: &Config) -> Vec<Remark> {
@@ -196,19 +192,19 @@ fn about_options(block: &Plugin, config: &Config) -> Vec<Remark> {
     let far = config.endpoints.iter().find(|endpoint| !is_near(&endpoint.host));
     if let (false, Some(endpoint)) = (config.https, far) {
         let text = format!("passwords go to {} unencrypted", endpoint.origin(false));
-        lints.push(remark(place("http_host"), text));
+        lints.push(Remark::new(place("http_host"), text));
     }
     if config.api_format.compat == Compat::Emqx && config.routes.access.is_some() {
         let text = "compat emqx: unlike EMQX, Mosquitto asks about deliveries as well, each with the topic of \
                     the message and as \"subscribe\"; an API that knows filters by their text alone denies them";
-        lints.push(remark(place("compat"), text));
+        lints.push(Remark::new(place("compat"), text));
     }
     if let Some(address) = config.metrics_listen.filter(|address| !address.ip().is_loopback()) {
         let text = format!(
             "metrics_listen {address}: whoever reaches this address can read the metrics, without a \
              password and unencrypted"
         );
-        lints.push(remark(place("metrics_listen"), text));
+        lints.push(Remark::new(place("metrics_listen"), text));
     }
     for option in &block.options {
         let is_header = option.name.to_ascii_lowercase().starts_with("http_header_")
@@ -221,7 +217,7 @@ fn about_options(block: &Plugin, config: &Config) -> Vec<Remark> {
                  another file, and $NAME the environment",
                 option.name
             );
-            lints.push(remark(&option.place, text));
+            lints.push(Remark::new(&option.place, text));
         }
         if FILES.contains(&option.name.as_str()) && Path::new(option.value.trim()).is_relative() {
             let text = format!(
@@ -229,7 +225,7 @@ fn about_options(block: &Plugin, config: &Config) -> Vec<Remark> {
                  started in",
                 option.name
             );
-            lints.push(remark(&option.place, text));
+            lints.push(Remark::new(&option.place, text));
         }
     }
     lints
@@ -238,7 +234,7 @@ fn about_options(block: &Plugin, config: &Config) -> Vec<Remark> {
 /// What the broker's other means add to, or take from, what the API says.
 fn about_other_means(block: &Plugin, config: &Config, security: &Security) -> Vec<Remark> {
     let mut lints = Vec::new();
-    let mut lint = |place: &Place, text: &str| lints.push(remark(place, text));
+    let mut lint = |place: &Place, text: &str| lints.push(Remark::new(place, text));
     let (login, access) = match config.api_format.compat {
         Compat::None | Compat::Emqx => ("http_user_route", "http_acl_route"),
         Compat::GoAuth | Compat::AuthPlug => ("http_getuser_uri", "http_aclcheck_uri"),

@@ -9,16 +9,17 @@ use std::rc::Rc;
 
 use super::{Conf, Listener, Opt, Place, Plugin, Remark, Security, keywords, order};
 
-/// Reads a file, and what it includes, into an empty configuration.
+/// Reads a file, and what it includes.
 ///
 /// # Errors
 /// The file itself cannot be read.
-pub(crate) fn read(conf: Conf, path: &Path) -> std::io::Result<Conf> {
-    let mut reader = Reader { conf, noted: BTreeSet::new(), default: None };
+pub(crate) fn read(path: &Path) -> std::io::Result<Conf> {
+    let mut reader = Reader::default();
     reader.file(path, 0)?;
     Ok(reader.conf)
 }
 
+#[derive(Default)]
 struct Reader {
     conf: Conf,
     /// Options of 2.1 that were noted already.
@@ -129,11 +130,11 @@ impl Reader {
     }
 
     fn warn(&mut self, place: &Place, text: impl Into<String>) {
-        self.conf.warnings.push(Remark { place: place.clone(), text: text.into() });
+        self.conf.warnings.push(Remark::new(place, text));
     }
 
     fn refuse(&mut self, place: &Place, text: impl Into<String>) {
-        self.conf.mistakes.push(Remark { place: place.clone(), text: text.into() });
+        self.conf.mistakes.push(Remark::new(place, text));
     }
 
     fn flag(&mut self, name: &str, rest: &str, place: &Place) -> Option<bool> {
@@ -203,16 +204,7 @@ impl Reader {
     }
 
     fn add_listener(&mut self, name: String, address: Option<String>) -> usize {
-        let security = Security::default();
-        self.conf.listeners.push(Listener {
-            name,
-            address,
-            security,
-            place: None,
-            websockets: None,
-            proxy: None,
-            certificate_names: None,
-        });
+        self.conf.listeners.push(Listener { name, address, ..Listener::default() });
         self.conf.listeners.len() - 1
     }
 

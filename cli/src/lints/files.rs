@@ -9,7 +9,7 @@ use std::path::Path;
 use mosquitto_http_auth::config::Config;
 use nix::unistd::geteuid;
 
-use super::{Doubts, remark, scopes};
+use super::{Doubts, scopes};
 use crate::block;
 use crate::conf::{Conf, Place, Plugin, Remark};
 use crate::library;
@@ -25,11 +25,11 @@ pub(crate) fn library(block: &Plugin) -> Doubts {
     let path = Path::new(&block.path);
     if path.is_relative() && !block.path.contains('/') {
         let text = format!("{}: without a folder it is looked for where libraries are", block.path);
-        lints.hints.push(remark(&block.place, text));
+        lints.hints.push(Remark::new(&block.place, text));
     // Whoever comes from another plugin does not load its file any more.
     } else if !block::is_predecessor(block) {
         let problem = library::problem(path).map(|problem| format!("{}: {problem}", block.path));
-        let found = problem.map(|text| remark(&block.place, text));
+        let found = problem.map(|text| Remark::new(&block.place, text));
         lints.of_a_path(path).extend(found);
     }
     lints
@@ -55,7 +55,7 @@ pub(crate) fn needed(conf: &Conf, block: &Plugin, config: Option<&Config>) -> Do
                 Err(_) => continue,
             };
             let text = format!("{name} {path}: {problem}");
-            lints.of_a_path(Path::new(path)).push(remark(place, text));
+            lints.of_a_path(Path::new(path)).push(Remark::new(place, text));
         }
     }
     if !block::is_predecessor(block) {
@@ -64,7 +64,7 @@ pub(crate) fn needed(conf: &Conf, block: &Plugin, config: Option<&Config>) -> Do
     for option in &block.options {
         if let (Some(path), Some(_)) = (block::relative_path(&option.name, &option.value), config) {
             let text = format!("option {}: {}", option.name, block::counts_from(path));
-            lints.hints.push(remark(&option.place, text));
+            lints.hints.push(Remark::new(&option.place, text));
         }
     }
     for (what, path, place) in config.map(|config| of_options(block, config)).unwrap_or_default() {
@@ -127,7 +127,7 @@ impl Doubts {
         let (what, path, place) = file;
         let path = Path::new(path);
         if let Some(problem) = reader.and_then(|reader| reader.problem(path)) {
-            let found = remark(place, format!("{what} {}: {problem}", path.display()));
+            let found = Remark::new(place, format!("{what} {}: {problem}", path.display()));
             if geteuid().is_root() { self.of_a_path(path) } else { &mut self.hints }.push(found);
         }
     }

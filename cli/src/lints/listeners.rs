@@ -8,7 +8,6 @@ use mosquitto_http_auth::config::{Config, EmptyCredentials, WebsocketAddress};
 use mosquitto_http_auth::field::Field;
 use mosquitto_http_auth::question::Kind;
 
-use super::remark;
 use crate::conf::{Conf, Listener, Plugin, Remark};
 
 /// Listeners whose clients the API is never asked about, and one that nobody named.
@@ -21,7 +20,7 @@ pub(crate) fn unguarded(conf: &Conf, blocks: &[&Plugin]) -> Vec<Remark> {
             let text = "this line stands before the first listener, and with \
                         per_listener_settings Mosquitto 2.0 opens port 1883 on every address for \
                         it, while the listeners below are without the plugin";
-            lints.push(remark(&block.place, text));
+            lints.push(Remark::new(&block.place, text));
         }
     }
     if blocks.is_empty() || blocks.iter().any(|block| block.listeners.is_none()) {
@@ -38,7 +37,7 @@ pub(crate) fn unguarded(conf: &Conf, blocks: &[&Plugin]) -> Vec<Remark> {
                  that the API is never asked about",
                 listener.name
             );
-            lints.push(remark(place, text));
+            lints.push(Remark::new(place, text));
         }
     }
     lints
@@ -51,7 +50,7 @@ pub(crate) fn of_block(conf: &Conf, block: &Plugin, config: &Config) -> Vec<Rema
         let text = "without a listener and allow_anonymous the broker opens port 1883 on the \
                     loopback interface only, and clients without a username are let in there \
                     without asking the API";
-        lints.push(remark(&block.place, text));
+        lints.push(Remark::new(&block.place, text));
     }
     let all = conf.listeners.iter().enumerate();
     let is_ours = |position: &usize| block.listeners.as_ref().is_none_or(|l| l.contains(position));
@@ -81,7 +80,7 @@ fn about_names(listener: &Listener, config: &Config) -> Option<Remark> {
              says of it from other listeners"
         }
     };
-    Some(remark(place, text))
+    Some(Remark::new(place, text))
 }
 
 /// Addresses that Mosquitto 2.0 lets clients choose.
@@ -104,5 +103,5 @@ fn about_addresses(conf: &Conf, listener: &Listener, config: &Config) -> Option<
              login_failures_max and fail2ban believe it"
         }
     };
-    Some(remark(place, text))
+    Some(Remark::new(place, text))
 }
