@@ -33,7 +33,7 @@ mod tokens;
 mod values;
 pub use credentials::Identity;
 pub use credentials::{Credentials, Sources};
-pub use described::{Described, described};
+pub use described::{Described, described, route_option};
 pub use edit_distance::edit_distance;
 pub use error::ConfigError;
 pub use fleet::FleetConfig;
@@ -167,16 +167,6 @@ impl Routes {
             Kind::Login => self.login.as_deref(),
             Kind::Superuser => self.superuser.as_deref(),
             Kind::Access => self.access.as_deref(),
-        }
-    }
-
-    /// The option that sets it.
-    #[must_use]
-    pub fn option(kind: Kind) -> &'static str {
-        match kind {
-            Kind::Login => "http_user_route",
-            Kind::Superuser => "http_superuser_route",
-            Kind::Access => "http_acl_route",
         }
     }
 }

@@ -42,18 +42,8 @@ const LAYERS: &[&[&str]] = &[
     &["policy", "field", "stats", "api_format", "jose", "mailbox"],
     &["answer"],
     &["rules"],
-    &[
-        "question",
-        "clock",
-        "failpoint",
-        "form",
-        "json",
-        "memory",
-        "random",
-        "secret",
-        "sync",
-        "trace",
-    ],
+    &["question", "clock", "failpoint", "form", "json", "memory", "secret", "sync", "trace"],
+    &["random"],
 ];
 
 /// Every source file of the plugin, with the top-level module that it belongs to.

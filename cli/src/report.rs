@@ -8,7 +8,7 @@ use std::time::Duration;
 use log::Level;
 use mosquitto_http_auth::answer::SessionGrants;
 use mosquitto_http_auth::clock::{Clock as _, SystemClock};
-use mosquitto_http_auth::config::Routes;
+use mosquitto_http_auth::config::route_option;
 use mosquitto_http_auth::question::Kind;
 use serde_json::{Value, json};
 
@@ -75,7 +75,7 @@ impl Report<'_> {
         writeln!(
             out,
             "{}",
-            format!("{} of {}", Routes::option(seen.kind), seen.origin).paint(HEADING)
+            format!("{} of {}", route_option(seen.kind), seen.origin).paint(HEADING)
         )?;
         for attempt in &seen.attempts {
             if let Some(head) = &attempt.head {
@@ -224,7 +224,7 @@ impl Report<'_> {
             }
         };
         json!({
-            "route": Routes::option(seen.kind),
+            "route": route_option(seen.kind),
             "origin": seen.origin,
             "trace": seen.trace.map(|trace| trace.to_string()),
             "total_ms": ms(seen.took),

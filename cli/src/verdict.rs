@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use mosquitto_http_auth::answer::{Decision, InvalidToken, SessionGrants, Verdict};
-use mosquitto_http_auth::config::{Config, Routes};
+use mosquitto_http_auth::config::{Config, route_option};
 use mosquitto_http_auth::decide::Reason;
 use mosquitto_http_auth::policy::OnError;
 use mosquitto_http_auth::question::Kind;
@@ -90,7 +90,7 @@ impl Judged {
             Reason::Token(_) => "token",
             Reason::InvalidToken(InvalidToken::Missing) => "jwt_only",
             Reason::InvalidToken(_) => "token",
-            Reason::Answer(kind, _) => Routes::option(*kind),
+            Reason::Answer(kind, _) => route_option(*kind),
             Reason::Failure(..) => "on_error",
             Reason::Unsubscribe => "unsubscribe",
             // Only a broker asks like this.
@@ -167,7 +167,7 @@ impl Judged {
                     OnError::Defer => "defer",
                     OnError::Allow => "allow",
                 };
-                format!("{} failed ({failure}), and on_error is {option}", Routes::option(*kind))
+                format!("{} failed ({failure}), and on_error is {option}", route_option(*kind))
             }
             Reason::Session
             | Reason::OnItsWay
@@ -181,7 +181,7 @@ impl Judged {
         let of_kind = |seen: &&Seen| seen.kind == kind && seen.outcome.is_ok();
         let seen = self.exchanges.iter().rfind(of_kind);
         let status = seen.and_then(Seen::status).unwrap_or("an answer");
-        let mut text = format!("{} answered {status}", Routes::option(kind));
+        let mut text = format!("{} answered {status}", route_option(kind));
         let reply = seen.and_then(|seen| seen.outcome.as_ref().ok());
         if let Some(reply) = reply {
             // Of other successes only an API format whose bodies decide looks into the body.

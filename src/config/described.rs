@@ -4,6 +4,7 @@
 
 use super::draft::Draft;
 use super::options::{Opt, Preset, options};
+use crate::question::Kind;
 
 /// An option as the documentation has it.
 pub struct Described {
@@ -32,4 +33,14 @@ pub fn described() -> Vec<Described> {
         meaning: option.meaning,
     };
     options().map(describe).collect()
+}
+
+/// The option that names the route of these questions.
+#[must_use]
+pub fn route_option(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Login => "http_user_route",
+        Kind::Superuser => "http_superuser_route",
+        Kind::Access => "http_acl_route",
+    }
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::ResponseSlot;
 use super::command::Check;
 use crate::answer::{Decision, Failure};
-use crate::config::Routes;
+use crate::config::route_option;
 use crate::decide::{self, Policy, Reason, Step, Subject};
 use crate::held_deliveries::AnswersSoFar;
 use crate::plugin::Plugin;
@@ -133,9 +133,9 @@ fn in_words(reason: &Reason, rules: Option<&Rules>) -> String {
         Reason::NoRule => "no rule matches".to_owned(),
         Reason::AclFile => "files_acl_path".to_owned(),
         Reason::NoAccessRoute => "neither rules nor http_acl_route".to_owned(),
-        Reason::Answer(kind, _) => Routes::option(*kind).to_owned(),
+        Reason::Answer(kind, _) => route_option(*kind).to_owned(),
         Reason::Failure(kind, failure) => {
-            format!("on_error, as {} failed: {failure}", Routes::option(*kind))
+            format!("on_error, as {} failed: {failure}", route_option(*kind))
         }
         // All else that may be known of a client that is only named is known by its names.
         _ => "deny_special_chars".to_owned(),
