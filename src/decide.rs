@@ -33,10 +33,9 @@ pub(crate) struct Policy {
 pub struct Subject<'a> {
     pub client_id: &'a str,
     pub username: &'a str,
-    /// Whether it has an address; a session that the broker restored from disk has none.
-    pub(crate) has_address: bool,
-    /// Whether the broker asks on its own thread; 2.1 asks about its HTTP API on another.
-    pub on_broker_thread: bool,
+    /// Whether the broker asks for a session that it restored from disk, or whose client was let in until a
+    /// time that is over.
+    pub(crate) is_away: bool,
     /// Whether the access list of mosquitto-go-auth's backend `files` allows the action; none: there is none.
     pub(crate) file_allows: Option<bool>,
 }
@@ -171,15 +170,13 @@ pub(crate) fn decide(
 fn without_acl_route(grants: &Grants, client: Subject<'_>, action: Action<'_>) -> (Answer, Reason) {
     let is_delivery = action.access == Access::Read;
     let has_expired = grants.has_expired && is_delivery;
-    // The broker is about to queue a message for a session that it restored from disk, or whose client was
-    // let in until a time that is over. When the client comes back and is let in, the broker asks about
-    // every queued message again.
-    let is_away = !client.has_address || grants.has_expired;
     if grants.rules.is_some() && !has_expired {
         (Answer::DENY, Reason::NoRule)
     } else if client.file_allows == Some(false) {
         (Answer::DENY, Reason::AclFile)
-    } else if is_delivery && is_away && client.on_broker_thread {
+    } else if is_delivery && client.is_away {
+        // The broker is about to queue it. When the client comes back and is let in, the broker asks about
+        // every queued message again.
         (Answer::ALLOW, Reason::NoAccessRoute)
     } else {
         (Answer::IGNORE, Reason::NoAccessRoute)

@@ -198,7 +198,7 @@ impl Plugin {
     /// The same, and why.
     pub fn explain_login(&self, attempt: &Attempt<'_>) -> (LoginReply, Reason) {
         // Before anything else, and whatever comes of it: the other instances rely on it.
-        if attempt.on_broker_thread && !self.services.tick_monitor.is_about_a_session() {
+        if attempt.broker.is_some() && !self.services.tick_monitor.is_about_a_session() {
             self.membership.note_client(attempt.client.id());
         }
         self.authenticator.login(attempt)

@@ -58,7 +58,8 @@ pub(crate) fn access(args: &args::Access, out: &mut dyn Write) -> Result<u8, Pro
         let known_as =
             granted.as_ref().and_then(|session_grants| session_grants.username.as_deref());
         let username = known_as.or(username);
-        let check = Check { client, username, action, message: None, on_broker_thread: true };
+        let broker = block::Log::default();
+        let check = Check { client, username, action, message: None, broker: Some(&broker) };
         let (decision, reason) = session.started.plugin.explain_access(&check);
         let judged = session.judged(Kind::Access, decision, reason, all.last());
         all.push(Judged { beforehand: beforehand(access, &args.topic), ..judged });
@@ -135,7 +136,8 @@ impl Session {
         username: Option<&str>,
         password: &[u8],
     ) -> Judged {
-        let attempt = Attempt { client, username, password, on_broker_thread: true };
+        let broker = block::Log::default();
+        let attempt = Attempt { client, username, password, broker: Some(&broker) };
         let (reply, reason) = self.started.plugin.explain_login(&attempt);
         let decision = match reply {
             LoginReply::Now(decision) => decision,

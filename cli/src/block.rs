@@ -202,7 +202,7 @@ pub(crate) fn lines(plugin: &Plugin) -> Vec<(Level, String)> {
 
 /// A broker that has a log and nothing else; nothing else is asked of it.
 #[derive(Default)]
-struct Log(RefCell<Vec<(Level, String)>>);
+pub(crate) struct Log(RefCell<Vec<(Level, String)>>);
 
 impl Broker for Log {
     fn log(&self, level: Level, line: &str) {

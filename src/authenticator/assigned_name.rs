@@ -22,7 +22,7 @@ impl Authenticator {
         attempt: &Attempt<'_>,
         question: &Question<'_>,
     ) -> Option<String> {
-        if !attempt.on_broker_thread || !self.services.tick_monitor.may_be_about_a_session() {
+        if attempt.broker.is_none() || !self.services.tick_monitor.may_be_about_a_session() {
             return None;
         }
         let client = attempt.client;

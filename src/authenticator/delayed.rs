@@ -294,7 +294,7 @@ mod tests {
                 client,
                 username: Some(&username),
                 password: b"wrong",
-                on_broker_thread: true,
+                broker: Some(&broker),
             };
             assert_eq!(plugin.login(&attempt), LoginReply::Later, "{number}");
         }

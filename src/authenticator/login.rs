@@ -9,6 +9,7 @@ use super::Authenticator;
 use crate::answer::{Decision, Failure, Outcome, SessionGrants};
 use crate::authorizer::recipient;
 use crate::block_budget::Payer;
+use crate::broker::Broker;
 use crate::cache::Key;
 use crate::decide::{self, Login, LoginStep, Reason};
 use crate::policy;
@@ -23,8 +24,8 @@ pub struct Attempt<'a> {
     /// None where the client gave none, or an empty one.
     pub username: Option<&'a str>,
     pub password: &'a [u8],
-    /// Whether the broker asks on its own thread; 2.1 asks about its HTTP API on another.
-    pub on_broker_thread: bool,
+    /// The broker, where it asks on its own thread; 2.1 asks about its HTTP API on another.
+    pub broker: Option<&'a dyn Broker>,
 }
 
 /// What the broker is told about a login.
@@ -45,7 +46,7 @@ impl Authenticator {
         let judged = self.reply_to_login(attempt);
         if let LoginReply::Now(decision) = judged.0 {
             self.services.stats.decided(Kind::Login, decision);
-            if attempt.on_broker_thread && matches!(decision, Decision::Allow | Decision::Defer) {
+            if attempt.broker.is_some() && matches!(decision, Decision::Allow | Decision::Defer) {
                 let config = &self.services.config;
                 let stand_in = [&config.anonymous_username, &config.anonymous_access];
                 let stand_in = stand_in.into_iter().find_map(Option::as_deref);
@@ -71,7 +72,7 @@ impl Authenticator {
 
     fn reply_to_login(&self, attempt: &Attempt<'_>) -> (LoginReply, Reason) {
         // Before anything else, and whatever comes of it: the other instances rely on it.
-        if attempt.on_broker_thread && !self.services.tick_monitor.is_about_a_session() {
+        if attempt.broker.is_some() && !self.services.tick_monitor.is_about_a_session() {
             self.services.attempts.supersede(attempt.client.id(), self.services.clock.now());
         }
         let login = Login {
@@ -114,7 +115,7 @@ impl Authenticator {
 
     fn ask_login(&self, attempt: &Attempt<'_>, question: &Question<'_>) -> (LoginReply, Reason) {
         let (client, key) = (attempt.client, self.services.engine.key(question));
-        if !attempt.on_broker_thread {
+        if attempt.broker.is_none() {
             let mut asked = self.services.engine.ask(key, question, Urgency::Waiting);
             let outcome = self.wait_for_login(&mut asked, Payer::HttpApi, question);
             let outcome = self.with_usable_name(outcome, question.username, false);

@@ -112,7 +112,7 @@ impl Authorizer {
     }
 
     fn access_of(&self, check: &Check<'_>) -> Option<(Decision, Reason)> {
-        let Check { client, action, on_broker_thread, .. } = *check;
+        let Check { client, action, broker, .. } = *check;
         let username = match self.gate(client.id(), check.username) {
             Ok(username) => username,
             Err(judged) => return Some(judged),
@@ -123,10 +123,10 @@ impl Authorizer {
         if self.waits_behind_others(check, username) {
             return None;
         }
-        match self.access_by_session(client, username, action, on_broker_thread) {
+        match self.access_by_session(check, username) {
             Ok(judged) => Some(judged),
             Err(grants) => {
-                let who = Who { client, username, grants: &grants, on_broker_thread };
+                let who = Who { client, username, grants: &grants, broker };
                 self.ask_access(who, check)
             }
         }
@@ -158,14 +158,13 @@ impl Authorizer {
     /// client stands.
     fn access_by_session(
         &self,
-        client: &dyn Client,
+        check: &Check<'_>,
         username: &str,
-        action: Action<'_>,
-        on_broker_thread: bool,
     ) -> Result<(Decision, Reason), Grants> {
+        let Check { client, action, broker, .. } = *check;
         // Mostly the rules decide, and then nothing of them is copied.
         let judge = |grants: &Grants| {
-            let who = Who { client, username, grants, on_broker_thread };
+            let who = Who { client, username, grants, broker };
             match self.decide(who, action, &AnswersSoFar::default()) {
                 Step::Decided(decision, reason) => Ok((decision, reason)),
                 Step::AskSuperuser | Step::AskAcl => Err(grants.clone()),
@@ -213,7 +212,7 @@ impl Authorizer {
     /// Whose allowance the broker waits by. None: it does not wait, since this is a delivery that can be made
     /// later.
     fn payer<'a>(&self, who: Who<'a>, check: &Check<'_>) -> Option<Payer<'a>> {
-        if !who.on_broker_thread {
+        if who.broker.is_none() {
             return Some(Payer::HttpApi);
         }
         if !self.may_hold(check) || self.waits_a_moment(check) {

@@ -82,7 +82,7 @@ impl Authorizer {
             let grants = self.services.sessions.grants(client_ref(snapshot, &snapshot.username));
             let grants = &grants.unwrap_or_default();
             let username = &snapshot.username;
-            let who = Who { client: snapshot, username, grants, on_broker_thread: true };
+            let who = Who { client: snapshot, username, grants, broker: None };
             self.will_ask_acl(who, action).then(|| (snapshot, grants.attributes.clone()))
         });
         let unknown: Vec<_> = unknown.collect();

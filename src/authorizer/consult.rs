@@ -72,7 +72,7 @@ impl Authorizer {
             self.note_asked(who, action);
             return self.ask_api(who, action, (key, &question), is_held);
         };
-        if answer.verdict == Verdict::Allow && who.on_broker_thread {
+        if answer.verdict == Verdict::Allow && who.broker.is_some() {
             self.services.sessions.note_allowed(
                 client_ref(client, username),
                 &action,

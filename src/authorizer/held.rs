@@ -103,7 +103,7 @@ impl Authorizer {
     pub(super) fn may_hold(&self, check: &Check<'_>) -> bool {
         check.message.is_some()
             && check.action.access == Access::Read
-            && check.on_broker_thread
+            && check.broker.is_some()
             && self.services.config.hold_max_bytes > 0
             && self.services.config.on_error != OnError::Defer
             && !self.leaves_to_broker.load(Ordering::Relaxed)
@@ -258,7 +258,7 @@ impl Authorizer {
                 self.services.sessions.grants(ClientRef { handle, ..client_ref(client, username) });
             let is_known = grants.is_some();
             let grants = &grants.unwrap_or_default();
-            let who = Who { client, username, grants, on_broker_thread: true };
+            let who = Who { client, username, grants, broker: Some(broker) };
             let Next { qos, retain, .. } = next;
             let action = Action { access: Access::Read, topic: &next.topic, qos, retain };
             let (decision, reason) = match self.consult(who, action, true, &mut next.gathered) {

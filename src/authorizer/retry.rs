@@ -61,7 +61,7 @@ impl Authorizer {
             || self.services.engine.keeps_access_answers()
                 && (self.begun.is_with(client.handle())
                     || self.subscriptions.is_offline(client.handle()));
-        if is_asked_again && who.on_broker_thread {
+        if is_asked_again && who.broker.is_some() {
             self.last_asked.note(client.id(), who.username, &action);
         }
     }
@@ -70,7 +70,7 @@ impl Authorizer {
     pub(crate) fn ask_what_was_asked(&self, client: &dyn Client, username: &str) {
         let grants =
             self.services.sessions.grants(client_ref(client, username)).unwrap_or_default();
-        self.ask_ahead_for(Who { client, username, grants: &grants, on_broker_thread: true });
+        self.ask_ahead_for(Who { client, username, grants: &grants, broker: None });
     }
 
     /// Lets in those whose answers have taken too long. For the broker's thread.
@@ -86,7 +86,7 @@ impl Authorizer {
         let Applicant { client_id, address, .. } = &waiting.applicant;
         let whom = Whom { address: *address, username, client_id };
         let grants = &Grants::on(waiting.session_grants.as_ref(), whom);
-        let keys = self.ask_ahead_for(Who { client, username, grants, on_broker_thread: true });
+        let keys = self.ask_ahead_for(Who { client, username, grants, broker: None });
         let now = self.services.clock.now();
         if now.duration_since(waiting.asked) > LONGEST_ENTRY {
             // These will not be there sooner than the login's was.
@@ -220,7 +220,7 @@ impl Authorizer {
         (key, question): (&Key, &Question<'_>),
     ) -> Option<Outcome> {
         let may_be_kept =
-            action.access != Access::Read && who.on_broker_thread && is_connected(who.client);
+            action.access != Access::Read && who.broker.is_some() && is_connected(who.client);
         may_be_kept.then(|| {
             self.services
                 .retry_answers

@@ -35,7 +35,7 @@ impl Authorizer {
 
     fn undecided(&self, check: &Check<'_>) -> Undecided {
         let closes = self.services.config.acl_unavailable == AclUnavailable::Close
-            && check.on_broker_thread
+            && check.broker.is_some()
             // A stand-in has no connection of its own.
             && is_connected(check.client);
         match (check.action.access, check.action.qos) {

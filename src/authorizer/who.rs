@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use crate::broker::Broker;
 use crate::decide::Subject;
 use crate::question::{About, Action, Client, Payload, Question};
 use crate::sessions::{ClientRef, Grants};
@@ -12,8 +13,8 @@ pub(crate) struct Who<'a> {
     pub client: &'a dyn Client,
     pub username: &'a str,
     pub grants: &'a Grants,
-    /// Whether the broker asks on its own thread; 2.1 asks about its HTTP API on another.
-    pub on_broker_thread: bool,
+    /// The broker, where it asks on its own thread; 2.1 asks about its HTTP API on another.
+    pub broker: Option<&'a dyn Broker>,
 }
 
 impl<'a> Who<'a> {
@@ -21,8 +22,8 @@ impl<'a> Who<'a> {
         Subject {
             client_id: self.client.id(),
             username: self.username,
-            has_address: self.client.address().is_some(),
-            on_broker_thread: self.on_broker_thread,
+            is_away: self.broker.is_some()
+                && (self.client.address().is_none() || self.grants.has_expired),
             file_allows: None,
         }
     }
@@ -43,8 +44,8 @@ pub struct Check<'a> {
     pub action: Action<'a>,
     /// The message, where it can be delivered later.
     pub message: Option<&'a dyn Payload>,
-    /// Whether the broker asks on its own thread; 2.1 asks about its HTTP API on another.
-    pub on_broker_thread: bool,
+    /// The broker, where it asks on its own thread; 2.1 asks about its HTTP API on another.
+    pub broker: Option<&'a dyn Broker>,
 }
 
 /// What the broker is told.
@@ -65,4 +66,27 @@ pub(crate) fn client_ref<'a>(client: &'a dyn Client, username: &'a str) -> Clien
 /// for whoever published a retained message, or 2.1's for its HTTP API.)
 pub(crate) fn is_connected(client: &dyn Client) -> bool {
     client.address().is_some() && client.protocol_version() != 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::{FakeBroker, FakeClient};
+
+    #[test]
+    fn only_the_broker_asks_for_sessions_whose_client_is_away() {
+        let broker = FakeBroker::default();
+        let restored = FakeClient { address: None, ..FakeClient::default() };
+        let expired = Grants::default().expired();
+        for (client, grants, is_away) in [
+            (&FakeClient::default(), &Grants::default(), false),
+            (&FakeClient::default(), &expired, true),
+            (&restored, &Grants::default(), true),
+            (&restored, &expired, true),
+        ] {
+            let who = Who { client, username: "ann", grants, broker: Some(&broker) };
+            assert_eq!(who.subject().is_away, is_away);
+            assert!(!Who { broker: None, ..who }.subject().is_away, "2.1's HTTP API asks");
+        }
+    }
 }

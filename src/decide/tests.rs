@@ -45,13 +45,8 @@ fn action(access: Access) -> Action<'static> {
     Action { access, topic: "own/c1", qos: 0, retain: false }
 }
 
-const SUBJECT: Subject<'_> = Subject {
-    client_id: "c1",
-    username: "ann",
-    has_address: true,
-    on_broker_thread: true,
-    file_allows: None,
-};
+const SUBJECT: Subject<'_> =
+    Subject { client_id: "c1", username: "ann", is_away: false, file_allows: None };
 
 const BOTH: Policy = Policy { superuser_route: true, acl_route: true, on_error: OnError::Deny };
 const ACL: Policy = Policy { superuser_route: false, ..BOTH };
@@ -158,9 +153,9 @@ fn every_reason_has_its_decision() {
 
 #[test]
 fn what_is_queued_for_a_client_that_is_away_is_decided_when_it_comes_back() {
-    let step = |rules_say, has_expired, has_address, on_broker_thread, access| {
+    let step = |rules_say, has_expired, is_away, access| {
         let grants = Grants { has_expired, ..grants(rules_say, None) };
-        let client = Subject { has_address, on_broker_thread, ..SUBJECT };
+        let client = Subject { is_away, ..SUBJECT };
         decide(NEITHER, &grants, client, action(access), &AnswersSoFar::default())
     };
     let decided = |decision, reason| Step::Decided(decision, reason);
@@ -168,13 +163,13 @@ fn what_is_queued_for_a_client_that_is_away_is_decided_when_it_comes_back() {
     let left = decided(Decision::Defer, Reason::NoAccessRoute);
     let denied = decided(Decision::Deny, Reason::NoRule);
     use RulesSay::{Allow, NotGiven, Nothing};
-    assert_eq!(step(NotGiven, false, false, true, Access::Read), allowed);
-    assert_eq!(step(NotGiven, false, false, false, Access::Read), left); // of the HTTP API
-    assert_eq!(step(NotGiven, false, false, true, Access::Write), left); // its Will
-    assert_eq!(step(Nothing, false, false, true, Access::Read), denied);
+    assert_eq!(step(NotGiven, false, true, Access::Read), allowed);
+    assert_eq!(step(NotGiven, false, false, Access::Read), left);
+    assert_eq!(step(NotGiven, false, true, Access::Write), left); // its Will
+    assert_eq!(step(Nothing, false, true, Access::Read), denied);
     // Rules that were given until a time that is over.
-    assert_eq!(step(Allow, true, true, true, Access::Read), allowed);
-    assert_eq!(step(Allow, true, true, true, Access::Write), denied); // none of them matches
+    assert_eq!(step(Allow, true, true, Access::Read), allowed);
+    assert_eq!(step(Allow, true, true, Access::Write), denied); // none of them matches
 }
 
 #[test]
@@ -299,14 +294,13 @@ fn as_documented(
     if superuser == Ok(true) || in_force == RulesSay::Allow {
         return Decision::Allow;
     }
-    let is_away = !client.has_address || grants.has_expired;
     let rest: Outcome = if in_force == RulesSay::Deny {
         Ok(Answer::DENY)
     } else if policy.acl_route {
         api.access.clone().unwrap()
     } else if rules_say != RulesSay::NotGiven && !(grants.has_expired && is_read) {
         Ok(Answer::DENY)
-    } else if is_read && is_away && client.on_broker_thread {
+    } else if is_read && client.is_away {
         Ok(Answer::ALLOW)
     } else {
         Ok(Answer::IGNORE)
@@ -350,12 +344,12 @@ proptest! {
     fn all_who_ask_come_to_the_same_decision(
         (superuser_route, acl_route, on_error) in (any::<bool>(), any::<bool>(), 0..3_usize),
         (rules_say, grants) in granted(),
-        (has_address, on_broker_thread) in any::<(bool, bool)>(),
+        is_away in any::<bool>(),
         access in proptest::sample::select(vec![Access::Read, Access::Write, Access::Subscribe]),
         (superuser, access_outcome) in (outcome(), outcome()),
     ) {
         let policy = Policy { superuser_route, acl_route, on_error: ON_ERROR[on_error] };
-        let client = Subject { has_address, on_broker_thread, ..SUBJECT };
+        let client = Subject { is_away, ..SUBJECT };
         let api = answers(superuser, access_outcome);
         let action = action(access);
         let (step, asked) = one_by_one(policy, &grants, client, action, &api);

@@ -127,7 +127,7 @@ unsafe extern "C" fn basic_auth(_: c_int, data: *mut c_void, userdata: *mut c_vo
                 client: &login.client,
                 username: login.username.as_deref(),
                 password: login.password,
-                on_broker_thread: host.is_some(),
+                broker: host.map(|host| host as _),
             }))
         })
     };
@@ -166,7 +166,7 @@ unsafe extern "C" fn acl_check(_: c_int, data: *mut c_void, userdata: *mut c_voi
                 username: check.username,
                 action: check.action,
                 message: Some(&check.message),
-                on_broker_thread: host.is_some(),
+                broker: host.map(|host| host as _),
             });
             access_code(reply, check.action.access)
         })

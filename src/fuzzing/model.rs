@@ -300,7 +300,7 @@ impl World {
                 client: &*client.identity,
                 username: Some(&client.username),
                 password: client.password.as_bytes(),
-                on_broker_thread: true,
+                broker: Some(self),
             };
             let plugin = &self.plugins[client.instance];
             let reply = self.with(Workers::Wait, || plugin.login(&attempt));

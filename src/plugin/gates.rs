@@ -12,13 +12,18 @@ use crate::cache::Key;
 use crate::clock::ManualClock;
 use crate::config;
 use crate::decide::Reason;
-use crate::fake::FakeClient;
+use crate::fake::{FakeBroker, FakeClient};
 use crate::question::{Access, Action, Client, RawAclCheck};
 use crate::rules::{Condition, Permission, Rule, Rules, Verb};
 use crate::sessions::SessionKey;
 
-fn check<'a>(client: &'a dyn Client, username: Option<&'a str>, action: Action<'a>) -> Check<'a> {
-    Check { client, username, action, message: None, on_broker_thread: true }
+fn check<'a>(
+    broker: &'a FakeBroker,
+    client: &'a dyn Client,
+    username: Option<&'a str>,
+    action: Action<'a>,
+) -> Check<'a> {
+    Check { client, username, action, message: None, broker: Some(broker) }
 }
 
 fn connected(handle: usize, id: &str) -> FakeClient {
@@ -99,12 +104,16 @@ const ACCESSES: [Access; 3] = [Access::Read, Access::Write, Access::Subscribe];
 /// Has `ann` on the first handle, and another with the same rules on the second, do everything, often
 /// enough for all of it to be recalled.
 fn make_memos(plugin: &Plugin, session_grants: &Arc<SessionGrants>) {
+    let broker = FakeBroker::default();
     for (handle, name) in [(1, "ann"), (2, "ann")] {
         let client = connected(handle, "c1");
         begin(plugin, &client, name, session_grants);
         for action in actions() {
             for _ in 0..2 {
-                assert_eq!(plugin.access(&check(&client, Some(name), action)), AccessReply::Allow);
+                assert_eq!(
+                    plugin.access(&check(&broker, &client, Some(name), action)),
+                    AccessReply::Allow
+                );
             }
             let is_recalled = matches!(action.access, Access::Read | Access::Write);
             assert_eq!(recalls(plugin, &client, name, action), is_recalled);
@@ -120,6 +129,7 @@ fn actions() -> impl Iterator<Item = Action<'static>> {
 
 #[test]
 fn no_memo_serves_a_client_that_a_gate_stops() {
+    let broker = FakeBroker::default();
     let (plugin, file) = plugin("filey:$7$x\n");
     let session_grants = session_grants();
     let placeholder = plugin.authenticator.placeholder("ann");
@@ -147,14 +157,15 @@ fn no_memo_serves_a_client_that_a_gate_stops() {
             for (action, reason) in actions().zip(reasons.iter().cycle()) {
                 // The last of it is what was allowed last to somebody with the same rules.
                 let ann = connected(2, "c1");
-                plugin.access(&check(&ann, Some("ann"), action));
+                plugin.access(&check(&broker, &ann, Some("ann"), action));
                 if let Some(name) = username {
                     assert!(
                         !recalls(&plugin, &client, name, action) || *reason == Reason::Rule(2),
                         "{id} {username:?} {action:?}"
                     );
                 }
-                let (decision, why) = plugin.explain_access(&check(&client, username, action));
+                let (decision, why) =
+                    plugin.explain_access(&check(&broker, &client, username, action));
                 assert_eq!(why, *reason, "{id} {username:?} {action:?}");
                 assert_eq!(decision == Decision::Allow, why == Reason::Rule(2));
             }
@@ -165,6 +176,7 @@ fn no_memo_serves_a_client_that_a_gate_stops() {
 
 #[test]
 fn whoever_becomes_a_local_user_is_one_from_the_next_message_on() {
+    let broker = FakeBroker::default();
     let (plugin, file) = plugin("filey:$7$x\n");
     make_memos(&plugin, &session_grants());
     std::fs::write(&file, "ann:$7$x\n").unwrap();
@@ -172,7 +184,7 @@ fn whoever_becomes_a_local_user_is_one_from_the_next_message_on() {
     let client = connected(1, "c1");
     for action in actions() {
         assert!(!recalls(&plugin, &client, "ann", action));
-        let judged = plugin.explain_access(&check(&client, Some("ann"), action));
+        let judged = plugin.explain_access(&check(&broker, &client, Some("ann"), action));
         assert_eq!(judged, (Decision::Defer, Reason::LocalUser));
     }
     std::fs::remove_file(file).unwrap();

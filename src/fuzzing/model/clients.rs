@@ -56,7 +56,7 @@ impl World {
                 client: &*identity,
                 username: Some(name),
                 password: password.as_bytes(),
-                on_broker_thread: true,
+                broker: Some(self),
             })
         });
         self.ticking.set(before);
@@ -148,7 +148,7 @@ impl World {
             username,
             action,
             message: None,
-            on_broker_thread: true,
+            broker: Some(self),
         })
     }
 

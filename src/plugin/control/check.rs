@@ -62,7 +62,8 @@ impl Plugin {
             )
         };
         let file_allows = self.authorizer.file_allows(&check.username, &check.client_id, &action);
-        let questions = decide::questions(policy, &grants, subject(&check, file_allows), action);
+        let questions =
+            decide::questions(policy, &grants, subject(&check, &grants, file_allows), action);
         let asked = questions.into_iter().map(ask).collect();
         let (answers, failed) = (AnswersSoFar::default(), Vec::new());
         AccessCheck { check, grants, policy, file_allows, asked, answers, failed, slot }.go_on();
@@ -73,10 +74,10 @@ fn action(check: &Check) -> Action<'_> {
     Action { access: check.access, topic: &check.topic, qos: 0, retain: false }
 }
 
-fn subject(check: &Check, file_allows: Option<bool>) -> Subject<'_> {
-    // Whoever asks means a client that is connected, whether or not it is at this moment.
+fn subject<'a>(check: &'a Check, grants: &Grants, file_allows: Option<bool>) -> Subject<'a> {
     let Check { client_id, username, .. } = check;
-    Subject { client_id, username, has_address: true, on_broker_thread: true, file_allows }
+    // Whoever asks means a client that is connected, whether or not it is at this moment.
+    Subject { client_id, username, is_away: grants.has_expired, file_allows }
 }
 
 impl AccessCheck {
@@ -84,7 +85,7 @@ impl AccessCheck {
     fn go_on(mut self) {
         loop {
             let Self { policy, grants, check, answers, file_allows, .. } = &self;
-            let subject = subject(check, *file_allows);
+            let subject = subject(check, grants, *file_allows);
             let step = decide::decide(*policy, grants, subject, action(check), answers);
             let kind = match step {
                 Step::Decided(decision, reason) => {
