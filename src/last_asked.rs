@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use moka::policy::EvictionPolicy;
-use moka::sync::Cache;
 
 use crate::question::{Access, Action};
+use crate::store::{Limits, Store};
 
 /// How many questions are remembered for each client, and how long they may be together, in bytes.
 const MOST: usize = 256;
@@ -48,7 +48,7 @@ const RETRIES: Duration = Duration::from_secs(600);
 
 /// The last questions, by client identifier and username: of those clients that asked last.
 pub(crate) struct LastAsked {
-    known: Cache<u64, Known>,
+    known: Store<Known>,
     hasher: RandomState,
 }
 
@@ -61,14 +61,10 @@ struct Known {
 
 impl Default for LastAsked {
     fn default() -> Self {
-        let bytes = |known: &Known| known.asked.iter().map(Asked::bytes).sum::<usize>() + 200;
-        let weigh = move |_: &u64, known: &Known| u32::try_from(bytes(known)).unwrap_or(u32::MAX);
-        let known = Cache::builder()
-            .max_capacity(MOST_BYTES)
-            .weigher(weigh)
-            .eviction_policy(EvictionPolicy::lru())
-            .build();
-        Self { known, hasher: RandomState::new() }
+        let bytes = |known: &Known| known.asked.iter().map(Asked::bytes).sum::<usize>() + 250;
+        let policy = EvictionPolicy::lru();
+        let limits = Limits { most: MOST_BYTES, policy, ..Limits::default() };
+        Self { known: Store::new(limits, bytes), hasher: RandomState::new() }
     }
 }
 
@@ -80,7 +76,7 @@ impl LastAsked {
     /// This was asked for this client. The oldest go first.
     pub(crate) fn note(&self, client_id: &str, username: &str, action: &Action<'_>) {
         let key = self.key(client_id, username);
-        let Known { asked: before, closed } = self.known.get(&key).unwrap_or_default();
+        let Known { asked: before, closed } = self.known.get(key).unwrap_or_default();
         if action.topic.len() > MOST_TEXT || before.iter().any(|asked| asked.is(action)) {
             return;
         }
@@ -100,27 +96,27 @@ impl LastAsked {
     /// This client is closed because a question of its could not be decided.
     pub(crate) fn note_closed(&self, client_id: &str, username: &str, now: Instant) {
         let key = self.key(client_id, username);
-        let known = self.known.get(&key).unwrap_or_default();
+        let known = self.known.get(key).unwrap_or_default();
         self.known.insert(key, Known { closed: Some(now), ..known });
     }
 
     /// Whether it was, lately.
     #[must_use]
     pub(crate) fn was_closed(&self, client_id: &str, username: &str, now: Instant) -> bool {
-        let closed = self.known.get(&self.key(client_id, username)).and_then(|known| known.closed);
+        let closed = self.known.get(self.key(client_id, username)).and_then(|known| known.closed);
         closed.is_some_and(|closed| now.duration_since(closed) < RETRIES)
     }
 
     /// Whether anything was asked for this client.
     #[must_use]
     pub(crate) fn knows(&self, client_id: &str, username: &str) -> bool {
-        self.known.contains_key(&self.key(client_id, username))
+        self.known.contains_key(self.key(client_id, username))
     }
 
     /// What was asked for this client, the oldest first.
     #[must_use]
     pub(crate) fn of(&self, client_id: &str, username: &str) -> Arc<[Asked]> {
-        self.known.get(&self.key(client_id, username)).unwrap_or_default().asked
+        self.known.get(self.key(client_id, username)).unwrap_or_default().asked
     }
 }
 
@@ -182,7 +178,6 @@ mod tests {
             let long = "x".repeat(10_000);
             last.note("c", &number.to_string(), &action(&long));
         }
-        last.known.run_pending_tasks();
-        assert!(last.known.weighted_size() <= MOST_BYTES);
+        assert!(last.known.settled().1 <= MOST_BYTES);
     }
 }

@@ -80,6 +80,7 @@ pub mod memory;
 pub mod random;
 pub mod secret;
 pub mod stats;
+mod store;
 mod sync;
 pub mod trace;
 

@@ -14,13 +14,14 @@ use std::time::{Duration, Instant};
 use moka::policy::EvictionPolicy;
 
 use crate::clock::{Clock, millis};
+use crate::store::{Limits, Store};
 
 /// How much memory all that is remembered may take, in bytes; pairs of address and username that were not
 /// seen for longest go first.
 const MOST_BYTES: u64 = 32 << 20;
 
 /// What one pair takes beside the times of its denials.
-const PAIR_BYTES: usize = 250;
+const PAIR_BYTES: usize = 310;
 
 /// A hash of an address and a username under a random key: names may be long, and hashes are not.
 type Pair = u64;
@@ -29,7 +30,7 @@ type Pair = u64;
 pub(crate) struct Lockout {
     most: usize,
     window: Duration,
-    denials: moka::sync::Cache<Pair, Times>,
+    denials: Store<Times>,
     hasher: RandomState,
     clock: Arc<dyn Clock>,
     began: Instant,
@@ -38,8 +39,8 @@ pub(crate) struct Lockout {
 /// When a pair was denied, in milliseconds since the beginning; the oldest first.
 type Times = Arc<[u64]>;
 
-fn bytes(_: &Pair, times: &Times) -> u32 {
-    u32::try_from(PAIR_BYTES + size_of_val(&**times)).unwrap_or(u32::MAX)
+fn bytes(times: &Times) -> usize {
+    PAIR_BYTES + size_of_val(&**times)
 }
 
 impl Lockout {
@@ -51,12 +52,13 @@ impl Lockout {
     }
 
     fn within(most_bytes: u64, most: usize, window: Duration, clock: Arc<dyn Clock>) -> Self {
-        let denials = moka::sync::Cache::builder()
-            .max_capacity(most_bytes)
-            .weigher(bytes)
-            .eviction_policy(EvictionPolicy::lru())
-            .time_to_idle(window)
-            .build();
+        let limits = Limits {
+            most: most_bytes,
+            time_to_idle: Some(window),
+            policy: EvictionPolicy::lru(),
+            ..Limits::default()
+        };
+        let denials = Store::new(limits, bytes);
         let began = clock.now();
         Self { most, window, denials, hasher: RandomState::new(), clock, began }
     }
@@ -65,7 +67,7 @@ impl Lockout {
     #[must_use]
     pub(crate) fn refuses(&self, address: Option<IpAddr>, username: &str) -> bool {
         let Some(pair) = self.pair(address, username) else { return false };
-        let Some(times) = self.denials.get(&pair) else { return false };
+        let Some(times) = self.denials.get(pair) else { return false };
         self.of_late(&times).len() >= self.most
     }
 
@@ -74,20 +76,20 @@ impl Lockout {
         let Some(pair) = self.pair(address, username) else { return false };
         let now = self.millis(self.clock.now());
         // Another thread may add to it at the same time.
-        let entry = self.denials.entry(pair).and_upsert_with(|known| {
-            let known = known.map(moka::Entry::into_value).unwrap_or_default();
+        let times = self.denials.upsert(pair, |known| {
+            let known = known.unwrap_or_default();
             let of_late = self.of_late(&known);
             // Many at once may be denied after the last that counts.
             let kept = &of_late[of_late.len().saturating_sub(self.most - 1)..];
             kept.iter().copied().chain([now]).collect()
         });
-        entry.value().len() >= self.most
+        times.is_some_and(|times| times.len() >= self.most)
     }
 
     /// The API has let this pair in.
     pub(crate) fn let_in(&self, address: Option<IpAddr>, username: &str) {
         if let Some(pair) = self.pair(address, username) {
-            self.denials.invalidate(&pair);
+            self.denials.remove(pair);
         }
     }
 
@@ -167,9 +169,7 @@ mod tests {
                 lockout.denied(HERE, &user.to_string());
             });
         }
-        lockout.denials.run_pending_tasks();
-        let entries: Vec<_> = lockout.denials.iter().map(|(_, times)| times).collect();
-        let bytes: u64 = entries.iter().map(|times| u64::from(bytes(&0, times))).sum();
+        let (entries, bytes) = lockout.denials.settled();
         assert!((most_bytes / 2..=most_bytes).contains(&bytes), "{bytes}");
         assert!(entries.iter().all(|times| times.len() <= 1000));
         assert!(lockout.refuses(HERE, "996") && !lockout.refuses(HERE, "999"));

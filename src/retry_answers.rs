@@ -20,12 +20,12 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use moka::policy::EvictionPolicy;
-use moka::sync::Cache;
 
 use crate::answer::Outcome;
 use crate::cache::Key;
 use crate::clock::Clock;
 use crate::pool::Pending;
+use crate::store::{Limits, Store};
 use crate::sync::lock;
 
 /// For how long an answer is kept at the most. Clients come back within a second or a few.
@@ -40,13 +40,13 @@ const SHORTEST: Duration = Duration::from_secs(5);
 const BYTES: u64 = 8 << 20;
 
 /// What one takes beside the answer's own content, in bytes.
-const ENTRY_BYTES: usize = 200;
+const ENTRY_BYTES: usize = 250;
 
 /// Answers, each for the next who asks the same question.
 pub(crate) struct RetryAnswers {
-    answers: Cache<Key, Kept>,
+    answers: Store<Kept>,
     /// Those that were told. They serve nobody unless they are given back.
-    told: Cache<Key, Kept>,
+    told: Store<Kept>,
     /// Questions on their way whose answers are to be kept.
     awaited: Mutex<HashSet<Key>>,
     /// For how long a login's answer is kept.
@@ -100,7 +100,7 @@ impl RetryAnswers {
         key: &Key,
         is_outdated: impl FnOnce(&Outcome, Instant) -> bool,
     ) -> Option<Outcome> {
-        let kept = self.answers.remove(key)?;
+        let kept = self.answers.remove(*key)?;
         let is_good =
             self.is_good(&kept, self.logins_life) && !is_outdated(&kept.outcome, kept.asked);
         is_good.then_some(kept.outcome)
@@ -113,7 +113,7 @@ impl RetryAnswers {
         key: &Key,
         is_outdated: impl FnOnce(&Outcome, Instant) -> bool,
     ) -> Option<Outcome> {
-        let kept = self.answers.remove(key)?;
+        let kept = self.answers.remove(*key)?;
         // A younger answer that is on its way is not needed any more.
         lock(&self.awaited).remove(key);
         let is_good = self.age(&kept) < self.topics_life
@@ -130,15 +130,15 @@ impl RetryAnswers {
     pub(crate) fn note_told(&self, key: Key, outcome: Outcome, asked: Instant) {
         let mut awaited = lock(&self.awaited);
         awaited.remove(&key);
-        self.answers.invalidate(&key);
+        self.answers.remove(key);
         self.told.insert(key, Kept { outcome, asked, kept: self.clock.now() });
     }
 
     /// The API has answered this question, asked for at that time: what it said before is over.
     pub(crate) fn forget_older(&self, key: &Key, asked: Instant) {
         for store in [&self.answers, &self.told] {
-            if store.get(key).is_some_and(|kept| kept.asked < asked) {
-                store.invalidate(key);
+            if store.get(*key).is_some_and(|kept| kept.asked < asked) {
+                store.remove(*key);
             }
         }
     }
@@ -150,10 +150,10 @@ impl RetryAnswers {
         if lock(&self.awaited).contains(key) {
             return true;
         }
-        if let Some(told) = self.told.remove(key).filter(|told| self.is_good(told, LIFE)) {
+        if let Some(told) = self.told.remove(*key).filter(|told| self.is_good(told, LIFE)) {
             self.answers.insert(*key, told);
         }
-        let kept = self.answers.get(key).filter(|kept| self.is_good(kept, LIFE));
+        let kept = self.answers.get(*key).filter(|kept| self.is_good(kept, LIFE));
         kept.is_some_and(|kept| self.age(&kept) < self.topics_life / 2)
     }
 
@@ -172,17 +172,16 @@ impl RetryAnswers {
     }
 }
 
-fn store() -> Cache<Key, Kept> {
-    let bytes = |_: &Key, kept: &Kept| {
-        let content = kept.outcome.as_ref().map_or(0, crate::answer::Answer::bytes);
-        u32::try_from(ENTRY_BYTES + content).unwrap_or(u32::MAX)
+fn store() -> Store<Kept> {
+    let limits = Limits {
+        most: BYTES,
+        time_to_live: Some(LIFE),
+        policy: EvictionPolicy::lru(),
+        ..Limits::default()
     };
-    Cache::builder()
-        .weigher(bytes)
-        .max_capacity(BYTES)
-        .time_to_live(LIFE)
-        .eviction_policy(EvictionPolicy::lru())
-        .build()
+    Store::new(limits, |kept: &Kept| {
+        ENTRY_BYTES + kept.outcome.as_ref().map_or(0, crate::answer::Answer::bytes)
+    })
 }
 
 #[cfg(test)]
@@ -342,8 +341,7 @@ mod tests {
             answers.note_told(Key::from_number(number + 100_000), Ok(Answer::DENY), clock.now());
         }
         for store in [&answers.answers, &answers.told] {
-            store.run_pending_tasks();
-            assert!(store.weighted_size() <= BYTES);
+            assert!(store.settled().1 <= BYTES);
         }
         // The newest are there.
         assert!(answers.take(&Key::from_number(99_999), |_, _| false).is_some());

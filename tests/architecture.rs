@@ -42,7 +42,18 @@ const LAYERS: &[&[&str]] = &[
     &["policy", "field", "stats", "api_format", "jose", "mailbox"],
     &["answer"],
     &["rules"],
-    &["question", "clock", "failpoint", "form", "json", "memory", "secret", "sync", "trace"],
+    &[
+        "question",
+        "clock",
+        "failpoint",
+        "form",
+        "json",
+        "memory",
+        "secret",
+        "store",
+        "sync",
+        "trace",
+    ],
     &["random"],
 ];
 

@@ -17,6 +17,12 @@ use crate::random::{self, NoRandomBytes};
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Key([u8; 16]);
 
+impl From<Key> for u128 {
+    fn from(Key(bytes): Key) -> Self {
+        Self::from_ne_bytes(bytes)
+    }
+}
+
 /// Makes keys. Each instance has its own, and with it a random hash key that never leaves it.
 pub struct Keyring(Zeroizing<[u8; 32]>);
 

@@ -6,11 +6,10 @@
 
 use std::time::{Duration, Instant};
 
-use moka::sync::Cache;
-
 use crate::answer::Failure;
 use crate::api::Sign;
 use crate::cache::Key;
+use crate::store::{Limits, Store};
 
 /// How often in a row a question may fail before it is left alone for a moment: a failure is not
 /// remembered in an answer's place, so that whoever tries again after the first one is asked about.
@@ -34,11 +33,12 @@ struct Failed {
 }
 
 /// Failures by the question's key.
-pub(crate) struct RecentFailures(Cache<Key, Failed>);
+pub(crate) struct RecentFailures(Store<Failed>);
 
 impl Default for RecentFailures {
     fn default() -> Self {
-        Self(Cache::builder().max_capacity(MOST).time_to_live(REMEMBERED).build())
+        let time_to_live = Some(REMEMBERED);
+        Self(Store::new(Limits { most: MOST, time_to_live, ..Limits::default() }, |_| 1))
     }
 }
 
@@ -55,20 +55,20 @@ impl RecentFailures {
             failure => Sign::of(failure) != Sign::Away,
         };
         if has_failed {
-            let times = self.0.get(&key).map_or(0, |before| before.times).saturating_add(1);
+            let times = self.0.get(key).map_or(0, |before| before.times).saturating_add(1);
             self.0.insert(key, Failed { failure: failure.clone(), at, times });
         }
     }
 
     /// The API answered this question.
     pub(crate) fn forget(&self, key: &Key) {
-        self.0.invalidate(key);
+        self.0.remove(*key);
     }
 
     /// The failure by which this question is answered, as long as it is not asked again.
     #[must_use]
     pub(crate) fn back_off(&self, key: &Key, now: Instant) -> Option<Failure> {
-        let failed = self.0.get(key)?;
+        let failed = self.0.get(*key)?;
         let rests = now.saturating_duration_since(failed.at) < BACK_OFF;
         (failed.times >= TOLERATED && rests).then_some(failed.failure)
     }
@@ -76,7 +76,7 @@ impl RecentFailures {
     /// Whether this question failed when it was last asked, not long ago.
     #[must_use]
     pub(crate) fn has(&self, key: &Key) -> bool {
-        self.0.contains_key(key)
+        self.0.contains_key(*key)
     }
 }
 

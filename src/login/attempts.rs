@@ -14,9 +14,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use moka::policy::EvictionPolicy;
-use moka::sync::Cache;
 
 use crate::random::{self, NoRandomBytes};
+use crate::store::{Limits, Store};
 use crate::sync::lock;
 
 /// For how long no login waits under an identifier after some that waited there were not let in, and
@@ -37,7 +37,7 @@ const NAME_IN_PLACEHOLDER: usize = 100;
 pub struct LoginAttempts {
     state: Mutex<State>,
     /// By a hash of the identifiers, which may be long.
-    contested: Cache<u64, Contest>,
+    contested: Store<Contest>,
     hasher: RandomState,
     /// How placeholders end. The broker's log shows it, so it proves nothing.
     mark: String,
@@ -76,11 +76,13 @@ impl LoginAttempts {
     /// # Errors
     /// The operating system gives no random bytes.
     pub fn new() -> Result<Self, NoRandomBytes> {
-        let contested = Cache::builder()
-            .max_capacity(MOST_CONTESTED)
-            .time_to_live(CONTESTED)
-            .eviction_policy(EvictionPolicy::lru())
-            .build();
+        let limits = Limits {
+            most: MOST_CONTESTED,
+            time_to_live: Some(CONTESTED),
+            policy: EvictionPolicy::lru(),
+            ..Limits::default()
+        };
+        let contested = Store::new(limits, |_| 1);
         Ok(Self {
             state: Mutex::default(),
             contested,
@@ -136,7 +138,7 @@ impl LoginAttempts {
     }
 
     fn contest_of(&self, hash: u64, now: Instant) -> Option<Contest> {
-        let contest = self.contested.get(&hash)?;
+        let contest = self.contested.get(hash)?;
         (now.duration_since(contest.last) < CONTESTED).then_some(contest)
     }
 
@@ -235,8 +237,7 @@ mod tests {
             attempts.contest(&number.to_string(), clock.now(), clock.now() + TOLERATED);
         }
         let last = (2 * MOST_CONTESTED - 1).to_string();
-        attempts.contested.run_pending_tasks();
-        assert!(attempts.contested.entry_count() <= MOST_CONTESTED);
+        assert!(attempts.contested.settled().1 <= MOST_CONTESTED);
         assert!(!attempts.may_wait(&last, clock.now()));
     }
 

@@ -10,11 +10,11 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, Mutex};
 
 use moka::policy::EvictionPolicy;
-use moka::sync::Cache;
 
 use super::Message;
 use crate::mailbox::Mailbox;
 use crate::sessions::Sessions;
+use crate::store::{Limits, Store};
 use crate::sync::lock;
 
 /// Of how many client identifiers it is remembered which instance was asked about them; those that nobody
@@ -25,7 +25,7 @@ const MOST_IDENTIFIERS: u64 = 100_000;
 pub struct Instances {
     state: Mutex<State>,
     /// Which instance was asked last about a client identifier, by a hash of that: it may be long.
-    asked: Cache<u64, u64>,
+    asked: Store<u64>,
     hasher: RandomState,
 }
 
@@ -62,7 +62,8 @@ pub(crate) enum Recipient {
 impl Default for Instances {
     fn default() -> Self {
         let policy = EvictionPolicy::lru();
-        let asked = Cache::builder().max_capacity(MOST_IDENTIFIERS).eviction_policy(policy).build();
+        let limits = Limits { most: MOST_IDENTIFIERS, policy, ..Limits::default() };
+        let asked = Store::new(limits, |_| 1);
         Self { state: Mutex::default(), asked, hasher: RandomState::new() }
     }
 }
@@ -125,7 +126,7 @@ impl Membership {
         if let Some(owner) = members.find(|member| member.sessions.is_let_in(client_id)) {
             return owner.number == self.number;
         }
-        if let Some(asked) = self.all.asked.get(&self.all.hasher.hash_one(client_id)) {
+        if let Some(asked) = self.all.asked.get(self.all.hasher.hash_one(client_id)) {
             return asked == self.number;
         }
         let mut others = state.members.iter().filter(|member| member.number != self.number);
