@@ -55,6 +55,7 @@ const LAYERS: &[&[&str]] = &[
         "trace",
     ],
     &["random"],
+    &["fake"],
 ];
 
 /// Every source file of the plugin, with the top-level module that it belongs to.
