@@ -8,6 +8,7 @@ use crate::lineup::{Stand, Way};
 use crate::load::Work;
 use crate::report::{Section, Table, goal};
 use crate::throughput::{Outcome, measure, micros};
+use crate::workers::Workers;
 
 const COUNTS: [usize; 4] = [1, 10, 100, 10_000];
 
@@ -18,6 +19,8 @@ const GOAL: f64 = 1.5;
 
 /// Less than so many nanoseconds cannot be told from nothing.
 const NOISE: f64 = 50.0;
+
+const WAYS: [Way; 4] = [Way::Bare, Way::Files, Way::Cached(Workers::Any), Way::Rules(Workers::Any)];
 
 /// All ways to do all work, with so many clients.
 struct Level {
@@ -50,7 +53,7 @@ pub fn run(args: &Args) -> Section {
 
 fn level(version: Version, clients: usize, rounds: usize) -> Level {
     clock::say(&format!("{}: setting up with {clients} clients", version.name()));
-    let mut stands = Way::ALL.map(|way| Stand::set_up(version, way, clients));
+    let mut stands = WAYS.map(|way| Stand::set_up(version, way, clients));
     let outcomes = Work::ALL.map(|work| {
         clock::say(&format!("{}, {clients} clients: {}", version.name(), work.name()));
         (work, measure(&mut stands, work, rounds))
@@ -64,12 +67,11 @@ fn costs(version: Version, counts: [usize; 4], levels: &[Level; 4]) -> Table {
     let head = head.chain(counts.map(|count| format!("{count} connected")));
     let mut table = Table::with_head(head.chain(["growth".to_owned(), "goal".to_owned()]));
     for (nth, work) in Work::ALL.into_iter().enumerate() {
-        for way in [Way::Files, Way::Cached, Way::Rules] {
-            let of = |level: &Level, way: Way| level.outcomes[nth].1[way as usize];
-            let beyond = |level: &Level| of(level, way).cpu_ns - of(level, Way::Bare).cpu_ns;
-            let cell = |level: &Level| {
-                format!("{:.2} ×, {}", of(level, way).of_bare, micros(beyond(level)))
-            };
+        for (at, way) in WAYS.into_iter().enumerate().skip(1) {
+            let of = |level: &Level| level.outcomes[nth].1[at];
+            let beyond = |level: &Level| of(level).cpu_ns - level.outcomes[nth].1[0].cpu_ns;
+            let cell =
+                |level: &Level| format!("{:.2} ×, {}", of(level).of_bare, micros(beyond(level)));
             let (one, most) = (beyond(&levels[0]), beyond(&levels[levels.len() - 1]));
             let (growth, verdict) = growth(one, most);
             let row = [version.name().to_owned(), work.name().to_owned(), way.name().to_owned()];
@@ -95,9 +97,9 @@ fn growth(one: f64, most: f64) -> (String, String) {
 fn memory(version: Version, clients: usize, level: &Level) -> Table {
     let mut table =
         Table::new("broker | mode | clients | resident | by client, what no plugin has not");
-    for way in Way::ALL {
-        let resident = level.resident[way as usize] as f64;
-        let more = (resident - level.resident[Way::Bare as usize] as f64) / clients as f64;
+    for (way, resident) in WAYS.into_iter().zip(level.resident) {
+        let resident = resident as f64;
+        let more = (resident - level.resident[0] as f64) / clients as f64;
         table.row([
             version.name().to_owned(),
             way.name().to_owned(),

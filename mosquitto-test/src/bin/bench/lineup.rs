@@ -1,4 +1,4 @@
-//! The four ways to have a broker decide, side by side: each with a broker and clients of its own.
+//! The ways to have a broker decide, side by side: each with a broker and clients of its own.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -11,34 +11,56 @@ use mosquitto_test::mqtt::Protocol;
 use crate::api::Api;
 use crate::load::{GUESTS, PASSWORD, SPEAKER, Work, guest, resident, topic_of};
 use crate::machine;
+use crate::program;
+use crate::workers::{Keeper, Workers};
 
 /// How a broker decides.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Way {
     /// It lets everyone do everything.
     Bare,
+    /// A plugin that says yes to everything.
+    Yes,
     /// Mosquitto's own `acl_file` and `password_file`.
     Files,
     /// The plugin, with all answers in its cache.
-    Cached,
+    Cached(Workers),
     /// The plugin, with rules in the answers to logins.
-    Rules,
+    Rules(Workers),
 }
 
 impl Way {
-    pub const ALL: [Way; 4] = [Way::Bare, Way::Files, Way::Cached, Way::Rules];
-
     pub fn name(self) -> &'static str {
         match self {
             Way::Bare => "no plugin",
+            Way::Yes => "yes",
             Way::Files => "files",
-            Way::Cached => "cached",
-            Way::Rules => "rules",
+            Way::Cached(Workers::Idle) => "cached, with threads",
+            Way::Cached(_) => "cached",
+            Way::Rules(Workers::Idle) => "rules, with threads",
+            Way::Rules(_) => "rules",
         }
     }
 
     pub fn is_ours(self) -> bool {
-        matches!(self, Way::Cached | Way::Rules)
+        matches!(self, Way::Cached(_) | Way::Rules(_))
+    }
+
+    /// Those of a kind have one color in a chart.
+    pub fn group(self) -> usize {
+        match self {
+            Way::Bare | Way::Yes => 0,
+            Way::Files => 1,
+            Way::Cached(_) => 2,
+            Way::Rules(_) => 3,
+        }
+    }
+
+    fn workers(self) -> Workers {
+        match self {
+            Way::Cached(workers) | Way::Rules(workers) => workers,
+            _ => Workers::Any,
+        }
     }
 }
 
@@ -56,6 +78,7 @@ pub struct Stand {
     broker: Broker,
     api: Api,
     load: Load,
+    workers: Keeper,
 }
 
 /// What one turn came to.
@@ -82,17 +105,18 @@ impl Stand {
     /// Returns when all clients are in and all answers known.
     pub fn set_up(version: Version, way: Way, clients: usize) -> Stand {
         let api = Api::start(Duration::ZERO);
-        if way == Way::Rules {
+        if matches!(way, Way::Rules(_)) {
             api.give_rules();
         }
         let broker = configured(version, way, clients, &api).start();
         inspect(&broker, way);
         let load = Load::start(broker.port(), clients);
-        Stand { way, broker, api, load }
+        Stand { way, broker, api, load, workers: Keeper::of(way.workers()) }
     }
 
     /// Has its clients work, and nobody else meanwhile.
     pub fn take_turn(&mut self, work: Work, steps: usize) -> Turn {
+        self.workers.prepare(&self.broker);
         let asked = self.asked();
         let ran = machine::main_thread_ran(self.broker.pid());
         let (operations, took) = self.load.order(work, steps);
@@ -125,7 +149,8 @@ fn configured(version: Version, way: Way, clients: usize, api: &Api) -> BrokerCo
     match way {
         Way::Bare => config.allow_anonymous(true),
         Way::Files => with_files(config, clients),
-        Way::Cached | Way::Rules => {
+        Way::Yes => config.plugin_at(program::yes_plugin(), [("", ""); 0]),
+        Way::Cached(_) | Way::Rules(_) => {
             let kept = [("cache_ttl", "3600"), ("cache_max_bytes", "268435456")];
             let kept = kept.map(|(name, value)| (name.to_owned(), value.to_owned()));
             config.plugin(api.options().into_iter().chain(kept))
@@ -155,7 +180,7 @@ fn inspect(broker: &Broker, way: Way) {
     let allowed = client.publish(&topic_of(INSPECTOR), "x");
     assert_ne!(allowed, NOT_AUTHORIZED, "with {} a client may publish", way.name());
     let foreign = client.publish(&topic_of("another"), "x");
-    let is_denied = matches!(way, Way::Files | Way::Rules);
+    let is_denied = matches!(way, Way::Files | Way::Rules(_));
     assert_eq!(foreign == NOT_AUTHORIZED, is_denied, "with {} as another", way.name());
     client.disconnect();
 }
@@ -205,5 +230,20 @@ impl Drop for Load {
     fn drop(&mut self) {
         self.orders = None;
         let _ = self.process.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_says_yes_lets_everybody_do_everything_on_every_broker() {
+        for version in Version::ALL {
+            let api = Api::start(Duration::ZERO);
+            // Without a plugin nobody would get in: nothing says that they may be anonymous.
+            let broker = configured(version, Way::Yes, 1, &api).start();
+            inspect(&broker, Way::Yes);
+        }
     }
 }

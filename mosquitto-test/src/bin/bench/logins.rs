@@ -16,9 +16,11 @@ use crate::args::{Args, Scenario};
 use crate::clock;
 use crate::lineup::quiet;
 use crate::machine;
-use crate::report::{Section, Table};
+use crate::program;
+use crate::report::{Section, Table, goal};
 use crate::stats::median;
-use crate::throughput::micros;
+use crate::throughput::{GOAL, micros};
+use crate::workers::{Keeper, Workers};
 
 const USER: &str = "meter";
 const PASSWORD: &str = "right";
@@ -29,6 +31,8 @@ const LOGINS: usize = 20;
 /// What a broker goes by, and what its clients have for a password.
 enum Way {
     Bare,
+    /// A plugin that says yes to everything.
+    Yes,
     Files,
     Cached,
     /// Tokens of this issuer, which are all new or always the same.
@@ -40,12 +44,14 @@ impl Way {
         let issuers = || [Issuer::hs256(), Issuer::eddsa(), Issuer::es256(), Issuer::rs256()];
         let new = issuers().into_iter().map(|issuer| Way::Tokens(Box::new(issuer), true));
         let known = Way::Tokens(Box::new(Issuer::es256()), false);
-        [Way::Bare, Way::Files, Way::Cached].into_iter().chain(new).chain([known]).collect()
+        let others = [Way::Bare, Way::Yes, Way::Files, Way::Cached];
+        others.into_iter().chain(new).chain([known]).collect()
     }
 
     fn name(&self) -> String {
         match self {
             Way::Bare => "no plugin".to_owned(),
+            Way::Yes => "a plugin that says yes".to_owned(),
             Way::Files => "Mosquitto's `password_file`".to_owned(),
             Way::Cached => "a cached answer".to_owned(),
             Way::Tokens(issuer, true) => format!("a new token, {}", issuer.algorithm()),
@@ -53,10 +59,16 @@ impl Way {
         }
     }
 
+    /// Whether the plugin has the answer.
+    fn is_known(&self) -> bool {
+        matches!(self, Way::Cached | Way::Tokens(_, false))
+    }
+
     fn start(&self, version: Version, api: &Api) -> Broker {
         let config = quiet(version).line("set_tcp_nodelay true");
         match self {
             Way::Bare => config.allow_anonymous(true),
+            Way::Yes => config.plugin_at(program::yes_plugin(), [("", ""); 0]),
             Way::Files => config.password_file(&[(USER, PASSWORD)]),
             Way::Cached => {
                 let kept = [("cache_ttl".to_owned(), "3600".to_owned())];
@@ -91,6 +103,7 @@ struct Stand {
     broker: Broker,
     /// What everybody has for a password, if it is the same.
     known: Option<String>,
+    workers: Keeper,
     logins: u64,
     /// What a login took, and what the broker's thread ran for it, in nanoseconds.
     took: Vec<f64>,
@@ -99,6 +112,7 @@ struct Stand {
 
 impl Stand {
     fn take_turn(&mut self) {
+        self.workers.prepare(&self.broker);
         let numbers = self.logins..self.logins + LOGINS as u64;
         let password = |number| self.known.clone().unwrap_or_else(|| self.way.password(number));
         let passwords: Vec<_> = numbers.map(password).collect();
@@ -136,15 +150,19 @@ pub fn run(args: &Args) -> Section {
     let rounds = args.size(50, 2);
     let mut section = Section::new("A login", Scenario::Logins, args);
     section.text(format!(
-        "What lets a client in: nobody, Mosquitto's own `password_file`, a cached answer of the API, or a token \
-         that the plugin verifies itself. A *new* token is one that was never seen; one that is still known is \
-         a cached answer like any other. Each broker has {LOGINS} logins in a turn, one after another, and \
-         {rounds} turns; medians. *broker's CPU*: what the broker's thread spends on a connection, from accepting to \
-         closing it, which feels other load on the machine much less. Tokens have two rules and an end. RSA: 2048 bits; \
+        "What lets a client in: nobody, a plugin of a few lines of C that says yes to everything, \
+         Mosquitto's own `password_file`, a cached answer of the API, or a token that the plugin \
+         verifies itself. A *new* token is one that was never seen; one that is still known is a \
+         cached answer like any other. Each broker has {LOGINS} logins in a turn, one after \
+         another, and {rounds} turns; medians. *broker's CPU*: what the broker's thread spends on a \
+         connection, from accepting to closing it, which feels other load on the machine much \
+         less; the plugin's workers have ended. *× yes*: the median over the turns; the goal for \
+         what is known is {GOAL}. Tokens have two rules and an end. RSA: 2048 bits; \
          `password_file` as `mosquitto_passwd` of that version writes it."
     ));
-    let mut table =
-        Table::new("broker | let in by | a login takes | broker's CPU | beyond no plugin");
+    let mut table = Table::new(
+        "broker | let in by | a login takes | broker's CPU | beyond no plugin | × yes | goal",
+    );
     for version in &args.versions {
         run_on(*version, rounds, &mut table);
     }
@@ -158,7 +176,8 @@ fn run_on(version: Version, rounds: usize, table: &mut Table) {
     let stand = |way: Way| {
         let broker = way.start(version, &api);
         let known = (!matches!(way, Way::Tokens(_, true))).then(|| way.password(0));
-        Stand { way, broker, known, logins: 0, took: Vec::new(), ran: Vec::new() }
+        let workers = Keeper::of(Workers::Ended);
+        Stand { way, broker, known, workers, logins: 0, took: Vec::new(), ran: Vec::new() }
     };
     let mut stands: Vec<_> = Way::all().into_iter().map(stand).collect();
     // The first turn of each fills caches, and does not count.
@@ -175,11 +194,16 @@ fn run_on(version: Version, rounds: usize, table: &mut Table) {
     }
     assert_eq!(api.logins(), 1, "the answer is known");
     let bare = median(stands[0].ran.iter().copied());
+    let yes = &stands[1].ran;
     for Stand { way, took, ran, .. } in &stands {
+        let of_yes = median(ran.iter().zip(yes).map(|(ran, yes)| ran / yes));
         let (took, ran) = [took, ran].map(|values| median(values.iter().copied())).into();
         clock::say(&format!("{} {}: {}", version.name(), way.name(), micros(ran)));
         let beyond = if matches!(way, Way::Bare) { String::new() } else { micros(ran - bare) };
+        let verdict = || goal(of_yes <= GOAL, &format!("≤ {GOAL} × yes"));
+        let verdict = if way.is_known() { verdict() } else { String::new() };
         let version = version.name().to_owned();
-        table.row([version, way.name(), micros(took), micros(ran), beyond]);
+        let of_yes = format!("{of_yes:.3}");
+        table.row([version, way.name(), micros(took), micros(ran), beyond, of_yes, verdict]);
     }
 }

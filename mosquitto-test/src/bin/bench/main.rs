@@ -46,6 +46,7 @@ mod storm;
 mod throughput;
 mod traffic;
 mod watched;
+mod workers;
 
 use std::process::ExitCode;
 

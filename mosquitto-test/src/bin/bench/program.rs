@@ -5,8 +5,9 @@
 //! own for the same reason.
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::OnceLock;
 
 use mosquitto_test::program::repository;
 
@@ -28,6 +29,24 @@ pub fn build_plugin() {
         cargo.arg("--release");
     }
     run(cargo);
+}
+
+/// A plugin that says yes to everything and has no thread of its own, built once: the least that any plugin
+/// costs a broker.
+pub fn yes_plugin() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let source = repository("mosquitto-test/src/bin/bench/yes.c");
+        let library = env::current_exe().expect("this program has a path").with_file_name("yes.so");
+        let mut compiler = Command::new(env::var_os("CC").unwrap_or("cc".into()));
+        compiler.args(["-O2", "-shared", "-fPIC", "-I"]).arg(repository(""));
+        if let Some(include) = env::var_os("MOSQUITTO_INCLUDE") {
+            compiler.arg("-I").arg(include);
+        }
+        compiler.arg(source).arg("-o").arg(&library);
+        run(compiler);
+        library
+    })
 }
 
 /// What `cargo bench --bench NAME` prints, with these arguments.

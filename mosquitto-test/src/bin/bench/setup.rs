@@ -3,12 +3,15 @@
 use mosquitto_test::broker::{Broker, Version};
 
 use crate::api::Api;
+use crate::program;
 
 /// What the broker runs with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mode {
     /// No plugin; everyone is welcome.
     None,
+    /// A plugin that says yes to everything.
+    Yes,
     /// The plugin, and all answers in its cache.
     Cached,
     /// The plugin with its defaults.
@@ -21,6 +24,7 @@ impl Mode {
     pub fn name(self) -> &'static str {
         match self {
             Mode::None => "no plugin",
+            Mode::Yes => "yes",
             Mode::Cached => "cached",
             Mode::Ours => "ours",
             Mode::Blocking => "blocking",
@@ -29,7 +33,7 @@ impl Mode {
 
     fn options(self) -> &'static [(&'static str, &'static str)] {
         match self {
-            Mode::None | Mode::Ours => &[],
+            Mode::None | Mode::Yes | Mode::Ours => &[],
             Mode::Cached => &[("cache_auth_ttl", "600")],
             Mode::Blocking => &[
                 ("delayed_login", "false"),
@@ -47,8 +51,10 @@ pub fn broker(version: Version, mode: Mode, api: &Api, more: &[(&str, &str)]) ->
     for line in ["none", "error", "warning", "notice", "information"] {
         config = config.line(&format!("log_type {line}"));
     }
-    if mode == Mode::None {
-        return config.allow_anonymous(true).start();
+    match mode {
+        Mode::None => return config.allow_anonymous(true).start(),
+        Mode::Yes => return config.plugin_at(program::yes_plugin(), [("", ""); 0]).start(),
+        Mode::Cached | Mode::Ours | Mode::Blocking => {}
     }
     let mut options = api.options();
     for (name, value) in mode.options().iter().chain(more) {
