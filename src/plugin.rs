@@ -41,6 +41,8 @@ mod gates;
 mod host_capabilities;
 mod reload;
 mod status;
+#[cfg(test)]
+mod strangers;
 mod sys_topics;
 pub use crate::authenticator::{Attempt, LoginReply, Sighup};
 pub(crate) use crate::authorizer::AccessReply;

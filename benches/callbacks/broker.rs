@@ -57,6 +57,7 @@ unsafe extern "C" {
 const BASIC_AUTH: c_int = 3;
 const ACL_CHECK: c_int = 2;
 const READ: c_int = 1;
+const WRITE: c_int = 2;
 const SUCCESS: c_int = 0;
 
 struct Registered {
@@ -113,13 +114,22 @@ impl Plugin {
 
     /// Whether a message on this topic may be delivered to the client.
     pub(crate) fn may_read(&self, client: &Client, topic: &CStr) -> bool {
+        self.check(client, topic, READ)
+    }
+
+    /// Whether the client may publish a message on this topic.
+    pub(crate) fn may_publish(&self, client: &Client, topic: &CStr) -> bool {
+        self.check(client, topic, WRITE)
+    }
+
+    fn check(&self, client: &Client, topic: &CStr, access: c_int) -> bool {
         let mut event = AclCheck {
             future: ptr::null_mut(),
             client,
             topic: topic.as_ptr(),
             payload: ptr::null(),
             properties: ptr::null_mut(),
-            access: READ,
+            access,
             payload_length: 0,
             qos: 0,
             retain: false,

@@ -2,7 +2,8 @@
 //!
 //! `cargo bench --bench callbacks` measures time and counts allocations. `callbacks CASE COUNT`
 //! makes that many calls and nothing else; under callgrind that counts instructions, which are the
-//! same on every run. `callbacks tail` tells how long the slowest of many calls take.
+//! same on every run. `callbacks tail` tells how long the slowest of many calls take, `callbacks strangers` what
+//! calls take while somebody is denied something new a hundred times a second.
 #![allow(unsafe_code, reason = "the benchmark plays the broker, whose interface is C")]
 #![allow(
     clippy::unwrap_used,
@@ -18,12 +19,14 @@ use mosquitto_http_auth as _;
 
 mod api;
 mod broker;
+mod strangers;
 mod tail;
 
 use std::env;
 use std::ffi::{CStr, CString};
 use std::hint::black_box;
 
+use api::Api;
 use broker::{Client, Plugin};
 use divan::counter::ItemsCount;
 use divan::{AllocProfiler, Bencher};
@@ -62,6 +65,7 @@ enum Case {
 /// A plugin that knows the answers, and clients that take turns.
 struct Stage {
     case: Case,
+    api: Api,
     plugin: Plugin,
     clients: Vec<Client>,
     password: CString,
@@ -88,7 +92,8 @@ impl Stage {
 
     fn with(case: Case, clients: usize, more: &[(&str, &str)]) -> Self {
         let answer = if case == Case::Rules { TEN_RULES } else { "" };
-        let port = api::start(answer).to_string();
+        let api = Api::start(answer);
+        let port = api.port.to_string();
         let options = [
             ("http_host", "127.0.0.1"),
             ("http_port", &port),
@@ -103,7 +108,7 @@ impl Stage {
             .collect();
         let text = |text| CString::new(text).unwrap();
         let (password, topic) = (text("correct horse"), text("news/2026/today"));
-        let stage = Self { case, plugin, clients, password, topic, next: 0 };
+        let stage = Self { case, api, plugin, clients, password, topic, next: 0 };
         for client in &stage.clients {
             // While the machine is busy, an answer may come too late for the first attempt.
             while !stage.plugin.login(client, &stage.password) {}
@@ -149,6 +154,9 @@ fn main() {
     let arguments: Vec<_> = env::args().skip(1).collect();
     if arguments.iter().any(|argument| argument == "tail") {
         return tail::print();
+    }
+    if arguments.iter().any(|argument| argument == "strangers") {
+        return strangers::print();
     }
     let case = arguments.first().and_then(|name| Case::ALL.into_iter().find(|c| c.name() == name));
     match (case, arguments.get(1).map(|count| count.parse::<usize>())) {

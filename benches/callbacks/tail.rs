@@ -6,6 +6,7 @@
 use std::ffi::CString;
 use std::hint::black_box;
 
+use crate::api::STRANGER;
 use crate::broker::{Client, Plugin};
 use crate::{Case, Stage};
 
@@ -19,12 +20,13 @@ const CALLS: usize = 300_000;
 
 /// Prints a table in Markdown.
 pub(crate) fn print() {
-    let mut stage = Stage::with(Case::CachedAccess, SESSIONS, &[("cache_max_bytes", CACHE)]);
+    let options = [("cache_max_bytes", CACHE), ("cache_deny_ttl", "3600")];
+    let mut stage = Stage::with(Case::CachedAccess, SESSIONS, &options);
     let other = CString::new("news/2026/yesterday").unwrap();
     for client in &stage.clients {
         while !stage.plugin.may_read(client, &other) {}
     }
-    let mut stranger = Stranger { client: Client::new("stranger", "stranger"), asked: 0 };
+    let mut stranger = Stranger { client: Client::new(STRANGER, STRANGER), asked: 0 };
     (0..STRANGE).for_each(|_| stranger.ask(&stage.plugin));
     println!("| call | median | 99.9 % | longest |\n| --- | --- | --- | --- |");
     row("nothing", &mut stage, &mut stranger, |_| ());
@@ -71,7 +73,7 @@ fn row(name: &str, stage: &mut Stage, stranger: &mut Stranger, mut call: impl Fn
 }
 
 /// What this thread has spent, in nanoseconds.
-fn spent() -> u64 {
+pub(crate) fn spent() -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: it writes to the time alone.
     let code = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };

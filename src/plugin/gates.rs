@@ -17,7 +17,7 @@ use crate::question::{Access, Action, Client, RawAclCheck};
 use crate::rules::{Condition, Permission, Rule, Rules, Verb};
 use crate::sessions::SessionKey;
 
-fn check<'a>(
+pub(super) fn check<'a>(
     broker: &'a FakeBroker,
     client: &'a dyn Client,
     username: Option<&'a str>,
@@ -26,7 +26,7 @@ fn check<'a>(
     Check { client, username, action, message: None, broker: Some(broker) }
 }
 
-fn connected(handle: usize, id: &str) -> FakeClient {
+pub(super) fn connected(handle: usize, id: &str) -> FakeClient {
     FakeClient { handle: Some(handle), id: id.to_owned(), ..FakeClient::default() }
 }
 
@@ -73,7 +73,7 @@ fn session_grants() -> Arc<SessionGrants> {
     })
 }
 
-fn begin(
+pub(super) fn begin(
     plugin: &Plugin,
     client: &FakeClient,
     username: &str,
@@ -87,7 +87,12 @@ fn begin(
     plugin.services.sessions.begin(session_key, username, None, Some(session_grants), None, None);
 }
 
-fn recalls(plugin: &Plugin, client: &FakeClient, username: &str, action: Action<'_>) -> bool {
+pub(super) fn recalls(
+    plugin: &Plugin,
+    client: &FakeClient,
+    username: &str,
+    action: Action<'_>,
+) -> bool {
     plugin.recall(&RawAclCheck {
         handle: client.handle(),
         client_id: client.id.as_bytes(),

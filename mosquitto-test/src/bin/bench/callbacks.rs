@@ -30,6 +30,13 @@ pub fn run(args: &Args) -> Section {
         );
         section.text(program::bench("callbacks", &["tail"]).trim_end());
         section.text("`cargo bench --bench callbacks -- tail`");
+        section.text(
+            "What a stranger costs the others: 10,000 clients make one call after another, alone and \
+             while somebody is denied something new 100 times a second. What the calling thread \
+             spends on a call: the mean of a second, and of nine such the median.",
+        );
+        section.text(program::bench("callbacks", &["strangers"]).trim_end());
+        section.text("`cargo bench --bench callbacks -- strangers`");
     }
     section.text(
         "Instructions are the same on every run: callgrind counts those of a number of calls and \
