@@ -14,6 +14,7 @@ mod action_mask;
 mod condition;
 mod filter;
 mod inexact;
+mod patterns;
 mod placeholder;
 mod recent;
 mod rule_set_interner;
@@ -27,8 +28,7 @@ mod model;
 mod properties;
 
 use action_mask::{ActionMask, QosSet};
-pub use condition::ConditionsMet;
-pub use condition::{Condition, Network, Whom};
+pub use condition::{Condition, ConditionsMet, Network, Whom};
 use condition::{Conditions, RuleRef};
 pub(crate) use filter::asked as filter_asked;
 pub use placeholder::Names;

@@ -9,13 +9,12 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use regex_lite::{Regex, RegexBuilder};
+use super::patterns::{self, compiled};
 
 /// How many different conditions the rules of an answer may have.
 pub(crate) const MAX_CONDITIONS: usize = 256;
-
-/// How large a pattern may become, in bytes.
-const PATTERN_BYTES: usize = 16 * 1024;
+// Each may have two patterns.
+const _: () = assert!(patterns::MOST >= 2 * MAX_CONDITIONS);
 
 /// How long a name may be that patterns are held against, in bytes: the broker waits for it.
 const NAME_BYTES: usize = 1024;
@@ -87,18 +86,12 @@ fn occurs(pattern: &str, name: &str) -> Option<bool> {
     if name.len() > NAME_BYTES {
         return None;
     }
-    Some(compile(pattern).ok()?.is_match(name))
-}
-
-/// A pattern is not kept compiled: it is used once for each client that comes in, and nobody knows how much
-/// memory it takes.
-fn compile(pattern: &str) -> Result<Regex, regex_lite::Error> {
-    RegexBuilder::new(pattern).size_limit(PATTERN_BYTES).build()
+    Some(compiled(pattern).ok()?.is_match(name))
 }
 
 /// Why a text is no pattern; none when it is one.
 fn problem(name: &str, pattern: Option<&str>) -> Option<String> {
-    let problem = compile(pattern?).err()?;
+    let problem = compiled(pattern?).err()?;
     let shown = super::shown(pattern?);
     Some(format!("the pattern \"{shown}\" of {name} cannot be used: {problem}"))
 }
