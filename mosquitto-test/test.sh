@@ -7,6 +7,6 @@ cd "$(dirname "$0")/.."
 ./mosquitto-test/install.sh
 ./mosquitto-test/fetch.sh
 ./mosquitto-test/mutation.sh
-# A test in a broker waits more than it computes, so that two of them share a core.
-export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((2 * $(nproc)))}
+# A test in a broker waits most of the time, so that three of them share a core.
+export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((3 * $(nproc)))}
 cargo test --workspace --locked
