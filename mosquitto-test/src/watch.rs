@@ -7,7 +7,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long any wait lasts before the test fails; generous, because machines are shared.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The folder for Valgrind's reports, where the brokers are to run under it.
 pub fn valgrind_reports() -> Option<PathBuf> {

@@ -88,6 +88,8 @@ public final class Client implements MqttCallbackExtended {
         how.setUserName(user);
         how.setPassword(options.get("--password").toCharArray());
         how.setAutomaticReconnect(true);
+        // In seconds: the machine may be busy.
+        how.setConnectionTimeout(120);
         if (options.containsKey("--ca")) {
             how.setSocketFactory(trusting(options.get("--ca")));
         }
