@@ -52,11 +52,21 @@ pub(crate) struct LastAsked {
     hasher: RandomState,
 }
 
+/// What is known of one client.
 #[derive(Clone, Default)]
-struct Known {
-    asked: Arc<[Asked]>,
+pub(crate) struct Known {
+    /// What was asked for it, the oldest first.
+    pub asked: Arc<[Asked]>,
     /// When the client was closed last because a question of its could not be decided.
     closed: Option<Instant>,
+}
+
+impl Known {
+    /// Whether the client was closed for want of an answer, lately.
+    #[must_use]
+    pub(crate) fn was_closed(&self, now: Instant) -> bool {
+        self.closed.is_some_and(|closed| now.duration_since(closed) < RETRIES)
+    }
 }
 
 impl Default for LastAsked {
@@ -93,18 +103,12 @@ impl LastAsked {
         self.known.insert(key, Known { asked: all.into(), closed });
     }
 
-    /// This client is closed because a question of its could not be decided.
-    pub(crate) fn note_closed(&self, client_id: &str, username: &str, now: Instant) {
+    /// This client is closed because a question of its could not be decided; returns what is known of it.
+    pub(crate) fn note_closed(&self, client_id: &str, username: &str, now: Instant) -> Known {
         let key = self.key(client_id, username);
-        let known = self.known.get(key).unwrap_or_default();
-        self.known.insert(key, Known { closed: Some(now), ..known });
-    }
-
-    /// Whether it was, lately.
-    #[must_use]
-    pub(crate) fn was_closed(&self, client_id: &str, username: &str, now: Instant) -> bool {
-        let closed = self.known.get(self.key(client_id, username)).and_then(|known| known.closed);
-        closed.is_some_and(|closed| now.duration_since(closed) < RETRIES)
+        let known = Known { closed: Some(now), ..self.known.get(key).unwrap_or_default() };
+        self.known.insert(key, known.clone());
+        known
     }
 
     /// Whether anything was asked for this client.
@@ -113,10 +117,10 @@ impl LastAsked {
         self.known.contains_key(self.key(client_id, username))
     }
 
-    /// What was asked for this client, the oldest first.
+    /// What is known of this client.
     #[must_use]
-    pub(crate) fn of(&self, client_id: &str, username: &str) -> Arc<[Asked]> {
-        self.known.get(self.key(client_id, username)).unwrap_or_default().asked
+    pub(crate) fn of(&self, client_id: &str, username: &str) -> Known {
+        self.known.get(self.key(client_id, username)).unwrap_or_default()
     }
 }
 
@@ -130,7 +134,7 @@ mod tests {
     }
 
     fn topics(last: &LastAsked, username: &str) -> Vec<String> {
-        last.of("c", username).iter().map(|asked| asked.action().topic.to_owned()).collect()
+        last.of("c", username).asked.iter().map(|asked| asked.action().topic.to_owned()).collect()
     }
 
     #[test]
@@ -161,14 +165,14 @@ mod tests {
     fn that_a_client_was_closed_is_known_for_a_while() {
         let (last, clock) = (LastAsked::default(), ManualClock::new());
         last.note("c", "ann", &action("a"));
-        assert!(!last.was_closed("c", "ann", clock.now()));
+        assert!(!last.of("c", "ann").was_closed(clock.now()));
         last.note_closed("c", "ann", clock.now());
         last.note("c", "ann", &action("b"));
-        assert!(last.was_closed("c", "ann", clock.now()));
-        assert!(!last.was_closed("c", "bob", clock.now()));
+        assert!(last.of("c", "ann").was_closed(clock.now()));
+        assert!(!last.of("c", "bob").was_closed(clock.now()));
         assert_eq!(topics(&last, "ann"), ["a", "b"]);
         clock.advance(RETRIES);
-        assert!(!last.was_closed("c", "ann", clock.now()));
+        assert!(!last.of("c", "ann").was_closed(clock.now()));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::Authorizer;
 use super::who::{Who, client_ref, is_connected};
 use crate::answer::{Failure, Outcome};
 use crate::cache::Key;
+use crate::last_asked::Asked as LastAction;
 use crate::login::{Applicant, Waiting};
 use crate::pool::{Asked, Pending, Postponed, Urgency};
 use crate::question::{About, Access, Action, Client, ClientSnapshot, Kind, Question};
@@ -70,7 +71,7 @@ impl Authorizer {
     pub(crate) fn ask_what_was_asked(&self, client: &dyn Client, username: &str) {
         let grants =
             self.services.sessions.grants(client_ref(client, username)).unwrap_or_default();
-        self.ask_ahead_for(Who { client, username, grants: &grants, broker: None });
+        let _ = self.ask_ahead_for(Who { client, username, grants: &grants, broker: None }, false);
     }
 
     /// Lets in those whose answers have taken too long. For the broker's thread.
@@ -86,14 +87,11 @@ impl Authorizer {
         let Applicant { client_id, address, .. } = &waiting.applicant;
         let whom = Whom { address: *address, username, client_id };
         let grants = &Grants::on(waiting.session_grants.as_ref(), whom);
-        let keys = self.ask_ahead_for(Who { client, username, grants, broker: None });
         let now = self.services.clock.now();
-        if now.duration_since(waiting.asked) > LONGEST_ENTRY {
-            // These will not be there sooner than the login's was.
-            return None;
-        }
-        let on_their_way: Vec<_> =
-            keys.iter().filter_map(|key| self.services.engine.join(key)).collect();
+        // Else these will not be there sooner than the login's was.
+        let joins = now.duration_since(waiting.asked) <= LONGEST_ENTRY;
+        let who = Who { client, username, grants, broker: None };
+        let on_their_way = self.ask_ahead_for(who, joins);
         if on_their_way.is_empty() {
             return None;
         }
@@ -106,14 +104,14 @@ impl Authorizer {
         Some(pending)
     }
 
-    /// Asks what this client was asked about last time; the keys of all that it may be asked now.
-    fn ask_ahead_for(&self, who: Who<'_>) -> Vec<Key> {
+    /// Asks what this client was asked about last time; if it `joins`, what is on its way of that then.
+    fn ask_ahead_for(&self, who: Who<'_>, joins: bool) -> Vec<Pending> {
         if !self.has_route(Kind::Access) {
             return Vec::new();
         }
         let Who { client, username, grants, .. } = who;
-        let asked = self.last_asked.of(client.id(), username);
-        let actions = asked.iter().map(|asked| asked.action());
+        let known = self.last_asked.of(client.id(), username);
+        let actions = known.asked.iter().map(|asked| asked.action());
         let mut questions: Vec<_> = actions
             .filter(|action| self.will_ask_acl(who, *action))
             .map(|action| who.question(About::Access(action)))
@@ -122,13 +120,17 @@ impl Authorizer {
         if asks_superuser && !questions.is_empty() {
             questions.push(who.question(About::Superuser));
         }
-        if self.last_asked.was_closed(client.id(), username, self.services.clock.now()) {
-            self.keep_all_for_retry(who, true);
+        if known.was_closed(self.services.clock.now()) {
+            self.keep_all_for_retry(who, &known.asked, true);
         }
         if self.services.engine.keeps_access_answers() {
             self.services.engine.ask_ahead(questions.iter().copied());
         }
-        questions.iter().map(|question| self.services.engine.key(question)).collect()
+        if !joins {
+            return Vec::new();
+        }
+        let engine = &self.services.engine;
+        questions.iter().filter_map(|question| engine.join(&engine.key(question))).collect()
     }
 
     /// A login that waits now: its client, if there is something to ask ahead for it.
@@ -152,8 +154,9 @@ impl Authorizer {
             let key = self.services.engine.key(&who.question(about(kind, action)));
             self.keep_for_retry(key, &Err(Failure::NotYet), asked, asked_at);
         }
-        self.last_asked.note_closed(who.client.id(), who.username, self.services.clock.now());
-        self.keep_all_for_retry(who, asks);
+        let now = self.services.clock.now();
+        let known = self.last_asked.note_closed(who.client.id(), who.username, now);
+        self.keep_all_for_retry(who, &known.asked, asks);
     }
 
     /// Notes what this client is told, if its next try could not find it in the cache.
@@ -185,13 +188,12 @@ impl Authorizer {
 
     /// Keeps the answers to what this client asked before: what it was told, and, if it `asks`, what the API
     /// says of the rest.
-    fn keep_all_for_retry(&self, who: Who<'_>, asks: bool) {
-        let Who { client, username, grants, .. } = who;
+    fn keep_all_for_retry(&self, who: Who<'_>, asked: &[LastAction], asks: bool) {
         let asks = asks && self.services.engine.api().in_service();
-        if self.has_route(Kind::Superuser) && grants.is_superuser.is_none() {
+        if self.has_route(Kind::Superuser) && who.grants.is_superuser.is_none() {
             self.keep_one_for_retry(&who.question(About::Superuser), asks);
         }
-        for asked in self.last_asked.of(client.id(), username).iter() {
+        for asked in asked {
             let action = asked.action();
             if action.access != Access::Read && self.will_ask_acl(who, action) {
                 self.keep_one_for_retry(&who.question(About::Access(action)), asks);
