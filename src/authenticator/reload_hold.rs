@@ -42,8 +42,13 @@ pub(crate) enum Closing {
 /// One instance's hold on SIGHUP.
 pub(crate) struct ReloadHold {
     sighup: Option<Sighup>,
-    state: Mutex<State>,
-    reloads: Mutex<Reloads>,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    state: State,
+    reloads: Reloads,
 }
 
 /// Which SIGHUP that was taken the broker has dealt with, by their count.
@@ -65,8 +70,9 @@ impl Reloads {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum State {
+    #[default]
     Free,
     Held,
     /// SIGHUP has come, and was found to have come at this time.
@@ -78,35 +84,34 @@ enum State {
 impl ReloadHold {
     /// `sighup` is missing where no login waits.
     pub(crate) fn new(sighup: Option<Sighup>) -> Self {
-        Self { sighup, state: Mutex::new(State::Free), reloads: Mutex::default() }
+        Self { sighup, inner: Mutex::default() }
     }
 
     /// A login is about to wait; whether it may.
     pub(crate) fn admit(&self) -> bool {
         let Some(sighup) = self.sighup else { return true };
-        let mut state = lock(&self.state);
+        let Inner { state, reloads } = &mut *lock(&self.inner);
         if *state == State::Free {
             state.hold(sighup);
         }
         // From here on it is held back.
-        *state != State::Overdue && lock(&self.reloads).done == (sighup.taken)()
+        *state != State::Overdue && reloads.done == (sighup.taken)()
     }
 
     /// The broker reads its configuration again, at the end of a pass.
     pub(crate) fn reloads(&self) {
-        self.sighup.iter().for_each(|sighup| lock(&self.reloads).done = (sighup.taken)());
+        self.sighup.iter().for_each(|sighup| lock(&self.inner).reloads.done = (sighup.taken)());
     }
 
     /// A pass of the broker's loop begins: whoever was closed in the last one is freed.
     pub(crate) fn begin_pass(&self, logins_wait: impl FnOnce() -> bool, now: Instant) -> Closing {
         let Some(sighup) = self.sighup else { return Closing::Due };
-        let mut reloads = lock(&self.reloads);
+        let Inner { state, reloads } = &mut *lock(&self.inner);
         if reloads.at_last_pass.is_none() {
             // The broker has set its own handler only after it has loaded its plugins.
             (sighup.watch)();
         }
         reloads.begin_pass((sighup.taken)());
-        let mut state = lock(&self.state);
         if !logins_wait() {
             state.release(sighup);
             return Closing::Nobody;
@@ -131,7 +136,7 @@ impl ReloadHold {
 
     /// Lets SIGHUP through for good.
     pub(crate) fn end(&self) {
-        self.sighup.iter().for_each(|sighup| lock(&self.state).release(*sighup));
+        self.sighup.iter().for_each(|sighup| lock(&self.inner).state.release(*sighup));
     }
 }
 
