@@ -217,15 +217,21 @@ where
     pub(crate) fn ask_ahead(&self, questions: impl Iterator<Item = (K, J)>) {
         // Before the lock, so that nobody waits for whatever work this is.
         let questions: Vec<_> = questions.collect();
+        if questions.is_empty() {
+            return;
+        }
         let mut state = lock(&self.shared.state);
         if state.closed {
             return;
         }
+        let queued = state.queue.len();
         for (key, job) in questions {
             state.queue.push_ahead(&key, job);
         }
+        // To wake a thread takes the broker's own longer than all else of a login whose answer is known.
+        let wanted = (state.queue.len() - queued).min(state.idle);
         drop(state);
-        self.shared.wakeup.notify_all();
+        (0..wanted).for_each(|_| self.shared.wakeup.notify_one());
         self.shared.grow();
     }
 
@@ -390,6 +396,7 @@ where
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::{Barrier, mpsc};
     use std::thread;
@@ -733,6 +740,41 @@ mod tests {
         }
         let order: Vec<_> = told.iter().take(5).collect();
         assert_eq!(order, ["blocking", "ahead", "ahead", "ahead", "quiet"]);
+        pool.shut_down(|| {});
+    }
+
+    /// How often this thread has slept.
+    fn slept(thread: &Path) -> u64 {
+        let status =
+            std::fs::read_to_string(Path::new("/proc").join(thread).join("status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        line.unwrap().trim().parse().unwrap()
+    }
+
+    fn wait_for_an_idle_worker(pool: &Pool<u32, Job>) {
+        while lock(&pool.shared.state).idle == 0 {
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn to_ask_nothing_ahead_wakes_nobody() {
+        let pool = pool(1);
+        let (tell, told) = mpsc::channel();
+        let job = move || {
+            tell.send(std::fs::read_link("/proc/thread-self").unwrap()).unwrap();
+            Ok(Answer::ALLOW)
+        };
+        assert_eq!(ask(&pool, 1, job).wait(PATIENCE), Ok(Answer::ALLOW));
+        let worker = told.recv().unwrap();
+        wait_for_an_idle_worker(&pool);
+        let before = slept(&worker);
+        for _ in 0..1000 {
+            pool.ask_ahead(std::iter::empty());
+            thread::yield_now();
+        }
+        // It may not have slept yet when it counted as idle.
+        assert!(slept(&worker) <= before + 1);
         pool.shut_down(|| {});
     }
 
