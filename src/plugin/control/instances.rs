@@ -97,6 +97,10 @@ impl Membership {
 
     /// The broker asks this instance about the login of a new connection, or tells it of one.
     pub(crate) fn note_client(&self, client_id: &str) {
+        // There is none to tell it from, and this is done for every login.
+        if self.is_alone() {
+            return;
+        }
         self.all.asked.insert(self.all.hasher.hash_one(client_id), self.number);
     }
 
@@ -179,6 +183,17 @@ mod tests {
         drop(two);
         assert_eq!(recipient(&one, 7), "nobody");
         assert!(one.is_alone());
+    }
+
+    #[test]
+    fn one_that_is_alone_remembers_nothing_and_owns_everybody() {
+        let all = Arc::new(Instances::default());
+        let (one, ..) = join(&all);
+        one.note_client("c");
+        assert!(all.asked.settled().0.is_empty() && one.may_own("c"));
+        let (two, ..) = join(&all);
+        two.note_client("c");
+        assert!(!one.may_own("c") && two.may_own("c"));
     }
 
     #[test]
