@@ -16,7 +16,7 @@ use crate::crowd::{AT_ONCE, enter, enter_and_subscribe};
 use crate::link::{Link, Who};
 
 /// How long the last message has to arrive after the broker is done with all of them.
-const LAST: Duration = Duration::from_secs(1);
+const LAST: Duration = Duration::from_secs(20);
 
 /// All of them have one thread, which is that of whoever has them publish.
 pub struct Audience {

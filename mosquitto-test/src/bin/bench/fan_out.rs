@@ -63,9 +63,7 @@ impl Way {
             Way::Nothing | Way::Yes | Way::Rules(_) => &[],
             Way::Cache(_) | Way::Api => &[KEPT],
             Way::Batches => &[KEPT, api::BATCHES],
-            Way::OneByOne => {
-                &[("cache_ttl", "0"), ("max_block_ms", "60000"), ("max_block_percent", "100")]
-            }
+            Way::OneByOne => &[KEPT, ("http_connections", "1")],
         }
     }
 }
@@ -121,9 +119,9 @@ pub fn run(args: &Args) -> Section {
     section.text(format!(
         "The same with nothing in the cache (every message has a topic of its own) and an API that \
          takes {} for a request. *cold*: one question in a request, 32 requests at once; *cold, \
-         batches*: with `http_acl_batch_route`; *one by one*: `cache_ttl 0`, `max_block_ms 60000`, \
-         `max_block_percent 100`, so that one question waits for the other, as in every earlier \
-         plugin; *cached*: every answer is known. *longest pause of others*: the slowest message \
+         batches*: with `http_acl_batch_route`; *one by one*: `http_connections 1`, so that one \
+         question waits for the other, as in every earlier plugin, and one message is all; *cached*: \
+         every answer is known. *longest pause of others*: the slowest message \
          among uninvolved clients, each of which publishes to another one, and how many times as \
          long as with *cached*. *goal*: for the median, for every message, and for that.",
         millis(API_TAKES)
