@@ -77,7 +77,7 @@ struct State<K, J> {
     starting: bool,
     idle: usize,
     /// Workers that are at a job, by its urgency.
-    busy: [usize; 3],
+    busy: [usize; 4],
     closed: bool,
 }
 
@@ -136,7 +136,7 @@ where
             workers: Workers::default(),
             starting: false,
             idle: 0,
-            busy: [0; 3],
+            busy: [0; 4],
             closed: false,
         };
         let (state, wakeup) = (Mutex::new(state), Condvar::new());
@@ -185,9 +185,9 @@ where
     #[must_use]
     pub(crate) fn load(&self) -> Load {
         let state = lock(&self.shared.state);
-        let [blocking, waiting, quiet] = state.queue.lengths();
+        let [blocking, waiting, deliveries, quiet] = state.queue.lengths();
         Load {
-            urgent: blocking + waiting,
+            urgent: blocking + waiting + deliveries,
             quiet,
             workers: state.workers.count(),
             most_workers: self.shared.max_workers,
@@ -361,14 +361,13 @@ where
         let mut state = lock(&self.state);
         let mut is_idle = false;
         while !state.closed {
-            let [_, waiting, background] = state.busy;
+            let [_, not_blocking @ ..] = state.busy;
+            let [.., background] = not_blocking;
+            let is_one_free = not_blocking.iter().sum::<usize>() < self.most_not_blocking();
             let may = |urgency| match urgency {
                 Urgency::Blocking => true,
-                Urgency::Waiting => waiting + background < self.most_not_blocking(),
-                Urgency::Background => {
-                    background < self.max_workers.div_ceil(2)
-                        && waiting + background < self.most_not_blocking()
-                }
+                Urgency::Waiting | Urgency::Delivery => is_one_free,
+                Urgency::Background => is_one_free && background < self.max_workers.div_ceil(2),
             };
             if let Some(next) = state.queue.next(may, &self.batching) {
                 state.busy[next.1 as usize] += 1;
@@ -565,7 +564,7 @@ mod tests {
                                 }
                                 _ => match pool.ask(
                                     &(key as u32),
-                                    Urgency::ALL[number % 3],
+                                    Urgency::ALL[number % 4],
                                     || None,
                                     job,
                                 ) {
@@ -685,6 +684,33 @@ mod tests {
         pool.shut_down(|| {});
         drop(tell);
         assert!(told.recv().is_err(), "nothing ran twice");
+    }
+
+    #[test]
+    fn a_flood_of_what_is_urgent_keeps_nothing_else_back() {
+        let pool = pool(1);
+        let release = busy(&pool);
+        let (tell, told) = mpsc::channel();
+        let job = |name: &'static str| -> Job {
+            let tell = tell.clone();
+            Box::new(move || {
+                tell.send(name).unwrap();
+                Ok(Answer::ALLOW)
+            })
+        };
+        for key in 0..100 {
+            let _ = pool.ask(&key, Urgency::ALL[key as usize % 2], || None, || job("login"));
+        }
+        for key in 100..110 {
+            let _ = pool.ask(&key, Urgency::Delivery, || None, || job("delivery"));
+            let _ = pool.ask_quietly(&(key + 100), || job("quiet")).unwrap();
+        }
+        drop(release);
+        let order: Vec<_> = told.iter().take(80).collect();
+        for name in ["delivery", "quiet"] {
+            assert_eq!(order.iter().filter(|one| **one == name).count(), 10, "{order:?}");
+        }
+        pool.shut_down(|| {});
     }
 
     #[test]

@@ -104,7 +104,7 @@ impl Authorizer {
 /// Who waits for the answer: a delivery can be made later, and for all else the broker's thread waits.
 fn urgency(action: Action<'_>) -> Urgency {
     match action.access {
-        Access::Read => Urgency::Waiting,
+        Access::Read => Urgency::Delivery,
         Access::Write | Access::Subscribe | Access::Unsubscribe => Urgency::Blocking,
     }
 }

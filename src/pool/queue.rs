@@ -1,4 +1,4 @@
-//! What waits for a worker: two bounded queues, and one request in flight per key.
+//! What waits for a worker: a bounded queue for each urgency, and one request in flight per key.
 
 #![forbid(unsafe_code)]
 
@@ -17,19 +17,26 @@ pub(crate) const URGENT: usize = 4096;
 /// Questions without anybody waiting that may queue; each is as large as its request.
 pub(crate) const QUIET: usize = 65_536;
 
-/// Who waits for an answer. What is more urgent goes first.
+/// Of so many turns, one is for each of the two that are less urgent than logins.
+const TURNS: usize = 8;
+const DELIVERY_TURN: usize = 4;
+const BACKGROUND_TURN: usize = 0;
+
+/// Who waits for an answer. What is more urgent goes first, but not always: see [`Queue::next`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Urgency {
     /// The broker's thread, which does nothing else meanwhile.
     Blocking,
     /// A client, whose login is answered later.
     Waiting,
+    /// Messages that are delivered once it is there.
+    Delivery,
     /// Nobody.
     Background,
 }
 
 impl Urgency {
-    pub const ALL: [Self; 3] = [Self::Blocking, Self::Waiting, Self::Background];
+    pub const ALL: [Self; 4] = [Self::Blocking, Self::Waiting, Self::Delivery, Self::Background];
 
     /// How many questions of this urgency may queue.
     fn capacity(self) -> usize {
@@ -40,8 +47,10 @@ impl Urgency {
 /// The requests in flight that were not completed yet, and the order in which they start.
 pub(crate) struct Queue<K, J> {
     /// By urgency.
-    queues: [VecDeque<K>; 3],
+    queues: [VecDeque<K>; 4],
     in_flight: HashMap<K, (Arc<InFlight>, Stage<J>)>,
+    /// How often a worker has come for a job.
+    turn: usize,
 }
 
 /// How far a request in flight has come. One that somebody has come to wait for stands in two queues;
@@ -56,7 +65,7 @@ pub(crate) type Taken<K, J> = (K, J, Arc<InFlight>);
 
 impl<K, J> Default for Queue<K, J> {
     fn default() -> Self {
-        Self { queues: Default::default(), in_flight: HashMap::new() }
+        Self { queues: Default::default(), in_flight: HashMap::new(), turn: 0 }
     }
 }
 
@@ -67,7 +76,7 @@ impl<K: Clone + Eq + Hash, J> Queue<K, J> {
     }
 
     /// How many wait, by urgency.
-    pub(crate) fn lengths(&self) -> [usize; 3] {
+    pub(crate) fn lengths(&self) -> [usize; 4] {
         self.queues.each_ref().map(VecDeque::len)
     }
 
@@ -112,20 +121,23 @@ impl<K: Clone + Eq + Hash, J> Queue<K, J> {
     /// as long as half of the room for such is free, so that there is room for others.
     pub(crate) fn push_ahead(&mut self, key: &K, job: J) {
         if !self.in_flight.contains_key(key) {
-            let has_room = self.queues[Urgency::Waiting as usize].len() < URGENT / 2;
-            let urgency = if has_room { Urgency::Waiting } else { Urgency::Background };
+            let has_room = self.queues[Urgency::Delivery as usize].len() < URGENT / 2;
+            let urgency = if has_room { Urgency::Delivery } else { Urgency::Background };
             // Without room it is asked for when its turn comes.
             let _ = self.push(key, job, urgency);
         }
     }
 
-    /// The next jobs of those urgencies that `may` be taken, and how urgent they are.
+    /// The next jobs of those urgencies that `may` be taken, and how urgent they are. Of eight workers that
+    /// come, one takes what nobody waits for, and one a delivery, before all else: a stranger can bring more
+    /// logins than all workers answer, and what is taken back from a client is taken back all the same.
     pub(crate) fn next(
         &mut self,
         may: impl Fn(Urgency) -> bool,
         batching: &Batching<J>,
     ) -> Option<(Vec<Taken<K, J>>, Urgency)> {
-        let (first, urgency) = Urgency::ALL
+        let (first, urgency) = self
+            .order()
             .into_iter()
             .filter(|urgency| may(*urgency))
             .find_map(|urgency| Some((self.pop(urgency, |_| true)?, urgency)))?;
@@ -141,6 +153,16 @@ impl<K: Clone + Eq + Hash, J> Queue<K, J> {
             }
         }
         Some((jobs, urgency))
+    }
+
+    fn order(&mut self) -> impl IntoIterator<Item = Urgency> + use<K, J> {
+        self.turn = (self.turn + 1) % TURNS;
+        let before_all = match self.turn {
+            DELIVERY_TURN => Some(Urgency::Delivery),
+            BACKGROUND_TURN => Some(Urgency::Background),
+            _ => None,
+        };
+        before_all.into_iter().chain(Urgency::ALL)
     }
 
     /// Takes the first job of a queue, if it `fits`.
