@@ -188,7 +188,7 @@ fn begin(sessions: &Sessions, count: u64, with_end: bool) {
             }
         };
         let handle = 0x5500_0000_0000 + usize::try_from(number).unwrap() * 1024;
-        let session_key = SessionKey { handle, client_id: id, key };
+        let session_key = SessionKey { handle, client_id: id, key, identity: key };
         let (question, due) = if with_end {
             (Some(Arc::new(sealed())), Some(SystemClock.now() + Duration::from_secs(3600)))
         } else {

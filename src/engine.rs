@@ -14,7 +14,7 @@ use crate::api_format::ApiFormat;
 use crate::cache::{Cache, CachedPermission, Key, Keyring, Lifetimes};
 use crate::clock::Clock;
 use crate::config::{CacheConfig, Config, Credentials};
-use crate::field::FieldLists;
+use crate::field::{Field, FieldLists};
 use crate::files::Files;
 use crate::fleet::Fleet;
 use crate::log_queue::LogQueue;
@@ -210,6 +210,18 @@ impl Engine {
         self.keyring.key(question, self.fields.of(question.kind()))
     }
 
+    /// By what a client is known again that was let in by the question that has this key: the same, but for the
+    /// keep-alive, which Mosquitto lowers to `max_keepalive` (MQTT 5.0, section 3.2.2.3.14).
+    #[must_use]
+    pub(crate) fn identity(&self, key: Key, question: &Question<'_>) -> Key {
+        let fields = self.fields.of(question.kind());
+        if !fields.contains(&Field::Keepalive) {
+            return key;
+        }
+        let rest = fields.iter().copied().filter(|field| *field != Field::Keepalive);
+        self.keyring.key(question, &rest.collect::<Vec<_>>())
+    }
+
     /// Asks the question that has this key.
     #[must_use]
     pub fn ask(&self, key: Key, question: &Question<'_>, urgency: Urgency) -> Asked {
@@ -258,7 +270,7 @@ impl Engine {
     /// probe is due.
     #[must_use]
     pub(crate) fn insist(&self, key: Key, question: &Question<'_>) -> Asked {
-        self.ask_anybody(key, question, (Urgency::Waiting, true))
+        self.ask_anybody(key, question, (Urgency::Delivery, true))
     }
 
     fn ask_anybody(

@@ -70,8 +70,9 @@ pub struct Waiting {
     pub placeholder: String,
     /// Whether it goes on with a session that there is.
     pub(crate) keeps_session: bool,
-    /// The question's key, by which the session is known later.
+    /// The question's key, and by what the session is known later.
     pub key: Key,
+    pub(crate) identity: Key,
     /// The question itself, for asking it again, where that may have to be.
     pub question: Option<Arc<KeptQuestion>>,
     /// For what this takes beside the question.
@@ -366,6 +367,7 @@ mod tests {
             placeholder: attempts.placeholder(username).unwrap(),
             keeps_session: false,
             key: Key::from_number(1),
+            identity: Key::from_number(1),
             question: None,
             memory: Arc::new(MemoryBudget::new(1).take(0)),
             asked: SystemClock.now(),

@@ -13,6 +13,7 @@ use crate::answer::Decision;
 use crate::authenticator::{Authenticator, Closing, LoginCapabilities};
 use crate::authorizer::Authorizer;
 use crate::broker::Broker;
+use crate::cache::InvalidationScope;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError, Credentials};
 use crate::decide::Reason;
@@ -64,12 +65,13 @@ use sys_topics::SysTopics;
 /// One instance of the plugin; a broker may hold several, which share no more than [`Instances`].
 pub struct Plugin {
     services: Services,
-    held: Arc<HeldDeliveries>,
     authorizer: Arc<Authorizer>,
     authenticator: Authenticator,
     /// Responses to commands, and who is to be disconnected by one.
     outbox: Arc<Mailbox<ControlResponse>>,
     kicks: Arc<Mailbox<Target>>,
+    /// What was taken back at other brokers, and is to be asked about again of who is in.
+    taken_back: Arc<Mailbox<InvalidationScope>>,
     /// Commands that the broker handed to another instance.
     inbox: Arc<Mailbox<Message>>,
     membership: Membership,
@@ -171,7 +173,7 @@ impl Plugin {
             inbox,
             outbox: Mailbox::new(mailbox()),
             kicks: Mailbox::new(mailbox()),
-            held,
+            taken_back: Mailbox::new(mailbox()),
             authorizer,
             authenticator,
             status,
@@ -214,6 +216,7 @@ impl Plugin {
 
     /// The client of this handle has left, or its session has gone offline.
     pub(crate) fn left(&self, handle: usize, departure: Departure, why: Option<Disconnection>) {
+        self.membership.forget_commander(handle);
         self.authenticator.left(handle);
         self.services.events.left(handle, why);
         self.authorizer.left(handle, departure);

@@ -79,11 +79,12 @@ impl Sessions {
         question: Option<Arc<SealedQuestion>>,
         due: Option<Instant>,
     ) {
-        let SessionKey { handle, client_id, key } = session_key;
+        let SessionKey { handle, client_id, key, identity } = session_key;
         let known_as = SessionGrants::known_as(session_grants, username);
         let whom = Whom { address, username: known_as, client_id: &client_id };
         let session = Session {
             key: Some(key),
+            identity: Some(identity),
             address,
             given_username: (known_as != username).then(|| username.into()),
             authenticated_by: AuthenticatedBy::Api,
@@ -97,8 +98,9 @@ impl Sessions {
 
     /// This client's login was left to the broker. If that does not let it in, it leaves at once.
     pub(crate) fn begin_at_broker(&self, session_key: SessionKey, username: &str) {
-        let SessionKey { handle, client_id, key } = session_key;
-        let session = Session { key: Some(key), ..Session::of_nobody(&client_id, username) };
+        let SessionKey { handle, client_id, key, identity } = session_key;
+        let (key, identity) = (Some(key), Some(identity));
+        let session = Session { key, identity, ..Session::of_nobody(&client_id, username) };
         self.put(handle, session, None);
     }
 
@@ -139,10 +141,10 @@ impl Sessions {
     /// what is queued for it.
     pub fn end(&self, handle: usize, pass: u64) {
         let Some(session) = lock(&self.state).remove(handle) else { return };
-        let Session { client_id, username, key, grants, expiry, .. } = session;
+        let Session { client_id, username, given_username, key, grants, expiry, .. } = session;
         // Without a login question nothing tells when another client takes the handle over.
         if key.is_some() && grants != Grants::default() {
-            let ended = EndedSession { client_id, username, grants, expiry, pass };
+            let ended = EndedSession { client_id, username, given_username, grants, expiry, pass };
             self.ended_sessions.insert(handle, ended);
         }
     }
@@ -285,9 +287,11 @@ impl Sessions {
             let Some(handle) = state.first_due(now, today) else { break };
             self.schedule(&mut state, handle, None, None);
             let Some(session) = state.live.get(handle) else { continue };
-            if let (Some(key), Some(question)) = (session.key, &session.question) {
+            let keys = session.key.zip(session.identity);
+            if let (Some((key, identity)), Some(question)) = (keys, &session.question) {
                 let client_id = session.client_id.to_string();
-                taken.push((SessionKey { handle, client_id, key }, Arc::clone(question)));
+                let session_key = SessionKey { handle, client_id, key, identity };
+                taken.push((session_key, Arc::clone(question)));
             }
         }
         taken
@@ -304,9 +308,9 @@ impl Sessions {
     }
 
     /// Has every client asked about again of which something was remembered that is outdated now;
-    /// how many there are. What is remembered of those that left is forgotten.
+    /// how many there are. What is remembered of such clients that have left is forgotten.
     pub(crate) fn outdate(&self, matter: &InvalidationScope, now: Instant) -> usize {
-        self.ended_sessions.clear();
+        self.ended_sessions.remove_covered(matter);
         let mut state = lock(&self.state);
         let mut outdated = Vec::new();
         for (handle, session) in state.live.iter_mut() {
@@ -400,7 +404,8 @@ mod tests {
     }
 
     fn session_key(handle: usize, client_id: &str, key: u32) -> SessionKey {
-        SessionKey { handle, client_id: client_id.into(), key: Key::from_number(key) }
+        let key = Key::from_number(key);
+        SessionKey { handle, client_id: client_id.into(), key, identity: key }
     }
 
     fn session_grants(is_superuser: bool) -> Option<Arc<SessionGrants>> {

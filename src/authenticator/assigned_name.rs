@@ -12,7 +12,6 @@ use crate::answer::{Answer, Failure, InvalidToken, Outcome, SessionGrants};
 use crate::authorizer::client_ref;
 use crate::log_queue::quoted;
 use crate::question::Question;
-use crate::sessions::SessionKey;
 
 impl Authenticator {
     /// The name that a client gave when it came, if the broker asks about its session under one that the API
@@ -27,9 +26,8 @@ impl Authenticator {
         }
         let client = attempt.client;
         let given = self.services.sessions.given_username(client_ref(client, question.username))?;
-        let key = self.services.engine.key(&Question { username: &given, ..*question });
-        let (handle, client_id) = (client.handle(), client.id().to_owned());
-        self.services.sessions.holds(&SessionKey { handle, client_id, key }).then_some(given)
+        let session_key = self.session_key(&Question { username: &given, ..*question });
+        self.services.sessions.holds(&session_key).then_some(given)
     }
 
     /// Whether an answer was declared outdated since it was asked for, by the client's names or by the one

@@ -224,11 +224,11 @@ impl Authenticator {
             client.set_username(own);
         }
         if let Some(waited) = self.logins.enter(client.handle()) {
-            let Waiting { applicant, key, session_grants, question, .. } = waited;
+            let Waiting { applicant, key, identity, session_grants, question, .. } = waited;
             let Applicant { client_id, username, address, .. } = applicant;
             let question = question.filter(|_| self.is_asked_again(session_grants.as_ref()));
             let question = question.map(|kept| Arc::clone(&kept.question));
-            let session_key = SessionKey { handle: client.handle(), client_id, key };
+            let session_key = SessionKey { handle: client.handle(), client_id, key, identity };
             self.begin(session_key, &username, address, session_grants.clone(), question);
             self.authorizer.ask_what_was_asked(
                 client,

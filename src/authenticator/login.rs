@@ -122,8 +122,7 @@ impl Authenticator {
             let decision = self.decide_login(client, question.username, &outcome);
             return now(decision, Reason::of(Kind::Login, outcome));
         }
-        let session_key =
-            SessionKey { handle: client.handle(), client_id: client.id().to_owned(), key };
+        let session_key = self.session_key(question);
         if self.services.tick_monitor.may_be_about_a_session() {
             match self.services.sessions.authenticated_by(&session_key) {
                 Some(AuthenticatedBy::Api) => {
@@ -166,6 +165,12 @@ impl Authenticator {
                 mut asked => self.wait_for_login(&mut asked, Payer::Logins, question),
             },
         };
+        let names = (client.id(), question.username);
+        // Taken back at another broker while this one's thread waited: the client is to ask once more.
+        let outcome = match outcome {
+            Ok(_) if self.is_outdated(&outcome, names, asked_at) => Err(Failure::NotYet),
+            outcome => outcome,
+        };
         let outcome = self.with_usable_name(outcome, question.username, true);
         let decision = self.decide_login(client, question.username, &outcome);
         if decision == Decision::Defer {
@@ -188,6 +193,12 @@ impl Authenticator {
             self.begin(session_key, question.username, address, session_grants, question_again);
         }
         now(decision, Reason::of(Kind::Login, outcome))
+    }
+
+    pub(super) fn session_key(&self, question: &Question<'_>) -> SessionKey {
+        let (client, key) = (question.client, self.services.engine.key(question));
+        let identity = self.services.engine.identity(key, question);
+        SessionKey { handle: client.handle(), client_id: client.id().to_owned(), key, identity }
     }
 
     pub(super) fn begin(

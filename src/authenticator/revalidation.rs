@@ -32,6 +32,7 @@ const JITTER: f64 = 0.10;
 /// What asking again came to.
 pub(crate) struct Finding {
     session_key: SessionKey,
+    asked: Instant,
     outcome: Outcome,
 }
 
@@ -42,6 +43,7 @@ struct Check {
     /// Where it counts as under way.
     under_way: Option<Arc<AtomicUsize>>,
     session_key: Option<SessionKey>,
+    asked: Instant,
 }
 
 impl Check {
@@ -54,7 +56,7 @@ impl Check {
         if let Some(under_way) = &self.under_way {
             under_way.fetch_sub(1, Ordering::Relaxed);
         }
-        self.findings.send(Finding { session_key, outcome });
+        self.findings.send(Finding { session_key, asked: self.asked, outcome });
     }
 }
 
@@ -128,7 +130,8 @@ impl Authenticator {
         under_way: Option<Arc<AtomicUsize>>,
     ) {
         let findings = Arc::clone(&self.findings);
-        let check = Check { findings, under_way, session_key: Some(session_key) };
+        let asked = self.services.clock.now();
+        let check = Check { findings, under_way, session_key: Some(session_key), asked };
         pending.watch(move |outcome| {
             failpoint::reached("recheck");
             check.conclude(outcome);
@@ -147,8 +150,11 @@ impl Authenticator {
 
     fn act_on(&self, broker: &dyn Broker, finding: Finding) {
         failpoint::reached("finding");
-        let Finding { session_key, outcome } = finding;
-        if !self.services.sessions.holds(&session_key) {
+        let Finding { session_key, asked, outcome } = finding;
+        let Some(username) = self.services.sessions.login_name(&session_key) else { return };
+        if self.is_outdated(&outcome, (&session_key.client_id, &username), asked) {
+            // What is asked since may have been answered sooner.
+            self.services.sessions.postpone(&session_key, self.services.clock.now());
             return;
         }
         match outcome {

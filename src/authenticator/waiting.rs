@@ -82,6 +82,7 @@ impl Authenticator {
             placeholder,
             keeps_session: !question.client.clean_session(),
             key: session_key.key,
+            identity: session_key.identity,
             question: kept,
             memory,
             asked,

@@ -239,6 +239,9 @@ impl Authorizer {
             };
             let mut asked = Asked::Later(pending);
             let waited = self.services.waiter.wait(&mut asked, payer);
+            if waited.outcome.is_ok() && self.is_outdated(who, action, kind, asked_at) {
+                continue;
+            }
             (bound, trace) = (waited.bound, waited.trace);
             if waited.outcome == Err(Failure::NotYet) {
                 unheard = Some((kind, asked, asked_at));

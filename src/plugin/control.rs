@@ -189,17 +189,24 @@ impl Plugin {
 
     /// Believes nothing any more that was answered about these up to now; returns how many clients
     /// that are in are asked about again.
-    pub(super) fn invalidate(&self, matter: InvalidationScope) -> usize {
-        self.authorizer.revoke_held(&matter);
-        let asked_again = self.services.sessions.outdate(&matter, self.services.clock.now());
-        self.services.engine.outdate(matter);
-        asked_again
+    pub(super) fn invalidate(&self, scope: InvalidationScope) -> usize {
+        self.services.engine.outdate(scope.clone());
+        self.ask_again(&scope)
+    }
+
+    /// The same for the clients that are in and what waits for them.
+    fn ask_again(&self, scope: &InvalidationScope) -> usize {
+        self.authorizer.revoke_held(scope);
+        self.services.sessions.outdate(scope, self.services.clock.now())
     }
 
     /// The broker's thread looks up: sends what is to be sent, and disconnects who is to be.
     pub(super) fn finish_commands(&self, broker: &dyn Broker) {
         for message in self.inbox.drain() {
             self.obey_message(&message.client_id, &message.payload);
+        }
+        for scope in self.taken_back.drain() {
+            self.ask_again(&scope);
         }
         self.respond_for_fleet();
         let responses = self.outbox.drain();

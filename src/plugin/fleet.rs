@@ -10,39 +10,32 @@ use serde_json::{Value, json};
 use super::Plugin;
 use super::control::Target;
 use crate::cache::InvalidationScope;
-use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::failpoint;
 use crate::fleet::{Applied, Do, Fleet, Listener, Status};
-use crate::held_deliveries::HeldDeliveries;
 use crate::mailbox::Mailbox;
 use crate::pool::Spawn;
-use crate::sessions::Sessions;
-use crate::stats::{HeldEnd, Stats};
 use crate::sync::catch_panic;
 
-/// Does at this broker what was done at another.
+/// Does at this broker what was done at another. What is known of clients that are in is for the broker's
+/// thread: it may be in the middle of letting one in.
 struct Follower {
     /// The engine has the fleet, which has this.
     engine: Weak<Engine>,
-    sessions: Arc<Sessions>,
-    held: Arc<HeldDeliveries>,
+    taken_back: Arc<Mailbox<InvalidationScope>>,
     kicks: Arc<Mailbox<Target>>,
-    stats: Arc<Stats>,
-    clock: Arc<dyn Clock>,
 }
 
 impl Listener for Follower {
     fn outdate(&self, scope: InvalidationScope, sessions: bool) {
         catch_panic(|| {
             failpoint::reached("fleet");
-            if sessions {
-                let dropped = self.held.drop_if(|id, username| scope.is_about(id, username));
-                self.stats.held_ended(HeldEnd::Revoked, dropped);
-                self.sessions.outdate(&scope, self.clock.now());
-            }
+            // First: what is asked because of the other is asked anew.
             if let Some(engine) = self.engine.upgrade() {
-                engine.outdate(scope);
+                engine.outdate(scope.clone());
+            }
+            if sessions {
+                self.taken_back.send(scope);
             }
         });
     }
@@ -57,9 +50,7 @@ impl Listener for Follower {
     }
 
     fn ask_again(&self) {
-        catch_panic(|| {
-            self.sessions.outdate(&InvalidationScope::default(), self.clock.now());
-        });
+        self.taken_back.send(InvalidationScope::default());
     }
 
     fn doubt(&self, until: Option<Instant>) {
@@ -79,11 +70,8 @@ impl Plugin {
         let Some(fleet) = self.fleet() else { return };
         let follower = Follower {
             engine: Arc::downgrade(&self.services.engine),
-            sessions: Arc::clone(&self.services.sessions),
-            held: Arc::clone(&self.held),
+            taken_back: Arc::clone(&self.taken_back),
             kicks: Arc::clone(&self.kicks),
-            stats: Arc::clone(&self.services.stats),
-            clock: Arc::clone(&self.services.clock),
         };
         fleet.start(Arc::new(follower), self.membership.number(), spawn);
     }

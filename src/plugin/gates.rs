@@ -83,6 +83,7 @@ pub(super) fn begin(
         handle: client.handle(),
         client_id: client.id.clone(),
         key: Key::from_number(1),
+        identity: Key::from_number(1),
     };
     plugin.services.sessions.begin(session_key, username, None, Some(session_grants), None, None);
 }

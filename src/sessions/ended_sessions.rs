@@ -9,6 +9,7 @@ use rustc_hash::FxHashMap;
 use smol_str::SmolStr;
 
 use super::{ClientRef, Grants};
+use crate::cache::InvalidationScope;
 use crate::clock::Deadline;
 use crate::sync::lock;
 
@@ -23,6 +24,8 @@ const ENTRY_BYTES: usize = 250;
 pub(crate) struct EndedSession {
     pub client_id: SmolStr,
     pub username: SmolStr,
+    /// The name that it gave, where the API gave it another.
+    pub given_username: Option<Box<str>>,
     pub grants: Grants,
     /// When what it was let in for ends.
     pub expiry: Option<Deadline>,
@@ -35,10 +38,16 @@ impl EndedSession {
         self.client_id == client_ref.client_id && self.username == client_ref.username
     }
 
+    fn is_covered(&self, scope: &InvalidationScope) -> bool {
+        let names = [Some(&*self.username), self.given_username.as_deref()];
+        names.into_iter().flatten().any(|name| scope.is_about(&self.client_id, name))
+    }
+
     fn bytes(&self) -> usize {
         let rules = self.grants.rules.as_ref().map_or(0, |rules| rules.bytes());
         let attributes = self.grants.attributes.as_ref().map_or(0, |all| all.bytes());
-        ENTRY_BYTES + self.client_id.len() + self.username.len() + rules + attributes
+        let given = self.given_username.as_ref().map_or(0, |name| name.len());
+        ENTRY_BYTES + self.client_id.len() + self.username.len() + given + rules + attributes
     }
 }
 
@@ -103,8 +112,12 @@ impl EndedSessions {
         lock(&self.0).remove(handle);
     }
 
-    pub(crate) fn clear(&self) {
-        *lock(&self.0) = State::default();
+    pub(crate) fn remove_covered(&self, scope: &InvalidationScope) {
+        let mut state = lock(&self.0);
+        let known = state.known.iter();
+        let covered = known.filter(|(_, (_, ended))| ended.is_covered(scope));
+        let covered: Vec<_> = covered.map(|(handle, _)| *handle).collect();
+        covered.into_iter().for_each(|handle| state.remove(handle));
     }
 }
 
@@ -114,7 +127,8 @@ mod tests {
 
     fn ended(name_bytes: usize) -> EndedSession {
         let (client_id, username) = ("x".repeat(name_bytes).into(), SmolStr::default());
-        EndedSession { client_id, username, grants: Grants::default(), expiry: None, pass: 0 }
+        let (given_username, grants) = (None, Grants::default());
+        EndedSession { client_id, username, given_username, grants, expiry: None, pass: 0 }
     }
 
     /// The handles that are known, and that the books agree about them.
@@ -164,7 +178,34 @@ mod tests {
         clients.remove(1);
         clients.remove(1);
         assert_eq!(known(&clients), [2]);
-        clients.clear();
-        assert!(known(&clients).is_empty() && clients.get(2).is_none());
+    }
+
+    #[test]
+    fn those_that_are_meant_are_forgotten_and_no_others() {
+        let scope = |username: Option<&str>, client_id: Option<&str>| {
+            let [username, client_id] = [username, client_id].map(|name| name.map(str::to_owned));
+            InvalidationScope { username, client_id, ..InvalidationScope::default() }
+        };
+        for (scope, left) in [
+            (scope(Some("ann"), None), [2, 3].as_slice()),
+            (scope(Some("given"), None), &[1, 2]),
+            (scope(None, Some("c2")), &[1, 3]),
+            (scope(Some("ann"), Some("c2")), &[1, 2, 3]),
+            (scope(None, None), &[]),
+        ] {
+            let clients = EndedSessions::default();
+            for (handle, username, given) in
+                [(1, "ann", None), (2, "bob", None), (3, "eve", Some("given"))]
+            {
+                let (client_id, username) = (format!("c{handle}").into(), username.into());
+                let given_username = given.map(Into::into);
+                clients.insert(
+                    handle,
+                    EndedSession { client_id, username, given_username, ..ended(1) },
+                );
+            }
+            clients.remove_covered(&scope);
+            assert_eq!(known(&clients), left, "{scope:?}");
+        }
     }
 }

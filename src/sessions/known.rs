@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::{AuthenticatedBy, ClientRef, Session, Sessions};
+use super::{AuthenticatedBy, ClientRef, Session, SessionKey, Sessions};
 use crate::sync::lock;
 
 impl Sessions {
@@ -28,6 +28,16 @@ impl Sessions {
         let session =
             state.live.get(client_ref.handle).filter(|known| known.belongs_to(client_ref))?;
         session.given_username.as_deref().map(str::to_owned)
+    }
+
+    /// The name that the client of this session gave when the API let it in, if it is still connected.
+    #[must_use]
+    pub(crate) fn login_name(&self, session_key: &SessionKey) -> Option<String> {
+        let state = lock(&self.state);
+        let session = state
+            .get(session_key)
+            .filter(|session| session.authenticated_by == AuthenticatedBy::Api)?;
+        Some(session.given_username.as_deref().unwrap_or(&session.username).to_owned())
     }
 
     /// The name that the API gave the client of this session in place of its own.

@@ -33,6 +33,8 @@ pub struct SessionKey {
     pub client_id: String,
     /// The login question that the API answered with yes.
     pub key: Key,
+    /// By what the client is known again; see [`Engine::identity`](crate::engine::Engine::identity).
+    pub identity: Key,
 }
 
 /// Who let a client in.
@@ -94,6 +96,7 @@ pub(crate) struct Session {
     pub(crate) last_allowed: LastAllowed,
     /// None: nobody was asked about its login.
     pub key: Option<Key>,
+    pub(crate) identity: Option<Key>,
     pub(crate) authenticated_by: AuthenticatedBy,
     /// The login question, for asking again.
     pub question: Option<Arc<SealedQuestion>>,
@@ -115,6 +118,7 @@ impl Session {
             grants: Grants::default(),
             last_allowed: LastAllowed::default(),
             key: None,
+            identity: None,
             authenticated_by: AuthenticatedBy::Broker,
             question: None,
             expiry: None,
@@ -157,7 +161,7 @@ impl Session {
     }
 
     pub(crate) fn has_key(&self, session_key: &SessionKey) -> bool {
-        self.key == Some(session_key.key) && self.client_id == session_key.client_id
+        self.identity == Some(session_key.identity) && self.client_id == session_key.client_id
     }
 
     /// Whether it is to be asked about now; not while it is being asked about.

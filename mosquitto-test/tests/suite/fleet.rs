@@ -134,6 +134,26 @@ on_every_broker! {
         assert_eq!(api.requests_to("/user").len(), 2, "other questions are asked");
     }
 
+    fn what_is_taken_back_while_the_broker_waits_for_it_lets_nobody_in(version) {
+        let (api, redis, gate) = (api(), Redis::start(Engine::beside(version)), Gate::new());
+        let held = gate.clone();
+        api.set_handler(move |request| match request.json()["username"].as_str() {
+            Some("ann") => allowing(&["allow publish up/#"])(request).after(&held),
+            _ => allowing(&[])(request),
+        });
+        // As without logins that wait: the broker's thread itself waits for the answer.
+        let [one, two] = brokers(version, &api, &redis, &[("delayed_login", "false")]);
+        let root = operator(&two);
+        gate.close();
+        let ann = one.client("ann").credentials("ann", PASSWORD).start_connecting();
+        gate.wait_until_waiting(1);
+        let invalidate = json!([{"command": "invalidate", "username": "ann"}]);
+        assert_eq!(progress(&command(&root, invalidate).remove(0)), (2, 2));
+        api.set_handler(allowing(&[]));
+        gate.open();
+        ann.outcome().expect_closed();
+    }
+
     fn a_broker_that_starts_again_asks_nothing_that_is_known(version) {
         let (api, redis) = (api(), Redis::start(Engine::beside(version)));
         let [mut one] = brokers(version, &api, &redis, &[]);

@@ -134,6 +134,34 @@ on_every_broker! {
         }
     }
 
+    fn nobody_commands_an_instance_that_asked_about_another_client_at_the_same_place(version) {
+        let api = api_with_operator("one");
+        let broker = Broker::config(version)
+            .per_listener_settings()
+            .listener(|listener| listener.plugin(api.options(ROUTES)))
+            .listener(|listener| listener.allow_anonymous(true))
+            .start();
+        let device = log_in(&broker, 0, "device", "ann", "one");
+        let kick = json!({"commands": [{"command": "kick", "clientid": "device"}]}).to_string();
+        let raw = |listener: usize, name: Option<&[u8]>| {
+            let mut raw = RawClient::connect_to(broker.port_of(listener));
+            raw.send(raw::connect_packet(Protocol::V3_1_1, "eve", name, name, true));
+            assert_eq!(raw.read_connack(), Some(0));
+            raw
+        };
+        for _ in 0..10 {
+            // The broker mostly puts the next client into the memory of the one that has left.
+            for (listener, name) in [(0, Some(&b"one"[..])), (1, None)] {
+                let mut eve = raw(listener, name);
+                eve.send(raw::publish_packet(Protocol::V3_1_1, TOPIC, kick.as_bytes(), None));
+                eve.send(raw::ping_packet());
+                eve.read_packet().unwrap();
+                eve.send(raw::disconnect_packet()).wait_closed();
+            }
+            assert!(may_publish(&device, "t"));
+        }
+    }
+
     fn each_listener_asks_its_own_api_and_caches_for_itself(version) {
         let (one, two) = (api("one"), api("two"));
         let broker = instance_for_each(version, [options(&one, "debug"), options(&two, "error")]);

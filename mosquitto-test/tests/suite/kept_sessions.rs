@@ -65,6 +65,25 @@ on_every_broker! {
         assert_eq!(api.requests().len(), 1 + 2 * 2, "only logins were asked about");
     }
 
+    fn what_is_taken_back_from_one_user_takes_nothing_from_those_who_are_away(version) {
+        let api = AuthServer::answering(|request| match request.json()["username"].as_str() {
+            Some("root") => saying(json!({"is_superuser": true})),
+            _ => spelled(request),
+        });
+        let broker = Broker::config(version).plugin(api.options([ROUTES[0]])).start();
+        let root = operator(&broker);
+        for protocol in Protocol::BOTH {
+            go_to_sleep(&broker, protocol, ALL);
+        }
+        let invalidate = json!([{"command": "invalidate", "username": "somebody else"}]);
+        command(&root, invalidate).remove(0);
+        root.publish("q/a", "while away");
+        for protocol in Protocol::BOTH {
+            let client = sleeper(&broker, protocol, ALL).connect().expect_accepted();
+            assert_eq!(messages_until_marker(&client, &root), ["q/a"]);
+        }
+    }
+
     fn it_goes_on_however_often_the_client_comes_and_goes(version) {
         let api = AuthServer::answering(spelled);
         let broker = Broker::config(version).plugin(api.options([ROUTES[0]])).start();

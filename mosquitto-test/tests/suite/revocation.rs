@@ -9,6 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use mosquitto_test::prelude::*;
 use serde_json::json;
 
+use crate::control::{command, operator};
 use crate::support::{
     PASSWORD, ROUTES, certificate_listener, eventually, granting, log_in, logged_in, may_publish,
     rules, saying, with_certificate,
@@ -216,6 +217,36 @@ on_every_broker! {
         // Each connection has one request at a time, so there were never more at once than these.
         assert!(api.connections() <= CONNECTIONS, "{} connections", api.connections());
         assert!(clients.iter().all(Client::is_connected));
+    }
+
+    fn an_answer_that_comes_after_a_newer_one_changes_nothing(version) {
+        let (api, gate) = (AuthServer::start(), Gate::new());
+        let (held, asked) = (gate.clone(), AtomicU16::new(0));
+        api.set_handler(move |request| {
+            if request.json()["username"] == "root" {
+                return saying(json!({"is_superuser": true}));
+            }
+            match asked.fetch_add(1, Ordering::Relaxed) {
+                0 => granting(&["allow publish a"]),
+                1 => granting(&["allow publish a"]).after(&held),
+                _ => granting(&["allow publish b"]),
+            }
+        });
+        let broker = broker(version, &api, &[("log_level", "debug")]);
+        let root = operator(&broker);
+        let ann = logged_in(&broker, Protocol::V5, "ann");
+        let answered = || broker.log().matches("about the login of \"ann\"").count();
+        let invalidate = json!([{"command": "invalidate", "username": "ann"}]);
+        gate.close();
+        command(&root, invalidate.clone());
+        gate.wait_until_waiting(1);
+        command(&root, invalidate);
+        expect_change(&ann, "b");
+        assert_eq!(answered(), 2);
+        gate.open();
+        eventually("the older answer", || answered() == 3);
+        broker.wait_until_idle();
+        expect_change(&ann, "b");
     }
 
     fn sighup_brings_new_rules_once_the_old_answer_has_expired(version) {

@@ -1,7 +1,11 @@
 //! SIGHUP, on which the broker asks about every session again, disconnects nobody whom the API
 //! does not really deny.
 
+use std::time::Duration;
+
 use mosquitto_test::prelude::*;
+
+use crate::support::may_publish;
 
 fn broker(version: Version, api: &AuthServer, more: &[(&'static str, &'static str)]) -> Broker {
     let options = [("http_user_route", "/login"), ("cache_ttl", "0")];
@@ -21,6 +25,20 @@ fn clients(broker: &Broker, count: usize) -> Vec<Client> {
 const COUNT: usize = 30;
 
 on_every_broker! {
+    fn a_client_whose_keep_alive_the_broker_has_lowered_stays(version) {
+        let api = AuthServer::start();
+        let options = [("http_user_route", "/login"), ("http_user_fields", "keepalive")];
+        let config = Broker::config(version).acl_file("pattern readwrite #\n");
+        let broker = config.plugin(api.options(options)).line("max_keepalive 60").start();
+        let client = broker.client("c").protocol(Protocol::V5).credentials("ann", "x");
+        let client = client.keep_alive(Duration::from_secs(120)).connect().expect_accepted();
+        for _ in 0..3 {
+            broker.reload();
+            assert!(may_publish(&client, "a/b"));
+        }
+        assert_eq!(api.requests()[0].json()["keepalive"], 120);
+    }
+
     fn nobody_is_disconnected_while_the_api_is_slow_or_down(version) {
         let api = AuthServer::start();
         let broker = broker(version, &api, &[]);

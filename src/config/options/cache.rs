@@ -25,7 +25,7 @@ pub(super) static OPTIONS: &[Opt] = &[
     opt!(
         "cache_acl_ttl",
         Words("`cache_ttl`"),
-        "Seconds that a permission on a topic lives, and that a superuser stays one.",
+        "Seconds that an answer about a topic, or about a superuser, is kept.",
         |draft, text| draft.cache_acl_ttl = Some(lifetime(text)?),
         |config| show::seconds(config.cache.access.allow)
     ),

@@ -109,6 +109,12 @@ impl Membership {
         lock(&self.all.state).commander = Some((handle, self.number));
     }
 
+    /// A client has left: whoever gets its handle next was asked about by nobody.
+    pub(crate) fn forget_commander(&self, handle: usize) {
+        let mut state = lock(&self.all.state);
+        state.commander.take_if(|(commander, _)| *commander == handle);
+    }
+
     /// Whose message it is that this client has published.
     pub(crate) fn recipient(&self, handle: usize) -> Recipient {
         let mut state = lock(&self.all.state);
@@ -174,6 +180,12 @@ mod tests {
         assert_eq!(recipient(&one, 7), "this");
         assert_eq!(recipient(&one, 7), "nobody", "another message");
         one.note_commander(7);
+        two.forget_commander(8);
+        assert_eq!(recipient(&one, 7), "this");
+        one.note_commander(7);
+        two.forget_commander(7);
+        assert_eq!(recipient(&one, 7), "nobody", "another client on its handle");
+        one.note_commander(7);
         two.note_commander(7);
         let Recipient::Other(found) = one.recipient(7) else { panic!("it is the second one's") };
         assert!(Arc::ptr_eq(&found, &inbox));
@@ -196,6 +208,11 @@ mod tests {
         assert!(!one.may_own("c") && two.may_own("c"));
     }
 
+    fn session_key(handle: usize, client_id: &str) -> SessionKey {
+        let key = Key::from_number(1);
+        SessionKey { handle, client_id: client_id.into(), key, identity: key }
+    }
+
     #[test]
     fn a_client_is_that_instances_which_was_asked_about_it_last() {
         let all = Arc::new(Instances::default());
@@ -205,11 +222,9 @@ mod tests {
         assert!(one.may_own("c") && !two.may_own("c"));
         two.note_client("c");
         assert!(!one.may_own("c") && two.may_own("c"));
-        let session_key = SessionKey { handle: 1, client_id: "d".into(), key: Key::from_number(1) };
-        sessions.begin_at_broker(session_key, "ann");
+        sessions.begin_at_broker(session_key(1, "d"), "ann");
         assert!(one.may_own("d") && !two.may_own("d"), "the first one knows it");
-        let session_key = SessionKey { handle: 2, client_id: "c".into(), key: Key::from_number(1) };
-        sessions.begin(session_key, "ann", None, None, None, None);
+        sessions.begin(session_key(2, "c"), "ann", None, None, None, None);
         two.note_client("c");
         assert!(one.may_own("c") && !two.may_own("c"), "somebody tries elsewhere");
     }

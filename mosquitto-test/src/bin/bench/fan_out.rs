@@ -63,7 +63,7 @@ impl Way {
             Way::Nothing | Way::Yes | Way::Rules(_) => &[],
             Way::Cache(_) | Way::Api => &[KEPT],
             Way::Batches => &[KEPT, api::BATCHES],
-            Way::OneByOne => &[KEPT, ("http_connections", "1")],
+            Way::OneByOne => &[KEPT, ("http_connections", "1"), ("hold_ms", "60000")],
         }
     }
 }
