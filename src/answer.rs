@@ -220,8 +220,8 @@ impl fmt::Display for InvalidToken {
             Self::Issuer => "its iss is not jwt_issuer",
             Self::Audience => "its aud is not jwt_audience",
             Self::Claims(problem) => return write!(f, "its claims cannot be used: {problem}"),
-            Self::Username => "it is not for this username, or for none that a client may have",
-            Self::Missing => "it has not the form of one, and jwt_only is true",
+            Self::Username => "it is for another username, or for one that no client may have",
+            Self::Missing => "it does not have the form of one, and jwt_only is true",
         })
     }
 }

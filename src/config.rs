@@ -403,13 +403,18 @@ mod tests {
             ("http_superuser_route", "/s?key=hunter2"),
             ("http_acl_route", "/a?key=hunter2"),
             ("http_acl_batch_route", "/b?key=hunter2"),
+            ("http_jwks_route", "/j?key=hunter2"),
+            ("http_event_route", "/e?key=hunter2"),
         ];
         let mut given = given.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
         let config = read(&given).unwrap();
         let line = config.to_string();
         assert!(line.contains("user route /u?…") && !line.contains("hunter2"), "{line}");
         let settings = format!("{:?}", settings(&config, &given));
-        assert!(settings.contains("/b?…") && !settings.contains("hunter2"), "{settings}");
+        for shown in ["/u?…", "/s?…", "/a?…", "/b?…", "/j?…", "/e?…"] {
+            assert!(settings.contains(shown), "{shown}: {settings}");
+        }
+        assert!(!settings.contains("hunter2"), "{settings}");
         given.push(("http_acl_route".to_owned(), "/a b?key=hunter2".to_owned()));
         let mistakes = format!("{:?}", read(&given).unwrap_err());
         assert!(!mistakes.contains("hunter2"), "{mistakes}");

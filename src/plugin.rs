@@ -84,8 +84,8 @@ pub struct Plugin {
 }
 
 impl Plugin {
-    /// Starts an instance. But for the metrics' own, no thread runs and no connection opens before
-    /// the first question.
+    /// Starts an instance. Only `metrics_listen` and `fleet_redis` start threads here, and only the latter opens
+    /// connections; everything else waits for a question or a tick that needs it.
     ///
     /// # Errors
     /// What of the configuration cannot be had.

@@ -22,7 +22,7 @@ mod claims;
 /// How long fetched keys are good where `Cache-Control` does not say (RFC 9111, section 4.2.2).
 const USUAL_LIFE: Duration = Duration::from_secs(300);
 
-/// How often keys are fetched at most, whatever tokens name and `Cache-Control` says.
+/// How often keys are fetched at most once some have come, whatever tokens name and `Cache-Control` says.
 const PAUSE: Duration = Duration::from_secs(30);
 
 /// How often it is tried to fetch the first ones.

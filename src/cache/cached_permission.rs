@@ -1,8 +1,9 @@
 //! For how long what a session remembers of an answer may be believed.
 //!
-//! A permission that was found here may be remembered elsewhere, with the entry itself: the cache marks an
-//! entry that is replaced, taken out, or gone for want of room. Only an invalidation marks no entries, since it looks for
-//! none; those are counted, and each ends all that is remembered.
+//! A permission that was found here may be remembered elsewhere, with the entry itself: the cache marks as revoked an
+//! entry that is replaced, taken out or expired, and one for which neither of its tables has room. While one of them
+//! still has it, it holds. Only an invalidation marks no entries, since it looks for none; those are counted, and each
+//! ends all that is remembered.
 
 #![forbid(unsafe_code)]
 

@@ -162,8 +162,8 @@ static BROKER: &[Family] = &[
     family(
         "mosquitto_http_auth_requests_total",
         Counter,
-        "Requests to the API by route and the answer's status, whichever has come. None: no answer came, \
-         or not all of it.",
+        "Requests to the API by route and response status, for every status seen so far. None: no response \
+         came, or not all of it.",
         &["route", "status"],
         |s| {
             let of = |counts: &crate::stats::RouteCounts| {

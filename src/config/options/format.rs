@@ -42,8 +42,9 @@ pub(super) static OPTIONS: &[Opt] = &[
         "compat",
         Value("none"),
         "`go-auth` or `auth-plug`: the options and meanings of mosquitto-go-auth's or \
-         mosquitto-auth-plug's http backend; see `docs/migrating.md`. Without it, \
-         `http_getuser_uri` means `go-auth`, and `http_ip` or `http_hostname` means `auth-plug`. \
+         mosquitto-auth-plug's http backend; see `docs/migrating.md`. Without it, `http_ip`, \
+         `http_hostname` or a library file named `auth-plug.so` means `auth-plug`; otherwise, \
+         `http_getuser_uri`, `backends` or a library file named `go-auth.so` means `go-auth`. \
          `emqx`: the questions and answers of EMQX's HTTP authentication and authorization; see \
          `docs/coming-from-emqx.md`.",
         |draft, text| draft.api_format.compat = choice(text, COMPAT)?,

@@ -33,9 +33,10 @@ pub(super) static OPTIONS: &[Opt] = &[
         Words("unset"),
         "The same, with a path at the API that has the JWK Set. The plugin fetches it in the \
          background, keeps it as `Cache-Control` says (else 5 minutes), and fetches it again for a \
-         token whose `kid` is not in it, but at most every 30 seconds.",
+         token whose `kid` is not in it: at most every 30 seconds, or every 2 seconds while it has no \
+         set yet.",
         |draft, text| draft.tokens.jwks_route = Some(route(text)?),
-        |config| config.tokens.jwks_route.clone()
+        |config| show::route(config.tokens.jwks_route.as_deref())
     ),
     opt!(
         "jwt_algorithms",

@@ -43,8 +43,7 @@ pub(super) static OPTIONS: &[Opt] = &[
         "hold_max_bytes",
         Value("16 MiB"),
         "Memory for deliveries that wait for an answer, in bytes, KiB, MiB or GiB; one client may \
-         take as much as is left for others. 0: none; the broker waits instead, up to \
-         `max_block_ms`.",
+         hold no more than remains free. 0: none; the broker waits instead, up to `max_block_ms`.",
         |draft, text| draft.hold_max_bytes = values::bytes(text, &(0..=1 << 40))?,
         |config| Some(show::bytes(config.hold_max_bytes))
     ),

@@ -346,7 +346,7 @@ fn tokens_are_looked_at_as_in_a_broker() {
     assert_eq!(last(&report)["granted"]["rules"], json!(1));
     assert!(!report.to_string().contains(&token));
     for (user, password, by, said) in [
-        ("ben", token.clone(), "token", "it is not for this username"),
+        ("ben", token.clone(), "token", "it is for another username"),
         ("ann", other.token(&claims("ann", &acl)), "token", "its signature is wrong"),
         ("ann", issuer.token(&claims("ann", &json!({"exp": 1}))), "token", "it has expired"),
     ] {
