@@ -131,6 +131,11 @@ impl Cache {
         self.invalidations.doubt(until);
     }
 
+    /// How often answers were declared outdated.
+    pub(crate) fn times_outdated(&self) -> u64 {
+        self.invalidations.count()
+    }
+
     /// Whether an answer to this question, asked for at that time, was declared outdated since.
     #[must_use]
     pub(crate) fn is_outdated(&self, question: &Question<'_>, asked: Instant) -> bool {

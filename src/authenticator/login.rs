@@ -146,6 +146,7 @@ impl Authenticator {
             return now(Decision::Deny, Reason::TooManyFailures);
         }
         let asked_at = self.services.clock.now();
+        let taken_back = self.services.engine.times_outdated();
         let outcome = match self.known_login(&key, question) {
             Some(outcome) => outcome,
             None if !self.may_delay(client) => {
@@ -166,11 +167,10 @@ impl Authenticator {
             },
         };
         let names = (client.id(), question.username);
-        // Taken back at another broker while this one's thread waited: the client is to ask once more.
-        let outcome = match outcome {
-            Ok(_) if self.is_outdated(&outcome, names, asked_at) => Err(Failure::NotYet),
-            outcome => outcome,
-        };
+        let is_outdated = self.services.engine.times_outdated() != taken_back
+            && self.is_outdated(&outcome, names, asked_at);
+        // Another broker of the fleet took it back meanwhile: the client is to come once more.
+        let outcome = if is_outdated { Err(Failure::NotYet) } else { outcome };
         let outcome = self.with_usable_name(outcome, question.username, true);
         let decision = self.decide_login(client, question.username, &outcome);
         if decision == Decision::Defer {

@@ -229,6 +229,7 @@ impl Authorizer {
         let mut unheard = None;
         let (decision, reason) = loop {
             let asked_at = self.services.clock.now();
+            let taken_back = self.services.engine.times_outdated();
             let (kind, pending) = match self.consult(who, action, false, &mut gathered) {
                 Consulted::Known(decision, reason) => break (decision, reason),
                 Consulted::Asked(kind, pending) => (kind, pending),
@@ -239,7 +240,8 @@ impl Authorizer {
             };
             let mut asked = Asked::Later(pending);
             let waited = self.services.waiter.wait(&mut asked, payer);
-            if waited.outcome.is_ok() && self.is_outdated(who, action, kind, asked_at) {
+            if waited.outcome.is_ok() && self.services.engine.times_outdated() != taken_back {
+                // Another broker of the fleet took something back meanwhile, perhaps this.
                 continue;
             }
             (bound, trace) = (waited.bound, waited.trace);

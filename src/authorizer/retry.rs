@@ -173,18 +173,6 @@ impl Authorizer {
         }
     }
 
-    /// Whether the answer to this question, asked at that time, was taken back at another broker while this
-    /// one's thread waited for it.
-    pub(super) fn is_outdated(
-        &self,
-        who: Who<'_>,
-        action: Action<'_>,
-        kind: Kind,
-        asked_at: Instant,
-    ) -> bool {
-        self.services.engine.is_outdated(&who.question(about(kind, action)), asked_at)
-    }
-
     /// Keeps the answer that was not there in time, once it is.
     pub(crate) fn keep_for_retry(
         &self,

@@ -17,6 +17,11 @@ impl Engine {
         self.hasher.iter().for_each(Hasher::close_running);
     }
 
+    /// How often answers were taken back. The broker's thread does that, and the fleet's own while that waits.
+    pub(crate) fn times_outdated(&self) -> u64 {
+        self.cache.times_outdated()
+    }
+
     /// Whether an answer to this question, asked for at that time, is not to be believed any more.
     #[must_use]
     pub(crate) fn is_outdated(&self, question: &Question<'_>, asked: Instant) -> bool {
