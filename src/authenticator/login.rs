@@ -114,7 +114,8 @@ impl Authenticator {
     }
 
     fn ask_login(&self, attempt: &Attempt<'_>, question: &Question<'_>) -> (LoginReply, Reason) {
-        let (client, key) = (attempt.client, self.services.engine.key(question));
+        let (client, session_key) = (attempt.client, self.session_key(question));
+        let key = session_key.key;
         if attempt.broker.is_none() {
             let mut asked = self.services.engine.ask(key, question, Urgency::Waiting);
             let outcome = self.wait_for_login(&mut asked, Payer::HttpApi, question);
@@ -122,7 +123,6 @@ impl Authenticator {
             let decision = self.decide_login(client, question.username, &outcome);
             return now(decision, Reason::of(Kind::Login, outcome));
         }
-        let session_key = self.session_key(question);
         if self.services.tick_monitor.may_be_about_a_session() {
             match self.services.sessions.authenticated_by(&session_key) {
                 Some(AuthenticatedBy::Api) => {
