@@ -378,7 +378,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::cache::Key;
     use crate::clock::{Clock, ManualClock, SystemClock};
     use crate::question::{Access, Action, Kind, RawAclCheck};
     use crate::rules::{Condition, Permission, Rule, Rules, Verb};
@@ -404,8 +403,7 @@ mod tests {
     }
 
     fn session_key(handle: usize, client_id: &str, key: u32) -> SessionKey {
-        let key = Key::from_number(key);
-        SessionKey { handle, client_id: client_id.into(), key, identity: key }
+        SessionKey::from_number(handle, client_id, key)
     }
 
     fn session_grants(is_superuser: bool) -> Option<Arc<SessionGrants>> {

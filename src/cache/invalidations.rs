@@ -59,6 +59,19 @@ impl InvalidationScope {
             })
     }
 
+    /// Whether this client is meant by the name that it is known by, or by the one that it gave where that is
+    /// another.
+    #[must_use]
+    pub(crate) fn is_about_either(
+        &self,
+        client_id: &str,
+        username: &str,
+        given_username: Option<&str>,
+    ) -> bool {
+        let mut names = [Some(username), given_username].into_iter().flatten();
+        names.any(|name| self.is_about(client_id, name))
+    }
+
     /// Whether this client is meant, whatever the topic.
     #[must_use]
     pub fn is_about(&self, client_id: &str, username: &str) -> bool {

@@ -8,7 +8,6 @@ use std::thread::Builder;
 
 use super::{AccessReply, Check, HostCapabilities, Plugin};
 use crate::answer::{Decision, SessionGrants};
-use crate::cache::Key;
 use crate::clock::ManualClock;
 use crate::config;
 use crate::decide::Reason;
@@ -79,12 +78,7 @@ pub(super) fn begin(
     username: &str,
     session_grants: &Arc<SessionGrants>,
 ) {
-    let session_key = SessionKey {
-        handle: client.handle(),
-        client_id: client.id.clone(),
-        key: Key::from_number(1),
-        identity: Key::from_number(1),
-    };
+    let session_key = SessionKey::from_number(client.handle(), &client.id, 1);
     plugin.services.sessions.begin(session_key, username, None, Some(session_grants), None, None);
 }
 

@@ -39,8 +39,7 @@ impl EndedSession {
     }
 
     fn is_covered(&self, scope: &InvalidationScope) -> bool {
-        let names = [Some(&*self.username), self.given_username.as_deref()];
-        names.into_iter().flatten().any(|name| scope.is_about(&self.client_id, name))
+        scope.is_about_either(&self.client_id, &self.username, self.given_username.as_deref())
     }
 
     fn bytes(&self) -> usize {

@@ -37,6 +37,14 @@ pub struct SessionKey {
     pub identity: Key,
 }
 
+#[cfg(test)]
+impl SessionKey {
+    pub(crate) fn from_number(handle: usize, client_id: &str, number: u32) -> Self {
+        let key = Key::from_number(number);
+        Self { handle, client_id: client_id.into(), key, identity: key }
+    }
+}
+
 /// Who let a client in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum AuthenticatedBy {
@@ -126,10 +134,8 @@ impl Session {
         }
     }
 
-    /// Whether it is meant, by the one name or the other.
-    pub(crate) fn is_covered(&self, matter: &InvalidationScope) -> bool {
-        let names = [Some(&*self.username), self.given_username.as_deref()];
-        names.into_iter().flatten().any(|name| matter.is_about(&self.client_id, name))
+    pub(crate) fn is_covered(&self, scope: &InvalidationScope) -> bool {
+        scope.is_about_either(&self.client_id, &self.username, self.given_username.as_deref())
     }
 
     /// Whether these grants go with the name by which the client is known.

@@ -153,7 +153,6 @@ impl Drop for Membership {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::Key;
     use crate::clock::SystemClock;
     use crate::sessions::SessionKey;
 
@@ -208,11 +207,6 @@ mod tests {
         assert!(!one.may_own("c") && two.may_own("c"));
     }
 
-    fn session_key(handle: usize, client_id: &str) -> SessionKey {
-        let key = Key::from_number(1);
-        SessionKey { handle, client_id: client_id.into(), key, identity: key }
-    }
-
     #[test]
     fn a_client_is_that_instances_which_was_asked_about_it_last() {
         let all = Arc::new(Instances::default());
@@ -222,9 +216,9 @@ mod tests {
         assert!(one.may_own("c") && !two.may_own("c"));
         two.note_client("c");
         assert!(!one.may_own("c") && two.may_own("c"));
-        sessions.begin_at_broker(session_key(1, "d"), "ann");
+        sessions.begin_at_broker(SessionKey::from_number(1, "d", 1), "ann");
         assert!(one.may_own("d") && !two.may_own("d"), "the first one knows it");
-        sessions.begin(session_key(2, "c"), "ann", None, None, None, None);
+        sessions.begin(SessionKey::from_number(2, "c", 1), "ann", None, None, None, None);
         two.note_client("c");
         assert!(one.may_own("c") && !two.may_own("c"), "somebody tries elsewhere");
     }
