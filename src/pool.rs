@@ -654,26 +654,27 @@ mod tests {
         release
     }
 
+    /// Says its name, and allows.
+    fn telling(tell: &mpsc::Sender<&'static str>, name: &'static str) -> Job {
+        let tell = tell.clone();
+        Box::new(move || {
+            tell.send(name).unwrap();
+            Ok(Answer::ALLOW)
+        })
+    }
+
     #[test]
     fn what_somebody_waits_for_goes_first() {
         let pool = pool(1);
         let release = busy(&pool);
         let (tell, told) = mpsc::channel();
-        let job = |name: &'static str| {
-            let tell = tell.clone();
-            move || -> Job {
-                Box::new(move || {
-                    tell.send(name).unwrap();
-                    Ok(Answer::ALLOW)
-                })
-            }
-        };
+        let job = |name| telling(&tell, name);
         for (key, name) in [(1, "quiet"), (2, "hurried"), (3, "last")] {
-            let _ = pool.ask_quietly(&key, job(name)).unwrap();
+            let _ = pool.ask_quietly(&key, || job(name)).unwrap();
         }
-        let _ = pool.ask_quietly(&1, job("not twice")).unwrap();
-        let urgent = pool.ask(&4, Urgency::Blocking, || None, job("urgent"));
-        let hurried = pool.ask(&2, Urgency::Waiting, || None, job("not needed"));
+        let _ = pool.ask_quietly(&1, || job("not twice")).unwrap();
+        let urgent = pool.ask(&4, Urgency::Blocking, || None, || job("urgent"));
+        let hurried = pool.ask(&2, Urgency::Waiting, || None, || job("not needed"));
         drop(release);
         for asked in [urgent, hurried] {
             let Asked::Later(mut pending) = asked else { panic!("nothing is known") };
@@ -691,13 +692,7 @@ mod tests {
         let pool = pool(1);
         let release = busy(&pool);
         let (tell, told) = mpsc::channel();
-        let job = |name: &'static str| -> Job {
-            let tell = tell.clone();
-            Box::new(move || {
-                tell.send(name).unwrap();
-                Ok(Answer::ALLOW)
-            })
-        };
+        let job = |name| telling(&tell, name);
         for key in 0..100 {
             let _ = pool.ask(&key, Urgency::ALL[key as usize % 2], || None, || job("login"));
         }
@@ -748,13 +743,7 @@ mod tests {
         let pool = pool(1);
         let release = busy(&pool);
         let (tell, told) = mpsc::channel();
-        let job = |name: &'static str| -> Job {
-            let tell = tell.clone();
-            Box::new(move || {
-                tell.send(name).unwrap();
-                Ok(Answer::ALLOW)
-            })
-        };
+        let job = |name| telling(&tell, name);
         pool.ask_ahead((1..=3).map(|key| (key, job("ahead"))));
         let blocking = pool.ask(&4, Urgency::Blocking, || None, || job("blocking"));
         let joined = pool.ask(&3, Urgency::Blocking, || None, || job("not twice"));

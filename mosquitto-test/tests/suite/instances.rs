@@ -47,6 +47,15 @@ fn port_in_status(operator: &Client) -> u16 {
     url.rsplit(':').next().unwrap().parse().unwrap_or_else(|_| panic!("{status}"))
 }
 
+/// A broker with an instance at one listener, and nothing at another.
+fn with_an_open_listener(version: Version, api: &AuthServer) -> Broker {
+    Broker::config(version)
+        .per_listener_settings()
+        .listener(|listener| listener.plugin(api.options(ROUTES)))
+        .listener(|listener| listener.allow_anonymous(true))
+        .start()
+}
+
 on_every_broker! {
     fn each_instance_obeys_whom_it_let_in_and_disconnects_nobody_else(version) {
         let (one, two) = (api_with_operator("one"), api_with_operator("two"));
@@ -113,11 +122,7 @@ on_every_broker! {
 
     fn nobody_commands_an_instance_that_was_not_asked_what_it_may_do(version) {
         let api = api_with_operator("one");
-        let broker = Broker::config(version)
-            .per_listener_settings()
-            .listener(|listener| listener.plugin(api.options(ROUTES)))
-            .listener(|listener| listener.allow_anonymous(true))
-            .start();
+        let broker = with_an_open_listener(version, &api);
         let operator = log_in(&broker, 0, "operator", "root", "one");
         let device = log_in(&broker, 0, "device", "ann", "one");
         let stranger = broker.client("stranger").port(broker.port_of(1)).protocol(Protocol::V5);
@@ -136,11 +141,7 @@ on_every_broker! {
 
     fn nobody_commands_an_instance_that_asked_about_another_client_at_the_same_place(version) {
         let api = api_with_operator("one");
-        let broker = Broker::config(version)
-            .per_listener_settings()
-            .listener(|listener| listener.plugin(api.options(ROUTES)))
-            .listener(|listener| listener.allow_anonymous(true))
-            .start();
+        let broker = with_an_open_listener(version, &api);
         let device = log_in(&broker, 0, "device", "ann", "one");
         let kick = json!({"commands": [{"command": "kick", "clientid": "device"}]}).to_string();
         let raw = |listener: usize, name: Option<&[u8]>| {
