@@ -116,11 +116,7 @@ impl Authenticator {
     fn ask_login(&self, attempt: &Attempt<'_>, question: &Question<'_>) -> (LoginReply, Reason) {
         let (client, key) = (attempt.client, self.services.engine.key(question));
         if attempt.broker.is_none() {
-            let mut asked = self.services.engine.ask(key, question, Urgency::Waiting);
-            let outcome = self.wait_for_login(&mut asked, Payer::HttpApi, question);
-            let outcome = self.with_usable_name(outcome, question.username, false);
-            let decision = self.decide_login(client, question.username, &outcome);
-            return now(decision, Reason::of(Kind::Login, outcome));
+            return self.ask_at_http_api(key, question);
         }
         let session_key = self.session_key(question);
         if self.services.tick_monitor.may_be_about_a_session() {
@@ -199,6 +195,18 @@ impl Authenticator {
         let (client, key) = (question.client, self.services.engine.key(question));
         let identity = self.services.engine.identity(key, question);
         SessionKey { handle: client.handle(), client_id: client.id().to_owned(), key, identity }
+    }
+
+    /// Somebody wants to use Mosquitto 2.1's HTTP API. The broker waits on another thread than its own.
+    fn ask_at_http_api(&self, key: Key, question: &Question<'_>) -> (LoginReply, Reason) {
+        if self.is_locked_out(self.facts(question.client, question.username)) {
+            return now(Decision::Deny, Reason::TooManyFailures);
+        }
+        let mut asked = self.services.engine.ask(key, question, Urgency::Waiting);
+        let outcome = self.wait_for_login(&mut asked, Payer::HttpApi, question);
+        let outcome = self.with_usable_name(outcome, question.username, false);
+        let decision = self.decide_login(question.client, question.username, &outcome);
+        now(decision, Reason::of(Kind::Login, outcome))
     }
 
     pub(super) fn begin(

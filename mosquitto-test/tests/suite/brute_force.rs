@@ -2,12 +2,13 @@
 
 use mosquitto_test::prelude::*;
 
-use crate::support::broker_with;
+use crate::support::{EVERY_QUESTION, ROUTES, broker_with, http_api_status};
 
-/// The password is `right`.
+/// The password is `right`, and whoever is in may do everything.
 fn api() -> AuthServer {
     AuthServer::answering(|request| {
-        Reply::status(if request.json()["password"] == "right" { 200 } else { 403 })
+        let is_wrong = request.path == "/user" && request.json()["password"] != "right";
+        Reply::status(if is_wrong { 403 } else { 200 })
     })
 }
 
@@ -108,4 +109,27 @@ fn many_guesses_at_once_count_as_many_one_after_another() {
     log_in(&broker, "c", "ann", "right").expect_refused();
     assert_eq!(api.requests().len(), 6, "and from then on the API is left in peace");
     log_in(&broker, "c", "ben", "right").expect_accepted();
+}
+
+/// Mosquitto 2.1 lets users in at its own HTTP API by the same passwords, and does not say where they come from.
+#[test]
+fn guesses_at_the_brokers_own_http_api_count_by_the_name_alone() {
+    let api = api();
+    let limit = [("login_failures_max", "3"), ("cache_ttl", "0")];
+    let broker = Broker::config(Version::V2_1_2)
+        .plugin(api.options([&ROUTES, &EVERY_QUESTION[..], &limit].concat()))
+        .listener(|listener| listener)
+        .listener(|listener| listener.line("protocol http_api"))
+        .start();
+    let status = |user, password| http_api_status(broker.port_of(1), user, password);
+    for password in ["a", "b", "c"] {
+        assert_eq!(status("ann", password), "401");
+    }
+    assert_eq!((status("ann", "d"), status("ann", "right")), ("401".into(), "401".into()));
+    let denied = "login denied: ip=unknown username=\"ann\" clientid=\"http-api\" reason=";
+    broker.wait_for_log(&format!("{denied}api"));
+    broker.wait_for_log(&format!("{denied}too-many-failures"));
+    assert_eq!(api.requests_to("/user").len(), 3, "the API is left in peace");
+    assert_eq!(status("ben", "right"), "200");
+    log_in(&broker, "c", "ann", "right").expect_accepted();
 }
