@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use super::Authenticator;
+use super::denials::LoginFacts;
 use super::reload_hold::Closing;
 use crate::answer::{Decision, Outcome, SessionGrants, Verdict};
 use crate::broker::Broker;
@@ -74,7 +75,7 @@ impl Authenticator {
             self.report(failure);
         }
         if outcome.as_ref().is_ok_and(|answer| answer.verdict == Verdict::Deny) {
-            self.note_verdict(outcome, applicant.facts());
+            self.note_verdict(outcome, applicant.into());
         }
     }
 
@@ -183,9 +184,9 @@ impl Authenticator {
     /// Whoever guesses many passwords at once has them all on their way before the first is denied: none
     /// of them counts that is right after too many were wrong.
     fn decide_waiting(&self, waiting: &Waiting, outcome: &Outcome) -> Decision {
-        let facts = waiting.applicant.facts();
+        let login = LoginFacts::from(&waiting.applicant);
         let decision = policy::decide(Kind::Login, outcome, self.services.config.on_error);
-        if decision == Decision::Allow && self.is_locked_out(facts) {
+        if decision == Decision::Allow && self.is_locked_out(login) {
             return Decision::Deny;
         }
         if decision == Decision::Defer || decision == Decision::Allow && waiting.is_aside() {
@@ -193,7 +194,7 @@ impl Authenticator {
             self.services.retry_answers.keep(waiting.key, outcome.clone(), waiting.asked);
             return Decision::Unavailable;
         }
-        self.note_verdict(outcome, facts);
+        self.note_verdict(outcome, login);
         decision
     }
 

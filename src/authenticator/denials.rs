@@ -11,9 +11,25 @@ use crate::answer::{Answer, InvalidToken, Outcome, Verdict};
 use crate::config::WebsocketAddress;
 use crate::decide::Reason;
 use crate::log_queue::quoted;
-use crate::question::{Client, ClientFacts, Kind};
+use crate::login::Applicant;
+use crate::question::{Client, ClientFacts, Kind, Question};
 use crate::stats::Denial;
 use crate::trace::mark;
+
+/// A login, as far as its verdict is noted.
+#[derive(Clone, Copy)]
+pub(super) struct LoginFacts<'a> {
+    pub client: ClientFacts<'a>,
+    /// Whether the client gave a username. One that gives none guesses at nobody's password, and shares the name
+    /// under which it is asked about with all of its kind: it counts for no lockout.
+    pub(super) is_named: bool,
+}
+
+impl<'a> From<&'a Applicant> for LoginFacts<'a> {
+    fn from(applicant: &'a Applicant) -> Self {
+        Self { client: applicant.facts(), is_named: applicant.is_named }
+    }
+}
 
 impl Authenticator {
     /// What is told of this client, under this name; an empty one is none.
@@ -27,6 +43,15 @@ impl Authenticator {
         }
     }
 
+    pub(super) fn login_facts<'a>(
+        &self,
+        attempt: &Attempt<'a>,
+        question: &Question<'a>,
+    ) -> LoginFacts<'a> {
+        let client = self.facts(attempt.client, question.username);
+        LoginFacts { client, is_named: attempt.username.is_some() }
+    }
+
     /// This client is let in, or left to the broker's other means if that is not `certain`. Mosquitto 2.0
     /// tells of nobody that it is connected.
     pub(super) fn note_came(&self, client: &dyn Client, username: &str, is_certain: bool) {
@@ -36,12 +61,15 @@ impl Authenticator {
     }
 
     /// Notes what the API said about a login.
-    pub(super) fn note_verdict(&self, outcome: &Outcome, facts: ClientFacts<'_>) {
+    pub(super) fn note_verdict(&self, outcome: &Outcome, login: LoginFacts<'_>) {
         let Ok(answer) = outcome else { return };
+        let facts = login.client;
         match answer.verdict {
-            Verdict::Allow => self.lockout.let_in(facts.address, facts.username),
+            Verdict::Allow if login.is_named => self.lockout.let_in(facts.address, facts.username),
             Verdict::Deny => {
-                self.lockout.denied(facts.address, facts.username);
+                if login.is_named {
+                    self.lockout.denied(facts.address, facts.username);
+                }
                 let why = answer.why_invalid();
                 let by_file = answer.is_of_password_file();
                 let other = if by_file { Denial::PasswordFile } else { Denial::Api };
@@ -56,7 +84,7 @@ impl Authenticator {
                     );
                 }
             }
-            Verdict::Ignore => {}
+            Verdict::Allow | Verdict::Ignore => {}
         }
     }
 
@@ -69,8 +97,9 @@ impl Authenticator {
     }
 
     /// Whether whoever comes from there under this name was denied too often; then this is another denial.
-    pub(super) fn is_locked_out(&self, facts: ClientFacts<'_>) -> bool {
-        let refuses = self.lockout.refuses(facts.address, facts.username);
+    pub(super) fn is_locked_out(&self, login: LoginFacts<'_>) -> bool {
+        let facts = login.client;
+        let refuses = login.is_named && self.lockout.refuses(facts.address, facts.username);
         if refuses {
             self.note_denial(facts, Denial::TooManyFailures, None);
         }

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::Authenticator;
+use super::denials::LoginFacts;
 use crate::answer::{Decision, Failure, Outcome, SessionGrants};
 use crate::authorizer::recipient;
 use crate::block_budget::Payer;
@@ -115,8 +116,9 @@ impl Authenticator {
 
     fn ask_login(&self, attempt: &Attempt<'_>, question: &Question<'_>) -> (LoginReply, Reason) {
         let (client, key) = (attempt.client, self.services.engine.key(question));
+        let login = self.login_facts(attempt, question);
         if attempt.broker.is_none() {
-            return self.ask_at_http_api(key, question);
+            return self.ask_at_http_api(login, key, question);
         }
         let session_key = self.session_key(question);
         if self.services.tick_monitor.may_be_about_a_session() {
@@ -138,7 +140,7 @@ impl Authenticator {
             // state, and whoever comes back for it is asked about then.
             return now(Decision::Unavailable, Reason::Session);
         }
-        if self.is_locked_out(self.facts(client, question.username)) {
+        if self.is_locked_out(login) {
             return now(Decision::Deny, Reason::TooManyFailures);
         }
         let asked_at = self.services.clock.now();
@@ -157,7 +159,7 @@ impl Authenticator {
             }
             None => match self.services.engine.ask_api(key, question, Urgency::Waiting) {
                 Asked::Later(pending) => {
-                    return self.leave(&session_key, question, pending, asked_at);
+                    return self.leave(login, &session_key, question, pending, asked_at);
                 }
                 mut asked => self.wait_for_login(&mut asked, Payer::Logins, question),
             },
@@ -168,7 +170,7 @@ impl Authenticator {
         // Another broker of the fleet took it back meanwhile: the client is to come once more.
         let outcome = if is_outdated { Err(Failure::NotYet) } else { outcome };
         let outcome = self.with_usable_name(outcome, question.username, true);
-        let decision = self.decide_login(client, question.username, &outcome);
+        let decision = self.decide_login(login, client, &outcome);
         if decision == Decision::Defer {
             self.services.sessions.begin_at_broker(session_key, question.username);
         } else if decision == Decision::Allow {
@@ -198,14 +200,19 @@ impl Authenticator {
     }
 
     /// Somebody wants to use Mosquitto 2.1's HTTP API. The broker waits on another thread than its own.
-    fn ask_at_http_api(&self, key: Key, question: &Question<'_>) -> (LoginReply, Reason) {
-        if self.is_locked_out(self.facts(question.client, question.username)) {
+    fn ask_at_http_api(
+        &self,
+        login: LoginFacts<'_>,
+        key: Key,
+        question: &Question<'_>,
+    ) -> (LoginReply, Reason) {
+        if self.is_locked_out(login) {
             return now(Decision::Deny, Reason::TooManyFailures);
         }
         let mut asked = self.services.engine.ask(key, question, Urgency::Waiting);
         let outcome = self.wait_for_login(&mut asked, Payer::HttpApi, question);
         let outcome = self.with_usable_name(outcome, question.username, false);
-        let decision = self.decide_login(question.client, question.username, &outcome);
+        let decision = self.decide_login(login, question.client, &outcome);
         now(decision, Reason::of(Kind::Login, outcome))
     }
 
@@ -240,8 +247,13 @@ impl Authenticator {
         })
     }
 
-    fn decide_login(&self, client: &dyn Client, username: &str, outcome: &Outcome) -> Decision {
-        self.note_verdict(outcome, self.facts(client, username));
+    fn decide_login(
+        &self,
+        login: LoginFacts<'_>,
+        client: &dyn Client,
+        outcome: &Outcome,
+    ) -> Decision {
+        self.note_verdict(outcome, login);
         match policy::decide(Kind::Login, outcome, self.services.config.on_error) {
             Decision::Unavailable if self.gets_a_reason(client) => Decision::UnavailableWithReason,
             decision => decision,

@@ -1,8 +1,10 @@
 //! Whoever guesses passwords is refused after a while, and named in the log for others to act.
 
 use mosquitto_test::prelude::*;
+use mosquitto_test::tokens::Issuer;
+use serde_json::json;
 
-use crate::support::{EVERY_QUESTION, ROUTES, broker_with, http_api_status};
+use crate::support::{EVERY_QUESTION, ROUTES, broker_with, http_api_status, unix_time};
 
 /// The password is `right`, and whoever is in may do everything.
 fn api() -> AuthServer {
@@ -65,6 +67,40 @@ on_every_broker! {
         }
         api.set_handler(|_| Reply::status(200));
         log_in(&broker, "d", "ann", "right").expect_accepted();
+    }
+
+    fn clients_without_a_name_neither_count_nor_are_locked_out(version) {
+        let (api, issuer) = (api(), Issuer::hs256());
+        let config = Broker::config(version);
+        let file = config.file("keys", issuer.key_file());
+        let options = [
+            ROUTES[0],
+            ("anonymous_username", "guest"),
+            ("jwt_secret_file", file.to_str().unwrap()),
+            ("jwt_username", "set"),
+            ("login_failures_max", "1"),
+            ("cache_ttl", "0"),
+        ];
+        let broker = config.plugin(api.options([&options, &EVERY_QUESTION[..]].concat())).start();
+        let mut count = 0;
+        let mut nameless = |password: &str| {
+            count += 1;
+            let id = format!("nameless-{count}");
+            let mut client = broker.raw();
+            client.send(raw::connect_packet(Protocol::V5, &id, None, Some(password.as_bytes()), true));
+            client.read_connack() == Some(0)
+        };
+        let token = |user, ends: u64| issuer.token(&json!({"sub": user, "exp": ends}));
+        let (good, old) = (token("ann", unix_time() + 3600), token("ann", unix_time() - 3600));
+        for _ in 0..2 {
+            assert!(!nameless("wrong") && !nameless(&old));
+        }
+        assert!(nameless("right") && nameless(&good), "a stranger keeps nobody else out");
+        // Who gives that name guesses at its password.
+        log_in(&broker, "c-1", "guest", "wrong").expect_refused();
+        assert!(nameless("right"), "not even then");
+        log_in(&broker, "c-2", "guest", "right").expect_refused();
+        broker.wait_for_log("username=\"guest\" clientid=\"c-2\" reason=too-many-failures");
     }
 
     fn no_name_passes_for_an_address(version) {
