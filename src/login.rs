@@ -48,6 +48,12 @@ pub(crate) struct Applicant {
 }
 
 impl Applicant {
+    /// About how much memory it takes, in bytes.
+    #[must_use]
+    pub(crate) fn bytes(&self) -> usize {
+        size_of::<Self>() + self.client_id.len() + self.username.len()
+    }
+
     #[must_use]
     pub(crate) fn of(facts: ClientFacts<'_>, is_named: bool) -> Self {
         let ClientFacts { client_id, username, address, protocol, protocol_version } = facts;

@@ -8,6 +8,7 @@ use log::Level;
 
 use super::{Attempt, Authenticator};
 use crate::answer::{Answer, InvalidToken, Outcome, Verdict};
+use crate::cache::Key;
 use crate::config::WebsocketAddress;
 use crate::decide::Reason;
 use crate::log_queue::quoted;
@@ -20,14 +21,16 @@ use crate::trace::mark;
 #[derive(Clone, Copy)]
 pub(super) struct LoginFacts<'a> {
     pub client: ClientFacts<'a>,
+    /// The question's.
+    pub(super) key: Key,
     /// Whether the client gave a username. One that gives none guesses at nobody's password, and shares the name
     /// under which it is asked about with all of its kind: it counts for no lockout.
     pub(super) is_named: bool,
 }
 
-impl<'a> From<&'a Applicant> for LoginFacts<'a> {
-    fn from(applicant: &'a Applicant) -> Self {
-        Self { client: applicant.facts(), is_named: applicant.is_named }
+impl<'a> LoginFacts<'a> {
+    pub(super) fn of(applicant: &'a Applicant, key: Key) -> Self {
+        Self { client: applicant.facts(), key, is_named: applicant.is_named }
     }
 }
 
@@ -46,10 +49,10 @@ impl Authenticator {
     pub(super) fn login_facts<'a>(
         &self,
         attempt: &Attempt<'a>,
-        question: &Question<'a>,
+        (key, question): (Key, &Question<'a>),
     ) -> LoginFacts<'a> {
         let client = self.facts(attempt.client, question.username);
-        LoginFacts { client, is_named: attempt.username.is_some() }
+        LoginFacts { client, key, is_named: attempt.username.is_some() }
     }
 
     /// This client is let in, or left to the broker's other means if that is not `certain`. Mosquitto 2.0
@@ -66,25 +69,31 @@ impl Authenticator {
         let facts = login.client;
         match answer.verdict {
             Verdict::Allow if login.is_named => self.lockout.let_in(facts.address, facts.username),
-            Verdict::Deny => {
-                if login.is_named {
-                    self.lockout.denied(facts.address, facts.username);
-                }
-                let why = answer.why_invalid();
-                let by_file = answer.is_of_password_file();
-                let other = if by_file { Denial::PasswordFile } else { Denial::Api };
-                let denial = why.map_or(other, Into::into);
-                self.note_denial(facts, denial, Some(answer));
-                if let Some(InvalidToken::Claims(problem)) = why {
-                    log::info!(
-                        logger: *self.services.log_queue,
-                        "the claims of a token of {} cannot be used: {}",
-                        quoted(facts.username),
-                        quoted(problem)
-                    );
-                }
+            Verdict::Deny if !self.late_denials.has_noted(login) => {
+                self.note_denial_by_api(answer, login);
             }
-            Verdict::Allow | Verdict::Ignore => {}
+            _ => {}
+        }
+    }
+
+    /// Counts a denial, and says why it is one.
+    pub(super) fn note_denial_by_api(&self, answer: &Answer, login: LoginFacts<'_>) {
+        let facts = login.client;
+        if login.is_named {
+            self.lockout.denied(facts.address, facts.username);
+        }
+        let why = answer.why_invalid();
+        let by_file = answer.is_of_password_file();
+        let other = if by_file { Denial::PasswordFile } else { Denial::Api };
+        let denial = why.map_or(other, Into::into);
+        self.note_denial(facts, denial, Some(answer));
+        if let Some(InvalidToken::Claims(problem)) = why {
+            log::info!(
+                logger: *self.services.log_queue,
+                "the claims of a token of {} cannot be used: {}",
+                quoted(facts.username),
+                quoted(problem)
+            );
         }
     }
 

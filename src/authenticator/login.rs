@@ -116,9 +116,9 @@ impl Authenticator {
 
     fn ask_login(&self, attempt: &Attempt<'_>, question: &Question<'_>) -> (LoginReply, Reason) {
         let (client, key) = (attempt.client, self.services.engine.key(question));
-        let login = self.login_facts(attempt, question);
+        let login = self.login_facts(attempt, (key, question));
         if attempt.broker.is_none() {
-            return self.ask_at_http_api(login, key, question);
+            return self.ask_at_http_api(login, question);
         }
         let session_key = self.session_key(question);
         if self.services.tick_monitor.may_be_about_a_session() {
@@ -140,6 +140,7 @@ impl Authenticator {
             // state, and whoever comes back for it is asked about then.
             return now(Decision::Unavailable, Reason::Session);
         }
+        self.note_late_denials();
         if self.is_locked_out(login) {
             return now(Decision::Deny, Reason::TooManyFailures);
         }
@@ -150,7 +151,9 @@ impl Authenticator {
             None if !self.may_delay(client) => {
                 let mut asked = self.services.engine.ask_api(key, question, Urgency::Blocking);
                 let outcome = self.wait_for_login(&mut asked, Payer::Logins, question);
-                self.authorizer.keep_for_retry(key, &outcome, asked, asked_at);
+                if let (Err(Failure::NotYet), Asked::Later(pending)) = (&outcome, asked) {
+                    self.keep_for_next_try(login, pending, asked_at);
+                }
                 outcome
             }
             None if !self.logins.has_room() => {
@@ -203,14 +206,16 @@ impl Authenticator {
     fn ask_at_http_api(
         &self,
         login: LoginFacts<'_>,
-        key: Key,
         question: &Question<'_>,
     ) -> (LoginReply, Reason) {
         if self.is_locked_out(login) {
             return now(Decision::Deny, Reason::TooManyFailures);
         }
-        let mut asked = self.services.engine.ask(key, question, Urgency::Waiting);
+        let mut asked = self.services.engine.ask(login.key, question, Urgency::Waiting);
         let outcome = self.wait_for_login(&mut asked, Payer::HttpApi, question);
+        if let (Err(Failure::NotYet), Asked::Later(pending)) = (&outcome, asked) {
+            self.note_when_denied(login, pending);
+        }
         let outcome = self.with_usable_name(outcome, question.username, false);
         let decision = self.decide_login(login, question.client, &outcome);
         now(decision, Reason::of(Kind::Login, outcome))

@@ -36,7 +36,7 @@ impl Authenticator {
                 (LoginReply::Later, Reason::OnItsWay)
             }
             None => {
-                self.services.retry_answers.keep_when_known(session_key.key, pending, asked);
+                self.keep_for_next_try(login, pending, asked);
                 now(Decision::Unavailable, Reason::OnItsWay)
             }
         }

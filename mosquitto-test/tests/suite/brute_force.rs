@@ -4,7 +4,7 @@ use mosquitto_test::prelude::*;
 use mosquitto_test::tokens::Issuer;
 use serde_json::json;
 
-use crate::support::{EVERY_QUESTION, ROUTES, broker_with, http_api_status, unix_time};
+use crate::support::{EVERY_QUESTION, ROUTES, broker_with, eventually, http_api_status, unix_time};
 
 /// The password is `right`, and whoever is in may do everything.
 fn api() -> AuthServer {
@@ -44,7 +44,7 @@ on_every_broker! {
             [("login_failures_max", "1"), ("login_failures_window", "1"), ("cache_ttl", "0")];
         let broker = broker_with(version, &api, &limit);
         log_in(&broker, "c", "ann", "wrong").expect_refused();
-        crate::support::eventually("the end of the window", || {
+        eventually("the end of the window", || {
             log_in(&broker, "c", "ann", "right").is_accepted()
         });
     }
@@ -67,6 +67,39 @@ on_every_broker! {
         }
         api.set_handler(|_| Reply::status(200));
         log_in(&broker, "d", "ann", "right").expect_accepted();
+    }
+
+    fn a_denial_that_comes_after_its_client_was_closed_counts_once(version) {
+        let gate = Gate::new();
+        let hold = gate.clone();
+        let api = AuthServer::answering(move |request| match request.json()["password"].as_str() {
+            Some("right") => Reply::status(200),
+            _ => Reply::status(403).after(&hold),
+        });
+        let options = [
+            ROUTES[0],
+            ("delayed_login", "false"),
+            ("max_block_ms", "1000"),
+            ("login_failures_max", "2"),
+            ("cache_ttl", "0"),
+        ];
+        let broker = Broker::config(version).plugin(api.options(options)).start();
+        let denials = || {
+            let denied = "login denied: ip=127.0.0.1 username=\"ann\" clientid=\"c\" reason=api";
+            broker.log().lines().filter(|line| line.contains(denied)).count()
+        };
+        log_in(&broker, "c", "ann", "one").expect_closed();
+        assert_eq!(denials(), 0);
+        gate.open();
+        eventually("its denial is noted", || denials() == 1);
+        log_in(&broker, "c", "ann", "one").expect_refused();
+        broker.wait_until_idle();
+        assert_eq!(denials(), 1, "it is told the same denial");
+        log_in(&broker, "c", "ann", "two").expect_refused();
+        assert_eq!((api.requests().len(), denials()), (2, 2));
+        log_in(&broker, "c", "ann", "right").expect_refused();
+        broker.wait_for_log("username=\"ann\" clientid=\"c\" reason=too-many-failures");
+        assert_eq!(api.requests().len(), 2, "and from then on the API is left in peace");
     }
 
     fn clients_without_a_name_neither_count_nor_are_locked_out(version) {
