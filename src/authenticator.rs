@@ -21,6 +21,7 @@ use crate::services::Services;
 mod assigned_name;
 mod delayed;
 mod denials;
+mod late_denials;
 mod login;
 mod reload_hold;
 mod revalidation;
@@ -30,6 +31,7 @@ pub use login::{Attempt, LoginReply};
 pub(crate) use reload_hold::Closing;
 pub use reload_hold::Sighup;
 
+use late_denials::LateDenials;
 use reload_hold::ReloadHold;
 use revalidation::Finding;
 
@@ -38,6 +40,7 @@ pub(crate) struct Authenticator {
     services: Services,
     authorizer: Arc<Authorizer>,
     lockout: Lockout,
+    late_denials: Arc<LateDenials>,
     logins: Arc<Logins>,
     reload_hold: ReloadHold,
     /// What asking again about clients that are in came to.
@@ -80,6 +83,7 @@ impl Authenticator {
             services: services.clone(),
             authorizer: Arc::clone(authorizer),
             lockout,
+            late_denials: LateDenials::new(Arc::clone(wake_broker)),
             logins: Arc::new(logins),
             reload_hold: ReloadHold::new(sighup),
             findings: Mailbox::new(Arc::clone(wake_broker)),

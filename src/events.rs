@@ -240,12 +240,8 @@ impl Events {
             let reason = Some(Disconnection::BrokerStopped.name());
             let mut sending = lock(&shared.sending);
             for client in gone {
-                sending.queue.push_last(Event::write(
-                    EventKind::Disconnected,
-                    &client,
-                    now,
-                    reason,
-                ));
+                let kind = EventKind::Disconnected;
+                sending.queue.push_last(kind, Event::write(kind, &client, now, reason));
             }
         }
         lock(&shared.sending).is_ending = true;
@@ -309,13 +305,13 @@ impl Shared {
             return;
         }
         let event = Event::write(kind, client, at, reason);
-        let dropped = lock(&self.sending).queue.push(event);
+        let dropped = lock(&self.sending).queue.push(kind, event);
         if dropped > 0 {
             self.stats.events_ended(EventEnd::NoRoom, dropped);
             self.log_queue.seldom(Level::Warn, "events dropped", || {
                 format!(
                     "more events wait for http_event_route than the queue holds; the oldest are dropped, \
-                     and the newest is {} of client {}",
+                     denied logins before all others, and the newest is {} of client {}",
                     kind.name(),
                     quoted(&client.client_id)
                 )

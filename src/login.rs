@@ -39,6 +39,8 @@ const MOST: usize = 10_000;
 pub(crate) struct Applicant {
     pub client_id: String,
     pub username: String,
+    /// Whether the client gave a username.
+    pub(crate) is_named: bool,
     /// Where the client connected from, if that is known.
     pub address: Option<IpAddr>,
     pub protocol: &'static str,
@@ -46,9 +48,28 @@ pub(crate) struct Applicant {
 }
 
 impl Applicant {
+    /// About how much memory it takes, in bytes.
+    #[must_use]
+    pub(crate) fn bytes(&self) -> usize {
+        size_of::<Self>() + self.client_id.len() + self.username.len()
+    }
+
+    #[must_use]
+    pub(crate) fn of(facts: ClientFacts<'_>, is_named: bool) -> Self {
+        let ClientFacts { client_id, username, address, protocol, protocol_version } = facts;
+        Self {
+            client_id: client_id.to_owned(),
+            username: username.to_owned(),
+            is_named,
+            address,
+            protocol,
+            protocol_version,
+        }
+    }
+
     #[must_use]
     pub(crate) fn facts(&self) -> ClientFacts<'_> {
-        let Self { client_id, username, address, protocol, protocol_version } = self;
+        let Self { client_id, username, address, protocol, protocol_version, .. } = self;
         ClientFacts {
             client_id,
             username,
@@ -358,6 +379,7 @@ mod tests {
             applicant: Applicant {
                 client_id: "c".into(),
                 username: username.into(),
+                is_named: true,
                 address: None,
                 protocol: "mqtt",
                 protocol_version: 5,

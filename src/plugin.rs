@@ -40,6 +40,8 @@ mod fleet;
 #[cfg(test)]
 mod gates;
 mod host_capabilities;
+#[cfg(test)]
+mod late_denials;
 mod reload;
 mod status;
 #[cfg(test)]
@@ -284,6 +286,7 @@ impl Plugin {
 
     fn catch_up(&self, broker: &dyn Broker, now: Instant, closing: Closing) {
         self.authorizer.end_postponed_entries(now);
+        self.authenticator.note_late_denials();
         self.authenticator.finish_logins(broker, closing);
         self.authenticator.act_on_findings(broker);
         self.finish_commands(broker);

@@ -29,7 +29,7 @@ use crate::store::{Limits, Store};
 use crate::sync::lock;
 
 /// For how long an answer is kept at the most. Clients come back within a second or a few.
-const LIFE: Duration = Duration::from_secs(15);
+pub(crate) const LIFE: Duration = Duration::from_secs(15);
 
 /// Where answers are cached, they are kept for a retry for as long as in the cache, but for no less than this: a right
 /// that has changed is not to be believed for much longer than `cache_ttl` says.
@@ -81,10 +81,18 @@ impl RetryAnswers {
     }
 
     /// Keeps the answer, if one comes of this `Pending`; it was `asked` for then. For a client that has been closed.
-    pub(crate) fn keep_when_known(self: &Arc<Self>, key: Key, pending: Pending, asked: Instant) {
+    /// `heard` is told what comes of it, on whichever thread.
+    pub(crate) fn keep_when_known(
+        self: &Arc<Self>,
+        key: Key,
+        pending: Pending,
+        asked: Instant,
+        heard: impl FnOnce(&Outcome) + Send + 'static,
+    ) {
         lock(&self.awaited).insert(key);
         let answers = Arc::clone(self);
         pending.watch(move |outcome| {
+            heard(&outcome);
             let mut awaited = lock(&answers.awaited);
             if awaited.remove(&key) && outcome.is_ok() {
                 answers.keep(key, outcome, asked);
@@ -235,7 +243,7 @@ mod tests {
         let (answers, clock) = answers();
         for is_known in [false, true] {
             let (pending, complete) = Pending::for_test();
-            answers.keep_when_known(KEY, pending, clock.now());
+            answers.keep_when_known(KEY, pending, clock.now(), |_| ());
             if is_known {
                 complete(Ok(Answer::ALLOW));
                 answers.note_told(KEY, Ok(Answer::ALLOW), clock.now());
@@ -325,7 +333,7 @@ mod tests {
         {
             let (pending, complete) = Pending::for_test();
             assert!(!answers.give_back(&KEY));
-            answers.keep_when_known(KEY, pending, clock.now());
+            answers.keep_when_known(KEY, pending, clock.now(), |_| ());
             assert!(answers.give_back(&KEY));
             complete(outcome);
             assert_eq!(answers.give_back(&KEY), expected.is_some());

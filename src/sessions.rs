@@ -301,9 +301,8 @@ impl Sessions {
     #[must_use]
     pub(crate) fn find(&self, client_id: &str, username: &str) -> Option<(usize, Grants)> {
         let state = lock(&self.state);
-        let mut live = state.live.iter();
-        let (handle, session) = live
-            .find(|(_, session)| session.client_id == client_id && session.username == username)?;
+        let mut of_id = state.live.of_id(client_id);
+        let (handle, session) = of_id.find(|(_, session)| session.username == username)?;
         Some((handle, session.grants.clone()))
     }
 

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use super::Authenticator;
+use super::denials::LoginFacts;
 use super::reload_hold::Closing;
 use crate::answer::{Decision, Outcome, SessionGrants, Verdict};
 use crate::broker::Broker;
@@ -60,7 +61,7 @@ impl Authenticator {
                 closes
             }
             Arrived::Late(waiting, outcome) => {
-                catch_panic(|| self.note_unheard(&waiting.applicant, &outcome));
+                catch_panic(|| self.note_unheard(&waiting, &outcome));
                 broker.close_by_username(&waiting.placeholder);
                 true
             }
@@ -69,12 +70,12 @@ impl Authenticator {
 
     /// Notes a verdict that nobody hears: a wrong guess is one, whether or not the one who guessed waits
     /// to hear so. A right one lets nobody in, and makes up for nothing.
-    fn note_unheard(&self, applicant: &Applicant, outcome: &Outcome) {
+    fn note_unheard(&self, waiting: &Waiting, outcome: &Outcome) {
         if let Err(failure) = outcome {
             self.report(failure);
         }
         if outcome.as_ref().is_ok_and(|answer| answer.verdict == Verdict::Deny) {
-            self.note_verdict(outcome, applicant.facts());
+            self.note_verdict(outcome, LoginFacts::of(&waiting.applicant, waiting.key));
         }
     }
 
@@ -183,9 +184,9 @@ impl Authenticator {
     /// Whoever guesses many passwords at once has them all on their way before the first is denied: none
     /// of them counts that is right after too many were wrong.
     fn decide_waiting(&self, waiting: &Waiting, outcome: &Outcome) -> Decision {
-        let facts = waiting.applicant.facts();
+        let login = LoginFacts::of(&waiting.applicant, waiting.key);
         let decision = policy::decide(Kind::Login, outcome, self.services.config.on_error);
-        if decision == Decision::Allow && self.is_locked_out(facts) {
+        if decision == Decision::Allow && self.is_locked_out(login) {
             return Decision::Deny;
         }
         if decision == Decision::Defer || decision == Decision::Allow && waiting.is_aside() {
@@ -193,7 +194,7 @@ impl Authenticator {
             self.services.retry_answers.keep(waiting.key, outcome.clone(), waiting.asked);
             return Decision::Unavailable;
         }
-        self.note_verdict(outcome, facts);
+        self.note_verdict(outcome, login);
         decision
     }
 

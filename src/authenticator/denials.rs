@@ -8,12 +8,31 @@ use log::Level;
 
 use super::{Attempt, Authenticator};
 use crate::answer::{Answer, InvalidToken, Outcome, Verdict};
+use crate::cache::Key;
 use crate::config::WebsocketAddress;
 use crate::decide::Reason;
 use crate::log_queue::quoted;
-use crate::question::{Client, ClientFacts, Kind};
+use crate::login::Applicant;
+use crate::question::{Client, ClientFacts, Kind, Question};
 use crate::stats::Denial;
 use crate::trace::mark;
+
+/// A login, as far as its verdict is noted.
+#[derive(Clone, Copy)]
+pub(super) struct LoginFacts<'a> {
+    pub client: ClientFacts<'a>,
+    /// The question's.
+    pub(super) key: Key,
+    /// Whether the client gave a username. One that gives none guesses at nobody's password, and shares the name
+    /// under which it is asked about with all of its kind: it counts for no lockout.
+    pub(super) is_named: bool,
+}
+
+impl<'a> LoginFacts<'a> {
+    pub(super) fn of(applicant: &'a Applicant, key: Key) -> Self {
+        Self { client: applicant.facts(), key, is_named: applicant.is_named }
+    }
+}
 
 impl Authenticator {
     /// What is told of this client, under this name; an empty one is none.
@@ -27,6 +46,15 @@ impl Authenticator {
         }
     }
 
+    pub(super) fn login_facts<'a>(
+        &self,
+        attempt: &Attempt<'a>,
+        (key, question): (Key, &Question<'a>),
+    ) -> LoginFacts<'a> {
+        let client = self.facts(attempt.client, question.username);
+        LoginFacts { client, key, is_named: attempt.username.is_some() }
+    }
+
     /// This client is let in, or left to the broker's other means if that is not `certain`. Mosquitto 2.0
     /// tells of nobody that it is connected.
     pub(super) fn note_came(&self, client: &dyn Client, username: &str, is_certain: bool) {
@@ -36,27 +64,36 @@ impl Authenticator {
     }
 
     /// Notes what the API said about a login.
-    pub(super) fn note_verdict(&self, outcome: &Outcome, facts: ClientFacts<'_>) {
+    pub(super) fn note_verdict(&self, outcome: &Outcome, login: LoginFacts<'_>) {
         let Ok(answer) = outcome else { return };
+        let facts = login.client;
         match answer.verdict {
-            Verdict::Allow => self.lockout.let_in(facts.address, facts.username),
-            Verdict::Deny => {
-                self.lockout.denied(facts.address, facts.username);
-                let why = answer.why_invalid();
-                let by_file = answer.is_of_password_file();
-                let other = if by_file { Denial::PasswordFile } else { Denial::Api };
-                let denial = why.map_or(other, Into::into);
-                self.note_denial(facts, denial, Some(answer));
-                if let Some(InvalidToken::Claims(problem)) = why {
-                    log::info!(
-                        logger: *self.services.log_queue,
-                        "the claims of a token of {} cannot be used: {}",
-                        quoted(facts.username),
-                        quoted(problem)
-                    );
-                }
+            Verdict::Allow if login.is_named => self.lockout.let_in(facts.address, facts.username),
+            Verdict::Deny if !self.late_denials.has_noted(login) => {
+                self.note_denial_by_api(answer, login);
             }
-            Verdict::Ignore => {}
+            _ => {}
+        }
+    }
+
+    /// Counts a denial, and says why it is one.
+    pub(super) fn note_denial_by_api(&self, answer: &Answer, login: LoginFacts<'_>) {
+        let facts = login.client;
+        if login.is_named {
+            self.lockout.denied(facts.address, facts.username);
+        }
+        let why = answer.why_invalid();
+        let by_file = answer.is_of_password_file();
+        let other = if by_file { Denial::PasswordFile } else { Denial::Api };
+        let denial = why.map_or(other, Into::into);
+        self.note_denial(facts, denial, Some(answer));
+        if let Some(InvalidToken::Claims(problem)) = why {
+            log::info!(
+                logger: *self.services.log_queue,
+                "the claims of a token of {} cannot be used: {}",
+                quoted(facts.username),
+                quoted(problem)
+            );
         }
     }
 
@@ -69,8 +106,9 @@ impl Authenticator {
     }
 
     /// Whether whoever comes from there under this name was denied too often; then this is another denial.
-    pub(super) fn is_locked_out(&self, facts: ClientFacts<'_>) -> bool {
-        let refuses = self.lockout.refuses(facts.address, facts.username);
+    pub(super) fn is_locked_out(&self, login: LoginFacts<'_>) -> bool {
+        let facts = login.client;
+        let refuses = login.is_named && self.lockout.refuses(facts.address, facts.username);
         if refuses {
             self.note_denial(facts, Denial::TooManyFailures, None);
         }

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::Authenticator;
+use super::denials::LoginFacts;
 use crate::answer::{Decision, Failure, Outcome, SessionGrants};
 use crate::authorizer::recipient;
 use crate::block_budget::Payer;
@@ -116,12 +117,9 @@ impl Authenticator {
     fn ask_login(&self, attempt: &Attempt<'_>, question: &Question<'_>) -> (LoginReply, Reason) {
         let (client, session_key) = (attempt.client, self.session_key(question));
         let key = session_key.key;
+        let login = self.login_facts(attempt, (key, question));
         if attempt.broker.is_none() {
-            let mut asked = self.services.engine.ask(key, question, Urgency::Waiting);
-            let outcome = self.wait_for_login(&mut asked, Payer::HttpApi, question);
-            let outcome = self.with_usable_name(outcome, question.username, false);
-            let decision = self.decide_login(client, question.username, &outcome);
-            return now(decision, Reason::of(Kind::Login, outcome));
+            return self.ask_at_http_api(login, question);
         }
         if self.services.tick_monitor.may_be_about_a_session() {
             match self.services.sessions.authenticated_by(&session_key) {
@@ -142,37 +140,27 @@ impl Authenticator {
             // state, and whoever comes back for it is asked about then.
             return now(Decision::Unavailable, Reason::Session);
         }
-        if self.is_locked_out(self.facts(client, question.username)) {
+        self.note_late_denials();
+        if self.is_locked_out(login) {
             return now(Decision::Deny, Reason::TooManyFailures);
         }
         let asked_at = self.services.clock.now();
-        let taken_back = self.services.engine.times_outdated();
         let outcome = match self.known_login(&key, question) {
             Some(outcome) => outcome,
-            None if !self.may_delay(client) => {
-                let mut asked = self.services.engine.ask_api(key, question, Urgency::Blocking);
-                let outcome = self.wait_for_login(&mut asked, Payer::Logins, question);
-                self.authorizer.keep_for_retry(key, &outcome, asked, asked_at);
-                outcome
-            }
+            None if !self.may_delay(client) => self.ask_while_broker_waits(login, question),
             None if !self.logins.has_room() => {
                 let mut asked = Asked::Now(Err(Failure::Overloaded));
                 self.wait_for_login(&mut asked, Payer::Logins, question)
             }
             None => match self.services.engine.ask_api(key, question, Urgency::Waiting) {
                 Asked::Later(pending) => {
-                    return self.leave(&session_key, question, pending, asked_at);
+                    return self.leave(login, &session_key, question, pending, asked_at);
                 }
                 mut asked => self.wait_for_login(&mut asked, Payer::Logins, question),
             },
         };
-        let names = (client.id(), question.username);
-        let is_outdated = self.services.engine.times_outdated() != taken_back
-            && self.is_outdated(&outcome, names, asked_at);
-        // Another broker of the fleet took it back meanwhile: the client is to come once more.
-        let outcome = if is_outdated { Err(Failure::NotYet) } else { outcome };
         let outcome = self.with_usable_name(outcome, question.username, true);
-        let decision = self.decide_login(client, question.username, &outcome);
+        let decision = self.decide_login(login, client, &outcome);
         if decision == Decision::Defer {
             self.services.sessions.begin_at_broker(session_key, question.username);
         } else if decision == Decision::Allow {
@@ -195,10 +183,49 @@ impl Authenticator {
         now(decision, Reason::of(Kind::Login, outcome))
     }
 
+    /// What another broker of the fleet takes back meanwhile is asked about again, for as long as logins may
+    /// make the broker wait.
+    fn ask_while_broker_waits(&self, login: LoginFacts<'_>, question: &Question<'_>) -> Outcome {
+        let names = (question.client.id(), question.username);
+        loop {
+            let asked_at = self.services.clock.now();
+            let taken_back = self.services.engine.times_outdated();
+            let mut asked = self.services.engine.ask_api(login.key, question, Urgency::Blocking);
+            let outcome = self.wait_for_login(&mut asked, Payer::Logins, question);
+            let is_current = self.services.engine.times_outdated() == taken_back;
+            if !is_current && self.is_outdated(&outcome, names, asked_at) {
+                continue;
+            }
+            if let (Err(Failure::NotYet), Asked::Later(pending)) = (&outcome, asked) {
+                self.keep_for_next_try(login, pending, asked_at);
+            }
+            return outcome;
+        }
+    }
+
     pub(super) fn session_key(&self, question: &Question<'_>) -> SessionKey {
         let (client, key) = (question.client, self.services.engine.key(question));
         let identity = self.services.engine.identity(key, question);
         SessionKey { handle: client.handle(), client_id: client.id().to_owned(), key, identity }
+    }
+
+    /// Somebody wants to use Mosquitto 2.1's HTTP API. The broker waits on another thread than its own.
+    fn ask_at_http_api(
+        &self,
+        login: LoginFacts<'_>,
+        question: &Question<'_>,
+    ) -> (LoginReply, Reason) {
+        if self.is_locked_out(login) {
+            return now(Decision::Deny, Reason::TooManyFailures);
+        }
+        let mut asked = self.services.engine.ask(login.key, question, Urgency::Waiting);
+        let outcome = self.wait_for_login(&mut asked, Payer::HttpApi, question);
+        if let (Err(Failure::NotYet), Asked::Later(pending)) = (&outcome, asked) {
+            self.note_when_denied(login, pending);
+        }
+        let outcome = self.with_usable_name(outcome, question.username, false);
+        let decision = self.decide_login(login, question.client, &outcome);
+        now(decision, Reason::of(Kind::Login, outcome))
     }
 
     pub(super) fn begin(
@@ -232,8 +259,13 @@ impl Authenticator {
         })
     }
 
-    fn decide_login(&self, client: &dyn Client, username: &str, outcome: &Outcome) -> Decision {
-        self.note_verdict(outcome, self.facts(client, username));
+    fn decide_login(
+        &self,
+        login: LoginFacts<'_>,
+        client: &dyn Client,
+        outcome: &Outcome,
+    ) -> Decision {
+        self.note_verdict(outcome, login);
         match policy::decide(Kind::Login, outcome, self.services.config.on_error) {
             Decision::Unavailable if self.gets_a_reason(client) => Decision::UnavailableWithReason,
             decision => decision,

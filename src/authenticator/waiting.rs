@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Authenticator;
+use super::denials::LoginFacts;
 use super::login::{LoginReply, now};
 use crate::answer::Decision;
 use crate::cache::Key;
@@ -21,20 +22,21 @@ impl Authenticator {
     /// Has the client wait for its `Pending`; closes it where it cannot, and its next try finds the answer.
     pub(super) fn leave(
         &self,
+        login: LoginFacts<'_>,
         session_key: &SessionKey,
         question: &Question<'_>,
         pending: Pending,
         asked: Instant,
     ) -> (LoginReply, Reason) {
         let may_wait = self.reload_hold.admit();
-        let waiting = may_wait.then(|| self.prepare_to_wait(session_key, question, asked));
+        let waiting = may_wait.then(|| self.prepare_to_wait(login, session_key, question, asked));
         match waiting.flatten() {
             Some(waiting) => {
                 self.logins.wait(waiting, pending);
                 (LoginReply::Later, Reason::OnItsWay)
             }
             None => {
-                self.services.retry_answers.keep_when_known(session_key.key, pending, asked);
+                self.keep_for_next_try(login, pending, asked);
                 now(Decision::Unavailable, Reason::OnItsWay)
             }
         }
@@ -45,6 +47,7 @@ impl Authenticator {
     /// not enough memory for this one to wait.
     fn prepare_to_wait(
         &self,
+        login: LoginFacts<'_>,
         session_key: &SessionKey,
         question: &Question<'_>,
         asked: Instant,
@@ -52,26 +55,20 @@ impl Authenticator {
         if !self.services.engine.memory().has_room_for(question.bytes()) {
             return None;
         }
-        let client_id = session_key.client_id.clone();
+        let client_id = &session_key.client_id;
         let placeholder = self.services.attempts.placeholder(question.username)?;
         // Before the broker forgets the client's own names.
+        let applicant = Applicant::of(login.client, login.is_named);
         let kept = self.keep_question(session_key.key, question);
         let asks_ahead = self.authorizer.client_to_ask_ahead_for(question);
         if !question.client.set_username(&placeholder) {
             return None;
         }
-        let broker_id = if self.services.attempts.may_wait(&client_id, asked) {
+        let broker_id = if self.services.attempts.may_wait(client_id, asked) {
             client_id.clone()
         } else {
-            self.services.attempts.contest(&client_id, asked, asked);
+            self.services.attempts.contest(client_id, asked, asked);
             question.client.set_id(&placeholder).then(|| placeholder.clone())?
-        };
-        let applicant = Applicant {
-            client_id,
-            username: question.username.to_owned(),
-            address: self.address(question.client),
-            protocol: question.client.protocol(),
-            protocol_version: question.client.protocol_version(),
         };
         let bytes = Waiting::bytes(&applicant, &broker_id, &placeholder);
         let memory = Arc::new(self.services.engine.memory().take(bytes));

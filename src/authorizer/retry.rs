@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::Authorizer;
 use super::who::{Who, client_ref, is_connected};
-use crate::answer::{Failure, Outcome};
+use crate::answer::Outcome;
 use crate::cache::Key;
 use crate::last_asked::Asked as LastAction;
 use crate::login::{Applicant, Waiting};
@@ -150,9 +150,9 @@ impl Authorizer {
     pub(super) fn prepare_retry(&self, who: Who<'_>, action: Action<'_>, unheard: Option<Unheard>) {
         // An API that has just failed is not asked for more.
         let asks = unheard.is_some();
-        if let Some((kind, asked, asked_at)) = unheard {
+        if let Some((kind, Asked::Later(pending), asked_at)) = unheard {
             let key = self.services.engine.key(&who.question(about(kind, action)));
-            self.keep_for_retry(key, &Err(Failure::NotYet), asked, asked_at);
+            self.services.retry_answers.keep_when_known(key, pending, asked_at, |_| ());
         }
         let now = self.services.clock.now();
         let known = self.last_asked.note_closed(who.client.id(), who.username, now);
@@ -170,19 +170,6 @@ impl Authorizer {
         let key = self.services.engine.key(&question);
         if outcome.is_ok() && !self.services.engine.knows(&key, &question) {
             self.services.retry_answers.note_told(key, outcome.clone(), asked_at);
-        }
-    }
-
-    /// Keeps the answer that was not there in time, once it is.
-    pub(crate) fn keep_for_retry(
-        &self,
-        key: Key,
-        outcome: &Outcome,
-        asked: Asked,
-        asked_at: Instant,
-    ) {
-        if let (Err(Failure::NotYet), Asked::Later(pending)) = (outcome, asked) {
-            self.services.retry_answers.keep_when_known(key, pending, asked_at);
         }
     }
 
@@ -210,7 +197,7 @@ impl Authorizer {
         }
         if let Asked::Later(pending) = self.services.engine.ask_api(key, question, Urgency::Waiting)
         {
-            self.services.retry_answers.keep_when_known(key, pending, asked_at);
+            self.services.retry_answers.keep_when_known(key, pending, asked_at, |_| ());
         }
     }
 

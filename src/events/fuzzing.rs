@@ -11,6 +11,7 @@ use super::queue::Queue;
 use crate::answer::Failure;
 use crate::api::Told;
 use crate::api::fuzzing::told;
+use crate::config::EventKind;
 
 /// How many events happen.
 const EVENTS: usize = 1200;
@@ -33,7 +34,8 @@ pub(crate) fn run(data: &[u8]) {
         .collect();
     let (mut queue, mut pace) = (Queue::default(), Pace::default());
     for number in 0..EVENTS {
-        assert_eq!(queue.push(Arc::from(number.to_string())), 0);
+        let kind = if number % 3 == 0 { EventKind::LoginDenied } else { EventKind::Connected };
+        assert_eq!(queue.push(kind, Arc::from(number.to_string())), 0);
     }
     let mut answers = answers.iter().skip(1).copied();
     let (mut next_event, mut requests) = (0, 0);

@@ -276,8 +276,8 @@ static BROKER: &[Family] = &[
         "mosquitto_http_auth_events_total",
         Counter,
         "Events for http_event_route, by what became of them. Refused: the API does not want them; \
-         no room: too many waited, and the plugin dropped the oldest; unsent: the broker ended \
-         before.",
+         no room: too many waited, and the plugin dropped the oldest, denied logins before all \
+         others; unsent: the broker ended before.",
         &["outcome"],
         |s| by_name(&s.counts.events),
     ),

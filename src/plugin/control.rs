@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 
 use log::Level;
@@ -49,6 +50,9 @@ pub(crate) const TOPIC: &str = "$CONTROL/http-auth/v1";
 
 /// Where responses go out.
 const RESPONSE_TOPIC: &str = "$CONTROL/http-auth/v1/response";
+
+/// How many kicks are done in one tick: for each the plugin, and mostly the broker, look through all clients.
+const KICKS: usize = 20;
 
 /// The commands of one message, until the last of them is done.
 struct Batch {
@@ -217,9 +221,13 @@ impl Plugin {
             // Mosquitto 2.1 sends them in its next pass, before which it would sleep.
             (self.services.wake_broker)();
         }
-        for target in self.kicks.drain() {
+        for target in self.kicks.take(KICKS) {
             self.services.stats.kicked(Kick::Command);
             self.kick(broker, &target);
+        }
+        if self.kicks.any() {
+            // An idle broker would look up again only after a while.
+            (self.services.wake_broker)();
         }
     }
 
@@ -232,7 +240,8 @@ impl Plugin {
         self.authorizer.revoke_held(&target.scope());
         match target {
             Target::ClientId(id) if self.membership.may_own(id) => {
-                self.note_kicked(id);
+                let is_meant = |client: &ConnectedClient| client.client_id == *id;
+                self.services.events.kicked(Kick::Command, is_meant);
                 broker.disconnect(id);
             }
             Target::ClientId(_) => {}
@@ -244,19 +253,16 @@ impl Plugin {
             }
             // The broker would close the connections of all listeners.
             Target::Username(username) => {
-                for (id, authenticated_by) in self.services.sessions.identifiers_of(username) {
-                    if authenticated_by == AuthenticatedBy::Api || self.membership.may_own(&id) {
-                        self.note_kicked(&id);
-                        broker.disconnect(&id);
-                    }
-                }
+                let known = self.services.sessions.identifiers_of(username).into_iter();
+                let own = known.filter(|(id, authenticated_by)| {
+                    *authenticated_by == AuthenticatedBy::Api || self.membership.may_own(id)
+                });
+                let own: HashSet<_> = own.map(|(id, _)| id).collect();
+                let is_meant = |client: &ConnectedClient| own.contains(&*client.client_id);
+                self.services.events.kicked(Kick::Command, is_meant);
+                own.iter().for_each(|id| broker.disconnect(id));
             }
         }
-    }
-
-    /// The client of this identifier is about to be disconnected.
-    fn note_kicked(&self, client_id: &str) {
-        self.services.events.kicked(Kick::Command, |client| client.client_id == client_id);
     }
 
     fn status(&self) -> Value {
@@ -297,4 +303,47 @@ impl Plugin {
 fn happened(counted: &Counted) -> Value {
     let some = counted.iter().filter(|(_, count)| *count > 0);
     some.map(|(name, count)| ((*name).to_owned(), json!(count))).collect::<Map<_, _>>().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::config;
+    use crate::fake::{FakeBroker, FakeClient};
+    use crate::plugin::HostCapabilities;
+
+    #[test]
+    fn many_kicks_at_once_are_done_in_portions() {
+        let options = [("http_host", "127.0.0.1"), ("http_user_route", "/user")];
+        let options = options.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let woken = Arc::<AtomicUsize>::default();
+        let counted = Arc::clone(&woken);
+        let capabilities = HostCapabilities {
+            wake_broker: Arc::new(move || _ = counted.fetch_add(1, Ordering::Relaxed)),
+            ..HostCapabilities::of(true, |_, _| Err(io::ErrorKind::WouldBlock.into()))
+        };
+        let config = config::read(&options).unwrap();
+        let plugin = Plugin::start(config, ManualClock::new(), capabilities).unwrap();
+        let kick = |number| json!({"command": "kick", "username": format!("user-{number}")});
+        let commands: Vec<_> = (0..95).map(kick).collect();
+        let operator = &FakeClient::default() as &dyn Client;
+        plugin.asked_about_commands(operator.handle());
+        plugin.control(operator, json!({ "commands": commands }).to_string().as_bytes());
+        let (broker, mut portions) = (FakeBroker::default(), Vec::new());
+        // With the first portion, the response is on its way.
+        let mut calls = Vec::new();
+        while portions.iter().sum::<usize>() < commands.len() {
+            let (before, woken_before) = (broker.closed.get(), woken.load(Ordering::Relaxed));
+            plugin.tick(&broker);
+            portions.push(broker.closed.get() - before);
+            calls.push(woken.load(Ordering::Relaxed) - woken_before);
+        }
+        assert_eq!(portions, [20, 20, 20, 20, 15]);
+        assert_eq!(calls, [2, 1, 1, 1, 0], "it is called for what is left");
+        plugin.shut_down();
+    }
 }

@@ -9,16 +9,14 @@ impl Sessions {
     /// Whether a client of this identifier is known to be connected.
     #[must_use]
     pub fn is_connected(&self, client_id: &str) -> bool {
-        lock(&self.state).live.iter().any(|(_, session)| session.client_id == client_id)
+        lock(&self.state).live.of_id(client_id).next().is_some()
     }
 
     /// Whether a client of this identifier is connected that the API let in.
     #[must_use]
     pub fn is_let_in(&self, client_id: &str) -> bool {
-        let is_it = |session: &Session| {
-            session.authenticated_by == AuthenticatedBy::Api && session.client_id == client_id
-        };
-        lock(&self.state).live.iter().any(|(_, session)| is_it(session))
+        let is_it = |session: &Session| session.authenticated_by == AuthenticatedBy::Api;
+        lock(&self.state).live.of_id(client_id).any(|(_, session)| is_it(session))
     }
 
     /// The name that the client of this session gave, where the API gave it the one by which it is known.

@@ -9,6 +9,8 @@
 #![forbid(unsafe_code)]
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::hash::{BuildHasher as _, RandomState};
 use std::ptr;
 
 use rustc_hash::FxHashMap;
@@ -30,6 +32,10 @@ const NAME: usize = 1;
 pub(crate) struct SessionMap {
     /// The broker chooses the handles, so that nobody can make them collide.
     sessions: FxHashMap<usize, Box<Slot>>,
+    /// The handles by a hash of the client identifier, which has a random key, since clients choose those. While
+    /// one takes another's session over, both have it.
+    by_id: BTreeSet<(u64, usize)>,
+    hasher: RandomState,
     /// Who was asked about last of the many who are asked about in turn, and who came after that before.
     last: usize,
     expected: usize,
@@ -46,7 +52,14 @@ struct Slot {
 
 impl SessionMap {
     pub(crate) fn new(fetch: Fetch) -> Self {
-        Self { sessions: FxHashMap::default(), last: 0, expected: 0, fetch }
+        Self {
+            sessions: FxHashMap::default(),
+            by_id: BTreeSet::new(),
+            hasher: RandomState::new(),
+            last: 0,
+            expected: 0,
+            fetch,
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -79,13 +92,28 @@ impl SessionMap {
         Some(&slot.session)
     }
 
+    /// The sessions of this client identifier, with their handles.
+    pub(crate) fn of_id<'a>(
+        &'a self,
+        client_id: &'a str,
+    ) -> impl Iterator<Item = (usize, &'a Session)> {
+        let hash = self.hasher.hash_one(client_id);
+        let handles = self.by_id.range((hash, 0)..=(hash, usize::MAX));
+        let found = handles.filter_map(|(_, handle)| Some((*handle, self.get(*handle)?)));
+        found.filter(move |(_, session)| session.client_id == client_id)
+    }
+
     pub(crate) fn insert(&mut self, handle: usize, session: Session) {
+        self.remove(handle);
+        self.by_id.insert((self.hasher.hash_one(&*session.client_id), handle));
         let slot = Slot { session, next: 0, names: Cell::default() };
         self.sessions.insert(handle, Box::new(slot));
     }
 
     pub(crate) fn remove(&mut self, handle: usize) -> Option<Session> {
-        Some(self.sessions.remove(&handle)?.session)
+        let session = self.sessions.remove(&handle)?.session;
+        self.by_id.remove(&(self.hasher.hash_one(&*session.client_id), handle));
+        Some(session)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, &Session)> {
@@ -116,6 +144,7 @@ mod tests {
     use std::collections::HashMap;
 
     use super::*;
+    use crate::clock::{Clock as _, SystemClock};
 
     thread_local! {
         static FETCHED: RefCell<Vec<MemoryRange>> = const { RefCell::new(Vec::new()) };
@@ -160,6 +189,45 @@ mod tests {
             let found = map.get(handle).map(|session| session.client_id.as_str());
             assert_eq!((found, map.len()), (model.get(&handle).map(String::as_str), model.len()));
         }
+    }
+
+    #[test]
+    fn all_sessions_of_an_identifier_are_found_by_it() {
+        let mut map = session_map();
+        for (handle, id) in [(1, "a"), (2, "b"), (3, "a"), (4, "aa"), (5, "")] {
+            map.insert(handle, session(id));
+        }
+        let handles = |map: &SessionMap, id: &str| -> Vec<usize> {
+            let found = map.of_id(id).map(|(handle, session)| (handle, &session.client_id));
+            found.inspect(|(_, known)| assert_eq!(*known, id)).map(|(handle, _)| handle).collect()
+        };
+        assert_eq!(
+            (handles(&map, "a"), handles(&map, ""), handles(&map, "c")),
+            (vec![1, 3], vec![5], vec![])
+        );
+        map.insert(1, session("c"));
+        map.remove(3);
+        assert_eq!((handles(&map, "a"), handles(&map, "c")), (vec![], vec![1]));
+        (1..=5).for_each(|handle| drop(map.remove(handle)));
+        assert!(map.by_id.is_empty());
+    }
+
+    #[test]
+    fn one_among_many_is_found_as_fast_as_among_few() {
+        let takes = |count: usize| {
+            let mut map = session_map();
+            (1..=count).for_each(|handle| map.insert(handle, session(&format!("c-{handle}"))));
+            let look = || {
+                let began = SystemClock.now();
+                for handle in 1..=100 {
+                    assert_eq!(map.of_id(&format!("c-{handle}")).count(), 1);
+                }
+                SystemClock.now().duration_since(began)
+            };
+            (0..10).map(|_| look()).min().unwrap()
+        };
+        let (few, many) = (takes(100), takes(50_000));
+        assert!(many < few * 50, "{many:?}, {few:?} among a five-hundredth");
     }
 
     #[test]

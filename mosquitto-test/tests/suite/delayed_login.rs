@@ -3,7 +3,7 @@
 
 use mosquitto_test::prelude::*;
 
-use crate::support::with_clock;
+use crate::support::{http_api_status, with_clock};
 use serde_json::json;
 
 const VERSION: Version = Version::V2_1_2;
@@ -323,8 +323,6 @@ fn a_login_over_tls_waits_too() {
 
 #[test]
 fn the_brokers_own_http_interface_is_answered_at_once_from_its_own_thread() {
-    use std::io::{Read, Write};
-
     let gate = Gate::new();
     let api = api(&gate);
     let broker = Broker::config(VERSION)
@@ -332,17 +330,8 @@ fn the_brokers_own_http_interface_is_answered_at_once_from_its_own_thread() {
         .listener(|listener| listener)
         .listener(|listener| listener.line("protocol http_api"))
         .start();
-    let get = |credentials: &str| {
-        let mut stream = std::net::TcpStream::connect(("127.0.0.1", broker.port_of(1))).unwrap();
-        let head = "GET /api/v1/version HTTP/1.1\r\nHost: x\r\nConnection: close\r\n";
-        write!(stream, "{head}Authorization: Basic {credentials}\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer.split(' ').nth(1).unwrap().to_owned()
-    };
-    // quick:right, quick:wrong
-    assert_eq!(get("cXVpY2s6cmlnaHQ="), "200");
-    assert_eq!(get("cXVpY2s6d3Jvbmc="), "401");
+    assert_eq!(http_api_status(broker.port_of(1), "quick", "right"), "200");
+    assert_eq!(http_api_status(broker.port_of(1), "quick", "wrong"), "401");
     expect_service(&broker);
     gate.open();
 }

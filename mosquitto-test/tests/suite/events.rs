@@ -350,7 +350,7 @@ on_every_broker! {
         drop(ann);
     }
 
-    fn a_hostile_burst_takes_bounded_room_and_the_latest_are_told(version) {
+    fn a_hostile_burst_takes_bounded_room_and_pushes_out_no_event_of_a_client(version) {
         let away = Arc::new(AtomicBool::new(true));
         let is_away = Arc::clone(&away);
         let api = AuthServer::answering(move |request| match request.path.as_str() {
@@ -378,6 +378,8 @@ on_every_broker! {
             .collect();
         assert!(numbers.len() < 200 && numbers.last() == Some(&249), "{numbers:?}");
         assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "in order: {numbers:?}");
+        // It happened before all of them, and they push out nothing that is not theirs.
+        assert_eq!(briefs(&api)[0], "connected ann");
         drop((operator, ben));
     }
 

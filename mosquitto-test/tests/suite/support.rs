@@ -1,9 +1,13 @@
 //! What several of the files beside this one need.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::Output;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use mosquitto_test::prelude::*;
 use mosquitto_test::watch::patience;
 use serde_json::{Value, json};
@@ -49,6 +53,17 @@ pub fn log_in(broker: &Broker, protocol: Protocol, user: &str) -> Login {
 /// about the ACL checks alone.
 pub fn logged_in(broker: &Broker, protocol: Protocol, user: &str) -> Client {
     log_in(broker, protocol, user).expect_accepted()
+}
+
+/// The status by which Mosquitto 2.1's own HTTP API, on this port, answers somebody with this password.
+pub fn http_api_status(port: u16, user: &str, password: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let head = "GET /api/v1/version HTTP/1.1\r\nHost: x\r\nConnection: close\r\n";
+    let credentials = BASE64.encode(format!("{user}:{password}"));
+    write!(stream, "{head}Authorization: Basic {credentials}\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer.split(' ').nth(1).unwrap().to_owned()
 }
 
 /// Whether an MQTT 5 client's publish was allowed; 0x10 says that nobody has subscribed.

@@ -42,7 +42,8 @@ pub(super) static OPTIONS: &[Opt] = &[
         "login_failures_max",
         Value("0"),
         "Denied logins of one address and username within `login_failures_window` after which the \
-         plugin refuses this pair without asking. 0: never.",
+         plugin refuses this pair without asking. A login without a username neither counts nor is \
+         refused so. 0: never.",
         |draft, text| draft.login_failures_max = number(text, &(0..=1000), "denials")?,
         |config| Some(config.login_failures_max.to_string())
     ),
