@@ -572,6 +572,37 @@ mod tests {
     }
 
     #[test]
+    fn auth_plugs_host_is_one_or_stops_the_start() {
+        for (name, wrong) in
+            [("http_ip", "http://10.0.0.1"), ("http_ip", ""), ("http_hostname", "api/auth")]
+        {
+            let given = [(name, wrong), ("http_getuser_uri", "/auth")];
+            let given = given.map(|(name, value)| (name.to_owned(), value.to_owned()));
+            let mistakes = read(&given).unwrap_err();
+            let [mistake] = mistakes.as_slice() else { panic!("{mistakes:?}") };
+            let said = mistake.to_string();
+            let expected =
+                format!("option {name}: {wrong:?} is not allowed; allowed: a comma list");
+            assert!(said.starts_with(&expected), "{said}");
+        }
+        let said = mistakes("compat go-auth\nhttp_ip 10.0.0.1\nhttp_getuser_uri /auth");
+        assert_eq!(said, "option http_host is required: the API's host");
+    }
+
+    #[test]
+    fn a_host_beside_auth_plugs_own_is_said_to_have_no_effect() {
+        let both = auth_plug("http_host other");
+        assert_eq!(both.endpoints[0].origin(false), "http://127.0.0.1");
+        let said = "option http_host does nothing here: http_ip names the host";
+        assert!(both.warnings.iter().any(|line| line == said), "{:?}", both.warnings);
+        let named = config("http_hostname api\nhttp_host other\nhttp_getuser_uri /auth");
+        assert_eq!(named.endpoints[0].origin(false), "http://api");
+        assert!(named.warnings[1].contains("http_hostname names the host"), "{named:?}");
+        let own = config("compat auth-plug\nhttp_host api\nhttp_getuser_uri /auth");
+        assert_eq!((own.endpoints.len(), own.warnings.len()), (1, 0), "{own:?}");
+    }
+
+    #[test]
     fn auth_plugs_parameters_come_from_the_environment() {
         let config = auth_plug("http_getuser_params path=PATH,none=DOES_NOT_EXIST");
         let prefix = config.api_format.prefix(Kind::Login);

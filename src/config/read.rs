@@ -43,7 +43,9 @@ pub fn read_for(
     let needs_no_api = draft.tokens.has_keys(&draft.sources) || draft.files.is_some();
     let asks_nobody = draft.routes == Routes::default() && draft.tokens.jwks_route.is_none();
     let needs_host = !(needs_no_api && asks_nobody);
-    if needs_host && !is_given(&["http_host", "http_ip", "http_hostname"]) {
+    let names_host = |option: &str| ["http_host", "http_ip", "http_hostname"].contains(&option);
+    let is_malformed = mistakes.iter().any(|mistake| mistake.option().is_some_and(names_host));
+    if needs_host && draft.hosts.is_empty() && !is_malformed {
         mistakes.push(ConfigError::overall("option http_host is required: the API's host"));
     }
     let routes = ["http_user_route", "http_acl_route", "http_getuser_uri", "http_aclcheck_uri"];

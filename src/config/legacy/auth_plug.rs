@@ -14,8 +14,11 @@ use crate::secret::Secret;
 
 pub(crate) fn set(draft: &mut Draft, name: &str, value: &str) -> Outcome {
     match name {
-        "http_ip" => draft.leftovers.ip = Some(value.to_owned()),
-        "http_hostname" => draft.leftovers.hostname = Some(value.to_owned()),
+        "http_ip" => return set_to(&mut draft.leftovers.ip, values::hosts(value).map(Some)),
+        "http_hostname" => {
+            let named = values::hosts(value).map(|hosts| Some((value.to_owned(), hosts)));
+            return set_to(&mut draft.leftovers.hostname, named);
+        }
         "http_basic_auth_key" => {
             let value = Secret::new(format!("Basic {value}").into_bytes());
             draft.sources.headers.push(("Authorization".to_owned(), value));
@@ -74,12 +77,21 @@ pub(crate) fn preset(draft: &mut Draft) {
 pub(crate) fn conclude(draft: &mut Draft) -> Result<(), Vec<ConfigError>> {
     draft.api_format.params = Params::Form;
     let (ip, hostname) = (draft.leftovers.ip.take(), draft.leftovers.hostname.take());
-    if let (Some(_), Some(hostname)) = (&ip, &hostname) {
-        let value = Secret::new(hostname.clone().into_bytes());
-        draft.sources.headers.push(("Host".to_owned(), value));
+    let (name, hosts) = match (ip, hostname) {
+        (None, None) => return backends::conclude(draft),
+        (None, Some((_, hosts))) => ("http_hostname", hosts),
+        (Some(hosts), hostname) => {
+            if let Some((text, _)) = hostname {
+                let value = Secret::new(text.into_bytes());
+                draft.sources.headers.push(("Host".to_owned(), value));
+            }
+            ("http_ip", hosts)
+        }
+    };
+    if !draft.hosts.is_empty() {
+        let text = format!("option http_host does nothing here: {name} names the host");
+        draft.warnings.push(text);
     }
-    if let Some(host) = ip.or(hostname) {
-        let _ = set_to(&mut draft.hosts, values::hosts(&host));
-    }
+    draft.hosts = hosts;
     backends::conclude(draft)
 }
