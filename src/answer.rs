@@ -52,7 +52,7 @@ pub enum InvalidToken {
     Malformed,
     /// It is signed by an algorithm that is not allowed, or not with its key.
     Algorithm,
-    /// No key of its `kid` is known.
+    /// No key of its `kid` is known, and none without a `kid` has signed it.
     UnknownKey,
     Signature,
     /// `exp` is over (RFC 7519, section 4.1.4).

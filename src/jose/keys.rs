@@ -87,6 +87,13 @@ impl KeySet {
         Self([self.0.as_slice(), &others.0].concat())
     }
 
+    /// Whether a token names a key that is not among these. One that has no name may vouch for it all the
+    /// same.
+    #[must_use]
+    pub(super) fn lacks(&self, id: Option<&str>) -> bool {
+        id.is_some_and(|id| !self.0.iter().any(|key| key.id.as_deref() == Some(id)))
+    }
+
     /// The keys that a token with this `kid` may mean, and that go with its algorithm: those of this name;
     /// without any, those that have none. A token that names none may mean any.
     ///
@@ -97,9 +104,9 @@ impl KeySet {
         id: Option<&str>,
         algorithm: Algorithm,
     ) -> Result<impl Iterator<Item = &Key>, InvalidToken> {
-        let is_known = id.is_some_and(|id| self.0.iter().any(|key| key.id.as_deref() == Some(id)));
+        let is_lacking = self.lacks(id);
         let may_be_meant = move |key: &&Key| match id {
-            Some(_) if !is_known => key.id.is_none(),
+            Some(_) if is_lacking => key.id.is_none(),
             Some(id) => key.id.as_deref() == Some(id),
             None => true,
         };
@@ -108,10 +115,11 @@ impl KeySet {
             return Err(InvalidToken::UnknownKey);
         }
         let mut fitting = meant.filter(move |key| key.algorithms.contains(&algorithm)).peekable();
-        if fitting.peek().is_none() {
-            return Err(InvalidToken::Algorithm);
+        match fitting.peek() {
+            Some(_) => Ok(fitting.take(MOST_TRIED)),
+            None if is_lacking => Err(InvalidToken::UnknownKey),
+            None => Err(InvalidToken::Algorithm),
         }
-        Ok(fitting.take(MOST_TRIED))
     }
 }
 

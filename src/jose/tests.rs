@@ -206,6 +206,16 @@ fn a_kid_chooses_among_the_keys_that_there_are() {
     for broken in ["1", "[\"a\"]", "{}", "\"a\",\"kid\":\"a\""] {
         assert_eq!(verify(&token(broken), &keys), Err(InvalidToken::Malformed), "{broken}");
     }
+    // A key without a name may have signed any token; one that it has not signed may mean another.
+    let own = issuers.set(&[(ES256, "")]);
+    assert!(
+        verify(&token("\"c\""), &keys.with(&own)).is_ok() && verify(&token("\"c\""), &own).is_ok()
+    );
+    for other in [Issuers::new().set(&[(ES256, "")]), issuers.set(&[(EdDSA, "")])] {
+        for all in [keys.with(&other), other] {
+            assert_eq!(verify(&token("\"c\""), &all), Err(InvalidToken::UnknownKey));
+        }
+    }
     let brought = r#"{"alg":"EdDSA","kid":"x","jwk":{"kty":"OKP"},"jku":"http://a/"}"#;
     assert_eq!(verify(&issuers.token(EdDSA, brought), &keys), Err(InvalidToken::UnknownKey));
     let crit = r#"{"alg":"EdDSA","kid":"b","crit":["b64"],"b64":false}"#;
