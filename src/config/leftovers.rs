@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::SaltEncoding;
 use crate::question::Kind;
@@ -15,6 +16,9 @@ type Hosts = Vec<(String, Option<u16>)>;
 #[derive(Default)]
 pub(crate) struct Leftovers {
     pub cache: bool,
+    /// Lifetimes by a predecessor's options, for which ours have their own places.
+    pub(crate) auth_ttl: Option<Duration>,
+    pub(crate) acl_ttl: Option<Duration>,
     pub(crate) disable_superuser: bool,
     pub(crate) register: Option<Vec<Kind>>,
     pub backends: Backends,

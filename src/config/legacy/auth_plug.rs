@@ -28,9 +28,11 @@ pub(crate) fn set(draft: &mut Draft, name: &str, value: &str) -> Outcome {
         "http_aclcheck_params" => return parameters(&mut draft.api_format, 2, value),
         "anonusername" => draft.anonymous_access = Some(value.to_owned()),
         "cacheseconds" | "acl_cacheseconds" => {
-            return set_to(&mut draft.cache_acl_ttl, lifetime(value).map(Some));
+            return set_to(&mut draft.leftovers.acl_ttl, lifetime(value).map(Some));
         }
-        "auth_cacheseconds" => return set_to(&mut draft.cache_auth_ttl, lifetime(value).map(Some)),
+        "auth_cacheseconds" => {
+            return set_to(&mut draft.leftovers.auth_ttl, lifetime(value).map(Some));
+        }
         "acl_cachejitter" => return jitter(&mut draft.acl_jitter, value),
         // Its own code reads a misspelt name.
         "auth_cachejitter" | "auth_cacheijitter" => return jitter(&mut draft.auth_jitter, value),
@@ -70,12 +72,21 @@ pub(crate) fn preset(draft: &mut Draft) {
     draft.port = Some(80);
     draft.timeout = Duration::from_secs(10);
     draft.cache_ttl = Duration::from_secs(300);
-    draft.cache_auth_ttl = Some(Duration::ZERO);
+    draft.leftovers.auth_ttl = Some(Duration::ZERO);
     draft.anonymous_access = Some("anonymous".to_owned());
 }
 
-pub(crate) fn conclude(draft: &mut Draft) -> Result<(), Vec<ConfigError>> {
+pub(crate) fn conclude(
+    draft: &mut Draft,
+    is_given: impl Fn(&str) -> bool,
+) -> Result<(), Vec<ConfigError>> {
+    if is_given("http_params_mode") && draft.api_format.params != Params::Form {
+        let text = "option http_params_mode does nothing here: auth-plug's questions are forms";
+        draft.warnings.push(text.to_owned());
+    }
     draft.api_format.params = Params::Form;
+    draft.cache_auth_ttl = draft.cache_auth_ttl.or(draft.leftovers.auth_ttl);
+    draft.cache_acl_ttl = draft.cache_acl_ttl.or(draft.leftovers.acl_ttl);
     let (ip, hostname) = (draft.leftovers.ip.take(), draft.leftovers.hostname.take());
     let (name, hosts) = match (ip, hostname) {
         (None, None) => return backends::conclude(draft),
