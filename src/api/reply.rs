@@ -65,7 +65,7 @@ pub(crate) fn read(
                 response_body::check_json(response.declared, body)
                     .map_err(Failure::BrokenAnswer)?;
             }
-            let text = || String::from_utf8_lossy(body).chars().take(100).collect();
+            let text = || response_fields::cut(&String::from_utf8_lossy(body));
             let reason = response.body.is_some().then(text);
             Ok(Reply { answer: Answer::DENY.because(reason), ..reply })
         }
@@ -363,9 +363,17 @@ mod tests {
             ] {
                 assert_eq!(comes_to(&api_format, status, body), expected, "{status} {body}");
             }
-            let denied = response(200, r#"{"ok":false,"error":"why"}"#);
-            let denied = read(Kind::Login, &denied, &api_format, NOW).unwrap();
-            assert_eq!(denied.answer.reason.as_deref(), Some("why"));
+            for (status, body) in [
+                (200, r#"{"ok":false,"error":"why"}"#),
+                (200, r#"{"ok":false,"reason":"why"}"#),
+                (200, r#"{"reason":"why","error":"other"}"#),
+                (200, r#"{"reason":null,"error":"why"}"#),
+                (401, r#"{"ok":false,"reason":"why"}"#),
+            ] {
+                let denied = Response { beginning: body.into(), ..response(status, body) };
+                let denied = read(Kind::Login, &denied, &api_format, NOW).unwrap();
+                assert_eq!(denied.answer.reason.as_deref(), Some("why"), "{body}");
+            }
         }
     }
 
@@ -386,6 +394,12 @@ mod tests {
             (429, "ok", '!'),
         ] {
             assert_eq!(comes_to(&api_format, status, body), expected, "{status} {body:?}");
+        }
+        for (body, reason) in
+            [("x".repeat(201), "x".repeat(200)), ("é".repeat(150), "é".repeat(100))]
+        {
+            let denied = read(Kind::Login, &response(200, &body), &api_format, NOW).unwrap();
+            assert_eq!(denied.answer.reason.as_deref(), Some(reason.as_str()));
         }
     }
 
