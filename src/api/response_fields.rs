@@ -569,7 +569,16 @@ mod tests {
         };
         assert_eq!(rules(&with(r##""topics":["a","eq b/#","c/%c"]"##)), 5);
         assert_eq!(rules(&with(r#""topics":[]"#)), 2);
-        assert_eq!(rules(&with(r#""topic":"a","topics":["b","c"]"#)), 3, "the one goes first");
+        for (both, expected) in [
+            (r#""topic":"a","topics":["b","c"]"#, 5),
+            (r#""topics":["b"],"topic":"a""#, 4),
+            (r#""topic":"a","topics":[]"#, 3),
+            (r#""topic":"a","topics":null"#, 3),
+            (r#""topic":null,"topics":["b"]"#, 3),
+        ] {
+            assert_eq!(rules(&with(both)), expected, "{both}");
+        }
+        is_wrong(&with(r#""topic":null,"topics":null"#), r#"rule 2: "topic" is null"#);
         is_wrong(&with(r#""topics":"a""#), r#"rule 2: "topics" is "a""#);
         is_wrong(&with(r#""topics":["a",7]"#), r#"rule 2: "topics" is"#);
         is_wrong(&with(r##""topics":["a","#/b"]"##), "rule 2: the topic");
