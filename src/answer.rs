@@ -4,6 +4,7 @@
 
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::question::Attributes;
 use crate::rules::Rules;
@@ -52,7 +53,7 @@ pub enum InvalidToken {
     Malformed,
     /// It is signed by an algorithm that is not allowed, or not with its key.
     Algorithm,
-    /// No key of its `kid` is known.
+    /// No key of its `kid` is known, and none without a `kid` has signed it.
     UnknownKey,
     Signature,
     /// `exp` is over (RFC 7519, section 4.1.4).
@@ -67,6 +68,16 @@ pub enum InvalidToken {
     Username,
     /// A password that is none, where nothing else is taken.
     Missing,
+}
+
+/// For how long the API lets an answer be used.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Freshness {
+    /// None: as long as the configuration says.
+    pub lifetime: Option<Duration>,
+    /// The longest that it may stand in, past its life, for one that cannot be had; none: the configuration
+    /// alone says.
+    pub(crate) stale: Option<Duration>,
 }
 
 /// The status that came with it does not make it another answer, nor does the request's trace.

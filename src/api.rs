@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use log::Level;
 
-use crate::answer::{Answer, Failure};
+use crate::answer::{Answer, Failure, Freshness};
 use crate::clock::Clock;
 use crate::config::{Config, Credentials};
 use crate::failpoint;
@@ -303,7 +303,8 @@ impl Api {
     /// Reads an answer that another broker was given, in the words of [`ResponseFields`].
     /// None: it is none.
     pub(crate) fn read_shared(&self, json: &[u8]) -> Option<Answer> {
-        let mut reply = Reply { answer: shared_answer(json, self.syntax)?, lifetime: None };
+        let answer = shared_answer(json, self.syntax)?;
+        let mut reply = Reply { answer, freshness: Freshness::default() };
         self.share_rules(&mut reply);
         Some(reply.answer)
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use moka::ops::compute::Op;
 
-use crate::answer::{Answer, Verdict};
+use crate::answer::{Answer, Freshness, Verdict};
 use crate::clock::{Clock, millis};
 use crate::config::Lifetime;
 use crate::question::{Kind, Question};
@@ -109,7 +109,7 @@ impl Cache {
     ) -> Self {
         let most = usize::try_from(max_bytes / FRONT_SHARE / entry::ENTRY_BYTES);
         Self {
-            entries: entries(max_bytes, lifetimes.stale),
+            entries: entries(max_bytes),
             front: Front::new(most.unwrap_or(usize::MAX)),
             lifetimes,
             refresh_ahead,
@@ -268,9 +268,8 @@ impl Cache {
         }
         let age = self.clock.now().duration_since(entry.asked);
         let is_doubted = age < entry.life && self.invalidations.doubts(entry.asked);
-        let is_stale = entry.is_permission()
-            && !self.lifetimes.stale.is_zero()
-            && age < entry.life + self.lifetimes.stale;
+        let stale = entry.stale();
+        let is_stale = entry.is_permission() && !stale.is_zero() && age < entry.life + stale;
         let serves = (is_doubted || is_stale) && !self.has_ended(&entry);
         serves.then(|| entry.answer.clone())
     }
@@ -285,9 +284,7 @@ impl Cache {
         }
     }
 
-    /// Keeps an answer for its lifetime, counted from when it was `asked` for: `lifetime`, or what
-    /// is configured, but never past the time at which its grants expire. One whose lifetime is 0 is
-    /// not kept, and takes away what an older answer left.
+    /// Keeps an answer that the API may have given a lifetime, see [`Cache::store_for`].
     pub fn store(
         &self,
         key: Key,
@@ -296,8 +293,24 @@ impl Cache {
         lifetime: Option<Duration>,
         asked: Instant,
     ) {
+        self.store_for(key, kind, answer, Freshness { lifetime, stale: None }, asked);
+    }
+
+    /// Keeps an answer for its lifetime, counted from when it was `asked` for: the one that the API gave, or
+    /// what is configured, but never past the time at which its grants expire. One whose lifetime is 0 is
+    /// not kept, and takes away what an older answer left.
+    pub(crate) fn store_for(
+        &self,
+        key: Key,
+        kind: Kind,
+        answer: Answer,
+        freshness: Freshness,
+        asked: Instant,
+    ) {
         let configured = self.lifetimes.of(kind);
-        let lifetime = lifetime.unwrap_or_else(|| self.lifetime(kind, &answer));
+        let lifetime = freshness.lifetime.unwrap_or_else(|| self.lifetime(kind, &answer));
+        let stale =
+            freshness.stale.map_or(self.lifetimes.stale, |given| given.min(self.lifetimes.stale));
         let expire_at =
             answer.session_grants.as_ref().and_then(|session_grants| session_grants.expire_at);
         let lifetime = expire_at.map_or(lifetime, |expire_at| {
@@ -310,7 +323,9 @@ impl Cache {
         let entry = (!lifetime.is_zero()).then(|| {
             let life = configured.jitter.of(lifetime, random::fraction());
             let refresh_at_ms = AtomicU64::new(millis(life.mul_f64(REFRESH_FROM)));
-            Arc::new(Entry { answer, asked, life, refresh_at_ms, tables: AtomicU8::new(1) })
+            let stale_s = u32::try_from(stale.as_secs()).unwrap_or(u32::MAX);
+            let tables = AtomicU8::new(1);
+            Arc::new(Entry { answer, asked, life, stale_s, refresh_at_ms, tables })
         });
         self.replace(key, entry, asked);
     }
@@ -534,6 +549,25 @@ mod tests {
         assert_eq!(stale(&cache, &denied), None);
         clock.advance(Duration::from_secs(60));
         assert_eq!(stale(&cache, &allowed), None);
+    }
+
+    #[test]
+    fn an_answer_serves_past_its_end_for_no_longer_than_the_api_lets_it() {
+        let (cache, clock) = cache(Lifetimes { stale: Duration::from_secs(60), ..LIFETIMES });
+        for (number, limit) in [(0, None), (1, Some(0)), (2, Some(10)), (3, Some(3600))] {
+            let (lifetime, stale) = (Some(Duration::from_secs(5)), limit.map(Duration::from_secs));
+            let (key, freshness) = (Key::from_number(number), Freshness { lifetime, stale });
+            cache.store_for(key, Kind::Login, Answer::ALLOW, freshness, clock.now());
+        }
+        for (seconds, serving) in [
+            (6, [true, false, true, true]),
+            (10, [true, false, false, true]),
+            (60, [false, false, false, false]),
+        ] {
+            clock.advance(Duration::from_secs(seconds));
+            let serves = |number: u32| stale(&cache, &Key::from_number(number)).is_some();
+            assert_eq!([0, 1, 2, 3].map(serves), serving);
+        }
     }
 
     /// What is found under this key, which is good at first.

@@ -203,13 +203,9 @@ impl FieldLists {
     /// The fields of the contract, and those that the options add.
     #[must_use]
     pub fn with_extra(login: &[Field], access: &[Field]) -> Self {
-        let list = |base: &[Field], extra: &[Field]| -> Vec<Field> {
-            let added = extra.iter().filter(|field| !base.contains(field));
-            base.iter().chain(added).copied().collect()
-        };
         Self {
-            login: list(&[Field::Username, Field::Password], login),
-            access: list(&[Field::Username, Field::ClientId, Field::Topic, Field::Acc], access),
+            login: joined(&[Field::Username, Field::Password], login),
+            access: joined(&[Field::Username, Field::ClientId, Field::Topic, Field::Acc], access),
         }
     }
 
@@ -236,19 +232,15 @@ impl FieldLists {
         lists
     }
 
-    /// The fields of mosquitto-go-auth, which sends them in the order of the alphabet.
+    /// The fields of mosquitto-go-auth, which sends them in the order of the alphabet, and those that the
+    /// options add.
     #[must_use]
-    pub(crate) fn of_go_auth() -> Self {
+    pub(crate) fn of_go_auth(login: &[Field], access: &[Field]) -> Self {
+        let own = [Field::Acc, Field::ClientId, Field::Topic, Field::Username];
         Self {
-            login: vec![Field::ClientId, Field::Password, Field::Username],
-            access: vec![Field::Acc, Field::ClientId, Field::Topic, Field::Username],
+            login: joined(&[Field::ClientId, Field::Password, Field::Username], login),
+            access: joined(&own, access),
         }
-    }
-
-    /// The fields that mosquitto-auth-plug's answers depend on.
-    #[must_use]
-    pub(crate) fn of_auth_plug() -> Self {
-        Self::with_extra(&[], &[])
     }
 
     #[must_use]
@@ -259,4 +251,10 @@ impl FieldLists {
             Kind::Access => &self.access,
         }
     }
+}
+
+/// These fields, and those of the others that are not among them.
+fn joined(fields: &[Field], others: &[Field]) -> Vec<Field> {
+    let added = others.iter().filter(|field| !fields.contains(field));
+    fields.iter().chain(added).copied().collect()
 }

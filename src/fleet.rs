@@ -12,7 +12,7 @@ use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::answer::Answer;
+use crate::answer::{Answer, Freshness};
 use crate::cache::{InvalidationScope, Subject};
 use crate::clock::Clock;
 use crate::config::{Config, Credentials, FleetConfig, FleetCredentials};
@@ -116,6 +116,8 @@ pub struct Found {
     pub life: Duration,
     /// Whether the API gave this life.
     pub is_given: bool,
+    /// See [`Freshness::stale`].
+    pub(crate) stale: Option<Duration>,
 }
 
 /// How a fleet does.
@@ -217,22 +219,24 @@ impl Fleet {
         Some(Asked { stamp, at: self.clock.unix_time() })
     }
 
-    /// Shares what the API said. It lives for `life` from when it was asked.
+    /// Shares what the API said, for as long as it gave the answer, or as is configured here.
     pub(crate) fn share(
         &self,
         name: &SharedName,
         asked: Asked,
         answer: &Answer,
-        life: Duration,
-        is_given: bool,
+        freshness: Freshness,
+        configured: Duration,
     ) {
         let Asked { stamp, at } = asked;
         let Some(json) = answer::to_json(answer) else { return };
         if json.len() > MOST_BYTES {
             return;
         }
+        let Freshness { lifetime, stale } = freshness;
+        let (life, is_given) = (lifetime.unwrap_or(configured), lifetime.is_some());
         let left = (at + life).saturating_sub(self.clock.unix_time());
-        let shared = SharedAnswer { stamp, asked: at, life, is_given, json };
+        let shared = SharedAnswer { stamp, asked: at, life, is_given, stale, json };
         if left.is_zero() || !lock(&self.log).is_in_touch(self.clock.now()) {
             return;
         }
@@ -299,8 +303,8 @@ impl Fleet {
             return Err(Lookup::Outdated);
         }
         drop(log);
-        let SharedAnswer { json, life, is_given, .. } = shared;
-        Ok(Found { json, age, life, is_given })
+        let SharedAnswer { json, life, is_given, stale, .. } = shared;
+        Ok(Found { json, age, life, is_given, stale })
     }
 
     fn note_failure(&self) {

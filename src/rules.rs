@@ -348,14 +348,14 @@ impl Kept {
         if meaning == written && self.verb == Verb::Read {
             action_mask = ActionMask::narrowed(Access::Read, self.qos, self.retain);
         }
-        // Who may subscribe to literally `a/#` must be sent what arrives there. Who may not can
-        // have other subscriptions, whose messages that denial is not about.
-        let delivered = match self.permission {
-            Permission::Allow => Meaning::Filter,
-            Permission::Deny => written,
+        // Who may subscribe to literally `a/#` must be sent what arrives there, with any QoS. Who may not
+        // can have other subscriptions, whose messages that denial is not about.
+        let (delivered, qos) = match self.permission {
+            Permission::Allow => (Meaning::Filter, QosSet::ANY),
+            Permission::Deny => (written, self.qos),
         };
         if meaning == delivered && subscribes {
-            action_mask = action_mask.or(ActionMask::any(Access::Read));
+            action_mask = action_mask.or(ActionMask::narrowed(Access::Read, qos, None));
         }
         action_mask
     }
@@ -792,17 +792,23 @@ mod tests {
     #[test]
     fn qos_and_retain_narrow_what_they_are_about() {
         let narrow = |verb: &str| {
-            let rule = rule(&format!("allow {verb} a"));
+            let rule = rule(&format!("{verb} a"));
             Rules::compile(vec![Rule { qos: Some(vec![0, 2]), retain: Some(true), ..rule }])
         };
         for (verb, access, qos_counts, retain_counts) in [
-            ("publish", Access::Write, true, true),
-            ("all", Access::Write, true, true),
-            ("all", Access::Subscribe, true, false),
-            ("subscribe", Access::Subscribe, true, false),
-            ("subscribe", Access::Read, false, false),
-            ("all", Access::Read, false, false),
-            ("read", Access::Read, true, true),
+            ("allow publish", Access::Write, true, true),
+            ("allow all", Access::Write, true, true),
+            ("allow all", Access::Subscribe, true, false),
+            ("allow subscribe", Access::Subscribe, true, false),
+            // A subscription brings whatever is published.
+            ("allow subscribe", Access::Read, false, false),
+            ("allow all", Access::Read, false, false),
+            ("allow read", Access::Read, true, true),
+            ("deny all", Access::Subscribe, true, false),
+            ("deny subscribe", Access::Subscribe, true, false),
+            ("deny subscribe", Access::Read, true, false),
+            ("deny all", Access::Read, true, false),
+            ("deny read", Access::Read, true, true),
         ] {
             let rules = narrow(verb).unwrap();
             for qos in 0..=2 {

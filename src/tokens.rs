@@ -50,6 +50,13 @@ struct State {
     last_attempt: Option<(Instant, Option<Failure>)>,
 }
 
+/// Keys that were fetched, and are others than before.
+pub(crate) struct NewKeys {
+    pub(crate) count: usize,
+    /// Which of all keys are never tried.
+    pub(crate) never_tried: Option<String>,
+}
+
 /// What came of looking at a token.
 #[derive(PartialEq, Debug)]
 pub(crate) enum Looked {
@@ -144,11 +151,11 @@ impl Tokens {
         is_due && !state.last_attempt.as_ref().is_some_and(paused)
     }
 
-    /// Fetches the keys; for a worker. How many there are, if they are others than before.
+    /// Fetches the keys; for a worker. None: they are the same as before.
     ///
     /// # Errors
     /// Why they cannot be had; those that were known stay.
-    pub(crate) fn fetch(&self, api: &Api) -> Result<Option<usize>, Failure> {
+    pub(crate) fn fetch(&self, api: &Api) -> Result<Option<NewKeys>, Failure> {
         let route = self.config.jwks_route.as_deref().ok_or(Failure::Internal)?;
         let fetched = api.fetch(route, "the keys that verify tokens", jose::read_set);
         let now = self.clock.now();
@@ -162,7 +169,7 @@ impl Tokens {
         let count = keys.len();
         state.fetched = Some(keys);
         state.combine();
-        Ok(Some(count))
+        Ok(Some(NewKeys { count, never_tried: state.all.never_tried() }))
     }
 
     /// Uses other keys from files from now on.

@@ -216,7 +216,7 @@ impl Report<'_> {
         let outcome = match &seen.outcome {
             Ok(reply) => json!({
                 "answer": reply.answer.to_string(),
-                "lifetime_s": reply.lifetime.map(|lifetime| lifetime.as_secs()),
+                "lifetime_s": reply.freshness.lifetime.map(|lifetime| lifetime.as_secs()),
                 "reason": reply.answer.reason.as_deref(),
             }),
             Err(failure) => {

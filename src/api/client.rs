@@ -184,9 +184,10 @@ impl Client {
         };
         let is_yes_by_itself = !api_format.needs_body() && api_format.compat != Compat::Emqx;
         let must_say = !is_yes_by_itself || declared.says_something();
-        framing::check(head, may_say_something && must_say)?;
+        framing::check(head)?;
         if may_say_something {
             let whole = read_whole(body, framing::ends_with_the_connection(head), must_say)?;
+            framing::check_encoding(head, &whole)?;
             // Nothing is no JSON, and nobody said that there would be nothing.
             let nothing = whole.trim_ascii().is_empty();
             if must_say && nothing && framing::ends_unannounced(head) {

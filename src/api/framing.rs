@@ -12,12 +12,11 @@ use ureq::http::{HeaderMap, HeaderName, HeaderValue, Version};
 
 use crate::answer::Failure;
 
-/// Checks the head of an answer. `says_something` is whether its body will be read.
+/// Checks the head of an answer.
 ///
 /// # Errors
-/// What is ambiguous about it, or why its body cannot be read.
-pub(crate) fn check(head: &Parts, says_something: bool) -> Result<(), Failure> {
-    let broken = |problem: &str| Err(Failure::BrokenAnswer(problem.to_owned()));
+/// What is ambiguous about it.
+pub(crate) fn check(head: &Parts) -> Result<(), Failure> {
     if head.status.is_informational() {
         return broken("an interim status ends the exchange");
     }
@@ -33,13 +32,27 @@ pub(crate) fn check(head: &Parts, says_something: bool) -> Result<(), Failure> {
         [coding] if coding.eq_ignore_ascii_case("chunked") => {}
         _ => return broken("a Transfer-Encoding other than chunked"),
     }
-    // Asked for was the body as it is.
-    let encoded = texts(&head.headers, &CONTENT_ENCODING)
-        .any(|encoding| !encoding.is_empty() && !encoding.eq_ignore_ascii_case("identity"));
-    if says_something && encoded {
+    Ok(())
+}
+
+/// Checks that a body can be read which may say something, whatever its type: asked for was the body as it is.
+///
+/// # Errors
+/// It is encoded, so that nobody knows what it says.
+pub(crate) fn check_encoding(head: &Parts, body: &[u8]) -> Result<(), Failure> {
+    let mut encodings = head.headers.get_all(CONTENT_ENCODING).into_iter();
+    let is_encoded = encodings.any(|encoding| {
+        let encoding = encoding.as_bytes().trim_ascii();
+        !encoding.is_empty() && !encoding.eq_ignore_ascii_case(b"identity")
+    });
+    if is_encoded && !body.is_empty() {
         return broken("its body has a Content-Encoding, such as gzip, that nobody asked for");
     }
     Ok(())
+}
+
+fn broken(problem: &str) -> Result<(), Failure> {
+    Err(Failure::BrokenAnswer(problem.to_owned()))
 }
 
 /// Whether the end of the connection is the end of the body.
@@ -81,17 +94,12 @@ mod tests {
     }
 
     fn is_sound(lines: &[(&str, &str)]) -> bool {
-        check(&head(Version::HTTP_11, 200, lines), true).is_ok()
+        check(&head(Version::HTTP_11, 200, lines)).is_ok()
     }
 
     #[test]
     fn an_answer_that_says_one_way_how_long_it_is_is_sound() {
-        for lines in [
-            &[][..],
-            &[("Content-Length", "5")],
-            &[("Transfer-Encoding", "Chunked")],
-            &[("Content-Encoding", "identity")],
-        ] {
+        for lines in [&[][..], &[("Content-Length", "5")], &[("Transfer-Encoding", "Chunked")]] {
             assert!(is_sound(lines), "{lines:?}");
         }
     }
@@ -103,13 +111,12 @@ mod tests {
             &[("Transfer-Encoding", "gzip, chunked")],
             &[("Transfer-Encoding", "chunked"), ("Transfer-Encoding", "chunked")],
             &[("Transfer-Encoding", "identity")],
-            &[("Content-Encoding", "gzip")],
         ] {
             assert!(!is_sound(lines), "{lines:?}");
         }
         let chunks = [("Transfer-Encoding", "chunked")];
-        assert!(check(&head(Version::HTTP_10, 200, &chunks), true).is_err());
-        assert!(check(&head(Version::HTTP_11, 101, &[]), false).is_err());
+        assert!(check(&head(Version::HTTP_10, 200, &chunks)).is_err());
+        assert!(check(&head(Version::HTTP_11, 101, &[])).is_err());
     }
 
     #[test]
@@ -133,8 +140,17 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_says_nothing_may_be_encoded() {
-        let head = head(Version::HTTP_11, 200, &[("Content-Encoding", "gzip")]);
-        assert!(check(&head, false).is_ok());
+    fn a_body_that_may_say_something_is_not_encoded() {
+        let reads = |encodings: &[&str], body: &[u8]| {
+            let lines: Vec<_> = encodings.iter().map(|one| ("Content-Encoding", *one)).collect();
+            check_encoding(&head(Version::HTTP_11, 200, &lines), body).is_ok()
+        };
+        for plain in [&[][..], &[""], &["identity"], &["Identity", " "]] {
+            assert!(reads(plain, b"x"), "{plain:?}");
+        }
+        for encoded in [&["gzip"][..], &["identity", "br"], &["identity, gzip"], &["\u{e9}"]] {
+            assert!(!reads(encoded, b"x"), "{encoded:?}");
+            assert!(reads(encoded, b""), "there is nothing to read");
+        }
     }
 }

@@ -1,36 +1,62 @@
-//! How long an answer may be kept: `Cache-Control` and `Age`, read as bytes by their grammar (RFC 9110,
-//! sections 5.6.1 and 5.6.4; RFC 9111, section 5). What is odd is not kept.
+//! How long an answer may be kept, and used past that: `Cache-Control` and `Age`, read as bytes by their grammar
+//! (RFC 9110, sections 5.6.1 and 5.6.4; RFC 9111, section 5). What is odd is not kept.
 
 #![forbid(unsafe_code)]
 
 use std::time::Duration;
 
+use crate::answer::Freshness;
+
 /// The longest that an answer may be kept, whatever the API says.
 pub(crate) const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// The freshness lifetime that `Cache-Control` gives (RFC 9111, section 4.2.1), less the `Age` that the
-/// response already has; none without a directive that says anything about it. Each is all lines of its
-/// field, joined.
-pub(crate) fn lifetime(cache_control: Option<&[u8]>, age: Option<&[u8]>) -> Option<Duration> {
-    let given = directives(cache_control?).map_or(Some(Duration::ZERO), smallest)?;
+/// response already has, and for how long a stale response may be used (section 4.2.4); none of what no
+/// directive says anything about. Each is all lines of its field, joined.
+pub(crate) fn freshness(cache_control: Option<&[u8]>, age: Option<&[u8]>) -> Freshness {
+    let Some(cache_control) = cache_control else { return Freshness::default() };
+    let Some(directives) = directives(cache_control) else {
+        return Freshness { lifetime: Some(Duration::ZERO), stale: Some(Duration::ZERO) };
+    };
     let age = age.map_or(Some(Duration::ZERO), oldest);
-    Some(age.map_or(Duration::ZERO, |age| given.saturating_sub(age)).min(LONGEST))
+    let left = |given: Duration| age.map_or(Duration::ZERO, |age| given.saturating_sub(age));
+    let lifetime = smallest(&directives, lifetime).map(|given| left(given).min(LONGEST));
+    Freshness { lifetime, stale: smallest(&directives, stale) }
 }
 
 /// A directive, and its value without quotes.
 type Directive<'a> = (&'a [u8], Option<Vec<u8>>);
 
-/// The smallest of all lifetimes that directives give: of two, one is a mistake.
-fn smallest(directives: Vec<Directive<'_>>) -> Option<Duration> {
-    let lifetime = |(name, value): Directive<'_>| {
-        if name.eq_ignore_ascii_case(b"no-store") || name.eq_ignore_ascii_case(b"no-cache") {
-            return Some(Duration::ZERO);
-        }
-        let is_max_age = name.eq_ignore_ascii_case(b"max-age");
-        // Invalid freshness information makes a response stale.
-        is_max_age.then(|| value.as_deref().and_then(seconds).unwrap_or_default())
-    };
-    directives.into_iter().filter_map(lifetime).min()
+/// The smallest of what directives say: of two, one is a mistake.
+fn smallest(
+    directives: &[Directive<'_>],
+    says: fn(&Directive<'_>) -> Option<Duration>,
+) -> Option<Duration> {
+    directives.iter().filter_map(says).min()
+}
+
+fn is_one_of(name: &[u8], names: &[&str]) -> bool {
+    names.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
+}
+
+fn lifetime((name, value): &Directive<'_>) -> Option<Duration> {
+    if is_one_of(name, &["no-store", "no-cache"]) {
+        return Some(Duration::ZERO);
+    }
+    is_one_of(name, &["max-age"]).then(|| seconds_or_none(value.as_deref()))
+}
+
+fn stale((name, value): &Directive<'_>) -> Option<Duration> {
+    if is_one_of(name, &["must-revalidate", "proxy-revalidate", "no-cache", "no-store"]) {
+        return Some(Duration::ZERO);
+    }
+    // RFC 5861, section 4.
+    is_one_of(name, &["stale-if-error"]).then(|| seconds_or_none(value.as_deref()))
+}
+
+/// Invalid freshness information makes a response stale.
+fn seconds_or_none(digits: Option<&[u8]>) -> Duration {
+    digits.and_then(seconds).unwrap_or_default()
 }
 
 /// The largest of all ages; none if one is odd.
@@ -109,7 +135,7 @@ mod tests {
     #[track_caller]
     fn keeps(cache_control: &[u8], age: &str, seconds: Option<u64>) {
         let age = (!age.is_empty()).then_some(age.as_bytes());
-        let found = lifetime(Some(cache_control), age);
+        let found = freshness(Some(cache_control), age).lifetime;
         let shown = String::from_utf8_lossy(cache_control);
         assert_eq!(found, seconds.map(Duration::from_secs), "{shown:?}, {age:?}");
     }
@@ -176,6 +202,31 @@ mod tests {
             keeps(b"max-age=60", age, Some(seconds));
         }
         keeps(b"private", "20", None);
-        assert_eq!(lifetime(None, Some(b"20")), None);
+        assert_eq!(freshness(None, Some(b"20")), Freshness::default());
+    }
+
+    #[test]
+    fn cache_control_says_how_long_a_stale_answer_may_serve() {
+        for (cache_control, seconds) in [
+            (&b"max-age=60"[..], None),
+            (b"", None),
+            (b"max-age=60, must-revalidate", Some(0)),
+            (b"Proxy-Revalidate", Some(0)),
+            (b"stale-if-error=600", Some(600)),
+            (b"max-age=60, Stale-If-Error=\"600\"", Some(600)),
+            (b"stale-if-error=600, stale-if-error=60", Some(60)),
+            (b"stale-if-error=600, must-revalidate", Some(0)),
+            (b"no-cache, stale-if-error=600", Some(0)),
+            (b"no-store", Some(0)),
+            (b"stale-if-error", Some(0)),
+            (b"stale-if-error=soon", Some(0)),
+            (b"stale-while-revalidate=600", None),
+            (b"x=\"must-revalidate\"", None),
+            (b"stale-if-error=600;", Some(0)),
+        ] {
+            let found = freshness(Some(cache_control), None).stale;
+            let shown = String::from_utf8_lossy(cache_control);
+            assert_eq!(found, seconds.map(Duration::from_secs), "{shown}");
+        }
     }
 }

@@ -8,7 +8,7 @@ use super::freshness::{self, LONGEST};
 use super::response::Response;
 use super::response_body::{self, ResponseBody};
 use super::response_fields::{self, ResponseFields};
-use crate::answer::{Answer, Failure, Verdict};
+use crate::answer::{Answer, Failure, Freshness, Verdict};
 use crate::api_format::{ApiFormat, Compat, ResponseMode};
 use crate::json::Problem;
 use crate::question::Kind;
@@ -28,8 +28,7 @@ const CLOCK_IS_SET: Duration = Duration::from_secs(1_767_225_600);
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Reply {
     pub answer: Answer,
-    /// None: as long as the configuration says.
-    pub lifetime: Option<Duration>,
+    pub freshness: Freshness,
 }
 
 /// Reads a response to one question. `unix_time` is now.
@@ -46,8 +45,8 @@ pub(crate) fn read(
     let verdict = verdict(response.status, api_format)?;
     let is_predecessor = api_format.compat.is_predecessor();
     // The plugins that came before knew nothing of it.
-    let lifetime = if is_predecessor { None } else { lifetime(response) };
-    let reply = Reply { answer: Answer::new(verdict), lifetime };
+    let freshness = if is_predecessor { Freshness::default() } else { freshness(response) };
+    let reply = Reply { answer: Answer::new(verdict), freshness };
     if verdict != Verdict::Allow {
         let reason = response_fields::reason(&response.beginning);
         return Ok(Reply { answer: reply.answer.because(reason), ..reply });
@@ -65,7 +64,7 @@ pub(crate) fn read(
                 response_body::check_json(response.declared, body)
                     .map_err(Failure::BrokenAnswer)?;
             }
-            let text = || String::from_utf8_lossy(body).chars().take(100).collect();
+            let text = || response_fields::cut(&String::from_utf8_lossy(body));
             let reason = response.body.is_some().then(text);
             Ok(Reply { answer: Answer::DENY.because(reason), ..reply })
         }
@@ -90,8 +89,8 @@ pub(crate) fn read_batch(response: &Response, count: usize) -> Result<Vec<Reply>
     }
     let json = response.body.as_deref().unwrap_or_default();
     let verdicts = response_fields::batch(json, count).map_err(Failure::BrokenAnswer)?;
-    let lifetime = lifetime(response);
-    let reply = |verdict| Reply { answer: Answer::new(verdict), lifetime };
+    let freshness = freshness(response);
+    let reply = |verdict| Reply { answer: Answer::new(verdict), freshness };
     Ok(verdicts.into_iter().map(reply).collect())
 }
 
@@ -107,7 +106,7 @@ pub(crate) fn document<D>(
         return Err(Failure::Status(response.status));
     }
     let body = response.body.as_deref().unwrap_or_default();
-    Ok((read(body).map_err(Failure::BrokenAnswer)?, lifetime(response)))
+    Ok((read(body).map_err(Failure::BrokenAnswer)?, freshness(response).lifetime))
 }
 
 /// What a status means, by itself: 200 allows (where the body decides, any success may); a status by
@@ -158,8 +157,8 @@ fn with_body(
         Some(Verdict::Deny) => Answer::DENY.because(fields.reason),
         Some(Verdict::Ignore) => Answer::IGNORE,
     };
-    let lifetime = fields.ttl.map(|ttl| ttl.min(LONGEST)).or(reply.lifetime);
-    Ok(Reply { answer, lifetime })
+    let lifetime = fields.ttl.map(|ttl| ttl.min(LONGEST)).or(reply.freshness.lifetime);
+    Ok(Reply { answer, freshness: Freshness { lifetime, ..reply.freshness } })
 }
 
 fn check_end(expire_at: u64, unix_time: Duration) -> Result<(), String> {
@@ -172,8 +171,8 @@ fn check_end(expire_at: u64, unix_time: Duration) -> Result<(), String> {
     ))
 }
 
-fn lifetime(response: &Response) -> Option<Duration> {
-    freshness::lifetime(response.cache_control.as_deref(), response.age.as_deref())
+fn freshness(response: &Response) -> Freshness {
+    freshness::freshness(response.cache_control.as_deref(), response.age.as_deref())
 }
 
 #[cfg(test)]
@@ -254,7 +253,7 @@ mod tests {
         assert!(login(body).is_err());
         let reply = own(Kind::Access, &response(200, body)).unwrap();
         assert_eq!(reply.answer, Answer::ALLOW);
-        assert_eq!(reply.lifetime, Some(Duration::from_secs(7)));
+        assert_eq!(reply.freshness.lifetime, Some(Duration::from_secs(7)));
     }
 
     #[test]
@@ -292,9 +291,10 @@ mod tests {
     #[test]
     fn the_body_goes_before_the_header() {
         let mut response = response(200, r#"{"ttl":300}"#);
-        response.cache_control = Some(b"no-store".to_vec());
+        response.cache_control = Some(b"max-age=1, stale-if-error=2".to_vec());
         let reply = own(Kind::Access, &response).unwrap();
-        assert_eq!(reply.lifetime, Some(Duration::from_secs(300)));
+        assert_eq!(reply.freshness.lifetime, Some(Duration::from_secs(300)));
+        assert_eq!(reply.freshness.stale, Some(Duration::from_secs(2)));
     }
 
     #[test]
@@ -363,9 +363,17 @@ mod tests {
             ] {
                 assert_eq!(comes_to(&api_format, status, body), expected, "{status} {body}");
             }
-            let denied = response(200, r#"{"ok":false,"error":"why"}"#);
-            let denied = read(Kind::Login, &denied, &api_format, NOW).unwrap();
-            assert_eq!(denied.answer.reason.as_deref(), Some("why"));
+            for (status, body) in [
+                (200, r#"{"ok":false,"error":"why"}"#),
+                (200, r#"{"ok":false,"reason":"why"}"#),
+                (200, r#"{"reason":"why","error":"other"}"#),
+                (200, r#"{"reason":null,"error":"why"}"#),
+                (401, r#"{"ok":false,"reason":"why"}"#),
+            ] {
+                let denied = Response { beginning: body.into(), ..response(status, body) };
+                let denied = read(Kind::Login, &denied, &api_format, NOW).unwrap();
+                assert_eq!(denied.answer.reason.as_deref(), Some("why"), "{body}");
+            }
         }
     }
 
@@ -386,6 +394,12 @@ mod tests {
             (429, "ok", '!'),
         ] {
             assert_eq!(comes_to(&api_format, status, body), expected, "{status} {body:?}");
+        }
+        for (body, reason) in
+            [("x".repeat(201), "x".repeat(200)), ("é".repeat(150), "é".repeat(100))]
+        {
+            let denied = read(Kind::Login, &response(200, &body), &api_format, NOW).unwrap();
+            assert_eq!(denied.answer.reason.as_deref(), Some(reason.as_str()));
         }
     }
 

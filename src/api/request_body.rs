@@ -44,7 +44,7 @@ impl Request {
                 let mut body = SecretBuilder::with_capacity(1024);
                 body.push(api_format.prefix(kind).as_bytes());
                 match compat {
-                    Compat::AuthPlug => form::of_auth_plug(question, &mut body),
+                    Compat::AuthPlug => form::of_auth_plug(question, fields, &mut body),
                     _ => form::fields(question, fields, &mut body),
                 }
                 body.finish()

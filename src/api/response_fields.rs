@@ -21,6 +21,8 @@ mod attributes;
 mod field_path;
 mod rules;
 
+pub(crate) use field_path::cut;
+
 use attributes::ReadAttributes;
 use field_path::{
     FieldPath, NAME, name as as_name, one_of, reason as as_reason, seconds, yes_or_no,
@@ -154,7 +156,7 @@ pub(crate) fn ok(body: &[u8]) -> Result<(bool, Option<String>), Problem> {
     let object = json::object(body)?.ok_or("the answer is no JSON object")?;
     let mut said = Okay::default();
     json::read(object, Object(&mut said))?;
-    Ok((said.ok.unwrap_or(false), said.reason))
+    Ok((said.ok.unwrap_or(false), said.reason.or(said.error)))
 }
 
 /// The reason that a body gives which decides nothing; whatever is wrong with it, it gives none.
@@ -350,12 +352,14 @@ impl<'de> Read<'de> for ReadResults {
 struct Okay {
     ok: Option<bool>,
     reason: Option<String>,
+    /// The same, by the name that mosquitto-go-auth has for it.
+    error: Option<String>,
 }
 
 impl<'de> Members<'de> for Okay {
     fn known(&self, name: &str) -> Option<&'static str> {
         // Whoever wrote for these APIs could spell it in any case.
-        name.eq_ignore_ascii_case("ok").then_some("ok").or(one_of(&["error"], name))
+        name.eq_ignore_ascii_case("ok").then_some("ok").or(one_of(&["reason", "error"], name))
     }
 
     fn take<A: MapAccess<'de>>(
@@ -364,10 +368,10 @@ impl<'de> Members<'de> for Okay {
         object: &mut A,
     ) -> Result<(), A::Error> {
         let path = FieldPath { name, rule: None };
-        if name == "ok" {
-            self.ok = path.take(object, "true, false", |value| value.flag())?;
-        } else {
-            self.reason = path.take(object, "", as_reason)?.flatten();
+        match name {
+            "ok" => self.ok = path.take(object, "true, false", |value| value.flag())?,
+            "reason" => self.reason = path.take(object, "", as_reason)?.flatten(),
+            _ => self.error = path.take(object, "", as_reason)?.flatten(),
         }
         Ok(())
     }
@@ -565,7 +569,16 @@ mod tests {
         };
         assert_eq!(rules(&with(r##""topics":["a","eq b/#","c/%c"]"##)), 5);
         assert_eq!(rules(&with(r#""topics":[]"#)), 2);
-        assert_eq!(rules(&with(r#""topic":"a","topics":["b","c"]"#)), 3, "the one goes first");
+        for (both, expected) in [
+            (r#""topic":"a","topics":["b","c"]"#, 5),
+            (r#""topics":["b"],"topic":"a""#, 4),
+            (r#""topic":"a","topics":[]"#, 3),
+            (r#""topic":"a","topics":null"#, 3),
+            (r#""topic":null,"topics":["b"]"#, 3),
+        ] {
+            assert_eq!(rules(&with(both)), expected, "{both}");
+        }
+        is_wrong(&with(r#""topic":null,"topics":null"#), r#"rule 2: "topic" is null"#);
         is_wrong(&with(r#""topics":"a""#), r#"rule 2: "topics" is "a""#);
         is_wrong(&with(r#""topics":["a",7]"#), r#"rule 2: "topics" is"#);
         is_wrong(&with(r##""topics":["a","#/b"]"##), "rule 2: the topic");

@@ -28,6 +28,8 @@ pub(crate) struct Entry {
     /// When it was asked for, by which its age is counted.
     pub asked: Instant,
     pub life: Duration,
+    /// For how many seconds past its life it may stand in for one that cannot be had.
+    pub(crate) stale_s: u32,
     /// The age, in milliseconds, from which on the next use asks for the answer again.
     pub(crate) refresh_at_ms: AtomicU64,
     /// How many tables of the cache have it: moka, and the one in front of it. What a session remembers of
@@ -56,6 +58,11 @@ impl Entry {
 
     pub(crate) fn is_revoked(&self) -> bool {
         self.tables.load(Ordering::Acquire) == 0
+    }
+
+    /// See [`Entry::stale_s`].
+    pub(crate) fn stale(&self) -> Duration {
+        Duration::from_secs(self.stale_s.into())
     }
 
     pub(crate) fn is_permission(&self) -> bool {
@@ -88,12 +95,12 @@ pub(crate) type Entries = moka::sync::Cache<Key, Arc<Entry>, FxBuildHasher>;
 
 /// Room for so many bytes: of more than that, what was asked for longest ago goes. Keys are hashes already, so
 /// that any hash of them will do.
-pub(crate) fn entries(max_bytes: u64, stale: Duration) -> Entries {
+pub(crate) fn entries(max_bytes: u64) -> Entries {
     moka::sync::Cache::builder()
         .max_capacity(max_bytes)
         .weigher(bytes)
         .eviction_policy(EvictionPolicy::lru())
-        .expire_after(KeptFor { stale })
+        .expire_after(KeptFor)
         .eviction_listener(|_, entry: Arc<Entry>, cause| match cause {
             RemovalCause::Size => entry.leave(),
             RemovalCause::Replaced | RemovalCause::Explicit | RemovalCause::Expired => {
@@ -108,20 +115,18 @@ fn bytes(_: &Key, entry: &Arc<Entry>) -> u32 {
 }
 
 /// For how long an entry is kept: past its life it may stand in for an answer that cannot be had.
-struct KeptFor {
-    stale: Duration,
-}
+struct KeptFor;
 
 impl KeptFor {
-    fn left(&self, entry: &Entry, now: Instant) -> Option<Duration> {
-        let kept = entry.life.checked_add(self.stale.max(entry.life.min(LINGER)))?;
+    fn left(entry: &Entry, now: Instant) -> Option<Duration> {
+        let kept = entry.life.checked_add(entry.stale().max(entry.life.min(LINGER)))?;
         Some(entry.asked.checked_add(kept)?.saturating_duration_since(now))
     }
 }
 
 impl Expiry<Key, Arc<Entry>> for KeptFor {
     fn expire_after_create(&self, _: &Key, entry: &Arc<Entry>, now: Instant) -> Option<Duration> {
-        self.left(entry, now)
+        Self::left(entry, now)
     }
 
     fn expire_after_update(
@@ -131,6 +136,6 @@ impl Expiry<Key, Arc<Entry>> for KeptFor {
         now: Instant,
         _: Option<Duration>,
     ) -> Option<Duration> {
-        self.left(entry, now)
+        Self::left(entry, now)
     }
 }

@@ -125,6 +125,7 @@ mod tests {
             answer: Answer::ALLOW,
             asked: SystemClock.now(),
             life: Duration::from_secs(1),
+            stale_s: 0,
             refresh_at_ms: AtomicU64::new(0),
             tables: AtomicU8::new(1),
         })

@@ -86,9 +86,10 @@ impl Draft {
             |(host, own): (String, Option<u16>)| Endpoint { host, port: own.unwrap_or(port) };
         let cache = self.cache();
         let fields = match self.api_format.compat {
-            Compat::None => FieldLists::with_extra(&self.user_fields, &self.acl_fields),
-            Compat::GoAuth => FieldLists::of_go_auth(),
-            Compat::AuthPlug => FieldLists::of_auth_plug(),
+            Compat::None | Compat::AuthPlug => {
+                FieldLists::with_extra(&self.user_fields, &self.acl_fields)
+            }
+            Compat::GoAuth => FieldLists::of_go_auth(&self.user_fields, &self.acl_fields),
             Compat::Emqx => FieldLists::of_emqx(&self.user_fields, &self.acl_fields),
         };
         // Topics are made of names; the oldest of the plugins minded the slash as well.
@@ -147,15 +148,13 @@ impl Draft {
     fn cache(&self) -> CacheConfig {
         let ttl = self.cache_ttl;
         let deny = |allow: Duration| match self.api_format.compat {
-            Compat::None | Compat::Emqx => {
-                self.cache_deny_ttl.unwrap_or(ttl.min(Duration::from_secs(5)))
-            }
+            Compat::None | Compat::Emqx => ttl.min(Duration::from_secs(5)),
             // Allowed or denied, an answer lives as long.
             Compat::GoAuth | Compat::AuthPlug => allow,
         };
         let lifetime = |allow: Option<Duration>, jitter| {
             let allow = allow.unwrap_or(ttl);
-            Lifetime { allow, deny: deny(allow), jitter }
+            Lifetime { allow, deny: self.cache_deny_ttl.unwrap_or(deny(allow)), jitter }
         };
         CacheConfig {
             ttl,

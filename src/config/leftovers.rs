@@ -3,21 +3,29 @@
 #![forbid(unsafe_code)]
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::SaltEncoding;
 use crate::question::Kind;
 use crate::secret::Secret;
 
+/// Names or addresses, each with its port where that is given.
+type Hosts = Vec<(String, Option<u16>)>;
+
 /// What has a meaning only together with other options.
 #[derive(Default)]
 pub(crate) struct Leftovers {
     pub cache: bool,
+    /// Lifetimes by a predecessor's options, for which ours have their own places.
+    pub(crate) auth_ttl: Option<Duration>,
+    pub(crate) acl_ttl: Option<Duration>,
     pub(crate) disable_superuser: bool,
     pub(crate) register: Option<Vec<Kind>>,
     pub backends: Backends,
     pub(crate) redis_cache: RedisCache,
-    pub ip: Option<String>,
-    pub(crate) hostname: Option<String>,
+    pub(crate) ip: Option<Hosts>,
+    /// As it was given, and what it names.
+    pub(crate) hostname: Option<(String, Hosts)>,
 }
 
 /// What is said about the option `backends`.

@@ -126,7 +126,7 @@ pub(crate) fn conclude(
     match draft.api_format.compat {
         Compat::None => Ok(()),
         Compat::GoAuth => go_auth::conclude(draft, is_given),
-        Compat::AuthPlug => auth_plug::conclude(draft),
+        Compat::AuthPlug => auth_plug::conclude(draft, is_given),
         Compat::Emqx => emqx::conclude(draft).map_err(|mistake| vec![mistake]),
     }
 }
@@ -193,7 +193,7 @@ fn jitter(place: &mut Jitter, value: &str) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Config, SaltEncoding, SpecialChars, read, read_for};
+    use crate::config::{CacheConfig, Config, SaltEncoding, SpecialChars, read, read_for};
     use crate::field::Field;
 
     fn pairs(text: &str) -> Vec<(String, String)> {
@@ -263,6 +263,50 @@ mod tests {
         assert_eq!(cache.login.jitter, Jitter::Around(Duration::from_secs(30)));
         assert_eq!(cache.access.allow, Duration::ZERO);
         assert_eq!(go_auth("auth_cache_seconds 300").cache.login.allow, Duration::ZERO);
+    }
+
+    #[test]
+    fn our_own_options_count_beside_a_predecessors() {
+        let ttls = |cache: CacheConfig| {
+            let CacheConfig { login, access, .. } = cache;
+            [login.allow, login.deny, access.allow, access.deny].map(|ttl| ttl.as_secs())
+        };
+        for (more, expected) in [
+            ("cache_auth_ttl 7", [7, 7, 0, 0]),
+            ("cache_acl_ttl 8", [0, 0, 8, 8]),
+            ("cache_auth_ttl 7\nauth_cache_seconds 60\nacl_cache_seconds 60", [7, 7, 0, 0]),
+            ("cache_deny_ttl 3", [0, 3, 0, 3]),
+            ("cache true\ncache_deny_ttl 3\nacl_cache_seconds 60", [30, 3, 60, 3]),
+            ("cache true\ncache_auth_ttl 7\nauth_cache_seconds 60", [7, 7, 30, 30]),
+            ("cache_ttl 9\nauth_cache_seconds 60", [60, 60, 9, 9]),
+        ] {
+            assert_eq!(ttls(go_auth(more).cache), expected, "{more}");
+        }
+        assert_eq!(ttls(auth_plug("cache_deny_ttl 3").cache), [0, 3, 300, 3]);
+        let both = "cache_auth_ttl 7\nauth_cacheseconds 60\ncache_acl_ttl 8\ncacheseconds 60";
+        assert_eq!(ttls(auth_plug(both).cache), [7, 7, 8, 8]);
+        let more = "http_user_fields peerhost,clientid\nhttp_acl_fields qos,clientid";
+        for (config, own) in [(go_auth(more), go_auth("")), (auth_plug(more), auth_plug(""))] {
+            let added = |kind| {
+                let own = own.fields.of(kind);
+                let added = config.fields.of(kind).iter().filter(|field| !own.contains(field));
+                assert!(config.fields.of(kind).starts_with(own), "{config:?}");
+                added.copied().collect::<Vec<_>>()
+            };
+            let login: &[_] = match config.api_format.compat {
+                Compat::GoAuth => &[Field::PeerHost],
+                _ => &[Field::PeerHost, Field::ClientId],
+            };
+            assert_eq!(
+                (added(Kind::Login).as_slice(), added(Kind::Access)),
+                (login, vec![Field::Qos])
+            );
+        }
+        let forms = auth_plug("http_params_mode json");
+        assert_eq!(forms.api_format.params, Params::Form);
+        let said = "option http_params_mode does nothing here: auth-plug's questions are forms";
+        assert!(forms.warnings.iter().any(|line| line == said), "{forms:?}");
+        assert_eq!(auth_plug("http_params_mode form").warnings.len(), 1);
     }
 
     #[test]
@@ -569,6 +613,37 @@ mod tests {
         let config =
             super::tests::config(&AUTH_PLUG.replace("http_ip 127.0.0.1", "http_hostname api"));
         assert_eq!(config.endpoints[0].origin(false), "http://api");
+    }
+
+    #[test]
+    fn auth_plugs_host_is_one_or_stops_the_start() {
+        for (name, wrong) in
+            [("http_ip", "http://10.0.0.1"), ("http_ip", ""), ("http_hostname", "api/auth")]
+        {
+            let given = [(name, wrong), ("http_getuser_uri", "/auth")];
+            let given = given.map(|(name, value)| (name.to_owned(), value.to_owned()));
+            let mistakes = read(&given).unwrap_err();
+            let [mistake] = mistakes.as_slice() else { panic!("{mistakes:?}") };
+            let said = mistake.to_string();
+            let expected =
+                format!("option {name}: {wrong:?} is not allowed; allowed: a comma list");
+            assert!(said.starts_with(&expected), "{said}");
+        }
+        let said = mistakes("compat go-auth\nhttp_ip 10.0.0.1\nhttp_getuser_uri /auth");
+        assert_eq!(said, "option http_host is required: the API's host");
+    }
+
+    #[test]
+    fn a_host_beside_auth_plugs_own_is_said_to_have_no_effect() {
+        let both = auth_plug("http_host other");
+        assert_eq!(both.endpoints[0].origin(false), "http://127.0.0.1");
+        let said = "option http_host does nothing here: http_ip names the host";
+        assert!(both.warnings.iter().any(|line| line == said), "{:?}", both.warnings);
+        let named = config("http_hostname api\nhttp_host other\nhttp_getuser_uri /auth");
+        assert_eq!(named.endpoints[0].origin(false), "http://api");
+        assert!(named.warnings[1].contains("http_hostname names the host"), "{named:?}");
+        let own = config("compat auth-plug\nhttp_host api\nhttp_getuser_uri /auth");
+        assert_eq!((own.endpoints.len(), own.warnings.len()), (1, 0), "{own:?}");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::draft::Draft;
 use super::fleet::SECRETS;
 use super::options::{self, HEADER_PREFIX, Preset, options};
 use super::{Config, ConfigError, Routes, Sources, edit_distance, legacy, values};
-use crate::api_format::Compat;
+use crate::api_format::{Compat, Params};
 use crate::secret::Secret;
 use crate::trace::TRACEPARENT;
 
@@ -43,7 +43,9 @@ pub fn read_for(
     let needs_no_api = draft.tokens.has_keys(&draft.sources) || draft.files.is_some();
     let asks_nobody = draft.routes == Routes::default() && draft.tokens.jwks_route.is_none();
     let needs_host = !(needs_no_api && asks_nobody);
-    if needs_host && !is_given(&["http_host", "http_ip", "http_hostname"]) {
+    let names_host = |option: &str| ["http_host", "http_ip", "http_hostname"].contains(&option);
+    let is_malformed = mistakes.iter().any(|mistake| mistake.option().is_some_and(names_host));
+    if needs_host && draft.hosts.is_empty() && !is_malformed {
         mistakes.push(ConfigError::overall("option http_host is required: the API's host"));
     }
     let routes = ["http_user_route", "http_acl_route", "http_getuser_uri", "http_aclcheck_uri"];
@@ -53,9 +55,7 @@ pub fn read_for(
         ));
     }
     mistakes.extend(draft.tokens.mistakes(&draft.sources, |name| is_given(&[name])));
-    if draft.routes.batch.is_some() && draft.routes.access.is_none() {
-        mistakes.push(ConfigError::overall("option http_acl_batch_route needs http_acl_route"));
-    }
+    mistakes.extend(batch_mistake(&draft));
     mistakes.extend(tls_mistakes(&draft));
     if is_given(&["http_events"]) && draft.routes.events.is_none() {
         mistakes.push(ConfigError::overall("option http_events needs http_event_route"));
@@ -90,6 +90,26 @@ fn blank(compat: Compat) -> Draft {
     draft.api_format.compat = compat;
     legacy::preset(&mut draft);
     draft
+}
+
+/// Why many questions cannot be asked in one request: it is JSON, and so is its answer.
+fn batch_mistake(draft: &Draft) -> Option<ConfigError> {
+    draft.routes.batch.as_ref()?;
+    if draft.routes.access.is_none() {
+        return Some(ConfigError::overall("option http_acl_batch_route needs http_acl_route"));
+    }
+    let api_format = &draft.api_format;
+    let problem = if api_format.compat == Compat::AuthPlug {
+        "compat auth-plug do not go together: its questions are forms, and many in one request are JSON"
+    } else if api_format.params == Params::Form {
+        "http_params_mode form do not go together: many questions in one request are JSON; allowed: json"
+    } else if api_format.compat == Compat::GoAuth && !api_format.needs_body() {
+        "http_response_mode status do not go together with compat go-auth: it ignores the body of an \
+         answer, which answers many questions; allowed: json, text"
+    } else {
+        return None;
+    };
+    Some(ConfigError::overall(format!("options http_acl_batch_route and {problem}")))
 }
 
 /// Options about TLS that do not go together.
@@ -354,6 +374,36 @@ mod tests {
         assert_eq!(mistakes(&thrice), [said]);
         let headers = [("http_header_x-key", "1"), ("http_header_X-Key", "1")];
         assert_eq!(mistakes(&headers), ["option http_header_X-Key is given twice; allowed: once"]);
+    }
+
+    #[test]
+    fn many_questions_in_one_request_are_json_and_so_is_their_answer() {
+        let own = [("http_host", "api"), ("http_acl_route", "/acl")];
+        let go_auth = [("http_host", "api"), ("http_aclcheck_uri", "/acl"), ("compat", "go-auth")];
+        let auth_plug = [("http_ip", "api"), ("http_aclcheck_uri", "/acl")];
+        let form = ("http_params_mode", "form");
+        let json = ("http_response_mode", "json");
+        for (given, more, problem) in [
+            (&own[..], &[][..], None),
+            (&own, &[("http_response_mode", "text")], None),
+            (&own, &[("compat", "emqx")], None),
+            (&own, &[form], Some("http_params_mode form")),
+            (&own, &[form, ("compat", "emqx")], Some("http_params_mode form")),
+            (&go_auth, &[], Some("http_response_mode status")),
+            (&go_auth, &[json], None),
+            (&go_auth, &[json, form], Some("http_params_mode form")),
+            (&auth_plug, &[], Some("compat auth-plug")),
+        ] {
+            let batch = [("http_acl_batch_route", "/batch")];
+            let read = read(&pairs(&[given, more, &batch].concat()));
+            let said: Vec<_> =
+                read.err().unwrap_or_default().iter().map(ToString::to_string).collect();
+            let begin = problem.map(|problem| {
+                format!("options http_acl_batch_route and {problem} do not go together")
+            });
+            assert_eq!(said.len(), usize::from(begin.is_some()), "{said:?}");
+            assert!(said.iter().all(|line| line.starts_with(begin.as_ref().unwrap())), "{said:?}");
+        }
     }
 
     #[test]

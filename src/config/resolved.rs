@@ -103,7 +103,6 @@ mod tests {
         ("http_user_route", "/u"),
         ("http_superuser_route", "/s"),
         ("http_acl_route", "/a"),
-        ("http_acl_batch_route", "/b"),
         ("http_user_fields", "clientid,peerhost"),
         ("http_acl_fields", "qos,retain"),
         ("http_timeout_ms", "7"),
@@ -155,12 +154,18 @@ mod tests {
         ("log_level", "trace"),
     ];
 
+    /// The same for what does not go with a form.
+    const UNUSUAL_JSON: &[(&str, &str)] =
+        &[("http_host", "a:80"), ("http_acl_route", "/a"), ("http_acl_batch_route", "/b")];
+
     #[test]
     fn what_is_given_is_in_force() {
-        let settings = in_force(UNUSUAL);
-        for (name, given) in UNUSUAL {
-            let shown = if *name == "http_host" { "a:8080, [::1]:81" } else { given };
-            assert_eq!(find(&settings, name), (shown, Origin::Given), "{name}");
+        for unusual in [UNUSUAL, UNUSUAL_JSON] {
+            let settings = in_force(unusual);
+            for (name, given) in unusual {
+                let shown = if *given == "a, [::1]:81" { "a:8080, [::1]:81" } else { given };
+                assert_eq!(find(&settings, name), (shown, Origin::Given), "{name}");
+            }
         }
     }
 
@@ -210,7 +215,7 @@ mod tests {
     fn every_option_has_a_value_or_is_known_to_have_none() {
         let unset = in_force(&[("http_host", "a"), ("http_user_route", "/u")]);
         let usual = |name: &str| {
-            UNUSUAL.iter().chain(UNUSUAL_FLEET).any(|(known, _)| *known == name)
+            [UNUSUAL, UNUSUAL_JSON, UNUSUAL_FLEET].concat().iter().any(|(known, _)| *known == name)
                 || FLEET_SECRETS.contains(&name)
         };
         for option in options().filter(|option| !option.name.starts_with(HEADER_PREFIX)) {

@@ -140,7 +140,9 @@ pub(crate) fn public_keys(path: &str) -> Result<KeySet, String> {
     };
     let file = fs::read(path).map_err(|error| wrong(error.to_string()))?;
     let is_json = file.trim_ascii_start().starts_with(b"{");
-    if is_json { jose::read_set(&file) } else { jose::read_pem(&file) }.map_err(wrong)
+    let keys = if is_json { jose::read_set(&file) } else { jose::read_pem(&file) };
+    let keys = keys.map_err(wrong)?;
+    keys.never_tried().map_or(Ok(keys), |problem| Err(wrong(problem)))
 }
 
 /// The shortest secret that is taken, in bytes: whoever sees a token can try out shorter ones (RFC 7518,

@@ -47,7 +47,9 @@ pub(crate) fn lifetime(text: &str) -> Result<Duration, Allowed> {
 pub(crate) fn bytes(text: &str, range: &RangeInclusive<u64>) -> Result<u64, Allowed> {
     let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("", 1u64)];
     let parsed = units.iter().find_map(|(suffix, factor)| {
-        let count: u64 = text.strip_suffix(suffix)?.trim_end().parse().ok()?;
+        let count = text.strip_suffix(suffix)?.trim_end();
+        // `parse` takes a leading plus sign; nobody means one.
+        let count = count.parse::<u64>().ok().filter(|_| !count.starts_with('+'))?;
         count.checked_mul(*factor)
     });
     parsed.filter(|bytes| range.contains(bytes)).ok_or_else(|| {
@@ -333,7 +335,7 @@ mod tests {
         assert_eq!(bytes("1048576", &range), Ok(1 << 20));
         assert_eq!(bytes("64 MiB", &range), Ok(64 << 20));
         assert_eq!(bytes("1GiB", &range), Ok(1 << 30));
-        for text in ["", "MiB", "1 MB", "-1", "99999999999 GiB", "0"] {
+        for text in ["", "MiB", "1 MB", "-1", "+1", "+64 MiB", "99999999999 GiB", "0"] {
             assert!(bytes(text, &range).is_err(), "{text:?}");
         }
     }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::job::{Consult, Job};
 use super::recent_failures::RecentFailures;
-use crate::answer::{Answer, Failure};
+use crate::answer::{Answer, Failure, Freshness};
 use crate::api::{Api, Reply, Sign};
 use crate::cache::{Cache, Key};
 use crate::clock::Clock;
@@ -99,7 +99,7 @@ impl JobRunner {
     fn answer(&self, job: &Job, mut completion: Completion<'_>, reply: Reply, asked: Asked) {
         let (mut reply, mut asked) = (reply, asked);
         loop {
-            let is_for_one = reply.lifetime.is_some_and(|lifetime| lifetime.is_zero());
+            let is_for_one = reply.freshness.lifetime.is_some_and(|lifetime| lifetime.is_zero());
             let answer = self.keep(job, reply, asked);
             if !is_for_one {
                 return completion.complete(Ok(answer));
@@ -125,16 +125,15 @@ impl JobRunner {
     }
 
     fn keep(&self, job: &Job, reply: Reply, asked: Asked) -> Answer {
-        let Reply { answer, lifetime, .. } = reply;
+        let Reply { answer, freshness } = reply;
         self.recent_failures.forget(&job.key);
         let kind = job.request.kind;
-        self.cache.store(job.key, kind, answer.clone(), lifetime, asked.at);
+        self.cache.store_for(job.key, kind, answer.clone(), freshness, asked.at);
         self.tell_of(&job.key, asked.at);
         if let (Some(fleet), Some(name), Some(for_others)) =
             (&self.fleet, &job.shared, asked.for_others)
         {
-            let life = lifetime.unwrap_or_else(|| self.cache.lifetime(kind, &answer));
-            fleet.share(name, for_others, &answer, life, lifetime.is_some());
+            fleet.share(name, for_others, &answer, freshness, self.cache.lifetime(kind, &answer));
         }
         answer
     }
@@ -179,7 +178,8 @@ impl JobRunner {
             return None;
         }
         self.recent_failures.forget(&job.key);
-        self.cache.store(job.key, kind, answer.clone(), Some(left), asked);
+        let freshness = Freshness { lifetime: Some(left), stale: found.stale };
+        self.cache.store_for(job.key, kind, answer.clone(), freshness, asked);
         self.tell_of(&job.key, asked);
         Some(answer)
     }

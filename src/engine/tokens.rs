@@ -14,7 +14,7 @@ use crate::log_queue::LogQueue;
 use crate::pool::{Asked, Completion, Pending, Urgency};
 use crate::question::{About, Kind, Question};
 use crate::secret::Secret;
-use crate::tokens::{Looked, Tokens};
+use crate::tokens::{Looked, NewKeys, Tokens};
 
 /// What a worker is to do about tokens.
 pub(crate) enum TokenJob {
@@ -53,8 +53,11 @@ impl Verifier {
 
     /// Keys that were fetched are a yes to whoever waits for them; each then looks at its own token.
     fn fetch_keys(&self) -> Outcome {
-        if let Some(count) = self.tokens.fetch(&self.api)? {
+        if let Some(NewKeys { count, never_tried }) = self.tokens.fetch(&self.api)? {
             log::info!(logger: *self.log_queue, "the API has {count} public keys that verify tokens");
+            if let Some(problem) = never_tried {
+                log::warn!(logger: *self.log_queue, "keys that verify tokens: {problem}");
+            }
         }
         Ok(Answer::ALLOW)
     }

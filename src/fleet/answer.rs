@@ -18,6 +18,9 @@ pub(crate) const MOST_BYTES: usize = 64 * 1024;
 /// How far in the future a broker's clock may be that asked.
 const FUTURE: Duration = Duration::from_secs(5);
 
+/// What is written where the API says nothing about how stale an answer may serve.
+const NO_LIMIT: u64 = u64::MAX;
+
 /// How far the log had been applied by whoever asked the API, before it asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Stamp {
@@ -35,6 +38,8 @@ pub(crate) struct SharedAnswer {
     pub life: Duration,
     /// Whether the API gave this life, rather than the broker's options.
     pub is_given: bool,
+    /// See [`crate::answer::Freshness::stale`].
+    pub(crate) stale: Option<Duration>,
     /// What the API said, as it could have said it itself.
     pub json: Vec<u8>,
 }
@@ -47,6 +52,7 @@ impl SharedAnswer {
         bytes.extend_from_slice(&self.stamp.position.seq.to_le_bytes());
         bytes.extend_from_slice(&millis(self.asked).to_le_bytes());
         bytes.extend_from_slice(&millis(self.life).to_le_bytes());
+        bytes.extend_from_slice(&self.stale.map_or(NO_LIMIT, millis).to_le_bytes());
         bytes.push(self.is_given.into());
         bytes.extend_from_slice(&self.json);
         bytes
@@ -58,12 +64,14 @@ impl SharedAnswer {
         let (seq, rest) = number(rest)?;
         let (asked, rest) = number(rest)?;
         let (life, rest) = number(rest)?;
+        let (stale, rest) = number(rest)?;
         let (is_given, json) = rest.split_first()?;
         Some(Self {
             stamp: Stamp { epoch: *epoch, position: Position { ms, seq } },
             asked: Duration::from_millis(asked),
             life: Duration::from_millis(life),
             is_given: *is_given == 1,
+            stale: (stale != NO_LIMIT).then(|| Duration::from_millis(stale)),
             json: json.to_vec(),
         })
     }
@@ -189,11 +197,14 @@ mod tests {
             asked: Duration::from_millis(3),
             life: Duration::from_millis(4),
             is_given: true,
+            stale: Some(Duration::from_secs(5)),
             json: b"{}".to_vec(),
         };
         assert_eq!(SharedAnswer::decode(&shared.encode()), Some(shared.clone()));
         assert_eq!(shared.age(Duration::from_millis(2)), Some(Duration::ZERO));
         assert_eq!(shared.age(Duration::from_millis(5)), Some(Duration::from_millis(2)));
+        let without = SharedAnswer { stale: None, ..shared.clone() };
+        assert_eq!(SharedAnswer::decode(&without.encode()), Some(without));
         let early = SharedAnswer { asked: Duration::from_secs(9), ..shared };
         assert_eq!(early.age(Duration::from_secs(3)), None, "by a clock that is wrong");
     }

@@ -15,6 +15,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::ALGORITHMS;
 use crate::answer::InvalidToken;
 use crate::secret::Secret;
 
@@ -22,8 +23,8 @@ use crate::secret::Secret;
 /// more than they protect).
 const RSA_BYTES: std::ops::RangeInclusive<usize> = 256..=1024;
 
-/// How many keys a set may have, and how many of them are tried with a token that names none: each trial
-/// takes the broker's thread up to a few tenths of a millisecond.
+/// How many keys a set may have, and how many of them are tried with one token: each trial takes the broker's
+/// thread up to a few tenths of a millisecond.
 const MOST: usize = 256;
 const MOST_TRIED: usize = 4;
 
@@ -51,7 +52,7 @@ impl PartialEq for Key {
     }
 }
 
-/// Keys from wherever they come.
+/// Keys from wherever they come: first those without a `kid`, since any token may mean them.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct KeySet(Vec<Key>);
 
@@ -62,6 +63,11 @@ impl fmt::Debug for KeySet {
 }
 
 impl KeySet {
+    fn new(mut keys: Vec<Key>) -> Self {
+        keys.sort_by_key(|key| key.id.is_some());
+        Self(keys)
+    }
+
     /// A secret for HMAC.
     #[must_use]
     pub(crate) fn of_secret(secret: &Secret) -> Self {
@@ -84,7 +90,31 @@ impl KeySet {
     /// These keys and those.
     #[must_use]
     pub(crate) fn with(&self, others: &Self) -> Self {
-        Self([self.0.as_slice(), &others.0].concat())
+        Self::new([self.0.as_slice(), &others.0].concat())
+    }
+
+    /// Of which keys some are never tried, if that is so: a token can do without the name of its key only if
+    /// there are few.
+    #[must_use]
+    pub(crate) fn never_tried(&self) -> Option<String> {
+        ALGORITHMS.iter().find_map(|(name, algorithm)| {
+            let fits = |key: &&Key| key.id.is_none() && key.algorithms.contains(algorithm);
+            let count = self.0.iter().filter(fits).count();
+            let problem = || {
+                format!(
+                    "{count} keys without a kid are for {name}, of which the plugin tries \
+                     {MOST_TRIED} at most"
+                )
+            };
+            (count > MOST_TRIED).then(problem)
+        })
+    }
+
+    /// Whether a token names a key that is not among these. One that has no name may vouch for it all the
+    /// same.
+    #[must_use]
+    pub(super) fn lacks(&self, id: Option<&str>) -> bool {
+        id.is_some_and(|id| !self.0.iter().any(|key| key.id.as_deref() == Some(id)))
     }
 
     /// The keys that a token with this `kid` may mean, and that go with its algorithm: those of this name;
@@ -97,9 +127,9 @@ impl KeySet {
         id: Option<&str>,
         algorithm: Algorithm,
     ) -> Result<impl Iterator<Item = &Key>, InvalidToken> {
-        let is_known = id.is_some_and(|id| self.0.iter().any(|key| key.id.as_deref() == Some(id)));
+        let is_lacking = self.lacks(id);
         let may_be_meant = move |key: &&Key| match id {
-            Some(_) if !is_known => key.id.is_none(),
+            Some(_) if is_lacking => key.id.is_none(),
             Some(id) => key.id.as_deref() == Some(id),
             None => true,
         };
@@ -108,10 +138,11 @@ impl KeySet {
             return Err(InvalidToken::UnknownKey);
         }
         let mut fitting = meant.filter(move |key| key.algorithms.contains(&algorithm)).peekable();
-        if fitting.peek().is_none() {
-            return Err(InvalidToken::Algorithm);
+        match fitting.peek() {
+            Some(_) => Ok(fitting.take(MOST_TRIED)),
+            None if is_lacking => Err(InvalidToken::UnknownKey),
+            None => Err(InvalidToken::Algorithm),
         }
-        Ok(fitting.take(MOST_TRIED))
     }
 }
 
@@ -181,7 +212,7 @@ pub(crate) fn read_set(json: &[u8]) -> Result<KeySet, String> {
     if keys.is_empty() {
         return Err("it has no public key that verifies tokens".to_owned());
     }
-    Ok(KeySet(keys))
+    Ok(KeySet::new(keys))
 }
 
 /// The key; none if it is not for us.

@@ -206,6 +206,16 @@ fn a_kid_chooses_among_the_keys_that_there_are() {
     for broken in ["1", "[\"a\"]", "{}", "\"a\",\"kid\":\"a\""] {
         assert_eq!(verify(&token(broken), &keys), Err(InvalidToken::Malformed), "{broken}");
     }
+    // A key without a name may have signed any token; one that it has not signed may mean another.
+    let own = issuers.set(&[(ES256, "")]);
+    assert!(
+        verify(&token("\"c\""), &keys.with(&own)).is_ok() && verify(&token("\"c\""), &own).is_ok()
+    );
+    for other in [Issuers::new().set(&[(ES256, "")]), issuers.set(&[(EdDSA, "")])] {
+        for all in [keys.with(&other), other] {
+            assert_eq!(verify(&token("\"c\""), &all), Err(InvalidToken::UnknownKey));
+        }
+    }
     let brought = r#"{"alg":"EdDSA","kid":"x","jwk":{"kty":"OKP"},"jku":"http://a/"}"#;
     assert_eq!(verify(&issuers.token(EdDSA, brought), &keys), Err(InvalidToken::UnknownKey));
     let crit = r#"{"alg":"EdDSA","kid":"b","crit":["b64"],"b64":false}"#;
@@ -304,13 +314,24 @@ fn issuer_and_audience_are_looked_at_where_they_are_set() {
 
 #[test]
 fn a_token_that_names_no_key_has_few_tried() {
+    use Algorithm::{ES256, EdDSA};
     let (issuers, others) = (Issuers::new(), Issuers::new());
-    let token = issuers.token(Algorithm::ES256, r#"{"alg":"ES256"}"#);
-    let own = issuers.set(&[(Algorithm::ES256, "")]);
-    let other = others.set(&[(Algorithm::ES256, "")]);
-    let before = |count: usize| (0..count).fold(KeySet::default(), |all, _| all.with(&other));
-    assert!(verify(&token, &before(3).with(&own)).is_ok());
-    assert_eq!(verify(&token, &before(4).with(&own)), Err(InvalidToken::Signature));
+    let token = issuers.token(ES256, r#"{"alg":"ES256"}"#);
+    let own = issuers.set(&[(ES256, "")]);
+    let before = |count: usize, more: &str| {
+        let other = others.set(&[(ES256, more), (EdDSA, "")]);
+        (0..count).fold(KeySet::default(), |all, _| all.with(&other)).with(&own)
+    };
+    for (all, is_believed, never_tried) in [
+        (before(3, ""), true, None),
+        (before(4, ""), false, Some("5 keys without a kid are for ES256")),
+        (before(4, r#","kid":"x""#), true, None),
+        (before(5, r#","kid":"x""#), true, Some("5 keys without a kid are for EdDSA")),
+    ] {
+        assert_eq!(verify(&token, &all).is_ok(), is_believed, "{never_tried:?}");
+        let said = all.never_tried();
+        assert_eq!(said.as_deref().and_then(|said| said.split(", ").next()), never_tried);
+    }
 }
 
 #[test]

@@ -100,14 +100,16 @@ pub(crate) fn verify(
     }
     ring_provider::install();
     let validation = validation(algorithm, checks);
-    for key in keys.of(header.kid.as_deref(), algorithm)? {
+    let kid = header.kid.as_deref();
+    for key in keys.of(kid, algorithm)? {
         match jsonwebtoken::decode(token, &key.decoding, &validation) {
             Ok(token) => return Ok(token.claims),
             Err(error) if *error.kind() == ErrorKind::InvalidSignature => {}
             Err(error) => return Err(why(error.kind())),
         }
     }
-    Err(InvalidToken::Signature)
+    // Its own key may be one that is not known yet.
+    Err(if keys.lacks(kid) { InvalidToken::UnknownKey } else { InvalidToken::Signature })
 }
 
 fn validation(algorithm: Algorithm, checks: Checks<'_>) -> Validation {

@@ -55,12 +55,6 @@ impl ActionMask {
         Self::NONE.with(first, bits)
     }
 
-    /// An access, whatever the message.
-    #[must_use]
-    pub(crate) fn any(access: Access) -> Self {
-        Self::narrowed(access, QosSet::ANY, None)
-    }
-
     fn with(self, first_bit: u32, bits: u8) -> Self {
         Self(self.0 | u32::from(bits) << first_bit)
     }
@@ -94,6 +88,11 @@ fn first_bit(access: Access) -> Option<u32> {
 mod tests {
     use super::*;
 
+    /// An access, whatever the message.
+    fn any(access: Access) -> ActionMask {
+        ActionMask::narrowed(access, QosSet::ANY, None)
+    }
+
     const JUDGED: [Access; 3] = [Access::Write, Access::Read, Access::Subscribe];
 
     fn actions() -> impl Iterator<Item = Action<'static>> {
@@ -125,16 +124,16 @@ mod tests {
             }
             for action in actions() {
                 let action_mask = ActionMask::of(&action).unwrap();
-                assert_eq!(ActionMask::any(access).meets(action_mask), action.access == access);
+                assert_eq!(any(access).meets(action_mask), action.access == access);
             }
         }
     }
 
     #[test]
     fn sets_add_up_and_take_away() {
-        let both = ActionMask::any(Access::Read).or(ActionMask::any(Access::Write));
-        assert!(both.meets(ActionMask::any(Access::Read)));
-        assert_eq!(both.without(ActionMask::any(Access::Read)), ActionMask::any(Access::Write));
+        let both = any(Access::Read).or(any(Access::Write));
+        assert!(both.meets(any(Access::Read)));
+        assert_eq!(both.without(any(Access::Read)), any(Access::Write));
         assert_eq!(both.without(both), ActionMask::NONE);
         assert!(!both.meets(ActionMask::NONE));
     }
@@ -143,6 +142,6 @@ mod tests {
     fn no_rule_has_a_say_in_an_unsubscribe() {
         let action = Action { access: Access::Unsubscribe, topic: "a", qos: 0, retain: false };
         assert_eq!(ActionMask::of(&action), None);
-        assert_eq!(ActionMask::any(Access::Unsubscribe), ActionMask::NONE);
+        assert_eq!(any(Access::Unsubscribe), ActionMask::NONE);
     }
 }

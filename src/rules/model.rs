@@ -117,9 +117,10 @@ fn rule_matches(rule: &Rule, syntax: Syntax, action: &Action<'_>, names: Names<'
         (Access::Write, Verb::Publish | Verb::All) | (Access::Read, Verb::Read) => {
             qos && retain && if literal { same } else { name_matches }
         }
-        (Access::Read, Verb::Subscribe | Verb::All) => {
-            if literal && rule.permission == Permission::Deny { same } else { name_matches }
-        }
+        (Access::Read, Verb::Subscribe | Verb::All) => match rule.permission {
+            Permission::Allow => name_matches,
+            Permission::Deny => qos && if literal { same } else { name_matches },
+        },
         (Access::Subscribe, Verb::Subscribe | Verb::All) => {
             let asked = match action.topic.strip_prefix("$share/") {
                 Some(shared) => shared.split_once('/').map_or("", |(_, filter)| filter),

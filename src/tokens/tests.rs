@@ -228,6 +228,32 @@ fn a_token_whose_key_may_be_at_the_api_is_not_denied_before_that_was_asked() {
     );
 }
 
+/// A secret has no `kid`, and may have signed any token: one that it has not signed may mean a key at the API.
+#[test]
+fn a_key_without_a_name_keeps_no_token_from_its_own_key_at_the_api() {
+    let tokens = tokens(Some("/keys"), &own());
+    let of_own = token(r#"{"alg":"HS256","kid":"new"}"#, r#"{"sub":"ann"}"#);
+    let by_other = |token: &str| token[..token.len() - 4].to_owned() + "AAAA";
+    let unnamed = by_other(&token(r#"{"alg":"HS256"}"#, "{}"));
+    let strange = [by_other(&of_own), token(r#"{"alg":"ES256","kid":"new"}"#, "{}")];
+    let invalid = |why| Looked::Decided(Answer::invalid(why));
+    let fetched = |ago: u64| {
+        let mut state = lock(&tokens.state);
+        let at = tokens.clock.now().checked_sub(Duration::from_secs(ago)).unwrap();
+        state.last_attempt = Some((at, None));
+        state.fetched = Some(KeySet::default());
+    };
+    for (ago, seen) in [(31, Looked::NeedsKeys), (29, invalid(InvalidToken::UnknownKey))] {
+        fetched(ago);
+        for strange in &strange {
+            assert_eq!(tokens.look(strange, "ann"), seen, "{ago} s after the last time");
+        }
+        let Looked::Decided(own) = tokens.look(&of_own, "ann") else { panic!("it is known") };
+        assert_eq!(own.verdict, Verdict::Allow);
+        assert_eq!(tokens.look(&unnamed, "ann"), invalid(InvalidToken::Signature));
+    }
+}
+
 #[test]
 fn other_keys_begin_a_generation() {
     let tokens = tokens(None, &own());

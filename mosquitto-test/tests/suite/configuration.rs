@@ -135,6 +135,7 @@ on_every_broker! {
         expect_refused(version, "http_port", "0", "a port from 1 to 65535");
         let bytes = "a number of bytes from 65536 to 1099511627776, or of KiB, MiB or GiB (64 MiB)";
         expect_refused(version, "cache_max_bytes", "64 MB", bytes);
+        expect_refused(version, "cache_max_bytes", "+64 MiB", bytes);
         expect_refused(version, "cache_max_bytes", "1", bytes);
     }
 

@@ -251,6 +251,34 @@ on_every_broker! {
         }
     }
 
+    fn fields_that_were_added_follow_those_of_the_old_plugins(version) {
+        let added = "http_user_fields clientid,protocol_version\nhttp_acl_fields qos";
+        for (options, login, access) in [
+            (
+                GO_AUTH.to_owned(),
+                r#"{"clientid":"c","password":"p","username":"u","protocol_version":5}"#,
+                r#"{"acc":2,"clientid":"c","topic":"a","username":"u","qos":1}"#,
+            ),
+            (
+                format!("{GO_AUTH}\nhttp_params_mode form"),
+                "clientid=c&password=p&username=u&protocol_version=5",
+                "acc=2&clientid=c&topic=a&username=u&qos=1",
+            ),
+            (
+                AUTH_PLUG.to_owned(),
+                "username=u&password=p&topic=&acc=-1&clientid=c&protocol_version=5",
+                "username=u&password=&topic=a&acc=2&clientid=c&qos=1",
+            ),
+        ] {
+            let api = api();
+            let broker = start(version, &api, &format!("{options}\n{added}"));
+            let client = log_in(&broker, "c", "u", "p").expect_accepted();
+            assert!(may_publish(&client, "a"));
+            let requests = api.requests();
+            assert_eq!([requests[0].text(), requests[2].text()], [login, access]);
+        }
+    }
+
     fn every_success_lets_in_and_every_refusal_keeps_out(version) {
         let api = AuthServer::answering(|request| {
             let status = request.json()["username"].as_str().unwrap().parse().unwrap_or(403);

@@ -149,9 +149,10 @@ on_every_broker! {
         gate.wait_until_waiting(1);
         let invalidate = json!([{"command": "invalidate", "username": "ann"}]);
         assert_eq!(progress(&command(&root, invalidate).remove(0)), (2, 2));
-        api.set_handler(allowing(&[]));
+        api.set_handler(|_| Reply::status(403));
         gate.open();
-        ann.outcome().expect_closed();
+        ann.outcome().expect_refused();
+        assert_eq!(api.requests_to("/user").len(), 3, "root once, ann once more");
     }
 
     fn a_broker_that_starts_again_asks_nothing_that_is_known(version) {

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use mosquitto_test::prelude::*;
 
+use crate::support::eventually;
+
 fn broker(version: Version, api: &AuthServer, more: &[(&'static str, &'static str)]) -> Broker {
     let routes = [("http_user_route", "/login"), ("http_acl_route", "/acl")];
     Broker::config(version)
@@ -77,8 +79,10 @@ on_every_broker! {
     }
 
     fn a_permission_serves_past_its_life_only_while_the_api_fails_and_a_denial_never(version) {
-        let api = AuthServer::answering(|request| {
-            Reply::status(if request.json()["username"] == "user-1" { 200 } else { 403 })
+        let api = AuthServer::answering(|request| match request.json()["username"].as_str() {
+            Some("user-1") => Reply::status(200),
+            Some("user-2") => Reply::status(403),
+            _ => Reply::status(200).header("Cache-Control", "must-revalidate"),
         });
         let more = [
             ("cache_ttl", "1"),
@@ -88,10 +92,14 @@ on_every_broker! {
         ];
         let broker = broker(version, &api, &more);
         log_in(&broker, 1).expect_accepted();
+        log_in(&broker, 3).expect_accepted();
         log_in(&broker, 2).expect_refused();
         api.set_handler(|_| Reply::status(503));
         // The denial's end is the event: from then on nobody can tell, and it is closed.
         while !matches!(log_in(&broker, 2), Login::Closed) {}
+        eventually("what must be asked again has ended", || {
+            matches!(log_in(&broker, 3), Login::Closed)
+        });
         log_in(&broker, 1).expect_accepted();
     }
 

@@ -41,4 +41,17 @@ on_every_broker! {
         );
         assert!(!broker.log_contains("a yes needs none"));
     }
+
+    fn the_reason_of_a_denial_in_another_mode_is_in_its_line(version) {
+        for (mode, body, reason) in [
+            ("json", r#"{"ok": false, "reason": "locked"}"#.to_owned(), "locked".to_owned()),
+            ("text", "x".repeat(300), "x".repeat(200)),
+        ] {
+            let api = AuthServer::answering(move |_| Reply::status(200).body(body.as_str()));
+            let options = api.options([("http_user_route", "/user"), ("http_response_mode", mode)]);
+            let broker = Broker::config(version).plugin(options).start();
+            log_in(&broker, Protocol::V5, "ann").expect_refused();
+            broker.wait_for_log(&format!("reason=api status=200 api_reason=\"{reason}\""));
+        }
+    }
 }

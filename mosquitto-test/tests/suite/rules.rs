@@ -298,6 +298,25 @@ on_every_broker! {
         expect_subscriptions(&ann, &["one"], &["others"]);
     }
 
+    fn a_denial_for_some_qualities_of_service_denies_no_other_deliveries(version) {
+        let api = api(json!([
+            rule("deny subscribe news/#", "qos", json!([2])),
+            rule("deny all news/secret", "qos", json!(0)),
+            rule("allow subscribe #", "qos", json!([0, 1])),
+        ]));
+        let broker = broker_without_acl_route(version, &api);
+        let ann = logged_in(&broker, Protocol::V5, "ann");
+        ann.subscribe("news/#").expect_granted();
+        let root = logged_in(&broker, Protocol::V5, "root");
+        for (topic, qos) in [("news/2", 2), ("news/1", 1), ("news/secret", 1), ("other", 2)] {
+            assert!(may_send(&root, Message::new(topic, "x").qos(qos)));
+        }
+        root.publish_qos0("news/secret", "x");
+        root.publish_qos0("news/0", "x");
+        let arrived = ["news/1", "news/secret", "news/0"].map(|_| ann.expect_message().0);
+        assert_eq!(arrived, ["news/1", "news/secret", "news/0"]);
+    }
+
     fn a_rule_may_be_for_retained_messages_only_or_for_all_others(version) {
         let api = api(json!([
             rule("allow publish retained", "retain", json!(true)),

@@ -33,6 +33,11 @@ fn is_sick_over_tls(version: Version, bad: fn() -> Reply, lines: &[&str]) {
     expect_failure(version, &api, &https, bad, lines);
 }
 
+/// A body that nobody has decompressed.
+fn gzipped() -> Reply {
+    Reply::status(200).header("Content-Encoding", "gzip").body([0x1f, 0x8b, 8, 0, 0, 0, 0, 0])
+}
+
 /// The head of a 200 without a length that claims a JSON body, and does not say that the connection
 /// will end with it.
 fn json_until_the_end() -> Vec<u8> {
@@ -263,11 +268,14 @@ on_every_broker! {
 
     fn a_body_that_is_compressed_unasked(version) {
         // It may say no, and cannot be read.
-        let bad = || {
-            let reply = Reply::status(200).header("Content-Type", "application/json");
-            reply.header("Content-Encoding", "gzip").body([0x1f, 0x8b, 8, 0, 0, 0, 0, 0])
-        };
-        is_sick(version, bad, &["broken answer ("]);
+        let replies: [fn() -> Reply; 3] = [
+            gzipped,
+            || gzipped().header("Content-Type", "application/json"),
+            || gzipped().header("Content-Type", "text/plain"),
+        ];
+        for bad in replies {
+            is_sick(version, bad, &["broken answer ("]);
+        }
     }
 
     fn one_byte_a_second_ends_when_the_time_is_up(version) {

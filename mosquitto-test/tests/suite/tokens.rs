@@ -395,6 +395,12 @@ on_every_broker! {
             one("jwt_key_file", text(&config.file("private.pem", private)))
         });
         assert!(log.contains("it holds a private key"), "{log}");
+        let log = start(&|config| {
+            let public = include_str!("../../../src/jose/fixtures/rsa-public.pem").repeat(5);
+            one("jwt_key_file", text(&config.file("public.pem", public)))
+        });
+        let many = "(5 keys without a kid are for RS256, of which the plugin tries 4 at most)";
+        assert!(log.contains("option jwt_key_file: ") && log.contains(many), "{log}");
         let log = start(&|_| {
             [one("http_host", "a"), one("http_user_route", "/u"), one("jwt_only", "true")].concat()
         });

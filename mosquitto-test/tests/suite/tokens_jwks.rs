@@ -63,6 +63,18 @@ on_every_broker! {
         assert_eq!(api.requests_to("/keys").len(), 1);
     }
 
+    fn a_key_that_is_never_tried_is_warned_of_and_one_that_a_token_names_is_tried(version) {
+        let (issuer, others) = (Issuer::es256(), Issuer::es256());
+        let mut nameless = others.jwk("");
+        nameless.as_object_mut().unwrap().remove("kid");
+        let keys: Vec<_> = std::iter::repeat_n(nameless, 5).chain([issuer.jwk("a")]).collect();
+        let api = AuthServer::answering(move |_| set(&keys));
+        let broker = broker_of(version, &api, &[]);
+        broker.wait_for_log("5 keys without a kid are for ES256, of which the plugin tries 4 at most");
+        assert!(is_let_in(&broker, &issuer.token_of("a", &of("ann"))));
+        assert!(is_let_in(&broker, &others.token_of("b", &of("ann"))));
+    }
+
     fn keys_are_fetched_anew_when_cache_control_says_so(version) {
         let (old, new) = (Issuer::es256(), Issuer::es256());
         let (keys, others) = ([old.jwk("1")], [new.jwk("2")]);

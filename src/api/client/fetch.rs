@@ -26,10 +26,12 @@ impl Client {
         }
         self.read_as(request.call().map_err(error_map::failure)?, |head, _, body| {
             let is_document = head.status == StatusCode::OK;
-            framing::check(head, is_document)?;
+            framing::check(head)?;
             let may_end = framing::ends_with_the_connection(head);
             if is_document {
-                Ok((Some(read_whole(body, may_end, true)?), Vec::new()))
+                let whole = read_whole(body, may_end, true)?;
+                framing::check_encoding(head, &whole)?;
+                Ok((Some(whole), Vec::new()))
             } else {
                 Ok((None, read_away(body, may_end)?))
             }

@@ -20,7 +20,7 @@ impl Client {
         let (method, content_type) = (Method::Post, "application/json");
         let response = self.send(Outgoing { method, content_type, url, body, trace })?;
         let response = self.read_as(response, |head, _, body| {
-            framing::check(head, false)?;
+            framing::check(head)?;
             Ok((None, read_away(body, framing::ends_with_the_connection(head))?))
         })?;
         Ok(response.status)

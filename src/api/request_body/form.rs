@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use super::base64;
 use crate::field::{Field, Value};
 use crate::form::escaped;
-use crate::question::{About, Password, Question};
+use crate::question::Question;
 use crate::secret::SecretBuilder;
 
 /// These fields in this order. What the broker does not know is empty.
@@ -16,47 +16,48 @@ pub(crate) fn fields(question: &Question<'_>, fields: &[Field], body: &mut Secre
         if index > 0 {
             body.push(b"&");
         }
-        body.push(field.name().as_bytes());
-        body.push(b"=");
-        match field.value(question) {
-            Value::Text(text) => escape(text.as_bytes(), "+", body),
-            Value::Base64(bytes) => escape(base64(bytes).as_bytes(), "+", body),
-            Value::Number(number) => body.push(number.to_string().as_bytes()),
-            Value::Flag(flag) => body.push(flag.to_string().as_bytes()),
-            // As the text of its JSON object.
-            Value::Attributes(attributes) => {
-                let json = serde_json::to_vec(attributes.pairs()).unwrap_or_default();
-                escape(&json, "+", body);
-            }
-            Value::Absent => {}
-        }
+        pair(question, *field, "+", body);
     }
 }
 
-/// The one form that mosquitto-auth-plug sends, whatever it asks: all keys are always there.
-pub(crate) fn of_auth_plug(question: &Question<'_>, body: &mut SecretBuilder) {
-    let (mut password, mut topic, mut acc, mut clientid) = (Zeroizing::default(), "", -1, "");
-    match question.about {
-        About::Token(_) => {}
-        About::Login { password: Password::Text(text) } => password = Zeroizing::new(text.into()),
-        About::Login { password: Password::Base64(bytes) } => password = base64(bytes),
-        About::Superuser => {}
-        About::Access(action) => {
-            topic = action.topic;
-            acc = i64::try_from(action.access.acc()).unwrap_or(-1);
-            clientid = question.client.id();
+/// A field's name and what it holds.
+fn pair(question: &Question<'_>, field: Field, blank: &str, body: &mut SecretBuilder) {
+    body.push(field.name().as_bytes());
+    body.push(b"=");
+    match field.value(question) {
+        Value::Text(text) => escape(text.as_bytes(), blank, body),
+        Value::Base64(bytes) => escape(base64(bytes).as_bytes(), blank, body),
+        Value::Number(number) => body.push(number.to_string().as_bytes()),
+        Value::Flag(flag) => body.push(flag.to_string().as_bytes()),
+        // As the text of its JSON object.
+        Value::Attributes(attributes) => {
+            let json = serde_json::to_vec(attributes.pairs()).unwrap_or_default();
+            escape(&json, blank, body);
         }
+        Value::Absent => {}
     }
-    for (key, value) in [
-        ("username=", question.username.as_bytes()),
-        ("&password=", password.as_bytes()),
-        ("&topic=", topic.as_bytes()),
-        ("&acc=", acc.to_string().as_bytes()),
-        ("&clientid=", clientid.as_bytes()),
-    ] {
-        body.push(key.as_bytes());
-        // The acc of what is no access is -1, and a hyphen is never escaped.
-        escape(value, "%20", body);
+}
+
+/// The keys of mosquitto-auth-plug's forms.
+const OF_AUTH_PLUG: [Field; 5] =
+    [Field::Username, Field::Password, Field::Topic, Field::Acc, Field::ClientId];
+
+/// The one form that mosquitto-auth-plug sends, whatever it asks: all of its keys are always there, and empty
+/// where these fields are without them. Fields that it did not know follow.
+pub(crate) fn of_auth_plug(question: &Question<'_>, list: &[Field], body: &mut SecretBuilder) {
+    let added = list.iter().filter(|field| !OF_AUTH_PLUG.contains(field));
+    for (index, field) in OF_AUTH_PLUG.iter().chain(added).enumerate() {
+        if index > 0 {
+            body.push(b"&");
+        }
+        match field {
+            _ if list.contains(field) => pair(question, *field, "%20", body),
+            Field::Acc => body.push(b"acc=-1"),
+            _ => {
+                body.push(field.name().as_bytes());
+                body.push(b"=");
+            }
+        }
     }
 }
 
@@ -68,7 +69,8 @@ fn escape(bytes: &[u8], blank: &str, body: &mut SecretBuilder) {
 mod tests {
     use super::*;
     use crate::fake::FakeClient;
-    use crate::question::{Access, Action};
+    use crate::field::FieldLists;
+    use crate::question::{About, Access, Action, Password};
 
     const LOGIN: About<'_> = About::Login { password: Password::Text("p&w =+%é/~*") };
 
@@ -96,18 +98,22 @@ mod tests {
 
     #[test]
     fn auth_plug_always_sends_all_keys() {
-        assert_eq!(
-            sent(LOGIN, of_auth_plug),
-            "username=a%22b&password=p%26w%20%3D%2B%25%C3%A9%2F~%2A&topic=&acc=-1&clientid="
-        );
-        assert_eq!(
-            sent(About::Superuser, of_auth_plug),
-            "username=a%22b&password=&topic=&acc=-1&clientid="
-        );
-        let action = Action { access: Access::Subscribe, topic: "a/#", qos: 0, retain: false };
-        assert_eq!(
-            sent(About::Access(action), of_auth_plug),
-            "username=a%22b&password=&topic=a%2F%23&acc=4&clientid=c%201"
-        );
+        let sent = |about, added: &[Field]| {
+            let lists = FieldLists::with_extra(added, added);
+            sent(about, |question, body| of_auth_plug(question, lists.of(question.kind()), body))
+        };
+        let login =
+            "username=a%22b&password=p%26w%20%3D%2B%25%C3%A9%2F~%2A&topic=&acc=-1&clientid=";
+        assert_eq!(sent(LOGIN, &[]), login);
+        let superuser = "username=a%22b&password=&topic=&acc=-1&clientid=";
+        assert_eq!(sent(About::Superuser, &[]), superuser);
+        let action = Action { access: Access::Subscribe, topic: "a/#", qos: 1, retain: false };
+        let access = "username=a%22b&password=&topic=a%2F%23&acc=4&clientid=c%201";
+        assert_eq!(sent(About::Access(action), &[]), access);
+        let added = [Field::ClientId, Field::Keepalive, Field::Qos, Field::CertSubject];
+        assert_eq!(sent(LOGIN, &added), format!("{login}c%201&keepalive=60&qos=&cert_subject="));
+        assert_eq!(sent(About::Superuser, &added), superuser);
+        let more = "&keepalive=60&qos=1&cert_subject=";
+        assert_eq!(sent(About::Access(action), &added), format!("{access}{more}"));
     }
 }

@@ -86,11 +86,14 @@ const REASON_BYTES: usize = 200;
 /// only a reader of the log looks at.
 #[expect(clippy::unnecessary_wraps, reason = "every value is read")]
 pub(crate) fn reason(value: &Whole<'_>) -> Option<Option<String>> {
-    Some(value.text().map(|text| {
-        let fits = |end: &usize| text.is_char_boundary(*end);
-        let end = (0..=text.len().min(REASON_BYTES)).rev().find(fits).unwrap_or(0);
-        text[..end].to_owned()
-    }))
+    Some(value.text().map(cut))
+}
+
+/// A text as long as a reason may be.
+pub(crate) fn cut(text: &str) -> String {
+    let fits = |end: &usize| text.is_char_boundary(*end);
+    let end = (0..=text.len().min(REASON_BYTES)).rev().find(fits).unwrap_or(0);
+    text[..end].to_owned()
 }
 
 /// Yes or no in the spellings of other APIs; nothing is a no.

@@ -119,8 +119,10 @@ impl<'de> Read<'de> for ReadRule {
         let missing = |name, allowed| path(name).problem(&Whole::Null, allowed);
         let permission = said.permission.ok_or_else(|| missing("permission", PERMISSIONS))?;
         let verb = said.verb.ok_or_else(|| missing("action", ACTIONS))?;
-        let topics = said.topic.map(|topic| vec![topic]).or(said.topics);
-        let topics = topics.ok_or_else(|| missing("topic", "a topic filter"))?;
+        if said.topic.is_none() && said.topics.is_none() {
+            return Err(missing("topic", "a topic filter"));
+        }
+        let topics = said.topic.into_iter().chain(said.topics.into_iter().flatten());
         // Whether a subscription is retained is no question.
         let retain = match (verb, said.retain) {
             (Verb::Subscribe, _) | (_, None) => None,
@@ -133,7 +135,7 @@ impl<'de> Read<'de> for ReadRule {
             let (qos, condition) = (qos.clone(), condition.clone());
             Rule { permission, verb, topic, qos, retain, condition }
         };
-        Ok(topics.into_iter().map(rule).collect())
+        Ok(topics.map(rule).collect())
     }
 }
 
@@ -144,7 +146,7 @@ struct RuleSaid {
     permission: Option<Permission>,
     verb: Option<Verb>,
     topic: Option<String>,
-    /// In place of one.
+    /// Beside it, or in its place.
     topics: Option<Vec<String>>,
     qos: Option<Vec<u8>>,
     /// None: either. As what it is shown, if it is none.

@@ -14,8 +14,11 @@ use crate::secret::Secret;
 
 pub(crate) fn set(draft: &mut Draft, name: &str, value: &str) -> Outcome {
     match name {
-        "http_ip" => draft.leftovers.ip = Some(value.to_owned()),
-        "http_hostname" => draft.leftovers.hostname = Some(value.to_owned()),
+        "http_ip" => return set_to(&mut draft.leftovers.ip, values::hosts(value).map(Some)),
+        "http_hostname" => {
+            let named = values::hosts(value).map(|hosts| Some((value.to_owned(), hosts)));
+            return set_to(&mut draft.leftovers.hostname, named);
+        }
         "http_basic_auth_key" => {
             let value = Secret::new(format!("Basic {value}").into_bytes());
             draft.sources.headers.push(("Authorization".to_owned(), value));
@@ -25,9 +28,11 @@ pub(crate) fn set(draft: &mut Draft, name: &str, value: &str) -> Outcome {
         "http_aclcheck_params" => return parameters(&mut draft.api_format, 2, value),
         "anonusername" => draft.anonymous_access = Some(value.to_owned()),
         "cacheseconds" | "acl_cacheseconds" => {
-            return set_to(&mut draft.cache_acl_ttl, lifetime(value).map(Some));
+            return set_to(&mut draft.leftovers.acl_ttl, lifetime(value).map(Some));
         }
-        "auth_cacheseconds" => return set_to(&mut draft.cache_auth_ttl, lifetime(value).map(Some)),
+        "auth_cacheseconds" => {
+            return set_to(&mut draft.leftovers.auth_ttl, lifetime(value).map(Some));
+        }
         "acl_cachejitter" => return jitter(&mut draft.acl_jitter, value),
         // Its own code reads a misspelt name.
         "auth_cachejitter" | "auth_cacheijitter" => return jitter(&mut draft.auth_jitter, value),
@@ -67,19 +72,37 @@ pub(crate) fn preset(draft: &mut Draft) {
     draft.port = Some(80);
     draft.timeout = Duration::from_secs(10);
     draft.cache_ttl = Duration::from_secs(300);
-    draft.cache_auth_ttl = Some(Duration::ZERO);
+    draft.leftovers.auth_ttl = Some(Duration::ZERO);
     draft.anonymous_access = Some("anonymous".to_owned());
 }
 
-pub(crate) fn conclude(draft: &mut Draft) -> Result<(), Vec<ConfigError>> {
+pub(crate) fn conclude(
+    draft: &mut Draft,
+    is_given: impl Fn(&str) -> bool,
+) -> Result<(), Vec<ConfigError>> {
+    if is_given("http_params_mode") && draft.api_format.params != Params::Form {
+        let text = "option http_params_mode does nothing here: auth-plug's questions are forms";
+        draft.warnings.push(text.to_owned());
+    }
     draft.api_format.params = Params::Form;
+    draft.cache_auth_ttl = draft.cache_auth_ttl.or(draft.leftovers.auth_ttl);
+    draft.cache_acl_ttl = draft.cache_acl_ttl.or(draft.leftovers.acl_ttl);
     let (ip, hostname) = (draft.leftovers.ip.take(), draft.leftovers.hostname.take());
-    if let (Some(_), Some(hostname)) = (&ip, &hostname) {
-        let value = Secret::new(hostname.clone().into_bytes());
-        draft.sources.headers.push(("Host".to_owned(), value));
+    let (name, hosts) = match (ip, hostname) {
+        (None, None) => return backends::conclude(draft),
+        (None, Some((_, hosts))) => ("http_hostname", hosts),
+        (Some(hosts), hostname) => {
+            if let Some((text, _)) = hostname {
+                let value = Secret::new(text.into_bytes());
+                draft.sources.headers.push(("Host".to_owned(), value));
+            }
+            ("http_ip", hosts)
+        }
+    };
+    if !draft.hosts.is_empty() {
+        let text = format!("option http_host does nothing here: {name} names the host");
+        draft.warnings.push(text);
     }
-    if let Some(host) = ip.or(hostname) {
-        let _ = set_to(&mut draft.hosts, values::hosts(&host));
-    }
+    draft.hosts = hosts;
     backends::conclude(draft)
 }

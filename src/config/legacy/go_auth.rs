@@ -60,9 +60,11 @@ pub(crate) fn set(draft: &mut Draft, name: &str, value: &str) -> Outcome {
         }
         "cache" => draft.leftovers.cache = is_true,
         "auth_cache_seconds" => {
-            return set_to(&mut draft.cache_auth_ttl, lifetime(value).map(Some));
+            return set_to(&mut draft.leftovers.auth_ttl, lifetime(value).map(Some));
         }
-        "acl_cache_seconds" => return set_to(&mut draft.cache_acl_ttl, lifetime(value).map(Some)),
+        "acl_cache_seconds" => {
+            return set_to(&mut draft.leftovers.acl_ttl, lifetime(value).map(Some));
+        }
         "auth_jitter_seconds" => return jitter(&mut draft.auth_jitter, value),
         "acl_jitter_seconds" => return jitter(&mut draft.acl_jitter, value),
         "log_level" => draft.log_level = Some(log_level(value)),
@@ -169,10 +171,12 @@ pub(crate) fn conclude(
     routes.access = routes.access.take().filter(|_| is_asked(Kind::Access));
     let superuser = is_asked(Kind::Superuser) && !draft.leftovers.disable_superuser;
     routes.superuser = routes.superuser.take().filter(|_| superuser);
-    if !draft.leftovers.cache && !is_given("cache_ttl") {
+    // Its lifetimes count where its cache is on. Ours always do, and go before.
+    if draft.leftovers.cache || is_given("cache_ttl") {
+        draft.cache_auth_ttl = draft.cache_auth_ttl.or(draft.leftovers.auth_ttl);
+        draft.cache_acl_ttl = draft.cache_acl_ttl.or(draft.leftovers.acl_ttl);
+    } else {
         draft.cache_ttl = Duration::ZERO;
-        draft.cache_auth_ttl = None;
-        draft.cache_acl_ttl = None;
     }
     let is_cached = draft.leftovers.cache;
     redis_cache::conclude(draft, is_cached, is_given).map_err(|mistake| vec![mistake])

@@ -67,7 +67,8 @@ pub(super) static OPTIONS: &[Opt] = &[
         "http_acl_batch_route",
         Words("unset"),
         "The path that answers many ACL questions in one request; the plugin uses it when several \
-         wait. Needs `http_acl_route`. Unset: each question is a request of its own.",
+         wait. Needs `http_acl_route` and `http_params_mode json`. Unset: each question is a request of \
+         its own.",
         |draft, text| draft.routes.batch = Some(values::route(text)?),
         |config| show::route(config.routes.batch.as_deref())
     ),

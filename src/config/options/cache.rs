@@ -54,7 +54,8 @@ pub(super) static OPTIONS: &[Opt] = &[
     opt!(
         "cache_stale_if_error",
         Value("0"),
-        "Seconds past its lifetime that a permission may still serve while the API fails.",
+        "Seconds past its lifetime that a permission may still serve while the API fails; fewer, or \
+         none, if `Cache-Control` in the answer says so.",
         |draft, text| draft.cache_stale_if_error = lifetime(text)?,
         |config| show::seconds(config.cache.stale_if_error)
     ),

@@ -16,7 +16,8 @@ pub(super) static OPTIONS: &[Opt] = &[
         Words("unset"),
         "A file with the public keys of the issuer of tokens, as PEM or as a JWK Set (RFC 7517). A \
          token alone then decides about a password that has the form of a JSON Web Token, and the \
-         plugin asks nobody. Read again on SIGHUP.",
+         plugin asks nobody. At most four keys without a `kid`, as all of a PEM file are, may be for \
+         one algorithm. Read again on SIGHUP.",
         |draft, text| draft.sources.jwt_key_file = Some(name(text)?),
         |config| config.sources.jwt_key_file.clone()
     ),

@@ -63,6 +63,7 @@ on_every_broker! {
             &[HOST, ("http_acl_route", "acl"), ("on_error", "Deny"), ("http_port", &refused)],
             &[HOST, USER, ("colour", "red"), ("cash_ttl", "1"), ("bearer_token", "hunter2")],
             &[HOST, USER, ("http_acl_batch_route", "/b")],
+            &[HOST, ("http_acl_route", "/a"), ("http_acl_batch_route", "/b"), ("http_params_mode", "form")],
             &[HOST, USER, ("tls_ca_file", "/does/not/exist"), ("http_protocol", "https")],
             &[HOST, USER, ("tls_cert_file", "/does/not/exist"), ("http_protocol", "https")],
             &[HOST, USER, ("local_users_file", "/does/not/exist")],
