@@ -16,7 +16,11 @@ use super::record::{Do, Epoch, Id, Position, Record};
 use crate::cache::{InvalidationScope, Invalidations, Subject};
 use crate::random;
 
+mod epochs;
+mod outbox;
 mod told;
+use epochs::Epochs;
+use outbox::Outbox;
 pub(crate) use told::{Effect, Entry, Gap};
 
 /// How long the log may be silent until it is not in touch any more.
@@ -35,14 +39,6 @@ enum Phase {
     InTouch,
 }
 
-/// An entry that is to be written, or was not read back yet.
-struct Outgoing {
-    record: Record,
-    due: Instant,
-    /// Whether it was handed out for writing.
-    is_tried: bool,
-}
-
 /// One broker's view of the log.
 pub(crate) struct Log {
     blind_ttl: Duration,
@@ -51,18 +47,16 @@ pub(crate) struct Log {
     last_touch: Instant,
     /// Whether it has ever been in touch.
     has_begun: bool,
-    epoch: Option<Epoch>,
-    /// Whether the entry that began it was read.
+    epochs: Epochs,
+    /// Whether the entry that began the epoch was read.
     is_epoch_certain: bool,
-    /// An epoch that is over, while no other has begun.
-    ended: Option<Epoch>,
     applied: Position,
     /// The last entry that was read, for seeing whether it is still there.
     last: Option<(Position, [u8; 32])>,
     /// What was invalidated since the epoch began.
     marks: Invalidations<Position>,
     memory: Memory,
-    outbox: Vec<Outgoing>,
+    outbox: Outbox,
     /// While the whole log is read: the entries that it has.
     scan: Option<HashSet<Id>>,
     /// What is not certain after a gap: from when on answers are doubted, and up to when asked for.
@@ -78,14 +72,13 @@ impl Log {
             phase: Phase::Away,
             last_touch: now,
             has_begun: false,
-            epoch: None,
+            epochs: Epochs::default(),
             is_epoch_certain: false,
-            ended: None,
             applied: Position::START,
             last: None,
             marks: Invalidations::default(),
             memory: Memory::default(),
-            outbox: Vec::new(),
+            outbox: Outbox::default(),
             scan: Some(HashSet::new()),
             unsure: Vec::new(),
             doubt_floor: None,
@@ -105,24 +98,21 @@ impl Log {
 
     /// How far the log is applied.
     pub(crate) fn applied(&self) -> (Option<Epoch>, Position) {
-        (self.epoch, self.applied)
+        (self.epochs.current(), self.applied)
     }
 
     /// What an answer carries that is asked for from now on. None: it is not shared.
     pub(crate) fn stamp(&self, now: Instant) -> Option<Stamp> {
-        let epoch = self.epoch.filter(|_| self.is_in_touch(now))?;
+        let epoch = self.epochs.current().filter(|_| self.is_in_touch(now))?;
         Some(Stamp { epoch, position: self.applied })
     }
 
     /// Whether an answer of this stamp is good for a question about this.
     pub(crate) fn believes(&self, stamp: &Stamp, subject: &Subject<'_>, now: Instant) -> bool {
-        let is_waiting = |outgoing: &Outgoing| {
-            outgoing.record.what == Do::Invalidate && outgoing.record.scope.covers(subject)
-        };
         self.is_in_touch(now)
-            && self.epoch == Some(stamp.epoch)
+            && self.epochs.current() == Some(stamp.epoch)
             && !self.marks.covers(subject, stamp.position)
-            && !self.outbox.iter().any(is_waiting)
+            && !self.outbox.covers(subject)
     }
 
     /// How many entries are not written yet, or not read back.
@@ -142,7 +132,7 @@ impl Log {
 
     /// Whether there may be more to read at once.
     pub(crate) fn is_catching_up(&self) -> bool {
-        self.phase == Phase::CatchingUp && self.ended.is_none_or(|ended| self.epoch != Some(ended))
+        self.phase == Phase::CatchingUp && !self.epochs.is_over()
     }
 
     /// The entry that must still be there.
@@ -168,26 +158,28 @@ impl Log {
                 self.note_gap(now);
                 vec![Effect::Gap(Gap::Trimmed), Effect::AskAgain]
             }
-            _ => vec![self.roll_back(now)],
+            _ => self.roll_back(now),
         }
     }
 
     fn is_another_epoch(&self, entry: &Entry) -> bool {
-        let begins = |record: &Record| record.what == Do::Begin && Some(record.epoch) != self.epoch;
+        let begins = |record: &Record| {
+            record.what == Do::Begin && Some(record.epoch) != self.epochs.current()
+        };
         entry.record.as_ref().is_some_and(begins)
     }
 
     /// Redis has lost entries: the whole log is read again, to put back what is missing.
-    fn roll_back(&mut self, now: Instant) -> Effect {
+    fn roll_back(&mut self, now: Instant) -> Vec<Effect> {
         self.note_gap(now);
-        self.ended = self.epoch;
+        self.epochs.end();
         self.is_epoch_certain = false;
         self.applied = Position::START;
         self.last = None;
         self.marks = Invalidations::default();
         self.scan = Some(HashSet::new());
         self.phase = Phase::CatchingUp;
-        Effect::Gap(Gap::RolledBack)
+        vec![Effect::Gap(Gap::RolledBack)]
     }
 
     /// What is known of answers by now may be wrong, and is believed no longer than while cut off.
@@ -241,25 +233,22 @@ impl Log {
         if let Some(scan) = &mut self.scan {
             scan.insert(record.id);
         }
-        let before = self.outbox.len();
-        self.outbox.retain(|outgoing| outgoing.record.id != record.id);
-        let is_own = self.outbox.len() < before;
+        let is_own = self.outbox.remove(&record.id);
         if is_new || is_own {
             effects.push(Effect::Heard { what: record.what, is_own });
         }
         if record.what == Do::Begin {
-            let is_awaited = self.epoch.is_none() || self.ended == self.epoch;
-            let is_other = self.epoch != Some(record.epoch);
-            if is_other && !is_awaited && self.scan.is_none() && !is_own {
-                effects.push(self.roll_back(now));
+            let is_other = self.epochs.alive().is_some_and(|epoch| epoch != record.epoch);
+            if is_other && self.scan.is_none() && !is_own {
+                effects.extend(self.roll_back(now));
                 return true;
             }
-            self.epoch = Some(record.epoch);
+            self.epochs.begin(record.epoch);
             self.is_epoch_certain = true;
             return false;
         }
-        if !self.is_epoch_certain && self.ended.is_none() {
-            self.epoch = Some(record.epoch);
+        if !self.is_epoch_certain && !self.epochs.is_over() {
+            self.epochs.assume(record.epoch);
         }
         // An answer that was asked for after this entry was applied has its position, or a later one.
         if record.what == Do::Invalidate {
@@ -286,15 +275,13 @@ impl Log {
         if let Some(present) = self.scan.take() {
             self.put_back(&present, now);
         }
-        if self.epoch.is_none() || self.ended == self.epoch {
-            let begins = |outgoing: &Outgoing| outgoing.record.what == Do::Begin;
-            if !self.outbox.iter().any(begins) {
+        if self.epochs.alive().is_none() {
+            if !self.outbox.begins() {
                 self.begin_epoch(now);
             }
             return;
         }
-        self.ended = None;
-        self.outbox.retain(|outgoing| outgoing.record.what != Do::Begin);
+        self.outbox.drop_beginnings();
         self.phase = Phase::InTouch;
         self.last_touch = sent;
         if !self.has_begun {
@@ -305,15 +292,12 @@ impl Log {
     }
 
     fn put_back(&mut self, present: &HashSet<Id>, now: Instant) {
-        for outgoing in &mut self.outbox {
-            outgoing.is_tried &= present.contains(&outgoing.record.id);
-        }
+        self.outbox.retry_absent(present);
         let due = now + PUT_BACK.mul_f64(random::fraction());
         for record in self.memory.recent(now) {
-            let is_there = present.contains(&record.id)
-                || self.outbox.iter().any(|outgoing| outgoing.record.id == record.id);
+            let is_there = present.contains(&record.id) || self.outbox.has(&record.id);
             if !is_there && record.what != Do::Begin {
-                self.outbox.push(Outgoing { record: record.clone(), due, is_tried: false });
+                self.outbox.push(record.clone(), due);
             }
         }
     }
@@ -324,42 +308,28 @@ impl Log {
         let (at, from) = (Duration::ZERO, String::new());
         let record = Record { id, epoch, at, from, what: Do::Begin, scope };
         let due = now + PUT_BACK.mul_f64(random::fraction());
-        self.outbox.push(Outgoing { record, due, is_tried: false });
+        self.outbox.push(record, due);
     }
 
     /// This broker takes something back. It has done so itself already.
     pub(crate) fn publish(&mut self, record: Record, now: Instant) {
         self.memory.note(&record, now);
-        self.outbox.push(Outgoing { record, due: now, is_tried: false });
+        self.outbox.push(record, now);
     }
 
     /// The next entry to write, if there is one; an epoch begins before anything else is written.
     pub(crate) fn next_to_write(&mut self, now: Instant) -> Option<Record> {
-        let needs_epoch = self.epoch.is_none() || self.ended == self.epoch;
-        let epoch = self.epoch.unwrap_or_default();
-        let outgoing = self.outbox.iter_mut().find(|outgoing| {
-            let may = !needs_epoch || outgoing.record.what == Do::Begin;
-            may && !outgoing.is_tried && outgoing.due <= now
-        })?;
-        outgoing.is_tried = true;
-        if outgoing.record.what != Do::Begin {
-            outgoing.record.epoch = epoch;
-        }
-        Some(outgoing.record.clone())
+        self.outbox.next(self.epochs.alive(), now)
     }
 
     /// When [`Self::next_to_write`] may have something, unless something happens before.
     pub(crate) fn next_due(&self) -> Option<Instant> {
-        let waiting = self.outbox.iter().filter(|outgoing| !outgoing.is_tried);
-        waiting.map(|outgoing| outgoing.due).min()
+        self.outbox.next_due()
     }
 
     /// An entry may not have been written; it is tried again.
-    pub(crate) fn not_written(&mut self, id: &Id, now: Instant) {
-        if let Some(outgoing) = self.outbox.iter_mut().find(|o| o.record.id == *id) {
-            outgoing.is_tried = false;
-            outgoing.due = now;
-        }
+    pub(crate) fn not_written(&mut self, id: &Id, due: Instant) {
+        self.outbox.not_written(id, due);
     }
 
     /// Time passes: what follows for a broker that is cut off, or was.

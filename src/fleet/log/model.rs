@@ -82,7 +82,7 @@ impl Broker {
     }
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Redis {
     log: Vec<Entry>,
     answers: HashMap<&'static str, (Stamp, Answer)>,
@@ -93,6 +93,8 @@ struct World {
     clock: std::sync::Arc<ManualClock>,
     brokers: Vec<Broker>,
     redis: Redis,
+    /// What Redis has on its disk.
+    saved: Redis,
     /// How much has happened.
     happened: usize,
     /// What each command was about, and what had happened before.
@@ -110,6 +112,7 @@ impl World {
             brokers: (0..3).map(|_| Broker::new(now)).collect(),
             clock,
             redis: Redis::default(),
+            saved: Redis::default(),
             happened: 0,
             commands: HashMap::new(),
             random: fastrand::Rng::with_seed(seed),
@@ -141,6 +144,8 @@ impl World {
             }
             94 => self.redis.log.clear(),
             95 => self.brokers[at] = Broker::new(self.clock.now()),
+            96 => self.saved = self.redis.clone(),
+            97 => self.restore(),
             _ => self.pass(),
         }
         let now = self.clock.now();
@@ -150,8 +155,17 @@ impl World {
         }
     }
 
+    /// Redis has crashed, and begins with what it has saved.
+    fn restore(&mut self) {
+        // New entries come after the old ones all the same: their IDs are times.
+        let last_ms = self.redis.last_ms;
+        self.redis = Redis { last_ms, ..self.saved.clone() };
+    }
+
     fn pass(&mut self) {
-        let ms = self.random.u64(1..20_000);
+        // Now and then for longer than entries are kept for putting them back.
+        let longest = if self.random.u8(..10) == 0 { 700_000 } else { 20_000 };
+        let ms = self.random.u64(1..longest);
         self.clock.advance(Duration::from_millis(ms));
     }
 
@@ -326,18 +340,46 @@ fn three_brokers_keep_what_was_promised_whatever_happens() {
     assert!(believed.iter().all(|times| *times > 100), "not much was tried: {believed:?}");
 }
 
+/// All read and write until there is nothing more to do.
+fn settle(world: &mut World) {
+    for _ in 0..40 {
+        world.clock.advance(Duration::from_millis(50));
+        for at in 0..3 {
+            world.read(at);
+            world.write(at);
+        }
+    }
+}
+
+#[test]
+fn an_epoch_that_is_over_never_begins_again() {
+    let mut world = World::new(1);
+    settle(&mut world);
+    world.ask(0, "ann");
+    world.answer(0);
+    world.saved = world.redis.clone();
+    world.revoke(0, "ann");
+    settle(&mut world);
+    let subject = Subject { client_id: "c", username: "ann", topic: None };
+    let is_believed = |world: &World| {
+        let (stamp, _) = world.redis.answers["ann"];
+        let now = world.clock.now();
+        let mut logs = world.brokers.iter().map(|broker| &broker.log);
+        assert!(logs.clone().all(|log| log.is_in_touch(now)));
+        logs.any(|log| log.believes(&stamp, &subject, now))
+    };
+    // Redis crashes again before it saves anything, when nobody puts the command back any more.
+    for _ in 0..3 {
+        world.restore();
+        settle(&mut world);
+        assert!(!is_believed(&world));
+        world.clock.advance(Duration::from_secs(601));
+    }
+}
+
 #[test]
 fn what_redis_has_lost_is_put_back() {
     let mut world = World::new(1);
-    let settle = |world: &mut World| {
-        for _ in 0..40 {
-            world.clock.advance(Duration::from_millis(50));
-            for at in 0..3 {
-                world.read(at);
-                world.write(at);
-            }
-        }
-    };
     settle(&mut world);
     assert!(world.brokers.iter().all(|broker| broker.log.is_in_touch(world.clock.now())));
     world.revoke(0, "ann");
