@@ -179,7 +179,8 @@ impl Log {
         self.marks = Invalidations::default();
         self.scan = Some(HashSet::new());
         self.phase = Phase::CatchingUp;
-        vec![Effect::Gap(Gap::RolledBack)]
+        // What this broker had not read yet is lost with the rest.
+        vec![Effect::Gap(Gap::RolledBack), Effect::AskAgain]
     }
 
     /// What is known of answers by now may be wrong, and is believed no longer than while cut off.

@@ -39,6 +39,8 @@ struct Broker {
     applied: HashMap<&'static str, usize>,
     /// When it was last certain to have read everything.
     touch: Instant,
+    /// How often it has asked about all its clients again.
+    asked_again: usize,
 }
 
 impl Broker {
@@ -54,6 +56,7 @@ impl Broker {
             is_connected: false,
             applied: HashMap::new(),
             touch: now,
+            asked_again: 0,
         }
     }
 
@@ -68,7 +71,8 @@ impl Broker {
                     }
                 },
                 Effect::Doubt(until) => self.doubt = until,
-                Effect::Heard { .. } | Effect::Kick(_) | Effect::AskAgain | Effect::Gap(_) => {}
+                Effect::AskAgain => self.asked_again += 1,
+                Effect::Heard { .. } | Effect::Kick(_) | Effect::Gap(_) => {}
             }
         }
     }
@@ -392,4 +396,5 @@ fn what_redis_has_lost_is_put_back() {
     let ids = world.redis.log.iter().filter_map(|entry| entry.record.as_ref()).map(|r| r.id);
     assert!(ids.collect::<Vec<_>>().contains(&command));
     assert!((1..3).all(|at| world.brokers[at].log.is_in_touch(world.clock.now())));
+    assert!((1..3).all(|at| world.brokers[at].asked_again > 0), "something may have been lost");
 }
