@@ -7,7 +7,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use super::answer::Stamp;
@@ -57,6 +57,8 @@ pub(crate) struct Log {
     marks: Invalidations<Position>,
     memory: Memory,
     outbox: Outbox,
+    /// Where the entries stand of which somebody wants to know; none: they were not read back yet.
+    awaited: HashMap<Id, Option<Position>>,
     /// While the whole log is read: the entries that it has.
     scan: Option<HashSet<Id>>,
     /// What is not certain after a gap: from when on answers are doubted, and up to when asked for.
@@ -79,6 +81,7 @@ impl Log {
             marks: Invalidations::default(),
             memory: Memory::default(),
             outbox: Outbox::default(),
+            awaited: HashMap::new(),
             scan: Some(HashSet::new()),
             unsure: Vec::new(),
             doubt_floor: None,
@@ -177,6 +180,7 @@ impl Log {
         self.applied = Position::START;
         self.last = None;
         self.marks = Invalidations::default();
+        self.awaited.values_mut().for_each(|at| *at = None);
         self.scan = Some(HashSet::new());
         self.phase = Phase::CatchingUp;
         // What this broker had not read yet is lost with the rest.
@@ -213,10 +217,13 @@ impl Log {
                 return effects;
             }
         }
-        match self.phase {
-            Phase::InTouch if is_whole => self.last_touch = sent,
-            Phase::CatchingUp if is_whole => self.catch_up(sent, now, &mut effects),
-            _ => {}
+        if is_whole {
+            self.outbox.retry_lost(sent);
+            match self.phase {
+                Phase::InTouch => self.last_touch = sent,
+                Phase::CatchingUp => self.catch_up(sent, now, &mut effects),
+                Phase::Away => {}
+            }
         }
         effects
     }
@@ -235,6 +242,9 @@ impl Log {
             scan.insert(record.id);
         }
         let is_own = self.outbox.remove(&record.id);
+        if let Some(awaited) = self.awaited.get_mut(&record.id) {
+            *awaited = Some(at);
+        }
         if is_new || is_own {
             effects.push(Effect::Heard { what: record.what, is_own });
         }
@@ -312,10 +322,24 @@ impl Log {
         self.outbox.push(record, due);
     }
 
-    /// This broker takes something back. It has done so itself already.
+    /// This broker takes something back. It has done so itself already. Whoever wants to know how far that has
+    /// come asks [`Self::place`], and says when that is enough.
     pub(crate) fn publish(&mut self, record: Record, now: Instant) {
         self.memory.note(&record, now);
+        self.awaited.insert(record.id, None);
         self.outbox.push(record, now);
+    }
+
+    /// Where an entry of this broker's stands in the log that all read. None: it was not read back, so that
+    /// it is not certain to be there, even if Redis says that it was written.
+    pub(crate) fn place(&self, id: &Id) -> Option<(Epoch, Position)> {
+        let at = self.awaited.get(id).copied().flatten()?;
+        Some((self.epochs.alive()?, at))
+    }
+
+    /// Nobody wants to know any more where this entry stands.
+    pub(crate) fn forget(&mut self, id: &Id) {
+        self.awaited.remove(id);
     }
 
     /// The next entry to write, if there is one; an epoch begins before anything else is written.
@@ -326,6 +350,11 @@ impl Log {
     /// When [`Self::next_to_write`] may have something, unless something happens before.
     pub(crate) fn next_due(&self) -> Option<Instant> {
         self.outbox.next_due()
+    }
+
+    /// Redis says that it has an entry.
+    pub(crate) fn written(&mut self, id: &Id, now: Instant) {
+        self.outbox.written(id, now);
     }
 
     /// An entry may not have been written; it is tried again.

@@ -12,7 +12,7 @@ use super::Fleet;
 use super::counts::Write;
 use super::link::{Link, Trouble};
 use super::members::Applied;
-use super::record::{Epoch, Id, Position, Record};
+use super::record::{Id, Record};
 use crate::sync::lock;
 
 /// How many answers may wait.
@@ -34,8 +34,6 @@ type Respond = Box<dyn FnOnce(Applied) + Send>;
 struct Expected {
     id: Id,
     until: Instant,
-    /// Where it stands, once it is written.
-    at: Option<(Option<Epoch>, Position)>,
     respond: Respond,
 }
 
@@ -89,7 +87,7 @@ impl Queue {
     /// An entry is to be written, and somebody wants to know how far it has come.
     pub(crate) fn expect(&self, id: Id, until: Instant, respond: Respond) {
         let mut waiting = lock(&self.waiting);
-        waiting.expected.push(Expected { id, until, at: None, respond });
+        waiting.expected.push(Expected { id, until, respond });
         waiting.has_records = true;
         self.filled.notify_one();
     }
@@ -118,17 +116,22 @@ impl Fleet {
                 let opened = Link::open(&self.config, &lock(&self.credentials).clone()).ok();
                 link = opened.map(|link| Connected { link, found, is_used: false });
             }
+            let mut seen_at = None;
             if let Some(connected) = &mut link {
-                if !self.write_all(connected) {
-                    // One that was good before may have been closed since, and be replaced at once.
-                    retry =
-                        self.clock.now() + if connected.is_used { Duration::ZERO } else { RETRY };
-                    link = None;
-                } else {
-                    connected.is_used = true;
+                match self.write_all(connected) {
+                    Some(has_seen_members) => {
+                        connected.is_used = true;
+                        seen_at = has_seen_members.then_some(found);
+                    }
+                    None => {
+                        // One that was good before may have been closed since, and be replaced at once.
+                        let pause = if connected.is_used { Duration::ZERO } else { RETRY };
+                        retry = self.clock.now() + pause;
+                        link = None;
+                    }
                 }
             }
-            self.respond(link.is_some());
+            self.respond(seen_at);
         }
         let expected = std::mem::take(&mut lock(&self.queue.waiting).expected);
         expected.into_iter().for_each(|one| (one.respond)(self.members.of_this_one()));
@@ -163,16 +166,14 @@ impl Fleet {
         }
     }
 
-    /// Writes what waits; whether all was written.
-    fn write_all(&self, connected: &mut Connected) -> bool {
+    /// Writes what waits. None: not all was written. Otherwise, whether it was seen how far the others are.
+    fn write_all(&self, connected: &mut Connected) -> Option<bool> {
         let Connected { link, is_used, .. } = connected;
         loop {
             let next = lock(&self.log).next_to_write(self.clock.now());
             let Some(record) = next else { break };
             let pause = if *is_used { Duration::ZERO } else { RETRY };
-            if self.write_record(link, &record, pause).is_err() {
-                return false;
-            }
+            self.write_record(link, &record, pause).ok()?;
         }
         loop {
             let batch: Vec<_> = {
@@ -191,20 +192,40 @@ impl Fleet {
                 // A server that takes none is full, or has the fleet's data no more.
                 _ if *is_used => {
                     self.counts.wrote(Write::Dropped, self.queue.return_all(batch));
-                    return false;
+                    return None;
                 }
                 _ => {
                     self.counts.wrote(Write::Failed, batch.len());
-                    return false;
+                    return None;
                 }
             }
         }
-        let is_expected = lock(&self.queue.waiting).expected.iter().any(|one| one.at.is_some());
-        if is_expected {
-            let Ok(members) = link.members(&self.keys.members) else { return false };
-            self.members.note(&members, self.clock.unix_time());
+        self.look_at_others(link)
+    }
+
+    /// Looks how far the others are, if somebody wants to know that of an entry that was read back, and whether it
+    /// was. None: Redis does not say.
+    fn look_at_others(&self, link: &mut Link) -> Option<bool> {
+        let places: Vec<_> = {
+            let log = lock(&self.log);
+            let waiting = lock(&self.queue.waiting);
+            waiting.expected.iter().filter_map(|one| log.place(&one.id)).collect()
+        };
+        if places.is_empty() {
+            return Some(false);
         }
-        true
+        let members = link.members(&self.keys.members).ok()?;
+        self.members.note(&members, self.clock.unix_time());
+        for (epoch, at) in places {
+            if self.members.applied(Some(epoch), at).waiting.is_empty() {
+                // If Redis has lost it meanwhile, the others may have read on without it.
+                let found = link.entry(&self.keys.log, Some(at)).ok()?;
+                if found.is_none_or(|(found, _)| found != at) {
+                    return Some(false);
+                }
+            }
+        }
+        Some(true)
     }
 
     /// Writes an entry, which is tried again after this `pause` if it fails.
@@ -217,11 +238,8 @@ impl Fleet {
         let sealed = self.records.seal(self.config.name.as_bytes(), &record.encode());
         let sealed = sealed.ok_or_else(Trouble::no_random_bytes);
         match sealed.and_then(|sealed| link.append(&self.keys.log, &sealed)) {
-            Ok(at) => {
-                let mut waiting = lock(&self.queue.waiting);
-                for one in waiting.expected.iter_mut().filter(|one| one.id == record.id) {
-                    one.at = Some((Some(record.epoch), at));
-                }
+            Ok(_) => {
+                lock(&self.log).written(&record.id, self.clock.now());
                 Ok(())
             }
             Err(trouble) => {
@@ -235,29 +253,35 @@ impl Fleet {
     /// Tells those whose time is over how far it has come, also while the writing thread waits for Redis. To be called
     /// every now and then; it waits for nothing.
     pub fn respond_overdue(&self) {
-        self.respond(false);
+        self.respond(None);
     }
 
-    /// Tells those who wait how far it has come, once all have applied it or time is over.
-    fn respond(&self, is_connected: bool) {
+    /// Tells those who wait how far it has come, once all have applied it or time is over. It was seen just now
+    /// how far the others are, in the Redis that the reader had found so often (`seen_at`); none: it was not.
+    fn respond(&self, seen_at: Option<u64>) {
+        if lock(&self.queue.waiting).expected.is_empty() {
+            return;
+        }
         let mut done = Vec::new();
         {
+            let mut log = lock(&self.log);
             let mut waiting = lock(&self.queue.waiting);
-            if waiting.expected.is_empty() {
-                return;
-            }
             let now = self.clock.now();
             let mut rest = Vec::new();
+            // Where an entry stands in one Redis says nothing of those who read another one.
+            let has_seen = seen_at.is_some_and(|found| found == self.found.load(Ordering::Relaxed));
             for one in waiting.expected.drain(..) {
-                let applied = match one.at {
-                    Some((epoch, at)) => self.members.applied(epoch, at),
+                let place = log.place(&one.id);
+                let applied = match place {
+                    Some((epoch, at)) => self.members.applied(Some(epoch), at),
                     None => self.members.of_this_one(),
                 };
-                let is_complete = one.at.is_some()
-                    && is_connected
+                let is_complete = place.is_some()
+                    && has_seen
                     && applied.waiting.is_empty()
                     && applied.brokers > 0;
                 if is_complete || now >= one.until {
+                    log.forget(&one.id);
                     done.push((one.respond, applied));
                 } else {
                     rest.push(one);

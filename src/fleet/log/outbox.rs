@@ -14,6 +14,8 @@ struct Outgoing {
     due: Instant,
     /// Whether it was handed out for writing.
     is_tried: bool,
+    /// When Redis had said that it was written.
+    written: Option<Instant>,
 }
 
 /// What is to be written.
@@ -29,7 +31,7 @@ impl Outbox {
 
     /// Has an entry written from `due` on.
     pub(super) fn push(&mut self, record: Record, due: Instant) {
-        self.entries.push(Outgoing { record, due, is_tried: false });
+        self.entries.push(Outgoing { record, due, is_tried: false, written: None });
     }
 
     /// An entry was read back; whether it waited for that.
@@ -79,11 +81,29 @@ impl Outbox {
         waiting.map(|outgoing| outgoing.due).min()
     }
 
+    /// Redis says that it has an entry.
+    pub(super) fn written(&mut self, id: &Id, now: Instant) {
+        if let Some(outgoing) = self.entries.iter_mut().find(|o| o.record.id == *id) {
+            outgoing.written = Some(now);
+        }
+    }
+
     /// An entry may not have been written; it is tried again.
     pub(super) fn not_written(&mut self, id: &Id, due: Instant) {
         if let Some(outgoing) = self.entries.iter_mut().find(|o| o.record.id == *id) {
             outgoing.is_tried = false;
             outgoing.due = due;
+        }
+    }
+
+    /// Everything was read, by a request `sent` then: what was written before and is not read back by now is
+    /// lost, for instance with a master that had been replaced. It is tried again.
+    pub(super) fn retry_lost(&mut self, sent: Instant) {
+        for outgoing in &mut self.entries {
+            if outgoing.written.is_some_and(|at| at <= sent) {
+                outgoing.is_tried = false;
+                outgoing.written = None;
+            }
         }
     }
 

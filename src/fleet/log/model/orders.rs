@@ -1,0 +1,77 @@
+//! Orders of what happens that went wrong once, or easily could.
+
+#![forbid(unsafe_code)]
+
+use super::*;
+
+/// All read and write until there is nothing more to do.
+fn settle(world: &mut World) {
+    for _ in 0..40 {
+        world.clock.advance(Duration::from_millis(50));
+        for at in 0..3 {
+            world.read(at);
+            world.write(at);
+        }
+    }
+}
+
+#[test]
+fn an_epoch_that_is_over_never_begins_again() {
+    let mut world = World::new(1);
+    settle(&mut world);
+    world.ask(0, "ann");
+    world.answer(0);
+    world.saved = world.redis.clone();
+    world.revoke(0, "ann");
+    settle(&mut world);
+    let subject = Subject { client_id: "c", username: "ann", topic: None };
+    let is_believed = |world: &World| {
+        let (stamp, _) = world.redis.answers["ann"];
+        let now = world.clock.now();
+        let mut logs = world.brokers.iter().map(|broker| &broker.log);
+        assert!(logs.clone().all(|log| log.is_in_touch(now)));
+        logs.any(|log| log.believes(&stamp, &subject, now))
+    };
+    // Redis crashes again before it saves anything, when nobody puts the command back any more.
+    for _ in 0..3 {
+        world.restore();
+        settle(&mut world);
+        assert!(!is_believed(&world));
+        world.clock.advance(Duration::from_secs(601));
+    }
+}
+
+/// A master that has been replaced says that it has an entry, which those who read from its successor never get.
+#[test]
+fn what_was_written_and_is_not_read_back_is_written_again() {
+    let mut world = World::new(1);
+    settle(&mut world);
+    world.revoke(0, "ann");
+    let now = world.clock.now();
+    let record = world.brokers[0].log.next_to_write(now).unwrap();
+    world.brokers[0].log.written(&record.id, now);
+    assert_eq!(world.brokers[0].log.place(&record.id), None);
+    settle(&mut world);
+    let has = |entry: &Entry| entry.record.as_ref().is_some_and(|found| found.id == record.id);
+    assert!(world.redis.log.iter().any(has));
+    assert!(world.brokers[0].log.place(&record.id).is_some());
+    assert_eq!(world.brokers[0].log.outbox(), 0);
+}
+
+#[test]
+fn what_redis_has_lost_is_put_back() {
+    let mut world = World::new(1);
+    settle(&mut world);
+    assert!(world.brokers.iter().all(|broker| broker.log.is_in_touch(world.clock.now())));
+    world.revoke(0, "ann");
+    settle(&mut world);
+    let command = *world.commands.keys().next().unwrap();
+    world.redis.log.clear();
+    // Who had it first does not come back.
+    world.brokers[0].is_cut = true;
+    settle(&mut world);
+    let ids = world.redis.log.iter().filter_map(|entry| entry.record.as_ref()).map(|r| r.id);
+    assert!(ids.collect::<Vec<_>>().contains(&command));
+    assert!((1..3).all(|at| world.brokers[at].log.is_in_touch(world.clock.now())));
+    assert!((1..3).all(|at| world.brokers[at].asked_again > 0), "something may have been lost");
+}
