@@ -335,6 +335,12 @@ impl Fleet {
         self.queue.expect(id, now + self.config.ack, Box::new(respond));
     }
 
+    /// Something is taken back at this broker alone. To be called before it does so itself: a lookup that is under
+    /// way is then known to be older.
+    pub(crate) fn outdate_here(&self, scope: InvalidationScope) {
+        lock(&self.log).outdate_here(scope, self.clock.now());
+    }
+
     #[must_use]
     pub fn status(&self) -> Status {
         let now = self.clock.now();

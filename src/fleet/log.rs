@@ -17,9 +17,11 @@ use crate::cache::{InvalidationScope, Invalidations, Subject};
 use crate::random;
 
 mod epochs;
+mod here;
 mod outbox;
 mod told;
 use epochs::Epochs;
+use here::Here;
 use outbox::Outbox;
 pub(crate) use told::{Effect, Entry, Gap};
 
@@ -55,6 +57,7 @@ pub(crate) struct Log {
     last: Option<(Position, [u8; 32])>,
     /// What was invalidated since the epoch began.
     marks: Invalidations<Position>,
+    here: Here,
     memory: Memory,
     outbox: Outbox,
     /// Where the entries stand of which somebody wants to know; none: they were not read back yet.
@@ -79,6 +82,7 @@ impl Log {
             applied: Position::START,
             last: None,
             marks: Invalidations::default(),
+            here: Here::default(),
             memory: Memory::default(),
             outbox: Outbox::default(),
             awaited: HashMap::new(),
@@ -115,6 +119,7 @@ impl Log {
         self.is_in_touch(now)
             && self.epochs.current() == Some(stamp.epoch)
             && !self.marks.covers(subject, stamp.position)
+            && !self.here.covers(subject)
             && !self.outbox.covers(subject)
     }
 
@@ -224,6 +229,11 @@ impl Log {
                 Phase::CatchingUp => self.catch_up(sent, now, &mut effects),
                 Phase::Away => {}
             }
+            if self.phase == Phase::InTouch {
+                for scope in self.here.take(sent) {
+                    self.marks.declare(scope, self.applied);
+                }
+            }
         }
         effects
     }
@@ -315,8 +325,7 @@ impl Log {
 
     fn begin_epoch(&mut self, now: Instant) {
         let (Ok(id), Ok(epoch)) = (random::bytes(), random::bytes()) else { return };
-        let scope = InvalidationScope::default();
-        let (at, from) = (Duration::ZERO, String::new());
+        let (at, from, scope) = (Duration::ZERO, String::new(), InvalidationScope::default());
         let record = Record { id, epoch, at, from, what: Do::Begin, scope };
         let due = now + PUT_BACK.mul_f64(random::fraction());
         self.outbox.push(record, due);
@@ -328,6 +337,11 @@ impl Log {
         self.memory.note(&record, now);
         self.awaited.insert(record.id, None);
         self.outbox.push(record, now);
+    }
+
+    /// No answer to these questions is good at this broker that was asked for up to now.
+    pub(crate) fn outdate_here(&mut self, scope: InvalidationScope, now: Instant) {
+        self.here.declare(scope, now);
     }
 
     /// Where an entry of this broker's stands in the log that all read. None: it was not read back, so that

@@ -7,7 +7,9 @@ use std::collections::HashMap;
 use super::*;
 use crate::clock::{Clock, ManualClock};
 
+mod broker;
 mod orders;
+use broker::Broker;
 
 /// How many orders are tried, and how much happens in each.
 const ORDERS: u64 = 400;
@@ -24,71 +26,6 @@ const USERS: [&str; 3] = ["ann", "ben", "cem"];
 struct Answer {
     asked: usize,
     asked_at: Instant,
-}
-
-struct Broker {
-    log: Log,
-    cache: HashMap<&'static str, Answer>,
-    invalidated: HashMap<&'static str, Instant>,
-    all_invalidated: Option<Instant>,
-    doubt: Option<Instant>,
-    /// Questions on their way to the API.
-    asking: Vec<(&'static str, Answer, Option<Stamp>)>,
-    /// Whether it reaches Redis.
-    is_cut: bool,
-    is_connected: bool,
-    /// The last command about each user that it has applied, by what had happened before.
-    applied: HashMap<&'static str, usize>,
-    /// The commands that it has read, and told nobody of.
-    read: Vec<(&'static str, usize)>,
-    /// When it was last certain to have read everything.
-    touch: Instant,
-    /// How often it has asked about all its clients again.
-    asked_again: usize,
-}
-
-impl Broker {
-    fn new(now: Instant) -> Self {
-        Self {
-            log: Log::new(now, BLIND),
-            cache: HashMap::new(),
-            invalidated: HashMap::new(),
-            all_invalidated: None,
-            doubt: None,
-            asking: Vec::new(),
-            is_cut: false,
-            is_connected: false,
-            applied: HashMap::new(),
-            read: Vec::new(),
-            touch: now,
-            asked_again: 0,
-        }
-    }
-
-    fn heed(&mut self, effects: Vec<Effect>, now: Instant) {
-        for effect in effects {
-            match effect {
-                Effect::Outdate { scope, .. } => match scope.username {
-                    None => self.all_invalidated = Some(now),
-                    Some(name) => {
-                        let user = USERS.iter().find(|user| **user == name).unwrap();
-                        self.invalidated.insert(user, now);
-                    }
-                },
-                Effect::Doubt(until) => self.doubt = until,
-                Effect::AskAgain => self.asked_again += 1,
-                Effect::Heard { .. } | Effect::Kick(_) | Effect::Gap(_) => {}
-            }
-        }
-    }
-
-    /// What its cache says, as the real one would.
-    fn known(&self, user: &str) -> Option<Answer> {
-        let answer = *self.cache.get(user)?;
-        let outdated =
-            self.invalidated.get(user).copied().max(self.all_invalidated).max(self.doubt);
-        outdated.is_none_or(|until| answer.asked_at > until).then_some(answer)
-    }
 }
 
 #[derive(Clone, Default)]
@@ -144,7 +81,8 @@ impl World {
         let at = self.random.usize(..3);
         let user = USERS[self.random.usize(..3)];
         match self.random.u8(..100) {
-            0..30 => self.ask(at, user),
+            0..28 => self.ask(at, user),
+            28..30 => self.revoke_here(at, user),
             30..45 => self.answer(at),
             45..52 => self.revoke(at, user),
             52..65 => self.write(at),
@@ -232,6 +170,15 @@ impl World {
         if let Some(stamp) = stamp.filter(|_| !broker.is_cut) {
             self.redis.answers.insert(user, (stamp, answer));
         }
+    }
+
+    /// The same at this broker alone.
+    fn revoke_here(&mut self, at: usize, user: &'static str) {
+        let scope = InvalidationScope { username: Some(user.into()), ..Default::default() };
+        let (now, broker) = (self.clock.now(), &mut self.brokers[at]);
+        broker.log.outdate_here(scope, now);
+        broker.invalidated.insert(user, now);
+        broker.applied.insert(user, self.happened);
     }
 
     fn revoke(&mut self, at: usize, user: &'static str) {
