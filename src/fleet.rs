@@ -23,6 +23,8 @@ use crate::sync::lock;
 
 mod answer;
 mod counts;
+#[cfg(test)]
+mod fake_redis;
 mod link;
 mod log;
 mod lookups;

@@ -170,12 +170,8 @@ impl Fleet {
     fn write_all(&self, connected: &mut Connected) -> Option<bool> {
         let Connected { link, is_used, .. } = connected;
         loop {
-            let next = lock(&self.log).next_to_write(self.clock.now());
-            let Some(record) = next else { break };
-            let pause = if *is_used { Duration::ZERO } else { RETRY };
-            self.write_record(link, &record, pause).ok()?;
-        }
-        loop {
+            // No entry waits for more than one batch of answers, however many of those come.
+            self.write_records(link, if *is_used { Duration::ZERO } else { RETRY })?;
             let batch: Vec<_> = {
                 let mut waiting = lock(&self.queue.waiting);
                 let count = waiting.answers.len().min(BATCH);
@@ -226,6 +222,15 @@ impl Fleet {
             }
         }
         Some(true)
+    }
+
+    /// Writes the entries that wait. None: not all were written, and are tried again after this `pause`.
+    fn write_records(&self, link: &mut Link, pause: Duration) -> Option<()> {
+        loop {
+            let next = lock(&self.log).next_to_write(self.clock.now());
+            let Some(record) = next else { return Some(()) };
+            self.write_record(link, &record, pause).ok()?;
+        }
     }
 
     /// Writes an entry, which is tried again after this `pause` if it fails.
@@ -290,5 +295,57 @@ impl Fleet {
             waiting.expected = rest;
         }
         done.into_iter().for_each(|(respond, applied)| respond(applied));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, OnceLock};
+    use std::thread;
+
+    use super::super::Do;
+    use super::super::fake_redis::{fleet, serve, touch};
+    use super::*;
+    use crate::cache::InvalidationScope;
+    use crate::clock::SystemClock;
+
+    fn answer(number: usize) -> Answer {
+        (number.to_string(), vec![0; 10], Duration::from_secs(9))
+    }
+
+    #[test]
+    fn an_entry_of_the_log_waits_for_one_batch_of_answers_at_most() {
+        let written = Arc::new(Mutex::new(Vec::new()));
+        let publishes = Arc::new(OnceLock::<Box<dyn Fn() + Send + Sync>>::new());
+        let (seen, publish) = (Arc::clone(&written), Arc::clone(&publishes));
+        let address = serve(move |command, _| {
+            let name = command[0].clone();
+            if name == b"SET" && !lock(&seen).contains(&name) {
+                publish.get().unwrap()();
+            }
+            lock(&seen).push(name);
+            None
+        });
+        let fleet = fleet(&address, &[], Arc::new(SystemClock));
+        touch(&fleet);
+        fleet.is_reachable.store(true, Ordering::Relaxed);
+        for number in 0..10 * BATCH {
+            fleet.queue.push(answer(number));
+        }
+        let publisher = Arc::clone(&fleet);
+        let publish = move || {
+            publisher.publish(Do::Invalidate, InvalidationScope::default(), drop);
+        };
+        assert!(publishes.set(Box::new(publish)).is_ok());
+        let writer = Arc::clone(&fleet);
+        let writer = thread::Builder::new().spawn(move || writer.write()).unwrap();
+        let count = |name: &[u8]| lock(&written).iter().filter(|one| *one == name).count();
+        while count(b"SET") < 10 * BATCH {
+            thread::yield_now();
+        }
+        fleet.shut_down();
+        writer.join().unwrap();
+        let before = lock(&written).iter().take_while(|name| *name != b"XADD").count();
+        assert!(before < 2 * BATCH, "it came after {before} commands");
     }
 }
