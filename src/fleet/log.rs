@@ -16,10 +16,12 @@ use super::record::{Do, Epoch, Id, Position, Record};
 use crate::cache::{InvalidationScope, Invalidations, Subject};
 use crate::random;
 
+mod doubts;
 mod epochs;
 mod here;
 mod outbox;
 mod told;
+use doubts::Doubts;
 use epochs::Epochs;
 use here::Here;
 use outbox::Outbox;
@@ -43,7 +45,6 @@ enum Phase {
 
 /// One broker's view of the log.
 pub(crate) struct Log {
-    blind_ttl: Duration,
     phase: Phase,
     /// When it was last certain that nothing had been missed.
     last_touch: Instant,
@@ -64,16 +65,12 @@ pub(crate) struct Log {
     awaited: HashMap<Id, Option<Position>>,
     /// While the whole log is read: the entries that it has.
     scan: Option<HashSet<Id>>,
-    /// What is not certain after a gap: from when on answers are doubted, and up to when asked for.
-    unsure: Vec<(Instant, Instant)>,
-    doubt_floor: Option<Instant>,
-    doubt: Option<Instant>,
+    doubts: Doubts,
 }
 
 impl Log {
     pub(crate) fn new(now: Instant, blind_ttl: Duration) -> Self {
         Self {
-            blind_ttl,
             phase: Phase::Away,
             last_touch: now,
             has_begun: false,
@@ -87,9 +84,7 @@ impl Log {
             outbox: Outbox::default(),
             awaited: HashMap::new(),
             scan: Some(HashSet::new()),
-            unsure: Vec::new(),
-            doubt_floor: None,
-            doubt: None,
+            doubts: Doubts::new(blind_ttl),
         }
     }
 
@@ -163,7 +158,7 @@ impl Log {
             Some(first) if first.at > at && !self.is_another_epoch(first) => {
                 self.marks.declare(InvalidationScope::default(), first.at.before());
                 self.last = None;
-                self.note_gap(now);
+                self.doubts.add(self.last_touch, now);
                 vec![Effect::Gap(Gap::Trimmed), Effect::AskAgain]
             }
             _ => self.roll_back(now),
@@ -179,7 +174,7 @@ impl Log {
 
     /// Redis has lost entries: the whole log is read again, to put back what is missing.
     fn roll_back(&mut self, now: Instant) -> Vec<Effect> {
-        self.note_gap(now);
+        self.doubts.add(self.last_touch, now);
         self.epochs.end();
         self.is_epoch_certain = false;
         self.applied = Position::START;
@@ -190,13 +185,6 @@ impl Log {
         self.phase = Phase::CatchingUp;
         // What this broker had not read yet is lost with the rest.
         vec![Effect::Gap(Gap::RolledBack), Effect::AskAgain]
-    }
-
-    /// What is known of answers by now may be wrong, and is believed no longer than while cut off.
-    fn note_gap(&mut self, now: Instant) {
-        if let Some(due) = self.last_touch.checked_add(self.blind_ttl) {
-            self.unsure.push((due, now));
-        }
     }
 
     /// The log was read from where it is applied; the request for that was `sent` then. `is_whole`: there
@@ -378,21 +366,13 @@ impl Log {
 
     /// Time passes: what follows for a broker that is cut off, or was.
     pub(crate) fn tick(&mut self, now: Instant) -> Option<Effect> {
-        let is_over = |(due, _): &&(Instant, Instant)| *due <= now;
-        let unsure = self.unsure.iter().filter(is_over).map(|(_, before)| *before).max();
-        self.unsure.retain(|(due, _)| *due > now);
-        self.doubt_floor = self.doubt_floor.max(unsure);
-        let mut doubt = self.doubt_floor;
-        // Not a moment too late, though this is called but every other second.
-        let limit = self.blind_ttl.saturating_sub(SILENCE.min(self.blind_ttl / 2));
-        if !self.is_in_touch(now) && now.saturating_duration_since(self.last_touch) >= limit {
-            doubt = doubt.max(now.checked_sub(limit));
-        }
-        if doubt == self.doubt {
-            return None;
-        }
-        self.doubt = doubt;
+        let doubt = self.doubts.tick(self.is_in_touch(now), self.last_touch, now)?;
         Some(Effect::Doubt(doubt))
+    }
+
+    /// When [`Self::tick`] is to be called next.
+    pub(crate) fn next_tick(&self, now: Instant) -> Option<Instant> {
+        self.doubts.next(self.last_touch, now)
     }
 }
 
