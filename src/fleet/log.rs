@@ -16,11 +16,13 @@ use super::record::{Do, Epoch, Id, Position, Record};
 use crate::cache::{InvalidationScope, Invalidations, Subject};
 use crate::random;
 
+mod anchor;
 mod doubts;
 mod epochs;
 mod here;
 mod outbox;
 mod told;
+use anchor::Anchor;
 use doubts::Doubts;
 use epochs::Epochs;
 use here::Here;
@@ -54,8 +56,7 @@ pub(crate) struct Log {
     /// Whether the entry that began the epoch was read.
     is_epoch_certain: bool,
     applied: Position,
-    /// The last entry that was read, for seeing whether it is still there.
-    last: Option<(Position, [u8; 32])>,
+    anchor: Anchor,
     /// What was invalidated since the epoch began.
     marks: Invalidations<Position>,
     here: Here,
@@ -77,7 +78,7 @@ impl Log {
             epochs: Epochs::default(),
             is_epoch_certain: false,
             applied: Position::START,
-            last: None,
+            anchor: Anchor::default(),
             marks: Invalidations::default(),
             here: Here::default(),
             memory: Memory::default(),
@@ -139,25 +140,28 @@ impl Log {
     }
 
     /// The entry that must still be there.
-    pub(crate) fn last(&self) -> Option<Position> {
-        self.last.map(|(at, _)| at)
+    pub(crate) fn anchor(&self) -> Option<Position> {
+        self.anchor.get().map(|(at, _)| at)
     }
 
-    /// The log begins with this entry, and in the place of the last one there is `found`.
+    /// The log begins with this entry, and in the place of [`Self::anchor`] there is `found`.
     pub(crate) fn check(
         &mut self,
         first: Option<&Entry>,
         found: Option<[u8; 32]>,
         now: Instant,
     ) -> Vec<Effect> {
-        let Some((at, digest)) = self.last else { return Vec::new() };
+        let Some((at, digest)) = self.anchor.get() else { return Vec::new() };
         if found == Some(digest) {
+            self.anchor.advance();
             return Vec::new();
         }
+        // Whoever was in touch all the time saw it a moment ago: so soon no entry is old enough to be trimmed.
+        let may_be_trimmed = !self.is_in_touch(now);
         match first {
-            Some(first) if first.at > at && !self.is_another_epoch(first) => {
+            Some(first) if may_be_trimmed && first.at > at && !self.is_another_epoch(first) => {
                 self.marks.declare(InvalidationScope::default(), first.at.before());
-                self.last = None;
+                self.anchor.lose();
                 self.doubts.add(self.last_touch, now);
                 vec![Effect::Gap(Gap::Trimmed), Effect::AskAgain]
             }
@@ -178,7 +182,7 @@ impl Log {
         self.epochs.end();
         self.is_epoch_certain = false;
         self.applied = Position::START;
-        self.last = None;
+        self.anchor.lose();
         self.marks = Invalidations::default();
         self.awaited.values_mut().for_each(|at| *at = None);
         self.scan = Some(HashSet::new());
@@ -204,7 +208,11 @@ impl Log {
                 self.marks.declare(InvalidationScope::default(), entry.at.before());
             }
             self.applied = entry.at;
-            self.last = Some((entry.at, entry.digest));
+            self.anchor.read(entry);
+            if self.phase != Phase::InTouch {
+                // Older ones may be trimmed while the log is read.
+                self.anchor.advance();
+            }
             let Some(record) = &entry.record else { continue };
             if self.apply(entry.at, record, now, unix_time, &mut effects) {
                 return effects;

@@ -78,6 +78,8 @@ impl Fleet {
         self.is_deposed.store(false, Ordering::Relaxed);
         self.is_tripped.store(false, Ordering::Relaxed);
         lock(&self.log).reach();
+        // First of all: what others write after a loss must not come before the epoch that begins with it.
+        self.check(&mut reader)?;
         self.found.fetch_add(1, Ordering::Relaxed);
         self.is_reachable.store(true, Ordering::Relaxed);
         self.lookups.wake();
@@ -171,7 +173,7 @@ impl Fleet {
             return Ok(());
         }
         reader.checked = Some(now);
-        let last = lock(&self.log).last();
+        let last = lock(&self.log).anchor();
         let Some(last) = last else { return Ok(()) };
         let found = reader.link.entry(&self.keys.log, Some(last))?;
         let found = found.filter(|(at, _)| *at == last).map(|entry| self.open(entry).digest);

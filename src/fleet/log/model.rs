@@ -12,7 +12,7 @@ mod orders;
 use broker::Broker;
 
 /// How many orders are tried, and how much happens in each.
-const ORDERS: u64 = 400;
+const ORDERS: u64 = 1000;
 const STEPS: usize = 300;
 
 /// How many entries are read at once.
@@ -35,6 +35,16 @@ struct Redis {
     /// How far each broker says that it is.
     members: [Option<(Option<Epoch>, Position)>; 3],
     last_ms: u64,
+}
+
+impl Redis {
+    fn append(&mut self, record: &Record) {
+        self.last_ms += 1;
+        let mut digest = [0; 32];
+        digest[..16].copy_from_slice(&record.id);
+        let at = Position { ms: self.last_ms, seq: 0 };
+        self.log.push(Entry { at, digest, record: Some(record.clone()) });
+    }
 }
 
 struct World {
@@ -87,7 +97,12 @@ impl World {
             45..52 => self.revoke(at, user),
             52..65 => self.write(at),
             65..85 => {
-                self.read(at);
+                // It does not look each time whether Redis has lost anything.
+                if self.random.bool() {
+                    self.read(at)
+                } else {
+                    self.follow(at)
+                }
                 let other = self.random.usize(..3);
                 self.respond(other);
             }
@@ -230,11 +245,7 @@ impl World {
             // was done where that is lost.
             let (is_done, is_told) = (self.random.u8(..10) > 0, self.random.u8(..10) > 0);
             if is_done {
-                self.redis.last_ms += 1;
-                let mut digest = [0; 32];
-                digest[..16].copy_from_slice(&record.id);
-                let at = Position { ms: self.redis.last_ms, seq: 0 };
-                self.redis.log.push(Entry { at, digest, record: Some(record.clone()) });
+                self.redis.append(&record);
             }
             if !is_told {
                 self.brokers[at].log.not_written(&record.id, now);
@@ -256,11 +267,20 @@ impl World {
         if !std::mem::replace(&mut broker.is_connected, true) {
             broker.log.reach();
         }
-        if let Some(last) = broker.log.last() {
+        if let Some(last) = broker.log.anchor() {
             let found = self.redis.log.iter().find(|entry| entry.at == last);
             let found = found.map(|entry| entry.digest);
             let effects = broker.log.check(self.redis.log.first(), found, now);
             broker.heed(effects, now);
+        }
+        self.follow(at);
+    }
+
+    /// Reads what came, if it is connected.
+    fn follow(&mut self, at: usize) {
+        let (now, broker) = (self.clock.now(), &mut self.brokers[at]);
+        if broker.is_cut || !broker.is_connected {
+            return;
         }
         for _ in 0..self.random.usize(1..4) {
             let after = broker.log.applied().1;

@@ -59,6 +59,26 @@ fn what_was_written_and_is_not_read_back_is_written_again() {
 }
 
 #[test]
+fn a_loss_is_noticed_though_all_have_read_on_before_they_look() {
+    let mut world = World::new(1);
+    settle(&mut world);
+    world.revoke(0, "ann");
+    settle(&mut world);
+    let (command, epoch) =
+        (*world.commands.keys().next().unwrap(), world.brokers[0].log.applied().0);
+    world.redis.log.clear();
+    world.revoke(1, "ben");
+    let now = world.clock.now();
+    let record = world.brokers[1].log.next_to_write(now).unwrap();
+    world.redis.append(&record);
+    (0..3).for_each(|at| world.follow(at));
+    settle(&mut world);
+    assert_ne!(world.brokers[0].log.applied().0, epoch);
+    let ids = world.redis.log.iter().filter_map(|entry| entry.record.as_ref()).map(|r| r.id);
+    assert!(ids.collect::<Vec<_>>().contains(&command));
+}
+
+#[test]
 fn what_redis_has_lost_is_put_back() {
     let mut world = World::new(1);
     settle(&mut world);
