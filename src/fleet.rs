@@ -22,6 +22,7 @@ use crate::random;
 use crate::sync::lock;
 
 mod answer;
+mod backlog;
 mod counts;
 #[cfg(test)]
 mod fake_redis;

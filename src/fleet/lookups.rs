@@ -16,6 +16,9 @@ use crate::sync::lock;
 /// How many answers are looked up at once.
 const MOST: usize = 128;
 
+/// How many may wait to be looked up: whoever wanted an answer may have given up since.
+const MOST_WAITING: usize = 4096;
+
 type Values = Vec<Option<Vec<u8>>>;
 
 struct Request {
@@ -37,10 +40,17 @@ impl Lookups {
         self.is_connected.load(Ordering::Relaxed)
     }
 
-    /// The values under these keys. None: they did not come in time.
+    /// The values under these keys. None: they did not come in time, or too much waits already.
     pub(crate) fn ask(&self, keys: Vec<String>, limit: Duration) -> Option<Values> {
         let (reply, values) = channel();
-        lock(&self.requests).push_back(Request { keys, reply });
+        {
+            let mut requests = lock(&self.requests);
+            let waiting: usize = requests.iter().map(|request| request.keys.len()).sum();
+            if waiting + keys.len() > MOST_WAITING {
+                return None;
+            }
+            requests.push_back(Request { keys, reply });
+        }
         self.wanted.notify_one();
         values.recv_timeout(limit).ok()
     }
@@ -121,5 +131,21 @@ impl Fleet {
             taken.extend(requests.pop_front());
         }
         taken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_looks_up_takes_little_memory() {
+        let lookups = Lookups::default();
+        for _ in 0..100 {
+            let keys = vec!["a key".to_owned(); MOST];
+            assert_eq!(lookups.ask(keys, Duration::ZERO), None);
+        }
+        let requests = lock(&lookups.requests);
+        assert_eq!(requests.iter().map(|request| request.keys.len()).sum::<usize>(), MOST_WAITING);
     }
 }

@@ -3,22 +3,19 @@
 
 #![forbid(unsafe_code)]
 
-use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Fleet;
+use super::backlog::{Answer, Backlog};
 use super::counts::Write;
 use super::link::{Link, Trouble};
 use super::members::Applied;
 use super::record::{Id, Record};
 use crate::sync::lock;
 
-/// How many answers may wait.
-const MOST: usize = 4096;
-
-/// How many are written at once.
+/// How many answers are written at once.
 const BATCH: usize = 64;
 
 /// How often it is looked whether the others have applied something.
@@ -27,7 +24,6 @@ const LOOK: Duration = Duration::from_millis(5);
 /// How long to wait before a connection is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
-type Answer = (String, Vec<u8>, Duration);
 type Respond = Box<dyn FnOnce(Applied) + Send>;
 
 /// Whoever wants to know how far an entry has come.
@@ -47,7 +43,7 @@ struct Connected {
 
 #[derive(Default)]
 struct Waiting {
-    answers: VecDeque<Answer>,
+    answers: Backlog,
     expected: Vec<Expected>,
     /// Whether there may be an entry of the log to write.
     has_records: bool,
@@ -64,24 +60,14 @@ impl Queue {
     /// Has an answer written; how many older ones are dropped for it.
     pub(crate) fn push(&self, answer: Answer) -> usize {
         let mut waiting = lock(&self.waiting);
-        let is_full = waiting.answers.len() >= MOST;
-        if is_full {
-            waiting.answers.pop_front();
-        }
-        waiting.answers.push_back(answer);
+        let dropped = waiting.answers.push(answer);
         self.filled.notify_one();
-        is_full.into()
+        dropped
     }
 
     /// Answers that could not be written are to be tried once more; how many there is no room for.
     fn return_all(&self, answers: Vec<Answer>) -> usize {
-        let mut waiting = lock(&self.waiting);
-        let room = MOST.saturating_sub(waiting.answers.len()).min(answers.len());
-        let dropped = answers.len() - room;
-        for answer in answers.into_iter().skip(dropped).rev() {
-            waiting.answers.push_front(answer);
-        }
-        dropped
+        lock(&self.waiting).answers.put_back(answers)
     }
 
     /// An entry is to be written, and somebody wants to know how far it has come.
@@ -172,11 +158,7 @@ impl Fleet {
         loop {
             // No entry waits for more than one batch of answers, however many of those come.
             self.write_records(link, if *is_used { Duration::ZERO } else { RETRY })?;
-            let batch: Vec<_> = {
-                let mut waiting = lock(&self.queue.waiting);
-                let count = waiting.answers.len().min(BATCH);
-                waiting.answers.drain(..count).collect()
-            };
+            let batch = lock(&self.queue.waiting).answers.take(BATCH);
             if batch.is_empty() {
                 break;
             }
