@@ -95,9 +95,12 @@ impl Fleet {
                 continue;
             }
             let keys: Vec<_> = requests.iter().flat_map(|request| request.keys.clone()).collect();
-            match connection.get(&keys) {
+            // One worker may want more than that, if its questions go to the API in one request.
+            let values: Result<Vec<_>, _> =
+                keys.chunks(MOST).map(|keys| connection.get(keys)).collect();
+            match values {
                 Ok(values) => {
-                    let mut values = values.into_iter();
+                    let mut values = values.into_iter().flatten();
                     for request in requests {
                         let own = values.by_ref().take(request.keys.len()).collect();
                         // Whoever asked may have given up.
@@ -136,7 +139,46 @@ impl Fleet {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::thread;
+
+    use super::super::fake_redis::{fleet, serve};
     use super::*;
+    use crate::clock::SystemClock;
+
+    #[test]
+    fn no_command_asks_for_more_than_128_answers() {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&asked);
+        let address = serve(move |command, _| {
+            if command[0] == b"MGET" {
+                lock(&seen).push(command.len() - 1);
+                return Some(
+                    [
+                        b"*",
+                        (command.len() - 1).to_string().as_bytes(),
+                        b"\r\n",
+                        &b"$1\r\na\r\n".repeat(command.len() - 1),
+                    ]
+                    .concat(),
+                );
+            }
+            None
+        });
+        let fleet = fleet(&address, &[], Arc::new(SystemClock));
+        fleet.is_reachable.store(true, Ordering::Relaxed);
+        let server = Arc::clone(&fleet);
+        let server = thread::Builder::new().spawn(move || server.serve_lookups()).unwrap();
+        while !fleet.lookups.is_connected() {
+            thread::yield_now();
+        }
+        let keys: Vec<_> = (0..300).map(|number| number.to_string()).collect();
+        let values = fleet.lookups.ask(keys, Duration::from_secs(10)).unwrap();
+        assert_eq!(values, vec![Some(b"a".to_vec()); 300]);
+        fleet.shut_down();
+        server.join().unwrap();
+        assert_eq!(*lock(&asked), [128, 128, 44]);
+    }
 
     #[test]
     fn what_nobody_looks_up_takes_little_memory() {
