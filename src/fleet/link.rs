@@ -197,8 +197,9 @@ impl Link {
         self.ask(cmd("HSET").arg(key).arg(field).arg(sealed)).map(drop)
     }
 
-    pub(crate) fn remove_member(&mut self, key: &str, field: &str) -> Result<(), Trouble> {
-        self.ask(cmd("HDEL").arg(key).arg(field)).map(drop)
+    /// Removes members; there is one at least.
+    pub(crate) fn remove_members(&mut self, key: &str, fields: &[&[u8]]) -> Result<(), Trouble> {
+        self.ask(cmd("HDEL").arg(key).arg(fields)).map(drop)
     }
 
     pub(crate) fn members(&mut self, key: &str) -> Result<Vec<RawMember>, Trouble> {

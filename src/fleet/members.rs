@@ -2,8 +2,9 @@
 
 #![forbid(unsafe_code)]
 
+use std::collections::HashMap;
 use std::sync::{Mutex, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
@@ -20,6 +21,12 @@ use crate::sync::lock;
 
 /// For how long a broker counts that says nothing.
 const GONE: Duration = Duration::from_secs(60);
+
+/// For how long Redis keeps what a broker has said of itself that says nothing any more.
+const FORGOTTEN: Duration = Duration::from_secs(86_400);
+
+/// How many are watched that cannot be opened.
+const MOST_WATCHED: usize = 1000;
 
 /// How far a command has come.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -79,7 +86,11 @@ pub(crate) struct Members {
     /// Under which field this one stands.
     field: OnceLock<String>,
     known: Mutex<Known>,
+    watched: Mutex<Watched>,
 }
+
+/// What cannot be opened, by its field: a hash of it, and since when it is the same.
+type Watched = HashMap<Vec<u8>, ([u8; 32], Instant)>;
 
 #[derive(Default)]
 struct Known {
@@ -95,6 +106,7 @@ impl Members {
             scope: BASE64.encode(&naming::scope(config, fleet)[..9]),
             field: OnceLock::new(),
             known: Mutex::default(),
+            watched: Mutex::default(),
         }
     }
 
@@ -129,14 +141,42 @@ impl Members {
 
     /// Notes what Redis has of all.
     pub(crate) fn note(&self, raw: &[RawMember], unix_time: Duration) {
-        let mut members: Vec<_> = raw
-            .iter()
-            .filter_map(|(field, sealed)| Member::decode(&self.sealer.open(field, sealed)?))
-            .collect();
+        let mut members: Vec<_> =
+            raw.iter().filter_map(|(field, sealed)| self.open(field, sealed)).collect();
         let unreadable = raw.len() - members.len();
         members.retain(|member| unix_time.saturating_sub(member.at) < GONE);
         members.sort_by(|a, b| a.name.cmp(&b.name));
         *lock(&self.known) = Known { members, unreadable };
+    }
+
+    fn open(&self, field: &[u8], sealed: &[u8]) -> Option<Member> {
+        Member::decode(&self.sealer.open(field, sealed)?)
+    }
+
+    /// The fields that brokers have left there a long time ago. What cannot be opened says not when that was, but
+    /// a broker with another secret, which is there, changes it all the time.
+    pub(crate) fn forgotten<'a>(
+        &self,
+        raw: &'a [RawMember],
+        now: Instant,
+        unix_time: Duration,
+    ) -> Vec<&'a [u8]> {
+        let mut watched = lock(&self.watched);
+        let before = std::mem::take(&mut *watched);
+        let mut is_forgotten = |field: &Vec<u8>, sealed: &[u8]| {
+            if let Some(member) = self.open(field, sealed) {
+                return unix_time.saturating_sub(member.at) >= FORGOTTEN;
+            }
+            let hash = *blake3::hash(sealed).as_bytes();
+            let known = before.get(field).filter(|(known, _)| *known == hash);
+            let since = known.map_or(now, |(_, since)| *since);
+            if watched.len() < MOST_WATCHED {
+                watched.insert(field.clone(), (hash, since));
+            }
+            now.saturating_duration_since(since) >= FORGOTTEN
+        };
+        let forgotten = raw.iter().filter(|(field, sealed)| is_forgotten(field, sealed));
+        forgotten.map(|(field, _)| field.as_slice()).collect()
     }
 
     pub(crate) fn known(&self) -> Vec<Member> {
@@ -173,5 +213,51 @@ impl Members {
 pub(super) fn fuzz(data: &[u8]) {
     if let Some(member) = Member::decode(data) {
         assert_eq!(Member::decode(&member.encode()), Some(member));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{Clock, ManualClock};
+    use crate::config;
+
+    fn members(broker: &str, secret: u8) -> Members {
+        let given = [
+            ("http_host", "a"),
+            ("http_user_route", "/u"),
+            ("fleet_redis", "r"),
+            ("fleet_secret", "$PATH"),
+            ("fleet_broker", broker),
+        ];
+        let given = given.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let config = config::read(&given).unwrap();
+        let fleet = config.fleet.clone().unwrap();
+        let members = Members::new(&config, &fleet, &[Secret::new(vec![secret; 32])]);
+        members.join(1);
+        members
+    }
+
+    #[test]
+    fn what_brokers_have_left_is_removed_a_day_later_and_nothing_of_those_who_are_there() {
+        let clock = ManualClock::new();
+        let [one, gone, stranger, gone_stranger] =
+            [("one", 1), ("gone", 1), ("stranger", 2), ("gone stranger", 2)]
+                .map(|(broker, secret)| members(broker, secret));
+        let said = |members: &Members| {
+            let sealed = members.announcement((None, Position::START), clock.unix_time());
+            (members.field().as_bytes().to_vec(), sealed.unwrap())
+        };
+        let left = [said(&gone), said(&gone_stranger)];
+        let forgotten = || {
+            let raw = [said(&one), said(&stranger), left[0].clone(), left[1].clone()];
+            let forgotten = one.forgotten(&raw, clock.now(), clock.unix_time());
+            forgotten.into_iter().map(<[u8]>::to_vec).collect::<Vec<_>>()
+        };
+        assert!(forgotten().is_empty());
+        clock.advance(FORGOTTEN - Duration::from_secs(1));
+        assert!(forgotten().is_empty());
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(forgotten(), left.each_ref().map(|(field, _)| field.clone()));
     }
 }

@@ -126,7 +126,7 @@ impl Fleet {
             was_told &= is_in_touch;
             self.restore_lookups(&mut lookups_back_at);
         }
-        reader.link.remove_member(&self.keys.members, self.members.field())
+        reader.link.remove_members(&self.keys.members, &[self.members.field().as_bytes()])
     }
 
     /// Says that this broker is there and has applied nothing yet, so that whoever waits for all waits for it
@@ -234,7 +234,12 @@ impl Fleet {
         let at = reader.announced.filter(|_| !is_due).map_or(now, |(at, _)| at);
         reader.announced = Some((at, applied));
         if is_due {
-            self.members.note(&reader.link.members(&self.keys.members)?, unix_time);
+            let members = reader.link.members(&self.keys.members)?;
+            self.members.note(&members, unix_time);
+            let forgotten = self.members.forgotten(&members, now, unix_time);
+            if !forgotten.is_empty() {
+                reader.link.remove_members(&self.keys.members, &forgotten)?;
+            }
         }
         Ok(())
     }
