@@ -127,6 +127,7 @@ mod tests {
             life: Duration::from_secs(1),
             refresh_at_ms: AtomicU64::new(0),
             tables: AtomicU8::new(1),
+            shared_age_ms: None,
         })
     }
 

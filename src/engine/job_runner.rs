@@ -179,8 +179,12 @@ impl JobRunner {
             return None;
         }
         self.recent_failures.forget(&job.key);
-        self.cache.store(job.key, kind, answer.clone(), Some(left), asked);
-        self.tell_of(&job.key, asked);
+        // This broker may have been told something else since then.
+        let found_at = (asked, found.age);
+        if !self.cache.store_shared(job.key, kind, answer.clone(), left, found_at) {
+            return None;
+        }
+        self.tell_of(&job.key, asked.checked_sub(found.age).unwrap_or(asked));
         Some(answer)
     }
 
