@@ -50,7 +50,7 @@ use answer::{MOST_BYTES, SharedAnswer};
 use counts::{Counts, Lookup, Write};
 use link::KeyNames;
 use log::Log;
-use lookups::Lookups;
+use lookups::{Lookups, Stored};
 use members::Members;
 use naming::Namer;
 use record::Record;
@@ -282,14 +282,16 @@ impl Fleet {
     fn judge(
         &self,
         name: &str,
-        value: Option<Vec<u8>>,
+        value: Option<Stored>,
         subject: &Subject<'_>,
     ) -> Result<Found, Lookup> {
-        let sealed = value.ok_or(Lookup::Absent)?;
+        let Stored { sealed, left } = value.ok_or(Lookup::Absent)?;
         let opened = self.answers.open(name.as_bytes(), &sealed);
         let shared = opened.and_then(|plain| SharedAnswer::decode(&plain));
         let shared = shared.ok_or(Lookup::Unreadable)?;
         let age = shared.age(self.clock.unix_time()).ok_or(Lookup::Expired)?;
+        // Redis counts what is left by a clock of its own: this broker's may be behind that of the one that asked.
+        let age = left.map_or(age, |left| age.max(shared.life.saturating_sub(left)));
         if age >= shared.life {
             return Err(Lookup::Expired);
         }
