@@ -279,8 +279,13 @@ impl Log {
                 let scope = record.scope.clone();
                 effects.push(Effect::Outdate { scope, sessions: !is_own });
             }
-            Do::Kick if !is_own && unix_time.saturating_sub(record.at) < KICK => {
-                effects.push(Effect::Kick(record.scope.clone()));
+            Do::Kick if !is_own => {
+                let is_late = unix_time.saturating_sub(record.at) >= KICK;
+                effects.push(if is_late {
+                    Effect::LateKick
+                } else {
+                    Effect::Kick(record.scope.clone())
+                });
             }
             Do::Kick | Do::Begin => {}
         }

@@ -258,6 +258,16 @@ impl Fleet {
         }
     }
 
+    fn tell_of_late_kick(&self) {
+        self.log_queue.seldom(::log::Level::Warn, "fleet kicks", || {
+            format!(
+                "fleet {:?}: a kick is more than ten minutes old and disconnects nobody here; do the \
+                 brokers' clocks differ?",
+                self.config.name
+            )
+        });
+    }
+
     fn carry_out(&self, effects: Vec<Effect>) {
         let Some(listener) = self.listener.get() else { return };
         let listener: &dyn Listener = &**listener;
@@ -266,6 +276,7 @@ impl Fleet {
                 Effect::Heard { what, is_own } => self.counts.heard(what, is_own),
                 Effect::Outdate { scope, sessions } => listener.outdate(scope, sessions),
                 Effect::Kick(scope) => listener.kick(scope),
+                Effect::LateKick => self.tell_of_late_kick(),
                 Effect::Doubt(until) => listener.doubt(until),
                 Effect::AskAgain => listener.ask_again(),
                 Effect::Gap(gap) => {

@@ -58,7 +58,7 @@ impl Broker {
                 },
                 Effect::Doubt(until) => self.doubt = until,
                 Effect::AskAgain => self.asked_again += 1,
-                Effect::Heard { .. } | Effect::Kick(_) | Effect::Gap(_) => {}
+                Effect::Heard { .. } | Effect::Kick(_) | Effect::LateKick | Effect::Gap(_) => {}
             }
         }
     }

@@ -95,3 +95,27 @@ fn what_redis_has_lost_is_put_back() {
     assert!((1..3).all(|at| world.brokers[at].log.is_in_touch(world.clock.now())));
     assert!((1..3).all(|at| world.brokers[at].asked_again > 0), "something may have been lost");
 }
+
+#[test]
+fn a_kick_that_is_too_old_is_told_of() {
+    let mut world = World::new(1);
+    settle(&mut world);
+    let log = &mut world.brokers[0].log;
+    let (now, at) = (world.clock.now(), world.clock.unix_time());
+    let mut read = |number, later| {
+        let record = Record {
+            id: [number; 16],
+            epoch: log.applied().0.unwrap(),
+            at,
+            from: "1".to_owned(),
+            what: Do::Kick,
+            scope: InvalidationScope { username: Some("ann".into()), ..Default::default() },
+        };
+        let place = Position { ms: 1000, seq: number.into() };
+        let entry = Entry { at: place, digest: [number; 32], record: Some(record.clone()) };
+        let effects = log.read(&[entry], true, now, now, at + Duration::from_secs(later));
+        (effects.contains(&Effect::Kick(record.scope)), effects.contains(&Effect::LateKick))
+    };
+    assert_eq!(read(1, 599), (true, false));
+    assert_eq!(read(2, 600), (false, true));
+}
