@@ -153,6 +153,8 @@ impl Status {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Asked {
     pub(crate) stamp: Stamp,
+    /// In which of the ways to ask.
+    way: u64,
     /// In Unix time.
     pub at: Duration,
 }
@@ -196,8 +198,11 @@ impl Fleet {
         }))
     }
 
-    /// Uses another password from the next connection on.
-    pub(crate) fn renew(&self, credentials: &Credentials) {
+    /// Uses another password from the next connection on, and other names for answers once `send` has other headers
+    /// sent.
+    pub(crate) fn renew(&self, credentials: &Credentials, send: impl FnOnce()) {
+        let scope = self.namer.renew(&credentials.headers, send);
+        self.members.set_scope(&scope);
         let mut current = lock(&self.credentials);
         current.password.clone_from(&credentials.fleet.password);
         current.authorities.clone_from(&credentials.fleet.authorities);
@@ -217,7 +222,7 @@ impl Fleet {
     #[must_use]
     pub(crate) fn before_asking(&self) -> Option<Asked> {
         let stamp = lock(&self.log).stamp(self.clock.now())?;
-        Some(Asked { stamp, at: self.clock.unix_time() })
+        Some(Asked { stamp, way: self.namer.number(), at: self.clock.unix_time() })
     }
 
     /// Shares what the API said. It lives for `life` from when it was asked.
@@ -229,17 +234,19 @@ impl Fleet {
         life: Duration,
         is_given: bool,
     ) {
-        let Asked { stamp, at } = asked;
+        let Asked { stamp, way, at } = asked;
         let Some(json) = answer::to_json(answer) else { return };
         if json.len() > MOST_BYTES {
             return;
         }
         let left = (at + life).saturating_sub(self.clock.unix_time());
         let shared = SharedAnswer { stamp, asked: at, life, is_given, json };
-        if left.is_zero() || !lock(&self.log).is_in_touch(self.clock.now()) {
+        // What was asked with headers that are sent no more would get a name that it may not have.
+        let is_of_now = way == self.namer.number();
+        if left.is_zero() || !is_of_now || !lock(&self.log).is_in_touch(self.clock.now()) {
             return;
         }
-        let text = naming::text(name);
+        let text = self.namer.text(name);
         if let Some(sealed) = self.answers.seal(text.as_bytes(), &shared.encode()) {
             let dropped = self.queue.push((format!("{}{text}", self.keys.answers), sealed, left));
             self.counts.wrote(Write::Dropped, dropped);
@@ -259,7 +266,7 @@ impl Fleet {
             self.counts.looked(Lookup::Skipped, wanted.len());
             return none();
         }
-        let names: Vec<_> = wanted.iter().map(|(name, _)| naming::text(name)).collect();
+        let names: Vec<_> = wanted.iter().map(|(name, _)| self.namer.text(name)).collect();
         let keys = names.iter().map(|name| format!("{}{name}", self.keys.answers)).collect();
         let began = self.clock.now();
         let values = self.lookups.ask(keys, self.config.timeout);

@@ -164,7 +164,7 @@ mod tests {
 
     use super::super::fake_redis::{fleet, serve, touch};
     use super::super::record::Position;
-    use super::super::{SharedAnswer, Stamp, Subject, naming};
+    use super::super::{SharedAnswer, Stamp, Subject};
     use super::*;
     use crate::clock::{ManualClock, SystemClock};
     use crate::question::SharedName;
@@ -230,7 +230,7 @@ mod tests {
             is_given: true,
             json: br#"{"result":"allow"}"#.to_vec(),
         };
-        let text = naming::text(&name);
+        let text = fleet.namer.text(&name);
         let sealed = fleet.answers.seal(text.as_bytes(), &answer.encode()).unwrap();
         assert!(value.set(sealed).is_ok());
         fleet.is_reachable.store(true, Ordering::Relaxed);

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use serde_json::{Value, json};
 
 use super::link::RawMember;
-use super::naming;
+use super::naming::Scope;
 use super::record::{Epoch, Position};
 use super::sealing::Sealer;
 use crate::clock::millis;
@@ -82,7 +82,7 @@ impl Member {
 pub(crate) struct Members {
     sealer: Sealer,
     broker: String,
-    scope: String,
+    scope: Mutex<String>,
     /// Under which field this one stands.
     field: OnceLock<String>,
     known: Mutex<Known>,
@@ -100,10 +100,11 @@ struct Known {
 
 impl Members {
     pub(crate) fn new(config: &Config, fleet: &FleetConfig, secrets: &[Secret]) -> Self {
+        let scope = Scope::new(config, fleet).digest(&config.credentials.headers);
         Self {
             sealer: Sealer::of_members(&fleet.name, secrets),
             broker: fleet.broker.clone(),
-            scope: BASE64.encode(&naming::scope(config, fleet)[..9]),
+            scope: Mutex::new(scope_text(&scope)),
             field: OnceLock::new(),
             known: Mutex::default(),
             watched: Mutex::default(),
@@ -115,6 +116,11 @@ impl Members {
         // Nobody without the secret is to tell from it which brokers there are.
         let name = format!("{} {number}", self.broker);
         let _ = self.field.set(self.sealer.tag(name.as_bytes()));
+    }
+
+    /// This broker asks in another way from now on.
+    pub(crate) fn set_scope(&self, scope: &[u8; 32]) {
+        *lock(&self.scope) = scope_text(scope);
     }
 
     pub(crate) fn field(&self) -> &str {
@@ -133,7 +139,7 @@ impl Members {
             epoch,
             position,
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            scope: self.scope.clone(),
+            scope: lock(&self.scope).clone(),
             at,
         };
         self.sealer.seal(self.field().as_bytes(), &member.encode())
@@ -207,6 +213,11 @@ impl Members {
         let waiting: Vec<_> = others.map(|member| member.name.clone()).collect();
         Applied { brokers: waiting.len() + 1, applied: 1, waiting }
     }
+}
+
+/// A scope as people see it.
+fn scope_text(scope: &[u8; 32]) -> String {
+    BASE64.encode(&scope[..9])
 }
 
 #[cfg(any(test, fuzzing))]
