@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -307,6 +308,30 @@ impl Cache {
         freshness: Freshness,
         asked: Instant,
     ) {
+        self.keep(key, kind, answer, freshness, (asked, None));
+    }
+
+    /// Keeps an answer that another broker had asked for that long before it was `found` there. Not if there is a
+    /// younger one: false.
+    pub(crate) fn store_shared(
+        &self,
+        key: Key,
+        kind: Kind,
+        answer: Answer,
+        freshness: Freshness,
+        (found, age): (Instant, Duration),
+    ) -> bool {
+        self.keep(key, kind, answer, freshness, (found, Some(age)))
+    }
+
+    fn keep(
+        &self,
+        key: Key,
+        kind: Kind,
+        answer: Answer,
+        freshness: Freshness,
+        (asked, shared_age): (Instant, Option<Duration>),
+    ) -> bool {
         let configured = self.lifetimes.of(kind);
         let lifetime = freshness.lifetime.unwrap_or_else(|| self.lifetime(kind, &answer));
         let stale =
@@ -325,17 +350,29 @@ impl Cache {
             let refresh_at_ms = AtomicU64::new(millis(life.mul_f64(REFRESH_FROM)));
             let stale_s = u32::try_from(stale.as_secs()).unwrap_or(u32::MAX);
             let tables = AtomicU8::new(1);
-            Arc::new(Entry { answer, asked, life, stale_s, refresh_at_ms, tables })
+            let shared_age_ms = shared_age.map(|age| {
+                let age_ms = u32::try_from(millis(age)).unwrap_or(u32::MAX);
+                NonZeroU32::MIN.saturating_add(age_ms)
+            });
+            let entry =
+                Entry { answer, asked, life, stale_s, refresh_at_ms, tables, shared_age_ms };
+            Arc::new(entry)
         });
-        self.replace(key, entry, asked);
+        self.replace(key, entry, (asked, shared_age))
     }
 
     /// Puts an answer in another's place, or nothing, unless the other was asked for later: a question may
-    /// be under way twice, once from before an invalidation.
-    fn replace(&self, key: Key, entry: Option<Arc<Entry>>, asked: Instant) {
+    /// be under way twice, once from before an invalidation. Whether it did.
+    fn replace(
+        &self,
+        key: Key,
+        entry: Option<Arc<Entry>>,
+        (asked, shared_age): (Instant, Option<Duration>),
+    ) -> bool {
+        let now = self.clock.now();
         let mut is_older = false;
         self.entries.entry(key).and_compute_with(|before| {
-            is_older = before.is_some_and(|before| before.value().asked > asked);
+            is_older = before.is_some_and(|before| before.value().outlasts(asked, shared_age, now));
             match &entry {
                 _ if is_older => Op::Nop,
                 Some(entry) => Op::Put(Arc::clone(entry)),
@@ -346,6 +383,7 @@ impl Cache {
             // One that moka has had no room for any more is there alone.
             self.front.revoke_others(&key, entry.as_ref());
         }
+        !is_older
     }
 
     /// Lets go of what has ended and of what there is no room for. That takes longer the more answers there
@@ -647,6 +685,32 @@ mod tests {
             cache.store(key, Kind::Access, Answer::ALLOW, lifetime, earlier);
             assert_eq!(get(&cache, &key).map(|hit| hit.answer), Some(Answer::DENY));
         }
+    }
+
+    #[test]
+    fn what_another_broker_was_told_earlier_takes_no_later_answers_place() {
+        let (cache, clock) = cache(LIFETIMES);
+        let (key, asked) = (Key::from_number(1), clock.now());
+        let share = |age| {
+            let found = (clock.now(), Duration::from_secs(age));
+            let freshness = Freshness { lifetime: Some(Duration::from_secs(9)), stale: None };
+            cache.store_shared(key, Kind::Access, Answer::ALLOW, freshness, found)
+        };
+        let answer = || get(&cache, &key).map(|hit| hit.answer);
+        // Another broker's answer is found while the API is asked again, which then says no.
+        clock.advance(Duration::from_secs(1));
+        assert!(share(10));
+        assert_eq!(answer(), Some(Answer::ALLOW));
+        cache.store(key, Kind::Access, Answer::DENY, None, asked);
+        assert_eq!(answer(), Some(Answer::DENY));
+        // The same, only that it is kept once the API has said no.
+        assert!(!share(2));
+        assert_eq!(answer(), Some(Answer::DENY));
+        clock.advance(Duration::from_secs(2));
+        assert!(share(1));
+        assert!(!share(2), "there is a younger one");
+        clock.advance(Duration::from_secs(10));
+        assert!(share(15), "that one has ended");
     }
 
     #[test]

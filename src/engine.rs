@@ -319,8 +319,11 @@ impl Engine {
     /// Uses other certificates, secrets and keys from now on.
     pub(crate) fn renew(&self, credentials: &Credentials) {
         self.tokens.iter().for_each(|tokens| tokens.renew(&credentials.token_keys));
-        self.asker.api.renew(credentials);
-        self.fleet.iter().for_each(|fleet| fleet.renew(credentials));
+        let send = || self.asker.api.renew(credentials);
+        match &self.fleet {
+            Some(fleet) => fleet.renew(credentials, send),
+            None => send(),
+        }
     }
 
     /// How things stand.

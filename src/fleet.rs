@@ -1,8 +1,8 @@
 //! A fleet: brokers that share answers, and hear of what was taken back, through a Redis that nobody has to
 //! trust.
 //!
-//! Workers look here before they ask the API, and give here what it said. Three threads do the rest: one
-//! reads the log, one looks answers up, one writes; with Sentinels a fourth watches those. The broker's thread never
+//! Workers look here before they ask the API, and give here what it said. Four threads do the rest: one
+//! reads the log, one looks answers up, one writes, one looks at the clock; with Sentinels a fifth watches those. The broker's thread never
 //! waits for any of them.
 
 #![forbid(unsafe_code)]
@@ -22,7 +22,10 @@ use crate::random;
 use crate::sync::lock;
 
 mod answer;
+mod backlog;
 mod counts;
+#[cfg(test)]
+mod fake_redis;
 mod link;
 mod log;
 mod lookups;
@@ -47,7 +50,7 @@ use answer::{MOST_BYTES, SharedAnswer};
 use counts::{Counts, Lookup, Write};
 use link::KeyNames;
 use log::Log;
-use lookups::Lookups;
+use lookups::{Lookups, Stored};
 use members::Members;
 use naming::Namer;
 use record::Record;
@@ -152,6 +155,8 @@ impl Status {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Asked {
     pub(crate) stamp: Stamp,
+    /// In which of the ways to ask.
+    way: u64,
     /// In Unix time.
     pub at: Duration,
 }
@@ -195,8 +200,11 @@ impl Fleet {
         }))
     }
 
-    /// Uses another password from the next connection on.
-    pub(crate) fn renew(&self, credentials: &Credentials) {
+    /// Uses another password from the next connection on, and other names for answers once `send` has other headers
+    /// sent.
+    pub(crate) fn renew(&self, credentials: &Credentials, send: impl FnOnce()) {
+        let scope = self.namer.renew(&credentials.headers, send);
+        self.members.set_scope(&scope);
         let mut current = lock(&self.credentials);
         current.password.clone_from(&credentials.fleet.password);
         current.authorities.clone_from(&credentials.fleet.authorities);
@@ -216,7 +224,7 @@ impl Fleet {
     #[must_use]
     pub(crate) fn before_asking(&self) -> Option<Asked> {
         let stamp = lock(&self.log).stamp(self.clock.now())?;
-        Some(Asked { stamp, at: self.clock.unix_time() })
+        Some(Asked { stamp, way: self.namer.number(), at: self.clock.unix_time() })
     }
 
     /// Shares what the API said, for as long as it gave the answer, or as is configured here.
@@ -228,7 +236,7 @@ impl Fleet {
         freshness: Freshness,
         configured: Duration,
     ) {
-        let Asked { stamp, at } = asked;
+        let Asked { stamp, way, at } = asked;
         let Some(json) = answer::to_json(answer) else { return };
         if json.len() > MOST_BYTES {
             return;
@@ -237,10 +245,12 @@ impl Fleet {
         let (life, is_given) = (lifetime.unwrap_or(configured), lifetime.is_some());
         let left = (at + life).saturating_sub(self.clock.unix_time());
         let shared = SharedAnswer { stamp, asked: at, life, is_given, stale, json };
-        if left.is_zero() || !lock(&self.log).is_in_touch(self.clock.now()) {
+        // What was asked with headers that are sent no more would get a name that it may not have.
+        let is_of_now = way == self.namer.number();
+        if left.is_zero() || !is_of_now || !lock(&self.log).is_in_touch(self.clock.now()) {
             return;
         }
-        let text = naming::text(name);
+        let text = self.namer.text(name);
         if let Some(sealed) = self.answers.seal(text.as_bytes(), &shared.encode()) {
             let dropped = self.queue.push((format!("{}{text}", self.keys.answers), sealed, left));
             self.counts.wrote(Write::Dropped, dropped);
@@ -260,7 +270,7 @@ impl Fleet {
             self.counts.looked(Lookup::Skipped, wanted.len());
             return none();
         }
-        let names: Vec<_> = wanted.iter().map(|(name, _)| naming::text(name)).collect();
+        let names: Vec<_> = wanted.iter().map(|(name, _)| self.namer.text(name)).collect();
         let keys = names.iter().map(|name| format!("{}{name}", self.keys.answers)).collect();
         let began = self.clock.now();
         let values = self.lookups.ask(keys, self.config.timeout);
@@ -283,14 +293,16 @@ impl Fleet {
     fn judge(
         &self,
         name: &str,
-        value: Option<Vec<u8>>,
+        value: Option<Stored>,
         subject: &Subject<'_>,
     ) -> Result<Found, Lookup> {
-        let sealed = value.ok_or(Lookup::Absent)?;
+        let Stored { sealed, left } = value.ok_or(Lookup::Absent)?;
         let opened = self.answers.open(name.as_bytes(), &sealed);
         let shared = opened.and_then(|plain| SharedAnswer::decode(&plain));
         let shared = shared.ok_or(Lookup::Unreadable)?;
         let age = shared.age(self.clock.unix_time()).ok_or(Lookup::Expired)?;
+        // Redis counts what is left by a clock of its own: this broker's may be behind that of the one that asked.
+        let age = left.map_or(age, |left| age.max(shared.life.saturating_sub(left)));
         if age >= shared.life {
             return Err(Lookup::Expired);
         }
@@ -337,6 +349,12 @@ impl Fleet {
         let now = self.clock.now();
         lock(&self.log).publish(record, now);
         self.queue.expect(id, now + self.config.ack, Box::new(respond));
+    }
+
+    /// Something is taken back at this broker alone. To be called before it does so itself: a lookup that is under
+    /// way is then known to be older.
+    pub(crate) fn outdate_here(&self, scope: InvalidationScope) {
+        lock(&self.log).outdate_here(scope, self.clock.now());
     }
 
     #[must_use]

@@ -28,7 +28,7 @@ const ELSEWHERE: &[&str] = &[
     "ffi/usage.rs",
     "events/fuzzing.rs",
     "tokens/fuzzing.rs",
-    "fleet/log/model.rs",
+    "fleet/log/model",
     "lib.rs",
 ];
 

@@ -1,7 +1,7 @@
 //! A real Redis or Valkey, by which brokers share answers. `mosquitto-test/get-brokers.sh` fetches both.
 
 use std::fs;
-use std::process::Command;
+use std::process::{Command, Output};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -141,11 +141,17 @@ impl Redis {
 }
 
 fn ask(engine: Engine, port: u16, command: &[&str]) -> Vec<String> {
+    try_ask(engine, port, command).unwrap_or_else(|output| panic!("{command:?}: {output:?}"))
+}
+
+fn try_ask(engine: Engine, port: u16, command: &[&str]) -> Result<Vec<String>, Output> {
     let mut cli = engine.program("cli");
     cli.args(["-h", "127.0.0.1", "-p", &port.to_string()]).args(command);
     let output = run_to_its_end(cli, b"");
-    assert!(output.status.success(), "{command:?}: {output:?}");
-    String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
+    if !output.status.success() {
+        return Err(output);
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect())
 }
 
 /// Waits until it works, a little between one try and the next, since each is a process.

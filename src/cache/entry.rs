@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -35,6 +36,8 @@ pub(crate) struct Entry {
     /// How many tables of the cache have it: moka, and the one in front of it. What a session remembers of
     /// it ends with the last, since nobody then knows it who could take it back.
     pub tables: AtomicU8,
+    /// How old it was when it was found at another broker, in milliseconds; none: this one has asked the API.
+    pub(crate) shared_age_ms: Option<NonZeroU32>,
 }
 
 impl Entry {
@@ -63,6 +66,25 @@ impl Entry {
     /// See [`Entry::stale_s`].
     pub(crate) fn stale(&self) -> Duration {
         Duration::from_secs(self.stale_s.into())
+    }
+
+    /// Whether it stays where another answer comes: one that this broker asked the API for then, or one that another
+    /// broker had asked for that long before. What the API said here counts more: that another broker asked
+    /// later, the clocks of two machines say.
+    pub(crate) fn outlasts(
+        &self,
+        asked: Instant,
+        shared_age: Option<Duration>,
+        now: Instant,
+    ) -> bool {
+        let Some(age) = shared_age else {
+            return self.shared_age_ms.is_none() && self.asked > asked;
+        };
+        let is_alive = now.saturating_duration_since(self.asked) < self.life;
+        let own_age = self.shared_age_ms.map_or(0, NonZeroU32::get);
+        let own_age = Duration::from_millis(own_age.into());
+        // Both as if they were asked for at the same time, since no clock goes back to before it began.
+        is_alive && self.asked + age > asked + own_age
     }
 
     pub(crate) fn is_permission(&self) -> bool {

@@ -128,6 +128,7 @@ mod tests {
             stale_s: 0,
             refresh_at_ms: AtomicU64::new(0),
             tables: AtomicU8::new(1),
+            shared_age_ms: None,
         })
     }
 

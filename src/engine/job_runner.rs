@@ -179,8 +179,12 @@ impl JobRunner {
         }
         self.recent_failures.forget(&job.key);
         let freshness = Freshness { lifetime: Some(left), stale: found.stale };
-        self.cache.store_for(job.key, kind, answer.clone(), freshness, asked);
-        self.tell_of(&job.key, asked);
+        let found_at = (asked, found.age);
+        // This broker may have been told something else since then.
+        if !self.cache.store_shared(job.key, kind, answer.clone(), freshness, found_at) {
+            return None;
+        }
+        self.tell_of(&job.key, asked.checked_sub(found.age).unwrap_or(asked));
         Some(answer)
     }
 

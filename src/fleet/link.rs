@@ -128,6 +128,22 @@ impl Link {
         Ok(values.into_iter().map(bytes).collect())
     }
 
+    /// For how long the values under these names stay there; none where that is not known.
+    pub(crate) fn lives(&mut self, keys: &[&str]) -> Result<Vec<Option<Duration>>, Trouble> {
+        let mut pipe = redis::pipe();
+        pipe.ignore_errors();
+        for key in keys {
+            pipe.cmd("PTTL").arg(*key);
+        }
+        let replies: Vec<Value> = pipe.query(&mut self.connection)?;
+        let life = |reply| match reply {
+            Value::Int(-2) => Some(Duration::ZERO),
+            Value::Int(ms) => u64::try_from(ms).ok().map(Duration::from_millis),
+            _ => None,
+        };
+        Ok(replies.into_iter().map(life).collect())
+    }
+
     /// Puts values under names, each for so long; how many were not taken.
     pub(crate) fn put(
         &mut self,
@@ -197,8 +213,9 @@ impl Link {
         self.ask(cmd("HSET").arg(key).arg(field).arg(sealed)).map(drop)
     }
 
-    pub(crate) fn remove_member(&mut self, key: &str, field: &str) -> Result<(), Trouble> {
-        self.ask(cmd("HDEL").arg(key).arg(field)).map(drop)
+    /// Removes members; there is one at least.
+    pub(crate) fn remove_members(&mut self, key: &str, fields: &[&[u8]]) -> Result<(), Trouble> {
+        self.ask(cmd("HDEL").arg(key).arg(fields)).map(drop)
     }
 
     pub(crate) fn members(&mut self, key: &str) -> Result<Vec<RawMember>, Trouble> {

@@ -7,7 +7,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use super::answer::Stamp;
@@ -16,7 +16,17 @@ use super::record::{Do, Epoch, Id, Position, Record};
 use crate::cache::{InvalidationScope, Invalidations, Subject};
 use crate::random;
 
+mod anchor;
+mod doubts;
+mod epochs;
+mod here;
+mod outbox;
 mod told;
+use anchor::Anchor;
+use doubts::Doubts;
+use epochs::Epochs;
+use here::Here;
+use outbox::Outbox;
 pub(crate) use told::{Effect, Entry, Gap};
 
 /// How long the log may be silent until it is not in touch any more.
@@ -35,61 +45,47 @@ enum Phase {
     InTouch,
 }
 
-/// An entry that is to be written, or was not read back yet.
-struct Outgoing {
-    record: Record,
-    due: Instant,
-    /// Whether it was handed out for writing.
-    is_tried: bool,
-}
-
 /// One broker's view of the log.
 pub(crate) struct Log {
-    blind_ttl: Duration,
     phase: Phase,
     /// When it was last certain that nothing had been missed.
     last_touch: Instant,
     /// Whether it has ever been in touch.
     has_begun: bool,
-    epoch: Option<Epoch>,
-    /// Whether the entry that began it was read.
+    epochs: Epochs,
+    /// Whether the entry that began the epoch was read.
     is_epoch_certain: bool,
-    /// An epoch that is over, while no other has begun.
-    ended: Option<Epoch>,
     applied: Position,
-    /// The last entry that was read, for seeing whether it is still there.
-    last: Option<(Position, [u8; 32])>,
+    anchor: Anchor,
     /// What was invalidated since the epoch began.
     marks: Invalidations<Position>,
+    here: Here,
     memory: Memory,
-    outbox: Vec<Outgoing>,
+    outbox: Outbox,
+    /// Where the entries stand of which somebody wants to know; none: they were not read back yet.
+    awaited: HashMap<Id, Option<Position>>,
     /// While the whole log is read: the entries that it has.
     scan: Option<HashSet<Id>>,
-    /// What is not certain after a gap: from when on answers are doubted, and up to when asked for.
-    unsure: Vec<(Instant, Instant)>,
-    doubt_floor: Option<Instant>,
-    doubt: Option<Instant>,
+    doubts: Doubts,
 }
 
 impl Log {
     pub(crate) fn new(now: Instant, blind_ttl: Duration) -> Self {
         Self {
-            blind_ttl,
             phase: Phase::Away,
             last_touch: now,
             has_begun: false,
-            epoch: None,
+            epochs: Epochs::default(),
             is_epoch_certain: false,
-            ended: None,
             applied: Position::START,
-            last: None,
+            anchor: Anchor::default(),
             marks: Invalidations::default(),
+            here: Here::default(),
             memory: Memory::default(),
-            outbox: Vec::new(),
+            outbox: Outbox::default(),
+            awaited: HashMap::new(),
             scan: Some(HashSet::new()),
-            unsure: Vec::new(),
-            doubt_floor: None,
-            doubt: None,
+            doubts: Doubts::new(blind_ttl),
         }
     }
 
@@ -105,24 +101,22 @@ impl Log {
 
     /// How far the log is applied.
     pub(crate) fn applied(&self) -> (Option<Epoch>, Position) {
-        (self.epoch, self.applied)
+        (self.epochs.current(), self.applied)
     }
 
     /// What an answer carries that is asked for from now on. None: it is not shared.
     pub(crate) fn stamp(&self, now: Instant) -> Option<Stamp> {
-        let epoch = self.epoch.filter(|_| self.is_in_touch(now))?;
+        let epoch = self.epochs.current().filter(|_| self.is_in_touch(now))?;
         Some(Stamp { epoch, position: self.applied })
     }
 
     /// Whether an answer of this stamp is good for a question about this.
     pub(crate) fn believes(&self, stamp: &Stamp, subject: &Subject<'_>, now: Instant) -> bool {
-        let is_waiting = |outgoing: &Outgoing| {
-            outgoing.record.what == Do::Invalidate && outgoing.record.scope.covers(subject)
-        };
         self.is_in_touch(now)
-            && self.epoch == Some(stamp.epoch)
+            && self.epochs.current() == Some(stamp.epoch)
             && !self.marks.covers(subject, stamp.position)
-            && !self.outbox.iter().any(is_waiting)
+            && !self.here.covers(subject)
+            && !self.outbox.covers(subject)
     }
 
     /// How many entries are not written yet, or not read back.
@@ -142,59 +136,59 @@ impl Log {
 
     /// Whether there may be more to read at once.
     pub(crate) fn is_catching_up(&self) -> bool {
-        self.phase == Phase::CatchingUp && self.ended.is_none_or(|ended| self.epoch != Some(ended))
+        self.phase == Phase::CatchingUp && !self.epochs.is_over()
     }
 
     /// The entry that must still be there.
-    pub(crate) fn last(&self) -> Option<Position> {
-        self.last.map(|(at, _)| at)
+    pub(crate) fn anchor(&self) -> Option<Position> {
+        self.anchor.get().map(|(at, _)| at)
     }
 
-    /// The log begins with this entry, and in the place of the last one there is `found`.
+    /// The log begins with this entry, and in the place of [`Self::anchor`] there is `found`.
     pub(crate) fn check(
         &mut self,
         first: Option<&Entry>,
         found: Option<[u8; 32]>,
         now: Instant,
     ) -> Vec<Effect> {
-        let Some((at, digest)) = self.last else { return Vec::new() };
+        let Some((at, digest)) = self.anchor.get() else { return Vec::new() };
         if found == Some(digest) {
+            self.anchor.advance();
             return Vec::new();
         }
+        // Whoever was in touch all the time saw it a moment ago: so soon no entry is old enough to be trimmed.
+        let may_be_trimmed = !self.is_in_touch(now);
         match first {
-            Some(first) if first.at > at && !self.is_another_epoch(first) => {
+            Some(first) if may_be_trimmed && first.at > at && !self.is_another_epoch(first) => {
                 self.marks.declare(InvalidationScope::default(), first.at.before());
-                self.last = None;
-                self.note_gap(now);
+                self.anchor.lose();
+                self.doubts.add(self.last_touch, now);
                 vec![Effect::Gap(Gap::Trimmed), Effect::AskAgain]
             }
-            _ => vec![self.roll_back(now)],
+            _ => self.roll_back(now),
         }
     }
 
     fn is_another_epoch(&self, entry: &Entry) -> bool {
-        let begins = |record: &Record| record.what == Do::Begin && Some(record.epoch) != self.epoch;
+        let begins = |record: &Record| {
+            record.what == Do::Begin && Some(record.epoch) != self.epochs.current()
+        };
         entry.record.as_ref().is_some_and(begins)
     }
 
     /// Redis has lost entries: the whole log is read again, to put back what is missing.
-    fn roll_back(&mut self, now: Instant) -> Effect {
-        self.note_gap(now);
-        self.ended = self.epoch;
+    fn roll_back(&mut self, now: Instant) -> Vec<Effect> {
+        self.doubts.add(self.last_touch, now);
+        self.epochs.end();
         self.is_epoch_certain = false;
         self.applied = Position::START;
-        self.last = None;
+        self.anchor.lose();
         self.marks = Invalidations::default();
+        self.awaited.values_mut().for_each(|at| *at = None);
         self.scan = Some(HashSet::new());
         self.phase = Phase::CatchingUp;
-        Effect::Gap(Gap::RolledBack)
-    }
-
-    /// What is known of answers by now may be wrong, and is believed no longer than while cut off.
-    fn note_gap(&mut self, now: Instant) {
-        if let Some(due) = self.last_touch.checked_add(self.blind_ttl) {
-            self.unsure.push((due, now));
-        }
+        // What this broker had not read yet is lost with the rest.
+        vec![Effect::Gap(Gap::RolledBack), Effect::AskAgain]
     }
 
     /// The log was read from where it is applied; the request for that was `sent` then. `is_whole`: there
@@ -214,16 +208,28 @@ impl Log {
                 self.marks.declare(InvalidationScope::default(), entry.at.before());
             }
             self.applied = entry.at;
-            self.last = Some((entry.at, entry.digest));
+            self.anchor.read(entry);
+            if self.phase != Phase::InTouch {
+                // Older ones may be trimmed while the log is read.
+                self.anchor.advance();
+            }
             let Some(record) = &entry.record else { continue };
             if self.apply(entry.at, record, now, unix_time, &mut effects) {
                 return effects;
             }
         }
-        match self.phase {
-            Phase::InTouch if is_whole => self.last_touch = sent,
-            Phase::CatchingUp if is_whole => self.catch_up(sent, now, &mut effects),
-            _ => {}
+        if is_whole {
+            self.outbox.retry_lost(sent);
+            match self.phase {
+                Phase::InTouch => self.last_touch = sent,
+                Phase::CatchingUp => self.catch_up(sent, now, &mut effects),
+                Phase::Away => {}
+            }
+            if self.phase == Phase::InTouch {
+                for scope in self.here.take(sent) {
+                    self.marks.declare(scope, self.applied);
+                }
+            }
         }
         effects
     }
@@ -241,25 +247,25 @@ impl Log {
         if let Some(scan) = &mut self.scan {
             scan.insert(record.id);
         }
-        let before = self.outbox.len();
-        self.outbox.retain(|outgoing| outgoing.record.id != record.id);
-        let is_own = self.outbox.len() < before;
+        let is_own = self.outbox.remove(&record.id);
+        if let Some(awaited) = self.awaited.get_mut(&record.id) {
+            *awaited = Some(at);
+        }
         if is_new || is_own {
             effects.push(Effect::Heard { what: record.what, is_own });
         }
         if record.what == Do::Begin {
-            let is_awaited = self.epoch.is_none() || self.ended == self.epoch;
-            let is_other = self.epoch != Some(record.epoch);
-            if is_other && !is_awaited && self.scan.is_none() && !is_own {
-                effects.push(self.roll_back(now));
+            let is_other = self.epochs.alive().is_some_and(|epoch| epoch != record.epoch);
+            if is_other && self.scan.is_none() && !is_own {
+                effects.extend(self.roll_back(now));
                 return true;
             }
-            self.epoch = Some(record.epoch);
+            self.epochs.begin(record.epoch);
             self.is_epoch_certain = true;
             return false;
         }
-        if !self.is_epoch_certain && self.ended.is_none() {
-            self.epoch = Some(record.epoch);
+        if !self.is_epoch_certain && !self.epochs.is_over() {
+            self.epochs.assume(record.epoch);
         }
         // An answer that was asked for after this entry was applied has its position, or a later one.
         if record.what == Do::Invalidate {
@@ -273,8 +279,13 @@ impl Log {
                 let scope = record.scope.clone();
                 effects.push(Effect::Outdate { scope, sessions: !is_own });
             }
-            Do::Kick if !is_own && unix_time.saturating_sub(record.at) < KICK => {
-                effects.push(Effect::Kick(record.scope.clone()));
+            Do::Kick if !is_own => {
+                let is_late = unix_time.saturating_sub(record.at) >= KICK;
+                effects.push(if is_late {
+                    Effect::LateKick
+                } else {
+                    Effect::Kick(record.scope.clone())
+                });
             }
             Do::Kick | Do::Begin => {}
         }
@@ -286,15 +297,13 @@ impl Log {
         if let Some(present) = self.scan.take() {
             self.put_back(&present, now);
         }
-        if self.epoch.is_none() || self.ended == self.epoch {
-            let begins = |outgoing: &Outgoing| outgoing.record.what == Do::Begin;
-            if !self.outbox.iter().any(begins) {
+        if self.epochs.alive().is_none() {
+            if !self.outbox.begins() {
                 self.begin_epoch(now);
             }
             return;
         }
-        self.ended = None;
-        self.outbox.retain(|outgoing| outgoing.record.what != Do::Begin);
+        self.outbox.drop_beginnings();
         self.phase = Phase::InTouch;
         self.last_touch = sent;
         if !self.has_begun {
@@ -305,80 +314,78 @@ impl Log {
     }
 
     fn put_back(&mut self, present: &HashSet<Id>, now: Instant) {
-        for outgoing in &mut self.outbox {
-            outgoing.is_tried &= present.contains(&outgoing.record.id);
-        }
+        self.outbox.retry_absent(present);
         let due = now + PUT_BACK.mul_f64(random::fraction());
         for record in self.memory.recent(now) {
-            let is_there = present.contains(&record.id)
-                || self.outbox.iter().any(|outgoing| outgoing.record.id == record.id);
+            let is_there = present.contains(&record.id) || self.outbox.has(&record.id);
             if !is_there && record.what != Do::Begin {
-                self.outbox.push(Outgoing { record: record.clone(), due, is_tried: false });
+                self.outbox.push(record.clone(), due);
             }
         }
     }
 
     fn begin_epoch(&mut self, now: Instant) {
         let (Ok(id), Ok(epoch)) = (random::bytes(), random::bytes()) else { return };
-        let scope = InvalidationScope::default();
-        let (at, from) = (Duration::ZERO, String::new());
+        let (at, from, scope) = (Duration::ZERO, String::new(), InvalidationScope::default());
         let record = Record { id, epoch, at, from, what: Do::Begin, scope };
         let due = now + PUT_BACK.mul_f64(random::fraction());
-        self.outbox.push(Outgoing { record, due, is_tried: false });
+        self.outbox.push(record, due);
     }
 
-    /// This broker takes something back. It has done so itself already.
+    /// This broker takes something back. It has done so itself already. Whoever wants to know how far that has
+    /// come asks [`Self::place`], and says when that is enough.
     pub(crate) fn publish(&mut self, record: Record, now: Instant) {
         self.memory.note(&record, now);
-        self.outbox.push(Outgoing { record, due: now, is_tried: false });
+        self.awaited.insert(record.id, None);
+        self.outbox.push(record, now);
+    }
+
+    /// No answer to these questions is good at this broker that was asked for up to now.
+    pub(crate) fn outdate_here(&mut self, scope: InvalidationScope, now: Instant) {
+        self.here.declare(scope, now);
+    }
+
+    /// Where an entry of this broker's stands in the log that all read. None: it was not read back, so that
+    /// it is not certain to be there, even if Redis says that it was written.
+    pub(crate) fn place(&self, id: &Id) -> Option<(Epoch, Position)> {
+        let at = self.awaited.get(id).copied().flatten()?;
+        Some((self.epochs.alive()?, at))
+    }
+
+    /// Nobody wants to know any more where this entry stands.
+    pub(crate) fn forget(&mut self, id: &Id) {
+        self.awaited.remove(id);
     }
 
     /// The next entry to write, if there is one; an epoch begins before anything else is written.
     pub(crate) fn next_to_write(&mut self, now: Instant) -> Option<Record> {
-        let needs_epoch = self.epoch.is_none() || self.ended == self.epoch;
-        let epoch = self.epoch.unwrap_or_default();
-        let outgoing = self.outbox.iter_mut().find(|outgoing| {
-            let may = !needs_epoch || outgoing.record.what == Do::Begin;
-            may && !outgoing.is_tried && outgoing.due <= now
-        })?;
-        outgoing.is_tried = true;
-        if outgoing.record.what != Do::Begin {
-            outgoing.record.epoch = epoch;
-        }
-        Some(outgoing.record.clone())
+        self.outbox.next(self.epochs.alive(), now)
     }
 
     /// When [`Self::next_to_write`] may have something, unless something happens before.
     pub(crate) fn next_due(&self) -> Option<Instant> {
-        let waiting = self.outbox.iter().filter(|outgoing| !outgoing.is_tried);
-        waiting.map(|outgoing| outgoing.due).min()
+        self.outbox.next_due()
+    }
+
+    /// Redis says that it has an entry.
+    pub(crate) fn written(&mut self, id: &Id, now: Instant) {
+        self.outbox.written(id, now);
     }
 
     /// An entry may not have been written; it is tried again.
-    pub(crate) fn not_written(&mut self, id: &Id, now: Instant) {
-        if let Some(outgoing) = self.outbox.iter_mut().find(|o| o.record.id == *id) {
-            outgoing.is_tried = false;
-            outgoing.due = now;
-        }
+    pub(crate) fn not_written(&mut self, id: &Id, due: Instant) {
+        self.outbox.not_written(id, due);
     }
 
     /// Time passes: what follows for a broker that is cut off, or was.
     pub(crate) fn tick(&mut self, now: Instant) -> Option<Effect> {
-        let is_over = |(due, _): &&(Instant, Instant)| *due <= now;
-        let unsure = self.unsure.iter().filter(is_over).map(|(_, before)| *before).max();
-        self.unsure.retain(|(due, _)| *due > now);
-        self.doubt_floor = self.doubt_floor.max(unsure);
-        let mut doubt = self.doubt_floor;
-        // Not a moment too late, though this is called but every other second.
-        let limit = self.blind_ttl.saturating_sub(SILENCE.min(self.blind_ttl / 2));
-        if !self.is_in_touch(now) && now.saturating_duration_since(self.last_touch) >= limit {
-            doubt = doubt.max(now.checked_sub(limit));
-        }
-        if doubt == self.doubt {
-            return None;
-        }
-        self.doubt = doubt;
+        let doubt = self.doubts.tick(self.is_in_touch(now), self.last_touch, now)?;
         Some(Effect::Doubt(doubt))
+    }
+
+    /// When [`Self::tick`] is to be called next.
+    pub(crate) fn next_tick(&self, now: Instant) -> Option<Instant> {
+        self.doubts.next(self.last_touch, now)
     }
 }
 

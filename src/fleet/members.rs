@@ -2,15 +2,16 @@
 
 #![forbid(unsafe_code)]
 
+use std::collections::HashMap;
 use std::sync::{Mutex, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use serde_json::{Value, json};
 
 use super::link::RawMember;
-use super::naming;
+use super::naming::Scope;
 use super::record::{Epoch, Position};
 use super::sealing::Sealer;
 use crate::clock::millis;
@@ -20,6 +21,12 @@ use crate::sync::lock;
 
 /// For how long a broker counts that says nothing.
 const GONE: Duration = Duration::from_secs(60);
+
+/// For how long Redis keeps what a broker has said of itself that says nothing any more.
+const FORGOTTEN: Duration = Duration::from_secs(86_400);
+
+/// How many are watched that cannot be opened.
+const MOST_WATCHED: usize = 1000;
 
 /// How far a command has come.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -75,11 +82,15 @@ impl Member {
 pub(crate) struct Members {
     sealer: Sealer,
     broker: String,
-    scope: String,
+    scope: Mutex<String>,
     /// Under which field this one stands.
     field: OnceLock<String>,
     known: Mutex<Known>,
+    watched: Mutex<Watched>,
 }
+
+/// What cannot be opened, by its field: a hash of it, and since when it is the same.
+type Watched = HashMap<Vec<u8>, ([u8; 32], Instant)>;
 
 #[derive(Default)]
 struct Known {
@@ -89,12 +100,14 @@ struct Known {
 
 impl Members {
     pub(crate) fn new(config: &Config, fleet: &FleetConfig, secrets: &[Secret]) -> Self {
+        let scope = Scope::new(config, fleet).digest(&config.credentials.headers);
         Self {
             sealer: Sealer::of_members(&fleet.name, secrets),
             broker: fleet.broker.clone(),
-            scope: BASE64.encode(&naming::scope(config, fleet)[..9]),
+            scope: Mutex::new(scope_text(&scope)),
             field: OnceLock::new(),
             known: Mutex::default(),
+            watched: Mutex::default(),
         }
     }
 
@@ -103,6 +116,11 @@ impl Members {
         // Nobody without the secret is to tell from it which brokers there are.
         let name = format!("{} {number}", self.broker);
         let _ = self.field.set(self.sealer.tag(name.as_bytes()));
+    }
+
+    /// This broker asks in another way from now on.
+    pub(crate) fn set_scope(&self, scope: &[u8; 32]) {
+        *lock(&self.scope) = scope_text(scope);
     }
 
     pub(crate) fn field(&self) -> &str {
@@ -121,7 +139,7 @@ impl Members {
             epoch,
             position,
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            scope: self.scope.clone(),
+            scope: lock(&self.scope).clone(),
             at,
         };
         self.sealer.seal(self.field().as_bytes(), &member.encode())
@@ -129,14 +147,42 @@ impl Members {
 
     /// Notes what Redis has of all.
     pub(crate) fn note(&self, raw: &[RawMember], unix_time: Duration) {
-        let mut members: Vec<_> = raw
-            .iter()
-            .filter_map(|(field, sealed)| Member::decode(&self.sealer.open(field, sealed)?))
-            .collect();
+        let mut members: Vec<_> =
+            raw.iter().filter_map(|(field, sealed)| self.open(field, sealed)).collect();
         let unreadable = raw.len() - members.len();
         members.retain(|member| unix_time.saturating_sub(member.at) < GONE);
         members.sort_by(|a, b| a.name.cmp(&b.name));
         *lock(&self.known) = Known { members, unreadable };
+    }
+
+    fn open(&self, field: &[u8], sealed: &[u8]) -> Option<Member> {
+        Member::decode(&self.sealer.open(field, sealed)?)
+    }
+
+    /// The fields that brokers have left there a long time ago. What cannot be opened says not when that was, but
+    /// a broker with another secret, which is there, changes it all the time.
+    pub(crate) fn forgotten<'a>(
+        &self,
+        raw: &'a [RawMember],
+        now: Instant,
+        unix_time: Duration,
+    ) -> Vec<&'a [u8]> {
+        let mut watched = lock(&self.watched);
+        let before = std::mem::take(&mut *watched);
+        let mut is_forgotten = |field: &Vec<u8>, sealed: &[u8]| {
+            if let Some(member) = self.open(field, sealed) {
+                return unix_time.saturating_sub(member.at) >= FORGOTTEN;
+            }
+            let hash = *blake3::hash(sealed).as_bytes();
+            let known = before.get(field).filter(|(known, _)| *known == hash);
+            let since = known.map_or(now, |(_, since)| *since);
+            if watched.len() < MOST_WATCHED {
+                watched.insert(field.clone(), (hash, since));
+            }
+            now.saturating_duration_since(since) >= FORGOTTEN
+        };
+        let forgotten = raw.iter().filter(|(field, sealed)| is_forgotten(field, sealed));
+        forgotten.map(|(field, _)| field.as_slice()).collect()
     }
 
     pub(crate) fn known(&self) -> Vec<Member> {
@@ -169,9 +215,60 @@ impl Members {
     }
 }
 
+/// A scope as people see it.
+fn scope_text(scope: &[u8; 32]) -> String {
+    BASE64.encode(&scope[..9])
+}
+
 #[cfg(any(test, fuzzing))]
 pub(super) fn fuzz(data: &[u8]) {
     if let Some(member) = Member::decode(data) {
         assert_eq!(Member::decode(&member.encode()), Some(member));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{Clock, ManualClock};
+    use crate::config;
+
+    fn members(broker: &str, secret: u8) -> Members {
+        let given = [
+            ("http_host", "a"),
+            ("http_user_route", "/u"),
+            ("fleet_redis", "r"),
+            ("fleet_secret", "$PATH"),
+            ("fleet_broker", broker),
+        ];
+        let given = given.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let config = config::read(&given).unwrap();
+        let fleet = config.fleet.clone().unwrap();
+        let members = Members::new(&config, &fleet, &[Secret::new(vec![secret; 32])]);
+        members.join(1);
+        members
+    }
+
+    #[test]
+    fn what_brokers_have_left_is_removed_a_day_later_and_nothing_of_those_who_are_there() {
+        let clock = ManualClock::new();
+        let [one, gone, stranger, gone_stranger] =
+            [("one", 1), ("gone", 1), ("stranger", 2), ("gone stranger", 2)]
+                .map(|(broker, secret)| members(broker, secret));
+        let said = |members: &Members| {
+            let sealed = members.announcement((None, Position::START), clock.unix_time());
+            (members.field().as_bytes().to_vec(), sealed.unwrap())
+        };
+        let left = [said(&gone), said(&gone_stranger)];
+        let forgotten = || {
+            let raw = [said(&one), said(&stranger), left[0].clone(), left[1].clone()];
+            let forgotten = one.forgotten(&raw, clock.now(), clock.unix_time());
+            forgotten.into_iter().map(<[u8]>::to_vec).collect::<Vec<_>>()
+        };
+        assert!(forgotten().is_empty());
+        clock.advance(FORGOTTEN - Duration::from_secs(1));
+        assert!(forgotten().is_empty());
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(forgotten(), left.each_ref().map(|(field, _)| field.clone()));
     }
 }

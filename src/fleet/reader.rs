@@ -25,6 +25,9 @@ const CHECK: Duration = Duration::from_secs(2);
 /// How often a broker says that it is there.
 const ANNOUNCE: Duration = Duration::from_secs(10);
 
+/// How long the clock is not looked at if nothing depends on it.
+const LONG: Duration = Duration::from_secs(60);
+
 /// What the thread knows beside the log.
 struct Reader {
     link: Link,
@@ -60,7 +63,6 @@ impl Fleet {
                 );
                 was_told = Some(trouble);
             }
-            self.tick();
             // Brokers that lost it together do not come back together.
             self.rest(Duration::from_secs(1).mul_f64(0.8 + 0.4 * random::fraction()));
         }
@@ -76,6 +78,8 @@ impl Fleet {
         self.is_deposed.store(false, Ordering::Relaxed);
         self.is_tripped.store(false, Ordering::Relaxed);
         lock(&self.log).reach();
+        // First of all: what others write after a loss must not come before the epoch that begins with it.
+        self.check(&mut reader)?;
         self.found.fetch_add(1, Ordering::Relaxed);
         self.is_reachable.store(true, Ordering::Relaxed);
         self.lookups.wake();
@@ -120,10 +124,9 @@ impl Fleet {
                 );
             }
             was_told &= is_in_touch;
-            self.tick();
             self.restore_lookups(&mut lookups_back_at);
         }
-        reader.link.remove_member(&self.keys.members, self.members.field())
+        reader.link.remove_members(&self.keys.members, &[self.members.field().as_bytes()])
     }
 
     /// Says that this broker is there and has applied nothing yet, so that whoever waits for all waits for it
@@ -170,7 +173,7 @@ impl Fleet {
             return Ok(());
         }
         reader.checked = Some(now);
-        let last = lock(&self.log).last();
+        let last = lock(&self.log).anchor();
         let Some(last) = last else { return Ok(()) };
         let found = reader.link.entry(&self.keys.log, Some(last))?;
         let found = found.filter(|(at, _)| *at == last).map(|entry| self.open(entry).digest);
@@ -231,14 +234,38 @@ impl Fleet {
         let at = reader.announced.filter(|_| !is_due).map_or(now, |(at, _)| at);
         reader.announced = Some((at, applied));
         if is_due {
-            self.members.note(&reader.link.members(&self.keys.members)?, unix_time);
+            let members = reader.link.members(&self.keys.members)?;
+            self.members.note(&members, unix_time);
+            let forgotten = self.members.forgotten(&members, now, unix_time);
+            if !forgotten.is_empty() {
+                reader.link.remove_members(&self.keys.members, &forgotten)?;
+            }
         }
         Ok(())
     }
 
-    fn tick(&self) {
-        let effect = lock(&self.log).tick(self.clock.now());
-        self.carry_out(effect.into_iter().collect());
+    /// The life of the thread that looks at the clock. The one that reads the log may wait for the rest of a reply for
+    /// as long as it likes: this one waits for nobody, so that a broker that is cut off notices in time.
+    pub(super) fn watch_clock(&self) {
+        while !self.is_stopping() {
+            let now = self.clock.now();
+            let (effect, next) = {
+                let mut log = lock(&self.log);
+                (log.tick(now), log.next_tick(now))
+            };
+            self.carry_out(effect.into_iter().collect());
+            self.rest(next.map_or(LONG, |next| next.saturating_duration_since(now)));
+        }
+    }
+
+    fn tell_of_late_kick(&self) {
+        self.log_queue.seldom(::log::Level::Warn, "fleet kicks", || {
+            format!(
+                "fleet {:?}: a kick is more than ten minutes old and disconnects nobody here; do the \
+                 brokers' clocks differ?",
+                self.config.name
+            )
+        });
     }
 
     fn carry_out(&self, effects: Vec<Effect>) {
@@ -249,6 +276,7 @@ impl Fleet {
                 Effect::Heard { what, is_own } => self.counts.heard(what, is_own),
                 Effect::Outdate { scope, sessions } => listener.outdate(scope, sessions),
                 Effect::Kick(scope) => listener.kick(scope),
+                Effect::LateKick => self.tell_of_late_kick(),
                 Effect::Doubt(until) => listener.doubt(until),
                 Effect::AskAgain => listener.ask_again(),
                 Effect::Gap(gap) => {
@@ -265,5 +293,56 @@ impl Fleet {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
+    use std::sync::mpsc::{Sender, channel};
+    use std::thread;
+
+    use super::super::fake_redis::{fleet, serve};
+    use super::*;
+    use crate::cache::InvalidationScope;
+    use crate::clock::SystemClock;
+
+    /// Passes on that it is told to doubt.
+    struct Doubting(Sender<Instant>);
+
+    impl Listener for Doubting {
+        fn outdate(&self, _: InvalidationScope, _: bool) {}
+        fn kick(&self, _: InvalidationScope) {}
+        fn ask_again(&self) {}
+        fn doubt(&self, until: Option<Instant>) {
+            until.map(|until| self.0.send(until));
+        }
+    }
+
+    #[test]
+    fn a_redis_that_sends_byte_by_byte_does_not_hide_from_a_broker_that_it_is_cut_off() {
+        let has_ended = Arc::new(AtomicBool::new(false));
+        let is_over = Arc::clone(&has_ended);
+        let address = serve(move |command, stream| {
+            if command[0] == b"XREAD" {
+                let _ = stream.write_all(b"*1\r\n$1000000\r\n");
+                while !is_over.load(Ordering::Relaxed) && stream.write_all(b"a").is_ok() {
+                    thread::park_timeout(Duration::from_millis(50));
+                }
+            }
+            None
+        });
+        let fleet = fleet(&address, &[("fleet_blind_ttl", "1")], Arc::new(SystemClock));
+        let (sender, doubts) = channel();
+        let spawn = |name, body| thread::Builder::new().name(name).spawn(body);
+        fleet.start(Arc::new(Doubting(sender)), 1, spawn);
+        let first = doubts.recv_timeout(Duration::from_secs(10)).unwrap();
+        // It goes on, since the broker may ask meanwhile.
+        let second = doubts.recv_timeout(Duration::from_secs(10)).unwrap();
+        assert!(second > first);
+        has_ended.store(true, Ordering::Relaxed);
+        fleet.shut_down();
     }
 }

@@ -27,14 +27,15 @@ impl Fleet {
         let _ = self.listener.set(listener);
         self.members.join(number);
         type Body = fn(&Fleet);
-        let bodies: [(&str, Body); 4] = [
+        let bodies: [(&str, Body); 5] = [
             ("log", Self::read_log),
             ("look", Self::serve_lookups),
             ("write", Self::write),
+            ("clock", Self::watch_clock),
             ("watch", Self::watch_sentinels),
         ];
         let has_sentinels = self.config.master.is_some();
-        for (name, body) in bodies.into_iter().take(if has_sentinels { 4 } else { 3 }) {
+        for (name, body) in bodies.into_iter().take(if has_sentinels { 5 } else { 4 }) {
             let fleet = Arc::clone(self);
             lock(&self.end).running += 1;
             let body = Box::new(move || fleet.run(body));

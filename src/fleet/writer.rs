@@ -3,22 +3,19 @@
 
 #![forbid(unsafe_code)]
 
-use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Fleet;
+use super::backlog::{Answer, Backlog};
 use super::counts::Write;
 use super::link::{Link, Trouble};
 use super::members::Applied;
-use super::record::{Epoch, Id, Position, Record};
+use super::record::{Id, Record};
 use crate::sync::lock;
 
-/// How many answers may wait.
-const MOST: usize = 4096;
-
-/// How many are written at once.
+/// How many answers are written at once.
 const BATCH: usize = 64;
 
 /// How often it is looked whether the others have applied something.
@@ -27,15 +24,12 @@ const LOOK: Duration = Duration::from_millis(5);
 /// How long to wait before a connection is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
-type Answer = (String, Vec<u8>, Duration);
 type Respond = Box<dyn FnOnce(Applied) + Send>;
 
 /// Whoever wants to know how far an entry has come.
 struct Expected {
     id: Id,
     until: Instant,
-    /// Where it stands, once it is written.
-    at: Option<(Option<Epoch>, Position)>,
     respond: Respond,
 }
 
@@ -49,7 +43,7 @@ struct Connected {
 
 #[derive(Default)]
 struct Waiting {
-    answers: VecDeque<Answer>,
+    answers: Backlog,
     expected: Vec<Expected>,
     /// Whether there may be an entry of the log to write.
     has_records: bool,
@@ -66,30 +60,20 @@ impl Queue {
     /// Has an answer written; how many older ones are dropped for it.
     pub(crate) fn push(&self, answer: Answer) -> usize {
         let mut waiting = lock(&self.waiting);
-        let is_full = waiting.answers.len() >= MOST;
-        if is_full {
-            waiting.answers.pop_front();
-        }
-        waiting.answers.push_back(answer);
+        let dropped = waiting.answers.push(answer);
         self.filled.notify_one();
-        is_full.into()
+        dropped
     }
 
     /// Answers that could not be written are to be tried once more; how many there is no room for.
     fn return_all(&self, answers: Vec<Answer>) -> usize {
-        let mut waiting = lock(&self.waiting);
-        let room = MOST.saturating_sub(waiting.answers.len()).min(answers.len());
-        let dropped = answers.len() - room;
-        for answer in answers.into_iter().skip(dropped).rev() {
-            waiting.answers.push_front(answer);
-        }
-        dropped
+        lock(&self.waiting).answers.put_back(answers)
     }
 
     /// An entry is to be written, and somebody wants to know how far it has come.
     pub(crate) fn expect(&self, id: Id, until: Instant, respond: Respond) {
         let mut waiting = lock(&self.waiting);
-        waiting.expected.push(Expected { id, until, at: None, respond });
+        waiting.expected.push(Expected { id, until, respond });
         waiting.has_records = true;
         self.filled.notify_one();
     }
@@ -118,17 +102,22 @@ impl Fleet {
                 let opened = Link::open(&self.config, &lock(&self.credentials).clone()).ok();
                 link = opened.map(|link| Connected { link, found, is_used: false });
             }
+            let mut seen_at = None;
             if let Some(connected) = &mut link {
-                if !self.write_all(connected) {
-                    // One that was good before may have been closed since, and be replaced at once.
-                    retry =
-                        self.clock.now() + if connected.is_used { Duration::ZERO } else { RETRY };
-                    link = None;
-                } else {
-                    connected.is_used = true;
+                match self.write_all(connected) {
+                    Some(has_seen_members) => {
+                        connected.is_used = true;
+                        seen_at = has_seen_members.then_some(found);
+                    }
+                    None => {
+                        // One that was good before may have been closed since, and be replaced at once.
+                        let pause = if connected.is_used { Duration::ZERO } else { RETRY };
+                        retry = self.clock.now() + pause;
+                        link = None;
+                    }
                 }
             }
-            self.respond(link.is_some());
+            self.respond(seen_at);
         }
         let expected = std::mem::take(&mut lock(&self.queue.waiting).expected);
         expected.into_iter().for_each(|one| (one.respond)(self.members.of_this_one()));
@@ -163,23 +152,13 @@ impl Fleet {
         }
     }
 
-    /// Writes what waits; whether all was written.
-    fn write_all(&self, connected: &mut Connected) -> bool {
+    /// Writes what waits. None: not all was written. Otherwise, whether it was seen how far the others are.
+    fn write_all(&self, connected: &mut Connected) -> Option<bool> {
         let Connected { link, is_used, .. } = connected;
         loop {
-            let next = lock(&self.log).next_to_write(self.clock.now());
-            let Some(record) = next else { break };
-            let pause = if *is_used { Duration::ZERO } else { RETRY };
-            if self.write_record(link, &record, pause).is_err() {
-                return false;
-            }
-        }
-        loop {
-            let batch: Vec<_> = {
-                let mut waiting = lock(&self.queue.waiting);
-                let count = waiting.answers.len().min(BATCH);
-                waiting.answers.drain(..count).collect()
-            };
+            // No entry waits for more than one batch of answers, however many of those come.
+            self.write_records(link, if *is_used { Duration::ZERO } else { RETRY })?;
+            let batch = lock(&self.queue.waiting).answers.take(BATCH);
             if batch.is_empty() {
                 break;
             }
@@ -191,20 +170,49 @@ impl Fleet {
                 // A server that takes none is full, or has the fleet's data no more.
                 _ if *is_used => {
                     self.counts.wrote(Write::Dropped, self.queue.return_all(batch));
-                    return false;
+                    return None;
                 }
                 _ => {
                     self.counts.wrote(Write::Failed, batch.len());
-                    return false;
+                    return None;
                 }
             }
         }
-        let is_expected = lock(&self.queue.waiting).expected.iter().any(|one| one.at.is_some());
-        if is_expected {
-            let Ok(members) = link.members(&self.keys.members) else { return false };
-            self.members.note(&members, self.clock.unix_time());
+        self.look_at_others(link)
+    }
+
+    /// Looks how far the others are, if somebody wants to know that of an entry that was read back, and whether it
+    /// was. None: Redis does not say.
+    fn look_at_others(&self, link: &mut Link) -> Option<bool> {
+        let places: Vec<_> = {
+            let log = lock(&self.log);
+            let waiting = lock(&self.queue.waiting);
+            waiting.expected.iter().filter_map(|one| log.place(&one.id)).collect()
+        };
+        if places.is_empty() {
+            return Some(false);
         }
-        true
+        let members = link.members(&self.keys.members).ok()?;
+        self.members.note(&members, self.clock.unix_time());
+        for (epoch, at) in places {
+            if self.members.applied(Some(epoch), at).waiting.is_empty() {
+                // If Redis has lost it meanwhile, the others may have read on without it.
+                let found = link.entry(&self.keys.log, Some(at)).ok()?;
+                if found.is_none_or(|(found, _)| found != at) {
+                    return Some(false);
+                }
+            }
+        }
+        Some(true)
+    }
+
+    /// Writes the entries that wait. None: not all were written, and are tried again after this `pause`.
+    fn write_records(&self, link: &mut Link, pause: Duration) -> Option<()> {
+        loop {
+            let next = lock(&self.log).next_to_write(self.clock.now());
+            let Some(record) = next else { return Some(()) };
+            self.write_record(link, &record, pause).ok()?;
+        }
     }
 
     /// Writes an entry, which is tried again after this `pause` if it fails.
@@ -217,11 +225,8 @@ impl Fleet {
         let sealed = self.records.seal(self.config.name.as_bytes(), &record.encode());
         let sealed = sealed.ok_or_else(Trouble::no_random_bytes);
         match sealed.and_then(|sealed| link.append(&self.keys.log, &sealed)) {
-            Ok(at) => {
-                let mut waiting = lock(&self.queue.waiting);
-                for one in waiting.expected.iter_mut().filter(|one| one.id == record.id) {
-                    one.at = Some((Some(record.epoch), at));
-                }
+            Ok(_) => {
+                lock(&self.log).written(&record.id, self.clock.now());
                 Ok(())
             }
             Err(trouble) => {
@@ -235,29 +240,35 @@ impl Fleet {
     /// Tells those whose time is over how far it has come, also while the writing thread waits for Redis. To be called
     /// every now and then; it waits for nothing.
     pub fn respond_overdue(&self) {
-        self.respond(false);
+        self.respond(None);
     }
 
-    /// Tells those who wait how far it has come, once all have applied it or time is over.
-    fn respond(&self, is_connected: bool) {
+    /// Tells those who wait how far it has come, once all have applied it or time is over. It was seen just now
+    /// how far the others are, in the Redis that the reader had found so often (`seen_at`); none: it was not.
+    fn respond(&self, seen_at: Option<u64>) {
+        if lock(&self.queue.waiting).expected.is_empty() {
+            return;
+        }
         let mut done = Vec::new();
         {
+            let mut log = lock(&self.log);
             let mut waiting = lock(&self.queue.waiting);
-            if waiting.expected.is_empty() {
-                return;
-            }
             let now = self.clock.now();
             let mut rest = Vec::new();
+            // Where an entry stands in one Redis says nothing of those who read another one.
+            let has_seen = seen_at.is_some_and(|found| found == self.found.load(Ordering::Relaxed));
             for one in waiting.expected.drain(..) {
-                let applied = match one.at {
-                    Some((epoch, at)) => self.members.applied(epoch, at),
+                let place = log.place(&one.id);
+                let applied = match place {
+                    Some((epoch, at)) => self.members.applied(Some(epoch), at),
                     None => self.members.of_this_one(),
                 };
-                let is_complete = one.at.is_some()
-                    && is_connected
+                let is_complete = place.is_some()
+                    && has_seen
                     && applied.waiting.is_empty()
                     && applied.brokers > 0;
                 if is_complete || now >= one.until {
+                    log.forget(&one.id);
                     done.push((one.respond, applied));
                 } else {
                     rest.push(one);
@@ -266,5 +277,57 @@ impl Fleet {
             waiting.expected = rest;
         }
         done.into_iter().for_each(|(respond, applied)| respond(applied));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, OnceLock};
+    use std::thread;
+
+    use super::super::Do;
+    use super::super::fake_redis::{fleet, serve, touch};
+    use super::*;
+    use crate::cache::InvalidationScope;
+    use crate::clock::SystemClock;
+
+    fn answer(number: usize) -> Answer {
+        (number.to_string(), vec![0; 10], Duration::from_secs(9))
+    }
+
+    #[test]
+    fn an_entry_of_the_log_waits_for_one_batch_of_answers_at_most() {
+        let written = Arc::new(Mutex::new(Vec::new()));
+        let publishes = Arc::new(OnceLock::<Box<dyn Fn() + Send + Sync>>::new());
+        let (seen, publish) = (Arc::clone(&written), Arc::clone(&publishes));
+        let address = serve(move |command, _| {
+            let name = command[0].clone();
+            if name == b"SET" && !lock(&seen).contains(&name) {
+                publish.get().unwrap()();
+            }
+            lock(&seen).push(name);
+            None
+        });
+        let fleet = fleet(&address, &[], Arc::new(SystemClock));
+        touch(&fleet);
+        fleet.is_reachable.store(true, Ordering::Relaxed);
+        for number in 0..10 * BATCH {
+            fleet.queue.push(answer(number));
+        }
+        let publisher = Arc::clone(&fleet);
+        let publish = move || {
+            publisher.publish(Do::Invalidate, InvalidationScope::default(), drop);
+        };
+        assert!(publishes.set(Box::new(publish)).is_ok());
+        let writer = Arc::clone(&fleet);
+        let writer = thread::Builder::new().spawn(move || writer.write()).unwrap();
+        let count = |name: &[u8]| lock(&written).iter().filter(|one| *one == name).count();
+        while count(b"SET") < 10 * BATCH {
+            thread::yield_now();
+        }
+        fleet.shut_down();
+        writer.join().unwrap();
+        let before = lock(&written).iter().take_while(|name| *name != b"XADD").count();
+        assert!(before < 2 * BATCH, "it came after {before} commands");
     }
 }

@@ -168,6 +168,9 @@ impl Plugin {
         match command {
             Command::GetStatus => slot.respond(Ok(self.status())),
             Command::Invalidate(matter, here) => {
+                if let Some(fleet) = self.services.engine.fleet().filter(|_| here) {
+                    fleet.outdate_here(matter.clone());
+                }
                 let asked_again = self.invalidate(matter.clone());
                 self.tell_fleet(Do::Invalidate, matter, here, move |fleet| {
                     let mut data = json!({ "sessionsAskedAgain": asked_again });

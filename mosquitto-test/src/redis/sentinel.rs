@@ -4,7 +4,7 @@ use std::fs;
 
 use tempfile::TempDir;
 
-use super::{Engine, Redis, ask, until};
+use super::{Engine, Redis, ask, try_ask, until};
 use crate::program::{Program, free_port};
 
 /// The master's name.
@@ -63,8 +63,10 @@ impl Sentinels {
 
     /// Waits until the replica is the master.
     pub fn wait_for_failover(&self) {
+        // Whoever becomes the master ends its connections.
+        let role = || try_ask(self.replica.engine, self.replica.port, &["ROLE"]);
         until("the replica takes over", || {
-            self.replica.ask(&["ROLE"]).first().is_some_and(|role| role == "master")
+            role().is_ok_and(|role| role.first().is_some_and(|role| role == "master"))
         });
     }
 

@@ -27,6 +27,8 @@ pub(crate) enum Effect {
     Outdate { scope: InvalidationScope, sessions: bool },
     /// These clients are disconnected.
     Kick(InvalidationScope),
+    /// A kick is too old to be obeyed.
+    LateKick,
     /// Answers that were asked for up to then are not good while the API answers; none: all are.
     Doubt(Option<Instant>),
     /// Something may have been missed: all clients are asked about again.

@@ -1,0 +1,112 @@
+//! A Redis that says what a test has it say, and a fleet of one broker for it.
+
+#![forbid(unsafe_code)]
+
+use std::io::{BufRead, BufReader, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use super::Fleet;
+use super::log::Entry;
+use super::record::{Do, Position, Record};
+use crate::cache::InvalidationScope;
+use crate::clock::Clock;
+use crate::config;
+use crate::log_queue::LogQueue;
+use crate::sync::lock;
+
+/// A command, and its arguments.
+pub(super) type Command = Vec<Vec<u8>>;
+
+/// Starts a server that replies to every command so; none: as a Redis that is empty. Its address.
+pub(super) fn serve(
+    reply: impl Fn(&Command, &mut TcpStream) -> Option<Vec<u8>> + Send + Sync + 'static,
+) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let reply = Arc::new(reply);
+    let accept = move || {
+        for stream in listener.incoming().flatten() {
+            let reply = Arc::clone(&reply);
+            let serve = move || {
+                let mut writer = stream.try_clone().unwrap();
+                let mut reader = BufReader::new(stream);
+                while let Some(command) = read(&mut reader) {
+                    let said = reply(&command, &mut writer).unwrap_or_else(|| usual(&command));
+                    if writer.write_all(&said).is_err() {
+                        break;
+                    }
+                }
+            };
+            thread::Builder::new().spawn(serve).unwrap();
+        }
+    };
+    thread::Builder::new().spawn(accept).unwrap();
+    address
+}
+
+fn read(reader: &mut impl BufRead) -> Option<Command> {
+    let count = number(reader)?;
+    let argument = |_| {
+        let mut bytes = vec![0; number(reader)? + 2];
+        reader.read_exact(&mut bytes).ok()?;
+        bytes.truncate(bytes.len() - 2);
+        Some(bytes)
+    };
+    (0..count).map(argument).collect()
+}
+
+fn number(reader: &mut impl BufRead) -> Option<usize> {
+    let mut line = String::new();
+    reader.read_line(&mut line).ok()?;
+    line.get(1..)?.trim_end().parse().ok()
+}
+
+fn usual(command: &Command) -> Vec<u8> {
+    match command[0].as_slice() {
+        b"HSET" | b"HDEL" => b":1\r\n".to_vec(),
+        b"HGETALL" | b"XRANGE" => b"*0\r\n".to_vec(),
+        b"XADD" => b"$3\r\n5-0\r\n".to_vec(),
+        b"XREAD" => {
+            thread::park_timeout(Duration::from_millis(20));
+            b"*-1\r\n".to_vec()
+        }
+        b"MGET" => [
+            format!("*{}\r\n", command.len() - 1).into_bytes(),
+            b"$-1\r\n".repeat(command.len() - 1),
+        ]
+        .concat(),
+        _ => b"+OK\r\n".to_vec(),
+    }
+}
+
+/// A fleet of which nothing runs yet.
+pub(super) fn fleet(address: &str, more: &[(&str, &str)], clock: Arc<dyn Clock>) -> Arc<Fleet> {
+    let given = [
+        ("http_host", "a"),
+        ("http_user_route", "/u"),
+        ("fleet_redis", address),
+        ("fleet_secret", "$PATH"),
+    ];
+    let given = given.iter().chain(more);
+    let given: Vec<_> =
+        given.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let config = config::read(&given).unwrap();
+    let log_queue = LogQueue::new(config.log_level, Arc::clone(&clock));
+    Fleet::new(&config, log_queue, clock).unwrap()
+}
+
+/// Has a fleet be in touch with a log that has just begun.
+pub(super) fn touch(fleet: &Fleet) {
+    let (now, at) = (fleet.clock.now(), Position { ms: 1, seq: 0 });
+    let scope = InvalidationScope::default();
+    let (from, what) = (String::new(), Do::Begin);
+    let record = Record { id: [1; 16], epoch: [1; 16], at: Duration::ZERO, from, what, scope };
+    let entry = Entry { at, digest: [0; 32], record: Some(record) };
+    let mut log = lock(&fleet.log);
+    log.reach();
+    let _ = log.read(&[entry], true, now, now, fleet.clock.unix_time());
+    assert!(log.is_in_touch(now));
+}

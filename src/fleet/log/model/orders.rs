@@ -1,0 +1,121 @@
+//! Orders of what happens that went wrong once, or easily could.
+
+#![forbid(unsafe_code)]
+
+use super::*;
+
+/// All read and write until there is nothing more to do.
+fn settle(world: &mut World) {
+    for _ in 0..40 {
+        world.clock.advance(Duration::from_millis(50));
+        for at in 0..3 {
+            world.read(at);
+            world.write(at);
+        }
+    }
+}
+
+#[test]
+fn an_epoch_that_is_over_never_begins_again() {
+    let mut world = World::new(1);
+    settle(&mut world);
+    world.ask(0, "ann");
+    world.answer(0);
+    world.saved = world.redis.clone();
+    world.revoke(0, "ann");
+    settle(&mut world);
+    let subject = Subject { client_id: "c", username: "ann", topic: None };
+    let is_believed = |world: &World| {
+        let (stamp, _) = world.redis.answers["ann"];
+        let now = world.clock.now();
+        let mut logs = world.brokers.iter().map(|broker| &broker.log);
+        assert!(logs.clone().all(|log| log.is_in_touch(now)));
+        logs.any(|log| log.believes(&stamp, &subject, now))
+    };
+    // Redis crashes again before it saves anything, when nobody puts the command back any more.
+    for _ in 0..3 {
+        world.restore();
+        settle(&mut world);
+        assert!(!is_believed(&world));
+        world.clock.advance(Duration::from_secs(601));
+    }
+}
+
+/// A master that has been replaced says that it has an entry, which those who read from its successor never get.
+#[test]
+fn what_was_written_and_is_not_read_back_is_written_again() {
+    let mut world = World::new(1);
+    settle(&mut world);
+    world.revoke(0, "ann");
+    let now = world.clock.now();
+    let record = world.brokers[0].log.next_to_write(now).unwrap();
+    world.brokers[0].log.written(&record.id, now);
+    assert_eq!(world.brokers[0].log.place(&record.id), None);
+    settle(&mut world);
+    let has = |entry: &Entry| entry.record.as_ref().is_some_and(|found| found.id == record.id);
+    assert!(world.redis.log.iter().any(has));
+    assert!(world.brokers[0].log.place(&record.id).is_some());
+    assert_eq!(world.brokers[0].log.outbox(), 0);
+}
+
+#[test]
+fn a_loss_is_noticed_though_all_have_read_on_before_they_look() {
+    let mut world = World::new(1);
+    settle(&mut world);
+    world.revoke(0, "ann");
+    settle(&mut world);
+    let (command, epoch) =
+        (*world.commands.keys().next().unwrap(), world.brokers[0].log.applied().0);
+    world.redis.log.clear();
+    world.revoke(1, "ben");
+    let now = world.clock.now();
+    let record = world.brokers[1].log.next_to_write(now).unwrap();
+    world.redis.append(&record);
+    (0..3).for_each(|at| world.follow(at));
+    settle(&mut world);
+    assert_ne!(world.brokers[0].log.applied().0, epoch);
+    let ids = world.redis.log.iter().filter_map(|entry| entry.record.as_ref()).map(|r| r.id);
+    assert!(ids.collect::<Vec<_>>().contains(&command));
+}
+
+#[test]
+fn what_redis_has_lost_is_put_back() {
+    let mut world = World::new(1);
+    settle(&mut world);
+    assert!(world.brokers.iter().all(|broker| broker.log.is_in_touch(world.clock.now())));
+    world.revoke(0, "ann");
+    settle(&mut world);
+    let command = *world.commands.keys().next().unwrap();
+    world.redis.log.clear();
+    // Who had it first does not come back.
+    world.brokers[0].is_cut = true;
+    settle(&mut world);
+    let ids = world.redis.log.iter().filter_map(|entry| entry.record.as_ref()).map(|r| r.id);
+    assert!(ids.collect::<Vec<_>>().contains(&command));
+    assert!((1..3).all(|at| world.brokers[at].log.is_in_touch(world.clock.now())));
+    assert!((1..3).all(|at| world.brokers[at].asked_again > 0), "something may have been lost");
+}
+
+#[test]
+fn a_kick_that_is_too_old_is_told_of() {
+    let mut world = World::new(1);
+    settle(&mut world);
+    let log = &mut world.brokers[0].log;
+    let (now, at) = (world.clock.now(), world.clock.unix_time());
+    let mut read = |number, later| {
+        let record = Record {
+            id: [number; 16],
+            epoch: log.applied().0.unwrap(),
+            at,
+            from: "1".to_owned(),
+            what: Do::Kick,
+            scope: InvalidationScope { username: Some("ann".into()), ..Default::default() },
+        };
+        let place = Position { ms: 1000, seq: number.into() };
+        let entry = Entry { at: place, digest: [number; 32], record: Some(record.clone()) };
+        let effects = log.read(&[entry], true, now, now, at + Duration::from_secs(later));
+        (effects.contains(&Effect::Kick(record.scope)), effects.contains(&Effect::LateKick))
+    };
+    assert_eq!(read(1, 599), (true, false));
+    assert_eq!(read(2, 600), (false, true));
+}
