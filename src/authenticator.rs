@@ -83,7 +83,10 @@ impl Authenticator {
             services: services.clone(),
             authorizer: Arc::clone(authorizer),
             lockout,
-            late_denials: LateDenials::new(Arc::clone(wake_broker)),
+            late_denials: LateDenials::new(
+                Arc::clone(wake_broker),
+                services.retry_answers.logins_life(),
+            ),
             logins: Arc::new(logins),
             reload_hold: ReloadHold::new(sighup),
             findings: Mailbox::new(Arc::clone(wake_broker)),

@@ -11,9 +11,8 @@ use std::time::{Duration, Instant};
 
 use moka::ops::compute::Op;
 
-use crate::answer::{Answer, Freshness, Verdict};
+use crate::answer::{Answer, Freshness};
 use crate::clock::{Clock, millis};
-use crate::config::Lifetime;
 use crate::question::{Kind, Question};
 use crate::random;
 use crate::stats::Miss;
@@ -23,10 +22,12 @@ mod entry;
 mod front;
 mod invalidations;
 mod key;
+mod lifetimes;
 pub(crate) use cached_permission::CachedPermission;
 pub(crate) use invalidations::Invalidations;
 pub use invalidations::{InvalidationScope, Subject};
 pub use key::{Key, Keyring, encode};
+pub use lifetimes::Lifetimes;
 
 use entry::{Entries, Entry, entries};
 use front::Front;
@@ -47,32 +48,6 @@ const REFRESH_FROM: f64 = 0.5;
 
 /// When a refresh that failed may be tried again, so that an outage uses up nobody's chances.
 const REFRESH_RETRY: Duration = Duration::from_secs(1);
-
-/// How long answers live.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Lifetimes {
-    /// Answers to logins.
-    pub login: Lifetime,
-    /// Answers about topics, and about who is a superuser.
-    pub access: Lifetime,
-    /// For how long past its life a permission may stand in for an answer that cannot be had.
-    pub stale: Duration,
-}
-
-impl Lifetimes {
-    fn of(&self, kind: Kind) -> &Lifetime {
-        match kind {
-            Kind::Login => &self.login,
-            Kind::Superuser | Kind::Access => &self.access,
-        }
-    }
-
-    /// Why an answer of this kind would not be there. The API may have some kept all the same.
-    fn why_absent(&self, kind: Kind) -> Miss {
-        let Lifetime { allow, deny, .. } = self.of(kind);
-        if allow.is_zero() && deny.is_zero() { Miss::NotKept } else { Miss::Absent }
-    }
-}
 
 /// Answers by key. Holds neither questions nor credentials.
 pub struct Cache {
@@ -278,11 +253,7 @@ impl Cache {
     /// How long an answer lives where the API does not say.
     #[must_use]
     pub fn lifetime(&self, kind: Kind, answer: &Answer) -> Duration {
-        let configured = self.lifetimes.of(kind);
-        match answer.verdict {
-            Verdict::Deny => configured.deny,
-            Verdict::Allow | Verdict::Ignore => configured.allow,
-        }
+        self.lifetimes.of_answer(kind, answer.verdict)
     }
 
     /// Keeps an answer that the API may have given a lifetime, see [`Cache::store_for`].
@@ -415,7 +386,7 @@ mod tests {
     use super::*;
     use crate::answer::SessionGrants;
     use crate::clock::{ManualClock, SystemClock};
-    use crate::config::Jitter;
+    use crate::config::{Jitter, Lifetime};
     use crate::fake::FakeClient;
     use crate::question::About;
 

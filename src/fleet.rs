@@ -1,8 +1,7 @@
-//! A fleet: brokers that share answers, and hear of what was taken back, through a Redis that nobody has to
-//! trust.
+//! A fleet: brokers that share answers and revocations through a Redis that nobody has to trust.
 //!
-//! Workers look here before they ask the API, and give here what it said. Four threads do the rest: one
-//! reads the log, one looks answers up, one writes, one looks at the clock; with Sentinels a fifth watches those. The broker's thread never
+//! Workers look here before they ask the API, and give here what it said. Four threads do the rest: one reads the log, one
+//! looks answers up, one writes, one looks at the clock; with Sentinels a fifth watches those. The broker's thread never
 //! waits for any of them.
 
 #![forbid(unsafe_code)]

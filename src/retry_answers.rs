@@ -29,7 +29,7 @@ use crate::store::{Limits, Store};
 use crate::sync::lock;
 
 /// For how long an answer is kept at the most. Clients come back within a second or a few.
-pub(crate) const LIFE: Duration = Duration::from_secs(15);
+const LIFE: Duration = Duration::from_secs(15);
 
 /// Where answers are cached, they are kept for a retry for as long as in the cache, but for no less than this: a right
 /// that has changed is not to be believed for much longer than `cache_ttl` says.
@@ -72,6 +72,11 @@ impl RetryAnswers {
             .map(|ttl| if ttl.is_zero() { LIFE } else { ttl.clamp(SHORTEST, LIFE) });
         let (answers, told, awaited) = (store(), store(), Mutex::default());
         Arc::new(Self { answers, told, awaited, logins_life, topics_life, clock })
+    }
+
+    /// For how long a login's answer is kept.
+    pub(crate) fn logins_life(&self) -> Duration {
+        self.logins_life
     }
 
     /// Keeps what came of a question that was `asked` for then. A failure is worth keeping only where

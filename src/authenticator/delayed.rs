@@ -185,10 +185,10 @@ impl Authenticator {
     /// of them counts that is right after too many were wrong.
     fn decide_waiting(&self, waiting: &Waiting, outcome: &Outcome) -> Decision {
         let login = LoginFacts::of(&waiting.applicant, waiting.key);
-        let decision = policy::decide(Kind::Login, outcome, self.services.config.on_error);
-        if decision == Decision::Allow && self.is_locked_out(login) {
+        if self.is_guess_too_many(login, outcome) {
             return Decision::Deny;
         }
+        let decision = policy::decide(Kind::Login, outcome, self.services.config.on_error);
         if decision == Decision::Defer || decision == Decision::Allow && waiting.is_aside() {
             // The broker can be told this only at once, so that the client tries again.
             self.services.retry_answers.keep(waiting.key, outcome.clone(), waiting.asked);

@@ -115,6 +115,12 @@ impl Authenticator {
         refuses
     }
 
+    /// Whether this answer would let in a guess that was under way while too many others were denied.
+    pub(super) fn is_guess_too_many(&self, login: LoginFacts<'_>, outcome: &Outcome) -> bool {
+        let is_allowed = outcome.as_ref().is_ok_and(|answer| answer.verdict == Verdict::Allow);
+        is_allowed && self.is_locked_out(login)
+    }
+
     /// Notes that a login is denied that nobody was asked about.
     pub(super) fn note_refusal(&self, attempt: &Attempt<'_>, reason: &Reason) {
         let stand_in = match reason {

@@ -5,10 +5,11 @@
 
 #![forbid(unsafe_code)]
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use moka::policy::EvictionPolicy;
 
@@ -20,7 +21,6 @@ use crate::login::Applicant;
 use crate::mailbox::{Mailbox, WakeBroker};
 use crate::memory::MemoryBudget;
 use crate::pool::Pending;
-use crate::retry_answers::LIFE;
 use crate::store::{Limits, Store};
 use crate::sync::{catch_panic, lock};
 
@@ -32,9 +32,9 @@ type Guess = u64;
 
 /// The logins of clients that were closed before there was an answer.
 pub(super) struct LateDenials {
-    /// Those whose answers are on their way.
-    awaited: Mutex<HashSet<Guess>>,
-    /// Those that were denied since, until they are tried again.
+    /// Those whose answers are on their way, and in how many requests.
+    awaited: Mutex<HashMap<Guess, usize>>,
+    /// Those that were denied since, until they are tried again, for as long as their answers are kept.
     noted: Store<()>,
     arrived: Arc<Mailbox<LateDenial>>,
     hasher: RandomState,
@@ -48,10 +48,11 @@ struct LateDenial {
 }
 
 impl LateDenials {
-    pub(super) fn new(wake_broker: WakeBroker) -> Arc<Self> {
+    /// `life`: for how long an answer is kept for the next try.
+    pub(super) fn new(wake_broker: WakeBroker, life: Duration) -> Arc<Self> {
         let limits = Limits {
             most: MOST_NOTED,
-            time_to_live: Some(LIFE),
+            time_to_live: Some(life),
             policy: EvictionPolicy::lru(),
             ..Limits::default()
         };
@@ -75,23 +76,25 @@ impl LateDenials {
         memory: &Arc<MemoryBudget>,
     ) -> impl FnOnce(&Outcome) + Send + use<> {
         let (guess, key) = (self.guess(login), login.key);
-        let is_first = lock(&self.awaited).insert(guess);
-        let waits = is_first.then(|| {
-            let applicant = Applicant::of(login.client, login.is_named);
-            let permit = memory.take(applicant.bytes());
-            (Arc::clone(self), applicant, permit)
-        });
+        let applicant = Applicant::of(login.client, login.is_named);
+        let permit = memory.take(applicant.bytes());
+        *lock(&self.awaited).entry(guess).or_default() += 1;
+        let all = Arc::clone(self);
         move |outcome| {
-            let Some((all, applicant, _permit)) = waits else { return };
+            let _permit = permit;
             let mut awaited = lock(&all.awaited);
-            // Unless one that was tried again has been told, and noted, already.
-            let is_awaited = awaited.remove(&guess);
-            if let (true, Ok(answer)) = (is_awaited, outcome) {
-                if answer.verdict == Verdict::Deny {
-                    all.noted.insert(guess, ());
-                    drop(awaited);
-                    all.arrived.send(LateDenial { applicant, key, answer: answer.clone() });
-                }
+            // None: another try has been told, and noted, already.
+            let Entry::Occupied(mut requests) = awaited.entry(guess) else { return };
+            if outcome.is_err() && *requests.get() > 1 {
+                *requests.get_mut() -= 1;
+                return;
+            }
+            requests.remove();
+            let Ok(answer) = outcome else { return };
+            if answer.verdict == Verdict::Deny {
+                all.noted.insert(guess, ());
+                drop(awaited);
+                all.arrived.send(LateDenial { applicant, key, answer: answer.clone() });
             }
         }
     }
@@ -100,8 +103,9 @@ impl LateDenials {
     pub(super) fn has_noted(&self, login: LoginFacts<'_>) -> bool {
         let guess = self.guess(login);
         let mut awaited = lock(&self.awaited);
-        // Where the answer is being told to the try before at this moment, it has been told here first.
-        !awaited.remove(&guess) && self.noted.remove(guess).is_some()
+        // From when its client is closed until its denial is told, one of the two knows of the guess. Where it is
+        // still awaited, whoever asks notes it.
+        awaited.remove(&guess).is_none() && self.noted.remove(guess).is_some()
     }
 }
 
@@ -109,7 +113,7 @@ impl Authenticator {
     /// Notes a login's denial, should it come to one, though its client is closed.
     pub(super) fn note_when_denied(&self, login: LoginFacts<'_>, pending: Pending) {
         let heard = self.late_denials.await_answer(login, self.services.engine.memory());
-        pending.watch(move |outcome| heard(&outcome));
+        pending.listen(move |outcome| heard(&outcome));
     }
 
     /// The same for a client that will come again: its next try finds the answer.
@@ -129,5 +133,45 @@ impl Authenticator {
             let login = LoginFacts::of(&applicant, key);
             catch_panic(|| self.note_denial_by_api(&answer, login));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::answer::Failure;
+    use crate::question::ClientFacts;
+
+    #[test]
+    fn whoever_is_told_first_notes_a_denial_and_a_request_that_fails_notes_none() {
+        let memory = Arc::new(MemoryBudget::new(1 << 20));
+        let denials = LateDenials::new(Arc::new(|| {}), Duration::from_secs(15));
+        let client = ClientFacts {
+            client_id: "c",
+            username: "ann",
+            address: None,
+            protocol: "mqtt",
+            protocol_version: 5,
+        };
+        let login = LoginFacts { client, key: Key::from_number(1), is_named: true };
+        let hear = || denials.await_answer(login, &memory);
+        let noted = || denials.arrived.drain().len();
+
+        let heard = hear();
+        assert!(!denials.has_noted(login), "the next try is told in time, and notes it");
+        heard(&Ok(Answer::DENY));
+        assert_eq!((noted(), denials.has_noted(login)), (0, false));
+
+        let [first, second, third] = [hear(), hear(), hear()];
+        first(&Err(Failure::TimedOut));
+        second(&Ok(Answer::DENY));
+        third(&Ok(Answer::DENY));
+        assert_eq!((noted(), denials.has_noted(login)), (1, true), "one guess, one denial");
+
+        hear()(&Err(Failure::TimedOut));
+        hear()(&Ok(Answer::ALLOW));
+        assert_eq!((noted(), denials.has_noted(login)), (0, false));
+        assert!(lock(&denials.awaited).is_empty());
+        assert_eq!(memory.taken(), 0);
     }
 }

@@ -147,7 +147,14 @@ impl Authenticator {
         let asked_at = self.services.clock.now();
         let outcome = match self.known_login(&key, question) {
             Some(outcome) => outcome,
-            None if !self.may_delay(client) => self.ask_while_broker_waits(login, question),
+            None if !self.may_delay(client) => {
+                let outcome = self.ask_while_broker_waits(login, question);
+                self.note_late_denials();
+                if self.is_guess_too_many(login, &outcome) {
+                    return now(Decision::Deny, Reason::TooManyFailures);
+                }
+                outcome
+            }
             None if !self.logins.has_room() => {
                 let mut asked = Asked::Now(Err(Failure::Overloaded));
                 self.wait_for_login(&mut asked, Payer::Logins, question)
@@ -222,6 +229,9 @@ impl Authenticator {
         let outcome = self.wait_for_login(&mut asked, Payer::HttpApi, question);
         if let (Err(Failure::NotYet), Asked::Later(pending)) = (&outcome, asked) {
             self.note_when_denied(login, pending);
+        }
+        if self.is_guess_too_many(login, &outcome) {
+            return now(Decision::Deny, Reason::TooManyFailures);
         }
         let outcome = self.with_usable_name(outcome, question.username, false);
         let decision = self.decide_login(login, question.client, &outcome);

@@ -21,8 +21,9 @@ const BATCH_BYTES: usize = 64_000;
 /// Events in the order in which they happened, as they are sent.
 #[derive(Default)]
 pub(crate) struct Queue {
-    /// What strangers cause as well, and all else.
+    /// Denied logins, which anybody can cause.
     denials: Lane,
+    /// What happens to clients that are in.
     others: Lane,
     /// How many there have been.
     count: u64,
@@ -41,6 +42,10 @@ impl Lane {
     fn push(&mut self, number: u64, event: Arc<str>) {
         self.bytes += event.len();
         self.waiting.push_back((number, event));
+    }
+
+    fn is_over(&self) -> bool {
+        self.waiting.len() > MOST || self.bytes > MOST_BYTES
     }
 
     /// Drops the oldest that is not being sent; whether there was one.
@@ -72,13 +77,15 @@ impl Queue {
         self.denials.bytes + self.others.bytes
     }
 
-    /// Adds an event. How many were dropped for it: the oldest denials that are not being sent, and only then
-    /// the oldest others.
+    /// Adds an event. How many were dropped for it: the oldest denials that are not being sent, and of the others
+    /// only those for which there would be no room without any denial.
     pub(crate) fn push(&mut self, kind: EventKind, event: Arc<str>) -> usize {
         self.push_last(kind, event);
         let mut dropped = 0;
         while self.len() > MOST || self.bytes() > MOST_BYTES {
-            if !self.denials.drop_oldest() && !self.others.drop_oldest() {
+            let is_dropped =
+                self.denials.drop_oldest() || self.others.is_over() && self.others.drop_oldest();
+            if !is_dropped {
                 break;
             }
             dropped += 1;
@@ -198,6 +205,17 @@ mod tests {
         assert_eq!(queue.push(STRANGER, long), 1, "it finds no room, and goes itself");
         assert_eq!(queue.push(CLIENT, event(MOST)), 1);
         assert_eq!(texts(&queue.take(2)), ["1", "2"]);
+    }
+
+    #[test]
+    fn denied_logins_that_are_being_sent_push_out_no_event_of_a_client() {
+        let mut queue = Queue::default();
+        (0..500).for_each(|number| assert_eq!(queue.push(STRANGER, event(number)), 0));
+        assert_eq!(queue.take(500).len(), 500);
+        (0..MOST).for_each(|number| assert_eq!(queue.push(CLIENT, event(number)), 0));
+        assert_eq!(queue.push(CLIENT, event(MOST)), 1);
+        queue.finish();
+        assert_eq!(texts(&queue.take(1)), ["1"]);
     }
 
     #[test]

@@ -26,6 +26,8 @@ struct Progress {
     /// Outcomes of which each is for one asker.
     single: VecDeque<Outcome>,
     watchers: VecDeque<Watcher>,
+    /// They are told the first outcome, whoever else is.
+    listeners: Vec<Watcher>,
     /// How many [`Pending`]s there are that nothing was said to yet.
     pending: usize,
     /// The trace id of the request in which it is asked, once a worker has one.
@@ -141,6 +143,22 @@ impl Pending {
             }
         }
     }
+
+    /// Has `listener` called with the outcome that comes first, and leaves it to others also where it is for one
+    /// asker alone: nothing is asked for a listener's sake.
+    pub(crate) fn listen(mut self, listener: impl FnOnce(Outcome) + Send + 'static) {
+        let (then, fallback) = (self.then.take(), self.fallback.take());
+        let listener = move |outcome| listener(made(outcome, then, fallback));
+        let Some(in_flight) = &self.in_flight else { return };
+        let mut state = lock(&in_flight.state);
+        match state.single.front().or(state.outcome.as_ref()).cloned() {
+            None => state.listeners.push(Box::new(listener)),
+            Some(outcome) => {
+                drop(state);
+                listener(outcome);
+            }
+        }
+    }
 }
 
 impl Drop for Pending {
@@ -162,15 +180,15 @@ fn made(outcome: Outcome, then: Option<Then>, fallback: Option<Answer>) -> Outco
 impl InFlight {
     /// Tells everyone who waits, and whoever asks from now on.
     pub(crate) fn complete(&self, outcome: Outcome) {
-        let watchers = {
+        let (listeners, watchers) = {
             let mut state = lock(&self.state);
             state.outcome = Some(outcome.clone());
             let watchers = std::mem::take(&mut state.watchers);
             state.pending -= watchers.len();
-            watchers
+            (std::mem::take(&mut state.listeners), watchers)
         };
         self.completed.notify_all();
-        for watcher in watchers {
+        for watcher in listeners.into_iter().chain(watchers) {
             tell(watcher, outcome.clone());
         }
     }
@@ -179,6 +197,7 @@ impl InFlight {
     /// others still wait for an outcome of their own.
     fn complete_for_one(&self, outcome: Outcome) -> bool {
         let mut state = lock(&self.state);
+        let mut told = std::mem::take(&mut state.listeners);
         let watcher = state.watchers.pop_front();
         if watcher.is_some() {
             state.pending -= 1;
@@ -188,8 +207,9 @@ impl InFlight {
         }
         let others_wait = state.pending > state.single.len();
         drop(state);
-        if let Some(watcher) = watcher {
-            tell(watcher, outcome);
+        told.extend(watcher);
+        for watcher in told {
+            tell(watcher, outcome.clone());
         }
         others_wait
     }
@@ -346,5 +366,28 @@ mod tests {
         assert_eq!(second.wait(NOW), Ok(Answer::ALLOW));
         drop(third);
         assert!(completion.complete_for_one(Ok(Answer::ALLOW)).is_none(), "nobody else waits");
+    }
+
+    #[test]
+    fn a_listener_takes_nothing_from_whoever_asks() {
+        let in_flight = Arc::new(InFlight::default());
+        let asker = || Pending::new(Arc::clone(&in_flight));
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let listen = || {
+            let heard = Arc::clone(&heard);
+            asker().listen(move |outcome| lock(&heard).push(outcome));
+        };
+        listen();
+        let mut waiting = asker();
+        let completion = Completion::new(Arc::clone(&in_flight), || {});
+        assert!(completion.complete_for_one(Ok(Answer::DENY)).is_none(), "one alone waits");
+        assert_eq!(*lock(&heard), [Ok(Answer::DENY)]);
+        listen();
+        assert_eq!(lock(&heard).len(), 2, "what nobody has fetched is heard at once");
+        assert_eq!(waiting.wait(NOW), Ok(Answer::DENY));
+        listen();
+        in_flight.complete(Ok(Answer::ALLOW));
+        listen();
+        assert_eq!(lock(&heard)[2..], [Ok(Answer::ALLOW), Ok(Answer::ALLOW)]);
     }
 }

@@ -80,6 +80,7 @@ on_every_broker! {
             ROUTES[0],
             ("delayed_login", "false"),
             ("max_block_ms", "1000"),
+            ("max_block_percent", "100"),
             ("login_failures_max", "2"),
             ("cache_ttl", "0"),
         ];
@@ -129,7 +130,7 @@ on_every_broker! {
             assert!(!nameless("wrong") && !nameless(&old));
         }
         assert!(nameless("right") && nameless(&good), "a stranger keeps nobody else out");
-        // Who gives that name guesses at its password.
+        // A client that gives this name itself counts.
         log_in(&broker, "c-1", "guest", "wrong").expect_refused();
         assert!(nameless("right"), "not even then");
         log_in(&broker, "c-2", "guest", "right").expect_refused();
