@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::ALGORITHMS;
+use super::{ALGORITHMS, is_symmetric};
 use crate::answer::InvalidToken;
 use crate::secret::Secret;
 
@@ -121,28 +121,30 @@ impl KeySet {
     /// without any, those that have none. A token that names none may mean any.
     ///
     /// # Errors
-    /// There are none.
+    /// There are none. Where the token names one that is not known, it may come yet, unless it is a secret: no
+    /// set has one.
     pub(super) fn of(
         &self,
         id: Option<&str>,
         algorithm: Algorithm,
     ) -> Result<impl Iterator<Item = &Key>, InvalidToken> {
-        let is_lacking = self.lacks(id);
+        let is_unknown = self.lacks(id);
         let may_be_meant = move |key: &&Key| match id {
-            Some(_) if is_lacking => key.id.is_none(),
+            Some(_) if is_unknown => key.id.is_none(),
             Some(id) => key.id.as_deref() == Some(id),
             None => true,
         };
-        let meant = self.0.iter().filter(may_be_meant);
-        if meant.clone().next().is_none() {
-            return Err(InvalidToken::UnknownKey);
+        let mut fitting = self
+            .0
+            .iter()
+            .filter(may_be_meant)
+            .filter(move |key| key.algorithms.contains(&algorithm))
+            .peekable();
+        if fitting.peek().is_some() {
+            return Ok(fitting.take(MOST_TRIED));
         }
-        let mut fitting = meant.filter(move |key| key.algorithms.contains(&algorithm)).peekable();
-        match fitting.peek() {
-            Some(_) => Ok(fitting.take(MOST_TRIED)),
-            None if is_lacking => Err(InvalidToken::UnknownKey),
-            None => Err(InvalidToken::Algorithm),
-        }
+        let may_come = if is_unknown { !is_symmetric(algorithm) } else { self.0.is_empty() };
+        Err(if may_come { InvalidToken::UnknownKey } else { InvalidToken::Algorithm })
     }
 }
 

@@ -122,6 +122,26 @@ on_every_broker! {
         assert!(is_let_in(&broker, &issuer.token_of("a", &claims("ann", &json!({"n": 1})))));
     }
 
+    fn a_token_that_claims_to_be_signed_with_a_secret_is_no_matter_of_the_apis_keys(version) {
+        let (own, forger) = (Issuer::hs256(), Issuer::hs256());
+        let api = AuthServer::answering(|_| Reply::status(503));
+        let config = Broker::config(version);
+        let secret = config.file("secret", own.key_file());
+        let more = [("jwt_secret_file", secret.to_str().unwrap()), ("on_error", "allow")];
+        let broker = config.plugin(api.options([&[ROUTE], &more[..]].concat())).start();
+        broker.wait_for_log("it was asked about the keys that verify tokens");
+        connect(&broker, "c", "ann", &own.token_of("x", &of("ann"))).expect_accepted();
+        for (forged, reason) in [
+            (forger.token(&of("ann")), "token-signature"),
+            (forger.token_of("x", &of("ann")), "token-signature"),
+            (forger.token_with(&json!({"alg": "none"}), &of("ann")), "token-algorithm"),
+        ] {
+            let mark = broker.log_mark();
+            connect(&broker, "c", "ann", &forged).expect_refused();
+            broker.wait_for_log_after(mark, &format!("reason={reason}"));
+        }
+    }
+
     /// The claims and the set are as Keycloak documents them: <https://www.keycloak.org/securing-apps/oidc-layers>.
     fn tokens_of_keycloak_let_in(version) {
         let (issuer, encryption) = (Issuer::rs256(), Issuer::rs256());
