@@ -569,14 +569,16 @@ mod tests {
         };
         assert_eq!(rules(&with(r##""topics":["a","eq b/#","c/%c"]"##)), 5);
         assert_eq!(rules(&with(r#""topics":[]"#)), 2);
-        for (both, expected) in [
-            (r#""topic":"a","topics":["b","c"]"#, 5),
-            (r#""topics":["b"],"topic":"a""#, 4),
-            (r#""topic":"a","topics":[]"#, 3),
-            (r#""topic":"a","topics":null"#, 3),
-            (r#""topic":null,"topics":["b"]"#, 3),
+        for (both, allowed, denied) in [
+            (r#""topic":"a","topics":["b","c"]"#, 3, 5),
+            (r#""topics":["b"],"topic":"a""#, 3, 4),
+            (r#""topic":"a","topics":[]"#, 3, 3),
+            (r#""topic":"a","topics":null"#, 3, 3),
+            (r#""topic":null,"topics":["b"]"#, 3, 3),
         ] {
-            assert_eq!(rules(&with(both)), expected, "{both}");
+            assert_eq!(rules(&with(both)), allowed, "{both}");
+            let denying = with(both).replace("allow", "deny");
+            assert_eq!(rules(&denying), denied, "{both}");
         }
         is_wrong(&with(r#""topic":null,"topics":null"#), r#"rule 2: "topic" is null"#);
         is_wrong(&with(r#""topics":"a""#), r#"rule 2: "topics" is "a""#);
