@@ -53,7 +53,7 @@ struct State {
 /// Keys that were fetched, and are others than before.
 pub(crate) struct NewKeys {
     pub(crate) count: usize,
-    /// Which of all keys are never tried.
+    /// Why some of all keys are never tried.
     pub(crate) never_tried: Option<String>,
 }
 
@@ -171,16 +171,24 @@ impl Tokens {
         let count = keys.len();
         state.fetched = Some(keys);
         state.combine();
-        Ok(Some(NewKeys { count, never_tried: state.all.never_tried() }))
+        Ok(Some(NewKeys { count, never_tried: self.never_tried(&state) }))
     }
 
-    /// Uses other keys from files from now on.
-    pub(crate) fn renew(&self, own: &KeySet) {
+    /// Uses other keys from files from now on. Why some of all keys are never tried then, if they are others than
+    /// before.
+    pub(crate) fn renew(&self, own: &KeySet) -> Option<String> {
         let mut state = lock(&self.state);
-        if state.own != *own {
-            state.own = own.clone();
-            state.combine();
+        if state.own == *own {
+            return None;
         }
+        state.own = own.clone();
+        state.combine();
+        self.never_tried(&state)
+    }
+
+    fn never_tried(&self, state: &State) -> Option<String> {
+        let problem = state.all.never_tried(self.config.algorithms.as_deref())?;
+        Some(format!("keys that verify tokens: {problem}"))
     }
 }
 

@@ -56,7 +56,7 @@ impl Verifier {
         if let Some(NewKeys { count, never_tried }) = self.tokens.fetch(&self.api)? {
             log::info!(logger: *self.log_queue, "the API has {count} public keys that verify tokens");
             if let Some(problem) = never_tried {
-                log::warn!(logger: *self.log_queue, "keys that verify tokens: {problem}");
+                log::warn!(logger: *self.log_queue, "{problem}");
             }
         }
         Ok(Answer::ALLOW)

@@ -41,15 +41,35 @@ impl Eq for Key {}
 
 impl PartialEq for Key {
     fn eq(&self, other: &Self) -> bool {
+        (&self.id, &self.algorithms) == (&other.id, &other.algorithms) && self.is_copy_of(other)
+    }
+}
+
+impl Key {
+    /// Whether it is the same key, whatever is said of it.
+    fn is_copy_of(&self, other: &Self) -> bool {
         fn parts(key: &DecodingKey) -> (&[u8], &[u8]) {
             match key.kind() {
                 DecodingKeyKind::SecretOrDer(bytes) => (bytes, &[]),
                 DecodingKeyKind::RsaModulusExponent { n, e } => (n, e),
             }
         }
-        (&self.id, &self.algorithms) == (&other.id, &other.algorithms)
-            && parts(&self.decoding) == parts(&other.decoding)
+        parts(&self.decoding) == parts(&other.decoding)
     }
+}
+
+/// These keys without copies of those before.
+fn distinct<'a>(keys: impl Iterator<Item = &'a Key>, most: usize) -> Vec<&'a Key> {
+    let mut distinct: Vec<&Key> = Vec::new();
+    for key in keys {
+        if distinct.len() == most {
+            break;
+        }
+        if !distinct.iter().any(|other| other.is_copy_of(key)) {
+            distinct.push(key);
+        }
+    }
+    distinct
 }
 
 /// Keys from wherever they come: first those without a `kid`, since any token may mean them.
@@ -93,13 +113,16 @@ impl KeySet {
         Self::new([self.0.as_slice(), &others.0].concat())
     }
 
-    /// Of which keys some are never tried, if that is so: a token can do without the name of its key only if
-    /// there are few.
+    /// Of which keys some are never tried, if that is so, where these algorithms are allowed. Only keys without a
+    /// `kid` count: a token can do without the name of its key only if there are few.
     #[must_use]
-    pub(crate) fn never_tried(&self) -> Option<String> {
-        ALGORITHMS.iter().find_map(|(name, algorithm)| {
+    pub(crate) fn never_tried(&self, allowed: Option<&[Algorithm]>) -> Option<String> {
+        let is_allowed =
+            |algorithm| allowed.is_none_or(|allowed: &[Algorithm]| allowed.contains(&algorithm));
+        let algorithms = ALGORITHMS.iter().filter(|(_, algorithm)| is_allowed(*algorithm));
+        algorithms.into_iter().find_map(|(name, algorithm)| {
             let fits = |key: &&Key| key.id.is_none() && key.algorithms.contains(algorithm);
-            let count = self.0.iter().filter(fits).count();
+            let count = distinct(self.0.iter().filter(fits), usize::MAX).len();
             let problem = || {
                 format!(
                     "{count} keys without a kid are for {name}, of which the plugin tries \
@@ -127,21 +150,17 @@ impl KeySet {
         &self,
         id: Option<&str>,
         algorithm: Algorithm,
-    ) -> Result<impl Iterator<Item = &Key>, InvalidToken> {
+    ) -> Result<Vec<&Key>, InvalidToken> {
         let is_unknown = self.lacks(id);
-        let may_be_meant = move |key: &&Key| match id {
+        let may_be_meant = |key: &&Key| match id {
             Some(_) if is_unknown => key.id.is_none(),
             Some(id) => key.id.as_deref() == Some(id),
             None => true,
         };
-        let mut fitting = self
-            .0
-            .iter()
-            .filter(may_be_meant)
-            .filter(move |key| key.algorithms.contains(&algorithm))
-            .peekable();
-        if fitting.peek().is_some() {
-            return Ok(fitting.take(MOST_TRIED));
+        let fits = |key: &&Key| may_be_meant(key) && key.algorithms.contains(&algorithm);
+        let tried = distinct(self.0.iter().filter(fits), MOST_TRIED);
+        if !tried.is_empty() {
+            return Ok(tried);
         }
         let may_come = if is_unknown { !is_symmetric(algorithm) } else { self.0.is_empty() };
         Err(if may_come { InvalidToken::UnknownKey } else { InvalidToken::Algorithm })

@@ -71,7 +71,9 @@ impl Plugin {
                 if *current != (Credentials { token_keys, ..credentials.clone() }) {
                     log::info!(logger: *self.services.log_queue, "certificates or secret headers have changed");
                 }
-                self.services.engine.renew(&credentials);
+                if let Some(problem) = self.services.engine.renew(&credentials) {
+                    log::warn!(logger: *self.services.log_queue, "{problem}");
+                }
                 *current = credentials;
             }
             Err(mistakes) => {

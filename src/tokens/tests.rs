@@ -279,9 +279,9 @@ fn a_key_without_a_name_keeps_no_token_from_its_own_key_at_the_api() {
 fn other_keys_begin_a_generation() {
     let tokens = tokens(None, &own());
     let before = tokens.generation();
-    tokens.renew(&own());
+    assert_eq!(tokens.renew(&own()), None);
     assert_eq!(tokens.generation(), before, "they are the same");
-    tokens.renew(&KeySet::default());
+    assert_eq!(tokens.renew(&KeySet::default()), None);
     assert_ne!(tokens.generation(), before);
     let answer = tokens.decide(&token(r#"{"alg":"HS256"}"#, "{}"), "ann");
     assert_eq!(answer.why_invalid(), Some(&InvalidToken::UnknownKey));
