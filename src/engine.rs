@@ -316,17 +316,13 @@ impl Engine {
         self.fleet.as_ref()
     }
 
-    /// Uses other certificates, secrets and keys from now on. Why some of the keys that verify tokens are never
-    /// tried, if they have changed.
-    pub(crate) fn renew(&self, credentials: &Credentials) -> Option<String> {
-        let never_tried =
-            self.tokens.as_ref().and_then(|tokens| tokens.renew(&credentials.token_keys));
+    /// Uses other certificates and secrets from now on.
+    pub(crate) fn renew(&self, credentials: &Credentials) {
         let send = || self.asker.api.renew(credentials);
         match &self.fleet {
             Some(fleet) => fleet.renew(credentials, send),
             None => send(),
         }
-        never_tried
     }
 
     /// How things stand.
