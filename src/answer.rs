@@ -53,7 +53,8 @@ pub enum InvalidToken {
     Malformed,
     /// It is signed by an algorithm that is not allowed, or not with its key.
     Algorithm,
-    /// No key of its `kid` is known, and none without a `kid` has signed it.
+    /// No key of its `kid` is known, and none without a `kid` has signed it; or it has no `kid`, and there are no
+    /// keys at all.
     UnknownKey,
     Signature,
     /// `exp` is over (RFC 7519, section 4.1.4).

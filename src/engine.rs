@@ -316,9 +316,8 @@ impl Engine {
         self.fleet.as_ref()
     }
 
-    /// Uses other certificates, secrets and keys from now on.
+    /// Uses other certificates and secrets from now on.
     pub(crate) fn renew(&self, credentials: &Credentials) {
-        self.tokens.iter().for_each(|tokens| tokens.renew(&credentials.token_keys));
         let send = || self.asker.api.renew(credentials);
         match &self.fleet {
             Some(fleet) => fleet.renew(credentials, send),

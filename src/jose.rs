@@ -19,8 +19,7 @@ mod token;
 
 pub(crate) use jsonwebtoken::Algorithm;
 pub(crate) use keys::{KeySet, read_pem, read_set};
-pub(crate) use token::token_in;
-pub(crate) use token::{Checks, verify};
+pub(crate) use token::{Checks, may_have_public_key, token_in, verify};
 
 use jsonwebtoken::AlgorithmFamily;
 

@@ -60,6 +60,11 @@ pub(crate) trait Members<'de> {
     /// The name as it is known; none if it is not.
     fn known(&self, name: &str) -> Option<&'static str>;
 
+    /// Whether it may be there twice, since it decides nothing and is only shown.
+    fn may_repeat(&self, _known: &str) -> bool {
+        false
+    }
+
     /// Takes the value that stands under this name.
     ///
     /// # Errors
@@ -85,10 +90,11 @@ pub(crate) fn members<'de, A: MapAccess<'de>>(
             object.next_value::<IgnoredAny>()?;
             continue;
         };
-        if taken.contains(&known) {
+        if !taken.contains(&known) {
+            taken.push(known);
+        } else if !members.may_repeat(known) {
             return Err(A::Error::custom(twice(known)));
         }
-        taken.push(known);
         members.take(known, &mut object)?;
     }
     Ok(())

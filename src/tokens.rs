@@ -53,7 +53,7 @@ struct State {
 /// Keys that were fetched, and are others than before.
 pub(crate) struct NewKeys {
     pub(crate) count: usize,
-    /// Which of all keys are never tried.
+    /// Why some of all keys are never tried.
     pub(crate) never_tried: Option<String>,
 }
 
@@ -93,7 +93,7 @@ impl Tokens {
         let keys = Arc::clone(&lock(&self.state).all);
         match self.verify(token, bearer, &keys) {
             Ok(answer) => Looked::Decided(answer),
-            Err(why) => self.look_at_invalid(why),
+            Err(why) => self.look_at_invalid(token, why),
         }
     }
 
@@ -104,8 +104,10 @@ impl Tokens {
         self.verify(token, bearer, &keys).unwrap_or_else(Answer::invalid)
     }
 
-    /// What follows from a token that is not believed: other keys may vouch for it.
-    fn look_at_invalid(&self, why: InvalidToken) -> Looked {
+    /// What follows from a token that is not believed: other keys may vouch for it, if it is not signed with a
+    /// secret, which the API never hands out.
+    fn look_at_invalid(&self, token: &str, why: InvalidToken) -> Looked {
+        let may_be_public = jose::may_have_public_key(token, self.config.algorithms.as_deref());
         let state = lock(&self.state);
         let is_first = state.fetched.is_none();
         let may_be_meant = match why {
@@ -114,7 +116,7 @@ impl Tokens {
             InvalidToken::Algorithm | InvalidToken::Signature => is_first,
             _ => false,
         };
-        if self.config.jwks_route.is_none() || !may_be_meant {
+        if self.config.jwks_route.is_none() || !may_be_public || !may_be_meant {
             return Looked::Decided(Answer::invalid(why));
         }
         let pause = if is_first { FIRST_PAUSE } else { PAUSE };
@@ -169,16 +171,24 @@ impl Tokens {
         let count = keys.len();
         state.fetched = Some(keys);
         state.combine();
-        Ok(Some(NewKeys { count, never_tried: state.all.never_tried() }))
+        Ok(Some(NewKeys { count, never_tried: self.never_tried(&state) }))
     }
 
-    /// Uses other keys from files from now on.
-    pub(crate) fn renew(&self, own: &KeySet) {
+    /// Uses other keys from files from now on. Why some of all keys are never tried then, if they are others than
+    /// before.
+    pub(crate) fn renew(&self, own: &KeySet) -> Option<String> {
         let mut state = lock(&self.state);
-        if state.own != *own {
-            state.own = own.clone();
-            state.combine();
+        if state.own == *own {
+            return None;
         }
+        state.own = own.clone();
+        state.combine();
+        self.never_tried(&state)
+    }
+
+    fn never_tried(&self, state: &State) -> Option<String> {
+        let problem = state.all.never_tried(self.config.algorithms.as_deref())?;
+        Some(format!("keys that verify tokens: {problem}"))
     }
 }
 

@@ -83,7 +83,8 @@ fn sources() -> Vec<(String, String)> {
         (name, text.split("#[cfg(test)]\nmod tests").next().unwrap().to_owned())
     });
     let is_elsewhere = |name: &str| {
-        name.ends_with("/tests.rs") || ELSEWHERE.iter().any(|other| name.starts_with(other))
+        let is_test = name.ends_with("/tests.rs") || name.contains("/tests/");
+        is_test || ELSEWHERE.iter().any(|other| name.starts_with(other))
     };
     named.filter(|(name, _)| !is_elsewhere(name)).collect()
 }

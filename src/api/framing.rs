@@ -35,17 +35,39 @@ pub(crate) fn check(head: &Parts) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Checks that a body can be read which may say something, whatever its type: asked for was the body as it is.
+/// The registered content codings but `identity` (RFC 9110, section 16.6.1), in which a body cannot be read.
+/// Some servers write into the field what belongs elsewhere, such as `UTF-8`: that changes no body.
+const CODINGS: [&str; 12] = [
+    "gzip",
+    "x-gzip",
+    "compress",
+    "x-compress",
+    "deflate",
+    "br",
+    "zstd",
+    "dcb",
+    "dcz",
+    "exi",
+    "pack200-gzip",
+    "aes128gcm",
+];
+
+/// Whether a body is encoded, although it was asked for as it is.
+#[must_use]
+pub(crate) fn is_encoded(head: &Parts, body: &[u8]) -> bool {
+    let is_coding = |word: &[u8]| {
+        CODINGS.iter().any(|coding| coding.as_bytes().eq_ignore_ascii_case(word.trim_ascii()))
+    };
+    let mut lines = head.headers.get_all(CONTENT_ENCODING).into_iter();
+    !body.is_empty() && lines.any(|line| line.as_bytes().split(|byte| *byte == b',').any(is_coding))
+}
+
+/// Checks that a body can be read.
 ///
 /// # Errors
 /// It is encoded, so that nobody knows what it says.
 pub(crate) fn check_encoding(head: &Parts, body: &[u8]) -> Result<(), Failure> {
-    let mut encodings = head.headers.get_all(CONTENT_ENCODING).into_iter();
-    let is_encoded = encodings.any(|encoding| {
-        let encoding = encoding.as_bytes().trim_ascii();
-        !encoding.is_empty() && !encoding.eq_ignore_ascii_case(b"identity")
-    });
-    if is_encoded && !body.is_empty() {
+    if is_encoded(head, body) {
         return broken("its body has a Content-Encoding, such as gzip, that nobody asked for");
     }
     Ok(())
@@ -145,10 +167,25 @@ mod tests {
             let lines: Vec<_> = encodings.iter().map(|one| ("Content-Encoding", *one)).collect();
             check_encoding(&head(Version::HTTP_11, 200, &lines), body).is_ok()
         };
-        for plain in [&[][..], &[""], &["identity"], &["Identity", " "]] {
+        for plain in [
+            &[][..],
+            &[""],
+            &["identity"],
+            &["Identity", " "],
+            &["UTF-8"],
+            &["utf-8, identity", "none"],
+            &["gzipped"],
+            &["\u{e9}"],
+        ] {
             assert!(reads(plain, b"x"), "{plain:?}");
         }
-        for encoded in [&["gzip"][..], &["identity", "br"], &["identity, gzip"], &["\u{e9}"]] {
+        for encoded in [
+            &["gzip"][..],
+            &["GZip"],
+            &["identity", "br"],
+            &["identity, gzip"],
+            &["\u{e9},zstd ,x"],
+        ] {
             assert!(!reads(encoded, b"x"), "{encoded:?}");
             assert!(reads(encoded, b""), "there is nothing to read");
         }

@@ -48,7 +48,12 @@ pub(crate) fn read(
     let freshness = if is_predecessor { Freshness::default() } else { freshness(response) };
     let reply = Reply { answer: Answer::new(verdict), freshness };
     if verdict != Verdict::Allow {
-        let reason = response_fields::reason(&response.beginning);
+        let reason = match api_format.response {
+            ResponseMode::Json => response_fields::reason_or_error(&response.beginning),
+            ResponseMode::Status | ResponseMode::Text => {
+                response_fields::reason(&response.beginning)
+            }
+        };
         return Ok(Reply { answer: reply.answer.because(reason), ..reply });
     }
     let body = response.body.as_deref().unwrap_or_default();
@@ -354,6 +359,8 @@ mod tests {
                 (201, r#" {"OK": true, "more": 1} "#, '+'),
                 (200, r#"{"ok":false,"error":"why"}"#, '-'),
                 (200, "{}", '-'),
+                (200, r#"{"ok":true,"reason":"a","reason":"b","error":"c","error":"d"}"#, '+'),
+                (200, r#"{"ok":true,"ok":true}"#, '!'),
                 (200, r#"{"ok":"true"}"#, '!'),
                 (200, "ok", '!'),
                 (200, "", '!'),
@@ -368,7 +375,11 @@ mod tests {
                 (200, r#"{"ok":false,"reason":"why"}"#),
                 (200, r#"{"reason":"why","error":"other"}"#),
                 (200, r#"{"reason":null,"error":"why"}"#),
+                (200, r#"{"ok":false,"reason":"","error":"why"}"#),
+                (200, r#"{"ok":false,"reason":"why","reason":"other"}"#),
                 (401, r#"{"ok":false,"reason":"why"}"#),
+                (401, r#"{"ok":false,"error":"why"}"#),
+                (404, r#"{"ok":7,"ok":8,"reason":"","error":"why","error":"other"}"#),
             ] {
                 let denied = Response { beginning: body.into(), ..response(status, body) };
                 let denied = read(Kind::Login, &denied, &api_format, NOW).unwrap();

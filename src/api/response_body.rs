@@ -21,6 +21,8 @@ pub(crate) struct Declared {
     pub json: bool,
     /// `application/x-www-form-urlencoded`.
     pub form: bool,
+    /// A page, a picture, a sound or the like, and nothing else: no answer that is read.
+    pub is_unrelated: bool,
 }
 
 /// A media type, as far as it matters.
@@ -48,6 +50,15 @@ impl MediaType {
     }
 }
 
+/// Whether this is the one type of a body that is meant for eyes or ears.
+fn is_unrelated(line: &[u8]) -> bool {
+    let essence = line.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+    let essence = essence.to_ascii_lowercase();
+    let kinds: [&[u8]; 4] = [b"image/", b"audio/", b"video/", b"font/"];
+    let is_of_kind = kinds.iter().any(|kind| essence.starts_with(kind));
+    !line.contains(&b',') && (is_of_kind || essence == b"text/html" || essence == b"text/css")
+}
+
 impl Declared {
     /// Looks for types in all lines of the field, whatever stands around them.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
@@ -66,6 +77,10 @@ impl Declared {
                 declared.form |= piece == b"application/x-www-form-urlencoded";
             }
         }
+        let mut lines = headers.get_all(CONTENT_TYPE).into_iter();
+        declared.is_unrelated = !declared.says_something()
+            && lines.next().is_some_and(|line| is_unrelated(line.as_bytes()))
+            && lines.next().is_none();
         declared
     }
 
@@ -244,10 +259,33 @@ mod tests {
             b"json",
             b"",
         ] {
-            let first = MediaType::Other;
-            assert_eq!(declared(&[line]), Declared { first, ..Declared::default() });
+            let (first, is_unrelated) = (MediaType::Other, line.starts_with(b"text/html"));
+            let expected = Declared { first, is_unrelated, ..Declared::default() };
+            assert_eq!(declared(&[line]), expected);
         }
         assert_eq!(declared(&[]), Declared::default());
+    }
+
+    #[test]
+    fn a_page_or_a_picture_is_no_answer_unless_the_type_says_more() {
+        for line in [&b"text/html"[..], b"Text/HTML ;charset=utf-8", b"image/png", b" video/mp4"] {
+            assert!(declared(&[line]).is_unrelated, "{}", String::from_utf8_lossy(line));
+        }
+        for lines in [
+            &[][..],
+            &[""],
+            &["text/plain"],
+            &["application/octet-stream"],
+            &["application/json"],
+            &["image/svg+json"],
+            &["text/html, text/plain"],
+            &["text/html", "text/plain"],
+            &["text/html", "application/json"],
+            &["text/html application/json"],
+        ] {
+            let lines: Vec<_> = lines.iter().map(|line: &&str| line.as_bytes()).collect();
+            assert!(!declared(&lines).is_unrelated, "{lines:?}");
+        }
     }
 
     /// `+` says nothing beside the status, `{` an object, `=` a form, `!` broken: as JSON, and untyped.

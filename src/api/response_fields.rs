@@ -19,9 +19,11 @@ use crate::rules::{Rules, Syntax};
 
 mod attributes;
 mod field_path;
+mod reasons;
 mod rules;
 
 pub(crate) use field_path::cut;
+pub(crate) use reasons::{ok, reason, reason_or_error};
 
 use attributes::ReadAttributes;
 use field_path::{
@@ -146,43 +148,6 @@ pub(crate) fn batch(body: &[u8], count: usize) -> Result<Vec<Verdict>, Problem> 
     let mut said = Results { count, verdicts: None };
     json::read(object, Object(&mut said))?;
     Ok(said.verdicts.ok_or(NO_RESULTS)?)
-}
-
-/// Reads the body of an answer in the mode `json`: whether it is a yes, and if not, why.
-///
-/// # Errors
-/// What is wrong with it.
-pub(crate) fn ok(body: &[u8]) -> Result<(bool, Option<String>), Problem> {
-    let object = json::object(body)?.ok_or("the answer is no JSON object")?;
-    let mut said = Okay::default();
-    json::read(object, Object(&mut said))?;
-    Ok((said.ok.unwrap_or(false), said.reason.or(said.error)))
-}
-
-/// The reason that a body gives which decides nothing; whatever is wrong with it, it gives none.
-#[must_use]
-pub(crate) fn reason(body: &[u8]) -> Option<String> {
-    let mut said = Reason(None);
-    json::read(json::object(body).ok()??, Object(&mut said)).ok()?;
-    said.0
-}
-
-/// What such a body says so far.
-struct Reason(Option<String>);
-
-impl<'de> Members<'de> for Reason {
-    fn known(&self, name: &str) -> Option<&'static str> {
-        one_of(&["reason"], name)
-    }
-
-    fn take<A: MapAccess<'de>>(
-        &mut self,
-        name: &'static str,
-        object: &mut A,
-    ) -> Result<(), A::Error> {
-        self.0 = FieldPath { name, rule: None }.take(object, "", as_reason)?.flatten();
-        Ok(())
-    }
 }
 
 /// Whether a body is a complete object, so that nothing of what it says can be missing.
@@ -344,36 +309,6 @@ impl<'de> Read<'de> for ReadResults {
         Err(A::Error::custom(format_args!(
             "\"results\" holds {got} words for {count} checks; allowed: one each"
         )))
-    }
-}
-
-/// What an answer in the mode `json` says so far.
-#[derive(Default)]
-struct Okay {
-    ok: Option<bool>,
-    reason: Option<String>,
-    /// The same, by the name that mosquitto-go-auth has for it.
-    error: Option<String>,
-}
-
-impl<'de> Members<'de> for Okay {
-    fn known(&self, name: &str) -> Option<&'static str> {
-        // Whoever wrote for these APIs could spell it in any case.
-        name.eq_ignore_ascii_case("ok").then_some("ok").or(one_of(&["reason", "error"], name))
-    }
-
-    fn take<A: MapAccess<'de>>(
-        &mut self,
-        name: &'static str,
-        object: &mut A,
-    ) -> Result<(), A::Error> {
-        let path = FieldPath { name, rule: None };
-        match name {
-            "ok" => self.ok = path.take(object, "true, false", |value| value.flag())?,
-            "reason" => self.reason = path.take(object, "", as_reason)?.flatten(),
-            _ => self.error = path.take(object, "", as_reason)?.flatten(),
-        }
-        Ok(())
     }
 }
 
@@ -569,14 +504,16 @@ mod tests {
         };
         assert_eq!(rules(&with(r##""topics":["a","eq b/#","c/%c"]"##)), 5);
         assert_eq!(rules(&with(r#""topics":[]"#)), 2);
-        for (both, expected) in [
-            (r#""topic":"a","topics":["b","c"]"#, 5),
-            (r#""topics":["b"],"topic":"a""#, 4),
-            (r#""topic":"a","topics":[]"#, 3),
-            (r#""topic":"a","topics":null"#, 3),
-            (r#""topic":null,"topics":["b"]"#, 3),
+        for (both, allowed, denied) in [
+            (r#""topic":"a","topics":["b","c"]"#, 3, 5),
+            (r#""topics":["b"],"topic":"a""#, 3, 4),
+            (r#""topic":"a","topics":[]"#, 3, 3),
+            (r#""topic":"a","topics":null"#, 3, 3),
+            (r#""topic":null,"topics":["b"]"#, 3, 3),
         ] {
-            assert_eq!(rules(&with(both)), expected, "{both}");
+            assert_eq!(rules(&with(both)), allowed, "{both}");
+            let denying = with(both).replace("allow", "deny");
+            assert_eq!(rules(&denying), denied, "{both}");
         }
         is_wrong(&with(r#""topic":null,"topics":null"#), r#"rule 2: "topic" is null"#);
         is_wrong(&with(r#""topics":"a""#), r#"rule 2: "topics" is "a""#);

@@ -5,7 +5,7 @@
 
 use super::fleet::{FleetCredentials, FleetSources};
 use super::{ConfigError, Header, tokens, values};
-use crate::jose::KeySet;
+use crate::jose::{Algorithm, KeySet};
 use crate::secret::Secret;
 
 /// Where it comes from.
@@ -20,6 +20,8 @@ pub struct Sources {
     pub headers: Vec<(String, Secret)>,
     pub jwt_key_file: Option<String>,
     pub jwt_secret_file: Option<String>,
+    /// Which algorithms of these keys are allowed; none: all.
+    pub(crate) jwt_algorithms: Option<Vec<Algorithm>>,
     pub(crate) fleet: FleetSources,
 }
 
@@ -85,7 +87,7 @@ impl Sources {
 
     fn token_keys(&self) -> Result<KeySet, ConfigError> {
         let keys = self.jwt_key_file.as_deref().map_or(Ok(KeySet::default()), |path| {
-            tokens::public_keys(path)
+            tokens::public_keys(path, self.jwt_algorithms.as_deref())
                 .map_err(|allowed| ConfigError::value("jwt_key_file", path, &allowed))
         })?;
         let Some(path) = self.jwt_secret_file.as_deref() else { return Ok(keys) };

@@ -24,8 +24,7 @@ pub(crate) struct Leftovers {
     pub backends: Backends,
     pub(crate) redis_cache: RedisCache,
     pub(crate) ip: Option<Hosts>,
-    /// As it was given, and what it names.
-    pub(crate) hostname: Option<(String, Hosts)>,
+    pub(crate) hostname: Option<String>,
 }
 
 /// What is said about the option `backends`.

@@ -616,6 +616,23 @@ mod tests {
     }
 
     #[test]
+    fn auth_plugs_host_name_beside_an_address_is_any_header() {
+        for odd in ["my~host", "api/auth", "a b"] {
+            let config = auth_plug(&format!("http_hostname {odd}"));
+            let mut headers = config.credentials.headers.iter();
+            let host = headers.find(|header| header.name == "Host").unwrap();
+            assert_eq!(host.value.expose(), odd.as_bytes());
+            assert_eq!(config.endpoints[0].origin(false), "http://127.0.0.1");
+        }
+        let said = mistakes(&format!("{AUTH_PLUG}\nhttp_hostname a\u{1}b"));
+        assert!(said.starts_with("option http_hostname: the header's value "), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+        let both = AUTH_PLUG.replace("127.0.0.1", "a~b");
+        let said = mistakes(&format!("{both}\nhttp_hostname a~b"));
+        assert!(said.starts_with("option http_ip: ") && said.lines().count() == 1, "{said}");
+    }
+
+    #[test]
     fn auth_plugs_host_is_one_or_stops_the_start() {
         for (name, wrong) in
             [("http_ip", "http://10.0.0.1"), ("http_ip", ""), ("http_hostname", "api/auth")]

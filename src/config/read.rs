@@ -55,7 +55,7 @@ pub fn read_for(
         ));
     }
     mistakes.extend(draft.tokens.mistakes(&draft.sources, |name| is_given(&[name])));
-    mistakes.extend(batch_mistake(&draft));
+    mistakes.extend(batch_error(&draft));
     mistakes.extend(tls_mistakes(&draft));
     if is_given(&["http_events"]) && draft.routes.events.is_none() {
         mistakes.push(ConfigError::overall("option http_events needs http_event_route"));
@@ -64,6 +64,7 @@ pub fn read_for(
     draft.sources.fleet.is_there = !draft.fleet.servers.is_empty();
     draft.sources.fleet.tls = draft.fleet.tls;
     mistakes.extend(draft.fleet.check(&draft.sources.fleet, &mut draft.warnings));
+    draft.sources.jwt_algorithms = draft.tokens.algorithms.clone();
     draft.sources.verifies = draft.https && draft.tls_verify;
     match draft.sources.read() {
         Ok(credentials) if mistakes.is_empty() => Ok(draft.into_config(credentials)),
@@ -93,7 +94,7 @@ fn blank(compat: Compat) -> Draft {
 }
 
 /// Why many questions cannot be asked in one request: it is JSON, and so is its answer.
-fn batch_mistake(draft: &Draft) -> Option<ConfigError> {
+fn batch_error(draft: &Draft) -> Option<ConfigError> {
     draft.routes.batch.as_ref()?;
     if draft.routes.access.is_none() {
         return Some(ConfigError::overall("option http_acl_batch_route needs http_acl_route"));

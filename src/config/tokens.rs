@@ -131,8 +131,8 @@ pub(crate) fn claim(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// The public keys in a file.
-pub(crate) fn public_keys(path: &str) -> Result<KeySet, String> {
+/// The public keys in a file, of which none is to be one that is never tried where these algorithms are allowed.
+pub(crate) fn public_keys(path: &str, allowed: Option<&[Algorithm]>) -> Result<KeySet, String> {
     let wrong = |problem: String| {
         format!(
             "the path of a readable file with public keys in PEM, or with a JWK Set ({problem})"
@@ -142,7 +142,7 @@ pub(crate) fn public_keys(path: &str) -> Result<KeySet, String> {
     let is_json = file.trim_ascii_start().starts_with(b"{");
     let keys = if is_json { jose::read_set(&file) } else { jose::read_pem(&file) };
     let keys = keys.map_err(wrong)?;
-    keys.never_tried().map_or(Ok(keys), |problem| Err(wrong(problem)))
+    keys.never_tried(allowed).map_or(Ok(keys), |problem| Err(wrong(problem)))
 }
 
 /// The shortest secret that is taken, in bytes: whoever sees a token can try out shorter ones (RFC 7518,

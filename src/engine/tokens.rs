@@ -10,6 +10,7 @@ use crate::answer::{Answer, Failure, Outcome, Verdict};
 use crate::api::Api;
 use crate::cache::Key;
 use crate::failpoint;
+use crate::jose::KeySet;
 use crate::log_queue::LogQueue;
 use crate::pool::{Asked, Completion, Pending, Urgency};
 use crate::question::{About, Kind, Question};
@@ -56,7 +57,7 @@ impl Verifier {
         if let Some(NewKeys { count, never_tried }) = self.tokens.fetch(&self.api)? {
             log::info!(logger: *self.log_queue, "the API has {count} public keys that verify tokens");
             if let Some(problem) = never_tried {
-                log::warn!(logger: *self.log_queue, "keys that verify tokens: {problem}");
+                log::warn!(logger: *self.log_queue, "{problem}");
             }
         }
         Ok(Answer::ALLOW)
@@ -121,6 +122,12 @@ impl Engine {
     /// Has a worker look at a token that let a client in. None: it cannot be done now.
     pub(super) fn verify_again(&self, key: Key, token: Secret, bearer: String) -> Option<Pending> {
         self.asker.pool.ask_quietly(&key, || Work::Tokens(TokenJob::Verify(token, bearer))).ok()
+    }
+
+    /// Uses other keys from files from now on. Why some of all keys are never tried then, if they are others than
+    /// before.
+    pub(crate) fn renew_token_keys(&self, own: &KeySet) -> Option<String> {
+        self.tokens.as_ref()?.renew(own)
     }
 
     /// Has the keys of tokens fetched in the background, if it is time for that.

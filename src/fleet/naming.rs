@@ -16,9 +16,9 @@ use crate::question::{Kind, Question, SharedName};
 use crate::secret::Secret;
 use crate::sync::lock;
 
-/// Changes with what an answer is taken to mean, so that two versions of the plugin that read the same
-/// response differently share nothing.
-const ANSWER_REVISION: u8 = 1;
+/// Changes with how an answer is written, and with what it is taken to mean, so that two versions of the plugin
+/// that read the same response differently share nothing.
+const ANSWER_REVISION: u8 = 2;
 
 /// Makes names: a keyed hash of all that an answer depends on.
 pub(crate) struct Namer {

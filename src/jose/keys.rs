@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::ALGORITHMS;
+use super::{ALGORITHMS, is_symmetric};
 use crate::answer::InvalidToken;
 use crate::secret::Secret;
 
@@ -41,15 +41,35 @@ impl Eq for Key {}
 
 impl PartialEq for Key {
     fn eq(&self, other: &Self) -> bool {
+        (&self.id, &self.algorithms) == (&other.id, &other.algorithms) && self.is_copy_of(other)
+    }
+}
+
+impl Key {
+    /// Whether it is the same key, whatever is said of it.
+    fn is_copy_of(&self, other: &Self) -> bool {
         fn parts(key: &DecodingKey) -> (&[u8], &[u8]) {
             match key.kind() {
                 DecodingKeyKind::SecretOrDer(bytes) => (bytes, &[]),
                 DecodingKeyKind::RsaModulusExponent { n, e } => (n, e),
             }
         }
-        (&self.id, &self.algorithms) == (&other.id, &other.algorithms)
-            && parts(&self.decoding) == parts(&other.decoding)
+        parts(&self.decoding) == parts(&other.decoding)
     }
+}
+
+/// These keys without copies of those before.
+fn distinct<'a>(keys: impl Iterator<Item = &'a Key>, most: usize) -> Vec<&'a Key> {
+    let mut distinct: Vec<&Key> = Vec::new();
+    for key in keys {
+        if distinct.len() == most {
+            break;
+        }
+        if !distinct.iter().any(|other| other.is_copy_of(key)) {
+            distinct.push(key);
+        }
+    }
+    distinct
 }
 
 /// Keys from wherever they come: first those without a `kid`, since any token may mean them.
@@ -93,13 +113,16 @@ impl KeySet {
         Self::new([self.0.as_slice(), &others.0].concat())
     }
 
-    /// Of which keys some are never tried, if that is so: a token can do without the name of its key only if
-    /// there are few.
+    /// Of which keys some are never tried, if that is so, where these algorithms are allowed. Only keys without a
+    /// `kid` count: a token can do without the name of its key only if there are few.
     #[must_use]
-    pub(crate) fn never_tried(&self) -> Option<String> {
-        ALGORITHMS.iter().find_map(|(name, algorithm)| {
+    pub(crate) fn never_tried(&self, allowed: Option<&[Algorithm]>) -> Option<String> {
+        let is_allowed =
+            |algorithm| allowed.is_none_or(|allowed: &[Algorithm]| allowed.contains(&algorithm));
+        let algorithms = ALGORITHMS.iter().filter(|(_, algorithm)| is_allowed(*algorithm));
+        algorithms.into_iter().find_map(|(name, algorithm)| {
             let fits = |key: &&Key| key.id.is_none() && key.algorithms.contains(algorithm);
-            let count = self.0.iter().filter(fits).count();
+            let count = distinct(self.0.iter().filter(fits), usize::MAX).len();
             let problem = || {
                 format!(
                     "{count} keys without a kid are for {name}, of which the plugin tries \
@@ -121,28 +144,26 @@ impl KeySet {
     /// without any, those that have none. A token that names none may mean any.
     ///
     /// # Errors
-    /// There are none.
+    /// There are none. Where the token names one that is not known, it may come yet, unless it is a secret: no
+    /// set has one.
     pub(super) fn of(
         &self,
         id: Option<&str>,
         algorithm: Algorithm,
-    ) -> Result<impl Iterator<Item = &Key>, InvalidToken> {
-        let is_lacking = self.lacks(id);
-        let may_be_meant = move |key: &&Key| match id {
-            Some(_) if is_lacking => key.id.is_none(),
+    ) -> Result<Vec<&Key>, InvalidToken> {
+        let is_unknown = self.lacks(id);
+        let may_be_meant = |key: &&Key| match id {
+            Some(_) if is_unknown => key.id.is_none(),
             Some(id) => key.id.as_deref() == Some(id),
             None => true,
         };
-        let meant = self.0.iter().filter(may_be_meant);
-        if meant.clone().next().is_none() {
-            return Err(InvalidToken::UnknownKey);
+        let fits = |key: &&Key| may_be_meant(key) && key.algorithms.contains(&algorithm);
+        let tried = distinct(self.0.iter().filter(fits), MOST_TRIED);
+        if !tried.is_empty() {
+            return Ok(tried);
         }
-        let mut fitting = meant.filter(move |key| key.algorithms.contains(&algorithm)).peekable();
-        match fitting.peek() {
-            Some(_) => Ok(fitting.take(MOST_TRIED)),
-            None if is_lacking => Err(InvalidToken::UnknownKey),
-            None => Err(InvalidToken::Algorithm),
-        }
+        let may_come = if is_unknown { !is_symmetric(algorithm) } else { self.0.is_empty() };
+        Err(if may_come { InvalidToken::UnknownKey } else { InvalidToken::Algorithm })
     }
 }
 

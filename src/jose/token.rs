@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::keys::KeySet;
-use super::ring_provider;
+use super::{is_symmetric, ring_provider};
 use crate::answer::InvalidToken;
 
 /// How long a token may be, in bytes: one with hundreds of rules is shorter.
@@ -92,9 +92,7 @@ pub(crate) fn verify(
         return Err(InvalidToken::Malformed);
     }
     let [header, ..] = split(token).ok_or(InvalidToken::Malformed)?;
-    let header = BASE64URL.decode(header).map_err(|_| InvalidToken::Malformed)?;
-    let header: Header = serde_json::from_slice(&header).map_err(|_| InvalidToken::Malformed)?;
-    let algorithm: Algorithm = header.alg.parse().map_err(|_| InvalidToken::Algorithm)?;
+    let (header, algorithm) = read_header(header)?;
     if checks.algorithms.is_some_and(|allowed| !allowed.contains(&algorithm)) {
         return Err(InvalidToken::Algorithm);
     }
@@ -108,8 +106,27 @@ pub(crate) fn verify(
             Err(error) => return Err(why(error.kind())),
         }
     }
-    // Its own key may be one that is not known yet.
-    Err(if keys.lacks(kid) { InvalidToken::UnknownKey } else { InvalidToken::Signature })
+    // Its own key may be one that is not known yet, unless that is a secret: no set has one.
+    let may_come = keys.lacks(kid) && !is_symmetric(algorithm);
+    Err(if may_come { InvalidToken::UnknownKey } else { InvalidToken::Signature })
+}
+
+/// Whether a public key that is not known yet could verify a token, where these algorithms are allowed.
+#[must_use]
+pub(crate) fn may_have_public_key(token: &str, algorithms: Option<&[Algorithm]>) -> bool {
+    let is_allowed =
+        |algorithm| algorithms.is_none_or(|allowed: &[Algorithm]| allowed.contains(&algorithm));
+    let header = split(token).filter(|_| token.len() <= LONGEST);
+    let header = header.and_then(|[header, ..]| read_header(header).ok());
+    header.is_some_and(|(_, algorithm)| !is_symmetric(algorithm) && is_allowed(algorithm))
+}
+
+/// What a header says, and the algorithm that it names.
+fn read_header(header: &str) -> Result<(Header, Algorithm), InvalidToken> {
+    let header = BASE64URL.decode(header).map_err(|_| InvalidToken::Malformed)?;
+    let header: Header = serde_json::from_slice(&header).map_err(|_| InvalidToken::Malformed)?;
+    let algorithm = header.alg.parse().map_err(|_| InvalidToken::Algorithm)?;
+    Ok((header, algorithm))
 }
 
 fn validation(algorithm: Algorithm, checks: Checks<'_>) -> Validation {

@@ -71,6 +71,10 @@ impl Plugin {
                 if *current != (Credentials { token_keys, ..credentials.clone() }) {
                     log::info!(logger: *self.services.log_queue, "certificates or secret headers have changed");
                 }
+                let never_tried = self.services.engine.renew_token_keys(&credentials.token_keys);
+                if let Some(problem) = never_tried {
+                    log::warn!(logger: *self.services.log_queue, "{problem}");
+                }
                 self.services.engine.renew(&credentials);
                 *current = credentials;
             }

@@ -5,6 +5,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use ring::hmac;
+use ring::rand::SystemRandom;
+use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 
 use super::*;
 use crate::answer::{SessionGrants, Verdict};
@@ -190,7 +192,7 @@ fn a_bearer_is_known_by_the_name_that_the_option_says() {
 
 #[test]
 fn a_token_whose_key_may_be_at_the_api_is_not_denied_before_that_was_asked() {
-    let strange = token(r#"{"alg":"HS256","kid":"new"}"#, "{}");
+    let strange = token(r#"{"alg":"ES256","kid":"new"}"#, "{}");
     let invalid = |why| Looked::Decided(Answer::invalid(why));
     assert_eq!(
         tokens(None, &KeySet::default()).look(&strange, "ann"),
@@ -199,6 +201,12 @@ fn a_token_whose_key_may_be_at_the_api_is_not_denied_before_that_was_asked() {
     let tokens = tokens(Some("/keys"), &KeySet::default());
     assert!(tokens.want_keys());
     assert_eq!(tokens.look(&strange, "ann"), Looked::NeedsKeys);
+    // The API has no secrets, whatever a token names.
+    let secretly = [r#"{"alg":"HS256","kid":"new"}"#, r#"{"alg":"HS256"}"#, r#"{"alg":"none"}"#];
+    for header in secretly {
+        let looked = tokens.look(&token(header, "{}"), "ann");
+        assert!(matches!(looked, Looked::Decided(_)), "{header}: {looked:?}");
+    }
     let note = |ago: u64, failure: Option<Failure>, fetched: Option<KeySet>| {
         let mut state = lock(&tokens.state);
         let at = tokens.clock.now().checked_sub(Duration::from_secs(ago)).unwrap();
@@ -220,22 +228,33 @@ fn a_token_whose_key_may_be_at_the_api_is_not_denied_before_that_was_asked() {
     assert_eq!(tokens.look(&strange, "ann"), Looked::NeedsKeys);
     note(29, Some(Failure::TimedOut), Some(keys));
     assert_eq!(tokens.look(&strange, "ann"), Looked::Failed(Failure::TimedOut));
-    let other = token(r#"{"alg":"HS256","kid":"a"}"#, "{}");
-    assert_eq!(
-        tokens.look(&other, "ann"),
-        invalid(InvalidToken::Algorithm),
-        "that is no matter of keys"
-    );
+    for other in [r#"{"alg":"ES256","kid":"a"}"#, r#"{"alg":"HS256","kid":"new"}"#] {
+        let looked = tokens.look(&token(other, "{}"), "ann");
+        assert_eq!(looked, invalid(InvalidToken::Algorithm), "that is no matter of keys: {other}");
+    }
 }
 
-/// A secret has no `kid`, and may have signed any token: one that it has not signed may mean a key at the API.
+/// A new public key for ES256, without a `kid` like all keys in PEM.
+fn nameless() -> KeySet {
+    let (kind, random) = (&ECDSA_P256_SHA256_FIXED_SIGNING, SystemRandom::new());
+    let pkcs8 = EcdsaKeyPair::generate_pkcs8(kind, &random).unwrap();
+    let pair = EcdsaKeyPair::from_pkcs8(kind, pkcs8.as_ref(), &random).unwrap();
+    let (x, y) = pair.public_key().as_ref()[1..].split_at(32);
+    let [x, y] = [x, y].map(|half| BASE64URL.encode(half));
+    let set = format!(r#"{{"keys":[{{"kty":"EC","crv":"P-256","x":"{x}","y":"{y}"}}]}}"#);
+    jose::read_set(set.as_bytes()).unwrap()
+}
+
+/// A secret and the keys in PEM have no `kid`, and may have signed any token: one that none of them has signed may
+/// mean a key at the API, unless it claims to be signed with a secret.
 #[test]
 fn a_key_without_a_name_keeps_no_token_from_its_own_key_at_the_api() {
-    let tokens = tokens(Some("/keys"), &own());
+    let tokens = tokens(Some("/keys"), &own().with(&nameless()));
     let of_own = token(r#"{"alg":"HS256","kid":"new"}"#, r#"{"sub":"ann"}"#);
     let by_other = |token: &str| token[..token.len() - 4].to_owned() + "AAAA";
-    let unnamed = by_other(&token(r#"{"alg":"HS256"}"#, "{}"));
-    let strange = [by_other(&of_own), token(r#"{"alg":"ES256","kid":"new"}"#, "{}")];
+    let forged = [by_other(&of_own), by_other(&token(r#"{"alg":"HS256"}"#, "{}"))];
+    let strange = ["ES256", "EdDSA"]
+        .map(|algorithm| token(&format!(r#"{{"alg":"{algorithm}","kid":"new"}}"#), "{}"));
     let invalid = |why| Looked::Decided(Answer::invalid(why));
     let fetched = |ago: u64| {
         let mut state = lock(&tokens.state);
@@ -250,7 +269,9 @@ fn a_key_without_a_name_keeps_no_token_from_its_own_key_at_the_api() {
         }
         let Looked::Decided(own) = tokens.look(&of_own, "ann") else { panic!("it is known") };
         assert_eq!(own.verdict, Verdict::Allow);
-        assert_eq!(tokens.look(&unnamed, "ann"), invalid(InvalidToken::Signature));
+        for forged in &forged {
+            assert_eq!(tokens.look(forged, "ann"), invalid(InvalidToken::Signature));
+        }
     }
 }
 
@@ -258,9 +279,9 @@ fn a_key_without_a_name_keeps_no_token_from_its_own_key_at_the_api() {
 fn other_keys_begin_a_generation() {
     let tokens = tokens(None, &own());
     let before = tokens.generation();
-    tokens.renew(&own());
+    assert_eq!(tokens.renew(&own()), None);
     assert_eq!(tokens.generation(), before, "they are the same");
-    tokens.renew(&KeySet::default());
+    assert_eq!(tokens.renew(&KeySet::default()), None);
     assert_ne!(tokens.generation(), before);
     let answer = tokens.decide(&token(r#"{"alg":"HS256"}"#, "{}"), "ann");
     assert_eq!(answer.why_invalid(), Some(&InvalidToken::UnknownKey));

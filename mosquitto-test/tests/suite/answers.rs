@@ -364,6 +364,19 @@ on_every_broker! {
         assert_eq!(may, [true, true, false, false]);
     }
 
+    fn topics_beside_a_topic_deny_and_do_not_allow(version) {
+        let both = |permission: &str, topic: &str, more: &str| {
+            json!({"permission": permission, "action": "all", "topic": topic, "topics": [more]})
+        };
+        let all = json!({"permission": "allow", "action": "all", "topic": "b/#"});
+        let acl = [both("allow", "a", "c"), both("deny", "b/1", "b/2"), all];
+        let api = AuthServer::answering(move |_| saying(json!({"acl": acl})));
+        let broker = Broker::config(version).plugin(api.options([ROUTES[0]])).start();
+        let client = logged_in(&broker, Protocol::V5, "ann");
+        let may = ["a", "c", "b/1", "b/2", "b/3"].map(|topic| may_publish(&client, topic));
+        assert_eq!(may, [true, false, false, false, true]);
+    }
+
     fn who_is_a_superuser_by_the_logins_answer_is_never_asked_about(version) {
         let api = AuthServer::answering(|request| match request.path.as_str() {
             "/user" => saying(json!({"is_superuser": request.json()["username"] == "root"})),

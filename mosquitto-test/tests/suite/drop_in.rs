@@ -218,7 +218,7 @@ on_every_broker! {
         let options = "backends http
             http_ip 127.0.0.1
             http_port PORT
-            http_hostname api.example.com
+            http_hostname my~host
             http_getuser_uri /auth
             http_superuser_uri /superuser
             http_aclcheck_uri /acl
@@ -246,7 +246,7 @@ on_every_broker! {
         let requests = api.requests();
         assert_eq!(requests.iter().map(seen).collect::<Vec<_>>(), expected);
         for request in &requests {
-            assert_eq!(request.header("host"), Some("api.example.com"));
+            assert_eq!(request.header("host"), Some("my~host"));
             assert_eq!(request.header("authorization"), Some("Basic Z2F0ZTpvcGVu"));
         }
     }

@@ -278,6 +278,15 @@ on_every_broker! {
         }
     }
 
+    fn a_no_beside_a_content_encoding_that_is_none_is_a_no(version) {
+        let api = AuthServer::answering(|_| {
+            let no = Reply::status(200).header("Content-Encoding", "UTF-8");
+            no.json(serde_json::json!({"result": "deny"}))
+        });
+        let broker = broker_with(version, &api, &[]);
+        log_in(&broker, Protocol::V5, "ann").expect_refused();
+    }
+
     fn one_byte_a_second_ends_when_the_time_is_up(version) {
         let whole = b"HTTP/1.1 200 OK\r\nContent-Length: 30\r\n\r\n".len();
         // Within the head, and within the body.

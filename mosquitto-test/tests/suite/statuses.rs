@@ -57,6 +57,10 @@ fn expect_acl_denials(broker: &Broker, protocol: Protocol, statuses: &[u16]) {
 /// What a 200 may carry without meaning anything.
 fn bodies() -> Vec<(&'static str, Reply)> {
     let ok = || Reply::status(200);
+    let encoded = |kind| {
+        let reply = ok().header("Content-Type", kind).header("Content-Encoding", "gzip");
+        reply.body([0x1f, 0x8b, 8, 0, 0, 0, 0, 0])
+    };
     let html = "<html><body>denied, forbidden, 403</body></html>";
     vec![
         ("empty", ok()),
@@ -68,6 +72,10 @@ fn bodies() -> Vec<(&'static str, Reply)> {
         ("binary", ok().header("Content-Type", "image/png").body([0, 255, 13, 10, 13, 10, 128])),
         ("broken-type", ok().header("Content-Type", ";;=/").body("x")),
         ("nothing-encoded", ok().header("Content-Encoding", "gzip")),
+        ("no-coding", ok().header("Content-Encoding", "UTF-8").body("fine")),
+        ("no-coding-json", ok().header("Content-Encoding", "utf-8").json(serde_json::json!({}))),
+        ("encoded-page", encoded("text/html; charset=utf-8")),
+        ("encoded-picture", encoded("image/svg+xml")),
         ("large", ok().body(vec![b'x'; 60_000])),
     ]
 }

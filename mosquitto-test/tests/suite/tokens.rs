@@ -396,10 +396,11 @@ on_every_broker! {
         });
         assert!(log.contains("it holds a private key"), "{log}");
         let log = start(&|config| {
-            let public = include_str!("../../../src/jose/fixtures/rsa-public.pem").repeat(5);
-            one("jwt_key_file", text(&config.file("public.pem", public)))
+            let mut keys = [(); 5].map(|()| Issuer::es256().jwk(""));
+            keys.iter_mut().for_each(|key| drop(key.as_object_mut().unwrap().remove("kid")));
+            one("jwt_key_file", text(&config.file("keys", json!({"keys": keys}).to_string())))
         });
-        let many = "(5 keys without a kid are for RS256, of which the plugin tries 4 at most)";
+        let many = "(5 keys without a kid are for ES256, of which the plugin tries 4 at most)";
         assert!(log.contains("option jwt_key_file: ") && log.contains(many), "{log}");
         let log = start(&|_| {
             [one("http_host", "a"), one("http_user_route", "/u"), one("jwt_only", "true")].concat()

@@ -1,5 +1,6 @@
 //! Tokens whose keys the API has, as a JWK Set.
 
+use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -17,6 +18,13 @@ const ROUTE: (&str, &str) = ("http_jwks_route", "/keys");
 
 fn set(keys: &[Value]) -> Reply {
     saying(json!({"keys": keys}))
+}
+
+/// A key without a `kid`.
+fn nameless(issuer: &Issuer) -> Value {
+    let mut jwk = issuer.jwk("");
+    jwk.as_object_mut().unwrap().remove("kid");
+    jwk
 }
 
 fn broker_of(version: Version, api: &AuthServer, more: &[(&str, &str)]) -> Broker {
@@ -64,15 +72,51 @@ on_every_broker! {
     }
 
     fn a_key_that_is_never_tried_is_warned_of_and_one_that_a_token_names_is_tried(version) {
-        let (issuer, others) = (Issuer::es256(), Issuer::es256());
-        let mut nameless = others.jwk("");
-        nameless.as_object_mut().unwrap().remove("kid");
-        let keys: Vec<_> = std::iter::repeat_n(nameless, 5).chain([issuer.jwk("a")]).collect();
+        let issuer = Issuer::es256();
+        let others = [(); 5].map(|()| Issuer::es256());
+        let keys: Vec<_> = others.iter().map(nameless).chain([issuer.jwk("a")]).collect();
         let api = AuthServer::answering(move |_| set(&keys));
         let broker = broker_of(version, &api, &[]);
         broker.wait_for_log("5 keys without a kid are for ES256, of which the plugin tries 4 at most");
         assert!(is_let_in(&broker, &issuer.token_of("a", &of("ann"))));
-        assert!(is_let_in(&broker, &others.token_of("b", &of("ann"))));
+        assert!(is_let_in(&broker, &others[3].token_of("b", &of("ann"))));
+    }
+
+    fn copies_of_a_key_take_no_place_and_neither_do_keys_of_algorithms_that_are_not_allowed(version) {
+        let (copied, last) = (Issuer::es256(), Issuer::es256());
+        let more = [(); 5].map(|()| Issuer::eddsa());
+        let keys = [&copied; 5].into_iter().chain(&more).chain([&last]).map(nameless).collect();
+        let keys: Vec<_> = keys;
+        let file = json!({"keys": keys}).to_string();
+        let api = AuthServer::answering(move |_| set(&keys));
+        let broker = broker_of(version, &api, &[("jwt_algorithms", "ES256")]);
+        broker.wait_for_log("the API has 11 public keys");
+        assert!(is_let_in(&broker, &last.token(&of("ann"))));
+        assert!(!broker.log_contains("keys without a kid"));
+        let config = Broker::config(version);
+        let file = config.file("keys", file);
+        let keys = [("jwt_key_file", file.to_str().unwrap()), ("jwt_algorithms", "ES256")];
+        let broker = config.plugin(keys).start();
+        assert!(is_let_in(&broker, &last.token(&of("ann"))));
+    }
+
+    fn sighup_warns_of_keys_that_are_never_tried(version) {
+        let file_of = |issuers: &[Issuer]| {
+            json!({"keys": issuers.iter().map(nameless).collect::<Vec<_>>()}).to_string()
+        };
+        let (first, others) = ([Issuer::es256()], [(); 2].map(|()| Issuer::es256()));
+        let keys = [(); 3].map(|()| nameless(&Issuer::es256()));
+        let api = AuthServer::answering(move |_| set(&keys));
+        let config = Broker::config(version);
+        let file = config.file("keys", file_of(&first));
+        let own = ("jwt_key_file", file.to_str().unwrap());
+        let broker = config.plugin(api.options([ROUTE, own])).start();
+        broker.wait_for_log("the API has 3 public keys");
+        assert!(!broker.log_contains("keys without a kid"));
+        fs::write(&file, file_of(&others)).unwrap();
+        broker.reload();
+        broker.wait_for_log("5 keys without a kid are for ES256, of which the plugin tries 4 at most");
+        assert!(is_let_in(&broker, &others[1].token(&of("ann"))));
     }
 
     fn keys_are_fetched_anew_when_cache_control_says_so(version) {
@@ -120,6 +164,26 @@ on_every_broker! {
         eventually("the keys have come", || is_let_in(&broker, &token));
         api.stop();
         assert!(is_let_in(&broker, &issuer.token_of("a", &claims("ann", &json!({"n": 1})))));
+    }
+
+    fn a_token_that_claims_to_be_signed_with_a_secret_is_no_matter_of_the_apis_keys(version) {
+        let (own, forger) = (Issuer::hs256(), Issuer::hs256());
+        let api = AuthServer::answering(|_| Reply::status(503));
+        let config = Broker::config(version);
+        let secret = config.file("secret", own.key_file());
+        let more = [("jwt_secret_file", secret.to_str().unwrap()), ("on_error", "allow")];
+        let broker = config.plugin(api.options([&[ROUTE], &more[..]].concat())).start();
+        broker.wait_for_log("it was asked about the keys that verify tokens");
+        connect(&broker, "c", "ann", &own.token_of("x", &of("ann"))).expect_accepted();
+        for (forged, reason) in [
+            (forger.token(&of("ann")), "token-signature"),
+            (forger.token_of("x", &of("ann")), "token-signature"),
+            (forger.token_with(&json!({"alg": "none"}), &of("ann")), "token-algorithm"),
+        ] {
+            let mark = broker.log_mark();
+            connect(&broker, "c", "ann", &forged).expect_refused();
+            broker.wait_for_log_after(mark, &format!("reason={reason}"));
+        }
     }
 
     /// The claims and the set are as Keycloak documents them: <https://www.keycloak.org/securing-apps/oidc-layers>.

@@ -42,8 +42,8 @@ fn pair(question: &Question<'_>, field: Field, blank: &str, body: &mut SecretBui
 const OF_AUTH_PLUG: [Field; 5] =
     [Field::Username, Field::Password, Field::Topic, Field::Acc, Field::ClientId];
 
-/// The one form that mosquitto-auth-plug sends, whatever it asks: all of its keys are always there, and empty
-/// where these fields are without them. Fields that it did not know follow.
+/// The one form that mosquitto-auth-plug sends, whatever it asks: all of its keys are always there; one that `list`
+/// lacks is empty, and `acc` is -1. Fields that it did not know follow.
 pub(crate) fn of_auth_plug(question: &Question<'_>, list: &[Field], body: &mut SecretBuilder) {
     let added = list.iter().filter(|field| !OF_AUTH_PLUG.contains(field));
     for (index, field) in OF_AUTH_PLUG.iter().chain(added).enumerate() {

@@ -102,7 +102,9 @@ fn too_many() -> String {
     format!("there are more than {MAX_RULES} rules")
 }
 
-/// The rule of this number, or one for each of its topics.
+/// The rule of this number, or one for each of its topics. One that has `topic` and `topics` is about both if it
+/// denies, and about `topic` alone if it allows: EMQX never looks at `topics` there, so that whoever wrote the
+/// rule for EMQX has allowed no more.
 struct ReadRule(usize);
 
 impl<'de> Read<'de> for ReadRule {
@@ -122,7 +124,8 @@ impl<'de> Read<'de> for ReadRule {
         if said.topic.is_none() && said.topics.is_none() {
             return Err(missing("topic", "a topic filter"));
         }
-        let topics = said.topic.into_iter().chain(said.topics.into_iter().flatten());
+        let more = said.topics.filter(|_| said.topic.is_none() || permission == Permission::Deny);
+        let topics = said.topic.into_iter().chain(more.into_iter().flatten());
         // Whether a subscription is retained is no question.
         let retain = match (verb, said.retain) {
             (Verb::Subscribe, _) | (_, None) => None,
@@ -146,7 +149,7 @@ struct RuleSaid {
     permission: Option<Permission>,
     verb: Option<Verb>,
     topic: Option<String>,
-    /// Beside it, or in its place.
+    /// In its place, or beside it.
     topics: Option<Vec<String>>,
     qos: Option<Vec<u8>>,
     /// None: either. As what it is shown, if it is none.

@@ -15,10 +15,7 @@ use crate::secret::Secret;
 pub(crate) fn set(draft: &mut Draft, name: &str, value: &str) -> Outcome {
     match name {
         "http_ip" => return set_to(&mut draft.leftovers.ip, values::hosts(value).map(Some)),
-        "http_hostname" => {
-            let named = values::hosts(value).map(|hosts| Some((value.to_owned(), hosts)));
-            return set_to(&mut draft.leftovers.hostname, named);
-        }
+        "http_hostname" => draft.leftovers.hostname = Some(value.to_owned()),
         "http_basic_auth_key" => {
             let value = Secret::new(format!("Basic {value}").into_bytes());
             draft.sources.headers.push(("Authorization".to_owned(), value));
@@ -87,22 +84,38 @@ pub(crate) fn conclude(
     draft.api_format.params = Params::Form;
     draft.cache_auth_ttl = draft.cache_auth_ttl.or(draft.leftovers.auth_ttl);
     draft.cache_acl_ttl = draft.cache_acl_ttl.or(draft.leftovers.acl_ttl);
+    let mistake = name_host(draft, is_given("http_ip")).err();
+    let mistakes = backends::conclude(draft).err().unwrap_or_default();
+    let mistakes: Vec<_> = mistake.into_iter().chain(mistakes).collect();
+    if mistakes.is_empty() { Ok(()) } else { Err(mistakes) }
+}
+
+/// Takes the host from `http_ip`, beside which `http_hostname` is only the header `Host`, or else from
+/// `http_hostname`.
+///
+/// # Errors
+/// `http_hostname` is not what it is to be.
+fn name_host(draft: &mut Draft, is_ip_given: bool) -> Result<(), ConfigError> {
     let (ip, hostname) = (draft.leftovers.ip.take(), draft.leftovers.hostname.take());
     let (name, hosts) = match (ip, hostname) {
-        (None, None) => return backends::conclude(draft),
-        (None, Some((_, hosts))) => ("http_hostname", hosts),
-        (Some(hosts), hostname) => {
-            if let Some((text, _)) = hostname {
-                let value = Secret::new(text.into_bytes());
-                draft.sources.headers.push(("Host".to_owned(), value));
-            }
-            ("http_ip", hosts)
+        (ip, Some(text)) if is_ip_given => {
+            values::header_value(&text)
+                .map_err(|problem| ConfigError::secret_value("http_hostname", &problem))?;
+            draft.sources.headers.push(("Host".to_owned(), Secret::new(text.into_bytes())));
+            ("http_ip", ip)
         }
+        (None, Some(text)) => {
+            let hosts = values::hosts(&text)
+                .map_err(|allowed| ConfigError::value("http_hostname", &text, &allowed))?;
+            ("http_hostname", Some(hosts))
+        }
+        (ip, _) => ("http_ip", ip),
     };
+    let Some(hosts) = hosts else { return Ok(()) };
     if !draft.hosts.is_empty() {
         let text = format!("option http_host does nothing here: {name} names the host");
         draft.warnings.push(text);
     }
     draft.hosts = hosts;
-    backends::conclude(draft)
+    Ok(())
 }

@@ -82,7 +82,7 @@ pub(crate) fn conclude(
 ) -> Result<(), ConfigError> {
     let given = std::mem::take(&mut draft.leftovers.redis_cache);
     let why = match () {
-        () if !is_cached => "nothing is cached without cache true",
+        () if !is_cached => "nothing is shared without cache true",
         () if !given.is_chosen => "answers are cached in memory",
         () if is_given("fleet_redis") => "fleet_redis names the Redis",
         () => return share(draft, given, is_given),

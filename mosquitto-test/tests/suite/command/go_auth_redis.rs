@@ -128,7 +128,7 @@ fn nodes_of_a_cluster_are_shown_and_options_without_effect_are_named() {
 
     let dead = [("cache_host", "r"), ("cache_port", "1")];
     for (more, why) in [
-        (&[][..], "nothing is cached without cache true"),
+        (&[][..], "nothing is shared without cache true"),
         (
             &[("cache", "true"), ("fleet_redis", "own"), ("fleet_secret", &secret)][..],
             "fleet_redis names the Redis",
