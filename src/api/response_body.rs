@@ -50,13 +50,12 @@ impl MediaType {
     }
 }
 
-/// Whether this is the one type of a body that is meant for eyes or ears.
+/// Whether this is the one type of a body that is a picture, a sound, a film or a font. A page is not among them: many
+/// an API sends its JSON as `text/html`.
 fn is_unrelated(line: &[u8]) -> bool {
-    let essence = line.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-    let essence = essence.to_ascii_lowercase();
+    let essence = line.trim_ascii_start().to_ascii_lowercase();
     let kinds: [&[u8]; 4] = [b"image/", b"audio/", b"video/", b"font/"];
-    let is_of_kind = kinds.iter().any(|kind| essence.starts_with(kind));
-    !line.contains(&b',') && (is_of_kind || essence == b"text/html" || essence == b"text/css")
+    !line.contains(&b',') && kinds.iter().any(|kind| essence.starts_with(kind))
 }
 
 impl Declared {
@@ -259,16 +258,15 @@ mod tests {
             b"json",
             b"",
         ] {
-            let (first, is_unrelated) = (MediaType::Other, line.starts_with(b"text/html"));
-            let expected = Declared { first, is_unrelated, ..Declared::default() };
+            let expected = Declared { first: MediaType::Other, ..Declared::default() };
             assert_eq!(declared(&[line]), expected);
         }
         assert_eq!(declared(&[]), Declared::default());
     }
 
     #[test]
-    fn a_page_or_a_picture_is_no_answer_unless_the_type_says_more() {
-        for line in [&b"text/html"[..], b"Text/HTML ;charset=utf-8", b"image/png", b" video/mp4"] {
+    fn a_picture_is_no_answer_unless_the_type_says_more() {
+        for line in [&b"image/png"[..], b"Image/SVG+xml ;charset=utf-8", b" video/mp4"] {
             assert!(declared(&[line]).is_unrelated, "{}", String::from_utf8_lossy(line));
         }
         for lines in [
@@ -278,10 +276,11 @@ mod tests {
             &["application/octet-stream"],
             &["application/json"],
             &["image/svg+json"],
-            &["text/html, text/plain"],
-            &["text/html", "text/plain"],
-            &["text/html", "application/json"],
-            &["text/html application/json"],
+            &["text/html"],
+            &["image/png, text/plain"],
+            &["image/png", "text/plain"],
+            &["image/png", "application/json"],
+            &["image/png application/json"],
         ] {
             let lines: Vec<_> = lines.iter().map(|line: &&str| line.as_bytes()).collect();
             assert!(!declared(&lines).is_unrelated, "{lines:?}");

@@ -74,7 +74,6 @@ fn bodies() -> Vec<(&'static str, Reply)> {
         ("nothing-encoded", ok().header("Content-Encoding", "gzip")),
         ("no-coding", ok().header("Content-Encoding", "UTF-8").body("fine")),
         ("no-coding-json", ok().header("Content-Encoding", "utf-8").json(serde_json::json!({}))),
-        ("encoded-page", encoded("text/html; charset=utf-8")),
         ("encoded-picture", encoded("image/svg+xml")),
         ("large", ok().body(vec![b'x'; 60_000])),
     ]
