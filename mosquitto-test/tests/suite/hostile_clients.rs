@@ -64,16 +64,19 @@ on_every_broker! {
         api.forget_requests();
         // It takes a while, and is the same for every broker.
         let flood = if version.is_2_1() { 10_000 } else { 2_500 };
+        let mut published = 0;
         for nth in 0..flood {
             let name = format!("name-{nth}");
             assert_eq!(connack(&broker, name.as_bytes(), name.as_bytes()), Some(0));
             // The good client goes about its business meanwhile.
             if nth % 500 == 0 {
                 assert!(topics.iter().all(|topic| may_publish(&good, topic)));
+                published += topics.len();
             }
         }
         let asked_again = api.requests_to("/acl").len();
-        assert!(asked_again < 10, "{asked_again} cached answers were pushed out");
+        // moka estimates how often each answer is used.
+        assert!(asked_again < published / 20, "{asked_again} of {published} answers were pushed out");
         let status = status(&operator);
         let bytes = status["cache"]["bytes"].as_u64().unwrap();
         assert!(bytes <= CACHE, "{status}");
