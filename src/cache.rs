@@ -98,8 +98,8 @@ impl Cache {
     }
 
     /// Uses no answer to these questions any more that was asked for up to now.
-    pub(crate) fn outdate(&self, matter: InvalidationScope) {
-        self.invalidations.declare(matter, self.clock.now());
+    pub(crate) fn outdate(&self, scope: InvalidationScope) {
+        self.invalidations.declare(scope, self.clock.now());
     }
 
     /// Uses no answer that was asked for up to then while the API answers; none: all are good.

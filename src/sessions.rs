@@ -308,12 +308,12 @@ impl Sessions {
 
     /// Has every client asked about again of which something was remembered that is outdated now;
     /// how many there are. What is remembered of such clients that have left is forgotten.
-    pub(crate) fn outdate(&self, matter: &InvalidationScope, now: Instant) -> usize {
-        self.ended_sessions.remove_covered(matter);
+    pub(crate) fn outdate(&self, scope: &InvalidationScope, now: Instant) -> usize {
+        self.ended_sessions.remove_covered(scope);
         let mut state = lock(&self.state);
         let mut outdated = Vec::new();
         for (handle, session) in state.live.iter_mut() {
-            if !session.is_covered(matter) {
+            if !session.is_covered(scope) {
                 continue;
             }
             if session.question.is_some() {

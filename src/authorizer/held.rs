@@ -332,8 +332,8 @@ impl Authorizer {
     }
 
     /// Gives up what waits for these clients: nobody sends what they are no longer to have.
-    pub(crate) fn revoke_held(&self, matter: &InvalidationScope) {
-        let dropped = self.held.drop_if(|id, username| matter.is_about(id, username));
+    pub(crate) fn revoke_held(&self, scope: &InvalidationScope) {
+        let dropped = self.held.drop_if(|id, username| scope.is_about(id, username));
         self.services.stats.held_ended(HeldEnd::Revoked, dropped);
     }
 }

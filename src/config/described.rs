@@ -2,8 +2,8 @@
 
 #![forbid(unsafe_code)]
 
-use super::draft::Draft;
 use super::options::{Opt, Preset, options};
+use super::raw_config::RawConfig;
 use crate::question::Kind;
 
 /// An option as the documentation has it.
@@ -29,7 +29,7 @@ pub fn described() -> Vec<Described> {
             Preset::Value(word) => format!("`{word}`"),
         },
         // No option takes an empty value.
-        allowed: (option.set)(&mut Draft::default(), "").err().unwrap_or_default(),
+        allowed: (option.set)(&mut RawConfig::default(), "").err().unwrap_or_default(),
         meaning: option.meaning,
     };
     options().map(describe).collect()

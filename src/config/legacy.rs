@@ -10,7 +10,7 @@
 use std::time::Duration;
 
 use super::choices::COMPAT;
-use super::draft::Draft;
+use super::raw_config::RawConfig;
 use super::values::{self, choice, lifetime};
 use super::{AclUnavailable, ConfigError, EmptyCredentials, Jitter};
 use crate::api_format::{Compat, Method, Params, ResponseMode};
@@ -72,19 +72,19 @@ pub(crate) fn predecessor(
 ///
 /// # Errors
 /// What is wrong with it.
-pub(crate) fn set(draft: &mut Draft, name: &str, value: &str) -> Result<bool, ConfigError> {
-    let compat = draft.api_format.compat;
+pub(crate) fn set(raw: &mut RawConfig, name: &str, value: &str) -> Result<bool, ConfigError> {
+    let compat = raw.api_format.compat;
     let outcome = match compat {
         Compat::None | Compat::Emqx => return Ok(false),
-        Compat::GoAuth => go_auth::set(draft, name, value),
-        Compat::AuthPlug => auth_plug::set(draft, name, value),
+        Compat::GoAuth => go_auth::set(raw, name, value),
+        Compat::AuthPlug => auth_plug::set(raw, name, value),
     };
     match outcome {
         Outcome::Set => Ok(true),
         Outcome::Unknown => Ok(false),
         Outcome::Dead(why) => {
             let blank = if why.is_empty() { "" } else { ": " };
-            draft.warnings.push(format!("option {name} does nothing here{blank}{why}"));
+            raw.warnings.push(format!("option {name} does nothing here{blank}{why}"));
             Ok(true)
         }
         Outcome::Wrong(allowed) => Err(ConfigError::value(name, value, &allowed)),
@@ -96,22 +96,22 @@ pub(crate) fn set(draft: &mut Draft, name: &str, value: &str) -> Result<bool, Co
 }
 
 /// Notes an option that neither the predecessor nor we know.
-pub(crate) fn pass_over(draft: &mut Draft, name: &str) {
-    draft.warnings.push(format!("option {} is not known and does nothing", name.escape_debug()));
+pub(crate) fn pass_over(raw: &mut RawConfig, name: &str) {
+    raw.warnings.push(format!("option {} is not known and does nothing", name.escape_debug()));
 }
 
 /// Puts the predecessor's defaults in place of ours.
-pub(crate) fn preset(draft: &mut Draft) {
-    match draft.api_format.compat {
+pub(crate) fn preset(raw: &mut RawConfig) {
+    match raw.api_format.compat {
         Compat::None | Compat::Emqx => return,
         Compat::GoAuth => {}
-        Compat::AuthPlug => auth_plug::preset(draft),
+        Compat::AuthPlug => auth_plug::preset(raw),
     }
     let exact = Jitter::Around(Duration::ZERO);
-    (draft.auth_jitter, draft.acl_jitter) = (exact, exact);
-    draft.empty_credentials = EmptyCredentials::Deny;
+    (raw.auth_jitter, raw.acl_jitter) = (exact, exact);
+    raw.empty_credentials = EmptyCredentials::Deny;
     // The plugins that came before closed no connection for a topic.
-    draft.acl_unavailable = AclUnavailable::Deny;
+    raw.acl_unavailable = AclUnavailable::Deny;
 }
 
 /// Puts together what the options mean with each other. `is_given` tells of an option whether it is
@@ -120,22 +120,22 @@ pub(crate) fn preset(draft: &mut Draft) {
 /// # Errors
 /// What does not go together.
 pub(crate) fn conclude(
-    draft: &mut Draft,
+    raw: &mut RawConfig,
     is_given: impl Fn(&str) -> bool,
 ) -> Result<(), Vec<ConfigError>> {
-    match draft.api_format.compat {
+    match raw.api_format.compat {
         Compat::None => Ok(()),
-        Compat::GoAuth => go_auth::conclude(draft, is_given),
-        Compat::AuthPlug => auth_plug::conclude(draft, is_given),
-        Compat::Emqx => emqx::conclude(draft).map_err(|mistake| vec![mistake]),
+        Compat::GoAuth => go_auth::conclude(raw, is_given),
+        Compat::AuthPlug => auth_plug::conclude(raw, is_given),
+        Compat::Emqx => emqx::conclude(raw).map_err(|mistake| vec![mistake]),
     }
 }
 
 /// Warns of a value that the predecessor did not know, and that means what is said here.
-fn warn_unless(draft: &mut Draft, name: &str, value: &str, known: &[&str], meaning: &str) {
+fn warn_unless(raw: &mut RawConfig, name: &str, value: &str, known: &[&str], meaning: &str) {
     if !known.contains(&value) {
         let known = known.join(", ");
-        draft.warnings.push(format!(
+        raw.warnings.push(format!(
             "option {name}: {value:?} has no effect, and means {meaning}; known are, in just this \
              spelling: {known}"
         ));
@@ -145,8 +145,8 @@ fn warn_unless(draft: &mut Draft, name: &str, value: &str, known: &[&str], meani
 /// The option's format, if it is one of a predecessor's: in which `compat` it is known.
 #[must_use]
 pub(crate) fn known_elsewhere(name: &str, value: &str) -> Option<&'static str> {
-    let is_known = |set: fn(&mut Draft, &str, &str) -> Outcome| {
-        !matches!(set(&mut Draft::default(), name, value), Outcome::Unknown)
+    let is_known = |set: fn(&mut RawConfig, &str, &str) -> Outcome| {
+        !matches!(set(&mut RawConfig::default(), name, value), Outcome::Unknown)
     };
     if is_known(go_auth::set) {
         return Some("go-auth");
@@ -155,21 +155,21 @@ pub(crate) fn known_elsewhere(name: &str, value: &str) -> Option<&'static str> {
 }
 
 /// An option that both predecessors have in common.
-fn common(draft: &mut Draft, name: &str, value: &str) -> Outcome {
+fn common(raw: &mut RawConfig, name: &str, value: &str) -> Outcome {
     if name == "http_with_tls" {
-        warn_unless(draft, name, value, &["true", "false"], "false");
+        warn_unless(raw, name, value, &["true", "false"], "false");
     }
-    let routes = &mut draft.routes;
+    let routes = &mut raw.routes;
     match name {
         "backends" => {
-            draft.leftovers.backends.names = backends::names(value);
+            raw.leftovers.backends.names = backends::names(value);
             Outcome::Set
         }
         "http_getuser_uri" => set_to(&mut routes.login, values::route(value).map(Some)),
         "http_superuser_uri" => set_to(&mut routes.superuser, values::route(value).map(Some)),
         "http_aclcheck_uri" => set_to(&mut routes.access, values::route(value).map(Some)),
         "http_with_tls" => {
-            draft.https = value == "true";
+            raw.https = value == "true";
             Outcome::Set
         }
         _ => Outcome::Unknown,

@@ -4,7 +4,7 @@
 #![forbid(unsafe_code)]
 
 use super::Config;
-use super::draft::Draft;
+use super::raw_config::RawConfig;
 
 mod api;
 mod cache;
@@ -23,8 +23,8 @@ pub(crate) struct Opt {
     pub name: &'static str,
     pub default: Preset,
     pub meaning: &'static str,
-    /// Checks the value and puts it into the draft; what is allowed where it does not fit.
-    pub(super) set: fn(&mut Draft, &str) -> Result<(), String>,
+    /// Checks the value and puts it into the raw; what is allowed where it does not fit.
+    pub(super) set: fn(&mut RawConfig, &str) -> Result<(), String>,
     /// The value in force, as one would give it; none: it has none.
     pub(super) show: fn(&Config) -> Option<String>,
 }
@@ -42,13 +42,13 @@ pub(crate) enum Preset {
 pub(crate) const HEADER_PREFIX: &str = "http_header_";
 
 macro_rules! opt {
-    ($name:literal, $default:expr, $meaning:literal, |$draft:ident, $text:ident| $set:expr,
+    ($name:literal, $default:expr, $meaning:literal, |$raw:ident, $text:ident| $set:expr,
      |$config:ident| $show:expr) => {
         Opt {
             name: $name,
             default: $default,
             meaning: $meaning,
-            set: |$draft, $text| {
+            set: |$raw, $text| {
                 $set;
                 Ok(())
             },

@@ -3,9 +3,9 @@
 #![forbid(unsafe_code)]
 
 use super::choices::COMPAT;
-use super::draft::Draft;
 use super::fleet::SECRETS;
 use super::options::{self, HEADER_PREFIX, Preset, options};
+use super::raw_config::RawConfig;
 use super::{Config, ConfigError, Routes, Sources, edit_distance, legacy, values};
 use crate::api_format::{Compat, Params};
 use crate::secret::Secret;
@@ -28,24 +28,21 @@ pub fn read_for(
     library: Option<&str>,
 ) -> Result<Config, Vec<ConfigError>> {
     let (compat, told_by) = legacy::predecessor(given, library);
-    let mut draft = blank(compat);
+    let mut raw = blank(compat);
     if let (Some(sign), Some((word, _))) = (told_by, COMPAT.iter().find(|(_, c)| *c == compat)) {
-        draft.warnings.push(format!("{sign}, so compat is {word}"));
+        raw.warnings.push(format!("{sign}, so compat is {word}"));
     }
-    let mut mistakes: Vec<ConfigError> = given
-        .iter()
-        .filter_map(|(name, value)| set(&mut draft, name, value.trim()).err())
-        .collect();
+    let mut mistakes: Vec<ConfigError> =
+        given.iter().filter_map(|(name, value)| set(&mut raw, name, value.trim()).err()).collect();
     mistakes.extend(doubled(given));
     let is_given = |names: &[&str]| given.iter().any(|(name, _)| names.contains(&name.as_str()));
-    mistakes
-        .extend(legacy::conclude(&mut draft, |name| is_given(&[name])).err().unwrap_or_default());
-    let needs_no_api = draft.tokens.has_keys(&draft.sources) || draft.files.is_some();
-    let asks_nobody = draft.routes == Routes::default() && draft.tokens.jwks_route.is_none();
+    mistakes.extend(legacy::conclude(&mut raw, |name| is_given(&[name])).err().unwrap_or_default());
+    let needs_no_api = raw.tokens.has_keys(&raw.sources) || raw.files.is_some();
+    let asks_nobody = raw.routes == Routes::default() && raw.tokens.jwks_route.is_none();
     let needs_host = !(needs_no_api && asks_nobody);
     let names_host = |option: &str| ["http_host", "http_ip", "http_hostname"].contains(&option);
     let is_malformed = mistakes.iter().any(|mistake| mistake.option().is_some_and(names_host));
-    if needs_host && draft.hosts.is_empty() && !is_malformed {
+    if needs_host && raw.hosts.is_empty() && !is_malformed {
         mistakes.push(ConfigError::overall("option http_host is required: the API's host"));
     }
     let routes = ["http_user_route", "http_acl_route", "http_getuser_uri", "http_aclcheck_uri"];
@@ -54,20 +51,20 @@ pub fn read_for(
             "at least one of the options http_user_route and http_acl_route is required",
         ));
     }
-    mistakes.extend(draft.tokens.mistakes(&draft.sources, |name| is_given(&[name])));
-    mistakes.extend(batch_error(&draft));
-    mistakes.extend(tls_mistakes(&draft));
-    if is_given(&["http_events"]) && draft.routes.events.is_none() {
+    mistakes.extend(raw.tokens.mistakes(&raw.sources, |name| is_given(&[name])));
+    mistakes.extend(batch_error(&raw));
+    mistakes.extend(tls_mistakes(&raw));
+    if is_given(&["http_events"]) && raw.routes.events.is_none() {
         mistakes.push(ConfigError::overall("option http_events needs http_event_route"));
     }
-    mistakes.extend(trace_mistake(&draft));
-    draft.sources.fleet.is_there = !draft.fleet.servers.is_empty();
-    draft.sources.fleet.tls = draft.fleet.tls;
-    mistakes.extend(draft.fleet.check(&draft.sources.fleet, &mut draft.warnings));
-    draft.sources.jwt_algorithms = draft.tokens.algorithms.clone();
-    draft.sources.verifies = draft.https && draft.tls_verify;
-    match draft.sources.read() {
-        Ok(credentials) if mistakes.is_empty() => Ok(draft.into_config(credentials)),
+    mistakes.extend(trace_mistake(&raw));
+    raw.sources.fleet.is_there = !raw.fleet.servers.is_empty();
+    raw.sources.fleet.tls = raw.fleet.tls;
+    mistakes.extend(raw.fleet.check(&raw.sources.fleet, &mut raw.warnings));
+    raw.sources.jwt_algorithms = raw.tokens.algorithms.clone();
+    raw.sources.verifies = raw.https && raw.tls_verify;
+    match raw.sources.read() {
+        Ok(credentials) if mistakes.is_empty() => Ok(raw.into_config(credentials)),
         Ok(_) => Err(mistakes),
         Err(unreadable) => {
             mistakes.extend(unreadable);
@@ -79,27 +76,27 @@ pub fn read_for(
 const USER_AGENT: &str = concat!("mosquitto-http-auth/", env!("CARGO_PKG_VERSION"));
 
 /// Nothing given: every option at its default, those of the predecessor's where there is one.
-fn blank(compat: Compat) -> Draft {
-    let mut draft = Draft::default();
+fn blank(compat: Compat) -> RawConfig {
+    let mut raw = RawConfig::default();
     for option in options() {
         if let Preset::Value(value) = option.default {
             // The test `every_default_is_a_value_of_its_option` shows that each is taken.
-            let _ = (option.set)(&mut draft, value);
+            let _ = (option.set)(&mut raw, value);
         }
     }
-    USER_AGENT.clone_into(&mut draft.user_agent);
-    draft.api_format.compat = compat;
-    legacy::preset(&mut draft);
-    draft
+    USER_AGENT.clone_into(&mut raw.user_agent);
+    raw.api_format.compat = compat;
+    legacy::preset(&mut raw);
+    raw
 }
 
 /// Why many questions cannot be asked in one request: it is JSON, and so is its answer.
-fn batch_error(draft: &Draft) -> Option<ConfigError> {
-    draft.routes.batch.as_ref()?;
-    if draft.routes.access.is_none() {
+fn batch_error(raw: &RawConfig) -> Option<ConfigError> {
+    raw.routes.batch.as_ref()?;
+    if raw.routes.access.is_none() {
         return Some(ConfigError::overall("option http_acl_batch_route needs http_acl_route"));
     }
-    let api_format = &draft.api_format;
+    let api_format = &raw.api_format;
     let problem = if api_format.compat == Compat::AuthPlug {
         "compat auth-plug do not go together: its questions are forms, and many in one request are JSON"
     } else if api_format.params == Params::Form {
@@ -114,8 +111,8 @@ fn batch_error(draft: &Draft) -> Option<ConfigError> {
 }
 
 /// Options about TLS that do not go together.
-fn tls_mistakes(draft: &Draft) -> Option<ConfigError> {
-    let Sources { ca_file, cert_file, key_file, .. } = &draft.sources;
+fn tls_mistakes(raw: &RawConfig) -> Option<ConfigError> {
+    let Sources { ca_file, cert_file, key_file, .. } = &raw.sources;
     if cert_file.is_some() != key_file.is_some() {
         return Some(ConfigError::overall(
             "options tls_cert_file and tls_key_file need each other",
@@ -123,14 +120,14 @@ fn tls_mistakes(draft: &Draft) -> Option<ConfigError> {
     }
     let given = ca_file.as_ref().map(|_| "tls_ca_file");
     let given = given.or(cert_file.as_ref().map(|_| "tls_cert_file"));
-    let given = given.filter(|_| !draft.https)?;
+    let given = given.filter(|_| !raw.https)?;
     Some(ConfigError::overall(format!("option {given} needs http_protocol https")))
 }
 
 /// Whoever writes a trace's header cannot have one made for each request.
-fn trace_mistake(draft: &Draft) -> Option<ConfigError> {
-    let mut names = draft.sources.headers.iter().map(|(name, _)| name);
-    let given = names.find(|name| draft.trace && name.eq_ignore_ascii_case(TRACEPARENT))?;
+fn trace_mistake(raw: &RawConfig) -> Option<ConfigError> {
+    let mut names = raw.sources.headers.iter().map(|(name, _)| name);
+    let given = names.find(|name| raw.trace && name.eq_ignore_ascii_case(TRACEPARENT))?;
     let option = format!("{HEADER_PREFIX}{given}");
     let text =
         format!("option {option} and http_trace true do not go together; allowed: one of them");
@@ -164,23 +161,23 @@ fn identity(name: &str) -> String {
     }
 }
 
-fn set(draft: &mut Draft, name: &str, value: &str) -> Result<(), ConfigError> {
+fn set(raw: &mut RawConfig, name: &str, value: &str) -> Result<(), ConfigError> {
     // What was not UTF-8 arrives as U+FFFD, which nobody means.
     if value.contains(char::REPLACEMENT_CHARACTER) {
         return Err(ConfigError::secret_value(name, "the value is not UTF-8"));
     }
-    if legacy::set(draft, name, value)? {
+    if legacy::set(raw, name, value)? {
         return Ok(());
     }
     if let Some(header) = name.strip_prefix(HEADER_PREFIX) {
         let problem = |problem: String| ConfigError::secret_value(name, &problem);
         values::header_name(header).map_err(problem)?;
-        draft.sources.headers.push((header.to_owned(), Secret::new(value.as_bytes().to_vec())));
+        raw.sources.headers.push((header.to_owned(), Secret::new(value.as_bytes().to_vec())));
         return Ok(());
     }
     let Some(option) = options::find(name) else {
-        if draft.api_format.compat.is_predecessor() {
-            legacy::pass_over(draft, name);
+        if raw.api_format.compat.is_predecessor() {
+            legacy::pass_over(raw, name);
             return Ok(());
         }
         if let Some(compat) = legacy::known_elsewhere(name, value) {
@@ -194,7 +191,7 @@ fn set(draft: &mut Draft, name: &str, value: &str) -> Result<(), ConfigError> {
         let shown = (!is_secretive(name, nearest)).then_some(value);
         return Err(ConfigError::unknown(name, shown, nearest, is_near));
     };
-    (option.set)(draft, value).map_err(|allowed| ConfigError::value(name, value, &allowed))
+    (option.set)(raw, value).map_err(|allowed| ConfigError::value(name, value, &allowed))
 }
 
 /// The known name that takes the fewest corrections, and whether it takes few enough to be meant; or

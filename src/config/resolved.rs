@@ -254,7 +254,8 @@ mod tests {
     fn every_default_is_a_value_of_its_option() {
         for option in options() {
             if let Preset::Value(value) = option.default {
-                let taken = (option.set)(&mut crate::config::draft::Draft::default(), value);
+                let taken =
+                    (option.set)(&mut crate::config::raw_config::RawConfig::default(), value);
                 assert_eq!(taken, Ok(()), "{}", option.name);
             }
         }

@@ -11,8 +11,8 @@ use crate::question::Question;
 impl Engine {
     /// Believes no answer to these questions any more that was asked for up to now, also not one
     /// that is on its way.
-    pub(crate) fn outdate(&self, matter: InvalidationScope) {
-        self.cache.outdate(matter);
+    pub(crate) fn outdate(&self, scope: InvalidationScope) {
+        self.cache.outdate(scope);
         self.asker.pool.close_running();
         self.hasher.iter().for_each(Hasher::close_running);
     }

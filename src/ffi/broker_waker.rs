@@ -102,7 +102,7 @@ impl BrokerWaker {
         let (shared, broker, number) = (Arc::clone(&self.shared), self.broker, self.signal);
         let linger = self.linger;
         let body = move || shared.repeat(linger, || broker.interrupt(number));
-        let repeater = spawn("http-auth-bell".to_owned(), Box::new(body)).ok();
+        let repeater = spawn("http-auth-waker".to_owned(), Box::new(body)).ok();
         let mut state = lock(&self.shared.state);
         // Without the thread the first signal nearly always does, and the next tick always.
         state.repeats &= repeater.is_some();

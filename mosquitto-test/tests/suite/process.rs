@@ -98,7 +98,7 @@ on_every_broker! {
         }
         let ours = ours_beside(&broker, before);
         assert!(ours.iter().any(|(name, _)| name == "http-auth-1"), "{ours:?}");
-        assert_eq!(ours.iter().any(|(name, _)| name == "http-auth-bell"), version.is_2_1());
+        assert_eq!(ours.iter().any(|(name, _)| name == "http-auth-waker"), version.is_2_1());
         for (name, blocked) in ours {
             assert_eq!(blocked & ALL_SIGNALS, ALL_SIGNALS, "{name} blocks {blocked:x}");
         }

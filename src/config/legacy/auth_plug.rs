@@ -9,33 +9,33 @@ use log::LevelFilter;
 
 use super::{ConfigError, Outcome, Params, backends, common, jitter, lifetime, set_to, values};
 use crate::api_format::ApiFormat;
-use crate::config::draft::Draft;
+use crate::config::raw_config::RawConfig;
 use crate::secret::Secret;
 
-pub(crate) fn set(draft: &mut Draft, name: &str, value: &str) -> Outcome {
+pub(crate) fn set(raw: &mut RawConfig, name: &str, value: &str) -> Outcome {
     match name {
-        "http_ip" => return set_to(&mut draft.leftovers.ip, values::hosts(value).map(Some)),
-        "http_hostname" => draft.leftovers.hostname = Some(value.to_owned()),
+        "http_ip" => return set_to(&mut raw.leftovers.ip, values::hosts(value).map(Some)),
+        "http_hostname" => raw.leftovers.hostname = Some(value.to_owned()),
         "http_basic_auth_key" => {
             let value = Secret::new(format!("Basic {value}").into_bytes());
-            draft.sources.headers.push(("Authorization".to_owned(), value));
+            raw.sources.headers.push(("Authorization".to_owned(), value));
         }
-        "http_getuser_params" => return parameters(&mut draft.api_format, 0, value),
-        "http_superuser_params" => return parameters(&mut draft.api_format, 1, value),
-        "http_aclcheck_params" => return parameters(&mut draft.api_format, 2, value),
-        "anonusername" => draft.anonymous_access = Some(value.to_owned()),
+        "http_getuser_params" => return parameters(&mut raw.api_format, 0, value),
+        "http_superuser_params" => return parameters(&mut raw.api_format, 1, value),
+        "http_aclcheck_params" => return parameters(&mut raw.api_format, 2, value),
+        "anonusername" => raw.anonymous_access = Some(value.to_owned()),
         "cacheseconds" | "acl_cacheseconds" => {
-            return set_to(&mut draft.leftovers.acl_ttl, lifetime(value).map(Some));
+            return set_to(&mut raw.leftovers.acl_ttl, lifetime(value).map(Some));
         }
         "auth_cacheseconds" => {
-            return set_to(&mut draft.leftovers.auth_ttl, lifetime(value).map(Some));
+            return set_to(&mut raw.leftovers.auth_ttl, lifetime(value).map(Some));
         }
-        "acl_cachejitter" => return jitter(&mut draft.acl_jitter, value),
+        "acl_cachejitter" => return jitter(&mut raw.acl_jitter, value),
         // Its own code reads a misspelt name.
-        "auth_cachejitter" | "auth_cacheijitter" => return jitter(&mut draft.auth_jitter, value),
+        "auth_cachejitter" | "auth_cacheijitter" => return jitter(&mut raw.auth_jitter, value),
         "log_quiet" => {
             let quiet = matches!(value, "true" | "1");
-            draft.log_level = quiet.then_some(LevelFilter::Warn).or(draft.log_level);
+            raw.log_level = quiet.then_some(LevelFilter::Warn).or(raw.log_level);
         }
         "http_retry_count" => {
             return Outcome::Dead(
@@ -43,7 +43,7 @@ pub(crate) fn set(draft: &mut Draft, name: &str, value: &str) -> Outcome {
             );
         }
         "superusers" => return Outcome::Refused("let the API name them by http_superuser_uri"),
-        _ => return common(draft, name, value),
+        _ => return common(raw, name, value),
     }
     Outcome::Set
 }
@@ -65,27 +65,27 @@ fn parameters(api_format: &mut ApiFormat, kind: usize, value: &str) -> Outcome {
 }
 
 /// Its defaults.
-pub(crate) fn preset(draft: &mut Draft) {
-    draft.port = Some(80);
-    draft.timeout = Duration::from_secs(10);
-    draft.cache_ttl = Duration::from_secs(300);
-    draft.leftovers.auth_ttl = Some(Duration::ZERO);
-    draft.anonymous_access = Some("anonymous".to_owned());
+pub(crate) fn preset(raw: &mut RawConfig) {
+    raw.port = Some(80);
+    raw.timeout = Duration::from_secs(10);
+    raw.cache_ttl = Duration::from_secs(300);
+    raw.leftovers.auth_ttl = Some(Duration::ZERO);
+    raw.anonymous_access = Some("anonymous".to_owned());
 }
 
 pub(crate) fn conclude(
-    draft: &mut Draft,
+    raw: &mut RawConfig,
     is_given: impl Fn(&str) -> bool,
 ) -> Result<(), Vec<ConfigError>> {
-    if is_given("http_params_mode") && draft.api_format.params != Params::Form {
+    if is_given("http_params_mode") && raw.api_format.params != Params::Form {
         let text = "option http_params_mode does nothing here: auth-plug's questions are forms";
-        draft.warnings.push(text.to_owned());
+        raw.warnings.push(text.to_owned());
     }
-    draft.api_format.params = Params::Form;
-    draft.cache_auth_ttl = draft.cache_auth_ttl.or(draft.leftovers.auth_ttl);
-    draft.cache_acl_ttl = draft.cache_acl_ttl.or(draft.leftovers.acl_ttl);
-    let mistake = name_host(draft, is_given("http_ip")).err();
-    let mistakes = backends::conclude(draft).err().unwrap_or_default();
+    raw.api_format.params = Params::Form;
+    raw.cache_auth_ttl = raw.cache_auth_ttl.or(raw.leftovers.auth_ttl);
+    raw.cache_acl_ttl = raw.cache_acl_ttl.or(raw.leftovers.acl_ttl);
+    let mistake = name_host(raw, is_given("http_ip")).err();
+    let mistakes = backends::conclude(raw).err().unwrap_or_default();
     let mistakes: Vec<_> = mistake.into_iter().chain(mistakes).collect();
     if mistakes.is_empty() { Ok(()) } else { Err(mistakes) }
 }
@@ -95,13 +95,13 @@ pub(crate) fn conclude(
 ///
 /// # Errors
 /// `http_hostname` is not what it is to be.
-fn name_host(draft: &mut Draft, is_ip_given: bool) -> Result<(), ConfigError> {
-    let (ip, hostname) = (draft.leftovers.ip.take(), draft.leftovers.hostname.take());
+fn name_host(raw: &mut RawConfig, is_ip_given: bool) -> Result<(), ConfigError> {
+    let (ip, hostname) = (raw.leftovers.ip.take(), raw.leftovers.hostname.take());
     let (name, hosts) = match (ip, hostname) {
         (ip, Some(text)) if is_ip_given => {
             values::header_value(&text)
                 .map_err(|problem| ConfigError::secret_value("http_hostname", &problem))?;
-            draft.sources.headers.push(("Host".to_owned(), Secret::new(text.into_bytes())));
+            raw.sources.headers.push(("Host".to_owned(), Secret::new(text.into_bytes())));
             ("http_ip", ip)
         }
         (None, Some(text)) => {
@@ -112,10 +112,10 @@ fn name_host(draft: &mut Draft, is_ip_given: bool) -> Result<(), ConfigError> {
         (ip, _) => ("http_ip", ip),
     };
     let Some(hosts) = hosts else { return Ok(()) };
-    if !draft.hosts.is_empty() {
+    if !raw.hosts.is_empty() {
         let text = format!("option http_host does nothing here: {name} names the host");
-        draft.warnings.push(text);
+        raw.warnings.push(text);
     }
-    draft.hosts = hosts;
+    raw.hosts = hosts;
     Ok(())
 }

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 
 use super::Outcome;
 use crate::api_format::Compat;
-use crate::config::draft::Draft;
 use crate::config::leftovers::Backends;
+use crate::config::raw_config::RawConfig;
 use crate::config::{ConfigError, FilesConfig, Routes};
 use crate::question::Kind;
 
@@ -45,9 +45,9 @@ fn instead(name: &str) -> Option<&'static str> {
 }
 
 /// Puts together what the options say about backends.
-pub(crate) fn conclude(draft: &mut Draft) -> Result<(), Vec<ConfigError>> {
-    let given = std::mem::take(&mut draft.leftovers.backends);
-    let mistakes = mistakes(&given, draft.api_format.compat);
+pub(crate) fn conclude(raw: &mut RawConfig) -> Result<(), Vec<ConfigError>> {
+    let given = std::mem::take(&mut raw.leftovers.backends);
+    let mistakes = mistakes(&given, raw.api_format.compat);
     if !mistakes.is_empty() {
         return Err(mistakes);
     }
@@ -56,7 +56,7 @@ pub(crate) fn conclude(draft: &mut Draft) -> Result<(), Vec<ConfigError>> {
     if !has_files {
         for (name, _) in [&given.passwords, &given.acl].into_iter().flatten() {
             let text = format!("option {name} does nothing here: files is not among the backends");
-            draft.warnings.push(text);
+            raw.warnings.push(text);
         }
         return Ok(());
     }
@@ -64,9 +64,9 @@ pub(crate) fn conclude(draft: &mut Draft) -> Result<(), Vec<ConfigError>> {
     let salt = if given.files_hasher.is_some() { given.files_salt } else { given.salt };
     let alone = given.names.as_ref().is_some_and(|names| !names.iter().any(|name| name == "http"));
     if alone {
-        draft.routes = Routes::default();
+        raw.routes = Routes::default();
     }
-    draft.files = Some(FilesConfig {
+    raw.files = Some(FilesConfig {
         salt,
         alone,
         decides_logins: is_decided(Kind::Login),

@@ -8,15 +8,15 @@ use log::LevelFilter;
 
 use super::{ConfigError, EmptyCredentials, Kind, Method, Outcome, Params, ResponseMode};
 use super::{backends, common, jitter, lifetime, redis_cache, set_to, values};
-use crate::config::draft::Draft;
+use crate::config::raw_config::RawConfig;
 
-pub(crate) fn set(draft: &mut Draft, name: &str, value: &str) -> Outcome {
-    warn_without_effect(draft, name, value);
-    let api_format = &mut draft.api_format;
+pub(crate) fn set(raw: &mut RawConfig, name: &str, value: &str) -> Outcome {
+    warn_without_effect(raw, name, value);
+    let api_format = &mut raw.api_format;
     let is_true = value == "true";
     match name {
         // Whoever wrote `True` wants it verified.
-        "http_verify_peer" => draft.tls_verify = value != "false",
+        "http_verify_peer" => raw.tls_verify = value != "false",
         // A word that it does not know means the default, as it always did.
         "http_response_mode" => {
             api_format.response = match value {
@@ -36,45 +36,45 @@ pub(crate) fn set(draft: &mut Draft, name: &str, value: &str) -> Outcome {
             }
         }
         "http_timeout" => {
-            return set_to(&mut draft.timeout, values::seconds(value, 1..=600));
+            return set_to(&mut raw.timeout, values::seconds(value, 1..=600));
         }
-        "http_user_agent" => value.clone_into(&mut draft.user_agent),
-        "http_register" => return set_to(&mut draft.leftovers.register, kinds(value).map(Some)),
+        "http_user_agent" => value.clone_into(&mut raw.user_agent),
+        "http_register" => return set_to(&mut raw.leftovers.register, kinds(value).map(Some)),
         "files_register" => {
-            return set_to(&mut draft.leftovers.backends.register, kinds(value).map(Some));
+            return set_to(&mut raw.leftovers.backends.register, kinds(value).map(Some));
         }
         // Older versions knew them without the prefix.
         "files_password_path" | "password_path" => {
-            return backends::set_path(&mut draft.leftovers.backends.passwords, name, value);
+            return backends::set_path(&mut raw.leftovers.backends.passwords, name, value);
         }
         "files_acl_path" | "acl_path" => {
-            return backends::set_path(&mut draft.leftovers.backends.acl, name, value);
+            return backends::set_path(&mut raw.leftovers.backends.acl, name, value);
         }
         "hasher" | "files_hasher" | "hasher_salt_encoding" | "files_hasher_salt_encoding" => {
-            draft.leftovers.backends.set_hasher(name, value);
+            raw.leftovers.backends.set_hasher(name, value);
         }
-        "disable_superuser" => draft.leftovers.disable_superuser = is_true,
+        "disable_superuser" => raw.leftovers.disable_superuser = is_true,
         "allow_empty_credentials" if is_true => {
-            draft.empty_credentials = EmptyCredentials::Own;
-            draft.anonymous_username = Some(String::new());
+            raw.empty_credentials = EmptyCredentials::Own;
+            raw.anonymous_username = Some(String::new());
         }
-        "cache" => draft.leftovers.cache = is_true,
+        "cache" => raw.leftovers.cache = is_true,
         "auth_cache_seconds" => {
-            return set_to(&mut draft.leftovers.auth_ttl, lifetime(value).map(Some));
+            return set_to(&mut raw.leftovers.auth_ttl, lifetime(value).map(Some));
         }
         "acl_cache_seconds" => {
-            return set_to(&mut draft.leftovers.acl_ttl, lifetime(value).map(Some));
+            return set_to(&mut raw.leftovers.acl_ttl, lifetime(value).map(Some));
         }
-        "auth_jitter_seconds" => return jitter(&mut draft.auth_jitter, value),
-        "acl_jitter_seconds" => return jitter(&mut draft.acl_jitter, value),
-        "log_level" => draft.log_level = Some(log_level(value)),
-        _ => return not_ours(draft, name, value),
+        "auth_jitter_seconds" => return jitter(&mut raw.auth_jitter, value),
+        "acl_jitter_seconds" => return jitter(&mut raw.acl_jitter, value),
+        "log_level" => raw.log_level = Some(log_level(value)),
+        _ => return not_ours(raw, name, value),
     }
     Outcome::Set
 }
 
 /// mosquitto-go-auth passed over in silence what it did not know, a word in capitals too.
-fn warn_without_effect(draft: &mut Draft, name: &str, value: &str) {
+fn warn_without_effect(raw: &mut RawConfig, name: &str, value: &str) {
     let (known, meaning): (&[&str], _) = match name {
         "http_verify_peer" => (&["true", "false"], "true"),
         "disable_superuser"
@@ -88,11 +88,11 @@ fn warn_without_effect(draft: &mut Draft, name: &str, value: &str) {
         "log_level" => (&["debug", "info", "warn", "warning", "error", "fatal", "panic"], "info"),
         _ => return,
     };
-    super::warn_unless(draft, name, value, known, meaning);
+    super::warn_unless(raw, name, value, known, meaning);
 }
 
 /// Options of which nothing is left, and those that must not be lost in silence.
-fn not_ours(draft: &mut Draft, name: &str, value: &str) -> Outcome {
+fn not_ours(raw: &mut RawConfig, name: &str, value: &str) -> Outcome {
     let is_true = value == "true";
     match name {
         "check_prefix" if is_true => Outcome::Refused(
@@ -118,8 +118,8 @@ fn not_ours(draft: &mut Draft, name: &str, value: &str) -> Outcome {
         // What only new hashes are made by.
         "hasher_iterations" | "hasher_keylen" | "hasher_salt_size" | "hasher_algorithm"
         | "hasher_cost" | "hasher_memory" | "hasher_parallelism" => Outcome::Set,
-        _ => match draft.leftovers.redis_cache.set(name, value) {
-            Outcome::Unknown => common(draft, name, value),
+        _ => match raw.leftovers.redis_cache.set(name, value) {
+            Outcome::Unknown => common(raw, name, value),
             outcome => outcome,
         },
     }
@@ -145,39 +145,39 @@ fn log_level(value: &str) -> LevelFilter {
 }
 
 pub(crate) fn conclude(
-    draft: &mut Draft,
+    raw: &mut RawConfig,
     is_given: impl Fn(&str) -> bool,
 ) -> Result<(), Vec<ConfigError>> {
-    backends::conclude(draft)?;
+    backends::conclude(raw)?;
     let wrong = |text: &str| vec![ConfigError::overall(text)];
     let says_whether = is_given("http_verify_peer") || is_given("tls_verify");
-    if draft.https && !says_whether {
+    if raw.https && !says_whether {
         return Err(wrong(
             "option http_with_tls true needs one of http_verify_peer true (the API's certificate is \
              verified, which is what you want) and http_verify_peer false (it is not, as \
              mosquitto-go-auth did when nothing was said)",
         ));
     }
-    if draft.api_format.method == Method::Get && draft.api_format.params == Params::Form {
+    if raw.api_format.method == Method::Get && raw.api_format.params == Params::Form {
         return Err(wrong(
             "options http_method GET and http_params_mode form do not go together; allowed: form \
              with POST or PUT, and GET with json",
         ));
     }
-    let registered = draft.leftovers.register.take();
+    let registered = raw.leftovers.register.take();
     let is_asked = |kind| registered.as_ref().is_none_or(|kinds| kinds.contains(&kind));
-    let routes = &mut draft.routes;
+    let routes = &mut raw.routes;
     routes.login = routes.login.take().filter(|_| is_asked(Kind::Login));
     routes.access = routes.access.take().filter(|_| is_asked(Kind::Access));
-    let superuser = is_asked(Kind::Superuser) && !draft.leftovers.disable_superuser;
+    let superuser = is_asked(Kind::Superuser) && !raw.leftovers.disable_superuser;
     routes.superuser = routes.superuser.take().filter(|_| superuser);
     // Its lifetimes count where its cache is on. Ours always do, and go before.
-    if draft.leftovers.cache || is_given("cache_ttl") {
-        draft.cache_auth_ttl = draft.cache_auth_ttl.or(draft.leftovers.auth_ttl);
-        draft.cache_acl_ttl = draft.cache_acl_ttl.or(draft.leftovers.acl_ttl);
+    if raw.leftovers.cache || is_given("cache_ttl") {
+        raw.cache_auth_ttl = raw.cache_auth_ttl.or(raw.leftovers.auth_ttl);
+        raw.cache_acl_ttl = raw.cache_acl_ttl.or(raw.leftovers.acl_ttl);
     } else {
-        draft.cache_ttl = Duration::ZERO;
+        raw.cache_ttl = Duration::ZERO;
     }
-    let is_cached = draft.leftovers.cache;
-    redis_cache::conclude(draft, is_cached, is_given).map_err(|mistake| vec![mistake])
+    let is_cached = raw.leftovers.cache;
+    redis_cache::conclude(raw, is_cached, is_given).map_err(|mistake| vec![mistake])
 }

@@ -3,9 +3,9 @@
 #![forbid(unsafe_code)]
 
 use super::Outcome;
-use crate::config::draft::Draft;
 use crate::config::leftovers::RedisCache;
 use crate::config::options::plain_values::{redis_database, redis_servers};
+use crate::config::raw_config::RawConfig;
 use crate::config::{ConfigError, RedisKind};
 use crate::secret::Secret;
 
@@ -76,26 +76,26 @@ impl RedisCache {
 /// # Errors
 /// What is wrong with these options, and that a secret is missing.
 pub(crate) fn conclude(
-    draft: &mut Draft,
+    raw: &mut RawConfig,
     is_cached: bool,
     is_given: impl Fn(&str) -> bool,
 ) -> Result<(), ConfigError> {
-    let given = std::mem::take(&mut draft.leftovers.redis_cache);
+    let given = std::mem::take(&mut raw.leftovers.redis_cache);
     let why = match () {
         () if !is_cached => "nothing is shared without cache true",
         () if !given.is_chosen => "answers are cached in memory",
         () if is_given("fleet_redis") => "fleet_redis names the Redis",
-        () => return share(draft, given, is_given),
+        () => return share(raw, given, is_given),
     };
     let chosen = given.is_chosen.then(|| "cache_type".to_owned());
     for name in chosen.iter().chain(&given.names) {
-        draft.warnings.push(format!("option {name} does nothing here: {why}"));
+        raw.warnings.push(format!("option {name} does nothing here: {why}"));
     }
     Ok(())
 }
 
 fn share(
-    draft: &mut Draft,
+    raw: &mut RawConfig,
     given: RedisCache,
     is_given: impl Fn(&str) -> bool,
 ) -> Result<(), ConfigError> {
@@ -111,13 +111,13 @@ fn share(
         |option: &str, value: &str, allowed: String| ConfigError::value(option, value, &allowed);
     let parsed =
         redis_servers(&servers).map_err(|text| wrong(given.servers_by(), &servers, text))?;
-    draft.fleet.servers = parsed;
+    raw.fleet.servers = parsed;
     if !is_given("fleet_redis_kind") && given.is_cluster {
-        draft.fleet.kind = RedisKind::Cluster;
+        raw.fleet.kind = RedisKind::Cluster;
     }
     if !is_given("fleet_redis_database") && !given.is_cluster {
         let database = given.database.as_deref().unwrap_or(DATABASE);
-        draft.fleet.database =
+        raw.fleet.database =
             redis_database(database).map_err(|text| wrong("cache_db", database, text))?;
     }
     if let Some(password) = given.password.filter(|_| !is_given("fleet_redis_password")) {
@@ -128,7 +128,7 @@ fn share(
                  fleet_redis_password, with @FILE or $NAME",
             ));
         }
-        draft.sources.fleet.password = Some(password).filter(|secret| !secret.expose().is_empty());
+        raw.sources.fleet.password = Some(password).filter(|secret| !secret.expose().is_empty());
     }
     Ok(())
 }

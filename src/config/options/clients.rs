@@ -16,7 +16,7 @@ pub(super) static OPTIONS: &[Opt] = &[
         Words("unset"),
         "The path of Mosquitto's own `password_file`: the plugin leaves the users in it to \
          Mosquitto, and never asks the API about them. Read again on SIGHUP.",
-        |draft, text| draft.local_users_file = Some(path(text)?),
+        |raw, text| raw.local_users_file = Some(path(text)?),
         |config| config.local_users.as_ref().map(|local| local.file.display().to_string())
     ),
     opt!(
@@ -24,7 +24,7 @@ pub(super) static OPTIONS: &[Opt] = &[
         Value("allow"),
         "ACL checks of those users: `allow`, or `defer` (to `acl_file`, which grants every \
          subscription).",
-        |draft, text| draft.local_users_acl = choice(text, LOCAL_USERS_ACL)?,
+        |raw, text| raw.local_users_acl = choice(text, LOCAL_USERS_ACL)?,
         |config| {
             let local_users = config.local_users.as_ref();
             show::word(LOCAL_USERS_ACL, local_users.map_or(LocalUsersAcl::Allow, |local| local.acl))
@@ -35,7 +35,7 @@ pub(super) static OPTIONS: &[Opt] = &[
         Value("true"),
         "Deny every ACL check of a username or client identifier with `+` or `#` in it, without \
          asking.",
-        |draft, text| draft.deny_special_chars = flag(text)?,
+        |raw, text| raw.deny_special_chars = flag(text)?,
         |config| Some((!config.special_chars.is_empty()).to_string())
     ),
     opt!(
@@ -44,14 +44,14 @@ pub(super) static OPTIONS: &[Opt] = &[
         "Denied logins of one address and username within `login_failures_window` after which the \
          plugin refuses this pair without asking. A login without a username neither counts nor is \
          refused so. 0: never.",
-        |draft, text| draft.login_failures_max = number(text, &(0..=1000), "denials")?,
+        |raw, text| raw.login_failures_max = number(text, &(0..=1000), "denials")?,
         |config| Some(config.login_failures_max.to_string())
     ),
     opt!(
         "login_failures_window",
         Value("60"),
         "Seconds for which a denied login counts.",
-        |draft, text| draft.login_failures_window = seconds(text, 1..=86_400)?,
+        |raw, text| raw.login_failures_window = seconds(text, 1..=86_400)?,
         |config| show::seconds(config.login_failures_window)
     ),
     opt!(
@@ -62,7 +62,7 @@ pub(super) static OPTIONS: &[Opt] = &[
          `unknown` (`null` in `peerhost`, `ip=unknown` in the log, failed logins counted by \
          username alone), or `trust`, if only a proxy that overwrites this header reaches the \
          listener. 2.1 does not read it.",
-        |draft, text| draft.websocket_address = choice(text, WEBSOCKET_ADDRESS)?,
+        |raw, text| raw.websocket_address = choice(text, WEBSOCKET_ADDRESS)?,
         |config| show::word(WEBSOCKET_ADDRESS, config.websocket_address)
     ),
     opt!(
@@ -70,7 +70,7 @@ pub(super) static OPTIONS: &[Opt] = &[
         Words("unset"),
         "The name under which the plugin asks the API about clients without a username. Unset: it \
          leaves them to the broker.",
-        |draft, text| draft.anonymous_username = Some(name(text)?),
+        |raw, text| raw.anonymous_username = Some(name(text)?),
         |config| config.anonymous_username.clone()
     ),
 ];

@@ -26,7 +26,7 @@ pub(super) static OPTIONS: &[Opt] = &[
         "The Redis or Valkey through which brokers share answers: `host[:port]` or the path of a \
          Unix socket; a comma list of Sentinels, or of nodes of a Cluster. Unset: this broker is \
          alone.",
-        |draft, text| draft.fleet.servers = redis_servers(text)?,
+        |raw, text| raw.fleet.servers = redis_servers(text)?,
         |config| {
             let servers = &config.fleet.as_ref()?.servers;
             Some(servers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
@@ -36,7 +36,7 @@ pub(super) static OPTIONS: &[Opt] = &[
         "fleet_redis_kind",
         Value("single"),
         "What `fleet_redis` names: `single`, `sentinel` or `cluster`.",
-        |draft, text| draft.fleet.kind = choice(text, KINDS)?,
+        |raw, text| raw.fleet.kind = choice(text, KINDS)?,
         |config| {
             let kind = config.fleet.as_ref().map(|fleet| fleet.kind).unwrap_or_default();
             show::word(KINDS, kind)
@@ -46,35 +46,35 @@ pub(super) static OPTIONS: &[Opt] = &[
         "fleet_redis_master",
         Words("required for `sentinel`"),
         "The name by which Sentinels know the master.",
-        |draft, text| draft.fleet.master = Some(name(text)?),
+        |raw, text| raw.fleet.master = Some(name(text)?),
         |config| config.fleet.as_ref()?.master.clone()
     ),
     opt!(
         "fleet_redis_username",
         Words("unset"),
         "The ACL user at Redis. Unset: the default user.",
-        |draft, text| draft.fleet.username = Some(name(text)?),
+        |raw, text| raw.fleet.username = Some(name(text)?),
         |config| config.fleet.as_ref()?.username.clone()
     ),
     opt!(
         "fleet_redis_password",
         Words("unset"),
         "The password at Redis, as `@path` or `$NAME`; read again on SIGHUP.",
-        |draft, text| draft.sources.fleet.password = secret(text)?,
+        |raw, text| raw.sources.fleet.password = secret(text)?,
         |config| config.sources.fleet.password.as_ref().map(show::source)
     ),
     opt!(
         "fleet_redis_database",
         Value("0"),
         "The number of the database at Redis; not with `cluster`.",
-        |draft, text| draft.fleet.database = redis_database(text)?,
+        |raw, text| raw.fleet.database = redis_database(text)?,
         |config| Some(config.fleet.as_ref().map_or(0, |fleet| fleet.database).to_string())
     ),
     opt!(
         "fleet_redis_tls",
         Value("false"),
         "Whether the plugin uses TLS to Redis, Sentinels and nodes.",
-        |draft, text| draft.fleet.tls = flag(text)?,
+        |raw, text| raw.fleet.tls = flag(text)?,
         |config| Some(config.fleet.as_ref().is_some_and(|fleet| fleet.tls).to_string())
     ),
     opt!(
@@ -82,14 +82,14 @@ pub(super) static OPTIONS: &[Opt] = &[
         Words("the system's roots"),
         "A PEM file with the certificate authorities that the plugin trusts there, in place of the \
          system's.",
-        |draft, text| draft.sources.fleet.ca_file = Some(name(text)?),
+        |raw, text| raw.sources.fleet.ca_file = Some(name(text)?),
         |config| config.sources.fleet.ca_file.clone()
     ),
     opt!(
         "fleet_redis_timeout_ms",
         Value("50"),
         "Milliseconds that one question may wait for Redis. Then the plugin asks the API.",
-        |draft, text| draft.fleet.timeout = millis(text, 1..=10_000)?,
+        |raw, text| raw.fleet.timeout = millis(text, 1..=10_000)?,
         |config| show::millis(config.fleet.as_ref()?.timeout)
     ),
     opt!(
@@ -97,14 +97,14 @@ pub(super) static OPTIONS: &[Opt] = &[
         Words("required with `fleet_redis`"),
         "What all brokers of the fleet know and Redis does not, as `@path` or `$NAME`: at least 32 \
          random bytes on a line. The plugin uses further lines only to decrypt.",
-        |draft, text| draft.sources.fleet.secret = secret(text)?,
+        |raw, text| raw.sources.fleet.secret = secret(text)?,
         |config| config.sources.fleet.secret.as_ref().map(show::source)
     ),
     opt!(
         "fleet_name",
         Value("mqtt"),
         "The fleet's name, which distinguishes fleets that use one Redis.",
-        |draft, text| draft.fleet.name = name(text)?,
+        |raw, text| raw.fleet.name = name(text)?,
         |config| config.fleet.as_ref().map(|fleet| fleet.name.clone())
     ),
     opt!(
@@ -112,14 +112,14 @@ pub(super) static OPTIONS: &[Opt] = &[
         Words("a digest"),
         "Brokers of one scope share answers. Unset: those with the same routes, method, modes, \
          fields and headers, including their values.",
-        |draft, text| draft.fleet.scope = Some(name(text)?),
+        |raw, text| raw.fleet.scope = Some(name(text)?),
         |config| config.fleet.as_ref()?.scope.clone()
     ),
     opt!(
         "fleet_broker",
         Words("the host's name"),
         "This broker's name, different from all others'.",
-        |draft, text| draft.fleet.broker = name(text)?,
+        |raw, text| raw.fleet.broker = name(text)?,
         |config| config.fleet.as_ref().map(|fleet| fleet.broker.clone())
     ),
     opt!(
@@ -127,7 +127,7 @@ pub(super) static OPTIONS: &[Opt] = &[
         Value("login,superuser,access"),
         "The kinds of answers that brokers share, a comma list. `none`: brokers learn only what \
          was taken back.",
-        |draft, text| draft.fleet.share = kinds(text)?,
+        |raw, text| raw.fleet.share = kinds(text)?,
         |config| config.fleet.as_ref().map(|fleet| show::kinds(&fleet.share))
     ),
     opt!(
@@ -135,14 +135,14 @@ pub(super) static OPTIONS: &[Opt] = &[
         Value("300"),
         "The longest, in seconds, that this broker uses an answer while it cannot learn what was \
          taken back elsewhere, as long as the API answers.",
-        |draft, text| draft.fleet.blind_ttl = seconds(text, 1..=86_400)?,
+        |raw, text| raw.fleet.blind_ttl = seconds(text, 1..=86_400)?,
         |config| show::seconds(config.fleet.as_ref()?.blind_ttl)
     ),
     opt!(
         "fleet_ack_ms",
         Value("1000"),
         "Milliseconds that the response to a command waits for the other brokers.",
-        |draft, text| draft.fleet.ack = millis(text, 0..=60_000)?,
+        |raw, text| raw.fleet.ack = millis(text, 0..=60_000)?,
         |config| show::millis(config.fleet.as_ref()?.ack)
     ),
 ];

@@ -14,28 +14,28 @@ pub(super) static OPTIONS: &[Opt] = &[
         Value("status"),
         "What decides: `status` (200, and what a JSON object may add), `json` (a 2xx whose body is \
          `{\"ok\": true}`), or `text` (a 2xx whose body is `ok`).",
-        |draft, text| draft.api_format.response = choice(text, RESPONSE_MODE)?,
+        |raw, text| raw.api_format.response = choice(text, RESPONSE_MODE)?,
         |config| show::word(RESPONSE_MODE, config.api_format.response)
     ),
     opt!(
         "http_params_mode",
         Value("json"),
         "How the plugin writes a question: `json`, or `form` (the same names, form-encoded).",
-        |draft, text| draft.api_format.params = choice(text, PARAMS_MODE)?,
+        |raw, text| raw.api_format.params = choice(text, PARAMS_MODE)?,
         |config| show::word(PARAMS_MODE, config.api_format.params)
     ),
     opt!(
         "http_method",
         Value("POST"),
         "`POST`, `PUT` or `GET`. The question is in the body with all three.",
-        |draft, text| draft.api_format.method = choice(text, METHOD)?,
+        |raw, text| raw.api_format.method = choice(text, METHOD)?,
         |config| show::word(METHOD, config.api_format.method)
     ),
     opt!(
         "password_encoding",
         Value("utf8"),
         "How the plugin writes a password into JSON: `utf8` (it denies other bytes) or `base64`.",
-        |draft, text| draft.password_encoding = choice(text, PASSWORD_ENCODING)?,
+        |raw, text| raw.password_encoding = choice(text, PASSWORD_ENCODING)?,
         |config| show::word(PASSWORD_ENCODING, config.password_encoding)
     ),
     opt!(
@@ -47,7 +47,7 @@ pub(super) static OPTIONS: &[Opt] = &[
          `http_getuser_uri`, `backends` or a library file named `go-auth.so` means `go-auth`. \
          `emqx`: the questions and answers of EMQX's HTTP authentication and authorization; see \
          `docs/coming-from-emqx.md`.",
-        |draft, text| draft.api_format.compat = choice(text, COMPAT)?,
+        |raw, text| raw.api_format.compat = choice(text, COMPAT)?,
         |config| show::word(COMPAT, config.api_format.compat)
     ),
 ];

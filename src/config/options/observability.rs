@@ -14,7 +14,7 @@ pub(super) static OPTIONS: &[Opt] = &[
         Value("info"),
         "`error`, `warn`, `info`, `debug` or `trace`, into Mosquitto's own log. No level ever \
          prints a password or a header's value.",
-        |draft, text| draft.log_level = Some(choice(text, LOG_LEVEL)?),
+        |raw, text| raw.log_level = Some(choice(text, LOG_LEVEL)?),
         |config| show::word(LOG_LEVEL, config.log_level)
     ),
     opt!(
@@ -24,7 +24,7 @@ pub(super) static OPTIONS: &[Opt] = &[
          trace id is in the log lines about that question as `trace=…`, in `checkAccess` and in \
          the output of the command `mosquitto-http-auth`. A question to several hosts, or in a \
          batch with others, has one id.",
-        |draft, text| draft.trace = flag(text)?,
+        |raw, text| raw.trace = flag(text)?,
         |config| Some(config.trace.to_string())
     ),
     opt!(
@@ -33,7 +33,7 @@ pub(super) static OPTIONS: &[Opt] = &[
         "The path at which the plugin tells the API who connects and disconnects, some time after \
          it happened: in order, many events in a request, and at least once. Nobody waits for it; \
          while the API fails, the latest 10000 events wait. Unset: it tells the API nothing.",
-        |draft, text| draft.routes.events = Some(values::route(text)?),
+        |raw, text| raw.routes.events = Some(values::route(text)?),
         |config| show::route(config.routes.events.as_deref())
     ),
     opt!(
@@ -41,7 +41,7 @@ pub(super) static OPTIONS: &[Opt] = &[
         Value("connected,disconnected"),
         "The events that the plugin sends: a comma list out of `connected`, `disconnected`, \
          `login_denied` and `kicked` (the plugin disconnects a client). Needs `http_event_route`.",
-        |draft, text| draft.events = choices(text, EVENTS)?,
+        |raw, text| raw.events = choices(text, EVENTS)?,
         |config| Some(config.events.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(","))
     ),
     opt!(
@@ -50,14 +50,14 @@ pub(super) static OPTIONS: &[Opt] = &[
         "An address and port, such as `127.0.0.1:9180`, where Prometheus finds metrics at \
          `/metrics`. There is no password, so an address that is not loopback warns at every \
          start. Unset: nowhere.",
-        |draft, text| draft.metrics_listen = Some(values::listener(text)?),
+        |raw, text| raw.metrics_listen = Some(values::listener(text)?),
         |config| config.metrics_listen.map(|address| address.to_string())
     ),
     opt!(
         "sys_interval",
         Value("10"),
         "Seconds between updates of the topics below `$SYS/broker/http-auth`. 0: there are none.",
-        |draft, text| draft.sys_interval = seconds(text, 0..=65_535)?,
+        |raw, text| raw.sys_interval = seconds(text, 0..=65_535)?,
         |config| show::seconds(config.sys_interval.unwrap_or_default())
     ),
 ];

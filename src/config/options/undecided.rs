@@ -17,7 +17,7 @@ pub(super) static OPTIONS: &[Opt] = &[
          offers no way to answer later. After that the plugin closes a login without an answer \
          (the client tries again, and the answer is cached by then), and decides a check by \
          `acl_unavailable`. 0: not at all.",
-        |draft, text| draft.max_block = millis(text, 0..=60_000)?,
+        |raw, text| raw.max_block = millis(text, 0..=60_000)?,
         |config| show::millis(config.max_block)
     ),
     opt!(
@@ -28,7 +28,7 @@ pub(super) static OPTIONS: &[Opt] = &[
          The plugin counts waits for topics for each client alone: 5 seconds in a row, of which \
          the client gets back a twentieth of the time. 100: only `max_block_ms` limits both; 0: \
          the broker waits for nothing.",
-        |draft, text| draft.max_block_percent = percent(text)?,
+        |raw, text| raw.max_block_percent = percent(text)?,
         |config| Some(config.max_block_percent.to_string())
     ),
     opt!(
@@ -36,7 +36,7 @@ pub(super) static OPTIONS: &[Opt] = &[
         Value("10000"),
         "Milliseconds that a delivery waits for the API's answer before the plugin gives it up. \
          The broker does not wait meanwhile, and the plugin asks the API again if it fails.",
-        |draft, text| draft.hold = millis(text, 0..=600_000)?,
+        |raw, text| raw.hold = millis(text, 0..=600_000)?,
         |config| show::millis(config.hold)
     ),
     opt!(
@@ -44,7 +44,7 @@ pub(super) static OPTIONS: &[Opt] = &[
         Value("16 MiB"),
         "Memory for deliveries that wait for an answer, in bytes, KiB, MiB or GiB; one client may \
          hold no more than remains free. 0: none; the broker waits instead, up to `max_block_ms`.",
-        |draft, text| draft.hold_max_bytes = values::bytes(text, &(0..=1 << 40))?,
+        |raw, text| raw.hold_max_bytes = values::bytes(text, &(0..=1 << 40))?,
         |config| Some(show::bytes(config.hold_max_bytes))
     ),
     opt!(
@@ -54,7 +54,7 @@ pub(super) static OPTIONS: &[Opt] = &[
          login without an answer, so that the client tries again), `defer` (the broker's other \
          means decide, except that a denial by the API stands while its superuser route fails), or \
          `allow` (warns at every start).",
-        |draft, text| draft.on_error = choice(text, ON_ERROR)?,
+        |raw, text| raw.on_error = choice(text, ON_ERROR)?,
         |config| show::word(ON_ERROR, config.on_error)
     ),
     opt!(
@@ -64,7 +64,7 @@ pub(super) static OPTIONS: &[Opt] = &[
          with `on_error deny`: `close` (the plugin closes the connection, so that the client \
          connects again and asks again; a publish with QoS 0 is dropped), or `deny` (the default \
          with `compat`).",
-        |draft, text| draft.acl_unavailable = choice(text, ACL_UNAVAILABLE)?,
+        |raw, text| raw.acl_unavailable = choice(text, ACL_UNAVAILABLE)?,
         |config| show::word(ACL_UNAVAILABLE, config.acl_unavailable)
     ),
     opt!(
@@ -73,7 +73,7 @@ pub(super) static OPTIONS: &[Opt] = &[
         "On Mosquitto 2.1, answer logins later instead of holding up the broker; `false` for \
          clients that send packets before they have received the CONNACK. Has no effect with \
          `on_error defer`, since the plugin can only ask the broker's other means at once.",
-        |draft, text| draft.delayed_login = flag(text)?,
+        |raw, text| raw.delayed_login = flag(text)?,
         |config| Some(config.delayed_login.to_string())
     ),
     opt!(
@@ -83,7 +83,7 @@ pub(super) static OPTIONS: &[Opt] = &[
          without an answer, so that every client tries again), or `reason` (MQTT 5 clients of \
          Mosquitto 2.1 get reason code 0x88; the plugin does not answer their logins later, since \
          the broker can send this code only at once).",
-        |draft, text| draft.unavailable_reply = choice(text, UNAVAILABLE_REPLY)?,
+        |raw, text| raw.unavailable_reply = choice(text, UNAVAILABLE_REPLY)?,
         |config| show::word(UNAVAILABLE_REPLY, config.unavailable_reply)
     ),
 ];

@@ -128,19 +128,19 @@ fn required(object: &Map<String, Value>, key: &str) -> Result<String, String> {
 
 fn invalidate(object: &Map<String, Value>) -> Result<Command, String> {
     only(object, &["username", "clientid", "topic", "all", "here"])?;
-    let matter = InvalidationScope {
+    let scope = InvalidationScope {
         username: text(object, "username")?,
         client_id: text(object, "clientid")?,
         topic: text(object, "topic")?,
     };
     let is_all = switch(object, "all")?;
     let here = switch(object, "here")?;
-    match (is_all, matter == InvalidationScope::default()) {
+    match (is_all, scope == InvalidationScope::default()) {
         (true, false) => Err("\"all\" goes with nothing else".to_owned()),
         (false, true) => {
             Err("nothing is named; allowed: username, clientid, topic, or all".to_owned())
         }
-        _ => Ok(Command::Invalidate(matter, here)),
+        _ => Ok(Command::Invalidate(scope, here)),
     }
 }
 
@@ -234,14 +234,14 @@ mod tests {
 
     #[test]
     fn an_invalidation_names_what_it_means() {
-        let matter = |command: Value| match one(&command) {
-            Ok(Command::Invalidate(matter, _)) => matter,
+        let scope = |command: Value| match one(&command) {
+            Ok(Command::Invalidate(scope, _)) => scope,
             _ => panic!("{command}"),
         };
-        let ann = matter(json!({"command": "invalidate", "username": "ann", "topic": "a/#"}));
+        let ann = scope(json!({"command": "invalidate", "username": "ann", "topic": "a/#"}));
         assert_eq!((ann.username.as_deref(), ann.topic.as_deref()), (Some("ann"), Some("a/#")));
         assert_eq!(
-            matter(json!({"command": "invalidate", "all": true})),
+            scope(json!({"command": "invalidate", "all": true})),
             InvalidationScope::default()
         );
         is_wrong(&json!({"command": "invalidate"}), "nothing is named");

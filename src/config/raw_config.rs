@@ -21,7 +21,7 @@ use crate::policy::OnError;
 
 /// What the options say: first their defaults, then the values that were given.
 #[derive(Default)]
-pub(crate) struct Draft {
+pub(crate) struct RawConfig {
     pub hosts: Vec<(String, Option<u16>)>,
     pub port: Option<u16>,
     pub https: bool,
@@ -78,7 +78,7 @@ pub(crate) struct Draft {
     pub(crate) leftovers: Leftovers,
 }
 
-impl Draft {
+impl RawConfig {
     /// The second stage: everything together.
     pub(crate) fn into_config(self, credentials: Credentials) -> Config {
         let port = self.port.unwrap_or(if self.https { 443 } else { 80 });
