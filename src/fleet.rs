@@ -38,13 +38,14 @@ mod reader;
 mod record;
 mod sealing;
 mod sentinel;
+mod status;
 mod threads;
 mod writer;
 pub(crate) use answer::Stamp;
-pub(crate) use counts::Counted;
 pub use members::Applied;
 pub use observer::{BrokerStatus, LogStatus, Observer, Overview};
 pub use record::Do;
+pub use status::Status;
 
 use answer::{MOST_BYTES, SharedAnswer};
 use counts::{Counts, Lookup, Write};
@@ -121,34 +122,6 @@ pub struct Found {
     pub is_given: bool,
     /// See [`Freshness::stale`].
     pub(crate) stale: Option<Duration>,
-}
-
-/// How a fleet does.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Status {
-    pub name: String,
-    pub broker: String,
-    pub(crate) is_in_touch: bool,
-    pub members: Vec<String>,
-    pub outbox: usize,
-    /// Since when something may have been missed.
-    pub(crate) lag: Duration,
-    pub(crate) counted: Counted,
-}
-
-impl Status {
-    /// That of a broker to which nothing has happened.
-    pub(crate) fn blank() -> Self {
-        Self {
-            name: String::new(),
-            broker: String::new(),
-            is_in_touch: false,
-            members: Vec::new(),
-            outbox: 0,
-            lag: Duration::ZERO,
-            counted: Counts::default().read(),
-        }
-    }
 }
 
 /// What is to be done with an answer that the API gave.
@@ -355,21 +328,6 @@ impl Fleet {
     /// way is then known to be older.
     pub(crate) fn outdate_here(&self, scope: InvalidationScope) {
         lock(&self.log).outdate_here(scope, self.clock.now());
-    }
-
-    #[must_use]
-    pub fn status(&self) -> Status {
-        let now = self.clock.now();
-        let log = lock(&self.log);
-        Status {
-            name: self.config.name.clone(),
-            broker: self.config.broker.clone(),
-            is_in_touch: log.is_in_touch(now),
-            members: self.members.names(),
-            outbox: log.outbox(),
-            lag: log.lag(now),
-            counted: self.counts.read(),
-        }
     }
 }
 
