@@ -156,11 +156,13 @@ impl Log {
             self.anchor.advance();
             return Vec::new();
         }
-        // Whoever was in touch all the time saw it a moment ago: so soon no entry is old enough to be trimmed.
+        // A broker that was in touch all the time saw it a moment ago: so soon no entry is old enough to be trimmed.
         let may_be_trimmed = !self.is_in_touch(now);
         match first {
             Some(first) if may_be_trimmed && first.at > at && !self.is_another_epoch(first) => {
-                self.marks.declare(InvalidationScope::default(), first.at.before());
+                // This forgets the marks of what was applied, which is not read again.
+                let floor = first.at.max(self.applied).before();
+                self.marks.declare(InvalidationScope::default(), floor);
                 self.anchor.lose();
                 self.doubts.add(self.last_touch, now);
                 vec![Effect::Gap(Gap::Trimmed), Effect::AskAgain]
