@@ -225,7 +225,8 @@ impl Fleet {
         }
         let text = self.namer.text(name);
         if let Some(sealed) = self.answers.seal(text.as_bytes(), &shared.encode()) {
-            let dropped = self.queue.push((format!("{}{text}", self.keys.answers), sealed, left));
+            let (key, pushed) = (format!("{}{text}", self.keys.answers), self.clock.now());
+            let dropped = self.queue.push(backlog::Answer { key, sealed, left, pushed });
             self.counts.wrote(Write::Dropped, dropped);
         }
     }

@@ -12,7 +12,7 @@ use super::Fleet;
 use super::log::Entry;
 use super::record::{Do, Position, Record};
 use crate::cache::InvalidationScope;
-use crate::clock::Clock;
+use crate::clock::{Clock, SystemClock};
 use crate::config;
 use crate::log_queue::LogQueue;
 use crate::sync::lock;
@@ -79,6 +79,18 @@ fn usual(command: &Command) -> Vec<u8> {
         ]
         .concat(),
         _ => b"+OK\r\n".to_vec(),
+    }
+}
+
+/// Waits until it is so, which it has to be soon.
+pub(super) fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let began = SystemClock.now();
+    while !is_so() {
+        assert!(
+            SystemClock.now() - began < Duration::from_secs(10),
+            "not within ten seconds: {what}"
+        );
+        thread::park_timeout(Duration::from_millis(1));
     }
 }
 

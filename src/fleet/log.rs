@@ -30,7 +30,7 @@ use outbox::Outbox;
 pub(crate) use told::{Effect, Entry, Gap};
 
 /// How long the log may be silent until it is not in touch any more.
-const SILENCE: Duration = Duration::from_secs(3);
+pub(super) const SILENCE: Duration = Duration::from_secs(3);
 
 /// How old a kick may be that is obeyed: whoever has logged in since was not meant.
 const KICK: Duration = Duration::from_secs(600);

@@ -134,7 +134,7 @@ impl Fleet {
                 link = opened.map(|link| Connected { link, found, is_used: false });
             }
             if let Some(connected) = &mut link {
-                if self.write_all(connected).is_some() {
+                if self.write_some(connected).is_some() {
                     connected.is_used = true;
                 } else {
                     // One that was good before may have been closed since, and be replaced at once.
@@ -178,17 +178,16 @@ impl Fleet {
         }
     }
 
-    /// Writes what waits, and looks how far the others are. None: not all was written.
-    fn write_all(&self, connected: &mut Connected) -> Option<()> {
+    /// Writes the entries that wait and one batch of answers, so that no entry and no response waits for more of these,
+    /// and looks how far the others are. None: not all was written.
+    fn write_some(&self, connected: &mut Connected) -> Option<()> {
         let Connected { link, is_used, found } = connected;
-        loop {
-            // No entry waits for more than one batch of answers, however many of those come.
-            self.write_records(link, if *is_used { Duration::ZERO } else { RETRY })?;
-            let batch = lock(&self.queue.waiting).answers.take(BATCH);
-            if batch.is_empty() {
-                break;
-            }
-            match link.put(&batch) {
+        self.write_records(link, if *is_used { Duration::ZERO } else { RETRY })?;
+        let now = self.clock.now();
+        let (batch, late) = lock(&self.queue.waiting).answers.take(BATCH, now);
+        self.counts.wrote(Write::Dropped, late);
+        if !batch.is_empty() {
+            match link.put(batch.iter().map(|answer| answer.for_redis(now))) {
                 Ok(refused) if refused < batch.len() => {
                     self.counts.wrote(Write::Done, batch.len() - refused);
                     self.counts.wrote(Write::Failed, refused);
@@ -285,19 +284,25 @@ impl Fleet {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
     use std::sync::mpsc::channel;
     use std::sync::{Arc, OnceLock};
     use std::thread;
 
     use super::super::Do;
-    use super::super::fake_redis::{array, bulk, entry, fleet, serve, touch};
+    use super::super::fake_redis::{array, bulk, entry, fleet, serve, touch, wait_until};
     use super::super::log::Entry;
     use super::*;
     use crate::cache::InvalidationScope;
     use crate::clock::{ManualClock, SystemClock};
 
-    fn answer(number: usize) -> Answer {
-        (number.to_string(), vec![0; 10], Duration::from_secs(9))
+    /// Has more answers wait than are written at once.
+    fn share_many(fleet: &Fleet) {
+        let (left, pushed) = (Duration::from_secs(9), fleet.clock.now());
+        for number in 0..10 * BATCH {
+            let key = number.to_string();
+            fleet.queue.push(Answer { key, sealed: vec![0; 10], left, pushed });
+        }
     }
 
     /// Two brokers say that they have applied what stands at 5-0: what they say of a command whose entry Redis has, or has lost.
@@ -333,7 +338,7 @@ mod tests {
         });
         assert!(members.set(array(&said.concat())).is_ok());
         let link = Link::open(&one.config, &lock(&one.credentials).clone()).unwrap();
-        one.write_all(&mut Connected { link, found: 0, is_used: true }).unwrap();
+        one.write_some(&mut Connected { link, found: 0, is_used: true }).unwrap();
         clock.advance(one.config.ack);
         one.respond_overdue();
         responses.try_recv().unwrap()
@@ -362,9 +367,7 @@ mod tests {
         let fleet = fleet(&address, &[], Arc::new(SystemClock));
         touch(&fleet);
         fleet.is_reachable.store(true, Ordering::Relaxed);
-        for number in 0..10 * BATCH {
-            fleet.queue.push(answer(number));
-        }
+        share_many(&fleet);
         let publisher = Arc::clone(&fleet);
         let publish = move || {
             publisher.publish(Do::Invalidate, InvalidationScope::default(), drop);
@@ -373,12 +376,36 @@ mod tests {
         let writer = Arc::clone(&fleet);
         let writer = thread::Builder::new().spawn(move || writer.write()).unwrap();
         let count = |name: &[u8]| lock(&written).iter().filter(|one| *one == name).count();
-        while count(b"SET") < 10 * BATCH {
-            thread::yield_now();
-        }
+        wait_until("all answers are written", || count(b"SET") == 10 * BATCH);
         fleet.shut_down();
         writer.join().unwrap();
         let before = lock(&written).iter().take_while(|name| *name != b"XADD").count();
         assert!(before < 2 * BATCH, "it came after {before} commands");
+    }
+    #[test]
+    fn a_response_waits_for_one_batch_of_answers_at_most() {
+        let written = Arc::new(AtomicUsize::new(0));
+        let seen = Arc::clone(&written);
+        let address = serve(move |command, _| {
+            if command[0] == b"SET" {
+                seen.fetch_add(1, Ordering::Relaxed);
+            }
+            None
+        });
+        let fleet = fleet(&address, &[("fleet_ack_ms", "0")], Arc::new(SystemClock));
+        touch(&fleet);
+        fleet.is_reachable.store(true, Ordering::Relaxed);
+        share_many(&fleet);
+        let (sender, responses) = channel();
+        let before = Arc::clone(&written);
+        fleet.publish(Do::Kick, InvalidationScope::default(), move |_| {
+            sender.send(before.load(Ordering::Relaxed)).unwrap();
+        });
+        let writer = Arc::clone(&fleet);
+        let writer = thread::Builder::new().spawn(move || writer.write()).unwrap();
+        let before = responses.recv_timeout(Duration::from_secs(10)).unwrap();
+        assert!(before < 2 * BATCH, "it came after {before} answers");
+        fleet.shut_down();
+        writer.join().unwrap();
     }
 }
