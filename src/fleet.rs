@@ -218,12 +218,10 @@ impl Fleet {
         let (life, is_given) = (lifetime.unwrap_or(configured), lifetime.is_some());
         let left = (at + life).saturating_sub(self.clock.unix_time());
         let shared = SharedAnswer { stamp, asked: at, life, is_given, stale, json };
-        // What was asked with headers that are sent no more would get a name that it may not have.
-        let is_of_now = way == self.namer.number();
-        if left.is_zero() || !is_of_now || !lock(&self.log).is_in_touch(self.clock.now()) {
+        if left.is_zero() || !lock(&self.log).is_in_touch(self.clock.now()) {
             return;
         }
-        let text = self.namer.text(name);
+        let Some(text) = self.namer.text_of(way, name) else { return };
         if let Some(sealed) = self.answers.seal(text.as_bytes(), &shared.encode()) {
             let (key, pushed) = (format!("{}{text}", self.keys.answers), self.clock.now());
             let dropped = self.queue.push(backlog::Answer { key, sealed, left, pushed });
@@ -356,5 +354,35 @@ pub mod fuzzing {
         if let Some(json) = read.as_ref().and_then(answer::to_json) {
             assert_eq!(shared_answer(&json, Syntax::Own), read);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+
+    #[test]
+    fn an_answer_is_not_shared_once_other_headers_are_sent() {
+        let options = [("http_header_X_Broker", "one")];
+        let fleet = fake_redis::fleet("127.0.0.1:1", &options, ManualClock::new());
+        fake_redis::touch(&fleet);
+        let share = |asked| {
+            let freshness = Freshness { lifetime: None, stale: None };
+            let life = Duration::from_secs(9);
+            fleet.share(&SharedName([7; 24]), asked, &Answer::ALLOW, freshness, life);
+            fleet.queue.len()
+        };
+        let before = fleet.before_asking().unwrap();
+        assert_eq!(share(before), 1);
+        let header = |value: &str| {
+            let options =
+                [("http_host", "a"), ("http_user_route", "/u"), ("http_header_X_Broker", value)];
+            let options = options.map(|(name, value)| (name.to_owned(), value.to_owned()));
+            crate::config::read(&options).unwrap().credentials
+        };
+        fleet.renew(&header("two"), || ());
+        assert_eq!(share(before), 1, "it was asked for with the header of before");
+        assert_eq!(share(fleet.before_asking().unwrap()), 2);
     }
 }

@@ -46,6 +46,11 @@ impl Backlog {
         self.answers.is_empty()
     }
 
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.answers.len()
+    }
+
     /// Adds the youngest; how many older ones are dropped for it.
     pub(super) fn push(&mut self, answer: Answer) -> usize {
         let mut dropped = 0;

@@ -75,6 +75,12 @@ impl Queue {
         dropped
     }
 
+    /// How many answers wait.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        lock(&self.waiting).answers.len()
+    }
+
     /// Answers that could not be written are to be tried once more; how many there is no room for.
     fn return_all(&self, answers: Vec<Answer>) -> usize {
         lock(&self.waiting).answers.put_back(answers)
