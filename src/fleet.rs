@@ -49,7 +49,7 @@ pub use status::Status;
 
 use answer::{MOST_BYTES, SharedAnswer};
 use counts::{Counts, Lookup, Write};
-use link::KeyNames;
+use link::{KeyNames, Trouble};
 use log::Log;
 use lookups::{Lookups, Stored};
 use members::Members;
@@ -98,8 +98,8 @@ pub struct Fleet {
     found: AtomicU64,
     /// The master that it reads from, and which one that is, where Sentinels have named it.
     followed: Mutex<Option<(String, u64)>>,
-    /// Whether Sentinels have put another one in its place.
-    is_deposed: AtomicBool,
+    /// Why it is to look for Redis anew, if it is.
+    interrupted: Mutex<Option<Trouble>>,
     counts: Counts,
     end: Mutex<End>,
     /// Rung when the end is near, and when a thread has ended.
@@ -160,7 +160,7 @@ impl Fleet {
             is_reachable: AtomicBool::new(false),
             found: AtomicU64::new(0),
             followed: Mutex::default(),
-            is_deposed: AtomicBool::new(false),
+            interrupted: Mutex::default(),
             counts: Counts::default(),
             end: Mutex::default(),
             stopped: Condvar::new(),

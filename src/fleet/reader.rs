@@ -74,8 +74,13 @@ impl Fleet {
     /// told, once it is over.
     fn follow(&self, mut reader: Reader, trouble: &mut Option<Trouble>) -> Result<(), Trouble> {
         self.arrive(&mut reader)?;
-        *lock(&self.followed) = reader.link.term.map(|term| (reader.link.server.clone(), term));
-        self.is_deposed.store(false, Ordering::Relaxed);
+        {
+            // The thread that watches the Sentinels interrupts this one while it holds the first of the two locks: if
+            // this master is replaced from now on, that is not taken for what was said of the one before.
+            let mut followed = lock(&self.followed);
+            *lock(&self.interrupted) = None;
+            *followed = reader.link.term.map(|term| (reader.link.server.clone(), term));
+        }
         self.is_tripped.store(false, Ordering::Relaxed);
         lock(&self.log).reach();
         // First of all: once this broker has read what another one wrote after a loss, it no longer sees the loss.
@@ -87,9 +92,8 @@ impl Fleet {
         let mut was_told = false;
         let mut lookups_back_at = None;
         while !self.is_stopping() {
-            if self.is_deposed.load(Ordering::Relaxed) {
-                let text = format!("{} is the master no longer", reader.link.server);
-                return Err(Trouble::new(text));
+            if let Some(trouble) = lock(&self.interrupted).take() {
+                return Err(trouble);
             }
             self.check(&mut reader)?;
             let (after, is_catching_up, is_in_touch) = {

@@ -125,6 +125,8 @@ impl Queue {
 impl Fleet {
     /// The thread's life.
     pub(super) fn write(&self) {
+        // It may have panicked.
+        lock(&self.log).retry_unknown();
         let mut link: Option<Connected> = None;
         let mut retry = self.clock.now();
         while !self.is_stopping() {

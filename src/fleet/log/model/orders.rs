@@ -66,6 +66,22 @@ fn what_was_written_and_is_not_read_back_is_written_again() {
     assert_eq!(world.brokers[0].log.outbox(), 0);
 }
 
+/// The thread that writes panics, and begins anew.
+#[test]
+fn what_was_handed_out_when_a_thread_panicked_is_written_all_the_same() {
+    let mut world = World::new(1);
+    settle(&mut world);
+    world.revoke(0, "ann");
+    let (now, log) = (world.clock.now(), &mut world.brokers[0].log);
+    let handed_out = log.next_to_write(now).unwrap();
+    assert_eq!(log.next_to_write(now), None);
+    log.retry_unknown();
+    assert_eq!(log.next_to_write(now).as_ref(), Some(&handed_out));
+    log.written(&handed_out.id, now);
+    log.retry_unknown();
+    assert_eq!(log.next_to_write(now), None, "Redis has it");
+}
+
 #[test]
 fn a_loss_is_noticed_though_all_have_read_on_before_they_look() {
     let mut world = World::new(1);
