@@ -37,17 +37,18 @@ mod reader;
 mod record;
 mod sealing;
 mod sentinel;
+mod status;
 mod threads;
 mod writer;
 pub(crate) use answer::Stamp;
-pub(crate) use counts::Counted;
 pub use members::Applied;
 pub use observer::{BrokerStatus, LogStatus, Observer, Overview};
 pub use record::Do;
+pub use status::Status;
 
 use answer::{MOST_BYTES, SharedAnswer};
 use counts::{Counts, Lookup, Write};
-use link::KeyNames;
+use link::{KeyNames, Trouble};
 use log::Log;
 use lookups::{Lookups, Stored};
 use members::Members;
@@ -96,8 +97,8 @@ pub struct Fleet {
     found: AtomicU64,
     /// The master that it reads from, and which one that is, where Sentinels have named it.
     followed: Mutex<Option<(String, u64)>>,
-    /// Whether Sentinels have put another one in its place.
-    is_deposed: AtomicBool,
+    /// Why it is to look for Redis anew, if it is.
+    interrupted: Mutex<Option<Trouble>>,
     counts: Counts,
     end: Mutex<End>,
     /// Rung when the end is near, and when a thread has ended.
@@ -120,34 +121,6 @@ pub struct Found {
     pub is_given: bool,
     /// See [`Freshness::stale`].
     pub(crate) stale: Option<Duration>,
-}
-
-/// How a fleet does.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Status {
-    pub name: String,
-    pub broker: String,
-    pub(crate) is_in_touch: bool,
-    pub members: Vec<String>,
-    pub outbox: usize,
-    /// Since when something may have been missed.
-    pub(crate) lag: Duration,
-    pub(crate) counted: Counted,
-}
-
-impl Status {
-    /// That of a broker to which nothing has happened.
-    pub(crate) fn blank() -> Self {
-        Self {
-            name: String::new(),
-            broker: String::new(),
-            is_in_touch: false,
-            members: Vec::new(),
-            outbox: 0,
-            lag: Duration::ZERO,
-            counted: Counts::default().read(),
-        }
-    }
 }
 
 /// What is to be done with an answer that the API gave.
@@ -186,7 +159,7 @@ impl Fleet {
             is_reachable: AtomicBool::new(false),
             found: AtomicU64::new(0),
             followed: Mutex::default(),
-            is_deposed: AtomicBool::new(false),
+            interrupted: Mutex::default(),
             counts: Counts::default(),
             end: Mutex::default(),
             stopped: Condvar::new(),
@@ -244,14 +217,13 @@ impl Fleet {
         let (life, is_given) = (lifetime.unwrap_or(configured), lifetime.is_some());
         let left = (at + life).saturating_sub(self.clock.unix_time());
         let shared = SharedAnswer { stamp, asked: at, life, is_given, stale, json };
-        // What was asked with headers that are sent no more would get a name that it may not have.
-        let is_of_now = way == self.namer.number();
-        if left.is_zero() || !is_of_now || !lock(&self.log).is_in_touch(self.clock.now()) {
+        if left.is_zero() || !lock(&self.log).is_in_touch(self.clock.now()) {
             return;
         }
-        let text = self.namer.text(name);
+        let Some(text) = self.namer.text_of(way, name) else { return };
         if let Some(sealed) = self.answers.seal(text.as_bytes(), &shared.encode()) {
-            let dropped = self.queue.push((format!("{}{text}", self.keys.answers), sealed, left));
+            let (key, pushed) = (format!("{}{text}", self.keys.answers), self.clock.now());
+            let dropped = self.queue.push(backlog::Answer { key, sealed, left, pushed });
             self.counts.wrote(Write::Dropped, dropped);
         }
     }
@@ -355,21 +327,6 @@ impl Fleet {
     pub(crate) fn outdate_here(&self, scope: InvalidationScope) {
         lock(&self.log).outdate_here(scope, self.clock.now());
     }
-
-    #[must_use]
-    pub fn status(&self) -> Status {
-        let now = self.clock.now();
-        let log = lock(&self.log);
-        Status {
-            name: self.config.name.clone(),
-            broker: self.config.broker.clone(),
-            is_in_touch: log.is_in_touch(now),
-            members: self.members.names(),
-            outbox: log.outbox(),
-            lag: log.lag(now),
-            counted: self.counts.read(),
-        }
-    }
 }
 
 /// What a fuzzer may reach.
@@ -396,5 +353,35 @@ pub mod fuzzing {
         if let Some(json) = read.as_ref().and_then(answer::to_json) {
             assert_eq!(shared_answer(&json, Syntax::Own), read);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+
+    #[test]
+    fn an_answer_is_not_shared_once_other_headers_are_sent() {
+        let options = [("http_header_X_Broker", "one")];
+        let fleet = fake_redis::fleet("127.0.0.1:1", &options, ManualClock::new());
+        fake_redis::touch(&fleet);
+        let share = |asked| {
+            let freshness = Freshness { lifetime: None, stale: None };
+            let life = Duration::from_secs(9);
+            fleet.share(&SharedName([7; 24]), asked, &Answer::ALLOW, freshness, life);
+            fleet.queue.len()
+        };
+        let before = fleet.before_asking().unwrap();
+        assert_eq!(share(before), 1);
+        let header = |value: &str| {
+            let options =
+                [("http_host", "a"), ("http_user_route", "/u"), ("http_header_X_Broker", value)];
+            let options = options.map(|(name, value)| (name.to_owned(), value.to_owned()));
+            crate::config::read(&options).unwrap().credentials
+        };
+        fleet.renew(&header("two"), || ());
+        assert_eq!(share(before), 1, "it was asked for with the header of before");
+        assert_eq!(share(fleet.before_asking().unwrap()), 2);
     }
 }

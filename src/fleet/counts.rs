@@ -37,7 +37,7 @@ pub(crate) enum Write {
     Done,
     /// Redis said no, or could not be reached.
     Failed,
-    /// More waited than the queue holds.
+    /// More waited than the queue holds, or it waited for too long.
     Dropped,
 }
 

@@ -12,7 +12,7 @@ use super::Fleet;
 use super::log::Entry;
 use super::record::{Do, Position, Record};
 use crate::cache::InvalidationScope;
-use crate::clock::Clock;
+use crate::clock::{Clock, SystemClock};
 use crate::config;
 use crate::log_queue::LogQueue;
 use crate::sync::lock;
@@ -82,6 +82,33 @@ fn usual(command: &Command) -> Vec<u8> {
     }
 }
 
+/// Waits until it is so, which it has to be soon.
+pub(super) fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let began = SystemClock.now();
+    while !is_so() {
+        assert!(
+            SystemClock.now() - began < Duration::from_secs(10),
+            "not within ten seconds: {what}"
+        );
+        thread::park_timeout(Duration::from_millis(1));
+    }
+}
+
+/// A text in a reply.
+pub(super) fn bulk(bytes: &[u8]) -> Vec<u8> {
+    [format!("${}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat()
+}
+
+/// Several things in a reply.
+pub(super) fn array(items: &[Vec<u8>]) -> Vec<u8> {
+    [format!("*{}\r\n", items.len()).into_bytes(), items.concat()].concat()
+}
+
+/// An entry of the log in a reply.
+pub(super) fn entry(at: &str, sealed: &[u8]) -> Vec<u8> {
+    array(&[bulk(at.as_bytes()), array(&[bulk(b"e"), bulk(sealed)])])
+}
+
 /// A fleet of which nothing runs yet.
 pub(super) fn fleet(address: &str, more: &[(&str, &str)], clock: Arc<dyn Clock>) -> Arc<Fleet> {
     let given = [
@@ -98,13 +125,14 @@ pub(super) fn fleet(address: &str, more: &[(&str, &str)], clock: Arc<dyn Clock>)
     Fleet::new(&config, log_queue, clock).unwrap()
 }
 
-/// Has a fleet be in touch with a log that has just begun.
+/// Has a fleet be in touch with a log that has just begun, by an entry without a byte at 1-0.
 pub(super) fn touch(fleet: &Fleet) {
     let (now, at) = (fleet.clock.now(), Position { ms: 1, seq: 0 });
     let scope = InvalidationScope::default();
     let (from, what) = (String::new(), Do::Begin);
     let record = Record { id: [1; 16], epoch: [1; 16], at: Duration::ZERO, from, what, scope };
-    let entry = Entry { at, digest: [0; 32], record: Some(record) };
+    let digest = *blake3::hash(b"").as_bytes();
+    let entry = Entry { at, digest, record: Some(record) };
     let mut log = lock(&fleet.log);
     log.reach();
     let _ = log.read(&[entry], true, now, now, fleet.clock.unix_time());

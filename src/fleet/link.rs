@@ -145,15 +145,14 @@ impl Link {
     }
 
     /// Puts values under names, each for so long; how many were not taken.
-    pub(crate) fn put(
+    pub(crate) fn put<'a>(
         &mut self,
-        entries: &[(String, Vec<u8>, Duration)],
+        entries: impl Iterator<Item = (&'a str, &'a [u8], Duration)>,
     ) -> Result<usize, Trouble> {
         let mut pipe = redis::pipe();
         pipe.ignore_errors();
         for (key, value, life) in entries {
-            let ms = millis(*life).max(1);
-            pipe.cmd("SET").arg(key).arg(value.as_slice()).arg("PX").arg(ms);
+            pipe.cmd("SET").arg(key).arg(value).arg("PX").arg(millis(life).max(1));
         }
         let replies: Vec<Value> = pipe.query(&mut self.connection)?;
         Ok(replies.iter().filter(|reply| !matches!(reply, Value::Okay)).count())

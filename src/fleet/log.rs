@@ -30,7 +30,7 @@ use outbox::Outbox;
 pub(crate) use told::{Effect, Entry, Gap};
 
 /// How long the log may be silent until it is not in touch any more.
-const SILENCE: Duration = Duration::from_secs(3);
+pub(super) const SILENCE: Duration = Duration::from_secs(3);
 
 /// How old a kick may be that is obeyed: whoever has logged in since was not meant.
 const KICK: Duration = Duration::from_secs(600);
@@ -156,24 +156,23 @@ impl Log {
             self.anchor.advance();
             return Vec::new();
         }
-        // Whoever was in touch all the time saw it a moment ago: so soon no entry is old enough to be trimmed.
+        // A broker that was in touch all the time saw it a moment ago: so soon no entry is old enough to be trimmed.
         let may_be_trimmed = !self.is_in_touch(now);
         match first {
-            Some(first) if may_be_trimmed && first.at > at && !self.is_another_epoch(first) => {
-                self.marks.declare(InvalidationScope::default(), first.at.before());
+            Some(first)
+                if may_be_trimmed
+                    && first.at > at
+                    && !first.begins_after(self.epochs.current()) =>
+            {
+                // This forgets the marks of what was applied, which is not read again.
+                let floor = first.at.max(self.applied).before();
+                self.marks.declare(InvalidationScope::default(), floor);
                 self.anchor.lose();
                 self.doubts.add(self.last_touch, now);
                 vec![Effect::Gap(Gap::Trimmed), Effect::AskAgain]
             }
             _ => self.roll_back(now),
         }
-    }
-
-    fn is_another_epoch(&self, entry: &Entry) -> bool {
-        let begins = |record: &Record| {
-            record.what == Do::Begin && Some(record.epoch) != self.epochs.current()
-        };
-        entry.record.as_ref().is_some_and(begins)
     }
 
     /// Redis has lost entries: the whole log is read again, to put back what is missing.
@@ -375,6 +374,11 @@ impl Log {
     /// An entry may not have been written; it is tried again.
     pub(crate) fn not_written(&mut self, id: &Id, due: Instant) {
         self.outbox.not_written(id, due);
+    }
+
+    /// The thread that writes begins anew, and knows of no entry that was handed out to it.
+    pub(crate) fn retry_unknown(&mut self) {
+        self.outbox.retry_unknown();
     }
 
     /// Time passes: what follows for a broker that is cut off, or was.

@@ -162,7 +162,7 @@ mod tests {
     use std::sync::{Arc, OnceLock};
     use std::thread;
 
-    use super::super::fake_redis::{fleet, serve, touch};
+    use super::super::fake_redis::{fleet, serve, touch, wait_until};
     use super::super::record::Position;
     use super::super::{SharedAnswer, Stamp, Subject};
     use super::*;
@@ -192,9 +192,7 @@ mod tests {
         fleet.is_reachable.store(true, Ordering::Relaxed);
         let server = Arc::clone(&fleet);
         let server = thread::Builder::new().spawn(move || server.serve_lookups()).unwrap();
-        while !fleet.lookups.is_connected() {
-            thread::yield_now();
-        }
+        wait_until("lookups", || fleet.lookups.is_connected());
         let keys: Vec<_> = (0..300).map(|number| number.to_string()).collect();
         let values = fleet.lookups.ask(keys, Duration::from_secs(10)).unwrap();
         let stored = Stored { sealed: b"a".to_vec(), left: None };
@@ -237,9 +235,7 @@ mod tests {
         fleet.is_reachable.store(true, Ordering::Relaxed);
         let server = Arc::clone(&fleet);
         let server = thread::Builder::new().spawn(move || server.serve_lookups()).unwrap();
-        while !fleet.lookups.is_connected() {
-            thread::yield_now();
-        }
+        wait_until("lookups", || fleet.lookups.is_connected());
         let subject = Subject { client_id: "c", username: "ann", topic: None };
         let found = fleet.look_up(&[(&name, subject)]).pop().flatten().unwrap();
         assert_eq!((found.age, found.life), (hour * 3 / 2, 2 * hour));

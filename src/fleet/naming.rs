@@ -60,8 +60,19 @@ impl Namer {
 
     /// The name of its answer as Redis sees it, where it is asked in the way of now.
     pub(crate) fn text(&self, name: &SharedName) -> String {
+        self.text_in(&lock(&self.current), name)
+    }
+
+    /// The same for an answer that was asked for in the `way` of this number. None: other headers are sent by now, and
+    /// brokers that send those would find it under this name.
+    pub(crate) fn text_of(&self, way: u64, name: &SharedName) -> Option<String> {
+        let current = lock(&self.current);
+        (current.number == way).then(|| self.text_in(&current, name))
+    }
+
+    fn text_in(&self, current: &Current, name: &SharedName) -> String {
         let mut hasher = blake3::Hasher::new_keyed(&self.key);
-        hasher.update(&lock(&self.current).digest).update(&name.0);
+        hasher.update(&current.digest).update(&name.0);
         BASE64.encode(first(&hasher))
     }
 

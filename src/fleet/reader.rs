@@ -74,11 +74,16 @@ impl Fleet {
     /// told, once it is over.
     fn follow(&self, mut reader: Reader, trouble: &mut Option<Trouble>) -> Result<(), Trouble> {
         self.arrive(&mut reader)?;
-        *lock(&self.followed) = reader.link.term.map(|term| (reader.link.server.clone(), term));
-        self.is_deposed.store(false, Ordering::Relaxed);
+        {
+            // The thread that watches the Sentinels interrupts this one while it holds the first of the two locks: if
+            // this master is replaced from now on, that is not taken for what was said of the one before.
+            let mut followed = lock(&self.followed);
+            *lock(&self.interrupted) = None;
+            *followed = reader.link.term.map(|term| (reader.link.server.clone(), term));
+        }
         self.is_tripped.store(false, Ordering::Relaxed);
         lock(&self.log).reach();
-        // First of all: what others write after a loss must not come before the epoch that begins with it.
+        // First of all: once this broker has read what another one wrote after a loss, it no longer sees the loss.
         self.check(&mut reader)?;
         self.found.fetch_add(1, Ordering::Relaxed);
         self.is_reachable.store(true, Ordering::Relaxed);
@@ -87,9 +92,8 @@ impl Fleet {
         let mut was_told = false;
         let mut lookups_back_at = None;
         while !self.is_stopping() {
-            if self.is_deposed.load(Ordering::Relaxed) {
-                let text = format!("{} is the master no longer", reader.link.server);
-                return Err(Trouble::new(text));
+            if let Some(trouble) = lock(&self.interrupted).take() {
+                return Err(trouble);
             }
             self.check(&mut reader)?;
             let (after, is_catching_up, is_in_touch) = {
@@ -166,20 +170,27 @@ impl Fleet {
         }
     }
 
-    /// Checks every other second, and at first, whether Redis has lost what was read.
+    /// Checks every other second, and at first, whether Redis has lost what was read. It looks for one entry after
+    /// another, until it has seen the newest: of the last ones alone, too, some may be lost.
     fn check(&self, reader: &mut Reader) -> Result<(), Trouble> {
         let now = self.clock.now();
         if reader.checked.is_some_and(|at| now.duration_since(at) < CHECK) {
             return Ok(());
         }
         reader.checked = Some(now);
-        let last = lock(&self.log).anchor();
-        let Some(last) = last else { return Ok(()) };
-        let found = reader.link.entry(&self.keys.log, Some(last))?;
-        let found = found.filter(|(at, _)| *at == last).map(|entry| self.open(entry).digest);
-        let first = reader.link.entry(&self.keys.log, None)?.map(|entry| self.open(entry));
-        let effects = lock(&self.log).check(first.as_ref(), found, self.clock.now());
-        self.carry_out(effects);
+        let mut next = lock(&self.log).anchor();
+        while let Some(last) = next {
+            let found = reader.link.entry(&self.keys.log, Some(last))?;
+            let found = found.filter(|(at, _)| *at == last).map(|entry| self.open(entry).digest);
+            let first = reader.link.entry(&self.keys.log, None)?.map(|entry| self.open(entry));
+            let effects = {
+                let mut log = lock(&self.log);
+                let effects = log.check(first.as_ref(), found, self.clock.now());
+                next = log.anchor().filter(|anchor| *anchor != last);
+                effects
+            };
+            self.carry_out(effects);
+        }
         Ok(())
     }
 
@@ -304,10 +315,10 @@ mod tests {
     use std::sync::mpsc::{Sender, channel};
     use std::thread;
 
-    use super::super::fake_redis::{fleet, serve};
+    use super::super::fake_redis::{array, entry, fleet, serve, touch};
     use super::*;
     use crate::cache::InvalidationScope;
-    use crate::clock::SystemClock;
+    use crate::clock::{ManualClock, SystemClock};
 
     /// Passes on that it is told to doubt.
     struct Doubting(Sender<Instant>);
@@ -319,6 +330,22 @@ mod tests {
         fn doubt(&self, until: Option<Instant>) {
             until.map(|until| self.0.send(until));
         }
+    }
+
+    #[test]
+    fn a_loss_of_the_newest_entry_alone_is_noticed() {
+        let address = serve(|command, _| {
+            let is_there = command[0] == b"XRANGE" && command[2] != b"2-0";
+            is_there.then(|| array(&[entry("1-0", b"")]))
+        });
+        let fleet = fleet(&address, &[], ManualClock::new());
+        touch(&fleet);
+        let (now, at) = (fleet.clock.now(), Position { ms: 2, seq: 0 });
+        let newest = Entry { at, digest: [2; 32], record: None };
+        let _ = lock(&fleet.log).read(&[newest], true, now, now, fleet.clock.unix_time());
+        let link = Link::open(&fleet.config, &lock(&fleet.credentials).clone()).unwrap();
+        fleet.check(&mut Reader { link, checked: None, announced: None }).unwrap();
+        assert_eq!(lock(&fleet.log).applied().1, Position::START, "it reads the log anew");
     }
 
     #[test]

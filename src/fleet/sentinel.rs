@@ -56,7 +56,7 @@ pub(crate) fn open(
     })
 }
 
-/// The master that a Sentinel names. Those that want to know who asks get the password that the master gets.
+/// The master that a Sentinel names. A Sentinel that wants to know who asks gets the password that the master gets.
 fn ask(
     config: &FleetConfig,
     credentials: &FleetCredentials,
@@ -110,9 +110,9 @@ impl Fleet {
             let is_later = |(server, term): &(String, u64)| {
                 named.term > *term && named.server.to_string() != *server
             };
-            if followed.as_ref().is_some_and(is_later) {
-                *followed = None;
-                self.is_deposed.store(true, std::sync::atomic::Ordering::Relaxed);
+            if let Some((server, _)) = followed.take_if(|followed| is_later(followed)) {
+                let text = format!("{server} is the master no longer");
+                *lock(&self.interrupted) = Some(Trouble::new(text));
             }
         }
     }

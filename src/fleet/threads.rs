@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::link::Trouble;
 use super::{Fleet, Listener};
 use crate::pool::Spawn;
 use crate::sync::lock;
@@ -27,21 +28,25 @@ impl Fleet {
         let _ = self.listener.set(listener);
         self.members.join(number);
         type Body = fn(&Fleet);
+        // The one that reads the log comes last: without any of the others this broker is never in touch.
         let bodies: [(&str, Body); 5] = [
-            ("log", Self::read_log),
+            ("clock", Self::watch_clock),
             ("look", Self::serve_lookups),
             ("write", Self::write),
-            ("clock", Self::watch_clock),
             ("watch", Self::watch_sentinels),
+            ("log", Self::read_log),
         ];
         let has_sentinels = self.config.master.is_some();
-        for (name, body) in bodies.into_iter().take(if has_sentinels { 5 } else { 4 }) {
+        for (name, body) in bodies {
+            if name == "watch" && !has_sentinels {
+                continue;
+            }
             let fleet = Arc::clone(self);
             lock(&self.end).running += 1;
             let body = Box::new(move || fleet.run(body));
             match spawn(format!("http-auth-{name}"), body) {
                 Ok(thread) => lock(&self.threads).push(thread),
-                // Without its threads it is never in touch, and all goes as without a fleet.
+                // All goes as for a broker that is cut off, or without a clock as without a fleet.
                 Err(error) => {
                     lock(&self.end).running -= 1;
                     ::log::error!(
@@ -49,15 +54,19 @@ impl Fleet {
                         "fleet {:?}: no thread to be had ({error}); this broker is alone",
                         self.config.name
                     );
+                    return;
                 }
             }
         }
     }
 
-    /// A thread's life. Should it panic, it begins anew, and meanwhile nothing that is shared is believed.
+    /// A thread's life. Should it panic, it begins anew, and what is shared is not believed until the log was read by
+    /// another connection.
     fn run(&self, body: fn(&Self)) {
         while catch_unwind(AssertUnwindSafe(|| body(self))).is_err() {
             lock(&self.log).lose_touch();
+            let trouble = Trouble::new("a thread of the plugin has panicked");
+            *lock(&self.interrupted) = Some(trouble);
             self.rest(Duration::from_secs(1));
         }
         lock(&self.end).running -= 1;
@@ -93,5 +102,114 @@ impl Fleet {
     pub(super) fn rest(&self, time: Duration) {
         let end = lock(&self.end);
         drop(self.stopped.wait_timeout_while(end, time, |end| !end.is_near));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::OnceLock;
+    use std::thread::{self, JoinHandle};
+
+    use super::super::fake_redis::{array, bulk, entry, fleet, serve, wait_until};
+    use super::super::record::{Do, Record};
+    use super::*;
+    use crate::cache::InvalidationScope;
+    use crate::clock::SystemClock;
+
+    struct Deaf;
+
+    impl Listener for Deaf {
+        fn outdate(&self, _: InvalidationScope, _: bool) {}
+        fn kick(&self, _: InvalidationScope) {}
+        fn ask_again(&self) {}
+        fn doubt(&self, _: Option<std::time::Instant>) {}
+    }
+
+    /// A fleet whose log has an entry that begins an epoch.
+    fn begun() -> Arc<Fleet> {
+        let log = Arc::new(OnceLock::<Vec<u8>>::new());
+        let entries = Arc::clone(&log);
+        let address = serve(move |command, _| {
+            let entries = entries.get()?.clone();
+            match command[0].as_slice() {
+                b"XRANGE" => Some(entries),
+                b"XREAD" if command.last()? == b"0-0" => {
+                    Some(array(&[array(&[bulk(b"log"), entries])]))
+                }
+                _ => None,
+            }
+        });
+        let fleet = fleet(&address, &[("fleet_ack_ms", "0")], Arc::new(SystemClock));
+        let (scope, what) = (InvalidationScope::default(), Do::Begin);
+        let record = Record {
+            id: [1; 16],
+            epoch: [1; 16],
+            at: Duration::ZERO,
+            from: String::new(),
+            what,
+            scope,
+        };
+        let sealed = fleet.records.seal(fleet.config.name.as_bytes(), &record.encode()).unwrap();
+        assert!(log.set(array(&[entry("1-0", &sealed)])).is_ok());
+        fleet
+    }
+
+    fn spawn(name: String, body: Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>> {
+        thread::Builder::new().name(name).spawn(body)
+    }
+
+    #[test]
+    fn without_one_of_its_threads_a_broker_does_not_read_the_log() {
+        let spawns: [Spawn; 3] = [
+            |name, body| {
+                if name.ends_with("clock") {
+                    Err(io::ErrorKind::WouldBlock.into())
+                } else {
+                    spawn(name, body)
+                }
+            },
+            |name, body| {
+                if name.ends_with("look") {
+                    Err(io::ErrorKind::WouldBlock.into())
+                } else {
+                    spawn(name, body)
+                }
+            },
+            |name, body| {
+                if name.ends_with("write") {
+                    Err(io::ErrorKind::WouldBlock.into())
+                } else {
+                    spawn(name, body)
+                }
+            },
+        ];
+        let started = spawns.map(|spawn| {
+            let fleet = begun();
+            fleet.start(Arc::new(Deaf), 1, spawn);
+            let started: Vec<_> = lock(&fleet.threads)
+                .iter()
+                .map(|thread| thread.thread().name().unwrap().to_owned())
+                .collect();
+            fleet.shut_down();
+            started
+        });
+        assert_eq!(
+            started,
+            [vec![], vec!["http-auth-clock"], vec!["http-auth-clock", "http-auth-look"]]
+        );
+    }
+
+    #[test]
+    fn a_broker_is_in_touch_again_after_one_of_its_threads_has_panicked() {
+        let fleet = begun();
+        fleet.start(Arc::new(Deaf), 1, spawn);
+        let is_in_touch = || fleet.status().is_in_touch;
+        wait_until("in touch", is_in_touch);
+        #[allow(clippy::panic, reason = "that is what it is for")]
+        fleet.publish(Do::Kick, InvalidationScope::default(), |_| panic!("on purpose"));
+        wait_until("not in touch", || !is_in_touch());
+        wait_until("in touch again", is_in_touch);
+        fleet.shut_down();
     }
 }

@@ -7,12 +7,13 @@ use std::sync::atomic::Ordering;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::Fleet;
 use super::backlog::{Answer, Backlog};
 use super::counts::Write;
 use super::link::{Link, Trouble};
+use super::log::Log;
 use super::members::Applied;
-use super::record::{Id, Record};
+use super::record::{Epoch, Id, Position, Record};
+use super::{Fleet, reader};
 use crate::sync::lock;
 
 /// How many answers are written at once.
@@ -26,11 +27,20 @@ const RETRY: Duration = Duration::from_secs(1);
 
 type Respond = Box<dyn FnOnce(Applied) + Send>;
 
-/// Whoever wants to know how far an entry has come.
+/// A command that waits for the others.
 struct Expected {
     id: Id,
     until: Instant,
     respond: Respond,
+    /// How far it had come when a Redis was looked at that had its entry: without that the others may have read on
+    /// without it.
+    seen: Option<Applied>,
+}
+
+impl Expected {
+    fn is_complete(&self) -> bool {
+        self.seen.as_ref().is_some_and(|seen| seen.waiting.is_empty() && seen.brokers > 0)
+    }
 }
 
 /// A connection, made when the reader had found Redis so often.
@@ -65,6 +75,12 @@ impl Queue {
         dropped
     }
 
+    /// How many answers wait.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        lock(&self.waiting).answers.len()
+    }
+
     /// Answers that could not be written are to be tried once more; how many there is no room for.
     fn return_all(&self, answers: Vec<Answer>) -> usize {
         lock(&self.waiting).answers.put_back(answers)
@@ -73,9 +89,30 @@ impl Queue {
     /// An entry is to be written, and somebody wants to know how far it has come.
     pub(crate) fn expect(&self, id: Id, until: Instant, respond: Respond) {
         let mut waiting = lock(&self.waiting);
-        waiting.expected.push(Expected { id, until, respond });
+        waiting.expected.push(Expected { id, until, respond, seen: None });
         waiting.has_records = true;
         self.filled.notify_one();
+    }
+
+    /// Where the entries stand that somebody waits for, as far as that is known.
+    fn places(&self, log: &Log) -> Vec<(Id, (Epoch, Position))> {
+        let waiting = lock(&self.waiting);
+        let place = |one: &Expected| Some((one.id, log.place(&one.id)?));
+        waiting.expected.iter().filter_map(place).collect()
+    }
+
+    /// Whether a command has come as far as it was seen to be.
+    fn has_seen(&self, id: &Id, applied: &Applied) -> bool {
+        let waiting = lock(&self.waiting);
+        waiting.expected.iter().any(|one| one.id == *id && one.seen.as_ref() == Some(applied))
+    }
+
+    /// A command was seen to have come so far.
+    fn saw(&self, id: &Id, applied: Applied) {
+        let mut waiting = lock(&self.waiting);
+        if let Some(one) = waiting.expected.iter_mut().find(|one| one.id == *id) {
+            one.seen = Some(applied);
+        }
     }
 
     /// There may be an entry to write, or a connection to be had.
@@ -88,6 +125,8 @@ impl Queue {
 impl Fleet {
     /// The thread's life.
     pub(super) fn write(&self) {
+        // It may have panicked.
+        lock(&self.log).retry_unknown();
         let mut link: Option<Connected> = None;
         let mut retry = self.clock.now();
         while !self.is_stopping() {
@@ -102,22 +141,17 @@ impl Fleet {
                 let opened = Link::open(&self.config, &lock(&self.credentials).clone()).ok();
                 link = opened.map(|link| Connected { link, found, is_used: false });
             }
-            let mut seen_at = None;
             if let Some(connected) = &mut link {
-                match self.write_all(connected) {
-                    Some(has_seen_members) => {
-                        connected.is_used = true;
-                        seen_at = has_seen_members.then_some(found);
-                    }
-                    None => {
-                        // One that was good before may have been closed since, and be replaced at once.
-                        let pause = if connected.is_used { Duration::ZERO } else { RETRY };
-                        retry = self.clock.now() + pause;
-                        link = None;
-                    }
+                if self.write_some(connected).is_some() {
+                    connected.is_used = true;
+                } else {
+                    // One that was good before may have been closed since, and be replaced at once.
+                    let pause = if connected.is_used { Duration::ZERO } else { RETRY };
+                    retry = self.clock.now() + pause;
+                    link = None;
                 }
             }
-            self.respond(seen_at);
+            self.respond_overdue();
         }
         let expected = std::mem::take(&mut lock(&self.queue.waiting).expected);
         expected.into_iter().for_each(|one| (one.respond)(self.members.of_this_one()));
@@ -152,17 +186,16 @@ impl Fleet {
         }
     }
 
-    /// Writes what waits. None: not all was written. Otherwise, whether it was seen how far the others are.
-    fn write_all(&self, connected: &mut Connected) -> Option<bool> {
-        let Connected { link, is_used, .. } = connected;
-        loop {
-            // No entry waits for more than one batch of answers, however many of those come.
-            self.write_records(link, if *is_used { Duration::ZERO } else { RETRY })?;
-            let batch = lock(&self.queue.waiting).answers.take(BATCH);
-            if batch.is_empty() {
-                break;
-            }
-            match link.put(&batch) {
+    /// Writes the entries that wait and one batch of answers, so that no entry and no response waits for more of these,
+    /// and looks how far the others are. None: not all was written.
+    fn write_some(&self, connected: &mut Connected) -> Option<()> {
+        let Connected { link, is_used, found } = connected;
+        self.write_records(link, if *is_used { Duration::ZERO } else { RETRY })?;
+        let now = self.clock.now();
+        let (batch, late) = lock(&self.queue.waiting).answers.take(BATCH, now);
+        self.counts.wrote(Write::Dropped, late);
+        if !batch.is_empty() {
+            match link.put(batch.iter().map(|answer| answer.for_redis(now))) {
                 Ok(refused) if refused < batch.len() => {
                     self.counts.wrote(Write::Done, batch.len() - refused);
                     self.counts.wrote(Write::Failed, refused);
@@ -178,32 +211,34 @@ impl Fleet {
                 }
             }
         }
-        self.look_at_others(link)
+        self.look_at_others(link, *found)
     }
 
-    /// Looks how far the others are, if somebody wants to know that of an entry that was read back, and whether it
-    /// was. None: Redis does not say.
-    fn look_at_others(&self, link: &mut Link) -> Option<bool> {
-        let places: Vec<_> = {
-            let log = lock(&self.log);
-            let waiting = lock(&self.queue.waiting);
-            waiting.expected.iter().filter_map(|one| log.place(&one.id)).collect()
-        };
+    /// Looks how far the others are, if somebody wants to know that of an entry that was read back. The connection was made
+    /// when the reader had `found` Redis so often. None: Redis does not say.
+    fn look_at_others(&self, link: &mut Link, found: u64) -> Option<()> {
+        let places = self.queue.places(&lock(&self.log));
         if places.is_empty() {
-            return Some(false);
+            return Some(());
         }
         let members = link.members(&self.keys.members).ok()?;
         self.members.note(&members, self.clock.unix_time());
-        for (epoch, at) in places {
-            if self.members.applied(Some(epoch), at).waiting.is_empty() {
-                // If Redis has lost it meanwhile, the others may have read on without it.
-                let found = link.entry(&self.keys.log, Some(at)).ok()?;
-                if found.is_none_or(|(found, _)| found != at) {
-                    return Some(false);
-                }
+        for (id, (epoch, at)) in places {
+            let applied = self.members.applied(Some(epoch), at);
+            if self.queue.has_seen(&id, &applied) {
+                continue;
+            }
+            let raw = link.entry(&self.keys.log, Some(at)).ok()?;
+            let entry = raw.map(|raw| reader::open(raw, &self.records, &self.config.name));
+            let is_there = entry.is_some_and(|entry| {
+                entry.at == at && entry.record.is_some_and(|record| record.id == id)
+            });
+            // Where an entry stands in one Redis says nothing of those who read another one.
+            if is_there && self.found.load(Ordering::Relaxed) == found {
+                self.queue.saw(&id, applied);
             }
         }
-        Some(true)
+        Some(())
     }
 
     /// Writes the entries that wait. None: not all were written, and are tried again after this `pause`.
@@ -237,62 +272,91 @@ impl Fleet {
         }
     }
 
-    /// Tells those whose time is over how far it has come, also while the writing thread waits for Redis. To be called
-    /// every now and then; it waits for nothing.
+    /// Responds to the commands that all have applied, and to those whose time is over, also while the writing thread
+    /// waits for Redis. To be called every now and then; it waits for nothing.
     pub fn respond_overdue(&self) {
-        self.respond(None);
-    }
-
-    /// Tells those who wait how far it has come, once all have applied it or time is over. It was seen just now
-    /// how far the others are, in the Redis that the reader had found so often (`seen_at`); none: it was not.
-    fn respond(&self, seen_at: Option<u64>) {
-        if lock(&self.queue.waiting).expected.is_empty() {
-            return;
-        }
-        let mut done = Vec::new();
-        {
-            let mut log = lock(&self.log);
+        let done: Vec<_> = {
             let mut waiting = lock(&self.queue.waiting);
             let now = self.clock.now();
-            let mut rest = Vec::new();
-            // Where an entry stands in one Redis says nothing of those who read another one.
-            let has_seen = seen_at.is_some_and(|found| found == self.found.load(Ordering::Relaxed));
-            for one in waiting.expected.drain(..) {
-                let place = log.place(&one.id);
-                let applied = match place {
-                    Some((epoch, at)) => self.members.applied(Some(epoch), at),
-                    None => self.members.of_this_one(),
-                };
-                let is_complete = place.is_some()
-                    && has_seen
-                    && applied.waiting.is_empty()
-                    && applied.brokers > 0;
-                if is_complete || now >= one.until {
-                    log.forget(&one.id);
-                    done.push((one.respond, applied));
-                } else {
-                    rest.push(one);
-                }
-            }
+            let all = std::mem::take(&mut waiting.expected).into_iter();
+            let (done, rest) = all.partition(|one| now >= one.until || one.is_complete());
             waiting.expected = rest;
+            done
+        };
+        for Expected { id, respond, seen, .. } in done {
+            lock(&self.log).forget(&id);
+            respond(seen.unwrap_or_else(|| self.members.of_this_one()));
         }
-        done.into_iter().for_each(|(respond, applied)| respond(applied));
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::mpsc::channel;
     use std::sync::{Arc, OnceLock};
     use std::thread;
 
     use super::super::Do;
-    use super::super::fake_redis::{fleet, serve, touch};
+    use super::super::fake_redis::{array, bulk, entry, fleet, serve, touch, wait_until};
+    use super::super::log::Entry;
     use super::*;
     use crate::cache::InvalidationScope;
-    use crate::clock::SystemClock;
+    use crate::clock::{ManualClock, SystemClock};
 
-    fn answer(number: usize) -> Answer {
-        (number.to_string(), vec![0; 10], Duration::from_secs(9))
+    /// Has more answers wait than are written at once.
+    fn share_many(fleet: &Fleet) {
+        let (left, pushed) = (Duration::from_secs(9), fleet.clock.now());
+        for number in 0..10 * BATCH {
+            let key = number.to_string();
+            fleet.queue.push(Answer { key, sealed: vec![0; 10], left, pushed });
+        }
+    }
+
+    /// Two brokers say that they have applied what stands at 5-0: what they say of a command whose entry Redis has, or has lost.
+    fn seen(is_there: bool) -> Applied {
+        let (stored, members) = (Arc::<OnceLock<_>>::default(), Arc::<OnceLock<_>>::default());
+        let (entries, said) = (Arc::clone(&stored), Arc::clone(&members));
+        let address = serve(move |command, _| match command[0].as_slice() {
+            b"XRANGE" if is_there => entries.get().cloned(),
+            b"HGETALL" => said.get().cloned(),
+            _ => None,
+        });
+        let clock = ManualClock::new();
+        let [one, two] = ["one", "two"].map(|name| {
+            let fleet = fleet(&address, &[("fleet_broker", name)], clock.clone());
+            fleet.members.join(1);
+            fleet
+        });
+        touch(&one);
+        let (sender, responses) = channel();
+        one.publish(Do::Invalidate, InvalidationScope::default(), move |applied| {
+            sender.send(applied).unwrap();
+        });
+        let (now, at) = (one.clock.now(), Position { ms: 5, seq: 0 });
+        let record = lock(&one.log).next_to_write(now).unwrap();
+        let sealed = one.records.seal(one.config.name.as_bytes(), &record.encode()).unwrap();
+        assert!(stored.set(array(&[entry("5-0", &sealed)])).is_ok());
+        let read = Entry { at, digest: [5; 32], record: Some(record) };
+        let _ = lock(&one.log).read(&[read], true, now, now, one.clock.unix_time());
+        let applied = lock(&one.log).applied();
+        let said = [&one, &two].map(|fleet| {
+            let sealed = fleet.members.announcement(applied, fleet.clock.unix_time()).unwrap();
+            [bulk(fleet.members.field().as_bytes()), bulk(&sealed)]
+        });
+        assert!(members.set(array(&said.concat())).is_ok());
+        let link = Link::open(&one.config, &lock(&one.credentials).clone()).unwrap();
+        one.write_some(&mut Connected { link, found: 0, is_used: true }).unwrap();
+        clock.advance(one.config.ack);
+        one.respond_overdue();
+        responses.try_recv().unwrap()
+    }
+
+    #[test]
+    fn brokers_that_have_read_on_without_a_lost_entry_are_not_counted() {
+        assert_eq!(seen(true), Applied { brokers: 2, applied: 2, waiting: vec![] });
+        let waiting = vec!["two".to_owned()];
+        assert_eq!(seen(false), Applied { brokers: 2, applied: 1, waiting });
     }
 
     #[test]
@@ -311,9 +375,7 @@ mod tests {
         let fleet = fleet(&address, &[], Arc::new(SystemClock));
         touch(&fleet);
         fleet.is_reachable.store(true, Ordering::Relaxed);
-        for number in 0..10 * BATCH {
-            fleet.queue.push(answer(number));
-        }
+        share_many(&fleet);
         let publisher = Arc::clone(&fleet);
         let publish = move || {
             publisher.publish(Do::Invalidate, InvalidationScope::default(), drop);
@@ -322,12 +384,36 @@ mod tests {
         let writer = Arc::clone(&fleet);
         let writer = thread::Builder::new().spawn(move || writer.write()).unwrap();
         let count = |name: &[u8]| lock(&written).iter().filter(|one| *one == name).count();
-        while count(b"SET") < 10 * BATCH {
-            thread::yield_now();
-        }
+        wait_until("all answers are written", || count(b"SET") == 10 * BATCH);
         fleet.shut_down();
         writer.join().unwrap();
         let before = lock(&written).iter().take_while(|name| *name != b"XADD").count();
         assert!(before < 2 * BATCH, "it came after {before} commands");
+    }
+    #[test]
+    fn a_response_waits_for_one_batch_of_answers_at_most() {
+        let written = Arc::new(AtomicUsize::new(0));
+        let seen = Arc::clone(&written);
+        let address = serve(move |command, _| {
+            if command[0] == b"SET" {
+                seen.fetch_add(1, Ordering::Relaxed);
+            }
+            None
+        });
+        let fleet = fleet(&address, &[("fleet_ack_ms", "0")], Arc::new(SystemClock));
+        touch(&fleet);
+        fleet.is_reachable.store(true, Ordering::Relaxed);
+        share_many(&fleet);
+        let (sender, responses) = channel();
+        let before = Arc::clone(&written);
+        fleet.publish(Do::Kick, InvalidationScope::default(), move |_| {
+            sender.send(before.load(Ordering::Relaxed)).unwrap();
+        });
+        let writer = Arc::clone(&fleet);
+        let writer = thread::Builder::new().spawn(move || writer.write()).unwrap();
+        let before = responses.recv_timeout(Duration::from_secs(10)).unwrap();
+        assert!(before < 2 * BATCH, "it came after {before} answers");
+        fleet.shut_down();
+        writer.join().unwrap();
     }
 }

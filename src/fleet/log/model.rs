@@ -267,11 +267,13 @@ impl World {
         if !std::mem::replace(&mut broker.is_connected, true) {
             broker.log.reach();
         }
-        if let Some(last) = broker.log.anchor() {
+        let mut next = broker.log.anchor();
+        while let Some(last) = next {
             let found = self.redis.log.iter().find(|entry| entry.at == last);
             let found = found.map(|entry| entry.digest);
             let effects = broker.log.check(self.redis.log.first(), found, now);
             broker.heed(effects, now);
+            next = broker.log.anchor().filter(|anchor| *anchor != last);
         }
         self.follow(at);
     }

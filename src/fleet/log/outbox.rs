@@ -18,7 +18,7 @@ struct Outgoing {
     written: Option<Instant>,
 }
 
-/// What is to be written.
+/// The entries that this broker writes.
 #[derive(Default)]
 pub(super) struct Outbox {
     entries: Vec<Outgoing>,
@@ -93,6 +93,13 @@ impl Outbox {
         if let Some(outgoing) = self.entries.iter_mut().find(|o| o.record.id == *id) {
             outgoing.is_tried = false;
             outgoing.due = due;
+        }
+    }
+
+    /// Nobody writes what was handed out and of which nothing is known; it is tried again.
+    pub(super) fn retry_unknown(&mut self) {
+        for outgoing in &mut self.entries {
+            outgoing.is_tried &= outgoing.written.is_some();
         }
     }
 

@@ -4,7 +4,7 @@
 
 use std::time::Instant;
 
-use super::super::record::{Do, Position, Record};
+use super::super::record::{Do, Epoch, Position, Record};
 use crate::cache::InvalidationScope;
 
 /// An entry as it was read.
@@ -15,6 +15,14 @@ pub(crate) struct Entry {
     pub(crate) digest: [u8; 32],
     /// None: it cannot be opened, and says nothing.
     pub record: Option<Record>,
+}
+
+impl Entry {
+    /// Whether it begins another epoch than this one.
+    pub(super) fn begins_after(&self, epoch: Option<Epoch>) -> bool {
+        let begins = |record: &Record| record.what == Do::Begin && Some(record.epoch) != epoch;
+        self.record.as_ref().is_some_and(begins)
+    }
 }
 
 /// What follows for this broker.

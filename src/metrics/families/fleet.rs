@@ -82,7 +82,7 @@ pub(crate) static FLEET: &[Family] = &[
         "mosquitto_http_auth_fleet_writes_total",
         Counter,
         "Answers to share. Failed: Redis refused, or could not be reached; dropped: more waited \
-         than the queue holds.",
+         than the queue holds, or they waited for more than three seconds.",
         &["result"],
         |s| s.fleet.iter().flat_map(|fleet| by_word(&fleet.counted.writes)).collect(),
     ),

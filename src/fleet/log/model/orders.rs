@@ -15,6 +15,14 @@ fn settle(world: &mut World) {
     }
 }
 
+/// A broker writes its next entry, and Redis takes it.
+fn write_one(world: &mut World, at: usize) {
+    let now = world.clock.now();
+    let record = world.brokers[at].log.next_to_write(now).unwrap();
+    world.redis.append(&record);
+    world.brokers[at].log.written(&record.id, now);
+}
+
 #[test]
 fn an_epoch_that_is_over_never_begins_again() {
     let mut world = World::new(1);
@@ -58,6 +66,22 @@ fn what_was_written_and_is_not_read_back_is_written_again() {
     assert_eq!(world.brokers[0].log.outbox(), 0);
 }
 
+/// The thread that writes panics, and begins anew.
+#[test]
+fn what_was_handed_out_when_a_thread_panicked_is_written_all_the_same() {
+    let mut world = World::new(1);
+    settle(&mut world);
+    world.revoke(0, "ann");
+    let (now, log) = (world.clock.now(), &mut world.brokers[0].log);
+    let handed_out = log.next_to_write(now).unwrap();
+    assert_eq!(log.next_to_write(now), None);
+    log.retry_unknown();
+    assert_eq!(log.next_to_write(now).as_ref(), Some(&handed_out));
+    log.written(&handed_out.id, now);
+    log.retry_unknown();
+    assert_eq!(log.next_to_write(now), None, "Redis has it");
+}
+
 #[test]
 fn a_loss_is_noticed_though_all_have_read_on_before_they_look() {
     let mut world = World::new(1);
@@ -68,14 +92,39 @@ fn a_loss_is_noticed_though_all_have_read_on_before_they_look() {
         (*world.commands.keys().next().unwrap(), world.brokers[0].log.applied().0);
     world.redis.log.clear();
     world.revoke(1, "ben");
-    let now = world.clock.now();
-    let record = world.brokers[1].log.next_to_write(now).unwrap();
-    world.redis.append(&record);
+    write_one(&mut world, 1);
     (0..3).for_each(|at| world.follow(at));
     settle(&mut world);
     assert_ne!(world.brokers[0].log.applied().0, epoch);
     let ids = world.redis.log.iter().filter_map(|entry| entry.record.as_ref()).map(|r| r.id);
     assert!(ids.collect::<Vec<_>>().contains(&command));
+}
+
+/// A replica takes over that lacks the last entries, and another broker writes there before this one looks.
+#[test]
+fn a_loss_of_what_was_read_last_is_noticed_at_the_next_connection() {
+    let mut world = World::new(1);
+    settle(&mut world);
+    let epoch = world.brokers[0].log.applied().0;
+    let kept = world.redis.log.len();
+    for user in ["ann", "ben"] {
+        world.revoke(2, user);
+        write_one(&mut world, 2);
+    }
+    let commands: Vec<_> = world.commands.keys().copied().collect();
+    world.follow(0);
+    world.redis.log.truncate(kept);
+    // The one that wrote them does not come back.
+    (world.brokers[0].is_cut, world.brokers[2].is_cut) = (true, true);
+    (0..3).for_each(|at| world.read(at));
+    world.revoke(1, "cem");
+    write_one(&mut world, 1);
+    world.brokers[0].is_cut = false;
+    settle(&mut world);
+    assert_ne!(world.brokers[0].log.applied().0, epoch);
+    let ids = world.redis.log.iter().filter_map(|entry| entry.record.as_ref()).map(|r| r.id);
+    let ids: Vec<_> = ids.collect();
+    assert!(commands.iter().all(|command| ids.contains(command)));
 }
 
 #[test]
@@ -94,6 +143,33 @@ fn what_redis_has_lost_is_put_back() {
     assert!(ids.collect::<Vec<_>>().contains(&command));
     assert!((1..3).all(|at| world.brokers[at].log.is_in_touch(world.clock.now())));
     assert!((1..3).all(|at| world.brokers[at].asked_again > 0), "something may have been lost");
+}
+
+/// The log begins anew between what this broker looks for and what it has applied.
+#[test]
+fn a_trimmed_log_brings_nothing_back_that_was_applied() {
+    let mut world = World::new(1);
+    settle(&mut world);
+    let first = world.redis.log.len();
+    for user in ["ben", "ann"] {
+        // An answer about ann from between the two.
+        let stamp = world.brokers[1].log.stamp(world.clock.now()).unwrap();
+        let answer = Answer { asked: world.happened, asked_at: world.clock.now() };
+        world.redis.answers.insert("ann", (stamp, answer));
+        world.revoke(1, user);
+        write_one(&mut world, 1);
+        (0..3).for_each(|at| world.follow(at));
+    }
+    world.brokers[0].is_cut = true;
+    // The others look on.
+    (0..3).for_each(|at| world.read(at));
+    world.redis.log.drain(..first);
+    world.brokers[0].is_cut = false;
+    settle(&mut world);
+    let (log, now) = (&world.brokers[0].log, world.clock.now());
+    assert!(log.is_in_touch(now));
+    let subject = Subject { client_id: "c", username: "ann", topic: None };
+    assert!(!log.believes(&world.redis.answers["ann"].0, &subject, now));
 }
 
 #[test]
