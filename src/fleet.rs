@@ -94,7 +94,7 @@ pub struct Fleet {
     trips: AtomicU32,
     /// Whether the reader has a connection, so that the others may want one.
     is_reachable: AtomicBool,
-    /// How often it has found one.
+    /// How often the others have had to connect since: when it has found one, and when it did not read what was written.
     found: AtomicU64,
     /// The master that it reads from, and which one that is, where Sentinels have named it.
     followed: Mutex<Option<(String, u64)>>,

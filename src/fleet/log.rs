@@ -32,9 +32,6 @@ pub(crate) use told::{Effect, Entry, Gap};
 /// How long the log may be silent until it is not in touch any more.
 pub(super) const SILENCE: Duration = Duration::from_secs(3);
 
-/// How old a kick may be that is obeyed: whoever has logged in since was not meant.
-const KICK: Duration = Duration::from_secs(600);
-
 /// Within which time entries are put back that Redis has lost, by chance, so that not all brokers do it.
 const PUT_BACK: Duration = Duration::from_millis(200);
 
@@ -218,7 +215,9 @@ impl Log {
             }
         }
         if is_whole {
-            self.outbox.retry_lost(sent);
+            if self.outbox.retry_lost(sent) {
+                effects.push(Effect::Lost);
+            }
             match self.phase {
                 Phase::InTouch => self.last_touch = sent,
                 Phase::CatchingUp => self.catch_up(sent, now, &mut effects),
@@ -247,6 +246,10 @@ impl Log {
             scan.insert(record.id);
         }
         let is_own = self.outbox.remove(&record.id);
+        if is_own {
+            // It may have waited for longer than entries are kept.
+            self.memory.renew(record, now);
+        }
         if let Some(awaited) = self.awaited.get_mut(&record.id) {
             *awaited = Some(at);
         }
@@ -279,12 +282,8 @@ impl Log {
                 effects.push(Effect::Outdate { scope, sessions: !is_own });
             }
             Do::Kick if !is_own => {
-                let is_late = unix_time.saturating_sub(record.at) >= KICK;
-                effects.push(if is_late {
-                    Effect::LateKick
-                } else {
-                    Effect::Kick(record.scope.clone())
-                });
+                let kick = || Effect::Kick(record.scope.clone());
+                effects.push(if record.is_late(unix_time) { Effect::LateKick } else { kick() });
             }
             Do::Kick | Do::Begin => {}
         }
@@ -331,8 +330,8 @@ impl Log {
         self.outbox.push(record, due);
     }
 
-    /// This broker takes something back. It has done so itself already. Whoever wants to know how far that has
-    /// come asks [`Self::place`], and says when that is enough.
+    /// This broker takes something back. It has done so itself already. The writer asks [`Self::place`] how far that has
+    /// come, until it calls [`Self::forget`].
     pub(crate) fn publish(&mut self, record: Record, now: Instant) {
         self.memory.note(&record, now);
         self.awaited.insert(record.id, None);

@@ -85,11 +85,9 @@ impl Fleet {
         lock(&self.log).reach();
         // First of all: once this broker has read what another one wrote after a loss, it no longer sees the loss.
         self.check(&mut reader)?;
-        self.found.fetch_add(1, Ordering::Relaxed);
         self.is_reachable.store(true, Ordering::Relaxed);
-        self.lookups.wake();
-        self.queue.wake();
-        let mut was_told = false;
+        self.have_others_connect();
+        let (mut was_told, mut has_lost) = (false, false);
         let mut lookups_back_at = None;
         while !self.is_stopping() {
             if let Some(trouble) = lock(&self.interrupted).take() {
@@ -112,7 +110,13 @@ impl Fleet {
             let entries = reader.link.read(&self.keys.log, after, wait)?;
             let is_whole = entries.len() < PAGE;
             let entries: Vec<_> = entries.into_iter().map(|entry| self.open(entry)).collect();
-            self.apply(&entries, is_whole, sent);
+            if self.apply(&entries, is_whole, sent) {
+                // It may be the writer's connection that leads elsewhere, or else this one.
+                if std::mem::replace(&mut has_lost, true) {
+                    return Err(Trouble::new("what this broker writes does not arrive there"));
+                }
+                self.have_others_connect();
+            }
             self.announce(&mut reader)?;
             let now = self.clock.now();
             let is_in_touch = lock(&self.log).is_in_touch(now);
@@ -131,6 +135,13 @@ impl Fleet {
             self.restore_lookups(&mut lookups_back_at);
         }
         reader.link.remove_members(&self.keys.members, &[self.members.field().as_bytes()])
+    }
+
+    /// Has the threads that write and look answers up connect anew: the old connections may lead to another Redis.
+    fn have_others_connect(&self) {
+        self.found.fetch_add(1, Ordering::Relaxed);
+        self.lookups.wake();
+        self.queue.wake();
     }
 
     /// Says that this broker is there and has applied nothing yet, so that whoever waits for all waits for it
@@ -208,15 +219,18 @@ impl Fleet {
         entry
     }
 
-    fn apply(&self, entries: &[Entry], is_whole: bool, sent: Instant) {
+    /// Applies what was read; whether something is not there that this broker has written.
+    fn apply(&self, entries: &[Entry], is_whole: bool, sent: Instant) -> bool {
         let mut log = lock(&self.log);
         let effects = log.read(entries, is_whole, sent, self.clock.now(), self.clock.unix_time());
         let has_records = log.outbox() > 0;
         drop(log);
+        let has_lost = effects.contains(&Effect::Lost);
         self.carry_out(effects);
         if has_records {
             self.queue.wake();
         }
+        has_lost
     }
 
     /// Says that this broker is there, and how far it is. Before it is in touch it may still have what the
@@ -290,6 +304,8 @@ impl Fleet {
                 Effect::LateKick => self.tell_of_late_kick(),
                 Effect::Doubt(until) => listener.doubt(until),
                 Effect::AskAgain => listener.ask_again(),
+                // The caller sees to the connections.
+                Effect::Lost => {}
                 Effect::Gap(gap) => {
                     self.counts.missed(gap);
                     let what = match gap {
