@@ -124,7 +124,7 @@ pub struct Found {
     pub(crate) stale: Option<Duration>,
 }
 
-/// What is to be done with an answer that the API gave.
+/// When and how a broker asked the API, by which it shares the answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Asked {
     pub(crate) stamp: Stamp,
@@ -278,7 +278,7 @@ impl Fleet {
         if age >= shared.life {
             return Err(Lookup::Expired);
         }
-        // What is invalidated may be called by the name that the client gave, or by the one that it got.
+        // A command may name the client by the name that it gave, or by the one that the API gave it.
         let named = answer::username(&shared.json);
         let named = named.as_deref().map(|username| Subject { username, ..*subject });
         let (log, now) = (lock(&self.log), self.clock.now());

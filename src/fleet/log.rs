@@ -17,13 +17,13 @@ use crate::cache::{InvalidationScope, Invalidations, Subject};
 use crate::random;
 
 mod anchor;
-mod doubts;
+mod blind_ttl;
 mod epochs;
 mod here;
 mod outbox;
 mod told;
 use anchor::Anchor;
-use doubts::Doubts;
+use blind_ttl::BlindTtl;
 use epochs::Epochs;
 use here::Here;
 use outbox::Outbox;
@@ -63,7 +63,7 @@ pub(crate) struct Log {
     awaited: HashMap<Id, Option<Position>>,
     /// While the whole log is read: the entries that it has.
     scan: Option<HashSet<Id>>,
-    doubts: Doubts,
+    blind_ttl: BlindTtl,
 }
 
 impl Log {
@@ -82,7 +82,7 @@ impl Log {
             outbox: Outbox::default(),
             awaited: HashMap::new(),
             scan: Some(HashSet::new()),
-            doubts: Doubts::new(blind_ttl),
+            blind_ttl: BlindTtl::new(blind_ttl),
         }
     }
 
@@ -165,7 +165,7 @@ impl Log {
                 let floor = first.at.max(self.applied).before();
                 self.marks.declare(InvalidationScope::default(), floor);
                 self.anchor.lose();
-                self.doubts.add(self.last_touch, now);
+                self.blind_ttl.add(self.last_touch, now);
                 vec![Effect::Gap(Gap::Trimmed), Effect::AskAgain]
             }
             _ => self.roll_back(now),
@@ -174,7 +174,7 @@ impl Log {
 
     /// Redis has lost entries: the whole log is read again, to put back what is missing.
     fn roll_back(&mut self, now: Instant) -> Vec<Effect> {
-        self.doubts.add(self.last_touch, now);
+        self.blind_ttl.add(self.last_touch, now);
         self.epochs.end();
         self.is_epoch_certain = false;
         self.applied = Position::START;
@@ -382,13 +382,13 @@ impl Log {
 
     /// Time passes: what follows for a broker that is cut off, or was.
     pub(crate) fn tick(&mut self, now: Instant) -> Option<Effect> {
-        let doubt = self.doubts.tick(self.is_in_touch(now), self.last_touch, now)?;
+        let doubt = self.blind_ttl.tick(self.is_in_touch(now), self.last_touch, now)?;
         Some(Effect::Doubt(doubt))
     }
 
     /// When [`Self::tick`] is to be called next.
-    pub(crate) fn next_tick(&self, now: Instant) -> Option<Instant> {
-        self.doubts.next(self.last_touch, now)
+    pub(crate) fn next_tick(&self, now: Instant) -> Instant {
+        self.blind_ttl.next(self.last_touch, now)
     }
 }
 

@@ -13,7 +13,7 @@ use super::{Fleet, Listener};
 use crate::random;
 use crate::sync::lock;
 
-/// How long a read waits for an entry. Whoever unloads the plugin waits as long.
+/// How long a read waits for an entry. Unloading the plugin waits as long.
 const WAIT: Duration = Duration::from_millis(500);
 
 /// The same while another epoch is to begin.
@@ -24,9 +24,6 @@ const CHECK: Duration = Duration::from_secs(2);
 
 /// How often a broker says that it is there.
 const ANNOUNCE: Duration = Duration::from_secs(10);
-
-/// How long the clock is not looked at if nothing depends on it.
-const LONG: Duration = Duration::from_secs(60);
 
 /// What the thread knows beside the log.
 struct Reader {
@@ -145,7 +142,7 @@ impl Fleet {
     }
 
     /// Says that this broker is there and has applied nothing yet, so that whoever waits for all waits for it
-    /// as well. Whatever cannot be written to, such as a replica, is no Redis to follow: what the
+    /// as well. A Redis that takes no writes, such as a replica, is none to follow: what the
     /// others take back would not arrive there.
     fn arrive(&self, reader: &mut Reader) -> Result<(), Trouble> {
         let nothing = (None, Position::START);
@@ -279,7 +276,7 @@ impl Fleet {
                 (log.tick(now), log.next_tick(now))
             };
             self.carry_out(effect.into_iter().collect());
-            self.rest(next.map_or(LONG, |next| next.saturating_duration_since(now)));
+            self.rest(next.saturating_duration_since(now));
         }
     }
 
