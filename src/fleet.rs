@@ -93,7 +93,7 @@ pub struct Fleet {
     trips: AtomicU32,
     /// Whether the reader has a connection, so that the others may want one.
     is_reachable: AtomicBool,
-    /// How often it has found one.
+    /// How often the others have had to connect since: when it has found one, and when it did not read what was written.
     found: AtomicU64,
     /// The master that it reads from, and which one that is, where Sentinels have named it.
     followed: Mutex<Option<(String, u64)>>,
@@ -123,7 +123,7 @@ pub struct Found {
     pub(crate) stale: Option<Duration>,
 }
 
-/// What is to be done with an answer that the API gave.
+/// When and how a broker asked the API, by which it shares the answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Asked {
     pub(crate) stamp: Stamp,
@@ -277,7 +277,7 @@ impl Fleet {
         if age >= shared.life {
             return Err(Lookup::Expired);
         }
-        // What is invalidated may be called by the name that the client gave, or by the one that it got.
+        // A command may name the client by the name that it gave, or by the one that the API gave it.
         let named = answer::username(&shared.json);
         let named = named.as_deref().map(|username| Subject { username, ..*subject });
         let (log, now) = (lock(&self.log), self.clock.now());

@@ -83,7 +83,8 @@ impl Entry {
         let is_alive = now.saturating_duration_since(self.asked) < self.life;
         let own_age = self.shared_age_ms.map_or(0, NonZeroU32::get);
         let own_age = Duration::from_millis(own_age.into());
-        // Both as if they were asked for at the same time, since no clock goes back to before it began.
+        // Compares `asked - age` of both; the ages are added to the other side, since an `Instant` may not go below its
+        // origin.
         is_alive && self.asked + age > asked + own_age
     }
 

@@ -18,7 +18,7 @@ pub(crate) const MOST_BYTES: usize = 64 * 1024;
 /// How far in the future a broker's clock may be that asked.
 const FUTURE: Duration = Duration::from_secs(5);
 
-/// What is written where the API says nothing about how stale an answer may serve.
+/// Stands for the API's saying nothing about how stale an answer may serve.
 const NO_LIMIT: u64 = u64::MAX;
 
 /// How far the log had been applied by whoever asked the API, before it asked.

@@ -17,13 +17,13 @@ use crate::cache::{InvalidationScope, Invalidations, Subject};
 use crate::random;
 
 mod anchor;
-mod doubts;
+mod blind_ttl;
 mod epochs;
 mod here;
 mod outbox;
 mod told;
 use anchor::Anchor;
-use doubts::Doubts;
+use blind_ttl::BlindTtl;
 use epochs::Epochs;
 use here::Here;
 use outbox::Outbox;
@@ -31,9 +31,6 @@ pub(crate) use told::{Effect, Entry, Gap};
 
 /// How long the log may be silent until it is not in touch any more.
 pub(super) const SILENCE: Duration = Duration::from_secs(3);
-
-/// How old a kick may be that is obeyed: whoever has logged in since was not meant.
-const KICK: Duration = Duration::from_secs(600);
 
 /// Within which time entries are put back that Redis has lost, by chance, so that not all brokers do it.
 const PUT_BACK: Duration = Duration::from_millis(200);
@@ -66,7 +63,7 @@ pub(crate) struct Log {
     awaited: HashMap<Id, Option<Position>>,
     /// While the whole log is read: the entries that it has.
     scan: Option<HashSet<Id>>,
-    doubts: Doubts,
+    blind_ttl: BlindTtl,
 }
 
 impl Log {
@@ -85,7 +82,7 @@ impl Log {
             outbox: Outbox::default(),
             awaited: HashMap::new(),
             scan: Some(HashSet::new()),
-            doubts: Doubts::new(blind_ttl),
+            blind_ttl: BlindTtl::new(blind_ttl),
         }
     }
 
@@ -168,7 +165,7 @@ impl Log {
                 let floor = first.at.max(self.applied).before();
                 self.marks.declare(InvalidationScope::default(), floor);
                 self.anchor.lose();
-                self.doubts.add(self.last_touch, now);
+                self.blind_ttl.add(self.last_touch, now);
                 vec![Effect::Gap(Gap::Trimmed), Effect::AskAgain]
             }
             _ => self.roll_back(now),
@@ -177,7 +174,7 @@ impl Log {
 
     /// Redis has lost entries: the whole log is read again, to put back what is missing.
     fn roll_back(&mut self, now: Instant) -> Vec<Effect> {
-        self.doubts.add(self.last_touch, now);
+        self.blind_ttl.add(self.last_touch, now);
         self.epochs.end();
         self.is_epoch_certain = false;
         self.applied = Position::START;
@@ -218,7 +215,9 @@ impl Log {
             }
         }
         if is_whole {
-            self.outbox.retry_lost(sent);
+            if self.outbox.retry_lost(sent) {
+                effects.push(Effect::Lost);
+            }
             match self.phase {
                 Phase::InTouch => self.last_touch = sent,
                 Phase::CatchingUp => self.catch_up(sent, now, &mut effects),
@@ -247,6 +246,10 @@ impl Log {
             scan.insert(record.id);
         }
         let is_own = self.outbox.remove(&record.id);
+        if is_own {
+            // It may have waited for longer than entries are kept.
+            self.memory.renew(record, now);
+        }
         if let Some(awaited) = self.awaited.get_mut(&record.id) {
             *awaited = Some(at);
         }
@@ -279,12 +282,8 @@ impl Log {
                 effects.push(Effect::Outdate { scope, sessions: !is_own });
             }
             Do::Kick if !is_own => {
-                let is_late = unix_time.saturating_sub(record.at) >= KICK;
-                effects.push(if is_late {
-                    Effect::LateKick
-                } else {
-                    Effect::Kick(record.scope.clone())
-                });
+                let kick = || Effect::Kick(record.scope.clone());
+                effects.push(if record.is_late(unix_time) { Effect::LateKick } else { kick() });
             }
             Do::Kick | Do::Begin => {}
         }
@@ -331,8 +330,8 @@ impl Log {
         self.outbox.push(record, due);
     }
 
-    /// This broker takes something back. It has done so itself already. Whoever wants to know how far that has
-    /// come asks [`Self::place`], and says when that is enough.
+    /// This broker takes something back. It has done so itself already. The writer asks [`Self::place`] how far that has
+    /// come, until it calls [`Self::forget`].
     pub(crate) fn publish(&mut self, record: Record, now: Instant) {
         self.memory.note(&record, now);
         self.awaited.insert(record.id, None);
@@ -383,13 +382,13 @@ impl Log {
 
     /// Time passes: what follows for a broker that is cut off, or was.
     pub(crate) fn tick(&mut self, now: Instant) -> Option<Effect> {
-        let doubt = self.doubts.tick(self.is_in_touch(now), self.last_touch, now)?;
+        let doubt = self.blind_ttl.tick(self.is_in_touch(now), self.last_touch, now)?;
         Some(Effect::Doubt(doubt))
     }
 
     /// When [`Self::tick`] is to be called next.
-    pub(crate) fn next_tick(&self, now: Instant) -> Option<Instant> {
-        self.doubts.next(self.last_touch, now)
+    pub(crate) fn next_tick(&self, now: Instant) -> Instant {
+        self.blind_ttl.next(self.last_touch, now)
     }
 }
 

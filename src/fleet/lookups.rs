@@ -123,7 +123,7 @@ impl Fleet {
                     let mut values = values.into_iter().flatten();
                     for request in requests {
                         let own = values.by_ref().take(request.keys.len()).collect();
-                        // Whoever asked may have given up.
+                        // The worker that asked may have given up.
                         let _ = request.reply.send(own);
                     }
                 }
@@ -136,7 +136,7 @@ impl Fleet {
         self.lookups.clear();
     }
 
-    /// What is wanted now; waits until something is.
+    /// The requests of now; waits until there is one.
     fn next_lookups(&self) -> Vec<Request> {
         let mut requests = lock(&self.lookups.requests);
         if requests.is_empty() {

@@ -89,8 +89,8 @@ pub(crate) struct Members {
     watched: Mutex<Watched>,
 }
 
-/// What cannot be opened, by its field: a hash of it, and since when it is the same.
-type Watched = HashMap<Vec<u8>, ([u8; 32], Instant)>;
+/// What cannot be opened, by a hash of its field, which may be long: a hash of it, and since when it is the same.
+type Watched = HashMap<[u8; 32], ([u8; 32], Instant)>;
 
 #[derive(Default)]
 struct Known {
@@ -169,15 +169,15 @@ impl Members {
     ) -> Vec<&'a [u8]> {
         let mut watched = lock(&self.watched);
         let before = std::mem::take(&mut *watched);
-        let mut is_forgotten = |field: &Vec<u8>, sealed: &[u8]| {
+        let mut is_forgotten = |field: &[u8], sealed: &[u8]| {
             if let Some(member) = self.open(field, sealed) {
                 return unix_time.saturating_sub(member.at) >= FORGOTTEN;
             }
-            let hash = *blake3::hash(sealed).as_bytes();
-            let known = before.get(field).filter(|(known, _)| *known == hash);
+            let [key, hash] = [field, sealed].map(|bytes| *blake3::hash(bytes).as_bytes());
+            let known = before.get(&key).filter(|(known, _)| *known == hash);
             let since = known.map_or(now, |(_, since)| *since);
             if watched.len() < MOST_WATCHED {
-                watched.insert(field.clone(), (hash, since));
+                watched.insert(key, (hash, since));
             }
             now.saturating_duration_since(since) >= FORGOTTEN
         };

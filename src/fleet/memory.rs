@@ -34,11 +34,21 @@ impl Memory {
                 self.seen.remove(&oldest);
             }
         }
+        self.keep(record, now);
+        true
+    }
+
+    /// Keeps an entry as if it were new.
+    pub(crate) fn renew(&mut self, record: &Record, now: Instant) {
+        self.recent.retain(|(_, kept)| kept.id != record.id);
+        self.keep(record, now);
+    }
+
+    fn keep(&mut self, record: &Record, now: Instant) {
         self.recent.push_back((now, record.clone()));
         while self.recent.len() > MOST_KEPT || self.is_oldest_over(now) {
             self.recent.pop_front();
         }
-        true
     }
 
     fn is_oldest_over(&self, now: Instant) -> bool {

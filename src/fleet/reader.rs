@@ -13,7 +13,7 @@ use super::{Fleet, Listener};
 use crate::random;
 use crate::sync::lock;
 
-/// How long a read waits for an entry. Whoever unloads the plugin waits as long.
+/// How long a read waits for an entry. Unloading the plugin waits as long.
 const WAIT: Duration = Duration::from_millis(500);
 
 /// The same while another epoch is to begin.
@@ -24,9 +24,6 @@ const CHECK: Duration = Duration::from_secs(2);
 
 /// How often a broker says that it is there.
 const ANNOUNCE: Duration = Duration::from_secs(10);
-
-/// How long the clock is not looked at if nothing depends on it.
-const LONG: Duration = Duration::from_secs(60);
 
 /// What the thread knows beside the log.
 struct Reader {
@@ -85,11 +82,9 @@ impl Fleet {
         lock(&self.log).reach();
         // First of all: once this broker has read what another one wrote after a loss, it no longer sees the loss.
         self.check(&mut reader)?;
-        self.found.fetch_add(1, Ordering::Relaxed);
         self.is_reachable.store(true, Ordering::Relaxed);
-        self.lookups.wake();
-        self.queue.wake();
-        let mut was_told = false;
+        self.have_others_connect();
+        let (mut was_told, mut has_lost) = (false, false);
         let mut lookups_back_at = None;
         while !self.is_stopping() {
             if let Some(trouble) = lock(&self.interrupted).take() {
@@ -112,7 +107,13 @@ impl Fleet {
             let entries = reader.link.read(&self.keys.log, after, wait)?;
             let is_whole = entries.len() < PAGE;
             let entries: Vec<_> = entries.into_iter().map(|entry| self.open(entry)).collect();
-            self.apply(&entries, is_whole, sent);
+            if self.apply(&entries, is_whole, sent) {
+                // It may be the writer's connection that leads elsewhere, or else this one.
+                if std::mem::replace(&mut has_lost, true) {
+                    return Err(Trouble::new("what this broker writes does not arrive there"));
+                }
+                self.have_others_connect();
+            }
             self.announce(&mut reader)?;
             let now = self.clock.now();
             let is_in_touch = lock(&self.log).is_in_touch(now);
@@ -133,8 +134,15 @@ impl Fleet {
         reader.link.remove_members(&self.keys.members, &[self.members.field().as_bytes()])
     }
 
+    /// Has the threads that write and look answers up connect anew: the old connections may lead to another Redis.
+    fn have_others_connect(&self) {
+        self.found.fetch_add(1, Ordering::Relaxed);
+        self.lookups.wake();
+        self.queue.wake();
+    }
+
     /// Says that this broker is there and has applied nothing yet, so that whoever waits for all waits for it
-    /// as well. Whatever cannot be written to, such as a replica, is no Redis to follow: what the
+    /// as well. A Redis that takes no writes, such as a replica, is none to follow: what the
     /// others take back would not arrive there.
     fn arrive(&self, reader: &mut Reader) -> Result<(), Trouble> {
         let nothing = (None, Position::START);
@@ -208,15 +216,18 @@ impl Fleet {
         entry
     }
 
-    fn apply(&self, entries: &[Entry], is_whole: bool, sent: Instant) {
+    /// Applies what was read; whether something is not there that this broker has written.
+    fn apply(&self, entries: &[Entry], is_whole: bool, sent: Instant) -> bool {
         let mut log = lock(&self.log);
         let effects = log.read(entries, is_whole, sent, self.clock.now(), self.clock.unix_time());
         let has_records = log.outbox() > 0;
         drop(log);
+        let has_lost = effects.contains(&Effect::Lost);
         self.carry_out(effects);
         if has_records {
             self.queue.wake();
         }
+        has_lost
     }
 
     /// Says that this broker is there, and how far it is. Before it is in touch it may still have what the
@@ -265,7 +276,7 @@ impl Fleet {
                 (log.tick(now), log.next_tick(now))
             };
             self.carry_out(effect.into_iter().collect());
-            self.rest(next.map_or(LONG, |next| next.saturating_duration_since(now)));
+            self.rest(next.saturating_duration_since(now));
         }
     }
 
@@ -290,6 +301,8 @@ impl Fleet {
                 Effect::LateKick => self.tell_of_late_kick(),
                 Effect::Doubt(until) => listener.doubt(until),
                 Effect::AskAgain => listener.ask_again(),
+                // The caller sees to the connections.
+                Effect::Lost => {}
                 Effect::Gap(gap) => {
                     self.counts.missed(gap);
                     let what = match gap {

@@ -54,6 +54,9 @@ impl fmt::Display for Position {
     }
 }
 
+/// How old a kick may be that is obeyed: clients that have logged in since were not meant.
+const KICK: Duration = Duration::from_secs(600);
+
 /// What an entry has done.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Do {
@@ -89,6 +92,11 @@ pub(crate) struct Record {
 }
 
 impl Record {
+    /// Whether it is too old to disconnect anybody.
+    pub(crate) fn is_late(&self, unix_time: Duration) -> bool {
+        unix_time.saturating_sub(self.at) >= KICK
+    }
+
     pub(crate) fn encode(&self) -> Vec<u8> {
         let Self { id, epoch, at, from, what, scope } = self;
         json!({

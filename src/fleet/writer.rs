@@ -416,4 +416,27 @@ mod tests {
         fleet.shut_down();
         writer.join().unwrap();
     }
+    #[test]
+    fn what_does_not_arrive_is_written_by_another_connection() {
+        let peers = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&peers);
+        let address = serve(move |command, stream| {
+            if command[0] == b"XADD" {
+                lock(&seen).push(stream.peer_addr().unwrap());
+            }
+            None
+        });
+        let fleet = fleet(&address, &[], Arc::new(SystemClock));
+        let bodies: [fn(&Fleet); 2] = [Fleet::read_log, Fleet::write];
+        let threads = bodies.map(|body| {
+            let fleet = Arc::clone(&fleet);
+            thread::Builder::new().spawn(move || body(&fleet)).unwrap()
+        });
+        wait_until("another connection", || {
+            let peers = lock(&peers);
+            peers.first() != peers.last()
+        });
+        fleet.shut_down();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+    }
 }

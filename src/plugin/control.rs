@@ -167,12 +167,12 @@ impl Plugin {
     fn obey(&self, command: Command, slot: ResponseSlot) {
         match command {
             Command::GetStatus => slot.respond(Ok(self.status())),
-            Command::Invalidate(matter, here) => {
+            Command::Invalidate(scope, here) => {
                 if let Some(fleet) = self.services.engine.fleet().filter(|_| here) {
-                    fleet.outdate_here(matter.clone());
+                    fleet.outdate_here(scope.clone());
                 }
-                let asked_again = self.invalidate(matter.clone());
-                self.tell_fleet(Do::Invalidate, matter, here, move |fleet| {
+                let asked_again = self.invalidate(scope.clone());
+                self.tell_fleet(Do::Invalidate, scope, here, move |fleet| {
                     let mut data = json!({ "sessionsAskedAgain": asked_again });
                     if let Some(fleet) = fleet {
                         data["fleet"] = fleet;
@@ -181,10 +181,10 @@ impl Plugin {
                 });
             }
             Command::Kick(target, here) => {
-                let matter = target.scope();
+                let scope = target.scope();
                 // Not from here: the broker is in the middle of reading from a client.
                 self.kicks.send(target);
-                self.tell_fleet(Do::Kick, matter, here, move |fleet| {
+                self.tell_fleet(Do::Kick, scope, here, move |fleet| {
                     let data = fleet.map(|fleet| json!({ "fleet": fleet }));
                     slot.respond(Ok(data.unwrap_or_default()));
                 });

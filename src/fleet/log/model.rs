@@ -317,7 +317,7 @@ impl World {
         }
     }
 
-    /// What is promised of an answer that is given.
+    /// An answer that is given keeps what was promised.
     fn judge(&mut self, at: usize, user: &'static str, answer: Answer, is_shared: bool) {
         let (now, broker) = (self.clock.now(), &self.brokers[at]);
         if let Some(applied) = broker.applied.get(user) {

@@ -104,14 +104,16 @@ impl Outbox {
     }
 
     /// Everything was read, by a request `sent` then: what was written before and is not read back by now is
-    /// lost, for instance with a master that had been replaced. It is tried again.
-    pub(super) fn retry_lost(&mut self, sent: Instant) {
-        for outgoing in &mut self.entries {
-            if outgoing.written.is_some_and(|at| at <= sent) {
-                outgoing.is_tried = false;
-                outgoing.written = None;
-            }
+    /// lost, for instance with a master that had been replaced. It is tried again; whether there was any.
+    pub(super) fn retry_lost(&mut self, sent: Instant) -> bool {
+        let is_lost = |outgoing: &&mut Outgoing| outgoing.written.is_some_and(|at| at <= sent);
+        let mut any = false;
+        for outgoing in self.entries.iter_mut().filter(is_lost) {
+            outgoing.is_tried = false;
+            outgoing.written = None;
+            any = true;
         }
+        any
     }
 
     /// The whole log was read, and has these entries only.

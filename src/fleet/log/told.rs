@@ -43,6 +43,9 @@ pub(crate) enum Effect {
     AskAgain,
     /// Entries are missing.
     Gap(Gap),
+    /// Redis has said that it had an entry of this broker's, and has not: the connection by which it was written and
+    /// the one by which it is read may lead to different servers.
+    Lost,
 }
 
 /// Why entries are missing.

@@ -58,7 +58,11 @@ impl Broker {
                 },
                 Effect::Doubt(until) => self.doubt = until,
                 Effect::AskAgain => self.asked_again += 1,
-                Effect::Heard { .. } | Effect::Kick(_) | Effect::LateKick | Effect::Gap(_) => {}
+                Effect::Heard { .. }
+                | Effect::Kick(_)
+                | Effect::LateKick
+                | Effect::Gap(_)
+                | Effect::Lost => {}
             }
         }
     }

@@ -172,6 +172,25 @@ fn a_trimmed_log_brings_nothing_back_that_was_applied() {
     assert!(!log.believes(&world.redis.answers["ann"].0, &subject, now));
 }
 
+/// The broker that wrote it had no Redis for longer than entries are kept.
+#[test]
+fn what_waited_for_long_and_is_lost_then_is_put_back() {
+    let mut world = World::new(1);
+    settle(&mut world);
+    (0..3).for_each(|at| world.brokers[at].is_cut = true);
+    world.revoke(0, "ann");
+    settle(&mut world);
+    world.clock.advance(Duration::from_secs(601));
+    world.brokers[0].is_cut = false;
+    settle(&mut world);
+    assert_eq!(world.brokers[0].log.outbox(), 0);
+    world.redis.log.pop();
+    settle(&mut world);
+    let command = *world.commands.keys().next().unwrap();
+    let has = |entry: &Entry| entry.record.as_ref().is_some_and(|found| found.id == command);
+    assert!(world.redis.log.iter().any(has));
+}
+
 #[test]
 fn a_kick_that_is_too_old_is_told_of() {
     let mut world = World::new(1);

@@ -1,4 +1,4 @@
-//! Which answers are doubted, since something may have been missed.
+//! How `fleet_blind_ttl` counts: which answers are doubted, since something may have been missed.
 
 #![forbid(unsafe_code)]
 
@@ -6,27 +6,27 @@ use std::time::{Duration, Instant};
 
 use super::SILENCE;
 
-/// How often the doubts of a broker that is cut off grow at least.
+/// How often a broker that is cut off doubts more at least.
 const STEP: Duration = Duration::from_secs(1);
 
-/// The doubts of one broker.
-pub(super) struct Doubts {
-    blind_ttl: Duration,
-    /// What is not certain after a gap: from when on answers are doubted, and up to when asked for.
+/// The answers that one broker doubts.
+pub(super) struct BlindTtl {
+    length: Duration,
+    /// For each gap: from when on answers are doubted, and up to when asked for.
     unsure: Vec<(Instant, Instant)>,
     floor: Option<Instant>,
-    /// What was said last.
+    /// The last result of [`Self::tick`].
     told: Option<Instant>,
 }
 
-impl Doubts {
-    pub(super) fn new(blind_ttl: Duration) -> Self {
-        Self { blind_ttl, unsure: Vec::new(), floor: None, told: None }
+impl BlindTtl {
+    pub(super) fn new(length: Duration) -> Self {
+        Self { length, unsure: Vec::new(), floor: None, told: None }
     }
 
-    /// What is known of answers by now may be wrong, and is believed no longer than while cut off.
+    /// There was a gap: answers that this broker has now are believed no longer than while it is cut off.
     pub(super) fn add(&mut self, last_touch: Instant, now: Instant) {
-        if let Some(due) = last_touch.checked_add(self.blind_ttl) {
+        if let Some(due) = last_touch.checked_add(self.length) {
             self.unsure.push((due, now));
         }
     }
@@ -56,21 +56,20 @@ impl Doubts {
     }
 
     /// When to call [`Self::tick`] next, unless there is more to doubt before.
-    pub(super) fn next(&self, last_touch: Instant, now: Instant) -> Option<Instant> {
-        let soon = now.checked_add(STEP.min(self.slack() / 2));
-        // Before that it is not cut off for so long, and after that its doubts grow with the time.
-        let blind = last_touch.checked_add(self.limit());
-        let unsure = self.unsure.iter().map(|(due, _)| *due).min();
-        blind.max(soon).into_iter().chain(unsure).min()
+    pub(super) fn next(&self, last_touch: Instant, now: Instant) -> Instant {
+        let soon = now + STEP.min(self.slack() / 2);
+        // Before that it is not cut off for so long, and after that it doubts more and more.
+        let blind = (last_touch + self.limit()).max(soon);
+        self.unsure.iter().map(|(due, _)| *due).fold(blind, Instant::min)
     }
 
     /// After how long without touch answers are doubted that were asked for before: not a moment too late, though
     /// [`Self::tick`] is called but every now and then.
     fn limit(&self) -> Duration {
-        self.blind_ttl.saturating_sub(self.slack())
+        self.length.saturating_sub(self.slack())
     }
 
     fn slack(&self) -> Duration {
-        SILENCE.min(self.blind_ttl / 2)
+        SILENCE.min(self.length / 2)
     }
 }
