@@ -111,8 +111,8 @@ mod tests {
     use std::sync::OnceLock;
     use std::thread::{self, JoinHandle};
 
-    use super::super::fake_redis::{array, bulk, entry, fleet, serve, wait_until};
-    use super::super::record::{Do, Record};
+    use super::super::fake_redis::{array, beginning, bulk, entry, fleet, serve, wait_until};
+    use super::super::record::Do;
     use super::*;
     use crate::cache::InvalidationScope;
     use crate::clock::SystemClock;
@@ -141,17 +141,7 @@ mod tests {
             }
         });
         let fleet = fleet(&address, &[("fleet_ack_ms", "0")], Arc::new(SystemClock));
-        let (scope, what) = (InvalidationScope::default(), Do::Begin);
-        let record = Record {
-            id: [1; 16],
-            epoch: [1; 16],
-            at: Duration::ZERO,
-            from: String::new(),
-            what,
-            scope,
-        };
-        let sealed = fleet.records.seal(fleet.config.name.as_bytes(), &record.encode()).unwrap();
-        assert!(log.set(array(&[entry("1-0", &sealed)])).is_ok());
+        assert!(log.set(array(&[entry("1-0", &beginning(&fleet))])).is_ok());
         fleet
     }
 
