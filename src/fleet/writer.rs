@@ -329,7 +329,7 @@ mod tests {
         touch(&one);
         let (sender, responses) = channel();
         one.publish(Do::Invalidate, InvalidationScope::default(), move |applied| {
-            sender.send(applied).unwrap();
+            sender.send(applied.unwrap()).unwrap();
         });
         let (now, at) = (one.clock.now(), Position { ms: 5, seq: 0 });
         let record = lock(&one.log).next_to_write(now).unwrap();
