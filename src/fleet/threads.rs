@@ -149,30 +149,20 @@ mod tests {
         thread::Builder::new().name(name).spawn(body)
     }
 
+    fn spawn_but(
+        missing: &str,
+        name: String,
+        body: Box<dyn FnOnce() + Send>,
+    ) -> io::Result<JoinHandle<()>> {
+        if name == missing { Err(io::ErrorKind::WouldBlock.into()) } else { spawn(name, body) }
+    }
+
     #[test]
     fn without_one_of_its_threads_a_broker_does_not_read_the_log() {
         let spawns: [Spawn; 3] = [
-            |name, body| {
-                if name.ends_with("clock") {
-                    Err(io::ErrorKind::WouldBlock.into())
-                } else {
-                    spawn(name, body)
-                }
-            },
-            |name, body| {
-                if name.ends_with("look") {
-                    Err(io::ErrorKind::WouldBlock.into())
-                } else {
-                    spawn(name, body)
-                }
-            },
-            |name, body| {
-                if name.ends_with("write") {
-                    Err(io::ErrorKind::WouldBlock.into())
-                } else {
-                    spawn(name, body)
-                }
-            },
+            |name, body| spawn_but("http-auth-clock", name, body),
+            |name, body| spawn_but("http-auth-look", name, body),
+            |name, body| spawn_but("http-auth-write", name, body),
         ];
         let started = spawns.map(|spawn| {
             let fleet = begun();
