@@ -304,22 +304,28 @@ impl Fleet {
         }
     }
 
-    /// Tells the others that something was taken back here. `respond` hears how far it has come.
+    /// Tells the others that something was taken back here. `respond` hears how far it has come, or why the others are
+    /// not told.
     pub fn publish(
         &self,
         what: Do,
         scope: InvalidationScope,
-        respond: impl FnOnce(Applied) + Send + 'static,
+        respond: impl FnOnce(Result<Applied, String>) + Send + 'static,
     ) {
-        let Ok(id) = random::bytes() else {
-            return respond(self.members.of_this_one());
+        let id = match random::bytes() {
+            Ok(id) => id,
+            Err(error) => return respond(Err(format!("done at this broker alone: {error}"))),
         };
         let at = self.clock.unix_time();
         let from = self.config.broker.clone();
         let record = Record { id, epoch: [0; 16], at, from, what, scope };
         let now = self.clock.now();
-        lock(&self.log).publish(record, now);
-        self.queue.expect(id, now + self.config.ack, Box::new(respond));
+        if !lock(&self.log).publish(record, now) {
+            let text = "done at this broker alone: too many commands wait for Redis";
+            return respond(Err(text.to_owned()));
+        }
+        let respond = Box::new(|applied| respond(Ok(applied)));
+        self.queue.expect(id, now + self.config.ack, respond);
     }
 
     /// Something is taken back at this broker alone. To be called before it does so itself: a lookup that is under
@@ -360,6 +366,21 @@ pub mod fuzzing {
 mod tests {
     use super::*;
     use crate::clock::ManualClock;
+
+    #[test]
+    fn a_command_too_many_for_a_redis_that_is_gone_is_refused() {
+        let fleet = fake_redis::fleet("127.0.0.1:1", &[], ManualClock::new());
+        let (sender, refused) = std::sync::mpsc::channel();
+        for number in 0..=10_000 {
+            let sender = sender.clone();
+            fleet.publish(Do::Invalidate, InvalidationScope::default(), move |response| {
+                sender.send((number, response)).unwrap();
+            });
+        }
+        let (number, response) = refused.try_recv().unwrap();
+        assert!(number == 10_000 && response.is_err_and(|text| text.contains("this broker alone")));
+        assert!(refused.try_recv().is_err() && fleet.status().outbox == 10_000);
+    }
 
     #[test]
     fn an_answer_is_not_shared_once_other_headers_are_sent() {

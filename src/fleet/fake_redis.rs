@@ -13,7 +13,7 @@ use super::log::Entry;
 use super::record::{Do, Position, Record};
 use crate::cache::InvalidationScope;
 use crate::clock::{Clock, SystemClock};
-use crate::config;
+use crate::config::{self, Config};
 use crate::log_queue::LogQueue;
 use crate::sync::lock;
 
@@ -106,8 +106,8 @@ pub(super) fn entry(at: &str, sealed: &[u8]) -> Vec<u8> {
     array(&[bulk(at.as_bytes()), array(&[bulk(b"e"), bulk(sealed)])])
 }
 
-/// A fleet of which nothing runs yet.
-pub(super) fn fleet(address: &str, more: &[(&str, &str)], clock: Arc<dyn Clock>) -> Arc<Fleet> {
+/// The configuration of a broker of a fleet.
+pub(super) fn config(address: &str, more: &[(&str, &str)]) -> Config {
     let given = [
         ("http_host", "a"),
         ("http_user_route", "/u"),
@@ -117,19 +117,31 @@ pub(super) fn fleet(address: &str, more: &[(&str, &str)], clock: Arc<dyn Clock>)
     let given = given.iter().chain(more);
     let given: Vec<_> =
         given.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    let config = config::read(&given).unwrap();
+    config::read(&given).unwrap()
+}
+
+/// A fleet of which nothing runs yet.
+pub(super) fn fleet(address: &str, more: &[(&str, &str)], clock: Arc<dyn Clock>) -> Arc<Fleet> {
+    let config = config(address, more);
     let log_queue = LogQueue::new(config.log_level, Arc::clone(&clock));
     Fleet::new(&config, log_queue, clock).unwrap()
+}
+
+/// The sealed entry that begins an epoch.
+pub(super) fn beginning(fleet: &Fleet) -> Vec<u8> {
+    fleet.records.seal(fleet.config.name.as_bytes(), &begin().encode()).unwrap()
+}
+
+fn begin() -> Record {
+    let (from, scope) = (String::new(), InvalidationScope::default());
+    Record { id: [1; 16], epoch: [1; 16], at: Duration::ZERO, from, what: Do::Begin, scope }
 }
 
 /// Has a fleet be in touch with a log that has just begun, by an entry without a byte at 1-0.
 pub(super) fn touch(fleet: &Fleet) {
     let (now, at) = (fleet.clock.now(), Position { ms: 1, seq: 0 });
-    let scope = InvalidationScope::default();
-    let (from, what) = (String::new(), Do::Begin);
-    let record = Record { id: [1; 16], epoch: [1; 16], at: Duration::ZERO, from, what, scope };
     let digest = *blake3::hash(b"").as_bytes();
-    let entry = Entry { at, digest, record: Some(record) };
+    let entry = Entry { at, digest, record: Some(begin()) };
     let mut log = lock(&fleet.log);
     log.reach();
     let _ = log.read(&[entry], true, now, now, fleet.clock.unix_time());

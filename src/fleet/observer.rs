@@ -11,7 +11,7 @@ use super::link::{KeyNames, Link, PAGE};
 use super::log::Log;
 use super::members::{Applied, Member, Members};
 use super::reader;
-use super::record::{Do, Position, Record};
+use super::record::{Do, Id, Position, Record};
 use super::sealing::Sealer;
 use crate::cache::InvalidationScope;
 use crate::clock::Clock;
@@ -20,6 +20,9 @@ use crate::random::{self, NoRandomBytes};
 
 /// How often it is looked whether the brokers have applied a command.
 const LOOK: Duration = Duration::from_millis(5);
+
+/// Why a command may have reached nobody.
+const LOST: &str = "Redis has lost the command, perhaps as a replica took over: give it again";
 
 /// A connection to a fleet's Redis. It waits for Redis: it is not for a broker's threads.
 pub struct Observer {
@@ -116,7 +119,7 @@ impl Observer {
     /// Takes something back at all brokers, and waits up to `fleet_ack_ms` until they have applied it.
     ///
     /// # Errors
-    /// Redis fails, or the fleet has no broker.
+    /// Redis fails or has lost it, or the fleet has no broker.
     pub fn publish(&mut self, what: Do, scope: InvalidationScope) -> Result<Applied, String> {
         let (log, _) = self.read_log()?;
         self.look_at_members()?;
@@ -135,11 +138,19 @@ impl Observer {
             self.look_at_members()?;
             let applied = self.members.applied(Some(epoch), at);
             if applied.waiting.is_empty() || self.clock.now() >= until {
-                return Ok(applied);
+                // If Redis has lost it meanwhile, the brokers may have read on without it.
+                return if self.has(id, at)? { Ok(applied) } else { Err(LOST.to_owned()) };
             }
             // Redis does not tell of a change in a hash.
             thread::park_timeout(LOOK);
         }
+    }
+
+    /// Whether this entry stands there.
+    fn has(&mut self, id: Id, at: Position) -> Result<bool, String> {
+        let found = self.link.entry(&self.keys.log, Some(at)).map_err(|trouble| trouble.text)?;
+        let found = found.map(|raw| reader::open(raw, &self.records, &self.config.name));
+        Ok(found.is_some_and(|entry| entry.is(id, at)))
     }
 
     fn look_at_members(&mut self) -> Result<(), String> {
@@ -174,5 +185,50 @@ impl Observer {
             status.newest = Some(self.clock.unix_time().saturating_sub(at));
         }
         Ok((log, status))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Mutex, OnceLock};
+
+    use super::super::fake_redis::{array, beginning, bulk, config, entry, fleet, serve};
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::sync::lock;
+
+    /// What is said of a command that one broker seems to have applied, and whose entry Redis has, or has lost.
+    fn publish(is_there: bool) -> Result<Applied, String> {
+        let (log, written) = (Arc::<OnceLock<[Vec<u8>; 2]>>::default(), Mutex::new(Vec::new()));
+        let said = Arc::clone(&log);
+        let address = serve(move |command, _| {
+            let [beginning, members] = said.get()?;
+            match command[0].as_slice() {
+                b"XREAD" => Some(array(&[array(&[bulk(b"log"), beginning.clone()])])),
+                b"HGETALL" => Some(members.clone()),
+                b"XADD" => {
+                    lock(&written).clone_from(command.last()?);
+                    None
+                }
+                b"XRANGE" if is_there => Some(array(&[entry("5-0", &lock(&written))])),
+                _ => None,
+            }
+        });
+        let clock = ManualClock::new();
+        let broker = fleet(&address, &[], clock.clone());
+        broker.members.join(1);
+        let applied = (Some([1; 16]), Position { ms: 6, seq: 0 });
+        let sealed = broker.members.announcement(applied, clock.unix_time()).unwrap();
+        let members = array(&[bulk(broker.members.field().as_bytes()), bulk(&sealed)]);
+        let beginning = array(&[entry("1-0", &beginning(&broker))]);
+        assert!(log.set([beginning, members]).is_ok());
+        let mut observer = Observer::connect(&config(&address, &[]), clock).unwrap().unwrap();
+        observer.publish(Do::Invalidate, InvalidationScope::default())
+    }
+
+    #[test]
+    fn a_command_that_redis_has_lost_is_not_reported_as_applied() {
+        assert_eq!(publish(true), Ok(Applied { brokers: 1, applied: 1, waiting: vec![] }));
+        assert_eq!(publish(false), Err(LOST.to_owned()));
     }
 }

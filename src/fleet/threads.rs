@@ -111,8 +111,8 @@ mod tests {
     use std::sync::OnceLock;
     use std::thread::{self, JoinHandle};
 
-    use super::super::fake_redis::{array, bulk, entry, fleet, serve, wait_until};
-    use super::super::record::{Do, Record};
+    use super::super::fake_redis::{array, beginning, bulk, entry, fleet, serve, wait_until};
+    use super::super::record::Do;
     use super::*;
     use crate::cache::InvalidationScope;
     use crate::clock::SystemClock;
@@ -141,17 +141,7 @@ mod tests {
             }
         });
         let fleet = fleet(&address, &[("fleet_ack_ms", "0")], Arc::new(SystemClock));
-        let (scope, what) = (InvalidationScope::default(), Do::Begin);
-        let record = Record {
-            id: [1; 16],
-            epoch: [1; 16],
-            at: Duration::ZERO,
-            from: String::new(),
-            what,
-            scope,
-        };
-        let sealed = fleet.records.seal(fleet.config.name.as_bytes(), &record.encode()).unwrap();
-        assert!(log.set(array(&[entry("1-0", &sealed)])).is_ok());
+        assert!(log.set(array(&[entry("1-0", &beginning(&fleet))])).is_ok());
         fleet
     }
 
@@ -159,30 +149,20 @@ mod tests {
         thread::Builder::new().name(name).spawn(body)
     }
 
+    fn spawn_but(
+        missing: &str,
+        name: String,
+        body: Box<dyn FnOnce() + Send>,
+    ) -> io::Result<JoinHandle<()>> {
+        if name == missing { Err(io::ErrorKind::WouldBlock.into()) } else { spawn(name, body) }
+    }
+
     #[test]
     fn without_one_of_its_threads_a_broker_does_not_read_the_log() {
         let spawns: [Spawn; 3] = [
-            |name, body| {
-                if name.ends_with("clock") {
-                    Err(io::ErrorKind::WouldBlock.into())
-                } else {
-                    spawn(name, body)
-                }
-            },
-            |name, body| {
-                if name.ends_with("look") {
-                    Err(io::ErrorKind::WouldBlock.into())
-                } else {
-                    spawn(name, body)
-                }
-            },
-            |name, body| {
-                if name.ends_with("write") {
-                    Err(io::ErrorKind::WouldBlock.into())
-                } else {
-                    spawn(name, body)
-                }
-            },
+            |name, body| spawn_but("http-auth-clock", name, body),
+            |name, body| spawn_but("http-auth-look", name, body),
+            |name, body| spawn_but("http-auth-write", name, body),
         ];
         let started = spawns.map(|spawn| {
             let fleet = begun();

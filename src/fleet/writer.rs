@@ -230,9 +230,7 @@ impl Fleet {
             }
             let raw = link.entry(&self.keys.log, Some(at)).ok()?;
             let entry = raw.map(|raw| reader::open(raw, &self.records, &self.config.name));
-            let is_there = entry.is_some_and(|entry| {
-                entry.at == at && entry.record.is_some_and(|record| record.id == id)
-            });
+            let is_there = entry.is_some_and(|entry| entry.is(id, at));
             // Where an entry stands in one Redis says nothing of those who read another one.
             if is_there && self.found.load(Ordering::Relaxed) == found {
                 self.queue.saw(&id, applied);
@@ -331,7 +329,7 @@ mod tests {
         touch(&one);
         let (sender, responses) = channel();
         one.publish(Do::Invalidate, InvalidationScope::default(), move |applied| {
-            sender.send(applied).unwrap();
+            sender.send(applied.unwrap()).unwrap();
         });
         let (now, at) = (one.clock.now(), Position { ms: 5, seq: 0 });
         let record = lock(&one.log).next_to_write(now).unwrap();

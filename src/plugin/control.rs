@@ -174,10 +174,12 @@ impl Plugin {
                 let asked_again = self.invalidate(scope.clone());
                 self.tell_fleet(Do::Invalidate, scope, here, move |fleet| {
                     let mut data = json!({ "sessionsAskedAgain": asked_again });
-                    if let Some(fleet) = fleet {
-                        data["fleet"] = fleet;
-                    }
-                    slot.respond(Ok(data));
+                    slot.respond(fleet.map(|fleet| {
+                        if let Some(fleet) = fleet {
+                            data["fleet"] = fleet;
+                        }
+                        data
+                    }));
                 });
             }
             Command::Kick(target, here) => {
@@ -185,8 +187,8 @@ impl Plugin {
                 // Not from here: the broker is in the middle of reading from a client.
                 self.kicks.send(target);
                 self.tell_fleet(Do::Kick, scope, here, move |fleet| {
-                    let data = fleet.map(|fleet| json!({ "fleet": fleet }));
-                    slot.respond(Ok(data.unwrap_or_default()));
+                    let data = |fleet| json!({ "fleet": fleet });
+                    slot.respond(fleet.map(|fleet| fleet.map(data).unwrap_or_default()));
                 });
             }
             Command::CheckAccess(check) => self.check_access(check, slot),

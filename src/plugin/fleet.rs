@@ -77,21 +77,21 @@ impl Plugin {
     }
 
     /// Tells the other brokers of what was done here, unless it is meant for this one alone; `respond`
-    /// hears how far it has come, or at once that there is nobody to tell.
+    /// hears how far it has come, or at once that there is nobody to tell, or why the others are not told.
     pub(super) fn tell_fleet(
         &self,
         what: Do,
         scope: InvalidationScope,
         here: bool,
-        respond: impl FnOnce(Option<Value>) + Send + 'static,
+        respond: impl FnOnce(Result<Option<Value>, String>) + Send + 'static,
     ) {
         match self.fleet().filter(|_| !here) {
-            None => respond(None),
+            None => respond(Ok(None)),
             Some(fleet) => fleet.publish(what, scope, |applied| {
-                let Applied { brokers, applied, waiting } = applied;
-                let progress =
-                    json!({ "brokers": brokers, "applied": applied, "waiting": waiting });
-                respond(Some(progress));
+                let progress = |Applied { brokers, applied, waiting }| {
+                    json!({ "brokers": brokers, "applied": applied, "waiting": waiting })
+                };
+                respond(applied.map(|applied| Some(progress(applied))));
             }),
         }
     }

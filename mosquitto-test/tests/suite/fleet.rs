@@ -188,6 +188,30 @@ on_every_broker! {
         at_three.wait_disconnected();
     }
 
+    fn what_is_invalidated_here_is_asked_anew_at_this_broker_alone(version) {
+        let (api, redis) = (api(), Redis::start(Engine::beside(version)));
+        let [one, two] = brokers(version, &api, &redis, &[("cache_auth_ttl", "600")]);
+        let root = operator(&two);
+        for user in ["ann", "ben"] {
+            log_in(&one, Protocol::V5, user).expect_accepted().disconnect();
+        }
+        wait_for_answers(&redis, 3);
+        for user in ["ann", "ben"] {
+            log_in_unasked(&api, &two, user).disconnect();
+            let here = json!({"command": "invalidate", "username": user, "here": true});
+            let said = command_of(&root, here);
+            assert!(said["data"].is_object() && said["data"]["fleet"].is_null(), "{said}");
+        }
+        // The answers that they share are there still.
+        api.set_handler(|_| Reply::status(401));
+        log_in(&two, Protocol::V5, "ann").expect_refused();
+        log_in_unasked(&api, &one, "ben").disconnect();
+        // Nor are they used later, once the broker has read on.
+        let said = command_of(&root, json!({"command": "invalidate", "username": "cem"}));
+        assert_eq!(progress(&said), (2, 2));
+        log_in(&two, Protocol::V5, "ben").expect_refused();
+    }
+
     fn a_session_gets_its_new_rules_wherever_it_is(version) {
         let (api, redis) = (api(), Redis::start(Engine::beside(version)));
         let [one, two] = brokers(version, &api, &redis, &[]);

@@ -209,7 +209,7 @@ impl World {
             scope,
         };
         let broker = &mut self.brokers[at];
-        broker.log.publish(record, now);
+        assert!(broker.log.publish(record, now));
         broker.invalidated.insert(user, now);
         broker.applied.insert(user, self.happened);
         self.applied[at].insert(user, self.happened);

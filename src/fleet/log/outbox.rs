@@ -8,6 +8,9 @@ use std::time::Instant;
 use super::super::record::{Do, Epoch, Id, Record};
 use crate::cache::Subject;
 
+/// How many commands of this broker's may wait: the log keeps about as many.
+const MOST: usize = 10_000;
+
 /// An entry that is to be written, or was not read back yet.
 struct Outgoing {
     record: Record,
@@ -27,6 +30,10 @@ pub(super) struct Outbox {
 impl Outbox {
     pub(super) fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.entries.len() >= MOST
     }
 
     /// Has an entry written from `due` on.

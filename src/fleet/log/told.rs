@@ -4,7 +4,7 @@
 
 use std::time::Instant;
 
-use super::super::record::{Do, Epoch, Position, Record};
+use super::super::record::{Do, Epoch, Id, Position, Record};
 use crate::cache::InvalidationScope;
 
 /// An entry as it was read.
@@ -18,6 +18,11 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
+    /// Whether it is the one of this ID, in this place.
+    pub(crate) fn is(&self, id: Id, at: Position) -> bool {
+        self.at == at && self.record.as_ref().is_some_and(|record| record.id == id)
+    }
+
     /// Whether it begins another epoch than this one.
     pub(super) fn begins_after(&self, epoch: Option<Epoch>) -> bool {
         let begins = |record: &Record| record.what == Do::Begin && Some(record.epoch) != epoch;

@@ -12,6 +12,9 @@ use crate::question::Access;
 /// How many commands one message may hold.
 const MOST: usize = 1000;
 
+/// How many bytes a name or a topic may have.
+const LONGEST: usize = 65_535;
+
 /// How many clients one response may list, and lists where nobody says how many.
 const LONGEST_PAGE: usize = 1000;
 const USUAL_PAGE: usize = 100;
@@ -109,15 +112,17 @@ fn only(object: &Map<String, Value>, known: &[&str]) -> Result<(), String> {
     }
 }
 
+/// Whether it can be a name or a topic (MQTT 5.0, section 1.5.4).
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && !text.contains('\0') && text.len() <= LONGEST
+}
+
 fn text(object: &Map<String, Value>, key: &str) -> Result<Option<String>, String> {
     match object.get(key) {
         None => Ok(None),
-        Some(Value::String(text)) if !text.is_empty() && !text.contains('\0') => {
-            Ok(Some(text.clone()))
-        }
-        // MQTT 5.0, section 1.5.4: no name and no topic has a U+0000.
+        Some(Value::String(text)) if is_name(text) => Ok(Some(text.clone())),
         Some(_) => Err(format!(
-            "{key:?} is not a text; allowed: a text that is not empty and has no U+0000"
+            "{key:?} is not a text; allowed: a text that is not empty, has no U+0000 and at most {LONGEST} bytes"
         )),
     }
 }
@@ -258,6 +263,9 @@ mod tests {
             is_wrong(&json!({"command": "invalidate", key: "a\u{0}b"}), "no U+0000");
         }
         is_wrong(&json!({"command": "invalidate", "topic": "a\u{0}b"}), "no U+0000");
+        let longest = "a".repeat(LONGEST);
+        assert!(one(&json!({"command": "kick", "username": longest})).is_ok());
+        is_wrong(&json!({"command": "kick", "username": longest + "a"}), "at most 65535 bytes");
     }
 
     #[test]
