@@ -113,7 +113,7 @@ impl Log {
         self.is_in_touch(now)
             && self.epochs.current() == Some(stamp.epoch)
             && !self.marks.covers(subject, stamp.position)
-            && !self.here.covers(subject)
+            && !self.here.covers(subject, stamp.position)
             && !self.outbox.covers(subject)
     }
 
@@ -181,6 +181,7 @@ impl Log {
         self.applied = Position::START;
         self.anchor.lose();
         self.marks = Invalidations::default();
+        self.here.lose_places();
         self.awaited.values_mut().for_each(|at| *at = None);
         self.scan = Some(HashSet::new());
         self.phase = Phase::CatchingUp;
@@ -205,6 +206,7 @@ impl Log {
                 self.marks.declare(InvalidationScope::default(), entry.at.before());
             }
             self.applied = entry.at;
+            self.here.read(entry.at);
             self.anchor.read(entry);
             if self.phase != Phase::InTouch {
                 // Older ones may be trimmed while the log is read.
@@ -225,9 +227,7 @@ impl Log {
                 Phase::Away => {}
             }
             if self.phase == Phase::InTouch {
-                for scope in self.here.take(sent) {
-                    self.marks.declare(scope, self.applied);
-                }
+                self.here.read_all(sent);
             }
         }
         effects
