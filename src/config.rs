@@ -394,6 +394,7 @@ impl fmt::Display for Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fake;
 
     #[test]
     fn what_may_be_a_secret_in_a_routes_query_is_not_shown() {
@@ -406,7 +407,7 @@ mod tests {
             ("http_jwks_route", "/j?key=hunter2"),
             ("http_event_route", "/e?key=hunter2"),
         ];
-        let mut given = given.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+        let mut given = fake::pairs(&given);
         let config = read(&given).unwrap();
         let line = config.to_string();
         assert!(line.contains("user route /u?…") && !line.contains("hunter2"), "{line}");

@@ -405,17 +405,13 @@ mod tests {
 
     use super::*;
     use crate::clock::SystemClock;
-    use crate::config;
-    use crate::fake::FakeClient;
+    use crate::fake::{self, FakeClient};
     use crate::question::{About, Access, Action};
 
     /// Asks the API at this port.
     fn engine(port: &str, more: &[(&str, &str)]) -> Engine {
         let given = [("http_host", "127.0.0.1"), ("http_port", port), ("http_acl_route", "/acl")];
-        let given = given.iter().chain(more);
-        let given: Vec<_> =
-            given.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let config = config::read(&given).unwrap();
+        let config = fake::config(&[&given, more].concat());
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let log_queue = LogQueue::new(config.log_level, Arc::clone(&clock));
         let spawn: Spawn = |name, body| thread::Builder::new().name(name).spawn(body);

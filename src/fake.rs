@@ -3,11 +3,44 @@
 #![forbid(unsafe_code)]
 
 use std::cell::{Cell, RefCell};
+use std::io;
+use std::thread::{Builder, JoinHandle};
 
 use log::Level;
 
 use crate::broker::{Broker, Delivery};
+use crate::config::{self, Config};
 use crate::question::{CertificatePart, Client, Properties};
+
+/// Options as the broker hands them over.
+pub(crate) fn pairs(options: &[(&str, &str)]) -> Vec<(String, String)> {
+    options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+/// The configuration of these options.
+#[track_caller]
+pub(crate) fn config(options: &[(&str, &str)]) -> Config {
+    config::read(&pairs(options)).unwrap_or_else(|errors| panic!("{errors:?}"))
+}
+
+type Work = Box<dyn FnOnce() + Send>;
+
+thread_local! {
+    static WAITING: RefCell<Vec<Work>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A worker that waits until the test has it work, see [`work_all`].
+pub(crate) fn spawn(_: String, work: Work) -> io::Result<JoinHandle<()>> {
+    WAITING.with_borrow_mut(|waiting| waiting.push(work));
+    Builder::new().spawn(|| {})
+}
+
+/// All workers work that wait on this thread.
+pub(crate) fn work_all() {
+    while let Some(work) = WAITING.with_borrow_mut(Vec::pop) {
+        work();
+    }
+}
 
 /// A broker that remembers what it was given to publish, and counts whom it closes.
 #[derive(Default)]

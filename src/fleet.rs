@@ -395,12 +395,8 @@ mod tests {
         };
         let before = fleet.before_asking().unwrap();
         assert_eq!(share(before), 1);
-        let header = |value: &str| {
-            let options =
-                [("http_host", "a"), ("http_user_route", "/u"), ("http_header_X_Broker", value)];
-            let options = options.map(|(name, value)| (name.to_owned(), value.to_owned()));
-            crate::config::read(&options).unwrap().credentials
-        };
+        let header =
+            |value: &str| fake_redis::config("r", &[("http_header_X_Broker", value)]).credentials;
         fleet.renew(&header("two"), || ());
         assert_eq!(share(before), 1, "it was asked for with the header of before");
         assert_eq!(share(fleet.before_asking().unwrap()), 2);

@@ -242,30 +242,14 @@ impl Authenticator {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::RefCell;
-    use std::io;
     use std::rc::Rc;
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::thread::{Builder, JoinHandle};
 
     use super::*;
     use crate::api::fuzzing::{Response, simulate};
     use crate::clock::ManualClock;
-    use crate::config;
-    use crate::fake::{FakeBroker, FakeClient};
+    use crate::fake::{self, FakeBroker, FakeClient};
     use crate::plugin::{Attempt, HostCapabilities, LoginReply, Plugin};
-
-    type Work = Box<dyn FnOnce() + Send>;
-
-    thread_local! {
-        static WAITING: RefCell<Vec<Work>> = const { RefCell::new(Vec::new()) };
-    }
-
-    /// A worker that waits until the test has it work.
-    fn spawn(_: String, work: Work) -> io::Result<JoinHandle<()>> {
-        WAITING.with_borrow_mut(|waiting| waiting.push(work));
-        Builder::new().spawn(|| {})
-    }
 
     #[test]
     fn logins_that_fail_together_are_closed_in_portions() {
@@ -276,14 +260,13 @@ mod tests {
             ("breaker_failures", "1000000"),
             ("http_connections", "1"),
         ];
-        let options = options.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let woken = Arc::<AtomicUsize>::default();
         let counted = Arc::clone(&woken);
         let capabilities = HostCapabilities {
             wake_broker: Arc::new(move || _ = counted.fetch_add(1, Ordering::Relaxed)),
-            ..HostCapabilities::of(true, spawn)
+            ..HostCapabilities::of(true, fake::spawn)
         };
-        let config = config::read(&options).unwrap();
+        let config = fake::config(&options);
         let plugin = Plugin::start(config, ManualClock::new(), capabilities).unwrap();
         let broker = FakeBroker::default();
         plugin.tick(&broker);
@@ -300,9 +283,7 @@ mod tests {
             assert_eq!(plugin.login(&attempt), LoginReply::Later, "{number}");
         }
         simulate(Some(Rc::new(|_: &str, _: &[u8]| Ok(Response::of(503, b"")))));
-        while let Some(work) = WAITING.with_borrow_mut(Vec::pop) {
-            work();
-        }
+        fake::work_all();
         simulate(None);
         let mut portions = Vec::new();
         while broker.closed.get() < LOGINS {

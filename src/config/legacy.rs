@@ -194,6 +194,7 @@ fn jitter(place: &mut Jitter, value: &str) -> Outcome {
 mod tests {
     use super::*;
     use crate::config::{CacheConfig, Config, SaltEncoding, SpecialChars, read, read_for};
+    use crate::fake;
     use crate::field::Field;
 
     fn pairs(text: &str) -> Vec<(String, String)> {
@@ -638,8 +639,7 @@ mod tests {
             [("http_ip", "http://10.0.0.1"), ("http_ip", ""), ("http_hostname", "api/auth")]
         {
             let given = [(name, wrong), ("http_getuser_uri", "/auth")];
-            let given = given.map(|(name, value)| (name.to_owned(), value.to_owned()));
-            let mistakes = read(&given).unwrap_err();
+            let mistakes = read(&fake::pairs(&given)).unwrap_err();
             let [mistake] = mistakes.as_slice() else { panic!("{mistakes:?}") };
             let said = mistake.to_string();
             let expected =

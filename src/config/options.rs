@@ -23,7 +23,7 @@ pub(crate) struct Opt {
     pub name: &'static str,
     pub default: Preset,
     pub meaning: &'static str,
-    /// Checks the value and puts it into the raw; what is allowed where it does not fit.
+    /// Checks the value and puts it into the raw configuration; what is allowed where it does not fit.
     pub(super) set: fn(&mut RawConfig, &str) -> Result<(), String>,
     /// The value in force, as one would give it; none: it has none.
     pub(super) show: fn(&Config) -> Option<String>,

@@ -235,17 +235,14 @@ mod tests {
     use crate::config::{
         BreakerConfig, CacheConfig, Endpoint, Jitter, Lifetime, PasswordEncoding, SpecialChars,
     };
+    use crate::fake::{self, pairs};
     use crate::field::Field;
     use crate::policy::OnError;
-
-    fn pairs(given: &[(&str, &str)]) -> Vec<(String, String)> {
-        given.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
-    }
 
     /// The configuration of these options and the two that are required.
     fn config(given: &[(&str, &str)]) -> Config {
         let required = [("http_host", "api"), ("http_user_route", "/user")];
-        read(&pairs(&[&required, given].concat())).unwrap()
+        fake::config(&[&required, given].concat())
     }
 
     fn mistakes(given: &[(&str, &str)]) -> Vec<String> {

@@ -80,13 +80,10 @@ mod tests {
     use super::*;
     use crate::config::options::Preset;
     use crate::config::read;
-
-    fn given(options: &[(&str, &str)]) -> Vec<(String, String)> {
-        options.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect()
-    }
+    use crate::fake;
 
     fn in_force(options: &[(&str, &str)]) -> Vec<Setting> {
-        let given = given(options);
+        let given = fake::pairs(options);
         settings(&read(&given).unwrap(), &given)
     }
 

@@ -75,7 +75,7 @@ pub(crate) fn login<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config;
+    use crate::fake;
 
     const TOKEN: &str = "eyJhbGciOiJIUzI1NiJ9.e30.c2ln";
 
@@ -91,9 +91,7 @@ mod tests {
     const OTHER: (&str, &str) = ("http_acl_route", "/acl");
 
     fn config(more: &[(&str, &str)]) -> Config {
-        let given = [&[("http_host", "a")], more].concat();
-        let given = given.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        config::read(&given.collect::<Vec<_>>()).unwrap_or_else(|errors| panic!("{errors:?}"))
+        fake::config(&[&[("http_host", "a")], more].concat())
     }
 
     /// What is decided; or whom, and about which kind of secret, somebody is asked.

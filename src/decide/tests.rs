@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::answer::Outcome;
-use crate::config;
+use crate::fake;
 use crate::rules::{Condition, Rule, Rules, Verb};
 
 const ON_ERROR: [OnError; 3] = [OnError::Deny, OnError::Defer, OnError::Allow];
@@ -200,10 +200,7 @@ fn rules_that_deny_the_rest_leave_nothing_to_the_acl_route() {
 /// The options for [`gate`], with a file of local users.
 fn options(more: &[(&str, &str)]) -> Config {
     let given = [("http_host", "127.0.0.1"), ("http_user_route", "/user")];
-    let given = given.iter().chain(more);
-    let given: Vec<_> =
-        given.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    config::read(&given).unwrap()
+    fake::config(&[&given, more].concat())
 }
 
 #[test]

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::clock::ManualClock;
-use crate::config;
+use crate::fake;
 
 fn events(kinds: &str) -> (Events, Arc<ManualClock>) {
     let given = [
@@ -20,8 +20,7 @@ fn events(kinds: &str) -> (Events, Arc<ManualClock>) {
         ("http_event_route", "/events"),
         ("http_events", kinds),
     ];
-    let given = given.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let config = config::read(&given).unwrap();
+    let config = fake::config(&given);
     let manual = ManualClock::new();
     let clock: Arc<dyn Clock> = manual.clone();
     let log_queue = LogQueue::new(config.log_level, Arc::clone(&clock));

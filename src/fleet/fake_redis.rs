@@ -13,7 +13,8 @@ use super::log::Entry;
 use super::record::{Do, Position, Record};
 use crate::cache::InvalidationScope;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{self, Config};
+use crate::config::Config;
+use crate::fake;
 use crate::log_queue::LogQueue;
 use crate::sync::lock;
 
@@ -114,10 +115,7 @@ pub(super) fn config(address: &str, more: &[(&str, &str)]) -> Config {
         ("fleet_redis", address),
         ("fleet_secret", "$PATH"),
     ];
-    let given = given.iter().chain(more);
-    let given: Vec<_> =
-        given.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    config::read(&given).unwrap()
+    fake::config(&[&given, more].concat())
 }
 
 /// A fleet of which nothing runs yet.

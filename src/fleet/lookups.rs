@@ -162,7 +162,7 @@ mod tests {
     use std::sync::{Arc, OnceLock};
     use std::thread;
 
-    use super::super::fake_redis::{fleet, serve, touch, wait_until};
+    use super::super::fake_redis::{array, bulk, fleet, serve, touch, wait_until};
     use super::super::record::Position;
     use super::super::{SharedAnswer, Stamp, Subject};
     use super::*;
@@ -176,15 +176,7 @@ mod tests {
         let address = serve(move |command, _| {
             if command[0] == b"MGET" {
                 lock(&seen).push(command.len() - 1);
-                return Some(
-                    [
-                        b"*",
-                        (command.len() - 1).to_string().as_bytes(),
-                        b"\r\n",
-                        &b"$1\r\na\r\n".repeat(command.len() - 1),
-                    ]
-                    .concat(),
-                );
+                return Some(array(&vec![bulk(b"a"); command.len() - 1]));
             }
             None
         });

@@ -229,20 +229,12 @@ pub(super) fn fuzz(data: &[u8]) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fake_redis;
     use super::*;
     use crate::clock::{Clock, ManualClock};
-    use crate::config;
 
     fn members(broker: &str, secret: u8) -> Members {
-        let given = [
-            ("http_host", "a"),
-            ("http_user_route", "/u"),
-            ("fleet_redis", "r"),
-            ("fleet_secret", "$PATH"),
-            ("fleet_broker", broker),
-        ];
-        let given = given.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let config = config::read(&given).unwrap();
+        let config = fake_redis::config("r", &[("fleet_broker", broker)]);
         let fleet = config.fleet.clone().unwrap();
         let members = Members::new(&config, &fleet, &[Secret::new(vec![secret; 32])]);
         members.join(1);

@@ -154,8 +154,7 @@ fn add(hasher: &mut blake3::Hasher, bytes: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config;
-    use crate::fake::FakeClient;
+    use crate::fake::{self, FakeClient};
     use crate::question::{About, Password};
 
     /// A broker with these options more.
@@ -169,10 +168,8 @@ mod tests {
             ("fleet_secret", "$PATH"),
         ];
         let is_other = |(name, _): &&(&str, &str)| !more.iter().any(|(other, _)| other == name);
-        let options: Vec<_> = given.iter().filter(is_other).chain(more).collect();
-        let options: Vec<_> =
-            options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        config::read(&options).unwrap()
+        let options: Vec<_> = given.iter().filter(is_other).chain(more).copied().collect();
+        fake::config(&options)
     }
 
     fn namer(config: &Config) -> Namer {

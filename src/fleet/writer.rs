@@ -388,6 +388,7 @@ mod tests {
         let before = lock(&written).iter().take_while(|name| *name != b"XADD").count();
         assert!(before < 2 * BATCH, "it came after {before} commands");
     }
+
     #[test]
     fn a_response_waits_for_one_batch_of_answers_at_most() {
         let written = Arc::new(AtomicUsize::new(0));
@@ -414,6 +415,7 @@ mod tests {
         fleet.shut_down();
         writer.join().unwrap();
     }
+
     #[test]
     fn what_does_not_arrive_is_written_by_another_connection() {
         let peers = Arc::new(Mutex::new(Vec::new()));

@@ -317,21 +317,19 @@ mod tests {
 
     use super::*;
     use crate::clock::ManualClock;
-    use crate::config;
-    use crate::fake::{FakeBroker, FakeClient};
+    use crate::fake::{self, FakeBroker, FakeClient};
     use crate::plugin::HostCapabilities;
 
     #[test]
     fn many_kicks_at_once_are_done_in_portions() {
         let options = [("http_host", "127.0.0.1"), ("http_user_route", "/user")];
-        let options = options.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let woken = Arc::<AtomicUsize>::default();
         let counted = Arc::clone(&woken);
         let capabilities = HostCapabilities {
             wake_broker: Arc::new(move || _ = counted.fetch_add(1, Ordering::Relaxed)),
             ..HostCapabilities::of(true, |_, _| Err(io::ErrorKind::WouldBlock.into()))
         };
-        let config = config::read(&options).unwrap();
+        let config = fake::config(&options);
         let plugin = Plugin::start(config, ManualClock::new(), capabilities).unwrap();
         let kick = |number| json!({"command": "kick", "username": format!("user-{number}")});
         let commands: Vec<_> = (0..95).map(kick).collect();

@@ -9,9 +9,8 @@ use std::thread::Builder;
 use super::{AccessReply, Check, HostCapabilities, Plugin};
 use crate::answer::{Decision, SessionGrants};
 use crate::clock::ManualClock;
-use crate::config;
 use crate::decide::Reason;
-use crate::fake::{FakeBroker, FakeClient};
+use crate::fake::{self, FakeBroker, FakeClient};
 use crate::question::{Access, Action, Client, RawAclCheck};
 use crate::rules::{Condition, Permission, Rule, Rules, Verb};
 use crate::sessions::SessionKey;
@@ -41,10 +40,9 @@ fn plugin(local_users: &str) -> (Plugin, PathBuf) {
         ("local_users_file", file.to_str().unwrap()),
         ("local_users_acl", "defer"),
     ];
-    let options = options.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let capabilities =
         HostCapabilities::of(true, |name, body| Builder::new().name(name).spawn(body));
-    let config = config::read(&options).unwrap();
+    let config = fake::config(&options);
     (Plugin::start(config, ManualClock::new(), capabilities).unwrap(), file)
 }
 

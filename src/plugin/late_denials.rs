@@ -2,31 +2,22 @@
 
 #![forbid(unsafe_code)]
 
-use std::cell::RefCell;
-use std::io;
 use std::rc::Rc;
-use std::thread::{Builder, JoinHandle};
 
 use super::{Attempt, HostCapabilities, LoginReply, Plugin};
 use crate::answer::Decision;
 use crate::api::fuzzing::{Response, simulate};
 use crate::clock::ManualClock;
-use crate::config;
-use crate::fake::{FakeBroker, FakeClient};
+use crate::fake::{self, FakeBroker, FakeClient};
 
 const DENIED: LoginReply = LoginReply::Now(Decision::Deny);
 const CLOSED: LoginReply = LoginReply::Now(Decision::Unavailable);
 
-type Work = Box<dyn FnOnce() + Send>;
-
-thread_local! {
-    static WAITING: RefCell<Vec<Work>> = const { RefCell::new(Vec::new()) };
-}
-
-/// A worker that waits until the test has it work.
-fn spawn(_: String, work: Work) -> io::Result<JoinHandle<()>> {
-    WAITING.with_borrow_mut(|waiting| waiting.push(work));
-    Builder::new().spawn(|| {})
+/// The API denies whatever workers ask.
+fn deny() {
+    simulate(Some(Rc::new(|_: &str, _: &[u8]| Ok(Response::of(403, b"")))));
+    fake::work_all();
+    simulate(None);
 }
 
 /// A plugin whose API denies every login, and takes longer than the broker waits.
@@ -44,9 +35,8 @@ impl Slow {
             ("login_failures_max", "4"),
             ("cache_ttl", cache_ttl),
         ];
-        let options = options.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let config = config::read(&options).unwrap();
-        let capabilities = HostCapabilities::of(false, spawn);
+        let config = fake::config(&options);
+        let capabilities = HostCapabilities::of(false, fake::spawn);
         let plugin = Plugin::start(config, ManualClock::new(), capabilities).unwrap();
         let slow = Self { plugin, broker: FakeBroker::default() };
         slow.plugin.tick(&slow.broker);
@@ -69,11 +59,7 @@ impl Slow {
 
     /// The API answers, and the broker looks up; how many denials have been noted by then.
     fn denials(&self) -> u64 {
-        simulate(Some(Rc::new(|_: &str, _: &[u8]| Ok(Response::of(403, b"")))));
-        while let Some(work) = WAITING.with_borrow_mut(Vec::pop) {
-            work();
-        }
-        simulate(None);
+        deny();
         self.plugin.tick(&self.broker);
         self.plugin.services.stats.counts().denied_logins.iter().map(|(_, count)| count).sum()
     }
@@ -112,11 +98,7 @@ fn it_counts_for_the_lockout_of_the_address_that_it_came_from() {
 fn those_that_come_in_a_pass_of_the_broker_count_for_the_next_login_in_it() {
     let slow = Slow::new("0");
     assert_eq!([b"1", b"2", b"3", b"4"].map(|guess| slow.guess(guess)), [CLOSED; 4]);
-    simulate(Some(Rc::new(|_: &str, _: &[u8]| Ok(Response::of(403, b"")))));
-    while let Some(work) = WAITING.with_borrow_mut(Vec::pop) {
-        work();
-    }
-    simulate(None);
+    deny();
     assert_eq!(slow.guess(b"5"), DENIED);
     assert_eq!(slow.denials(), 5);
     slow.plugin.shut_down();

@@ -12,8 +12,7 @@ use super::gates::{begin, check, connected, recalls};
 use super::{AccessReply, HostCapabilities, Plugin};
 use crate::api::fuzzing::{Response, simulate};
 use crate::clock::ManualClock;
-use crate::config;
-use crate::fake::{FakeBroker, FakeClient};
+use crate::fake::{self, FakeBroker, FakeClient};
 use crate::question::{Access, Action};
 
 const OTHERS: usize = 10_000;
@@ -39,8 +38,7 @@ fn plugin() -> Plugin {
         ("http_acl_route", "/acl"),
         ("cache_ttl", "3600"),
     ];
-    let options = options.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let config = config::read(&options).unwrap();
+    let config = fake::config(&options);
     Plugin::start(config, ManualClock::new(), HostCapabilities::of(false, spawn)).unwrap()
 }
 
