@@ -86,7 +86,7 @@ fn usual(command: &Command) -> Vec<u8> {
 pub(super) fn wait_until(what: &str, is_so: impl Fn() -> bool) {
     let began = SystemClock.now();
     while !is_so() {
-        assert!(SystemClock.now() - began < Duration::from_secs(10), "late: {what}");
+        assert!(SystemClock.now() - began < Duration::from_secs(10), "{what}");
         thread::park_timeout(Duration::from_millis(1));
     }
 }
