@@ -217,13 +217,19 @@ impl Fleet {
         let (life, is_given) = (lifetime.unwrap_or(configured), lifetime.is_some());
         let left = (at + life).saturating_sub(self.clock.unix_time());
         let shared = SharedAnswer { stamp, asked: at, life, is_given, stale, json };
-        if left.is_zero() || !lock(&self.log).is_in_touch(self.clock.now()) {
+        if left.is_zero() {
             return;
         }
         let Some(text) = self.namer.text_of(way, name) else { return };
         if let Some(sealed) = self.answers.seal(text.as_bytes(), &shared.encode()) {
             let (key, pushed) = (format!("{}{text}", self.keys.answers), self.clock.now());
+            let log = lock(&self.log);
+            if !log.shares(&stamp, pushed) {
+                return;
+            }
+            // While the log is locked: if it is found to have lost something, nothing from before that waits any more.
             let dropped = self.queue.push(backlog::Answer { key, sealed, left, pushed });
+            drop(log);
             self.counts.wrote(Write::Dropped, dropped);
         }
     }
@@ -383,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_not_shared_once_other_headers_are_sent() {
+    fn an_answer_is_not_shared_once_other_headers_are_sent_or_another_epoch_has_begun() {
         let options = [("http_header_X_Broker", "one")];
         let fleet = fake_redis::fleet("127.0.0.1:1", &options, ManualClock::new());
         fake_redis::touch(&fleet);
@@ -391,14 +397,18 @@ mod tests {
             let freshness = Freshness { lifetime: None, stale: None };
             let life = Duration::from_secs(9);
             fleet.share(&SharedName([7; 24]), asked, &Answer::ALLOW, freshness, life);
-            fleet.queue.len()
+            fleet.queue.drop_answers()
         };
         let before = fleet.before_asking().unwrap();
         assert_eq!(share(before), 1);
         let header =
             |value: &str| fake_redis::config("r", &[("http_header_X_Broker", value)]).credentials;
         fleet.renew(&header("two"), || ());
-        assert_eq!(share(before), 1, "it was asked for with the header of before");
-        assert_eq!(share(fleet.before_asking().unwrap()), 2);
+        assert_eq!(share(before), 0, "it was asked for with the header of before");
+        let before = fleet.before_asking().unwrap();
+        assert_eq!(share(before), 1);
+        fake_redis::touch_again(&fleet);
+        assert_eq!(share(before), 0, "it was asked for before Redis lost something");
+        assert_eq!(share(fleet.before_asking().unwrap()), 1);
     }
 }

@@ -46,7 +46,6 @@ impl Backlog {
         self.answers.is_empty()
     }
 
-    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.answers.len()
     }

@@ -127,21 +127,32 @@ pub(super) fn fleet(address: &str, more: &[(&str, &str)], clock: Arc<dyn Clock>)
 
 /// The sealed entry that begins an epoch.
 pub(super) fn beginning(fleet: &Fleet) -> Vec<u8> {
-    fleet.records.seal(fleet.config.name.as_bytes(), &begin().encode()).unwrap()
+    fleet.records.seal(fleet.config.name.as_bytes(), &begin(1).encode()).unwrap()
 }
 
-fn begin() -> Record {
+fn begin(number: u8) -> Record {
     let (from, scope) = (String::new(), InvalidationScope::default());
-    Record { id: [1; 16], epoch: [1; 16], at: Duration::ZERO, from, what: Do::Begin, scope }
+    let (id, epoch) = ([number; 16], [number; 16]);
+    Record { id, epoch, at: Duration::ZERO, from, what: Do::Begin, scope }
 }
 
 /// Has a fleet be in touch with a log that has just begun, by an entry without a byte at 1-0.
 pub(super) fn touch(fleet: &Fleet) {
-    let (now, at) = (fleet.clock.now(), Position { ms: 1, seq: 0 });
+    lock(&fleet.log).reach();
+    read_beginning(fleet, 1);
+    assert!(lock(&fleet.log).is_in_touch(fleet.clock.now()));
+}
+
+/// The same with a log that has begun anew since, after Redis had lost it.
+pub(super) fn touch_again(fleet: &Fleet) {
+    read_beginning(fleet, 2);
+    read_beginning(fleet, 2);
+    assert!(lock(&fleet.log).is_in_touch(fleet.clock.now()));
+}
+
+fn read_beginning(fleet: &Fleet, number: u8) {
+    let (now, at) = (fleet.clock.now(), Position { ms: number.into(), seq: 0 });
     let digest = *blake3::hash(b"").as_bytes();
-    let entry = Entry { at, digest, record: Some(begin()) };
-    let mut log = lock(&fleet.log);
-    log.reach();
-    let _ = log.read(&[entry], true, now, now, fleet.clock.unix_time());
-    assert!(log.is_in_touch(now));
+    let entry = Entry { at, digest, record: Some(begin(number)) };
+    let _ = lock(&fleet.log).read(&[entry], true, now, now, fleet.clock.unix_time());
 }

@@ -108,6 +108,12 @@ impl Log {
         Some(Stamp { epoch, position: self.applied })
     }
 
+    /// Whether an answer of this stamp may be shared now: after a loss, its position may be one that others do not read
+    /// any more.
+    pub(crate) fn shares(&self, stamp: &Stamp, now: Instant) -> bool {
+        self.stamp(now).is_some_and(|current| current.epoch == stamp.epoch)
+    }
+
     /// Whether an answer of this stamp is good for a question about this.
     pub(crate) fn believes(&self, stamp: &Stamp, subject: &Subject<'_>, now: Instant) -> bool {
         self.is_in_touch(now)

@@ -5,6 +5,7 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use super::counts::Write;
 use super::link::{Link, PAGE, RawEntry, Trouble};
 use super::log::{Effect, Entry, Gap};
 use super::record::{Epoch, Position, Record};
@@ -305,6 +306,7 @@ impl Fleet {
                 Effect::Lost => {}
                 Effect::Gap(gap) => {
                     self.counts.missed(gap);
+                    self.counts.wrote(Write::Dropped, self.queue.drop_answers());
                     let what = match gap {
                         Gap::Trimmed => "was away for longer than Redis keeps entries of the log",
                         Gap::RolledBack => "sees that Redis has lost entries of the log",
@@ -352,13 +354,17 @@ mod tests {
             is_there.then(|| array(&[entry("1-0", b"")]))
         });
         let fleet = fleet(&address, &[], ManualClock::new());
+        assert!(fleet.listener.set(Arc::new(Doubting(channel().0))).is_ok());
         touch(&fleet);
         let (now, at) = (fleet.clock.now(), Position { ms: 2, seq: 0 });
+        let (key, sealed, left) = ("a".to_owned(), Vec::new(), Duration::from_secs(9));
+        fleet.queue.push(super::super::backlog::Answer { key, sealed, left, pushed: now });
         let newest = Entry { at, digest: [2; 32], record: None };
         let _ = lock(&fleet.log).read(&[newest], true, now, now, fleet.clock.unix_time());
         let link = Link::open(&fleet.config, &lock(&fleet.credentials).clone()).unwrap();
         fleet.check(&mut Reader { link, checked: None, announced: None }).unwrap();
         assert_eq!(lock(&fleet.log).applied().1, Position::START, "it reads the log anew");
+        assert_eq!(fleet.queue.drop_answers(), 0, "and shares nothing from before");
     }
 
     #[test]

@@ -134,6 +134,8 @@ mod tests {
             let entries = entries.get()?.clone();
             match command[0].as_slice() {
                 b"XRANGE" => Some(entries),
+                // An entry that it said to have and has not would have the broker connect anew.
+                b"XADD" => Some(b"-ERR not now\r\n".to_vec()),
                 b"XREAD" if command.last()? == b"0-0" => {
                     Some(array(&[array(&[bulk(b"log"), entries])]))
                 }

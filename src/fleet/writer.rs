@@ -75,10 +75,9 @@ impl Queue {
         dropped
     }
 
-    /// How many answers wait.
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        lock(&self.waiting).answers.len()
+    /// Drops the answers that wait; how many.
+    pub(crate) fn drop_answers(&self) -> usize {
+        std::mem::take(&mut lock(&self.waiting).answers).len()
     }
 
     /// Answers that could not be written are to be tried once more; how many there is no room for.

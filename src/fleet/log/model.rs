@@ -112,10 +112,7 @@ impl World {
                 let half = self.redis.log.len() / 2;
                 self.redis.log.drain(..half);
             }
-            93 => {
-                let left = self.random.usize(..=self.redis.log.len());
-                self.redis.log.truncate(left);
-            }
+            93 => self.lose_last(),
             94 => self.redis.log.clear(),
             95 => {
                 self.brokers[at] = Broker::new(self.clock.now());
@@ -137,6 +134,14 @@ impl World {
         // New entries come after the old ones all the same: their IDs are times.
         let last_ms = self.redis.last_ms;
         self.redis = Redis { last_ms, ..self.saved.clone() };
+    }
+
+    /// A replica takes over that lacks the last entries, and so also the answers that were written after them.
+    fn lose_last(&mut self) {
+        let left = self.random.usize(..=self.redis.log.len());
+        self.redis.log.truncate(left);
+        let last = self.redis.log.last().map_or(Position::START, |entry| entry.at);
+        self.redis.answers.retain(|_, (stamp, _)| stamp.position <= last);
     }
 
     fn pass(&mut self) {
@@ -182,7 +187,9 @@ impl World {
         if broker.cache.get(user).is_none_or(|known| known.asked_at < answer.asked_at) {
             broker.cache.insert(user, answer);
         }
-        if let Some(stamp) = stamp.filter(|_| !broker.is_cut) {
+        let now = self.clock.now();
+        let may = |stamp: &Stamp| !broker.is_cut && broker.log.shares(stamp, now);
+        if let Some(stamp) = stamp.filter(may) {
             self.redis.answers.insert(user, (stamp, answer));
         }
     }
