@@ -19,11 +19,10 @@ use crate::files::Files;
 use crate::fleet::Fleet;
 use crate::log_queue::LogQueue;
 use crate::memory::MemoryBudget;
-use crate::pool::{Asked, Batching, Completion, Load, Pending, Pool, Spawn, Urgency};
+use crate::pool::{Asked, Batching, Completion, Load, Pool, Spawn, Urgency};
 use crate::question::{About, Kind, Question, SharedName};
 use crate::random::NoRandomBytes;
 use crate::sealed::SecretBox;
-use crate::secret::Secret;
 use crate::stats::Stats;
 use crate::tokens::Tokens;
 
@@ -289,20 +288,6 @@ impl Engine {
         let known = || self.cache.known(&key, question);
         let job = || self.job(key, question, Consult::Others);
         self.asker.ask((&key, &key), (urgency, insists, question.bytes()), stale, known, job)
-    }
-
-    /// Has the question that has this key asked again in the background, unless its answer is
-    /// still good. None: there is nothing to wait for.
-    #[must_use]
-    pub(crate) fn ask_again(&self, key: Key, question: &Question<'_>) -> Option<Pending> {
-        if let About::Token(token) = question.about {
-            let token = Secret::new(token.as_bytes().to_vec());
-            return self.verify_again(key, token, question.username.to_owned());
-        }
-        if self.cache.knows(&key, question) || !self.has_room_for(question) {
-            return None;
-        }
-        self.ask_quietly(key, &self.in_flight_key(&key), question, Consult::TheApi).ok()
     }
 
     /// What asks the API itself joins nothing that others may have answered.

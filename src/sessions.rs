@@ -236,7 +236,8 @@ impl Sessions {
     }
 
     /// The API let a client in again that is in already. One that is to be asked about once more since, as
-    /// after an invalidation, is asked about once more. False: the API now gives it another name, and
+    /// after an invalidation, is asked about once more; of one for which that will not be, the question is not
+    /// kept. False: the API now gives it another name, and
     /// nothing of that holds.
     pub(crate) fn renew(
         &self,
@@ -255,6 +256,9 @@ impl Sessions {
         session.set_grants(Grants::on(session_grants, session.whom()));
         session.expiry = self.expiry(session_grants);
         let expiry = session.expiry;
+        if session_grants.is_none() && due.is_none() {
+            session.question = None;
+        }
         self.schedule(&mut state, session_key.handle, due, expiry);
         true
     }
@@ -265,6 +269,20 @@ impl Sessions {
         if state.get(session_key).is_some_and(|session| !session.is_due(self.clock.now())) {
             self.schedule(&mut state, session_key.handle, Some(due), None);
         }
+    }
+
+    /// A client is to be asked about now, by this question where none was kept of its login.
+    pub(crate) fn ask_now(
+        &self,
+        session_key: &SessionKey,
+        question: impl FnOnce() -> Option<Arc<SealedQuestion>>,
+    ) {
+        let mut state = lock(&self.state);
+        let Some(session) = state.get_mut(session_key) else { return };
+        if session.question.is_none() {
+            session.question = question();
+        }
+        self.schedule(&mut state, session_key.handle, Some(self.clock.now()), None);
     }
 
     /// Whether the time of any may come.

@@ -58,7 +58,7 @@ impl Authenticator {
     /// This client is let in, or left to the broker's other means if that is not `certain`. Mosquitto 2.0
     /// tells of nobody that it is connected.
     pub(super) fn note_came(&self, client: &dyn Client, username: &str, is_certain: bool) {
-        if !self.tells_who_connects && !self.services.tick_monitor.is_about_a_session() {
+        if !self.tells_who_connects {
             self.services.events.came(client.handle(), self.facts(client, username), is_certain);
         }
     }

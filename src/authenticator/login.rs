@@ -47,7 +47,11 @@ impl Authenticator {
         let judged = self.reply_to_login(attempt);
         if let LoginReply::Now(decision) = judged.0 {
             self.services.stats.decided(Kind::Login, decision);
-            if attempt.broker.is_some() && matches!(decision, Decision::Allow | Decision::Defer) {
+            // At SIGHUP nobody comes in.
+            let comes_in = attempt.broker.is_some()
+                && judged.1 != Reason::Session
+                && !self.services.tick_monitor.is_about_a_session();
+            if comes_in && matches!(decision, Decision::Allow | Decision::Defer) {
                 let config = &self.services.config;
                 let stand_in = [&config.anonymous_username, &config.anonymous_access];
                 let stand_in = stand_in.into_iter().find_map(Option::as_deref);
@@ -124,7 +128,7 @@ impl Authenticator {
         if self.services.tick_monitor.may_be_about_a_session() {
             match self.services.sessions.authenticated_by(&session_key) {
                 Some(AuthenticatedBy::Api) => {
-                    self.check_again(session_key, question);
+                    self.check_again(&session_key, question);
                     return now(Decision::Allow, Reason::Session);
                 }
                 Some(AuthenticatedBy::Broker)

@@ -41,7 +41,7 @@ pub(crate) struct Finding {
 struct Check {
     findings: Arc<Mailbox<Finding>>,
     /// Where it counts as under way.
-    under_way: Option<Arc<AtomicUsize>>,
+    under_way: Arc<AtomicUsize>,
     session_key: Option<SessionKey>,
     asked: Instant,
 }
@@ -53,9 +53,7 @@ impl Check {
 
     fn send(&mut self, outcome: Outcome) {
         let Some(session_key) = self.session_key.take() else { return };
-        if let Some(under_way) = &self.under_way {
-            under_way.fetch_sub(1, Ordering::Relaxed);
-        }
+        self.under_way.fetch_sub(1, Ordering::Relaxed);
         self.findings.send(Finding { session_key, asked: self.asked, outcome });
     }
 }
@@ -97,24 +95,21 @@ impl Authenticator {
         let most = self.services.config.connections.saturating_sub(under_way);
         for (session_key, question) in self.services.sessions.take_due(now, most) {
             match self.services.engine.ask_sealed(session_key.key, &question) {
-                Some(pending) => {
-                    self.checks_under_way.fetch_add(1, Ordering::Relaxed);
-                    self.watch(session_key, pending, Some(Arc::clone(&self.checks_under_way)));
-                }
+                Some(pending) => self.watch(session_key, pending),
                 None => self.postpone(&session_key),
             }
         }
     }
 
-    /// Asks about a client that is in, unless the answer is known to be good still.
-    pub(super) fn check_again(&self, session_key: SessionKey, question: &Question<'_>) {
-        if let About::Token(_) = question.about {
-            // Not all at once, and none is left out: they are looked at as those are that expire.
-            self.services.sessions.postpone(&session_key, self.services.clock.now());
-            return;
-        }
-        if let Some(pending) = self.services.engine.ask_again(session_key.key, question) {
-            self.watch(session_key, pending, None);
+    /// The broker asks about a client that is in: so does the plugin in the background, unless the answer is
+    /// known to be good still. A token may be good for longer than the keys that verify it.
+    pub(super) fn check_again(&self, session_key: &SessionKey, question: &Question<'_>) {
+        let is_token = matches!(question.about, About::Token(_));
+        if is_token || !self.services.engine.knows(&session_key.key, question) {
+            let seal = || self.services.engine.seal(question).map(Arc::new);
+            self.services.sessions.ask_now(session_key, seal);
+            // Mosquitto 2.0.11 with `per_listener_settings` has no tick that would.
+            self.check_due(self.services.clock.now());
         }
     }
 
@@ -123,13 +118,10 @@ impl Authenticator {
         self.services.sessions.postpone(session_key, self.services.clock.now() + RETRY);
     }
 
-    fn watch(
-        &self,
-        session_key: SessionKey,
-        pending: Pending,
-        under_way: Option<Arc<AtomicUsize>>,
-    ) {
-        let findings = Arc::clone(&self.findings);
+    fn watch(&self, session_key: SessionKey, pending: Pending) {
+        self.checks_under_way.fetch_add(1, Ordering::Relaxed);
+        let (findings, under_way) =
+            (Arc::clone(&self.findings), Arc::clone(&self.checks_under_way));
         let asked = self.services.clock.now();
         let check = Check { findings, under_way, session_key: Some(session_key), asked };
         pending.watch(move |outcome| {

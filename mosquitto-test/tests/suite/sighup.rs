@@ -1,6 +1,7 @@
 //! SIGHUP, on which the broker asks about every session again, disconnects nobody whom the API
 //! does not really deny.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use mosquitto_test::prelude::*;
@@ -73,6 +74,53 @@ on_every_broker! {
         for (number, client) in clients.iter().enumerate().filter(|(number, _)| *number != 7) {
             assert_eq!(client.publish("a/b", "still here"), 0, "{number}");
         }
+    }
+
+    fn a_check_that_fails_is_made_again_until_it_is_decided(version) {
+        let api = AuthServer::start();
+        let broker = broker(version, &api, &[]);
+        let clients = clients(&broker, 2);
+        api.forget_requests();
+        let failed = AtomicUsize::new(0);
+        api.set_handler(move |request| {
+            let is_denied = request.json()["username"] == "user-1";
+            let fails = is_denied && failed.fetch_add(1, Ordering::Relaxed) < 2;
+            Reply::status(if fails { 500 } else if is_denied { 403 } else { 200 })
+        });
+        broker.reload();
+        clients[1].wait_disconnected();
+        assert!(may_publish(&clients[0], "a/b"));
+        assert_eq!(api.requests().len(), 4, "once for the one, three times for the other");
+    }
+
+    fn logins_are_asked_about_a_few_at_once_and_topics_once_they_are_used(version) {
+        let api = AuthServer::answering(|request| match request.json()["topic"].as_str() {
+            Some("brief") => Reply::status(200).header("Cache-Control", "no-store"),
+            _ => Reply::status(200),
+        });
+        let options = [("http_acl_route", "/acl"), ("http_connections", "4"), ("cache_auth_ttl", "0")];
+        let broker = broker(version, &api, &[&options[..], &[("cache_acl_ttl", "600")]].concat());
+        let clients = clients(&broker, COUNT);
+        clients.iter().for_each(|client| client.subscribe("brief").expect_granted());
+        // From now on answers about topics are kept as far as is known.
+        clients[0].subscribe("long").expect_granted();
+        broker.wait_until_idle();
+        api.forget_requests();
+        let gate = Gate::new();
+        let held = gate.clone();
+        api.set_handler(move |request| match request.path.as_str() {
+            "/login" => Reply::status(200).after(&held),
+            _ => Reply::status(200),
+        });
+        broker.reload();
+        gate.wait_until_waiting(2);
+        // Whoever comes now is not behind thirty others.
+        let asked = api.requests_to("/login").len();
+        assert!(asked <= 4, "{asked}");
+        gate.open();
+        api.wait_for_requests(COUNT);
+        broker.wait_until_idle();
+        assert_eq!((api.requests_to("/login").len(), api.requests_to("/acl").len()), (COUNT, 0));
     }
 
     fn an_answer_that_is_still_good_is_not_asked_for(version) {
