@@ -4,6 +4,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::Authenticator;
 use super::denials::LoginFacts;
@@ -14,7 +15,7 @@ use crate::broker::Broker;
 use crate::cache::Key;
 use crate::decide::{self, Login, LoginStep, Reason};
 use crate::policy;
-use crate::pool::{Asked, Urgency};
+use crate::pool::{Asked, Pending, Urgency};
 use crate::question::{About, Client, Kind, Question};
 use crate::sealed::SealedQuestion;
 use crate::sessions::{AuthenticatedBy, SessionKey};
@@ -152,7 +153,11 @@ impl Authenticator {
         let outcome = match self.known_login(&key, question) {
             Some(outcome) => outcome,
             None if !self.may_delay(client) => {
-                let outcome = self.ask_while_broker_waits(login, question);
+                let (outcome, late) =
+                    self.ask_and_wait(login, question, (Urgency::Blocking, Payer::Logins));
+                if let Some((pending, asked)) = late {
+                    self.keep_for_next_try(login, pending, asked);
+                }
                 self.note_late_denials();
                 if self.is_guess_too_many(login, &outcome) {
                     return now(Decision::Deny, Reason::TooManyFailures);
@@ -194,23 +199,31 @@ impl Authenticator {
         now(decision, Reason::of(Kind::Login, outcome))
     }
 
-    /// What another broker of the fleet takes back meanwhile is asked about again, for as long as logins may
-    /// make the broker wait.
-    fn ask_while_broker_waits(&self, login: LoginFacts<'_>, question: &Question<'_>) -> Outcome {
+    /// Asks about a login, and waits. What is taken back meanwhile is asked about again, for as long as logins
+    /// may make whoever asks wait: another broker of the fleet may take it back, and while it is Mosquitto 2.1's
+    /// HTTP API that waits, the control topic. What comes back as well was asked then, and has no answer yet.
+    fn ask_and_wait(
+        &self,
+        login: LoginFacts<'_>,
+        question: &Question<'_>,
+        (urgency, payer): (Urgency, Payer<'_>),
+    ) -> (Outcome, Option<(Pending, Instant)>) {
         let names = (question.client.id(), question.username);
         loop {
             let asked_at = self.services.clock.now();
             let taken_back = self.services.engine.times_outdated();
-            let mut asked = self.services.engine.ask_api(login.key, question, Urgency::Blocking);
-            let outcome = self.wait_for_login(&mut asked, Payer::Logins, question);
+            let mut asked = self.services.engine.ask_api(login.key, question, urgency);
+            let outcome = self.wait_for_login(&mut asked, payer, question);
             let is_current = self.services.engine.times_outdated() == taken_back;
             if !is_current && self.is_outdated(&outcome, names, asked_at) {
                 continue;
             }
-            if let (Err(Failure::NotYet), Asked::Later(pending)) = (&outcome, asked) {
-                self.keep_for_next_try(login, pending, asked_at);
-            }
-            return outcome;
+            return match (&outcome, asked) {
+                (Err(Failure::NotYet), Asked::Later(pending)) => {
+                    (outcome, Some((pending, asked_at)))
+                }
+                _ => (outcome, None),
+            };
         }
     }
 
@@ -229,11 +242,17 @@ impl Authenticator {
         if self.is_locked_out(login) {
             return now(Decision::Deny, Reason::TooManyFailures);
         }
-        let mut asked = self.services.engine.ask(login.key, question, Urgency::Waiting);
-        let outcome = self.wait_for_login(&mut asked, Payer::HttpApi, question);
-        if let (Err(Failure::NotYet), Asked::Later(pending)) = (&outcome, asked) {
-            self.note_when_denied(login, pending);
-        }
+        let outcome = match self.services.engine.known_login(&login.key, question) {
+            Some(answer) => Ok(answer),
+            None => {
+                let who = (Urgency::Waiting, Payer::HttpApi);
+                let (outcome, late) = self.ask_and_wait(login, question, who);
+                if let Some((pending, _)) = late {
+                    self.note_when_denied(login, pending);
+                }
+                outcome
+            }
+        };
         if self.is_guess_too_many(login, &outcome) {
             return now(Decision::Deny, Reason::TooManyFailures);
         }

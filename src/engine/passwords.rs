@@ -121,7 +121,7 @@ impl Engine {
             let denied = || Asked::Now(Ok(Answer::of_password_file(Verdict::Deny)));
             return (!self.asks_logins).then(denied);
         };
-        let turn = self.apis_turn((key, key), question, urgency, Consult::Others);
+        let turn = self.apis_turn(key, question, urgency, Consult::Others);
         let claim = || claim(key, question.username, password);
         Some(match hasher.pool.ask(&key, urgency, || self.cache.known(&key, question), claim) {
             Asked::Later(pending) => {
@@ -135,16 +135,15 @@ impl Engine {
     pub(super) fn ask_quietly(
         &self,
         key: Key,
-        in_flight: &Key,
         question: &Question<'_>,
         consult: Consult,
     ) -> Result<Pending, Failure> {
         let hasher = self.hasher.as_ref();
         let claimed = hasher.and_then(|hasher| Some((hasher, hasher.claimed(question)?)));
         let Some((hasher, password)) = claimed else {
-            return self.asker.pool.ask_quietly(in_flight, || self.job(key, question, consult));
+            return self.asker.pool.ask_quietly(&key, || self.job(key, question, consult));
         };
-        let turn = self.apis_turn((key, *in_flight), question, Urgency::Background, consult);
+        let turn = self.apis_turn(key, question, Urgency::Background, consult);
         let pending = hasher.pool.ask_quietly(&key, || claim(key, question.username, password))?;
         Ok(pending.followed_by(|by_file| turn.take(by_file)))
     }
@@ -175,14 +174,14 @@ impl Engine {
 
     fn apis_turn(
         &self,
-        (key, in_flight): (Key, Key),
+        key: Key,
         question: &Question<'_>,
         urgency: Urgency,
         consult: Consult,
     ) -> ApisTurn {
         let job = self.asks_logins.then(|| self.job(key, question, consult));
         let stale = self.cache.stale(&key, question);
-        ApisTurn { asker: self.asker.clone(), key, in_flight, urgency, stale, job }
+        ApisTurn { asker: self.asker.clone(), key, in_flight: key, urgency, stale, job }
     }
 }
 

@@ -1,12 +1,16 @@
 //! The control topic: commands from whoever the ACL lets publish to it.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 pub use mosquitto_test::control::{RESPONSES, TOPIC};
 use mosquitto_test::prelude::*;
 use serde_json::{Value, json};
 
-use crate::support::{NOT_AUTHORIZED, PASSWORD, ROUTES, broker_with, eventually, may_publish};
+use crate::support::{
+    EVERY_QUESTION, NOT_AUTHORIZED, PASSWORD, ROUTES, broker_with, eventually, http_api_status,
+    may_publish,
+};
 
 /// An API that lets everybody in, lets `root` do everything, and everyone else what the ACL route
 /// says: 200, unless the topic begins with `no/` or is the control topic.
@@ -351,4 +355,33 @@ on_every_broker! {
             log_in().expect_refused();
         }
     }
+}
+
+#[test]
+fn a_login_at_the_brokers_own_http_api_that_is_taken_back_meanwhile_lets_nobody_in() {
+    let api = api();
+    let broker = Broker::config(Version::V2_1_2)
+        .plugin(api.options([&ROUTES, &EVERY_QUESTION[..]].concat()))
+        .listener(|listener| listener)
+        .listener(|listener| listener.line("protocol http_api"))
+        .start();
+    let operator = operator(&broker);
+    let status = |password| http_api_status(broker.port_of(1), "ann", password);
+    let invalidate = || command(&operator, json!([{"command": "invalidate", "username": "ann"}]));
+    assert_eq!(status("known"), "200");
+    let gate = Gate::new();
+    let held = gate.clone();
+    api.set_handler(move |_| Reply::status(200).after(&held));
+    thread::scope(|scope| {
+        let waits = scope.spawn(|| status("new"));
+        gate.wait_until_waiting(1);
+        api.set_handler(|request| {
+            let is_anns = request.path == "/user" && request.json()["username"] == "ann";
+            Reply::status(if is_anns { 403 } else { 200 })
+        });
+        invalidate();
+        gate.open();
+        assert_eq!(waits.join().unwrap(), "401");
+    });
+    assert_eq!(status("known"), "401", "nor does what was cached");
 }
