@@ -13,7 +13,8 @@ here=$(dirname "$(readlink -f "$0")")
 "$here/install.sh" --demo
 needed=--demo
 if [[ ${DEMO_FLEET:-} == 1 ]]; then needed=--demo-fleet; fi
-"$here/get-brokers.sh" "$needed" 2> >(grep -v ' is there$' >&2)
+# Of a version that there is none of nothing is fetched, and the demo says which there are.
+"$here/get-brokers.sh" "$needed=${BROKER:-2.1.2}" 2> >(grep -v ' is there$' >&2)
 
 # One build for both, so that what they share is compiled once. Cargo knows best where it put the demo.
 built=$(cargo build --release --manifest-path "$here/../Cargo.toml" \

@@ -1,13 +1,13 @@
 #!/bin/bash
 # Fetches the Mosquitto brokers that the tests run against, side by side, without installing anything:
 #
-#   mosquitto-test/get-brokers.sh [--demo | --demo-fleet | --valgrind] [DIR]        (DIR: the repository's .brokers)
+#   mosquitto-test/get-brokers.sh [--demo=VERSION | --demo-fleet=VERSION | --valgrind] [DIR]
 #
-# fills DIR/2.0.11, DIR/2.0.21 and DIR/2.1.2 with the packages of Debian bookworm, bookworm-backports
+# fills DIR (the repository's .brokers, unless another is named): DIR/2.0.11, DIR/2.0.21 and DIR/2.1.2 with the packages of Debian bookworm, bookworm-backports
 # and sid. DIR/VERSION/bin has mosquitto and its companions, each started with its release's own libc,
 # so that all three run on one Debian 12 (amd64). Needs no root; what is there already is left alone.
 # DIR/redis and DIR/valkey get the servers of bookworm and bookworm-backports, for brokers that share answers;
-# with --demo, which needs only the brokers, they do not, and with --demo-fleet only DIR/valkey does.
+# with --demo only the broker of that version is fetched, and with --demo-fleet that one and DIR/valkey.
 # With --valgrind, DIR/valgrind gets the Valgrind of sid, which knows the C library of 2.1.2.
 set -euo pipefail
 shopt -s nullglob
@@ -15,10 +15,10 @@ export LC_ALL=C
 
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 triplet=x86_64-linux-gnu
-redis=yes valkey=yes valgrind=
+only='' redis=yes valkey=yes valgrind=
 case ${1:-} in
-  --demo) redis='' valkey=''; shift ;;
-  --demo-fleet) redis=''; shift ;;
+  --demo=*) only=${1#*=} redis='' valkey=''; shift ;;
+  --demo-fleet=*) only=${1#*=} redis=''; shift ;;
   --valgrind) valgrind=yes; shift ;;
 esac
 brokers=${1:-$(dirname "$(readlink -f "$0")")/../.brokers}
@@ -154,10 +154,11 @@ if [[ -z $mirror ]]; then
 fi
 [[ -n $mirror ]] || { say "apt on this machine names no Debian mirror"; exit 1; }
 
-fetch 2.0.11 2.0.11- 'bookworm'
-fetch 2.0.21 2.0.21- 'bookworm bookworm-backports'
+wants() { [[ -z $only || $only == "$1" ]]; }
+if wants 2.0.11; then fetch 2.0.11 2.0.11- 'bookworm'; fi
+if wants 2.0.21; then fetch 2.0.21 2.0.21- 'bookworm bookworm-backports'; fi
 # Without a named provider apt picks systemd for the package's sysusers dependency.
-fetch 2.1.2 2.1.2- 'sid' systemd-standalone-sysusers
+if wants 2.1.2; then fetch 2.1.2 2.1.2- 'sid' systemd-standalone-sysusers; fi
 [[ -z $redis ]] || fetch_redis redis 'bookworm'
 [[ -z $valkey ]] || fetch_redis valkey 'bookworm bookworm-backports'
 [[ -z $valgrind ]] || fetch_valgrind

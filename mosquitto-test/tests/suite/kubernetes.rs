@@ -53,6 +53,7 @@ fn what_is_wrong_with_a_manifest_is_seen() {
         ("replicas: 1\n", "replicas: one\n", "spec.replicas"),
         ("serviceName: mosquitto-metrics", "serviceName: mosquito", "no Service mosquito"),
         ("secretName: mosquitto-api", "secretName: api", "no Secret api"),
+        ("podManagementPolicy: Parallel", "podManagementPolicies: Parallel", "podManagementPolicies"),
         ("apiVersion: policy/v1\n", "apiVersion: policy/v1beta1\n", "no schema"),
         (
             "- name: data\n              mountPath",
@@ -85,8 +86,8 @@ fn kustomize_and_the_plain_manifests_have_the_same_configuration() {
         .map(|line| if line.is_empty() { "\n".to_owned() } else { format!("    {line}\n") })
         .collect();
     assert!(read("base/configuration.yaml").contains(&format!("mosquitto.conf: |\n{indented}---")));
-    // With TLS the listener is another, and nothing else.
-    let tls = read("tls/mosquitto.conf");
+    // In the example, which has TLS, the listener is another, and nothing else.
+    let tls = read("example/mosquitto.conf");
     let (_, rest) = tls.split_once("allow_anonymous").unwrap();
     assert_eq!(conf.split_once("allow_anonymous").unwrap().1, rest);
 }

@@ -88,7 +88,8 @@ impl Stage {
             here.push_str(port.as_deref().unwrap_or(number));
             rest = after;
         }
-        (here + rest).replace(PLUGIN, plugin_path().to_str().unwrap())
+        let here = (here + rest).replace(PLUGIN, plugin_path().to_str().unwrap());
+        here.replace("/usr/sbin/mosquitto", "./bin/mosquitto")
     }
 
     /// Writes the page's files, and runs its commands.
@@ -161,7 +162,7 @@ impl Stage {
 
     /// The broker that was started first.
     pub fn broker(&self) -> &Program {
-        let (_, broker) = self.programs.iter().find(|(l, _)| l.starts_with("mosquitto ")).unwrap();
+        let (_, broker) = self.programs.iter().find(|(l, _)| l.contains("mosquitto -c ")).unwrap();
         broker
     }
 
