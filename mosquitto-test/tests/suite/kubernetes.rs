@@ -53,7 +53,11 @@ fn what_is_wrong_with_a_manifest_is_seen() {
         ("replicas: 1\n", "replicas: one\n", "spec.replicas"),
         ("serviceName: mosquitto-metrics", "serviceName: mosquito", "no Service mosquito"),
         ("secretName: mosquitto-api", "secretName: api", "no Secret api"),
-        ("podManagementPolicy: Parallel", "podManagementPolicies: Parallel", "podManagementPolicies"),
+        (
+            "podManagementPolicy: Parallel",
+            "podManagementPolicies: Parallel",
+            "podManagementPolicies",
+        ),
         ("apiVersion: policy/v1\n", "apiVersion: policy/v1beta1\n", "no schema"),
         (
             "- name: data\n              mountPath",
