@@ -35,7 +35,7 @@ on_every_broker! {
             stage.write(&block);
         }
         stage.start(&stage.here("python3 api.py"));
-        stage.start(&stage.here("mosquitto -c mosquitto.conf"));
+        stage.start(&stage.here("/usr/sbin/mosquitto -c mosquitto.conf"));
         let ann = log_in(&stage, "ann", "green").expect_accepted();
         assert!(may_publish(&ann, "users/ann/x"));
         stage.stop("python3 api.py");

@@ -160,9 +160,9 @@ impl Stage {
         self.programs.remove(at);
     }
 
-    /// The broker that was started first.
+    /// The first broker that a command of the page has started.
     pub fn broker(&self) -> &Program {
-        let (_, broker) = self.programs.iter().find(|(l, _)| l.contains("mosquitto -c ")).unwrap();
+        let (_, broker) = self.programs.iter().find(|(l, _)| l.starts_with("./bin/mosquitto ")).unwrap();
         broker
     }
 
