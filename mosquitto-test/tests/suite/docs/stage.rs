@@ -162,7 +162,8 @@ impl Stage {
 
     /// The first broker that a command of the page has started.
     pub fn broker(&self) -> &Program {
-        let (_, broker) = self.programs.iter().find(|(l, _)| l.starts_with("./bin/mosquitto ")).unwrap();
+        let (_, broker) =
+            self.programs.iter().find(|(l, _)| l.starts_with("./bin/mosquitto ")).unwrap();
         broker
     }
 
