@@ -19,6 +19,7 @@ use crate::subscriptions::Subscriptions;
 
 mod access;
 mod acl_prefetch;
+mod begun;
 mod consult;
 mod held;
 mod retry;
@@ -30,7 +31,8 @@ pub use who::Check;
 pub(crate) use who::client_ref;
 
 use acl_prefetch::LastPrefetch;
-use held::{Begun, HeldAnswer};
+use begun::Begun;
+use held::HeldAnswer;
 use retry::PostponedEntries;
 
 /// Decides who may do what.
@@ -46,11 +48,17 @@ pub(crate) struct Authorizer {
     postponed_entries: PostponedEntries,
     /// Whether the API has ever left an ACL check to the broker's other means.
     leaves_to_broker: AtomicBool,
+    /// Whether the broker says who is connected.
+    tells_who_connects: bool,
     last_prefetch: LastPrefetch,
 }
 
 impl Authorizer {
-    pub(crate) fn new(services: &Services, held: &Arc<HeldDeliveries>) -> Self {
+    pub(crate) fn new(
+        services: &Services,
+        held: &Arc<HeldDeliveries>,
+        tells_who_connects: bool,
+    ) -> Self {
         Self {
             services: services.clone(),
             held: Arc::clone(held),
@@ -60,6 +68,7 @@ impl Authorizer {
             last_asked: LastAsked::default(),
             postponed_entries: PostponedEntries::default(),
             leaves_to_broker: AtomicBool::new(false),
+            tells_who_connects,
             last_prefetch: LastPrefetch::default(),
         }
     }

@@ -145,7 +145,8 @@ impl Plugin {
         let config = &services.config;
         let max_held = usize::try_from(config.hold_max_bytes).unwrap_or(usize::MAX);
         let held = Arc::new(HeldDeliveries::new(max_held));
-        let authorizer = Arc::new(Authorizer::new(&services, &held));
+        let authorizer =
+            Arc::new(Authorizer::new(&services, &held, capabilities.tells_who_connects));
         let login = LoginCapabilities {
             delays_logins: capabilities.delays_logins,
             tells_who_connects: capabilities.tells_who_connects,
@@ -270,6 +271,7 @@ impl Plugin {
     /// `per_listener_settings`, and 2.1 does not while the wall clock is behind.
     pub(crate) fn tick_if_overdue(&self, broker: &dyn Broker) {
         if !self.services.tick_monitor.is_regular() {
+            self.authorizer.unname_held();
             self.catch_up(broker, self.services.clock.now(), Closing::Due);
         }
     }
@@ -279,6 +281,7 @@ impl Plugin {
     pub(crate) fn look_up_if_overdue(&self, broker: &dyn Broker) {
         if !self.services.tick_monitor.seems_regular() {
             let now = self.services.clock.now();
+            self.authorizer.unname_held();
             self.authorizer.release(broker, now);
             self.authenticator.check_due(now);
         }

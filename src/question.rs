@@ -223,7 +223,11 @@ impl Disconnection {
 }
 
 /// Properties of MQTT 5 that only the broker can read.
-pub type Properties = Box<dyn Any + Send>;
+pub struct Properties {
+    pub list: Box<dyn Any + Send>,
+    /// About how much memory they take.
+    pub bytes: usize,
+}
 
 /// What a message is beside its topic, QoS and RETAIN flag, for whoever has to keep it.
 pub trait Payload {

@@ -6,8 +6,10 @@
 #![forbid(unsafe_code)]
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use crate::memory::Charge;
 use crate::question::{Client, ClientSnapshot, Departure};
 use crate::sync::lock;
 
@@ -22,9 +24,9 @@ struct State {
     handles: HashMap<Box<str>, usize>,
     /// Those whose sessions may be kept, the first to go offline first. Some are back by now, or gone.
     offline: VecDeque<usize>,
-    /// What all of it takes.
-    bytes: usize,
-    offline_bytes: usize,
+    /// What all of it takes, and what of that is of clients that are offline.
+    bytes: Arc<AtomicUsize>,
+    offline_bytes: Arc<AtomicUsize>,
 }
 
 /// The subscribers of the filters that begin with the same levels.
@@ -38,9 +40,22 @@ struct Subscriber {
     snapshot: Arc<ClientSnapshot>,
     /// With the QoS that each was granted.
     filters: HashMap<Box<str>, u8>,
-    /// What the filters take, as [`cost`] counts.
-    bytes: usize,
-    is_offline: bool,
+    /// What the filters take, as [`cost`] counts; once more if the client is offline.
+    charge: Charge,
+    offline_charge: Option<Charge>,
+    /// Under which handle it was known before, and whether it was offline.
+    before: Option<(usize, bool)>,
+}
+
+impl Subscriber {
+    fn is_offline(&self) -> bool {
+        self.offline_charge.is_some()
+    }
+
+    fn resize(&mut self, bytes: usize) {
+        self.charge.resize(bytes);
+        self.offline_charge.iter_mut().for_each(|charge| charge.resize(bytes));
+    }
 }
 
 /// What may be known of one client's subscriptions, and of all, in bytes. What is beyond that is asked
@@ -81,24 +96,26 @@ impl Subscriptions {
             state.end(handle);
         }
         let known = state.subscribers.get_mut(&handle);
-        let taken = known.as_ref().map_or(0, |known| known.bytes);
+        let taken = known.as_ref().map_or(0, |known| known.charge.bytes());
         if let Some(before) = known.and_then(|known| known.filters.get_mut(filter)) {
             *before = qos;
             return;
         }
         // What is free is everybody's: nobody has more of it than is left for others.
-        if taken + cost > MOST.saturating_sub(state.bytes).min(MOST_OF_A_CLIENT) {
+        if taken + cost
+            > MOST.saturating_sub(state.bytes.load(Ordering::Relaxed)).min(MOST_OF_A_CLIENT)
+        {
             return;
         }
         let subscriber = state.subscribers.entry(handle).or_insert_with(|| Subscriber {
             snapshot: Arc::new(snapshot()),
             filters: HashMap::new(),
-            bytes: 0,
-            is_offline: false,
+            charge: Charge::of(0, &state.bytes),
+            offline_charge: None,
+            before: None,
         });
         subscriber.filters.insert(filter.into(), qos);
-        subscriber.bytes += cost;
-        state.bytes += cost;
+        subscriber.resize(taken + cost);
         state.handles.insert(client.id().into(), handle);
         state.root.insert(filter, handle);
     }
@@ -112,8 +129,7 @@ impl Subscriptions {
         if subscriber.filters.remove(filter).is_none() {
             return;
         }
-        subscriber.bytes -= cost(filter);
-        state.bytes -= cost(filter);
+        subscriber.resize(subscriber.charge.bytes().saturating_sub(cost(filter)));
         let is_last = subscriber.filters.is_empty();
         state.root.remove(filter.split('/'), handle);
         if is_last {
@@ -131,58 +147,73 @@ impl Subscriptions {
         // 2.0 says a second time that a session is offline when another takes it over.
         let is_kept = match departure {
             Departure::Offline => true,
-            Departure::Unclear => !is_clean && !subscriber.is_offline,
+            Departure::Unclear => !is_clean && !subscriber.is_offline(),
             Departure::Ended => false,
         };
         if !is_kept {
             state.end(handle);
-        } else if !subscriber.is_offline {
-            subscriber.is_offline = true;
-            state.offline_bytes += subscriber.bytes;
-            state.offline.push_back(handle);
-            while state.offline_bytes > MOST_OFFLINE {
-                let Some(first) = state.offline.pop_front() else { break };
-                if state.subscribers.get(&first).is_some_and(|known| known.is_offline) {
-                    state.end(first);
-                }
-            }
+        } else if !subscriber.is_offline() {
+            state.goes_offline(handle);
         }
     }
 
     /// This user comes in under this identifier, by this handle, and goes on with the session that there
     /// is if it `keeps` it.
-    pub(crate) fn came(&self, handle: usize, client_id: &str, username: &str, keeps: bool) {
+    pub(crate) fn enters(&self, handle: usize, client_id: &str, username: &str, keeps: bool) {
         let mut state = lock(&self.0);
         let state = &mut *state;
         let Some(before) = state.handles.get(client_id).copied() else { return };
         let Some(subscriber) = state.subscribers.get(&before) else { return };
-        if before == handle && !subscriber.is_offline {
+        if before == handle && !subscriber.is_offline() {
             return;
         }
         if !keeps || subscriber.snapshot.username != username {
             // The broker tells of the end of those that are connected.
-            if subscriber.is_offline {
+            if subscriber.is_offline() {
                 state.end(before);
             }
             return;
         }
-        let Some(mut subscriber) = state.take(before) else { return };
-        let known = &subscriber.snapshot;
-        let snapshot = ClientSnapshot { handle, ..ClientSnapshot::clone(known) };
-        subscriber.snapshot = Arc::new(snapshot);
-        subscriber.is_offline = false;
-        for filter in subscriber.filters.keys() {
-            state.root.insert(filter, handle);
+        match state.subscribers.get(&handle).map(Subscriber::is_offline) {
+            // Another is connected by this handle, since this one has given its login up.
+            Some(false) => return,
+            // The handle of a session that has ended meanwhile.
+            Some(true) if before != handle => state.end(handle),
+            _ => {}
         }
-        state.bytes += subscriber.bytes;
-        state.handles.insert(client_id.into(), handle);
-        state.subscribers.insert(handle, subscriber);
+        let was_offline = state.rename(before, handle);
+        if let Some(subscriber) = state.subscribers.get_mut(&handle) {
+            subscriber.before = was_offline.map(|was_offline| (before, was_offline));
+        }
+    }
+
+    /// The client that was to come in by this handle has left, or the broker refuses it: what it would have
+    /// gone on with stays.
+    pub(crate) fn stays_out(&self, handle: usize, client_id: &str) {
+        let mut state = lock(&self.0);
+        let Some(subscriber) = state.subscribers.get_mut(&handle) else { return };
+        if subscriber.snapshot.id() != client_id {
+            return;
+        }
+        let Some((before, was_offline)) = subscriber.before.take() else { return };
+        state.rename(handle, before);
+        if was_offline {
+            state.goes_offline(before);
+        }
+    }
+
+    /// Whether this client has subscribed, and not left since.
+    #[must_use]
+    pub(crate) fn is_online(&self, handle: usize, client_id: &str) -> bool {
+        let state = lock(&self.0);
+        let known = state.subscribers.get(&handle).filter(|known| known.snapshot.id() == client_id);
+        known.is_some_and(|known| !known.is_offline())
     }
 
     /// Whether the session of this client is offline.
     #[must_use]
     pub(crate) fn is_offline(&self, handle: usize) -> bool {
-        lock(&self.0).subscribers.get(&handle).is_some_and(|known| known.is_offline)
+        lock(&self.0).subscribers.get(&handle).is_some_and(Subscriber::is_offline)
     }
 
     /// The highest QoS that this client gets a message with this topic name with; none if nothing is
@@ -204,7 +235,7 @@ impl Subscriptions {
         state.root.find(&levels, topic.starts_with('$'), &mut found);
         let subscribers = found.into_iter().filter_map(|handle| state.subscribers.get(&handle));
         subscribers
-            .filter(|known| !known.is_offline)
+            .filter(|known| !known.is_offline())
             .take(most)
             .map(|subscriber| Arc::clone(&subscriber.snapshot))
             .collect()
@@ -215,9 +246,7 @@ impl State {
     /// Takes a client and its filters out.
     fn take(&mut self, handle: usize) -> Option<Subscriber> {
         let subscriber = self.subscribers.remove(&handle)?;
-        self.bytes -= subscriber.bytes;
-        if subscriber.is_offline {
-            self.offline_bytes -= subscriber.bytes;
+        if subscriber.is_offline() {
             self.offline.retain(|known| *known != handle);
         }
         if self.handles.get(subscriber.snapshot.id()) == Some(&handle) {
@@ -227,6 +256,31 @@ impl State {
             self.root.remove(filter.split('/'), handle);
         }
         Some(subscriber)
+    }
+
+    /// A client is known by another handle, and connected; whether it was offline.
+    fn rename(&mut self, before: usize, handle: usize) -> Option<bool> {
+        let mut subscriber = self.take(before)?;
+        let known = &subscriber.snapshot;
+        subscriber.snapshot = Arc::new(ClientSnapshot { handle, ..ClientSnapshot::clone(known) });
+        let was_offline = subscriber.offline_charge.take().is_some();
+        for filter in subscriber.filters.keys() {
+            self.root.insert(filter, handle);
+        }
+        self.handles.insert(subscriber.snapshot.id().into(), handle);
+        self.subscribers.insert(handle, subscriber);
+        Some(was_offline)
+    }
+
+    fn goes_offline(&mut self, handle: usize) {
+        let Some(subscriber) = self.subscribers.get_mut(&handle) else { return };
+        let charge = Charge::of(subscriber.charge.bytes(), &self.offline_bytes);
+        subscriber.offline_charge = Some(charge);
+        self.offline.push_back(handle);
+        while self.offline_bytes.load(Ordering::Relaxed) > MOST_OFFLINE {
+            let Some(first) = self.offline.pop_front() else { break };
+            self.end(first);
+        }
     }
 
     fn end(&mut self, handle: usize) {
@@ -368,14 +422,15 @@ mod tests {
     fn is_empty(subscriptions: &Subscriptions) -> bool {
         let state = lock(&subscriptions.0);
         let is_known = !state.handles.is_empty() || !state.offline.is_empty();
-        let is_counted = state.bytes + state.offline_bytes > 0;
+        let bytes = |counted: &AtomicUsize| counted.load(Ordering::Relaxed);
+        let is_counted = bytes(&state.bytes) + bytes(&state.offline_bytes) > 0;
         state.root.children.is_empty() && state.subscribers.is_empty() && !is_known && !is_counted
     }
 
     #[test]
     fn what_is_known_is_bounded_for_each_client_and_for_all() {
         let subscriptions = Subscriptions::default();
-        let bytes = || lock(&subscriptions.0).bytes;
+        let bytes = || lock(&subscriptions.0).bytes.load(Ordering::Relaxed);
         add(&subscriptions, 1, &"/".repeat(60_000));
         assert!(is_empty(&subscriptions), "a node for each level would be megabytes");
         for number in 0..1000 {
@@ -433,7 +488,7 @@ mod tests {
             add(&subscriptions, 1, "a/#");
             departures.iter().for_each(|departure| subscriptions.left(1, *departure));
             finds(&subscriptions, "a/b", &[]);
-            subscriptions.came(2, "client-1", username, keeps);
+            subscriptions.enters(2, "client-1", username, keeps);
             let qos = subscriptions.qos(2, "client-1", "a/b");
             assert_eq!(qos, known.then_some(1), "{departures:?} {username} {keeps}");
             subscriptions.left(2, Departure::Ended);
@@ -446,7 +501,7 @@ mod tests {
     fn a_client_that_takes_its_own_session_over_keeps_its_subscriptions() {
         let subscriptions = Subscriptions::default();
         add(&subscriptions, 1, "a/#");
-        subscriptions.came(2, "client-1", "ann", true);
+        subscriptions.enters(2, "client-1", "ann", true);
         subscriptions.left(1, Departure::Ended);
         assert_eq!(subscriptions.qos(2, "client-1", "a/b"), Some(1));
         finds(&subscriptions, "a/b", &[1]);
@@ -461,7 +516,7 @@ mod tests {
             }
             subscriptions.left(handle, Departure::Offline);
         }
-        assert!(lock(&subscriptions.0).bytes <= MOST_OFFLINE);
+        assert!(lock(&subscriptions.0).bytes.load(Ordering::Relaxed) <= MOST_OFFLINE);
         assert!(subscriptions.qos(199, "client-199", &format!("1/{}", "x".repeat(1000))).is_some());
     }
 }

@@ -46,6 +46,7 @@ pub struct ClientBuilder {
     pub(self) protocol: Protocol,
     pub(self) credentials: Option<(String, String)>,
     pub(self) clean: bool,
+    pub(self) session_expiry: u32,
     pub(self) keep_alive: Duration,
     pub(self) will: Option<Message>,
 }
@@ -123,6 +124,7 @@ impl ClientBuilder {
             protocol: Protocol::V3_1_1,
             credentials: None,
             clean: true,
+            session_expiry: 3600,
             keep_alive: Duration::from_secs(60),
             will: None,
         }
@@ -139,9 +141,15 @@ impl ClientBuilder {
         self
     }
 
-    /// `false` keeps the session: in MQTT 5 with an expiry of an hour.
+    /// `false` keeps the session: in MQTT 5 with an expiry of an hour, unless said otherwise.
     pub fn clean(mut self, clean: bool) -> Self {
         self.clean = clean;
+        self
+    }
+
+    /// For how many seconds the session is kept in MQTT 5, if it is.
+    pub fn session_expiry(mut self, seconds: u32) -> Self {
+        self.session_expiry = seconds;
         self
     }
 

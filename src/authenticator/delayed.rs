@@ -8,6 +8,7 @@ use super::Authenticator;
 use super::denials::LoginFacts;
 use super::reload_hold::Closing;
 use crate::answer::{Decision, Outcome, SessionGrants, Verdict};
+use crate::authorizer::recipient;
 use crate::broker::Broker;
 use crate::failpoint;
 use crate::held_deliveries::Recipient;
@@ -153,7 +154,7 @@ impl Authenticator {
         let (handle, keeps) = (waiting.handle, waiting.keeps_session);
         let known_as = waiting.known_as();
         let recipient = Recipient { handle, client_id, username: known_as };
-        self.authorizer.comes_in(recipient, keeps, true);
+        self.authorizer.enters(recipient, keeps);
         self.logins.begin_entering(waiting);
         // The broker comes back with questions, and with `connected`, before this returns.
         broker.finish_login(client_id, true);
@@ -168,6 +169,9 @@ impl Authenticator {
             }
         }
         let progress = self.logins.end_entering();
+        if !progress.is_connected {
+            self.authorizer.stays_out(handle, client_id);
+        }
         if !progress.is_connected && progress.has_left {
             self.services.stats.kicked(Kick::RefusedByBroker);
             self.services.events.kicked_early(Kick::RefusedByBroker, applicant.facts());
@@ -213,7 +217,10 @@ impl Authenticator {
         } else {
             None
         };
-        let username = own.as_deref().or(username).unwrap_or_default();
+        let username = own.as_deref().or(username);
+        let recipient = recipient(client, self.name_or_stand_in(username));
+        self.authorizer.is_in(recipient, !client.clean_session());
+        let username = username.unwrap_or_default();
         self.services.events.connected(handle, self.facts(client, username));
     }
 

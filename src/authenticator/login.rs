@@ -53,20 +53,13 @@ impl Authenticator {
                 && judged.1 != Reason::Session
                 && !self.services.tick_monitor.is_about_a_session();
             if comes_in && matches!(decision, Decision::Allow | Decision::Defer) {
-                let config = &self.services.config;
-                let stand_in = [&config.anonymous_username, &config.anonymous_access];
-                let stand_in = stand_in.into_iter().find_map(Option::as_deref);
-                let username = attempt.username.or(stand_in).unwrap_or_default();
+                let username = self.name_or_stand_in(attempt.username);
                 let (client, is_certain) = (attempt.client, decision == Decision::Allow);
                 let name = is_certain
                     .then(|| self.services.sessions.renamed(client.handle(), client.id()));
                 let name = name.flatten();
                 let username = name.as_deref().unwrap_or(username);
-                self.authorizer.comes_in(
-                    recipient(client, username),
-                    !client.clean_session(),
-                    is_certain,
-                );
+                self.authorizer.enters(recipient(client, username), !client.clean_session());
                 self.note_came(client, username, is_certain);
                 if is_certain {
                     self.authorizer.ask_what_was_asked(client, username);
@@ -74,6 +67,14 @@ impl Authenticator {
             }
         }
         judged
+    }
+
+    /// The name that a client is asked about under: its own, or what stands for clients without one.
+    pub(super) fn name_or_stand_in<'a>(&'a self, username: Option<&'a str>) -> &'a str {
+        let config = &self.services.config;
+        let stand_in = [&config.anonymous_username, &config.anonymous_access];
+        let stand_in = || stand_in.into_iter().find_map(Option::as_deref);
+        username.or_else(stand_in).unwrap_or_default()
     }
 
     fn reply_to_login(&self, attempt: &Attempt<'_>) -> (LoginReply, Reason) {

@@ -120,6 +120,7 @@ impl Authorizer {
         if action.access == Access::Subscribe {
             self.begun.subscribes(client.handle());
         }
+        self.note_named(check, username);
         if self.waits_behind_others(check, username) {
             return None;
         }

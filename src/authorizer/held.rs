@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use log::Level;
@@ -47,52 +47,6 @@ pub(crate) enum Ahead {
     Failed,
 }
 
-/// What the broker is in the middle of, which its checks of deliveries do not say.
-#[derive(Default)]
-pub(crate) struct Begun {
-    /// The client that subscribed last: it gets retained messages next.
-    subscribing: AtomicUsize,
-    /// The client that was let in last: it gets what was queued for its session next.
-    returning: AtomicUsize,
-    /// Of the message that was published last, and is delivered next: whether it may have properties of which the
-    /// broker does not tell, and whether it may expire, which no broker tells.
-    may_have_properties: AtomicBool,
-    may_expire: AtomicBool,
-}
-
-impl Begun {
-    pub(crate) fn subscribes(&self, handle: usize) {
-        self.subscribing.store(handle, Ordering::Relaxed);
-    }
-
-    pub(crate) fn is_let_in(&self, handle: usize) {
-        self.returning.store(handle, Ordering::Relaxed);
-    }
-
-    /// Whether the broker is in the middle of something for this client.
-    pub(crate) fn is_with(&self, handle: usize) -> bool {
-        [&self.subscribing, &self.returning].iter().any(|one| one.load(Ordering::Relaxed) == handle)
-    }
-
-    /// A client publishes, or its Will is. `of_mqtt_5`: it may have properties, which are `told` or not.
-    pub(crate) fn message(&self, of_mqtt_5: bool, told: bool) {
-        self.may_have_properties.store(of_mqtt_5 && !told, Ordering::Relaxed);
-        self.may_expire.store(of_mqtt_5, Ordering::Relaxed);
-    }
-
-    /// The message has no properties, unless it is one that expires.
-    pub(crate) fn has_no_properties(&self) {
-        self.may_have_properties.store(false, Ordering::Relaxed);
-    }
-
-    /// The broker begins with something else.
-    pub(crate) fn is_over(&self) {
-        self.subscribing.store(0, Ordering::Relaxed);
-        self.returning.store(0, Ordering::Relaxed);
-        self.message(false, true);
-    }
-}
-
 pub(crate) fn recipient<'a>(client: &'a dyn Client, username: &'a str) -> Recipient<'a> {
     Recipient { handle: client.handle(), client_id: client.id(), username }
 }
@@ -124,8 +78,7 @@ impl Authorizer {
     /// the connection lasts if it is refused when the client comes back, and keeps others from being sent.
     /// And a broker that does not tick sends nothing later.
     pub(super) fn waits_a_moment(&self, check: &Check<'_>) -> bool {
-        let subscribing = self.begun.subscribing.load(Ordering::Relaxed);
-        let is_retained = check.action.retain && subscribing == check.client.handle();
+        let is_retained = check.action.retain && self.begun.is_subscribing(check.client.handle());
         is_retained || self.was_queued(check) || !self.services.tick_monitor.seems_regular()
     }
 
@@ -133,18 +86,40 @@ impl Authorizer {
     /// read them, or the time after which a message for a session that is offline is no longer delivered
     /// (MQTT 5.0, section 3.3.2.3.3).
     pub(super) fn would_lose_properties(&self, check: &Check<'_>) -> bool {
-        let begun = &self.begun;
-        let has_properties = || begun.may_have_properties.load(Ordering::Relaxed);
-        let may_expire = || begun.may_expire.load(Ordering::Relaxed);
-        check.client.protocol_version() == 5 && has_properties()
-            || may_expire() && self.subscriptions.is_offline(check.client.handle())
+        check.client.protocol_version() == 5 && self.begun.may_have_properties()
+            || self.begun.may_expire() && self.subscriptions.is_offline(check.client.handle())
     }
 
     /// Whether this message was queued for a session whose client comes back at this moment.
     fn was_queued(&self, check: &Check<'_>) -> bool {
         let Check { client, action, .. } = *check;
-        let is_returning = self.begun.returning.load(Ordering::Relaxed) == client.handle();
-        action.access == Access::Read && is_returning
+        action.access == Access::Read && self.begun.is_returning(client.handle())
+    }
+
+    /// The broker asks in the name of a client: whoever had its identifier before has it no more.
+    pub(super) fn note_named(&self, check: &Check<'_>, username: &str) {
+        let Check { client, action, .. } = *check;
+        // A stand-in for whoever published a retained message is not connected, and who publishes may be one
+        // that has left, whose Will it is.
+        let is_of_no_connection = client.protocol_version() == 0 || action.access == Access::Write;
+        if !self.held.any() || check.broker.is_none() || is_of_no_connection {
+            return;
+        }
+        let is_online = self.tells_who_connects
+            || action.access != Access::Read
+            || self.is_known_to_be_online(client, username);
+        let (is_new, dropped) =
+            self.held.named(recipient(client, username), !client.clean_session(), is_online);
+        if is_new && action.access == Access::Read {
+            self.begun.is_let_in(client.handle());
+        }
+        self.services.stats.held_ended(HeldEnd::Gone, dropped);
+    }
+
+    /// Whether the broker will tell when this client leaves.
+    fn is_known_to_be_online(&self, client: &dyn Client, username: &str) -> bool {
+        self.services.sessions.is_logged_in(client_ref(client, username))
+            || self.subscriptions.is_online(client.handle(), client.id())
     }
 
     /// Whether others wait for this client and topic: then this delivery waits behind them, or is given up.
@@ -152,10 +127,8 @@ impl Authorizer {
         if !self.held.any() || !self.may_hold(check) {
             return false;
         }
-        let recipient = recipient(check.client, username);
-        let (topic, is_older) = (check.action.topic, self.was_queued(check));
-        let (is_queued, dropped) = self.held.is_queued(recipient, topic, is_older);
-        self.services.stats.held_ended(HeldEnd::Gone, dropped);
+        let (client_id, topic) = (check.client.id(), check.action.topic);
+        let is_queued = self.held.is_queued(client_id, topic, self.was_queued(check));
         if is_queued {
             self.keep(check, username);
         }
@@ -177,6 +150,7 @@ impl Authorizer {
     fn keep(&self, check: &Check<'_>, username: &str) -> Option<QueueId> {
         let (client, action) = (check.client, check.action);
         let message = check.message?;
+        let is_certain = self.tells_who_connects || self.is_known_to_be_online(client, username);
         let new = NewDelivery {
             topic: action.topic,
             payload: message.bytes(),
@@ -186,10 +160,12 @@ impl Authorizer {
             send_qos: self.send_qos(check),
             until: self.services.clock.now() + self.services.config.hold,
             is_older: self.was_queued(check),
+            is_certain,
         };
-        let queue = self.held.push(recipient(client, username), new, || {
+        let (queue, dropped) = self.held.push(recipient(client, username), new, || {
             Arc::new(ClientSnapshot::of(client, username, &self.certificate_parts()))
         });
+        self.services.stats.held_ended(HeldEnd::NoRoom, dropped);
         if queue.is_none() {
             self.give_up(HeldEnd::NoRoom, client.id(), username, action.topic);
         }
@@ -213,9 +189,19 @@ impl Authorizer {
         pending.watch(move |outcome| answers.send(HeldAnswer { queue, number, kind, outcome }));
     }
 
-    /// Sends what is decided by now, and has asked what is not. For the broker's thread.
+    /// Sends what is decided by now, and has asked what is not, at the end of a pass of the broker's loop.
     pub(crate) fn release(&self, broker: &dyn Broker, now: Instant) {
         self.begun.is_over();
+        self.release_what_is_ready(broker, now);
+        self.held.unname();
+    }
+
+    /// In a broker that does not tick nobody knows what it has done since it was here last.
+    pub(crate) fn unname_held(&self) {
+        self.held.unname();
+    }
+
+    fn release_what_is_ready(&self, broker: &dyn Broker, now: Instant) {
         for answer in self.held_answers.drain() {
             let HeldAnswer { queue, number, kind, outcome } = answer;
             self.held.answer(queue, number, kind, outcome);
@@ -237,13 +223,20 @@ impl Authorizer {
 
     fn advance(&self, broker: &dyn Broker, queue: QueueId, now: Instant, left: &mut usize) {
         while let Some(mut next) = self.held.next(queue) {
+            if next.awaits_name {
+                if !next.is_certain {
+                    return;
+                }
+                self.held.go_on(queue, now + self.services.config.hold);
+                continue;
+            }
             if next.until <= now {
                 self.held.take(queue, false);
                 let (id, username) = (next.client.id(), &next.username);
                 self.give_up(HeldEnd::Expired, id, username, &next.topic);
                 continue;
             }
-            if !next.is_certain || next.is_asked {
+            if next.is_asked {
                 self.held.pause(queue);
                 return;
             }
@@ -273,6 +266,9 @@ impl Authorizer {
                 self.services.sessions.set_superuser(client_ref, is_superuser);
             }
             match decision {
+                Decision::Allow if !next.is_certain => {
+                    return self.held.await_name(queue, next.gathered);
+                }
                 Decision::Allow => self.send(broker, queue),
                 Decision::Deny => {
                     self.held.take(queue, false);
@@ -294,10 +290,10 @@ impl Authorizer {
     }
 
     fn send(&self, broker: &dyn Broker, queue: QueueId) {
-        let Some((client_id, mut message)) = self.held.take(queue, true) else { return };
+        let Some((client_id, topic, mut message)) = self.held.take(queue, true) else { return };
         let properties = message.properties.take();
         let delivery =
-            Delivery { topic: &message.topic, payload: message.payload(), qos: message.send_qos };
+            Delivery { topic: &topic, payload: message.payload(), qos: message.send_qos };
         broker.deliver(&client_id, &delivery, properties);
         self.services.stats.held_ended(HeldEnd::Delivered, 1);
     }
@@ -322,13 +318,24 @@ impl Authorizer {
         });
     }
 
-    /// This user comes in under this identifier, and goes on with the session that there is if it `keeps`
-    /// it. Unless that `is_certain`, somebody else decides whether it does.
-    pub(crate) fn comes_in(&self, who: Recipient<'_>, keeps: bool, is_certain: bool) {
+    /// This user comes in under this identifier, unless the broker refuses it, and goes on with the session
+    /// that there is if it `keeps` it.
+    pub(crate) fn enters(&self, who: Recipient<'_>, keeps: bool) {
         self.begun.is_let_in(who.handle);
-        self.subscriptions.came(who.handle, who.client_id, who.username, keeps);
-        let gone = self.held.came(who, keeps, is_certain);
-        self.services.stats.held_ended(HeldEnd::Gone, gone);
+        self.subscriptions.enters(who.handle, who.client_id, who.username, keeps);
+        self.held.enters(who, keeps);
+    }
+
+    /// The client that was to come in by this handle has left, or the broker refuses it.
+    pub(crate) fn stays_out(&self, handle: usize, client_id: &str) {
+        self.subscriptions.stays_out(handle, client_id);
+        self.held.stays_out(handle);
+    }
+
+    /// This user is connected (2.1).
+    pub(crate) fn is_in(&self, who: Recipient<'_>, keeps: bool) {
+        let (_, dropped) = self.held.named(who, keeps, true);
+        self.services.stats.held_ended(HeldEnd::Gone, dropped);
     }
 
     /// Gives up what waits for these clients: nobody sends what they are no longer to have.

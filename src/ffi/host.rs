@@ -112,7 +112,7 @@ impl Broker for Host {
             };
             code as c_int == mosquitto::MOSQ_ERR_SUCCESS as c_int
         };
-        match properties.and_then(|list| list.downcast::<PropertyList>().ok()) {
+        match properties.and_then(|properties| properties.list.downcast::<PropertyList>().ok()) {
             Some(list) => list.hand_over(publish),
             None => _ = publish(std::ptr::null_mut()),
         }

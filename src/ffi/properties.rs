@@ -1,6 +1,6 @@
 //! A message's MQTT 5 properties, which only the broker can read and copy.
 
-use std::ffi::{c_int, c_void};
+use std::ffi::{c_int, c_uint, c_void};
 
 use once_cell::sync::Lazy;
 
@@ -12,20 +12,31 @@ use crate::question::Properties;
 struct Functions {
     copy_all: CopyAll,
     free_all: FreeAll,
+    length_all: LengthAll,
+    next: Next,
 }
+
+/// What a property takes beside its text, about, in bytes: it is up to three allocations.
+const PROPERTY_BYTES: usize = 150;
 
 type CopyAll =
     unsafe extern "C" fn(*mut *mut mosquitto_property, *const mosquitto_property) -> c_int;
 type FreeAll = unsafe extern "C" fn(*mut *mut mosquitto_property);
+type LengthAll = unsafe extern "C" fn(*const mosquitto_property) -> c_uint;
+type Next = unsafe extern "C" fn(*const mosquitto_property) -> *const mosquitto_property;
 
 static FUNCTIONS: Lazy<Option<Functions>> = Lazy::new(|| {
     let copy_all = symbol(c"mosquitto_property_copy_all")?;
     let free_all = symbol(c"mosquitto_property_free_all")?;
+    let length_all = symbol(c"mosquitto_property_get_length_all")?;
+    let next = symbol(c"mosquitto_property_next")?;
     // SAFETY: these are the functions' signatures in every broker that has them.
     unsafe {
         Some(Functions {
             copy_all: std::mem::transmute::<*mut c_void, CopyAll>(copy_all),
             free_all: std::mem::transmute::<*mut c_void, FreeAll>(free_all),
+            length_all: std::mem::transmute::<*mut c_void, LengthAll>(length_all),
+            next: std::mem::transmute::<*mut c_void, Next>(next),
         })
     }
 });
@@ -46,7 +57,23 @@ impl PropertyList {
         let mut copy = std::ptr::null_mut();
         // SAFETY: the list is alive, as the caller says, and there is a place for the copy.
         let code = unsafe { (functions.copy_all)(&raw mut copy, list) };
-        (code == 0 && !copy.is_null()).then(|| Box::new(Self(copy)) as Properties)
+        (code == 0 && !copy.is_null()).then(|| {
+            let copy = Self(copy);
+            Properties { bytes: copy.bytes(functions), list: Box::new(copy) }
+        })
+    }
+
+    /// About how much memory the list takes.
+    fn bytes(&self, functions: &Functions) -> usize {
+        // SAFETY: the list is this one's own.
+        let length = unsafe { (functions.length_all)(self.0) };
+        let (mut count, mut property) = (0, self.0.cast_const());
+        while !property.is_null() {
+            count += 1;
+            // SAFETY: the property is one of this list's.
+            property = unsafe { (functions.next)(property) };
+        }
+        count * PROPERTY_BYTES + usize::try_from(length).unwrap_or(usize::MAX / 2)
     }
 
     /// Lends the list to a call that takes it over if it returns true.

@@ -3,14 +3,13 @@
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+use crate::memory::Charge;
 use crate::question::Properties;
 
 /// A delivery as the broker asked about it.
 pub(crate) struct Message {
-    pub topic: Arc<str>,
     pub(super) payload: Arc<Payload>,
     pub properties: Option<Properties>,
     /// As the API is asked about it.
@@ -37,25 +36,6 @@ pub(crate) struct Payload {
     pub(super) _charge: Charge,
 }
 
-/// Memory, counted for as long as it is taken.
-pub(crate) struct Charge {
-    bytes: usize,
-    all: Arc<AtomicUsize>,
-}
-
-impl Charge {
-    pub(crate) fn of(bytes: usize, all: &Arc<AtomicUsize>) -> Self {
-        all.fetch_add(bytes, Ordering::Relaxed);
-        Self { bytes, all: Arc::clone(all) }
-    }
-}
-
-impl Drop for Charge {
-    fn drop(&mut self) {
-        self.all.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
-}
-
 /// What the broker said of a delivery that is to be kept.
 pub(crate) struct NewDelivery<'a> {
     pub topic: &'a str,
@@ -67,4 +47,6 @@ pub(crate) struct NewDelivery<'a> {
     pub until: Instant,
     /// Whether it was queued for the session before anything that waits.
     pub(crate) is_older: bool,
+    /// Whether the broker will tell of the end of its recipient's session.
+    pub(crate) is_certain: bool,
 }

@@ -10,58 +10,51 @@ use smol_str::SmolStr;
 
 use super::message::{Message, Payload};
 use super::{AnswersSoFar, QueueId, Recipient};
-use crate::question::Client;
+use crate::memory::Charge;
+use crate::question::ClientSnapshot;
 
-/// What is known of whose an identifier is.
+/// What is known of the client that an identifier belonged to last.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Presence {
     Online,
-    /// The session is kept, and its identifier is nobody else's.
+    /// The session is kept, and the broker tells who connects under its identifier.
     Offline,
-    /// Nothing is sent until the broker has named the user again.
-    Unclear,
-    /// Somebody comes under it whom the broker's other means let in, or do not: it tells of that within this
-    /// pass of its loop.
-    Entered(Entry),
+    /// Perhaps it is kept, and perhaps somebody else has its identifier by now: nothing is sent until the
+    /// broker has named the user again.
+    Unnamed,
+    /// It is kept, since the broker has asked about it in this pass of its loop.
+    Named,
 }
 
-/// Somebody of whom it is not known yet whether the broker lets it in.
+/// Somebody of whom it is not known yet whether the broker lets it in: it tells of a refusal within this
+/// pass of its loop.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Entry {
     /// Its handle.
     pub handle: usize,
     /// Whether the session that there is goes on with it.
     pub keeps: bool,
-    /// Whether it was clear before whose the identifier is.
-    pub(crate) was_clear: bool,
-}
-
-impl Presence {
-    pub(crate) fn is_clear(self) -> bool {
-        matches!(self, Self::Online | Self::Offline)
-    }
 }
 
 pub(crate) struct Held {
     pub handle: usize,
     pub username: SmolStr,
-    pub client: Arc<dyn Client + Send + Sync>,
+    pub client: Arc<ClientSnapshot>,
     pub(crate) presence: Presence,
+    /// Who comes in under the identifier at this moment.
+    pub(crate) entry: Option<Entry>,
     pub(crate) queues: HashMap<Arc<str>, QueueId>,
+    /// What all of it takes, with payloads that others share.
     pub bytes: usize,
+    /// Whether it stands in [`State::unnamed`].
+    pub(crate) is_listed: bool,
+    pub(super) _charge: Charge,
 }
 
 impl Held {
-    /// Whether it is clear, but for who comes now, whose the identifier is.
-    pub(crate) fn was_clear(&self) -> bool {
-        match self.presence {
-            Presence::Entered(entry) => entry.was_clear,
-            presence => presence.is_clear(),
-        }
-    }
-
-    pub(crate) fn belongs_to(&self, recipient: Recipient<'_>) -> bool {
-        self.handle == recipient.handle && self.username == recipient.username
+    /// Whether the identifier is known to be this user's.
+    pub(crate) fn is_certain(&self) -> bool {
+        self.entry.is_none() && self.presence != Presence::Unnamed
     }
 }
 
@@ -79,6 +72,10 @@ pub(crate) struct Queue {
     pub(crate) timer: Option<Instant>,
     /// Whether the broker has something of it that it has not delivered yet.
     pub(crate) is_sending: bool,
+    /// Whether the next message is allowed, and waits for the broker to name its recipient.
+    pub(crate) awaits_name: bool,
+    /// What it takes beside its messages.
+    pub(super) charge: Charge,
 }
 
 #[derive(Default)]
@@ -97,59 +94,152 @@ pub(crate) struct State {
     pub messages: usize,
     /// Those under whose identifier somebody came of whom it is not known whether it is in.
     pub entered: Vec<SmolStr>,
+    /// Those that the broker named in this pass of its loop.
+    pub named: Vec<SmolStr>,
+    /// Those whose deliveries wait until they are named, the first to do so first. Some have been since.
+    pub unnamed: VecDeque<SmolStr>,
 }
 
 impl State {
     /// Whoever came under this identifier is in; how many deliveries are dropped for that.
     pub(crate) fn settle(&mut self, client_id: &str) -> usize {
-        match self.clients.get(client_id).map(|held| held.presence) {
-            Some(Presence::Entered(Entry { keeps: false, .. })) => self.forget(client_id),
-            Some(Presence::Entered(Entry { handle, .. })) => {
-                self.goes_on(client_id, handle);
+        let entry = self.clients.get_mut(client_id).and_then(|held| held.entry.take());
+        match entry {
+            Some(Entry { keeps: false, .. }) => self.forget(client_id),
+            Some(Entry { handle, .. }) => {
+                self.goes_on(client_id, handle, true);
                 0
             }
-            _ => 0,
+            None => 0,
         }
     }
 
-    /// The client that these deliveries are for goes on under this handle.
-    pub(crate) fn goes_on(&mut self, client_id: &str, handle: usize) {
+    /// The client that these deliveries are for goes on under this handle. What the broker queued for its
+    /// session is older than all of them, and they are asked about anew.
+    pub(crate) fn goes_on(&mut self, client_id: &str, handle: usize, is_online: bool) {
+        let id = self.client_id(client_id);
         let Some(held) = self.clients.get_mut(client_id) else { return };
         let before = std::mem::replace(&mut held.handle, handle);
-        held.presence = Presence::Online;
-        self.ready.extend(held.queues.values());
+        held.presence = Presence::Unnamed;
+        for queue in held.queues.values() {
+            if let Some(found) = self.queues.get_mut(queue) {
+                found.older = 0;
+                if found.awaits_name {
+                    found.gathered = AnswersSoFar::default();
+                }
+            }
+        }
         self.unlink(before, client_id);
-        self.client_ids.insert(handle, client_id.into());
+        self.client_ids.insert(handle, id);
+        self.is_named(client_id, is_online);
     }
 
-    /// The queue of this client and topic.
-    pub(crate) fn queue(
+    /// The broker has named this client, which is online, or may be gone in another pass of its loop.
+    pub(crate) fn is_named(&mut self, client_id: &str, is_online: bool) {
+        let id = self.client_id(client_id);
+        let Some(held) = self.clients.get_mut(client_id) else { return };
+        let was_certain = held.presence != Presence::Unnamed;
+        if is_online {
+            held.presence = Presence::Online;
+        } else if !was_certain {
+            held.presence = Presence::Named;
+            self.named.push(id);
+        }
+        if !was_certain {
+            self.ready.extend(held.queues.values());
+        }
+    }
+
+    /// Somebody may come in under this identifier.
+    pub(crate) fn enters(&mut self, client_id: &str, entry: Entry) {
+        let id = self.client_id(client_id);
+        if let Some(held) = self.clients.get_mut(client_id) {
+            held.entry = Some(entry);
+            self.entered.push(id);
+        }
+    }
+
+    /// The broker does not let in whoever was to come in by this handle; whether there was anybody.
+    pub(crate) fn stays_out(&mut self, handle: usize) -> bool {
+        for client_id in &self.entered {
+            let Some(held) = self.clients.get_mut(client_id) else { continue };
+            if held.entry.is_some_and(|entry| entry.handle == handle) {
+                held.entry = None;
+                self.ready.extend(held.queues.values());
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Nothing is sent to this client until the broker has named it.
+    pub(crate) fn wait_for_name(&mut self, client_id: &str) {
+        let id = self.client_id(client_id);
+        let Some(held) = self.clients.get_mut(client_id) else { return };
+        held.presence = Presence::Unnamed;
+        if !std::mem::replace(&mut held.is_listed, true) {
+            self.unnamed.push_back(id);
+        }
+    }
+
+    /// Drops what waits for the client that has been waiting for its name the longest; how many deliveries
+    /// that is. None: there is no such client.
+    pub(crate) fn forget_unnamed(&mut self) -> Option<usize> {
+        while let Some(client_id) = self.unnamed.pop_front() {
+            let Some(held) = self.clients.get_mut(&client_id) else { continue };
+            held.is_listed = false;
+            if held.presence == Presence::Unnamed && held.entry.is_none() {
+                return Some(self.forget(&client_id));
+            }
+        }
+        None
+    }
+
+    /// The identifier of this client, as it is kept.
+    fn client_id(&self, client_id: &str) -> SmolStr {
+        let known = self.clients.get_key_value(client_id);
+        known.map_or_else(|| client_id.into(), |(known, _)| known.clone())
+    }
+
+    /// A client for which nothing has waited yet.
+    pub(crate) fn add_client(
         &mut self,
         recipient: Recipient<'_>,
-        topic: Arc<str>,
-        client: impl FnOnce() -> Arc<dyn Client + Send + Sync>,
-    ) -> (QueueId, Arc<str>) {
+        presence: Presence,
+        client: Arc<ClientSnapshot>,
+        charge: Charge,
+    ) {
         let Recipient { handle, client_id, username } = recipient;
-        let client_ids = &mut self.client_ids;
-        let held = self.clients.entry(client_id.into()).or_insert_with(|| {
-            client_ids.insert(handle, client_id.into());
-            Held {
-                handle,
-                username: username.into(),
-                client: client(),
-                presence: Presence::Online,
-                queues: HashMap::new(),
-                bytes: 0,
-            }
-        });
-        if let Some((topic, queue)) = held.queues.get_key_value(&topic) {
-            return (*queue, Arc::clone(topic));
+        let client_id = SmolStr::from(client_id);
+        self.client_ids.insert(handle, client_id.clone());
+        if presence == Presence::Named {
+            self.named.push(client_id.clone());
         }
+        let held = Held {
+            handle,
+            username: username.into(),
+            client,
+            presence,
+            entry: None,
+            queues: HashMap::new(),
+            bytes: charge.bytes(),
+            is_listed: false,
+            _charge: charge,
+        };
+        self.clients.insert(client_id, held);
+    }
+
+    /// A queue for this client and topic.
+    pub(crate) fn add_queue(&mut self, client_id: &str, topic: &str, charge: Charge) -> QueueId {
         self.next += 1;
-        held.queues.insert(Arc::clone(&topic), self.next);
+        let (client_id, topic) = (self.client_id(client_id), Arc::<str>::from(topic));
+        if let Some(held) = self.clients.get_mut(&client_id) {
+            held.queues.insert(Arc::clone(&topic), self.next);
+            held.bytes += charge.bytes();
+        }
         let queue = Queue {
-            client_id: client_id.into(),
-            topic: Arc::clone(&topic),
+            client_id,
+            topic,
             messages: VecDeque::new(),
             older: 0,
             asked: None,
@@ -157,9 +247,11 @@ impl State {
             failures: 0,
             timer: None,
             is_sending: false,
+            awaits_name: false,
+            charge,
         };
         self.queues.insert(self.next, queue);
-        (self.next, topic)
+        self.next
     }
 
     /// Has a message wait: behind all others, or behind those alone that are older than what waits.
@@ -182,6 +274,7 @@ impl State {
                 if found.messages.len() > 1 {
                     // What was asked is about another one.
                     found.asked = None;
+                    found.awaits_name = false;
                     found.gathered = AnswersSoFar::default();
                     self.ready.push_back(queue);
                 }
@@ -211,6 +304,7 @@ impl State {
         let Some(found) = self.queues.remove(&queue) else { return };
         if let Some(held) = self.clients.get_mut(&found.client_id) {
             held.queues.remove(&found.topic);
+            held.bytes -= found.charge.bytes();
             if held.queues.is_empty() {
                 let handle = held.handle;
                 self.clients.remove(&found.client_id);
@@ -230,9 +324,6 @@ impl State {
     pub(crate) fn forget(&mut self, client_id: &str) -> usize {
         let Some(held) = self.clients.remove(client_id) else { return 0 };
         self.unlink(held.handle, client_id);
-        if let Presence::Entered(entry) = held.presence {
-            self.unlink(entry.handle, client_id);
-        }
         let mut dropped = 0;
         for queue in held.queues.values() {
             let Some(found) = self.queues.remove(queue) else { continue };

@@ -36,6 +36,14 @@ impl ClientSnapshot {
         }
     }
 
+    /// About how much memory it takes.
+    #[must_use]
+    pub(crate) fn bytes(&self) -> usize {
+        let certificate = self.certificate.iter().map(|(_, text)| text.len()).sum::<usize>();
+        let address = self.address.as_ref().map_or(0, String::len);
+        size_of::<Self>() + self.username.len() + self.id.len() + address + certificate
+    }
+
     /// A client of which no more is known than its names, and its handle if it is connected.
     #[must_use]
     pub fn named(handle: usize, id: &str, username: &str) -> Self {

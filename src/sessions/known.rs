@@ -19,6 +19,14 @@ impl Sessions {
         lock(&self.state).live.of_id(client_id).any(|(_, session)| is_it(session))
     }
 
+    /// Whether this client is connected, of whose login somebody was asked.
+    #[must_use]
+    pub(crate) fn is_logged_in(&self, client_ref: ClientRef<'_>) -> bool {
+        let state = lock(&self.state);
+        let session = state.live.get(client_ref.handle);
+        session.is_some_and(|known| known.belongs_to(client_ref) && known.key.is_some())
+    }
+
     /// The name that the client of this session gave, where the API gave it the one by which it is known.
     #[must_use]
     pub(crate) fn given_username(&self, client_ref: ClientRef<'_>) -> Option<String> {

@@ -222,7 +222,7 @@ fn options_v5(builder: &ClientBuilder) -> v5::MqttOptions {
     options.set_keep_alive(builder.keep_alive).set_connection_timeout(2 * PATIENCE.as_secs());
     options.set_clean_start(builder.clean).set_max_packet_size(Some(MAX_PACKET));
     if !builder.clean {
-        options.set_session_expiry_interval(Some(3600));
+        options.set_session_expiry_interval(Some(builder.session_expiry));
     }
     if let Some((username, password)) = &builder.credentials {
         options.set_credentials(username, password);

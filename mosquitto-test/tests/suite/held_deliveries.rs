@@ -7,7 +7,9 @@ use mosquitto_test::prelude::*;
 use serde_json::json;
 
 use crate::control::{command, operator};
-use crate::support::{ROUTES, logged_in, may_publish, subscribe_refusal, vanish};
+use crate::support::{
+    ROUTES, certificate_listener, logged_in, may_publish, subscribe_refusal, vanish,
+};
 
 /// An API that allows everything, and takes so long for deliveries.
 fn slow(milliseconds: u64) -> AuthServer {
@@ -359,6 +361,96 @@ on_every_broker! {
                 expect_nothing_before_the_end(&broker, &bob);
                 drop(ann);
             }
+        }
+    }
+
+    fn what_waits_for_a_session_that_has_expired_is_not_sent_to_a_certificates_client(version) {
+        let (gate, certs) = (Gate::new(), Certs::new());
+        let api = gated(&gate, 200);
+        let broker = certificate_listener(Broker::config(version).plugin(api.options(ROUTES)), &certs);
+        let publisher = logged_in(&broker, Protocol::V3_1_1, "publisher");
+        let ann = broker.client("c").protocol(Protocol::V5).clean(false).session_expiry(1);
+        let ann = ann.credentials("ann", "x").connect().expect_accepted();
+        ann.subscribe("secret/#").expect_granted();
+        publisher.publish("secret/1", "for ann");
+        gate.wait_until_waiting(1);
+        vanish(&broker, "c", ann);
+        // The broker asks about this one for the session that is offline.
+        publisher.publish("secret/1", "for ann as well");
+        broker.wait_for_log("Expiring client c due to timeout");
+        let mut bob = RawClient::connect_with_certificate(broker.port_of(1), &certs.client("bob"));
+        bob.send(raw::connect_packet(Protocol::V5, "c", None, None, true));
+        assert_eq!(bob.read_connack(), Some(0));
+        gate.open();
+        // He does nothing but wait while the answer comes.
+        broker.wait_until_idle();
+        broker.wait_until_idle();
+        bob.send(raw::subscribe_packet(Protocol::V5, 1, &["end"]));
+        assert_eq!(bob.read_packet().map(|(kind, _)| kind), Some(0x90), "a SUBACK before all");
+        for _ in 0..2 {
+            publisher.publish("end", "x");
+            let (kind, rest) = bob.read_packet().unwrap();
+            assert_eq!((kind & 0xf0, &rest[2..5]), (0x30, b"end".as_slice()));
+            broker.wait_until_idle();
+        }
+    }
+
+    fn what_waits_for_an_offline_session_is_sent_when_its_client_is_back(version) {
+        for protocol in Protocol::BOTH {
+            let gate = Gate::new();
+            let api = gated(&gate, 200);
+            let more = [("hold_ms", "500"), ("cache_ttl", "0"), ("max_block_ms", "100")];
+            let broker = broker(version, &api, &more);
+            vanish(&broker, "kept", {
+                let reader = kept(&broker, protocol, "ann");
+                reader.subscribe("news/#").expect_granted();
+                reader
+            });
+            let publisher = logged_in(&broker, Protocol::V3_1_1, "publisher");
+            publisher.publish("news/1", "1");
+            gate.wait_until_waiting(1);
+            gate.open();
+            // It is allowed, and older than hold_ms when the client comes.
+            thread::sleep(Duration::from_millis(700));
+            publisher.publish("news/1", "2");
+            let reader = kept(&broker, protocol, "ann");
+            assert_eq!(payloads(&reader, 2), numbers(3)[1..]);
+        }
+    }
+
+    fn a_login_that_is_given_up_takes_nothing_from_the_session(version) {
+        let (deliveries, logins) = (Gate::new(), Gate::new());
+        let (delivery, login) = (deliveries.clone(), logins.clone());
+        let api = AuthServer::answering(move |request| match request.json() {
+            json if json["acc"] == 1 => Reply::status(200).after(&delivery),
+            json if json["password"] == "slow" => Reply::status(200).after(&login),
+            _ => Reply::status(200),
+        });
+        let broker = broker(version, &api, &[("cache_ttl", "0"), ("max_block_ms", "100")]);
+        for protocol in Protocol::BOTH {
+            deliveries.close();
+            logins.close();
+            let reader = kept(&broker, protocol, "ann");
+            reader.subscribe("news/#").expect_granted();
+            let publisher = logged_in(&broker, Protocol::V3_1_1, "publisher");
+            publisher.publish("news/1", "x");
+            deliveries.wait_until_waiting(1);
+            vanish(&broker, "kept", reader);
+            // Another user, who would end the session, and leaves before the answer.
+            let bob = format!("bob-{protocol:?}");
+            let builder = broker.client("kept").protocol(protocol).credentials(&bob, "slow");
+            let attempt = builder.start_connecting();
+            logins.wait_until_waiting(1);
+            attempt.abandon();
+            broker.wait_until_idle();
+            logins.open();
+            broker.wait_until_idle();
+            broker.wait_until_idle();
+            deliveries.open();
+            let reader = kept(&broker, protocol, "ann");
+            assert_eq!(reader.expect_message().1, "x");
+            reader.disconnect();
+            drop(broker.client("kept").credentials("ann", "x").connect().expect_accepted());
         }
     }
 
