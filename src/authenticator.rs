@@ -111,6 +111,11 @@ impl Authenticator {
         self.reload_hold.begin_pass(|| self.logins.wait_or_end(), now)
     }
 
+    /// The broker does not tell when a pass begins.
+    pub(crate) fn look_without_passes(&self, now: Instant) {
+        self.reload_hold.look_without_passes(|| self.logins.wait_or_end(), now);
+    }
+
     /// Closes the logins that wait of those who are meant.
     pub(crate) fn close_waiting(&self, is_meant: impl Fn(&Applicant) -> bool) {
         self.logins.close_waiting(is_meant);

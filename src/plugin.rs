@@ -271,8 +271,10 @@ impl Plugin {
     /// `per_listener_settings`, and 2.1 does not while the wall clock is behind.
     pub(crate) fn tick_if_overdue(&self, broker: &dyn Broker) {
         if !self.services.tick_monitor.is_regular() {
+            let now = self.services.clock.now();
             self.authorizer.unname_held();
-            self.catch_up(broker, self.services.clock.now(), Closing::Due);
+            self.catch_up(broker, now, Closing::Due);
+            self.authenticator.look_without_passes(now);
         }
     }
 
@@ -284,6 +286,7 @@ impl Plugin {
             self.authorizer.unname_held();
             self.authorizer.release(broker, now);
             self.authenticator.check_due(now);
+            self.authenticator.look_without_passes(now);
         }
     }
 

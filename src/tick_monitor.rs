@@ -88,14 +88,15 @@ impl TickMonitor {
     }
 
     /// Whether what the broker asks now may be about a session that is live already. Without
-    /// ticks a reload has no end that could be seen, so it may be at any time.
+    /// ticks a reload has no end that could be seen, so it may be at any time from then on; and a broker that
+    /// has not ticked yet may never do so.
     pub(crate) fn may_be_about_a_session(&self) -> bool {
         self.reloading.load(Ordering::Relaxed) || !self.has_beaten()
     }
 
     /// Whether what the broker asks now cannot be about a new connection.
     pub(crate) fn is_about_a_session(&self) -> bool {
-        self.reloading.load(Ordering::Relaxed) && self.has_beaten()
+        self.reloading.load(Ordering::Relaxed) && self.is_regular()
     }
 }
 
@@ -121,6 +122,16 @@ mod tests {
         let tick_monitor = TickMonitor::new(ManualClock::new());
         assert!(tick_monitor.may_be_about_a_session() && !tick_monitor.is_about_a_session());
         tick_monitor.reload();
+        assert!(tick_monitor.may_be_about_a_session() && !tick_monitor.is_about_a_session());
+    }
+
+    #[test]
+    fn where_the_ticks_end_with_a_reload_new_connections_are_told_from_sessions_before_long() {
+        let clock = ManualClock::new();
+        let tick_monitor = TickMonitor::new(clock.clone());
+        tick_monitor.beat(clock.now());
+        tick_monitor.reload();
+        clock.advance(OVERDUE);
         assert!(tick_monitor.may_be_about_a_session() && !tick_monitor.is_about_a_session());
     }
 

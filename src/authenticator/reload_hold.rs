@@ -17,6 +17,9 @@ use crate::sync::lock;
 /// For how long SIGHUP may be held back before the logins that wait are closed.
 const LONGEST: Duration = Duration::from_secs(1);
 
+/// How long no pass of the broker's loop takes.
+const LONGEST_PASS: Duration = Duration::from_secs(10);
+
 /// SIGHUP on the broker's thread.
 #[derive(Clone, Copy)]
 pub struct Sighup {
@@ -49,6 +52,8 @@ pub(crate) struct ReloadHold {
 struct Inner {
     state: State,
     reloads: Reloads,
+    /// Since when no login waits, where passes are not told of.
+    none_waits_since: Option<Instant>,
 }
 
 /// Which SIGHUP that was taken the broker has dealt with, by their count.
@@ -90,7 +95,8 @@ impl ReloadHold {
     /// A login is about to wait; whether it may.
     pub(crate) fn admit(&self) -> bool {
         let Some(sighup) = self.sighup else { return true };
-        let Inner { state, reloads } = &mut *lock(&self.inner);
+        let Inner { state, reloads, none_waits_since } = &mut *lock(&self.inner);
+        *none_waits_since = None;
         if *state == State::Free {
             state.hold(sighup);
         }
@@ -106,7 +112,8 @@ impl ReloadHold {
     /// A pass of the broker's loop begins: whoever was closed in the last one is freed.
     pub(crate) fn begin_pass(&self, logins_wait: impl FnOnce() -> bool, now: Instant) -> Closing {
         let Some(sighup) = self.sighup else { return Closing::Due };
-        let Inner { state, reloads } = &mut *lock(&self.inner);
+        let Inner { state, reloads, none_waits_since } = &mut *lock(&self.inner);
+        *none_waits_since = None;
         if reloads.at_last_pass.is_none() {
             // The broker has set its own handler only after it has loaded its plugins.
             (sighup.watch)();
@@ -131,6 +138,23 @@ impl ReloadHold {
         match *state {
             State::Overdue => Closing::Everybody,
             _ => Closing::Due,
+        }
+    }
+
+    /// The broker does not tell when a pass begins (2.1 does not while the wall clock is behind): lets SIGHUP
+    /// through once the pass in which a login waited last must be over. None begins to wait on such a broker.
+    pub(crate) fn look_without_passes(&self, logins_wait: impl FnOnce() -> bool, now: Instant) {
+        let Some(sighup) = self.sighup else { return };
+        let Inner { state, none_waits_since, .. } = &mut *lock(&self.inner);
+        if *state == State::Free {
+            return;
+        }
+        if logins_wait() {
+            *none_waits_since = None;
+        } else if now.saturating_duration_since(*none_waits_since.get_or_insert(now))
+            >= LONGEST_PASS
+        {
+            state.release(sighup);
         }
     }
 
@@ -233,6 +257,28 @@ mod tests {
         pass();
         assert!(reload_hold.admit());
         TAKEN.set(0);
+        HELD.take();
+    }
+
+    #[test]
+    fn where_passes_are_not_told_of_sighup_comes_once_no_login_has_waited_for_a_while() {
+        let (reload_hold, began) = (reload_hold(), ManualClock::new().now());
+        let look = |waits, s| {
+            reload_hold.look_without_passes(|| waits, began + Duration::from_secs(s));
+            HELD.take()
+        };
+        assert_eq!(look(false, 0), [false; 0]);
+        assert!(reload_hold.admit());
+        assert_eq!(HELD.take(), [true]);
+        for (waits, s) in [(true, 1), (false, 2), (true, 11), (false, 12), (false, 21)] {
+            assert_eq!(look(waits, s), [false; 0], "{s}");
+        }
+        assert_eq!(look(false, 22), [false]);
+        assert!(reload_hold.admit());
+        assert_eq!(HELD.take(), [true]);
+        assert_eq!(look(false, 23), [false; 0]);
+        reload_hold.begin_pass(|| true, began);
+        assert_eq!(look(false, 33), [false; 0], "passes were told of meanwhile");
         HELD.take();
     }
 

@@ -3,7 +3,7 @@
 
 use mosquitto_test::prelude::*;
 
-use crate::support::{http_api_status, with_clock};
+use crate::support::{eventually, http_api_status, with_clock};
 use serde_json::json;
 
 const VERSION: Version = Version::V2_1_2;
@@ -385,5 +385,27 @@ fn a_wall_clock_that_steps_back_keeps_nobody_out() {
             pending.into_iter().partition(|attempt| attempt.is_pending());
         answered.into_iter().for_each(|attempt| drop(attempt.outcome().expect_accepted()));
         pending = still;
+    }
+}
+
+#[test]
+fn sighup_while_the_wall_clock_is_behind_is_taken_and_keeps_nobody_out() {
+    for delayed_login in ["false", "true"] {
+        let api = AuthServer::start();
+        let config = Broker::config(VERSION);
+        let clock = config.file("clock", "+0");
+        let options = [ROUTES[0], ("delayed_login", delayed_login)];
+        let broker = with_clock(config.plugin(api.options(options)), &clock).start();
+        let log_in = |id: &str| broker.client(id).credentials(id, "right").connect();
+        let before = log_in("before").expect_accepted();
+        std::fs::write(&clock, "-1h").unwrap();
+        broker.signal(libc::SIGHUP);
+        // Until a pass is over in which a login may have waited.
+        eventually("SIGHUP", || {
+            before.publish("here", "still");
+            broker.log_contains("Reloading config.")
+        });
+        eventually("a login", || matches!(log_in("after"), Login::Accepted(_)));
+        assert!(before.is_connected());
     }
 }
