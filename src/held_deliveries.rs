@@ -13,14 +13,14 @@
 
 #![forbid(unsafe_code)]
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use smol_str::SmolStr;
 
 use crate::answer::Outcome;
-use crate::memory::Charge;
+use crate::memory::MemoryBudget;
 use crate::question::{ClientSnapshot, Kind};
 use crate::sync::lock;
 
@@ -92,15 +92,15 @@ pub(crate) struct HeldDeliveries {
     state: Mutex<State>,
     /// Whether there is anything, readable without the lock: every delivery asks.
     any: AtomicBool,
-    bytes: Arc<AtomicUsize>,
+    memory: Arc<MemoryBudget>,
     max_bytes: usize,
 }
 
 impl HeldDeliveries {
     #[must_use]
     pub(crate) fn new(max_bytes: usize) -> Self {
-        let (any, bytes) = (AtomicBool::new(false), Arc::default());
-        Self { state: Mutex::default(), any, bytes, max_bytes }
+        let (any, memory) = (AtomicBool::new(false), MemoryBudget::new(max_bytes));
+        Self { state: Mutex::default(), any, memory, max_bytes }
     }
 
     /// Whether anything waits.
@@ -112,7 +112,7 @@ impl HeldDeliveries {
     /// How many deliveries wait, and how many bytes they take.
     #[must_use]
     pub(crate) fn size(&self) -> (usize, usize) {
-        (lock(&self.state).messages, self.bytes.load(Ordering::Relaxed))
+        (lock(&self.state).messages, self.memory.taken())
     }
 
     /// Whether anything waits for the client of this handle.
@@ -156,7 +156,7 @@ impl HeldDeliveries {
         let has = state.clients.get(client_id).map_or(0, |held| held.bytes);
         let mut dropped = 0;
         loop {
-            let free = self.max_bytes.saturating_sub(self.bytes.load(Ordering::Relaxed));
+            let free = self.memory.free();
             if needed <= free && has + all_bytes <= free {
                 break;
             }
@@ -166,18 +166,18 @@ impl HeldDeliveries {
             };
             dropped += count;
         }
-        let charge = |bytes| Charge::of(bytes, &self.bytes);
+        let permit = |bytes| self.memory.take(bytes);
         if let Some(client) = client {
             let presence = if new.is_certain { Presence::Online } else { Presence::Named };
-            state.add_client(recipient, presence, client, charge(client_bytes));
+            state.add_client(recipient, presence, client, permit(client_bytes));
         }
         let queue = match queue {
             Some(queue) => queue,
-            None => state.add_queue(client_id, new.topic, charge(queue_bytes)),
+            None => state.add_queue(client_id, new.topic, permit(queue_bytes)),
         };
         let payload = payload.unwrap_or_else(|| {
-            let charge = charge(new.payload.len());
-            let payload = Arc::new(Payload { bytes: new.payload.into(), _charge: charge });
+            let permit = permit(new.payload.len());
+            let payload = Arc::new(Payload { bytes: new.payload.into(), _permit: permit });
             state.payload = Arc::downgrade(&payload);
             payload
         });
@@ -190,7 +190,7 @@ impl HeldDeliveries {
             send_qos: new.send_qos,
             until: new.until,
             bytes: own_bytes + new.payload.len(),
-            _charge: charge(own_bytes),
+            _permit: permit(own_bytes),
         };
         state.append(queue, client_id, message, is_older);
         self.any.store(true, Ordering::Relaxed);

@@ -33,7 +33,7 @@ impl MemoryBudget {
     /// wants much, so that none who take as much as they can keep others out.
     #[must_use]
     pub(crate) fn has_room_for(&self, bytes: usize) -> bool {
-        bytes < self.most.saturating_sub(self.taken()) / SHARE
+        bytes < self.free() / SHARE
     }
 
     /// Counts so many bytes.
@@ -48,6 +48,23 @@ impl MemoryBudget {
     pub(crate) fn taken(&self) -> usize {
         self.taken.load(Ordering::Relaxed)
     }
+
+    /// How many bytes are left.
+    #[must_use]
+    pub(crate) fn free(&self) -> usize {
+        self.most.saturating_sub(self.taken())
+    }
+}
+
+impl MemoryPermit {
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn resize(&mut self, bytes: usize) {
+        self.budget.taken.fetch_add(bytes, Ordering::Relaxed);
+        self.budget.taken.fetch_sub(std::mem::replace(&mut self.bytes, bytes), Ordering::Relaxed);
+    }
 }
 
 impl Drop for MemoryPermit {
@@ -61,34 +78,6 @@ impl Eq for MemoryPermit {}
 impl PartialEq for MemoryPermit {
     fn eq(&self, other: &Self) -> bool {
         self.bytes == other.bytes
-    }
-}
-
-/// Memory, counted for as long as it is taken.
-pub(crate) struct Charge {
-    bytes: usize,
-    all: Arc<AtomicUsize>,
-}
-
-impl Charge {
-    pub(crate) fn of(bytes: usize, all: &Arc<AtomicUsize>) -> Self {
-        all.fetch_add(bytes, Ordering::Relaxed);
-        Self { bytes, all: Arc::clone(all) }
-    }
-
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    pub(crate) fn resize(&mut self, bytes: usize) {
-        self.all.fetch_add(bytes, Ordering::Relaxed);
-        self.all.fetch_sub(std::mem::replace(&mut self.bytes, bytes), Ordering::Relaxed);
-    }
-}
-
-impl Drop for Charge {
-    fn drop(&mut self) {
-        self.all.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 

@@ -6,10 +6,9 @@
 #![forbid(unsafe_code)]
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use crate::memory::Charge;
+use crate::memory::{MemoryBudget, MemoryPermit};
 use crate::question::{Client, ClientSnapshot, Departure};
 use crate::sync::lock;
 
@@ -17,7 +16,6 @@ use crate::sync::lock;
 #[derive(Default)]
 pub(crate) struct Subscriptions(Mutex<State>);
 
-#[derive(Default)]
 struct State {
     root: Node,
     subscribers: HashMap<usize, Subscriber>,
@@ -25,8 +23,21 @@ struct State {
     /// Those whose sessions may be kept, the first to go offline first. Some are back by now, or gone.
     offline: VecDeque<usize>,
     /// What all of it takes, and what of that is of clients that are offline.
-    bytes: Arc<AtomicUsize>,
-    offline_bytes: Arc<AtomicUsize>,
+    memory: Arc<MemoryBudget>,
+    offline_memory: Arc<MemoryBudget>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            root: Node::default(),
+            subscribers: HashMap::new(),
+            handles: HashMap::new(),
+            offline: VecDeque::new(),
+            memory: MemoryBudget::new(MOST),
+            offline_memory: MemoryBudget::new(MOST_OFFLINE),
+        }
+    }
 }
 
 /// The subscribers of the filters that begin with the same levels.
@@ -41,20 +52,20 @@ struct Subscriber {
     /// With the QoS that each was granted.
     filters: HashMap<Box<str>, u8>,
     /// What the filters take, as [`cost`] counts; once more if the client is offline.
-    charge: Charge,
-    offline_charge: Option<Charge>,
+    permit: MemoryPermit,
+    offline_permit: Option<MemoryPermit>,
     /// Under which handle it was known before, and whether it was offline.
     before: Option<(usize, bool)>,
 }
 
 impl Subscriber {
     fn is_offline(&self) -> bool {
-        self.offline_charge.is_some()
+        self.offline_permit.is_some()
     }
 
     fn resize(&mut self, bytes: usize) {
-        self.charge.resize(bytes);
-        self.offline_charge.iter_mut().for_each(|charge| charge.resize(bytes));
+        self.permit.resize(bytes);
+        self.offline_permit.iter_mut().for_each(|permit| permit.resize(bytes));
     }
 }
 
@@ -96,22 +107,20 @@ impl Subscriptions {
             state.end(handle);
         }
         let known = state.subscribers.get_mut(&handle);
-        let taken = known.as_ref().map_or(0, |known| known.charge.bytes());
+        let taken = known.as_ref().map_or(0, |known| known.permit.bytes());
         if let Some(before) = known.and_then(|known| known.filters.get_mut(filter)) {
             *before = qos;
             return;
         }
         // What is free is everybody's: nobody has more of it than is left for others.
-        if taken + cost
-            > MOST.saturating_sub(state.bytes.load(Ordering::Relaxed)).min(MOST_OF_A_CLIENT)
-        {
+        if taken + cost > state.memory.free().min(MOST_OF_A_CLIENT) {
             return;
         }
         let subscriber = state.subscribers.entry(handle).or_insert_with(|| Subscriber {
             snapshot: Arc::new(snapshot()),
             filters: HashMap::new(),
-            charge: Charge::of(0, &state.bytes),
-            offline_charge: None,
+            permit: state.memory.take(0),
+            offline_permit: None,
             before: None,
         });
         subscriber.filters.insert(filter.into(), qos);
@@ -129,7 +138,7 @@ impl Subscriptions {
         if subscriber.filters.remove(filter).is_none() {
             return;
         }
-        subscriber.resize(subscriber.charge.bytes().saturating_sub(cost(filter)));
+        subscriber.resize(subscriber.permit.bytes().saturating_sub(cost(filter)));
         let is_last = subscriber.filters.is_empty();
         state.root.remove(filter.split('/'), handle);
         if is_last {
@@ -263,7 +272,7 @@ impl State {
         let mut subscriber = self.take(before)?;
         let known = &subscriber.snapshot;
         subscriber.snapshot = Arc::new(ClientSnapshot { handle, ..ClientSnapshot::clone(known) });
-        let was_offline = subscriber.offline_charge.take().is_some();
+        let was_offline = subscriber.offline_permit.take().is_some();
         for filter in subscriber.filters.keys() {
             self.root.insert(filter, handle);
         }
@@ -274,10 +283,10 @@ impl State {
 
     fn goes_offline(&mut self, handle: usize) {
         let Some(subscriber) = self.subscribers.get_mut(&handle) else { return };
-        let charge = Charge::of(subscriber.charge.bytes(), &self.offline_bytes);
-        subscriber.offline_charge = Some(charge);
+        let permit = self.offline_memory.take(subscriber.permit.bytes());
+        subscriber.offline_permit = Some(permit);
         self.offline.push_back(handle);
-        while self.offline_bytes.load(Ordering::Relaxed) > MOST_OFFLINE {
+        while self.offline_memory.taken() > MOST_OFFLINE {
             let Some(first) = self.offline.pop_front() else { break };
             self.end(first);
         }
@@ -422,15 +431,14 @@ mod tests {
     fn is_empty(subscriptions: &Subscriptions) -> bool {
         let state = lock(&subscriptions.0);
         let is_known = !state.handles.is_empty() || !state.offline.is_empty();
-        let bytes = |counted: &AtomicUsize| counted.load(Ordering::Relaxed);
-        let is_counted = bytes(&state.bytes) + bytes(&state.offline_bytes) > 0;
+        let is_counted = state.memory.taken() + state.offline_memory.taken() > 0;
         state.root.children.is_empty() && state.subscribers.is_empty() && !is_known && !is_counted
     }
 
     #[test]
     fn what_is_known_is_bounded_for_each_client_and_for_all() {
         let subscriptions = Subscriptions::default();
-        let bytes = || lock(&subscriptions.0).bytes.load(Ordering::Relaxed);
+        let bytes = || lock(&subscriptions.0).memory.taken();
         add(&subscriptions, 1, &"/".repeat(60_000));
         assert!(is_empty(&subscriptions), "a node for each level would be megabytes");
         for number in 0..1000 {
@@ -516,7 +524,7 @@ mod tests {
             }
             subscriptions.left(handle, Departure::Offline);
         }
-        assert!(lock(&subscriptions.0).bytes.load(Ordering::Relaxed) <= MOST_OFFLINE);
+        assert!(lock(&subscriptions.0).memory.taken() <= MOST_OFFLINE);
         assert!(subscriptions.qos(199, "client-199", &format!("1/{}", "x".repeat(1000))).is_some());
     }
 }

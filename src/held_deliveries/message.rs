@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::memory::Charge;
+use crate::memory::MemoryPermit;
 use crate::question::Properties;
 
 /// A delivery as the broker asked about it.
@@ -20,7 +20,7 @@ pub(crate) struct Message {
     /// When it is given up.
     pub until: Instant,
     pub(super) bytes: usize,
-    pub(super) _charge: Charge,
+    pub(super) _permit: MemoryPermit,
 }
 
 impl Message {
@@ -33,7 +33,7 @@ impl Message {
 /// A payload, which all recipients of the message share.
 pub(crate) struct Payload {
     pub bytes: Box<[u8]>,
-    pub(super) _charge: Charge,
+    pub(super) _permit: MemoryPermit,
 }
 
 /// What the broker said of a delivery that is to be kept.

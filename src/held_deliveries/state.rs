@@ -10,7 +10,7 @@ use smol_str::SmolStr;
 
 use super::message::{Message, Payload};
 use super::{AnswersSoFar, QueueId, Recipient};
-use crate::memory::Charge;
+use crate::memory::MemoryPermit;
 use crate::question::ClientSnapshot;
 
 /// What is known of the client that an identifier belonged to last.
@@ -48,7 +48,7 @@ pub(crate) struct Held {
     pub bytes: usize,
     /// Whether it stands in [`State::unnamed`].
     pub(crate) is_listed: bool,
-    pub(super) _charge: Charge,
+    pub(super) _permit: MemoryPermit,
 }
 
 impl Held {
@@ -75,7 +75,7 @@ pub(crate) struct Queue {
     /// Whether the next message is allowed, and waits for the broker to name its recipient.
     pub(crate) awaits_name: bool,
     /// What it takes beside its messages.
-    pub(super) charge: Charge,
+    pub(super) permit: MemoryPermit,
 }
 
 #[derive(Default)]
@@ -207,7 +207,7 @@ impl State {
         recipient: Recipient<'_>,
         presence: Presence,
         client: Arc<ClientSnapshot>,
-        charge: Charge,
+        permit: MemoryPermit,
     ) {
         let Recipient { handle, client_id, username } = recipient;
         let client_id = SmolStr::from(client_id);
@@ -222,20 +222,25 @@ impl State {
             presence,
             entry: None,
             queues: HashMap::new(),
-            bytes: charge.bytes(),
+            bytes: permit.bytes(),
             is_listed: false,
-            _charge: charge,
+            _permit: permit,
         };
         self.clients.insert(client_id, held);
     }
 
     /// A queue for this client and topic.
-    pub(crate) fn add_queue(&mut self, client_id: &str, topic: &str, charge: Charge) -> QueueId {
+    pub(crate) fn add_queue(
+        &mut self,
+        client_id: &str,
+        topic: &str,
+        permit: MemoryPermit,
+    ) -> QueueId {
         self.next += 1;
         let (client_id, topic) = (self.client_id(client_id), Arc::<str>::from(topic));
         if let Some(held) = self.clients.get_mut(&client_id) {
             held.queues.insert(Arc::clone(&topic), self.next);
-            held.bytes += charge.bytes();
+            held.bytes += permit.bytes();
         }
         let queue = Queue {
             client_id,
@@ -248,7 +253,7 @@ impl State {
             timer: None,
             is_sending: false,
             awaits_name: false,
-            charge,
+            permit,
         };
         self.queues.insert(self.next, queue);
         self.next
@@ -304,7 +309,7 @@ impl State {
         let Some(found) = self.queues.remove(&queue) else { return };
         if let Some(held) = self.clients.get_mut(&found.client_id) {
             held.queues.remove(&found.topic);
-            held.bytes -= found.charge.bytes();
+            held.bytes -= found.permit.bytes();
             if held.queues.is_empty() {
                 let handle = held.handle;
                 self.clients.remove(&found.client_id);
