@@ -350,6 +350,11 @@ pub enum LocalUsersAcl {
 }
 
 impl Config {
+    /// The name to ask under for a client without one, be it about its login or about topics alone.
+    pub(crate) fn stand_in(&self) -> Option<&str> {
+        self.anonymous_username.as_deref().or(self.anonymous_access.as_deref())
+    }
+
     /// The same for a broker in which clients that come over a websocket can choose their address, or
     /// cannot, so that it is believed. One that is not believed is not sent either.
     #[must_use]

@@ -87,8 +87,7 @@ pub fn gate<'a>(
     if is_special(client_id) || username.is_some_and(is_special) {
         return Err((Decision::Deny, Reason::SpecialChars));
     }
-    let stand_in = config.anonymous_username.as_deref().or(config.anonymous_access.as_deref());
-    let Some(username) = username.or(stand_in) else {
+    let Some(username) = username.or(config.stand_in()) else {
         return Err(match config.empty_credentials {
             EmptyCredentials::Own => (Decision::Defer, Reason::NoUsername),
             EmptyCredentials::Deny => (Decision::Deny, Reason::EmptyCredentials),

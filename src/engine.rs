@@ -242,7 +242,7 @@ impl Engine {
         self.stats.hit();
         if hit.refresh && self.has_room_for(question) {
             // The answer at hand is good; if there is no room, the next use tries again.
-            let _ = self.ask_quietly(*key, question, Consult::ForYounger);
+            let _ = self.ask_for_younger(*key, question);
         }
         Some((hit.answer, hit.good))
     }

@@ -71,10 +71,7 @@ impl Authenticator {
 
     /// The name that a client is asked about under: its own, or what stands for clients without one.
     pub(super) fn name_or_stand_in<'a>(&'a self, username: Option<&'a str>) -> &'a str {
-        let config = &self.services.config;
-        let stand_in = [&config.anonymous_username, &config.anonymous_access];
-        let stand_in = || stand_in.into_iter().find_map(Option::as_deref);
-        username.or_else(stand_in).unwrap_or_default()
+        username.or_else(|| self.services.config.stand_in()).unwrap_or_default()
     }
 
     fn reply_to_login(&self, attempt: &Attempt<'_>) -> (LoginReply, Reason) {

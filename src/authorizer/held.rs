@@ -105,9 +105,8 @@ impl Authorizer {
         if !self.held.any() || check.broker.is_none() || is_of_no_connection {
             return;
         }
-        let is_online = self.tells_who_connects
-            || action.access != Access::Read
-            || self.is_known_to_be_online(client, username);
+        let is_online =
+            action.access != Access::Read || self.is_known_to_be_online(client, username);
         let (is_new, dropped) =
             self.held.named(recipient(client, username), !client.clean_session(), is_online);
         if is_new && action.access == Access::Read {
@@ -118,7 +117,8 @@ impl Authorizer {
 
     /// Whether the broker will tell when this client leaves.
     fn is_known_to_be_online(&self, client: &dyn Client, username: &str) -> bool {
-        self.services.sessions.is_logged_in(client_ref(client, username))
+        self.tells_who_connects
+            || self.services.sessions.is_logged_in(client_ref(client, username))
             || self.subscriptions.is_online(client.handle(), client.id())
     }
 
@@ -150,7 +150,6 @@ impl Authorizer {
     fn keep(&self, check: &Check<'_>, username: &str) -> Option<QueueId> {
         let (client, action) = (check.client, check.action);
         let message = check.message?;
-        let is_certain = self.tells_who_connects || self.is_known_to_be_online(client, username);
         let new = NewDelivery {
             topic: action.topic,
             payload: message.bytes(),
@@ -160,7 +159,7 @@ impl Authorizer {
             send_qos: self.send_qos(check),
             until: self.services.clock.now() + self.services.config.hold,
             is_older: self.was_queued(check),
-            is_certain,
+            is_certain: self.is_known_to_be_online(client, username),
         };
         let (queue, dropped) = self.held.push(recipient(client, username), new, || {
             Arc::new(ClientSnapshot::of(client, username, &self.certificate_parts()))

@@ -131,13 +131,13 @@ impl Engine {
         })
     }
 
-    /// Has a question asked in the background, of the file first where it is for that.
-    pub(super) fn ask_quietly(
+    /// Has a question asked in the background for a younger answer, of the file first where it is for that.
+    pub(super) fn ask_for_younger(
         &self,
         key: Key,
         question: &Question<'_>,
-        consult: Consult,
     ) -> Result<Pending, Failure> {
+        let consult = Consult::ForYounger;
         let hasher = self.hasher.as_ref();
         let claimed = hasher.and_then(|hasher| Some((hasher, hasher.claimed(question)?)));
         let Some((hasher, password)) = claimed else {

@@ -117,6 +117,9 @@ impl HeldDeliveries {
 
     /// Another pass of the broker's loop begins: what it named may be gone in it.
     pub(crate) fn unname(&self) {
+        if !self.any() {
+            return;
+        }
         let mut state = lock(&self.state);
         for client_id in std::mem::take(&mut state.named) {
             let is_named = |presence| presence == Presence::Named;
