@@ -13,7 +13,7 @@ here=$(dirname "$(readlink -f "$0")")
 "$here/install.sh" --demo
 needed=--demo
 if [[ ${DEMO_FLEET:-} == 1 ]]; then needed=--demo-fleet; fi
-# Of a version that there is none of nothing is fetched, and the demo says which there are.
+# An unknown version is not fetched: the demo says which are known.
 "$here/get-brokers.sh" "$needed=${BROKER:-2.1.2}" 2> >(grep -v ' is there$' >&2)
 
 # One build for both, so that what they share is compiled once. Cargo knows best where it put the demo.

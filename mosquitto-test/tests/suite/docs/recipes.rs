@@ -18,7 +18,7 @@ on_every_broker! {
         // What a machine may have on the usual port: a broker that lets everybody in.
         let everybody = stage.here("listener 1883 127.0.0.1\nallow_anonymous true\n");
         std::fs::write(stage.folder().join("everybody.conf"), everybody).unwrap();
-        stage.start("bin/mosquitto -c everybody.conf");
+        let _everybody = stage.launch("./bin/mosquitto -c everybody.conf");
         stage.play(page);
         stage.expect_log(&lines(page));
         let said = stage.run("mosquitto_pub -u ann -P wrong -t users/ann/lamp -m off");

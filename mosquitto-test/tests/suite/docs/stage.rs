@@ -145,12 +145,16 @@ impl Stage {
         String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
     }
 
-    /// Starts a broker or an API, and waits until it serves.
+    /// Starts a broker or an API of the page.
     pub fn start(&mut self, line: &str) {
-        let is_broker = line.contains("mosquitto -c ");
-        let ready = if is_broker { " running\n" } else { "listening" };
-        let program = Program::start(self.shell(&format!("exec {line}")), 0, ready);
+        let program = self.launch(line);
         self.programs.push((line.to_owned(), program));
+    }
+
+    /// Starts a broker or an API, and waits until it serves.
+    pub fn launch(&self, line: &str) -> Program {
+        let ready = if is_broker(line) { " running\n" } else { "listening" };
+        Program::start(self.shell(&format!("exec {line}")), 0, ready)
     }
 
     /// Ends what this command has started.
@@ -160,10 +164,9 @@ impl Stage {
         self.programs.remove(at);
     }
 
-    /// The first broker that a command of the page has started.
+    /// The broker of the page that was started first.
     pub fn broker(&self) -> &Program {
-        let (_, broker) =
-            self.programs.iter().find(|(l, _)| l.starts_with("./bin/mosquitto ")).unwrap();
+        let (_, broker) = self.programs.iter().find(|(line, _)| is_broker(line)).unwrap();
         broker
     }
 
@@ -177,6 +180,10 @@ impl Stage {
             rest_at += at.unwrap_or_else(|| panic!("{line:?} comes too early in:\n{log}"));
         }
     }
+}
+
+fn is_broker(line: &str) -> bool {
+    line.contains("mosquitto -c ")
 }
 
 /// The text without what versions of Mosquitto differ in: 2.1 has left out some full stops, and its
