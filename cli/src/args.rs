@@ -66,11 +66,12 @@ pub(crate) enum Command {
 /// A mistake is whatever stops the broker, beyond the plugin's options as well: a library or an acl_file
 /// that is missing, a file that the broker's user cannot read, two blocks where Mosquitto 2.0 allows
 /// one. A hint is about something that starts and may not be what you mean, such as a listener that
-/// lets clients in without asking the API; hints do not change the exit status.
+/// lets clients in without asking the API; hints do not change the exit status. Unread is what you may
+/// not read and the broker may: run the command as root or as the broker's user to have it checked.
 #[derive(Args)]
 #[command(after_long_help = concat!(
     "Exit status:\n  0  the options are valid\n  1  there are mistakes, or no block loads the plugin\n  \
-     2  a wrong command line, or a file that the command cannot read\n\n\
+     2  a wrong command line, or a file that you may not read, and no mistake otherwise\n\n\
      Examples:\n  mosquitto-http-auth check /etc/mosquitto/mosquitto.conf\n  \
      mosquitto-http-auth check --all mosquitto.conf\n  \
      mosquitto-http-auth check --json mosquitto.conf | jq .mistakes\n",

@@ -4,6 +4,7 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
@@ -15,9 +16,11 @@ use mosquitto_http_auth::config::{self, Config};
 use mosquitto_http_auth::login::LoginAttempts;
 use mosquitto_http_auth::plugin::{HostCapabilities, Plugin};
 use mosquitto_http_auth::question::Properties;
+use rustix::io::Errno;
 
 use crate::args;
-use crate::conf::{self, Conf, Remark};
+use crate::conf::{self, Conf, Opt, Remark};
+use crate::reader::{self, Finding, Reader};
 
 /// The plugin's file, and those of its predecessors, whose options it understands.
 const OWN: &str = "libmosquitto_http_auth.so";
@@ -37,8 +40,8 @@ pub(crate) fn is_predecessor(plugin: &conf::Plugin) -> bool {
     PREDECESSORS.contains(&plugin.file_name())
 }
 
-/// The path in an option's value, if it names a file and does not begin with a slash.
-pub(crate) fn relative_path<'a>(name: &str, value: &'a str) -> Option<&'a str> {
+/// The path in an option's value, if it names a file.
+fn path_in<'a>(name: &str, value: &'a str) -> Option<&'a str> {
     let is_file = name.ends_with("_file") || name.ends_with("_path");
     let may_be_in_one = name.starts_with("http_header_")
         || ["fleet_secret", "fleet_redis_password"].contains(&name);
@@ -47,7 +50,12 @@ pub(crate) fn relative_path<'a>(name: &str, value: &'a str) -> Option<&'a str> {
         _ if is_file => value.trim(),
         _ => return None,
     };
-    (!path.is_empty() && !path.starts_with('/')).then_some(path)
+    Some(path).filter(|path| !path.is_empty())
+}
+
+/// The same if it does not begin with a slash.
+pub(crate) fn relative_path<'a>(name: &str, value: &'a str) -> Option<&'a str> {
+    path_in(name, value).filter(|path| !path.starts_with('/'))
 }
 
 /// Where a path begins that does not begin with a slash.
@@ -73,6 +81,13 @@ pub(crate) fn none_found(conf: &Conf, wanted: Option<&str>) -> String {
 
 /// The one block that is meant.
 pub(crate) fn choose<'a>(conf: &'a Conf, args: &args::Conf) -> Result<&'a conf::Plugin, String> {
+    only_one(conf, args).map_err(|problem| match &conf.unread[..] {
+        [] => problem,
+        [unread, ..] => format!("{problem}; but not everything could be read: {unread}"),
+    })
+}
+
+fn only_one<'a>(conf: &'a Conf, args: &args::Conf) -> Result<&'a conf::Plugin, String> {
     let mut found = find(conf, args.plugin.as_deref());
     if found.is_empty() {
         return Err(none_found(conf, args.plugin.as_deref()));
@@ -103,6 +118,9 @@ pub(crate) fn choose<'a>(conf: &'a Conf, args: &args::Conf) -> Result<&'a conf::
 
 /// For which listeners a block decides.
 pub(crate) fn scope(conf: &Conf, plugin: &conf::Plugin) -> String {
+    if !conf.unread.is_empty() {
+        return "listeners that are not known".to_owned();
+    }
     let Some(positions) = &plugin.listeners else { return "all listeners".to_owned() };
     let names: Vec<_> = positions.iter().map(|p| conf.listeners[*p].name.as_str()).collect();
     match names[..] {
@@ -133,25 +151,58 @@ pub(crate) struct Start {
 /// Starts the plugin with the block that is meant, whose options have to be valid.
 pub(crate) fn chosen(args: &args::Conf, how: Start) -> Result<Started, String> {
     let conf = Conf::read(&args.file)?;
-    start(choose(&conf, args)?, how).map_err(|mistakes| {
-        let lines = mistakes.iter().map(|mistake| format!("\n  {mistake}"));
-        format!("the configuration has mistakes:{}", lines.collect::<String>())
+    start(choose(&conf, args)?, conf.reader().as_ref(), how).map_err(|failed| {
+        let heading = match &failed.mistakes[..] {
+            [] => "the configuration cannot be read as a whole:",
+            _ => "the configuration has mistakes:",
+        };
+        let lines = failed.mistakes.iter().chain(&failed.unread).map(|line| format!("\n  {line}"));
+        format!("{heading}{}", lines.collect::<String>())
     })
 }
 
-/// Starts the plugin as the broker does.
-pub(crate) fn start(block: &conf::Plugin, how: Start) -> Result<Started, Vec<Remark>> {
-    let remarks = |mistakes: Vec<config::ConfigError>| {
-        let remark = |mistake: config::ConfigError| {
+/// Why the plugin does not start here.
+#[derive(Default)]
+pub(crate) struct Failed {
+    /// With these it does not start in the broker either.
+    pub(crate) mistakes: Vec<Remark>,
+    /// Files that the broker may well read.
+    pub(crate) unread: Vec<Remark>,
+}
+
+impl Failed {
+    fn of(block: &conf::Plugin, reader: Option<&Reader>, found: Vec<config::ConfigError>) -> Self {
+        let mut failed = Self::default();
+        for mistake in found {
             let place = block.place_of(mistake.option()).clone();
-            let option = block.options.iter().find(|option| option.place == place);
-            let path = option.and_then(|option| relative_path(&option.name, &option.value));
-            let note = path.map(|path| format!("; {}", counts_from(path))).unwrap_or_default();
-            Remark { place, text: format!("{mistake}{note}") }
-        };
-        mistakes.into_iter().map(remark).collect::<Vec<_>>()
-    };
-    let config = config::read_for(&block.given(), Some(&block.path)).map_err(remarks)?;
+            let option = mistake.option().and_then(|name| block.option(name));
+            let path = option.and_then(|option| path_in(&option.name, &option.value));
+            let relative = path.filter(|path| !path.starts_with('/'));
+            let note = relative.map(|path| format!("; {}", counts_from(path))).unwrap_or_default();
+            // The plugin quotes the system's words.
+            let is_denied = mistake.to_string().contains(&Errno::ACCESS.to_string());
+            let closed = path.filter(|_| is_denied).map(Path::new);
+            match (option, closed.and_then(|path| reader::look(reader, path))) {
+                (Some(Opt { name, .. }), Some(Finding::Unread(text))) => {
+                    let path = path.filter(|_| relative.is_none()).map(|path| format!(" {path}"));
+                    let text = format!("option {name}{}: {text}{note}", path.unwrap_or_default());
+                    failed.unread.push(Remark { place, text });
+                }
+                _ => failed.mistakes.push(Remark { place, text: format!("{mistake}{note}") }),
+            }
+        }
+        failed
+    }
+}
+
+/// Starts the plugin as the broker does.
+pub(crate) fn start(
+    block: &conf::Plugin,
+    reader: Option<&Reader>,
+    how: Start,
+) -> Result<Started, Failed> {
+    let failed = |mistakes| Failed::of(block, reader, mistakes);
+    let config = config::read_for(&block.given(), Some(&block.path)).map_err(failed)?;
     let mut used = config.clone();
     if how.patient {
         // Every request has its own limits.
@@ -168,7 +219,7 @@ pub(crate) fn start(block: &conf::Plugin, how: Start) -> Result<Started, Vec<Rem
     // It is the API that is asked, and the command is no member of a fleet.
     used.fleet = None;
     let login_attempts = LoginAttempts::new()
-        .map_err(|error| remarks(vec![config::ConfigError::overall(error.to_string())]))?;
+        .map_err(|error| failed(vec![config::ConfigError::overall(error.to_string())]))?;
     let capabilities = HostCapabilities {
         delays_logins: false,
         tells_who_connects: false,
@@ -184,7 +235,7 @@ pub(crate) fn start(block: &conf::Plugin, how: Start) -> Result<Started, Vec<Rem
         claim_topics: || true,
         instances: Arc::default(),
     };
-    let plugin = Plugin::start(used, Arc::new(SystemClock), capabilities).map_err(remarks)?;
+    let plugin = Plugin::start(used, Arc::new(SystemClock), capabilities).map_err(failed)?;
     let lines = lines(&plugin);
     Ok(Started { plugin, config, lines })
 }

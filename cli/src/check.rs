@@ -16,6 +16,7 @@ use crate::exit;
 use crate::lints;
 use crate::paint::{FAINT, GOOD, HEADING, Paint as _, WARNING, WRONG};
 use crate::problem::Problem;
+use crate::reader::Reader;
 
 /// One block of the plugin, and what came of it.
 struct Block<'a> {
@@ -23,6 +24,7 @@ struct Block<'a> {
     scope: String,
     config: Option<Config>,
     mistakes: Vec<Remark>,
+    unread: Vec<Remark>,
     /// What the plugin warns of at every start.
     warnings: Vec<String>,
     hints: Vec<Remark>,
@@ -33,6 +35,7 @@ struct Checked<'a> {
     conf: &'a Conf,
     /// Those of the file itself.
     mistakes: Vec<Remark>,
+    unread: Vec<Remark>,
     hints: Vec<Remark>,
     /// What to say if no block is there.
     missing: Option<String>,
@@ -44,6 +47,19 @@ impl Checked<'_> {
         let of_blocks: usize = self.blocks.iter().map(|block| block.mistakes.len()).sum();
         of_blocks + self.mistakes.len() + usize::from(self.missing.is_some())
     }
+
+    fn unread(&self) -> usize {
+        self.unread.len() + self.blocks.iter().map(|block| block.unread.len()).sum::<usize>()
+    }
+
+    /// Whether the options are valid; none: nobody knows, since not everything could be read.
+    fn is_valid(&self) -> Option<bool> {
+        match (self.mistakes(), self.unread()) {
+            (0, 0) => Some(true),
+            (0, _) => None,
+            _ => Some(false),
+        }
+    }
 }
 
 /// Checks, and returns the exit status.
@@ -53,32 +69,46 @@ pub(crate) fn run(args: &args::Check, out: &mut dyn Write) -> Result<u8, Problem
     if args.conf.listener.is_some() {
         found = vec![block::choose(&conf, &args.conf)?];
     }
-    let missing = found.is_empty().then(|| block::none_found(&conf, args.conf.plugin.as_deref()));
-    let lints = lints::about_conf(&conf, &found);
+    let is_missing = found.is_empty() && conf.unread.is_empty();
+    let missing = is_missing.then(|| block::none_found(&conf, args.conf.plugin.as_deref()));
+    let reader = conf.reader();
+    let lints = lints::about_conf(&conf, reader.as_ref(), &found);
     let mistakes = conf.mistakes.iter().cloned().chain(lints.mistakes).collect();
-    let blocks: Vec<_> = found.into_iter().map(|plugin| look_at(&conf, plugin)).collect();
-    let checked = Checked { conf: &conf, mistakes, hints: lints.hints, missing, blocks };
+    let unread = conf.unread.iter().cloned().chain(lints.unread).collect();
+    let blocks = found.into_iter().map(|plugin| look_at(&conf, reader.as_ref(), plugin)).collect();
+    let checked = Checked { conf: &conf, mistakes, unread, hints: lints.hints, missing, blocks };
     if args.json {
         writeln!(out, "{:#}", as_json(&checked))?;
     } else {
         print(out, &checked, args.all)?;
     }
-    Ok(if checked.mistakes() == 0 { exit::YES } else { exit::NO })
+    Ok(match checked.is_valid() {
+        Some(true) => exit::YES,
+        Some(false) => exit::NO,
+        None => exit::USAGE,
+    })
 }
 
-fn look_at<'a>(conf: &Conf, plugin: &'a Plugin) -> Block<'a> {
+fn look_at<'a>(conf: &Conf, reader: Option<&Reader>, plugin: &'a Plugin) -> Block<'a> {
     let scope = block::scope(conf, plugin);
-    let (config, mistakes, warnings) =
-        match block::start(plugin, Start { talkative: true, ..Start::default() }) {
-            Ok(started) => {
-                let warnings = started.lines.into_iter().filter(|(level, _)| *level == Level::Warn);
-                (Some(started.config), Vec::new(), warnings.map(|(_, line)| line).collect())
-            }
-            Err(mistakes) => (None, mistakes, Vec::new()),
-        };
-    let lints = lints::about_block(conf, plugin, config.as_ref());
-    let mistakes = mistakes.into_iter().chain(lints.mistakes).collect();
-    Block { plugin, scope, config, mistakes, warnings, hints: lints.hints }
+    let start = Start { talkative: true, ..Start::default() };
+    // A plugin_use that cannot be read may have more options for it.
+    let is_whole = conf.unread.is_empty() || !plugin.has_uses();
+    let started = is_whole.then(|| block::start(plugin, reader, start)).transpose();
+    let (started, failed) =
+        started.map_or_else(|failed| (None, failed), |started| (started, block::Failed::default()));
+    let (config, lines) = started.map(|started| (started.config, started.lines)).unzip();
+    let warnings = lines.into_iter().flatten().filter(|(level, _)| *level == Level::Warn);
+    let lints = lints::about_block(conf, reader, plugin, config.as_ref());
+    Block {
+        plugin,
+        scope,
+        config,
+        mistakes: failed.mistakes.into_iter().chain(lints.mistakes).collect(),
+        unread: failed.unread.into_iter().chain(lints.unread).collect(),
+        warnings: warnings.map(|(_, line)| line).collect(),
+        hints: lints.hints,
+    }
 }
 
 impl Block<'_> {
@@ -105,13 +135,16 @@ impl Block<'_> {
 }
 
 fn print(out: &mut dyn Write, checked: &Checked<'_>, all: bool) -> io::Result<()> {
-    let Checked { conf, mistakes, hints, missing, blocks } = checked;
+    let Checked { conf, mistakes, unread, hints, missing, blocks } = checked;
     let mut line = |style, what: &str, text: String| writeln!(out, "{} {text}", what.paint(style));
     for remark in mistakes {
         line(WRONG, "mistake:", remark.to_string())?;
     }
     if let Some(missing) = missing {
         line(WRONG, "mistake:", missing.to_owned())?;
+    }
+    for remark in unread {
+        line(WARNING, "unread:", remark.to_string())?;
     }
     for remark in &conf.warnings {
         line(WARNING, "warning:", remark.to_string())?;
@@ -123,6 +156,9 @@ fn print(out: &mut dyn Write, checked: &Checked<'_>, all: bool) -> io::Result<()
         print_block(out, block, all)?;
     }
     let (text, style) = match (checked.mistakes(), missing) {
+        (0, _) if checked.unread() > 0 => {
+            ("No mistake was found, but not everything could be read.", WARNING)
+        }
         (0, _) => ("The options are valid.", GOOD),
         (1, Some(_)) => ("The broker would start without the plugin.", WRONG),
         (1, None) => ("1 mistake: the broker would not start.", WRONG),
@@ -139,6 +175,9 @@ fn print_block(out: &mut dyn Write, block: &Block<'_>, all: bool) -> io::Result<
         |style, what: &str, text: String| writeln!(out, "  {} {text}", what.paint(style));
     for remark in &block.mistakes {
         line(WRONG, "mistake:", remark.to_string())?;
+    }
+    for remark in &block.unread {
+        line(WARNING, "unread:", remark.to_string())?;
     }
     for text in &block.warnings {
         line(WARNING, "warning:", text.clone())?;
@@ -168,7 +207,7 @@ fn print_block(out: &mut dyn Write, block: &Block<'_>, all: bool) -> io::Result<
 }
 
 fn as_json(checked: &Checked<'_>) -> Value {
-    let Checked { conf, mistakes, hints, missing, blocks } = checked;
+    let Checked { conf, mistakes, unread, hints, missing, blocks } = checked;
     let setting = |block: &Block<'_>, setting: &Setting| {
         let place = block.plugin.place_of(Some(&setting.name));
         let origin = match setting.origin {
@@ -191,6 +230,7 @@ fn as_json(checked: &Checked<'_>) -> Value {
             "path": block.plugin.path,
             "scope": block.scope,
             "mistakes": remarks(&block.mistakes),
+            "unread": remarks(&block.unread),
             "warnings": block.warnings,
             "hints": remarks(&block.hints),
             "settings": settings,
@@ -199,9 +239,10 @@ fn as_json(checked: &Checked<'_>) -> Value {
     let mut mistakes = remarks(mistakes);
     mistakes.extend(missing.iter().map(|text| json!({ "text": text })));
     json!({
-        "valid": checked.mistakes() == 0,
+        "valid": checked.is_valid(),
         "files": conf.files,
         "mistakes": mistakes,
+        "unread": remarks(unread),
         "warnings": remarks(&conf.warnings),
         "hints": remarks(hints),
         "plugins": blocks.iter().map(block).collect::<Vec<_>>(),

@@ -10,9 +10,14 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use crate::reader::{self, Reader};
+
 mod keywords;
 mod lines;
 mod order;
+
+/// The user that a broker becomes if nothing else is said.
+const USUAL_USER: &str = "mosquitto";
 
 /// A line of a file.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -62,6 +67,8 @@ pub(crate) struct Conf {
     pub(crate) needs_2_1: bool,
     /// What every version refuses.
     pub(crate) mistakes: Vec<Remark>,
+    /// What the broker includes, and this command may not read. Anything may stand there.
+    pub(crate) unread: Vec<Remark>,
     pub(crate) warnings: Vec<Remark>,
 }
 
@@ -116,16 +123,28 @@ impl Plugin {
         self.path.rsplit('/').next().unwrap_or_default()
     }
 
+    /// Whether listeners take it up by a plugin_use, where more options may follow.
+    pub(crate) fn has_uses(&self) -> bool {
+        self.name.is_some()
+    }
+
     /// The options as the broker hands them over.
     pub(crate) fn given(&self) -> Vec<(String, String)> {
         self.options.iter().map(|o| (o.name.clone(), o.value.clone())).collect()
     }
 
-    /// Where an option stands that a mistake is about: its last line if there are several. Names
-    /// of header fields know no case.
+    /// The option that a mistake is about: its last line if there are several. Names of header fields
+    /// know no case, and mosquitto-go-auth's backend of files has older names for its options.
+    pub(crate) fn option(&self, name: &str) -> Option<&Opt> {
+        let older = name.strip_prefix("files_");
+        let is_it = |o: &&Opt| o.name.eq_ignore_ascii_case(name) || Some(o.name.as_str()) == older;
+        self.options.iter().rfind(is_it)
+    }
+
+    /// Where it stands; the plugin's line if it is not there.
     pub(crate) fn place_of(&self, option: Option<&str>) -> &Place {
-        let is_it = |name: &str| option.is_some_and(|option| name.eq_ignore_ascii_case(option));
-        self.options.iter().rfind(|o| is_it(&o.name)).map_or(&self.place, |o| &o.place)
+        let option = option.and_then(|name| self.option(name));
+        option.map_or(&self.place, |option| &option.place)
     }
 }
 
@@ -135,10 +154,21 @@ impl Conf {
     /// # Errors
     /// The file itself cannot be read.
     pub(crate) fn read(path: &Path) -> Result<Self, String> {
-        let read = lines::read(path);
-        let mut conf = read.map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-        conf.look_for_idle_plugins();
+        let mut conf = lines::read(path).map_err(|error| {
+            let problem = reader::unread_by_all_but_root(path).unwrap_or_else(|| error.to_string());
+            format!("cannot read {}: {problem}", path.display())
+        })?;
+        if conf.unread.is_empty() {
+            conf.look_for_idle_plugins();
+        }
         Ok(conf)
+    }
+
+    /// The user that reads what the plugin needs; none: this machine does not know it, or what names it
+    /// may stand where nothing can be read.
+    pub(crate) fn reader(&self) -> Option<Reader> {
+        let user = self.user.as_deref().unwrap_or(USUAL_USER);
+        self.unread.is_empty().then(|| Reader::named(user)).flatten()
     }
 
     /// What holds for clients of a listener.

@@ -6,7 +6,7 @@
 pub(crate) const YES: u8 = 0;
 /// There are mistakes, or it is denied.
 pub(crate) const NO: u8 = 1;
-/// It could not be asked: the command line or a file is wrong.
+/// It could not be asked: the command line is wrong, or a file is, or cannot be read.
 pub(crate) const USAGE: u8 = 2;
 /// The API failed, or the Redis of a fleet.
 pub(crate) const FAILED: u8 = 3;

@@ -4,7 +4,7 @@
 
 use std::env::consts::ARCH;
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::path::Path;
 
 /// Machines by their number in an ELF header, with Rust's names for them.
@@ -18,17 +18,17 @@ const MACHINES: &[(u16, &str)] = &[
     (243, "riscv64"),
 ];
 
-/// What keeps the file from being loaded; none if nothing is seen that does.
+/// What keeps the file from being loaded; none if nothing is seen that does. Who may read it is no
+/// matter of its format.
 pub(crate) fn problem(path: &Path) -> Option<String> {
     let mut header = [0; 20];
     let read = File::open(path).and_then(|mut file| file.read_exact(&mut header));
-    if let Err(error) = read {
-        return Some(match error.kind() {
-            std::io::ErrorKind::UnexpectedEof => "it is no shared library".to_owned(),
-            _ => error.to_string(),
-        });
+    match read.map_err(|error| (error.kind(), error)) {
+        Ok(()) => look_into(&header),
+        Err((ErrorKind::PermissionDenied, _)) => None,
+        Err((ErrorKind::UnexpectedEof, _)) => Some("it is no shared library".to_owned()),
+        Err((_, error)) => Some(error.to_string()),
     }
-    look_into(&header)
 }
 
 fn look_into(header: &[u8; 20]) -> Option<String> {

@@ -13,27 +13,39 @@ use mosquitto_http_auth::config::{Config, EmptyCredentials, LocalUsersAcl};
 
 use crate::block;
 use crate::conf::{Conf, Place, Plugin, Remark, Security};
+use crate::reader::Reader;
 
 mod files;
 mod listeners;
 
-/// What was found: what stops the broker, and what may not be meant.
+/// What was found: what stops the broker, what this command may not read, and what may not be meant.
 #[derive(Default)]
 pub(crate) struct Doubts {
     pub(crate) mistakes: Vec<Remark>,
+    pub(crate) unread: Vec<Remark>,
     pub(crate) hints: Vec<Remark>,
 }
 
 impl Doubts {
     fn absorb(&mut self, other: Self) {
         self.mistakes.extend(other.mistakes);
+        self.unread.extend(other.unread);
         self.hints.extend(other.hints);
     }
 }
 
 /// What there is to say about the whole.
-pub(crate) fn about_conf(conf: &Conf, blocks: &[&Plugin]) -> Doubts {
+pub(crate) fn about_conf(conf: &Conf, reader: Option<&Reader>, blocks: &[&Plugin]) -> Doubts {
     let mut lints = Doubts::default();
+    for other in &conf.plugins {
+        if !blocks.iter().any(|block| block.place == other.place) {
+            lints.absorb(files::library(other, reader));
+        }
+    }
+    // The rest is about what is not there as well.
+    if !conf.unread.is_empty() {
+        return lints;
+    }
     let mut seen = BTreeMap::new();
     for plugin in blocks {
         let scope = (&plugin.path, &plugin.listeners);
@@ -46,11 +58,6 @@ pub(crate) fn about_conf(conf: &Conf, blocks: &[&Plugin]) -> Doubts {
             if conf.needs_2_1 { &mut lints.hints } else { &mut lints.mistakes }.push(found);
         }
     }
-    for other in &conf.plugins {
-        if !blocks.iter().any(|block| block.place == other.place) {
-            lints.absorb(files::library(other));
-        }
-    }
     lints.hints.extend(listeners::unguarded(conf, blocks));
     if let (true, Some(first)) = (conf.per_listener, blocks.first()) {
         let text = "per_listener_settings: Mosquitto 2.0.11 never wakes its plugins then, so \
@@ -61,10 +68,19 @@ pub(crate) fn about_conf(conf: &Conf, blocks: &[&Plugin]) -> Doubts {
 }
 
 /// What there is to say about one block, whose options are valid if there is a `config`.
-pub(crate) fn about_block(conf: &Conf, block: &Plugin, config: Option<&Config>) -> Doubts {
-    let mut lints = files::library(block);
+pub(crate) fn about_block(
+    conf: &Conf,
+    reader: Option<&Reader>,
+    block: &Plugin,
+    config: Option<&Config>,
+) -> Doubts {
+    let mut lints = files::library(block, reader);
     if lints.mistakes.is_empty() {
-        lints.absorb(files::needed(conf, block, config));
+        lints.absorb(files::needed(conf, reader, block, config));
+    }
+    // The rest is about what is not there as well.
+    if !conf.unread.is_empty() {
+        return lints;
     }
     let hints = &mut lints.hints;
     if block::is_predecessor(block) {

@@ -1,5 +1,5 @@
 //! Whether the broker's user can read a file. The broker leaves root's rights behind before it
-//! loads its plugins, so what root sees here says little.
+//! loads its plugins, and whoever runs this command may be neither root nor that user.
 
 #![forbid(unsafe_code)]
 
@@ -8,12 +8,25 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use nix::unistd::{User, getgrouplist};
+use nix::unistd::{Uid, User, geteuid, getgrouplist};
+use rustix::fs::{Access, access};
+use rustix::io::Errno;
+
+/// What there is to say of whether the broker's user can read a file that is there.
+#[derive(PartialEq, Eq, Debug)]
+pub(crate) enum Finding {
+    /// It cannot.
+    Refused(String),
+    /// It may well, but this command cannot: nothing is known of what the file holds.
+    Unread(String),
+    /// By its mode it cannot, and nobody here knows better.
+    Doubt(String),
+}
 
 /// A user of this machine with its groups.
 pub(crate) struct Reader {
-    pub(crate) name: String,
-    uid: u32,
+    name: String,
+    uid: Uid,
     gids: Vec<u32>,
 }
 
@@ -26,37 +39,86 @@ impl Reader {
         let user = User::from_name(name).ok()??;
         let groups = getgrouplist(&CString::new(name).ok()?, user.gid).unwrap_or_default();
         let gids = groups.iter().chain([&user.gid]).map(|gid| gid.as_raw()).collect();
-        Some(Self { name: name.to_owned(), uid: user.uid.as_raw(), gids })
+        Some(Self { name: name.to_owned(), uid: user.uid, gids })
     }
 
-    /// What keeps the user from reading a file that is there; none if nothing does, or if it cannot
-    /// be told from here.
-    pub(crate) fn problem(&self, path: &Path) -> Option<String> {
+    /// What the modes of a file and of the folders above it keep the user from; none if nothing, or if
+    /// the modes are not to be had.
+    fn obstacle_by_mode(&self, path: &Path) -> Option<String> {
         let path = fs::canonicalize(path).ok()?;
         let folders = path.ancestors().skip(1).collect::<Vec<_>>();
         for folder in folders.into_iter().rev() {
             if !self.may(SEARCH, folder)? {
-                return Some(format!(
-                    "the user {} may not look into {}",
-                    self.name,
-                    folder.display()
-                ));
+                return Some(closed_folder(folder));
             }
         }
-        (!self.may(READ, &path)?).then(|| format!("the user {} may not read it", self.name))
+        (!self.may(READ, &path)?).then(|| CLOSED_FILE.to_owned())
     }
 
-    /// By the mode's bits alone; none: the file's are not to be had.
     fn may(&self, what: u32, path: &Path) -> Option<bool> {
         let file = fs::metadata(path).ok()?;
         let shift = match () {
-            () if self.uid == 0 => return Some(true),
-            () if file.uid() == self.uid => 6,
+            () if self.uid.is_root() => return Some(true),
+            () if file.uid() == self.uid.as_raw() => 6,
             () if self.gids.contains(&file.gid()) => 3,
             () => 0,
         };
         Some(file.mode() >> shift & what != 0)
     }
+}
+
+/// Looks at a file for the user that reads it in the broker, if this machine knows the user; none: it
+/// can read the file, or there is none.
+pub(crate) fn look(reader: Option<&Reader>, path: &Path) -> Option<Finding> {
+    let own = obstacle(path);
+    let name = reader.map(|reader| reader.name.as_str()).unwrap_or_default();
+    let refused = |obstacle| Finding::Refused(format!("the user {name} {obstacle}"));
+    match (reader, own) {
+        (Some(reader), own) if reader.uid == geteuid() => own.map(refused),
+        (_, Some(obstacle)) => Some(unread_by_all_but_reader(&obstacle)),
+        (Some(reader), None) if geteuid().is_root() => reader.obstacle_by_mode(path).map(refused),
+        (Some(reader), None) => {
+            let obstacle = reader.obstacle_by_mode(path)?;
+            Some(Finding::Doubt(format!("the user {name} {obstacle}, by its mode")))
+        }
+        (None, None) => None,
+    }
+}
+
+/// The same for what the broker reads before it leaves root's rights behind; none: there is nothing to
+/// say, or whoever runs this command is root.
+pub(crate) fn unread_by_all_but_root(path: &Path) -> Option<String> {
+    obstacle(path).filter(|_| !geteuid().is_root()).map(|obstacle| unread(&obstacle, "root"))
+}
+
+fn unread_by_all_but_reader(obstacle: &str) -> Finding {
+    let other = if geteuid().is_root() { "" } else { "root or as " };
+    Finding::Unread(unread(obstacle, &format!("{other}the broker's user")))
+}
+
+fn unread(obstacle: &str, who_may: &str) -> String {
+    let uid = geteuid();
+    let user = User::from_uid(uid).ok().flatten();
+    let user = user.map_or_else(|| format!("user {uid}"), |user| user.name);
+    format!("this command runs as {user}, who {obstacle}: run it as {who_may}")
+}
+
+/// What keeps whoever runs this command from reading a file; none if nothing does, or if there is no
+/// such file. The kernel says it, who knows of access control lists as well.
+fn obstacle(path: &Path) -> Option<String> {
+    let is_closed = |path: &Path, wanted| access(path, wanted) == Err(Errno::ACCESS);
+    if !is_closed(path, Access::READ_OK) {
+        return None;
+    }
+    let folders = path.ancestors().skip(1).filter(|folder| folder.parent().is_some());
+    let closed = folders.filter(|folder| is_closed(folder, Access::EXEC_OK)).last();
+    Some(closed.map_or_else(|| CLOSED_FILE.to_owned(), closed_folder))
+}
+
+const CLOSED_FILE: &str = "may not read it";
+
+fn closed_folder(folder: &Path) -> String {
+    format!("may not look into {}", folder.display())
 }
 
 #[cfg(test)]
@@ -66,7 +128,7 @@ mod tests {
     use super::*;
 
     fn stranger() -> Reader {
-        Reader { name: "stranger".into(), uid: 4_000_000, gids: vec![4_000_000] }
+        Reader { name: "stranger".into(), uid: Uid::from_raw(4_000_000), gids: vec![4_000_000] }
     }
 
     #[test]
@@ -76,25 +138,25 @@ mod tests {
         let file = folder.join("file");
         fs::write(&file, "").unwrap();
         let set = |path: &Path, mode| fs::set_permissions(path, PermissionsExt::from_mode(mode));
-        let own = Reader { uid: fs::metadata(&file).unwrap().uid(), ..stranger() };
+        let own = Reader { uid: Uid::from_raw(fs::metadata(&file).unwrap().uid()), ..stranger() };
         set(&folder, 0o755).unwrap();
         set(&file, 0o644).unwrap();
-        assert_eq!(stranger().problem(&file), None);
+        assert_eq!(stranger().obstacle_by_mode(&file), None);
         set(&file, 0o640).unwrap();
-        assert!(stranger().problem(&file).unwrap().contains("stranger may not read it"));
-        assert_eq!(own.problem(&file), None);
+        assert_eq!(stranger().obstacle_by_mode(&file).unwrap(), "may not read it");
+        assert_eq!(own.obstacle_by_mode(&file), None);
         let gids = vec![fs::metadata(&file).unwrap().gid()];
-        assert_eq!(Reader { gids, ..stranger() }.problem(&file), None);
+        assert_eq!(Reader { gids, ..stranger() }.obstacle_by_mode(&file), None);
         set(&file, 0o644).unwrap();
         set(&folder, 0o700).unwrap();
-        assert!(stranger().problem(&file).unwrap().contains("may not look into"));
+        assert!(stranger().obstacle_by_mode(&file).unwrap().starts_with("may not look into /"));
         fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]
     fn root_reads_everything_and_an_unknown_user_is_not_there() {
         let root = Reader::named("root").unwrap();
-        assert_eq!(root.problem(Path::new("/etc/shadow")), None);
+        assert_eq!(root.obstacle_by_mode(Path::new("/etc/shadow")), None);
         assert!(Reader::named("no-such-user-here").is_none());
     }
 }

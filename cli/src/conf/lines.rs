@@ -8,6 +8,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use super::{Conf, Listener, Opt, Place, Plugin, Remark, Security, keywords, order};
+use crate::reader;
 
 /// Reads a file, and what it includes.
 ///
@@ -32,7 +33,17 @@ struct Reader {
 #[derive(Default)]
 struct Context {
     listener: Option<usize>,
-    plugin: Option<usize>,
+    plugin: Named,
+}
+
+/// The plugin that options are for.
+#[derive(Default)]
+enum Named {
+    #[default]
+    Nowhere,
+    Here(usize),
+    /// Where nothing can be read.
+    Unread,
 }
 
 impl Reader {
@@ -98,7 +109,8 @@ impl Reader {
                     _ => &mut security.acl_file,
                 };
                 let earlier = file.replace((rest.trim().to_owned(), place.clone()));
-                if let Some((_, earlier)) = earlier {
+                // Of other listeners, if it is said where nothing can be read that each has its own.
+                if let (Some((_, earlier)), true) = (earlier, self.conf.unread.is_empty()) {
                     let text = format!(
                         "{name} stands at {earlier} as well, and then Mosquitto 2.0 does not start"
                     );
@@ -162,11 +174,20 @@ impl Reader {
             Ok(files) => {
                 for file in files {
                     if let Err(error) = self.file(&file, level + 1) {
-                        self.refuse(place, format!("cannot read {}: {error}", file.display()));
+                        self.without(&file, place, &error);
                     }
                 }
             }
-            Err(error) => self.refuse(place, format!("include_dir: cannot read {rest:?}: {error}")),
+            Err(error) => self.without(Path::new(rest), place, &error),
+        }
+    }
+
+    /// Goes on without what an include_dir names and cannot be read.
+    fn without(&mut self, path: &Path, place: &Place, error: &std::io::Error) {
+        let about = |problem: &str| format!("include_dir: cannot read {path:?}: {problem}");
+        match reader::unread_by_all_but_root(path) {
+            Some(problem) => self.conf.unread.push(Remark::new(place, about(&problem))),
+            None => self.refuse(place, about(&error.to_string())),
         }
     }
 
@@ -272,7 +293,7 @@ impl Reader {
         };
         let path = path.trim().to_owned();
         self.conf.plugins.push(Plugin { place, path, name, options: Vec::new(), listeners });
-        context.plugin = Some(self.conf.plugins.len() - 1);
+        context.plugin = Named::Here(self.conf.plugins.len() - 1);
     }
 
     fn plugin_use(&mut self, context: &mut Context, name: &str, place: &Place) {
@@ -282,22 +303,27 @@ impl Reader {
         let named = |plugin: &Plugin| plugin.name.as_deref() == Some(name);
         match self.conf.plugins.iter().position(named) {
             Some(position) => {
-                context.plugin = Some(position);
+                context.plugin = Named::Here(position);
                 let listeners = self.conf.plugins[position].listeners.get_or_insert_default();
                 if !listeners.insert(listener) {
                     self.refuse(place, format!("plugin_use {name} stands twice under a listener"));
                 }
             }
+            None if !self.conf.unread.is_empty() => context.plugin = Named::Unread,
             None => self.refuse(place, format!("plugin_use {name}: no plugin_load {name} before")),
         }
     }
 
     fn option(&mut self, context: &Context, name: &str, rest: &str, place: Place) {
-        let Some(plugin) = context.plugin else {
-            let text = format!(
-                "option {name} stands before any plugin line of its file, and then no broker starts"
-            );
-            return self.refuse(&place, text);
+        let plugin = match context.plugin {
+            Named::Here(plugin) => plugin,
+            Named::Unread => return,
+            Named::Nowhere => {
+                let text = format!(
+                    "option {name} stands before any plugin line of its file, and then no broker starts"
+                );
+                return self.refuse(&place, text);
+            }
         };
         let value = rest.trim_start_matches([' ', '\t']);
         if name.len() < 3 {

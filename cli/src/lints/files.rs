@@ -7,20 +7,16 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use mosquitto_http_auth::config::Config;
-use nix::unistd::geteuid;
 
 use super::{Doubts, scopes};
 use crate::block;
 use crate::conf::{Conf, Place, Plugin, Remark};
 use crate::library;
-use crate::reader::Reader;
-
-/// The user that a broker becomes if nothing else is said.
-const USUAL_USER: &str = "mosquitto";
+use crate::reader::{self, Finding, Reader};
 
 /// Whether the library that a line loads can be loaded. A path with a folder but without a leading /
 /// counts from where the broker is started, which is not known here.
-pub(crate) fn library(block: &Plugin) -> Doubts {
+pub(crate) fn library(block: &Plugin, reader: Option<&Reader>) -> Doubts {
     let mut lints = Doubts::default();
     let path = Path::new(&block.path);
     if path.is_relative() && !block.path.contains('/') {
@@ -28,38 +24,41 @@ pub(crate) fn library(block: &Plugin) -> Doubts {
         lints.hints.push(Remark::new(&block.place, text));
     // Whoever comes from another plugin does not load its file any more.
     } else if !block::is_predecessor(block) {
-        let problem = library::problem(path).map(|problem| format!("{}: {problem}", block.path));
-        let found = problem.map(|text| Remark::new(&block.place, text));
-        lints.of_a_path(path).extend(found);
+        if let Some(problem) = library::problem(path) {
+            let text = format!("{}: {problem}", block.path);
+            lints.of_a_path(path).push(Remark::new(&block.place, text));
+        } else {
+            lints.add_unreadable(reader, ("plugin", &block.path, &block.place));
+        }
     }
     lints
 }
 
 /// Files that are missing, or that the broker's user cannot read, as far as this machine knows it.
-pub(crate) fn needed(conf: &Conf, block: &Plugin, config: Option<&Config>) -> Doubts {
-    let user = conf.user.as_deref().unwrap_or(USUAL_USER);
-    let reader = Reader::named(user);
+pub(crate) fn needed(
+    conf: &Conf,
+    reader: Option<&Reader>,
+    block: &Plugin,
+    config: Option<&Config>,
+) -> Doubts {
     let mut lints = Doubts::default();
     for security in scopes(conf, block) {
         let named = [("password_file", &security.password_file), ("acl_file", &security.acl_file)];
         for (name, file) in named {
             let Some((path, place)) = file else { continue };
             let problem = match fs::metadata(path) {
-                Ok(found) if found.is_file() => {
-                    lints.add_unreadable(reader.as_ref(), (name, path, place));
+                Ok(found) if !found.is_file() => {
+                    "it is no file, and only Mosquitto 2.0.11 starts with it"
+                }
+                Err(error) if error.kind() == ErrorKind::NotFound => "there is no such file",
+                _ => {
+                    lints.add_unreadable(reader, (name, path, place));
                     continue;
                 }
-                Ok(_) => "it is no file, and only Mosquitto 2.0.11 starts with it",
-                Err(error) if error.kind() == ErrorKind::NotFound => "there is no such file",
-                // Whether the broker's user may look is said of what is there.
-                Err(_) => continue,
             };
             let text = format!("{name} {path}: {problem}");
             lints.of_a_path(Path::new(path)).push(Remark::new(place, text));
         }
-    }
-    if !block::is_predecessor(block) {
-        lints.add_unreadable(reader.as_ref(), ("plugin", &block.path, &block.place));
     }
     for option in &block.options {
         if let (Some(path), Some(_)) = (block::relative_path(&option.name, &option.value), config) {
@@ -68,7 +67,7 @@ pub(crate) fn needed(conf: &Conf, block: &Plugin, config: Option<&Config>) -> Do
         }
     }
     for (what, path, place) in config.map(|config| of_options(block, config)).unwrap_or_default() {
-        lints.add_unreadable(reader.as_ref(), (&what, &path, &place));
+        lints.add_unreadable(reader, (&what, &path, &place));
     }
     lints
 }
@@ -121,14 +120,16 @@ impl Doubts {
         if path.is_absolute() { &mut self.mistakes } else { &mut self.hints }
     }
 
-    /// A broker that root starts becomes its user before it reads these. Whoever is not root here
-    /// may start it as somebody else, and then it is a guess.
+    /// Says so if the broker's user cannot read a file, or if that cannot be told here.
     fn add_unreadable(&mut self, reader: Option<&Reader>, file: (&str, &str, &Place)) {
         let (what, path, place) = file;
         let path = Path::new(path);
-        if let Some(problem) = reader.and_then(|reader| reader.problem(path)) {
-            let found = Remark::new(place, format!("{what} {}: {problem}", path.display()));
-            if geteuid().is_root() { self.of_a_path(path) } else { &mut self.hints }.push(found);
+        let remark = |text| Remark::new(place, format!("{what} {}: {text}", path.display()));
+        match reader::look(reader, path) {
+            Some(Finding::Refused(text)) => self.of_a_path(path).push(remark(text)),
+            Some(Finding::Unread(text)) => self.unread.push(remark(text)),
+            Some(Finding::Doubt(text)) => self.hints.push(remark(text)),
+            None => {}
         }
     }
 }

@@ -18,6 +18,7 @@ mod fleet;
 mod go_auth_redis;
 mod healthcheck;
 mod hints;
+mod readers;
 mod refusals;
 mod tls;
 
