@@ -7,6 +7,7 @@
 mod exit;
 
 mod args;
+mod as_user;
 mod ask;
 mod bench;
 mod block;

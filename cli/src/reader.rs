@@ -4,13 +4,16 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::CString;
-use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::{fs, io};
 
-use nix::unistd::{Uid, User, geteuid, getgrouplist};
-use rustix::fs::{Access, access};
+use nix::unistd::{User, getgrouplist};
+use rustix::fs::{Access, Gid, Uid, access};
 use rustix::io::Errno;
+use rustix::process::geteuid;
+
+use crate::as_user::as_user;
 
 /// What there is to say of whether the broker's user can read a file that is there.
 #[derive(PartialEq, Eq, Debug)]
@@ -23,11 +26,12 @@ pub(crate) enum Finding {
     Doubt(String),
 }
 
-/// A user of this machine with its groups.
+/// A user of this machine with its groups, the first one among them.
 pub(crate) struct Reader {
     name: String,
     uid: Uid,
-    gids: Vec<u32>,
+    gid: Gid,
+    gids: Vec<Gid>,
 }
 
 const READ: u32 = 4;
@@ -37,9 +41,26 @@ impl Reader {
     /// None: this machine does not know the user.
     pub(crate) fn named(name: &str) -> Option<Self> {
         let user = User::from_name(name).ok()??;
-        let groups = getgrouplist(&CString::new(name).ok()?, user.gid).unwrap_or_default();
-        let gids = groups.iter().chain([&user.gid]).map(|gid| gid.as_raw()).collect();
-        Some(Self { name: name.to_owned(), uid: user.uid, gids })
+        let groups = getgrouplist(&CString::new(name).ok()?, user.gid).ok()?;
+        let gid = |gid: &nix::unistd::Gid| Gid::from_raw(gid.as_raw());
+        let gids = groups.iter().map(gid).collect();
+        Some(Self {
+            name: name.to_owned(),
+            uid: Uid::from_raw(user.uid.as_raw()),
+            gid: gid(&user.gid),
+            gids,
+        })
+    }
+
+    /// What keeps the user from reading a file.
+    ///
+    /// # Errors
+    /// Whoever runs this command may not find out.
+    fn obstacle(&self, path: &Path) -> io::Result<Option<String>> {
+        if self.uid == geteuid() {
+            return Ok(obstacle(path));
+        }
+        as_user(self.uid, self.gid, &self.gids, || obstacle(path))
     }
 
     /// What the modes of a file and of the folders above it keep the user from; none if nothing, or if
@@ -60,7 +81,7 @@ impl Reader {
         let shift = match () {
             () if self.uid.is_root() => return Some(true),
             () if file.uid() == self.uid.as_raw() => 6,
-            () if self.gids.contains(&file.gid()) => 3,
+            () if self.gids.contains(&Gid::from_raw(file.gid())) => 3,
             () => 0,
         };
         Some(file.mode() >> shift & what != 0)
@@ -70,18 +91,18 @@ impl Reader {
 /// Looks at a file for the user that reads it in the broker, if this machine knows the user; none: it
 /// can read the file, or there is none.
 pub(crate) fn look(reader: Option<&Reader>, path: &Path) -> Option<Finding> {
-    let own = obstacle(path);
-    let name = reader.map(|reader| reader.name.as_str()).unwrap_or_default();
-    let refused = |obstacle| Finding::Refused(format!("the user {name} {obstacle}"));
-    match (reader, own) {
-        (Some(reader), own) if reader.uid == geteuid() => own.map(refused),
-        (_, Some(obstacle)) => Some(unread_by_all_but_reader(&obstacle)),
-        (Some(reader), None) if geteuid().is_root() => reader.obstacle_by_mode(path).map(refused),
-        (Some(reader), None) => {
-            let obstacle = reader.obstacle_by_mode(path)?;
-            Some(Finding::Doubt(format!("the user {name} {obstacle}, by its mode")))
-        }
-        (None, None) => None,
+    let Some(reader) = reader else {
+        return obstacle(path).map(|obstacle| unread_by_all_but_reader(&obstacle));
+    };
+    let name = &reader.name;
+    match reader.obstacle(path) {
+        Ok(obstacle) => obstacle.map(|text| Finding::Refused(format!("the user {name} {text}"))),
+        Err(_) => match obstacle(path) {
+            Some(obstacle) => Some(unread_by_all_but_reader(&obstacle)),
+            None => reader.obstacle_by_mode(path).map(|text| {
+                Finding::Doubt(format!("the user {name} {text}, going by the modes of files"))
+            }),
+        },
     }
 }
 
@@ -97,7 +118,7 @@ fn unread_by_all_but_reader(obstacle: &str) -> Finding {
 }
 
 fn unread(obstacle: &str, who_may: &str) -> String {
-    let uid = geteuid();
+    let uid = nix::unistd::geteuid();
     let user = User::from_uid(uid).ok().flatten();
     let user = user.map_or_else(|| format!("user {uid}"), |user| user.name);
     format!("this command runs as {user}, who {obstacle}: run it as {who_may}")
@@ -128,11 +149,12 @@ mod tests {
     use super::*;
 
     fn stranger() -> Reader {
-        Reader { name: "stranger".into(), uid: Uid::from_raw(4_000_000), gids: vec![4_000_000] }
+        let (uid, gid) = (Uid::from_raw(4_000_000), Gid::from_raw(4_000_000));
+        Reader { name: "stranger".into(), uid, gid, gids: vec![gid] }
     }
 
     #[test]
-    fn the_mode_decides() {
+    fn modes_and_groups_decide() {
         let folder = std::env::temp_dir().join(format!("reader-{}", std::process::id()));
         fs::create_dir(&folder).unwrap();
         let file = folder.join("file");
@@ -145,8 +167,16 @@ mod tests {
         set(&file, 0o640).unwrap();
         assert_eq!(stranger().obstacle_by_mode(&file).unwrap(), "may not read it");
         assert_eq!(own.obstacle_by_mode(&file), None);
-        let gids = vec![fs::metadata(&file).unwrap().gid()];
-        assert_eq!(Reader { gids, ..stranger() }.obstacle_by_mode(&file), None);
+        let gids = vec![stranger().gid, Gid::from_raw(fs::metadata(&file).unwrap().gid())];
+        let member = Reader { gids, ..stranger() };
+        assert_eq!(member.obstacle_by_mode(&file), None);
+        // Only root can ask the kernel for others.
+        if geteuid().is_root() {
+            assert_eq!(stranger().obstacle(&file).unwrap().unwrap(), "may not read it");
+            assert_eq!(member.obstacle(&file).unwrap(), None);
+        } else {
+            assert_eq!(member.obstacle(&file).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+        }
         set(&file, 0o644).unwrap();
         set(&folder, 0o700).unwrap();
         assert!(stranger().obstacle_by_mode(&file).unwrap().starts_with("may not look into /"));

@@ -32,6 +32,13 @@ fn is_root() -> bool {
     fs::metadata("/proc/self").unwrap().uid() == 0
 }
 
+/// The users of this machine, with their numbers.
+fn users() -> Vec<(String, u32)> {
+    let file = fs::read_to_string("/etc/passwd").unwrap();
+    let words = file.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    words.map(|words| (words[0].to_owned(), words[2].parse().unwrap())).collect()
+}
+
 impl Conf {
     /// One that is there already.
     fn at(dir: TempDir, path: &Path) -> Conf {

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::check::{VALID, mistakes, texts};
-use super::is_root;
+use super::{is_root, users};
 
 /// Who owns nothing, and is in no group.
 const STRANGER: u32 = 4_000_000;
@@ -241,8 +241,8 @@ fn the_brokers_user_knows_what_the_broker_can_read() {
 /// Somebody whom this machine knows, that a test can be, and that is not root.
 fn user() -> (String, u32) {
     let own = fs::metadata("/proc/self").unwrap().uid();
-    let users = fs::read_to_string("/etc/passwd").unwrap();
-    let users = users.lines().map(|line| line.split(':').collect::<Vec<_>>());
-    let mut users = users.map(|words| (words[0].to_owned(), words[2].parse().unwrap()));
-    users.find(|(name, uid)| if own == 0 { name == "nobody" } else { *uid == own }).unwrap()
+    users()
+        .into_iter()
+        .find(|(name, uid)| if own == 0 { name == "nobody" } else { *uid == own })
+        .unwrap()
 }

@@ -6,11 +6,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use mosquitto_test::prelude::*;
+use rustix::fs::{XattrFlags, removexattr, setxattr};
 use tempfile::TempDir;
 
 use super::alone::Alone;
 use super::check::{VALID, hints, load, mistakes, plugin};
-use super::{Conf, is_root};
+use super::{Conf, is_root, users};
 
 /// Which brokers do not start.
 #[derive(Clone, Copy)]
@@ -77,6 +78,23 @@ impl Files {
         self.allow(&path, 0o644);
         path
     }
+}
+
+const ACL: &str = "system.posix_acl_access";
+
+/// Gives a file an access control list (acl(5)) by which its owner may do everything, and a user, the
+/// mask and everybody else what these bits say.
+fn set_acl(path: &Path, uid: u32, [user, mask, others]: [u16; 3]) {
+    const NOBODY: u32 = u32::MAX;
+    let entries =
+        [(1, 7, NOBODY), (2, user, uid), (4, 0, NOBODY), (16, mask, NOBODY), (32, others, NOBODY)];
+    let mut bytes = 2u32.to_le_bytes().to_vec();
+    for (tag, permissions, id) in entries {
+        bytes.extend(u16::to_le_bytes(tag));
+        bytes.extend(u16::to_le_bytes(permissions));
+        bytes.extend(u32::to_le_bytes(id));
+    }
+    setxattr(path, ACL, &bytes, XattrFlags::empty()).unwrap();
 }
 
 on_every_broker! {
@@ -214,6 +232,39 @@ on_every_broker! {
             let refused = if is_root() { Everywhere } else { Nowhere };
             expect(version, &conf, is_root(), &expected, refused);
             allow(path, 0o644);
+        }
+    }
+
+    fn access_control_lists_decide_what_the_brokers_user_can_read(version) {
+        let files = Files::new();
+        let folder = files.dir.path().join("folder");
+        fs::create_dir(&folder).unwrap();
+        let file = files.file("folder/acl", "topic readwrite a\n");
+        let library = files.file("libmosquitto_http_auth.so", fs::read(plugin_path()).unwrap());
+        let text = format!(
+            "user nobody\nlog_dest stderr\nacl_file {}\nplugin {}\n{VALID}",
+            file.display(), library.display()
+        );
+        let conf = files.file("mosquitto.conf", text);
+        let conf = Conf::at(files.dir, &conf);
+        let (_, nobody) = users().into_iter().find(|(name, _)| name == "nobody").unwrap();
+        let (read, search) = (4, 1);
+        let cannot_look = format!("may not look into {}", folder.display());
+        for (path, permissions, obstacle) in [
+            (&file, [read, read, 0], None),
+            (&file, [read, 0, 0], Some("may not read it")),
+            (&file, [0, read, read], Some("may not read it")),
+            (&folder, [search, search, 0], None),
+            (&folder, [read, search, search], Some(&*cannot_look)),
+        ] {
+            fs::set_permissions(&folder, PermissionsExt::from_mode(0o755)).unwrap();
+            set_acl(path, nobody, permissions);
+            // A broker that somebody else starts stays who it is.
+            let obstacle = obstacle.filter(|_| is_root());
+            let refused = if obstacle.is_some() { Everywhere } else { Nowhere };
+            expect(version, &conf, obstacle.is_some(), obstacle.unwrap_or_default(), refused);
+            removexattr(path, ACL).unwrap();
+            fs::set_permissions(&file, PermissionsExt::from_mode(0o644)).unwrap();
         }
     }
 }
