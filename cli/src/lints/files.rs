@@ -76,8 +76,10 @@ pub(crate) fn needed(
 fn of_options(block: &Plugin, config: &Config) -> Vec<(String, String, Place)> {
     let place = |option: &str| block.place_of(Some(option)).clone();
     let sources = &config.sources;
+    // Nobody reads it where nothing is verified.
+    let ca_file = sources.ca_file.clone().filter(|_| sources.verifies);
     let named = [
-        ("tls_ca_file", &sources.ca_file),
+        ("tls_ca_file", &ca_file),
         ("tls_cert_file", &sources.cert_file),
         ("tls_key_file", &sources.key_file),
         ("jwt_key_file", &sources.jwt_key_file),

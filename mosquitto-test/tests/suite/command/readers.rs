@@ -132,6 +132,18 @@ fn a_file_that_an_option_names_may_be_readable_to_the_broker() {
 }
 
 #[test]
+fn a_file_that_nobody_reads_is_not_missed() {
+    let stage = Stage::new();
+    let file = stage.file("authority", "");
+    allow(&file, 0o000);
+    let conf = stage.block(&format!(
+        "plugin_opt_http_protocol https\nplugin_opt_tls_verify false\nplugin_opt_tls_ca_file {}\n",
+        file.display()
+    ));
+    assert_eq!(unread(&stage.check(&conf, 0)), Vec::<String>::new());
+}
+
+#[test]
 fn the_brokers_own_files_and_libraries_may_be_readable_to_it() {
     let stage = Stage::new();
     for name in ["password_file", "acl_file"] {
