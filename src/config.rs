@@ -422,8 +422,8 @@ mod tests {
         }
         assert!(!settings.contains("hunter2"), "{settings}");
         given.push(("http_acl_route".to_owned(), "/a b?key=hunter2".to_owned()));
-        let mistakes = format!("{:?}", read(&given).unwrap_err());
-        assert!(!mistakes.contains("hunter2"), "{mistakes}");
+        let errors = format!("{:?}", read(&given).unwrap_err());
+        assert!(!errors.contains("hunter2"), "{errors}");
     }
 
     #[test]

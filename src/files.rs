@@ -58,7 +58,7 @@ impl Files {
     pub fn reload(&self) -> Result<Found, Vec<ConfigError>> {
         let FilesConfig { passwords: passwords_path, acl: acl_path, .. } = &self.config;
         let mut found = Found::default();
-        let mut mistakes = Vec::new();
+        let mut errors = Vec::new();
         let mut content = Content::default();
         if let Some(path) = passwords_path {
             match text("files_password_path", path) {
@@ -67,7 +67,7 @@ impl Files {
                     content.passwords = passwords;
                     found.remarks.extend(placed(path, remarks));
                 }
-                Err(mistake) => mistakes.push(mistake),
+                Err(error) => errors.push(error),
             }
         }
         if let Some(path) = acl_path {
@@ -86,11 +86,11 @@ impl Files {
                     content.acl = acl;
                     found.remarks.extend(placed(path, remarks));
                 }
-                Err(mistake) => mistakes.push(mistake),
+                Err(error) => errors.push(error),
             }
         }
-        if !mistakes.is_empty() {
-            return Err(mistakes);
+        if !errors.is_empty() {
+            return Err(errors);
         }
         let mut current = self.content.write().unwrap_or_else(PoisonError::into_inner);
         found.users = content.passwords.len();

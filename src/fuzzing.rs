@@ -38,10 +38,10 @@ pub fn options(data: &[u8]) {
         text.lines().filter(|l| !l.contains("_file") && !l.contains('@')).map(pair).collect();
     match config::read(&given) {
         Ok(config) => assert!(!config.to_string().contains('\n')),
-        Err(mistakes) => {
-            assert!(!mistakes.is_empty());
-            for mistake in mistakes {
-                assert!(!mistake.to_string().contains('\n'), "{mistake:?} is more than a line");
+        Err(errors) => {
+            assert!(!errors.is_empty());
+            for error in errors {
+                assert!(!error.to_string().contains('\n'), "{error:?} is more than a line");
             }
         }
     }

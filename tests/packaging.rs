@@ -40,7 +40,7 @@ fn every_option_of_the_packaged_example_is_accepted() {
         .collect();
     let config = config::read(&options);
     fs::remove_file(&token).unwrap();
-    let config = config.unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
+    let config = config.unwrap_or_else(|errors| panic!("{errors:?}"));
     assert_eq!(config.warnings, Vec::<String>::new());
     assert!(config.https && config.tls_verify);
 }

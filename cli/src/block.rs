@@ -171,16 +171,16 @@ pub(crate) struct Failed {
 }
 
 impl Failed {
-    fn of(block: &conf::Plugin, reader: Option<&Reader>, found: Vec<config::ConfigError>) -> Self {
+    fn of(block: &conf::Plugin, reader: Option<&Reader>, errors: Vec<config::ConfigError>) -> Self {
         let mut failed = Self::default();
-        for mistake in found {
-            let place = block.place_of(mistake.option()).clone();
-            let option = mistake.option().and_then(|name| block.option(name));
+        for error in errors {
+            let place = block.place_of(error.option()).clone();
+            let option = error.option().and_then(|name| block.option(name));
             let path = option.and_then(|option| path_in(&option.name, &option.value));
             let relative = path.filter(|path| !path.starts_with('/'));
             let note = relative.map(|path| format!("; {}", counts_from(path))).unwrap_or_default();
             // The plugin quotes the system's words.
-            let is_denied = mistake.to_string().contains(&Errno::ACCESS.to_string());
+            let is_denied = error.to_string().contains(&Errno::ACCESS.to_string());
             let closed = path.filter(|_| is_denied).map(Path::new);
             match (option, closed.and_then(|path| reader::look(reader, path))) {
                 (Some(Opt { name, .. }), Some(Finding::Unread(text))) => {
@@ -188,7 +188,7 @@ impl Failed {
                     let text = format!("option {name}{}: {text}{note}", path.unwrap_or_default());
                     failed.unread.push(Remark { place, text });
                 }
-                _ => failed.mistakes.push(Remark { place, text: format!("{mistake}{note}") }),
+                _ => failed.mistakes.push(Remark { place, text: format!("{error}{note}") }),
             }
         }
         failed
@@ -201,7 +201,7 @@ pub(crate) fn start(
     reader: Option<&Reader>,
     how: Start,
 ) -> Result<Started, Failed> {
-    let failed = |mistakes| Failed::of(block, reader, mistakes);
+    let failed = |errors| Failed::of(block, reader, errors);
     let config = config::read_for(&block.given(), Some(&block.path)).map_err(failed)?;
     let mut used = config.clone();
     if how.patient {

@@ -105,11 +105,11 @@ fn publish(
 fn connect(args: &args::Conf) -> Result<Result<Observer, String>, String> {
     let conf = Conf::read(&args.file)?;
     let block = block::choose(&conf, args)?;
-    let config = config::read(&block.given()).map_err(|mistakes| {
-        let line = |mistake: &config::ConfigError| {
-            format!("\n  {}: {mistake}", block.place_of(mistake.option()))
+    let config = config::read(&block.given()).map_err(|errors| {
+        let line = |error: &config::ConfigError| {
+            format!("\n  {}: {error}", block.place_of(error.option()))
         };
-        format!("the configuration has mistakes:{}", mistakes.iter().map(line).collect::<String>())
+        format!("the configuration has mistakes:{}", errors.iter().map(line).collect::<String>())
     })?;
     Observer::connect(&config, Arc::new(SystemClock)).ok_or_else(|| {
         format!("the block at {} does not set fleet_redis: there is no fleet", block.place)

@@ -57,9 +57,9 @@ impl Sources {
     /// # Errors
     /// Everything that cannot be read or is not what it should be.
     pub(crate) fn read(&self) -> Result<Credentials, Vec<ConfigError>> {
-        let mut mistakes = Vec::new();
-        let roots = keep(self.roots(), &mut mistakes).unwrap_or_default();
-        let identity = keep(self.identity(), &mut mistakes).flatten();
+        let mut errors = Vec::new();
+        let roots = keep(self.roots(), &mut errors).unwrap_or_default();
+        let identity = keep(self.identity(), &mut errors).flatten();
         let header = |(name, text): &(String, Secret)| {
             let text = String::from_utf8_lossy(text.expose());
             let problem = |problem: String| {
@@ -69,13 +69,13 @@ impl Sources {
             Ok(Header { name: name.clone(), value })
         };
         let headers = self.headers.iter().map(header);
-        let headers = headers.filter_map(|header| keep(header, &mut mistakes)).collect();
-        let token_keys = keep(self.token_keys(), &mut mistakes).unwrap_or_default();
-        let fleet = keep(self.fleet.read(), &mut mistakes).unwrap_or_default();
-        if mistakes.is_empty() {
+        let headers = headers.filter_map(|header| keep(header, &mut errors)).collect();
+        let token_keys = keep(self.token_keys(), &mut errors).unwrap_or_default();
+        let fleet = keep(self.fleet.read(), &mut errors).unwrap_or_default();
+        if errors.is_empty() {
             Ok(Credentials { roots, identity, headers, token_keys, fleet })
         } else {
-            Err(mistakes)
+            Err(errors)
         }
     }
 
@@ -128,6 +128,6 @@ impl Sources {
     }
 }
 
-fn keep<T>(read: Result<T, ConfigError>, mistakes: &mut Vec<ConfigError>) -> Option<T> {
-    read.map_err(|mistake| mistakes.push(mistake)).ok()
+fn keep<T>(read: Result<T, ConfigError>, errors: &mut Vec<ConfigError>) -> Option<T> {
+    read.map_err(|error| errors.push(error)).ok()
 }

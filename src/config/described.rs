@@ -11,7 +11,7 @@ pub struct Described {
     pub name: &'static str,
     /// As the documentation writes it.
     pub default: String,
-    /// What may be given, in the words in which a mistake is answered.
+    /// What may be given, in the words in which an error is answered.
     pub allowed: String,
     pub meaning: &'static str,
 }

@@ -10,7 +10,7 @@ use super::without_query;
 /// Values longer than this are cut in messages.
 const SHOWN: usize = 80;
 
-/// One mistake in the configuration. Its text names the option, what was given (never a secret)
+/// One error in the configuration. Its text names the option, what was given (never a secret)
 /// and what is allowed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ConfigError {

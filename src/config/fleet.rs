@@ -70,30 +70,28 @@ impl FleetConfig {
                     .to_owned(),
             );
         }
-        let mistake = |text: &str| Some(ConfigError::overall(text.to_owned()));
+        let error = |text: &str| Some(ConfigError::overall(text.to_owned()));
         match (self.kind, &self.master) {
             (RedisKind::Sentinel, None) => {
-                return mistake(
+                return error(
                     "option fleet_redis_master is required with fleet_redis_kind sentinel",
                 );
             }
             (RedisKind::Single | RedisKind::Cluster, Some(_)) => {
-                return mistake("option fleet_redis_master needs fleet_redis_kind sentinel");
+                return error("option fleet_redis_master needs fleet_redis_kind sentinel");
             }
             _ => {}
         }
         if self.kind == RedisKind::Cluster && self.database != 0 {
-            return mistake(
-                "option fleet_redis_database does not go with fleet_redis_kind cluster",
-            );
+            return error("option fleet_redis_database does not go with fleet_redis_kind cluster");
         }
         if self.kind == RedisKind::Single && self.servers.len() > 1 {
-            return mistake(
+            return error(
                 "option fleet_redis names several servers; allowed with fleet_redis_kind single: one",
             );
         }
         if self.username.is_some() && sources.password.is_none() {
-            return mistake("option fleet_redis_username needs fleet_redis_password");
+            return error("option fleet_redis_username needs fleet_redis_password");
         }
         None
     }
@@ -203,10 +201,10 @@ impl FleetSources {
             .as_ref()
             .map(|given| values::secret(&String::from_utf8_lossy(given.expose())).map_err(problem));
         let authorities = self.ca_file.as_ref().filter(|_| self.tls).map(|path| {
-            let mistake =
+            let not_allowed =
                 |allowed: String| ConfigError::value("fleet_redis_tls_ca_file", path, &allowed);
-            values::certificates(path).map_err(mistake)?;
-            fs::read(path).map_err(|error| mistake(format!("a readable file ({error})")))
+            values::certificates(path).map_err(not_allowed)?;
+            fs::read(path).map_err(|error| not_allowed(format!("a readable file ({error})")))
         });
         let secrets =
             self.secrets().map_err(|text| ConfigError::secret_value("fleet_secret", &text))?;

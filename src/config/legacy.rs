@@ -127,7 +127,7 @@ pub(crate) fn conclude(
         Compat::None => Ok(()),
         Compat::GoAuth => go_auth::conclude(raw, is_given),
         Compat::AuthPlug => auth_plug::conclude(raw, is_given),
-        Compat::Emqx => emqx::conclude(raw).map_err(|mistake| vec![mistake]),
+        Compat::Emqx => emqx::conclude(raw).map_err(|error| vec![error]),
     }
 }
 
@@ -207,12 +207,12 @@ mod tests {
     }
 
     fn config(text: &str) -> Config {
-        read(&pairs(text)).unwrap_or_else(|mistakes| panic!("{mistakes:?}"))
+        read(&pairs(text)).unwrap_or_else(|errors| panic!("{errors:?}"))
     }
 
-    fn mistakes(text: &str) -> String {
-        let mistakes = read(&pairs(text)).unwrap_err();
-        mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    fn errors(text: &str) -> String {
+        let errors = read(&pairs(text)).unwrap_err();
+        errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
     }
 
     const GO_AUTH: &str = "backends http
@@ -318,7 +318,7 @@ mod tests {
         let api_format = go_auth(more).api_format;
         assert_eq!(api_format.response, ResponseMode::Json);
         assert_eq!((api_format.params, api_format.method), (Params::Form, Method::Put));
-        let said = mistakes(&format!("{GO_AUTH}\nhttp_params_mode form\nhttp_method GET"));
+        let said = errors(&format!("{GO_AUTH}\nhttp_params_mode form\nhttp_method GET"));
         assert!(said.contains("http_method GET"), "{said}");
     }
 
@@ -349,16 +349,16 @@ mod tests {
     #[test]
     fn a_name_of_another_api_format_is_met_with_what_to_write() {
         let own = "http_host api\nhttp_acl_route /acl\n";
-        let said = mistakes(&format!("{own}auth_cache_seconds 30"));
+        let said = errors(&format!("{own}auth_cache_seconds 30"));
         assert!(said.contains("mosquitto-go-auth") && said.contains("compat go-auth"), "{said}");
-        let said = mistakes(&format!("{own}acl_cacheseconds 30"));
+        let said = errors(&format!("{own}acl_cacheseconds 30"));
         assert!(said.contains("compat auth-plug"), "{said}");
-        assert!(!mistakes(&format!("{own}http_basic_auth_key hunter2")).contains("hunter2"));
+        assert!(!errors(&format!("{own}http_basic_auth_key hunter2")).contains("hunter2"));
     }
 
     #[test]
     fn tls_without_a_word_about_verification_stops_the_start() {
-        let said = mistakes(&format!("{GO_AUTH}\nhttp_with_tls true"));
+        let said = errors(&format!("{GO_AUTH}\nhttp_with_tls true"));
         let both =
             said.contains("http_verify_peer true") && said.contains("http_verify_peer false");
         assert!(both, "{said}");
@@ -372,9 +372,7 @@ mod tests {
         let routes = go_auth("http_register user, acl").routes;
         assert!(routes.login.is_some() && routes.superuser.is_none() && routes.access.is_some());
         assert!(go_auth("disable_superuser true").routes.superuser.is_none());
-        assert!(
-            mistakes(&format!("{GO_AUTH}\nhttp_register user,admin")).contains("http_register")
-        );
+        assert!(errors(&format!("{GO_AUTH}\nhttp_register user,admin")).contains("http_register"));
     }
 
     #[test]
@@ -409,7 +407,7 @@ mod tests {
             ("check_prefix true", "http"),
             ("use_clientid_as_username true", "use_username_as_clientid"),
         ] {
-            let said = mistakes(&format!("{GO_AUTH}\n{refused}"));
+            let said = errors(&format!("{GO_AUTH}\n{refused}"));
             assert!(said.contains("is not offered here") && said.contains(instead), "{said}");
         }
     }
@@ -459,14 +457,14 @@ mod tests {
         let own = self::config(&redis_cache("cache_password hunter2\nfleet_redis_password own"));
         assert_eq!(own.credentials.fleet.password.unwrap().expose(), b"own");
         for literal in ["@hunter2", "$hunter2"] {
-            let said = mistakes(&redis_cache(&format!("cache_password {literal}")));
+            let said = errors(&redis_cache(&format!("cache_password {literal}")));
             assert!(said.contains("fleet_redis_password") && !said.contains("hunter2"), "{said}");
         }
     }
 
     #[test]
     fn a_cache_in_redis_needs_a_secret_and_says_what_else_is_wrong() {
-        let said = mistakes(&format!("{GO_AUTH}\ncache true\ncache_type redis\ncache_password x"));
+        let said = errors(&format!("{GO_AUTH}\ncache true\ncache_type redis\ncache_password x"));
         assert!(said.starts_with("option cache_type redis needs fleet_secret"), "{said}");
         for (more, option) in [
             ("cache_mode cluster\ncache_host x", "cache_mode cluster needs cache_addresses"),
@@ -475,7 +473,7 @@ mod tests {
             ("cache_host http://r/", "cache_host: \"http://r/\" is not allowed"),
             ("cache_mode true\ncache_addresses a:b", "cache_addresses: \"a:b\" is not allowed"),
         ] {
-            let said = mistakes(&redis_cache(more));
+            let said = errors(&redis_cache(more));
             assert!(said.starts_with(&format!("option {option}")), "{said}");
         }
     }
@@ -486,7 +484,7 @@ mod tests {
 
     #[test]
     fn each_backend_that_is_not_offered_is_named_with_what_to_use_instead() {
-        let said = mistakes(&with_backends("jwt, mysql,http,grpc", ""));
+        let said = errors(&with_backends("jwt, mysql,http,grpc", ""));
         let lines: Vec<_> = said.lines().collect();
         assert_eq!(lines.len(), 3, "{said}");
         for (line, (name, instead)) in lines.iter().zip([
@@ -500,12 +498,12 @@ mod tests {
             );
             assert!(line.contains(instead) && line.contains("docs/migrating.md"), "{line}");
         }
-        assert!(mistakes(&with_backends("http,htpp", "")).contains("allowed: files, http"));
+        assert!(errors(&with_backends("http,htpp", "")).contains("allowed: files, http"));
         let alone = config("backends files\nfiles_password_path /x\nhttp_getuser_uri /user");
         assert!(alone.files.unwrap().alone && alone.endpoints.is_empty());
         assert_eq!(alone.routes.login, None);
         let auth_plugs = AUTH_PLUG.replace("backends http", "backends files,http");
-        assert!(mistakes(&auth_plugs).contains("local_users_file"));
+        assert!(errors(&auth_plugs).contains("local_users_file"));
     }
 
     #[test]
@@ -521,7 +519,7 @@ mod tests {
             assert!(files.decides_logins && files.decides_access);
         }
         let both = "password_path /a\nfiles_password_path /b";
-        assert!(mistakes(&with_backends("files,http", both)).contains("by its other name"));
+        assert!(errors(&with_backends("files,http", both)).contains("by its other name"));
         let plain = config(&with_backends("http", "files_password_path /x"));
         assert_eq!(plain.files, None);
         assert!(plain.warnings[1].contains("files is not among the backends"), "{plain:?}");
@@ -542,7 +540,7 @@ mod tests {
             ("files_hasher argon2id\nhasher pbkdf2", "files_hasher"),
             ("files_register user", "files_register"),
         ] {
-            let said = mistakes(&with_backends("files,http", more));
+            let said = errors(&with_backends("files,http", more));
             assert!(said.starts_with(&format!("option {name}")), "{said}");
         }
         assert_eq!(go_auth("hasher bcrypt").files, None, "no file holds a hash");
@@ -625,11 +623,11 @@ mod tests {
             assert_eq!(host.value.expose(), odd.as_bytes());
             assert_eq!(config.endpoints[0].origin(false), "http://127.0.0.1");
         }
-        let said = mistakes(&format!("{AUTH_PLUG}\nhttp_hostname a\u{1}b"));
+        let said = errors(&format!("{AUTH_PLUG}\nhttp_hostname a\u{1}b"));
         assert!(said.starts_with("option http_hostname: the header's value "), "{said}");
         assert_eq!(said.lines().count(), 1, "{said}");
         let both = AUTH_PLUG.replace("127.0.0.1", "a~b");
-        let said = mistakes(&format!("{both}\nhttp_hostname a~b"));
+        let said = errors(&format!("{both}\nhttp_hostname a~b"));
         assert!(said.starts_with("option http_ip: ") && said.lines().count() == 1, "{said}");
     }
 
@@ -639,14 +637,14 @@ mod tests {
             [("http_ip", "http://10.0.0.1"), ("http_ip", ""), ("http_hostname", "api/auth")]
         {
             let given = [(name, wrong), ("http_getuser_uri", "/auth")];
-            let mistakes = read(&fake::pairs(&given)).unwrap_err();
-            let [mistake] = mistakes.as_slice() else { panic!("{mistakes:?}") };
-            let said = mistake.to_string();
+            let errors = read(&fake::pairs(&given)).unwrap_err();
+            let [error] = errors.as_slice() else { panic!("{errors:?}") };
+            let said = error.to_string();
             let expected =
                 format!("option {name}: {wrong:?} is not allowed; allowed: a comma list");
             assert!(said.starts_with(&expected), "{said}");
         }
-        let said = mistakes("compat go-auth\nhttp_ip 10.0.0.1\nhttp_getuser_uri /auth");
+        let said = errors("compat go-auth\nhttp_ip 10.0.0.1\nhttp_getuser_uri /auth");
         assert_eq!(said, "option http_host is required: the API's host");
     }
 
@@ -687,7 +685,7 @@ mod tests {
     #[test]
     fn a_mix_of_both_is_what_compat_says() {
         let text = format!("{GO_AUTH}\ncompat none");
-        assert!(mistakes(&text).contains("http_getuser_uri is not known"));
+        assert!(errors(&text).contains("http_getuser_uri is not known"));
         let own = "http_host api\nhttp_user_route /user\ncompat go-auth";
         assert_eq!(config(own).fields.of(Kind::Login)[0], Field::ClientId);
     }
@@ -705,11 +703,11 @@ mod tests {
         let more = config(&format!("{EMQX}\nhttp_params_mode form\nhttp_acl_fields qos,clientid"));
         assert_eq!(more.fields.of(Kind::Access), [&access[..], &[Field::Qos]].concat());
         for other in ["http_response_mode json", "http_method GET", "http_superuser_route /s"] {
-            let said = mistakes(&format!("{EMQX}\n{other}"));
+            let said = errors(&format!("{EMQX}\n{other}"));
             let name = other.split_once(' ').unwrap().0;
             assert!(said.contains(&format!("options compat emqx and {name} do not go together")));
         }
-        assert!(mistakes(&format!("{EMQX}\nauth_cache_seconds 3")).contains("compat go-auth"));
-        assert!(mistakes(&format!("{EMQX}\npool_size 8")).contains("pool_size is not known"));
+        assert!(errors(&format!("{EMQX}\nauth_cache_seconds 3")).contains("compat go-auth"));
+        assert!(errors(&format!("{EMQX}\npool_size 8")).contains("pool_size is not known"));
     }
 }

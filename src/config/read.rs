@@ -14,7 +14,7 @@ use crate::trace::TRACEPARENT;
 /// Reads all options as the broker hands them over, without their `plugin_opt_` or `auth_opt_`.
 ///
 /// # Errors
-/// Every mistake that was found, not only the first.
+/// Every error that was found, not only the first.
 pub fn read(given: &[(String, String)]) -> Result<Config, Vec<ConfigError>> {
     read_for(given, None)
 }
@@ -22,7 +22,7 @@ pub fn read(given: &[(String, String)]) -> Result<Config, Vec<ConfigError>> {
 /// The same for a library of this path: in place of a predecessor's file, it means what that meant.
 ///
 /// # Errors
-/// Every mistake that was found, not only the first.
+/// Every error that was found, not only the first.
 pub fn read_for(
     given: &[(String, String)],
     library: Option<&str>,
@@ -32,43 +32,43 @@ pub fn read_for(
     if let (Some(sign), Some((word, _))) = (told_by, COMPAT.iter().find(|(_, c)| *c == compat)) {
         raw.warnings.push(format!("{sign}, so compat is {word}"));
     }
-    let mut mistakes: Vec<ConfigError> =
+    let mut errors: Vec<ConfigError> =
         given.iter().filter_map(|(name, value)| set(&mut raw, name, value.trim()).err()).collect();
-    mistakes.extend(doubled(given));
+    errors.extend(doubled(given));
     let is_given = |names: &[&str]| given.iter().any(|(name, _)| names.contains(&name.as_str()));
-    mistakes.extend(legacy::conclude(&mut raw, |name| is_given(&[name])).err().unwrap_or_default());
+    errors.extend(legacy::conclude(&mut raw, |name| is_given(&[name])).err().unwrap_or_default());
     let needs_no_api = raw.tokens.has_keys(&raw.sources) || raw.files.is_some();
     let asks_nobody = raw.routes == Routes::default() && raw.tokens.jwks_route.is_none();
     let needs_host = !(needs_no_api && asks_nobody);
     let names_host = |option: &str| ["http_host", "http_ip", "http_hostname"].contains(&option);
-    let is_malformed = mistakes.iter().any(|mistake| mistake.option().is_some_and(names_host));
+    let is_malformed = errors.iter().any(|error| error.option().is_some_and(names_host));
     if needs_host && raw.hosts.is_empty() && !is_malformed {
-        mistakes.push(ConfigError::overall("option http_host is required: the API's host"));
+        errors.push(ConfigError::overall("option http_host is required: the API's host"));
     }
     let routes = ["http_user_route", "http_acl_route", "http_getuser_uri", "http_aclcheck_uri"];
     if !needs_no_api && !is_given(&routes) {
-        mistakes.push(ConfigError::overall(
+        errors.push(ConfigError::overall(
             "at least one of the options http_user_route and http_acl_route is required",
         ));
     }
-    mistakes.extend(raw.tokens.mistakes(&raw.sources, |name| is_given(&[name])));
-    mistakes.extend(batch_error(&raw));
-    mistakes.extend(tls_mistakes(&raw));
+    errors.extend(raw.tokens.errors(&raw.sources, |name| is_given(&[name])));
+    errors.extend(batch_error(&raw));
+    errors.extend(tls_error(&raw));
     if is_given(&["http_events"]) && raw.routes.events.is_none() {
-        mistakes.push(ConfigError::overall("option http_events needs http_event_route"));
+        errors.push(ConfigError::overall("option http_events needs http_event_route"));
     }
-    mistakes.extend(trace_mistake(&raw));
+    errors.extend(trace_error(&raw));
     raw.sources.fleet.is_there = !raw.fleet.servers.is_empty();
     raw.sources.fleet.tls = raw.fleet.tls;
-    mistakes.extend(raw.fleet.check(&raw.sources.fleet, &mut raw.warnings));
+    errors.extend(raw.fleet.check(&raw.sources.fleet, &mut raw.warnings));
     raw.sources.jwt_algorithms = raw.tokens.algorithms.clone();
     raw.sources.verifies = raw.https && raw.tls_verify;
     match raw.sources.read() {
-        Ok(credentials) if mistakes.is_empty() => Ok(raw.into_config(credentials)),
-        Ok(_) => Err(mistakes),
+        Ok(credentials) if errors.is_empty() => Ok(raw.into_config(credentials)),
+        Ok(_) => Err(errors),
         Err(unreadable) => {
-            mistakes.extend(unreadable);
-            Err(mistakes)
+            errors.extend(unreadable);
+            Err(errors)
         }
     }
 }
@@ -111,7 +111,7 @@ fn batch_error(raw: &RawConfig) -> Option<ConfigError> {
 }
 
 /// Options about TLS that do not go together.
-fn tls_mistakes(raw: &RawConfig) -> Option<ConfigError> {
+fn tls_error(raw: &RawConfig) -> Option<ConfigError> {
     let Sources { ca_file, cert_file, key_file, .. } = &raw.sources;
     if cert_file.is_some() != key_file.is_some() {
         return Some(ConfigError::overall(
@@ -125,7 +125,7 @@ fn tls_mistakes(raw: &RawConfig) -> Option<ConfigError> {
 }
 
 /// Whoever writes a trace's header cannot have one made for each request.
-fn trace_mistake(raw: &RawConfig) -> Option<ConfigError> {
+fn trace_error(raw: &RawConfig) -> Option<ConfigError> {
     let mut names = raw.sources.headers.iter().map(|(name, _)| name);
     let given = names.find(|name| raw.trace && name.eq_ignore_ascii_case(TRACEPARENT))?;
     let option = format!("{HEADER_PREFIX}{given}");
@@ -134,10 +134,10 @@ fn trace_mistake(raw: &RawConfig) -> Option<ConfigError> {
     Some(ConfigError::about(&option, text))
 }
 
-/// A mistake for each option that is given more than once.
+/// An error for each option that is given more than once.
 fn doubled(given: &[(String, String)]) -> Vec<ConfigError> {
     let mut seen: Vec<(String, &str, usize)> = Vec::new();
-    let mut mistakes = Vec::new();
+    let mut errors = Vec::new();
     for (name, value) in given {
         let identity = identity(name);
         let Some((_, first, count)) = seen.iter_mut().find(|(other, ..)| *other == identity) else {
@@ -147,10 +147,10 @@ fn doubled(given: &[(String, String)]) -> Vec<ConfigError> {
         *count += 1;
         if *count == 2 {
             let is_known = options::find(name).is_some() && !SECRETS.contains(&name.as_str());
-            mistakes.push(ConfigError::twice(name, is_known.then_some([*first, value.trim()])));
+            errors.push(ConfigError::twice(name, is_known.then_some([*first, value.trim()])));
         }
     }
-    mistakes
+    errors
 }
 
 /// The name under which an option can be given once: header fields know no case.
@@ -245,10 +245,10 @@ mod tests {
         fake::config(&[&required, given].concat())
     }
 
-    fn mistakes(given: &[(&str, &str)]) -> Vec<String> {
+    fn errors(given: &[(&str, &str)]) -> Vec<String> {
         let required = [("http_host", "api"), ("http_user_route", "/user")];
-        let mistakes = read(&pairs(&[&required, given].concat())).unwrap_err();
-        mistakes.iter().map(ToString::to_string).collect()
+        let errors = read(&pairs(&[&required, given].concat())).unwrap_err();
+        errors.iter().map(ToString::to_string).collect()
     }
 
     #[test]
@@ -323,8 +323,8 @@ mod tests {
     }
 
     #[test]
-    fn every_mistake_is_said_in_a_line_of_its_own() {
-        let said = mistakes(&[("cache_ttl", "soon"), ("on_error", "maybe"), ("colour", "red")]);
+    fn every_error_is_said_in_a_line_of_its_own() {
+        let said = errors(&[("cache_ttl", "soon"), ("on_error", "maybe"), ("colour", "red")]);
         assert_eq!(
             said,
             [
@@ -339,7 +339,7 @@ mod tests {
 
     #[test]
     fn an_unknown_name_is_answered_with_the_nearest_known_one() {
-        let said = |name: &str| mistakes(&[(name, "1")]).join("");
+        let said = |name: &str| errors(&[(name, "1")]).join("");
         assert!(said("cache_tll").ends_with("the nearest known name is cache_ttl"));
         assert!(said("htp_timeout_ms").ends_with("the nearest known name is http_timeout_ms"));
         assert!(said("HTTP_PORT").ends_with("the nearest known name is http_port"));
@@ -356,19 +356,19 @@ mod tests {
     #[test]
     fn options_of_later_versions_are_unknown_until_they_do_something() {
         for name in ["metrics_path", "pid_file"] {
-            assert!(mistakes(&[(name, "1")])[0].contains("is not known"), "{name}");
+            assert!(errors(&[(name, "1")])[0].contains("is not known"), "{name}");
         }
     }
 
     #[test]
-    fn a_doubled_option_is_a_mistake() {
+    fn a_doubled_option_is_an_error() {
         let twice = [("cache_ttl", "1"), ("cache_ttl", " 2 ")];
         let said = "option cache_ttl is given twice (\"1\", then \"2\"); allowed: once";
-        assert_eq!(mistakes(&twice), [said]);
+        assert_eq!(errors(&twice), [said]);
         let thrice = [("cache_ttl", "1"), ("cache_ttl", "2"), ("cache_ttl", "3")];
-        assert_eq!(mistakes(&thrice), [said]);
+        assert_eq!(errors(&thrice), [said]);
         let headers = [("http_header_x-key", "1"), ("http_header_X-Key", "1")];
-        assert_eq!(mistakes(&headers), ["option http_header_X-Key is given twice; allowed: once"]);
+        assert_eq!(errors(&headers), ["option http_header_X-Key is given twice; allowed: once"]);
     }
 
     #[test]
@@ -403,7 +403,7 @@ mod tests {
 
     #[test]
     fn events_need_a_route() {
-        let said = mistakes(&[("http_events", "kicked")]);
+        let said = errors(&[("http_events", "kicked")]);
         assert_eq!(said, ["option http_events needs http_event_route"]);
         let events = |given: &[(&str, &str)]| {
             let config = config(given);
@@ -414,7 +414,7 @@ mod tests {
         let all = "kicked,login_denied,disconnected,connected";
         assert_eq!(events(&[route, ("http_events", all)]), all);
         for wrong in ["", "all", "connected,connected", "connected,", "Connected"] {
-            let said = mistakes(&[route, ("http_events", wrong)]).join("");
+            let said = errors(&[route, ("http_events", wrong)]).join("");
             assert!(
                 said.contains("out of connected, disconnected, login_denied, kicked"),
                 "{said}"
@@ -425,7 +425,7 @@ mod tests {
     #[test]
     fn a_trace_has_one_header() {
         for name in ["http_header_traceparent", "http_header_TraceParent"] {
-            let said = mistakes(&[(name, "x"), ("http_trace", "true")]);
+            let said = errors(&[(name, "x"), ("http_trace", "true")]);
             assert_eq!(
                 said,
                 [format!(
@@ -457,7 +457,7 @@ mod tests {
             ("http_user_route", "https://ann:hunter2@api.example.com/user"),
             ("http_url", "ann:hunter2@api.example.com"),
         ] {
-            let said = mistakes(&[given]).join("\n");
+            let said = errors(&[given]).join("\n");
             assert!(!said.contains("hunter2"), "{said}");
             assert!(said.contains(given.0), "{said}");
         }
@@ -466,11 +466,11 @@ mod tests {
     #[test]
     fn a_slip_in_the_name_of_what_is_no_secret_does_not_hide_the_value() {
         for name in ["cache_auth_tll", "tls_key_fiel", "password_encodng", "cache_auth_ttls"] {
-            let said = mistakes(&[(name, "v4lue")]).join("\n");
+            let said = errors(&[(name, "v4lue")]).join("\n");
             assert!(said.contains("(given: \"v4lue\")"), "{said}");
         }
         for name in ["tls_key_pass", "http_auth", "http_basic_auth", "api_key", "cache_password"] {
-            let said = mistakes(&[(name, "v4lue")]).join("\n");
+            let said = errors(&[(name, "v4lue")]).join("\n");
             assert!(!said.contains("v4lue"), "{said}");
         }
     }
@@ -482,13 +482,13 @@ mod tests {
     }
 
     #[test]
-    fn a_private_authority_without_https_is_a_mistake() {
+    fn a_private_authority_without_https_is_an_error() {
         let folder = std::env::temp_dir().join(format!("options-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let empty = folder.join("empty.pem");
         std::fs::write(&empty, "nothing").unwrap();
         let empty = empty.to_str().unwrap();
-        let said = mistakes(&[("http_protocol", "https"), ("tls_ca_file", empty)]);
+        let said = errors(&[("http_protocol", "https"), ("tls_ca_file", empty)]);
         assert!(said[0].contains("it holds none"), "{said:?}");
         std::fs::remove_dir_all(folder).unwrap();
     }

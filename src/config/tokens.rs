@@ -68,19 +68,19 @@ impl TokensConfig {
     }
 
     /// Options that do not go together.
-    pub(super) fn mistakes(
+    pub(super) fn errors(
         &self,
         sources: &Sources,
         is_given: impl Fn(&str) -> bool,
     ) -> Vec<ConfigError> {
         if !self.has_keys(sources) {
             let given = OF_KEYS.into_iter().find(|name| is_given(name));
-            let mistake = |name| {
+            let error = |name| {
                 ConfigError::overall(format!(
                     "option {name} needs keys: jwt_key_file, jwt_secret_file or http_jwks_route"
                 ))
             };
-            return given.map(mistake).into_iter().collect();
+            return given.map(error).into_iter().collect();
         }
         let has_public_keys = sources.jwt_key_file.is_some() || self.jwks_route.is_some();
         let unusable = |algorithm: &Algorithm| match jose::is_symmetric(*algorithm) {
@@ -89,11 +89,11 @@ impl TokensConfig {
             _ => None,
         };
         let given = self.algorithms.iter().flatten();
-        let mistakes = given.filter_map(|algorithm| {
+        let errors = given.filter_map(|algorithm| {
             let what = unusable(algorithm)?;
             Some(ConfigError::overall(format!("option jwt_algorithms: {algorithm:?} needs {what}")))
         });
-        mistakes.collect()
+        errors.collect()
     }
 
     /// The algorithms that are allowed, as far as the keys are known.

@@ -207,7 +207,7 @@ pub(crate) fn secret(text: &str) -> Result<Secret, String> {
 }
 
 /// A header's value: as it is, `@path` from a file, `$NAME` from the environment. What is said of
-/// a mistake never shows the value.
+/// an error never shows the value.
 pub(crate) fn header_value(text: &str) -> Result<Secret, String> {
     let value = secret(text)?;
     let value = value.expose();

@@ -77,8 +77,8 @@ pub(crate) unsafe extern "C" fn mosquitto_plugin_init(
             .and_then(|config| Plugin::start(config, Arc::new(SystemClock), capabilities(&waker)?));
         let plugin = match started {
             Ok(plugin) => plugin,
-            Err(mistakes) => {
-                mistakes.iter().for_each(|mistake| host.log(Level::Error, &mistake.to_string()));
+            Err(errors) => {
+                errors.iter().for_each(|error| host.log(Level::Error, &error.to_string()));
                 return INVALID;
             }
         };

@@ -46,9 +46,9 @@ impl Plugin {
                     self.invalidate(InvalidationScope { username, ..InvalidationScope::default() });
                 }
             }
-            Err(mistakes) => {
-                for mistake in mistakes {
-                    log::error!(logger: *self.services.log_queue, "{mistake}; what held before stays");
+            Err(errors) => {
+                for error in errors {
+                    log::error!(logger: *self.services.log_queue, "{error}; what held before stays");
                 }
             }
         }
@@ -78,9 +78,9 @@ impl Plugin {
                 self.services.engine.renew(&credentials);
                 *current = credentials;
             }
-            Err(mistakes) => {
-                for mistake in mistakes {
-                    log::error!(logger: *self.services.log_queue, "{mistake}; what held before stays");
+            Err(errors) => {
+                for error in errors {
+                    log::error!(logger: *self.services.log_queue, "{error}; what held before stays");
                 }
             }
         }

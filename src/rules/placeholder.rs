@@ -26,7 +26,7 @@ impl<'a> Names<'a> {
 /// How rules write what is no plain text.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Syntax {
-    /// `${username}` or `%u`, and so on; names are put in behind `eq ` as well. Any other `${…}` is a mistake.
+    /// `${username}` or `%u`, and so on; names are put in behind `eq ` as well. Any other `${…}` is an error.
     #[default]
     Own,
     /// As EMQX has it: no `%u` and `%c`, `${$}` is a dollar, and what stands behind `eq ` is plain text. So is
@@ -70,7 +70,7 @@ impl Syntax {
         }
     }
 
-    /// The first `${…}` that stands for nothing here, where that is a mistake: whoever wrote it meant
+    /// The first `${…}` that stands for nothing here, where that is an error: whoever wrote it meant
     /// something by it.
     #[must_use]
     pub(crate) fn unknown(self, text: &str) -> Option<&str> {
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn an_attribute_without_a_name_is_a_mistake() {
+    fn an_attribute_without_a_name_is_an_error() {
         for text in
             ["${client_attrs}", "${client_attrs.}", "${client_attrs.a", "${client_attrs.a$}"]
         {
@@ -310,8 +310,8 @@ mod tests {
         }
         assert!(!matches("${client_attrs.x}", "${client_attrs.x}", names, Syntax::Emqx));
         assert!(!matches("${username}", "a/b", Names::of("a/b", "c1"), Syntax::Emqx));
-        for mistake in ["${zone}", "${cert_common_name}"] {
-            assert_eq!(Syntax::Emqx.unknown(&format!("a/x{mistake}y/b")), Some(mistake));
+        for unknown in ["${zone}", "${cert_common_name}"] {
+            assert_eq!(Syntax::Emqx.unknown(&format!("a/x{unknown}y/b")), Some(unknown));
         }
     }
 }

@@ -84,10 +84,10 @@ pub(crate) fn conclude(
     raw.api_format.params = Params::Form;
     raw.cache_auth_ttl = raw.cache_auth_ttl.or(raw.leftovers.auth_ttl);
     raw.cache_acl_ttl = raw.cache_acl_ttl.or(raw.leftovers.acl_ttl);
-    let mistake = name_host(raw, is_given("http_ip")).err();
-    let mistakes = backends::conclude(raw).err().unwrap_or_default();
-    let mistakes: Vec<_> = mistake.into_iter().chain(mistakes).collect();
-    if mistakes.is_empty() { Ok(()) } else { Err(mistakes) }
+    let of_host = name_host(raw, is_given("http_ip")).err();
+    let of_backends = backends::conclude(raw).err().unwrap_or_default();
+    let errors: Vec<_> = of_host.into_iter().chain(of_backends).collect();
+    if errors.is_empty() { Ok(()) } else { Err(errors) }
 }
 
 /// Takes the host from `http_ip`, beside which `http_hostname` is only the header `Host`, or else from

@@ -47,9 +47,9 @@ fn instead(name: &str) -> Option<&'static str> {
 /// Puts together what the options say about backends.
 pub(crate) fn conclude(raw: &mut RawConfig) -> Result<(), Vec<ConfigError>> {
     let given = std::mem::take(&mut raw.leftovers.backends);
-    let mistakes = mistakes(&given, raw.api_format.compat);
-    if !mistakes.is_empty() {
-        return Err(mistakes);
+    let errors = errors(&given, raw.api_format.compat);
+    if !errors.is_empty() {
+        return Err(errors);
     }
     let has_files =
         given.names.as_ref().is_some_and(|names| names.iter().any(|name| name == "files"));
@@ -77,21 +77,21 @@ pub(crate) fn conclude(raw: &mut RawConfig) -> Result<(), Vec<ConfigError>> {
     Ok(())
 }
 
-fn mistakes(given: &Backends, compat: Compat) -> Vec<ConfigError> {
+fn errors(given: &Backends, compat: Compat) -> Vec<ConfigError> {
     let Some(names) = &given.names else { return Vec::new() };
     let about = |text: String| ConfigError::about("backends", format!("option backends: {text}"));
     let has = |wanted: &str| names.iter().any(|name| name == wanted);
-    let mut mistakes = Vec::new();
+    let mut errors = Vec::new();
     for name in names {
         match name.as_str() {
             "http" => {}
             "files" if compat == Compat::GoAuth => {}
-            "files" => mistakes.push(about(
+            "files" => errors.push(about(
                 "files is not offered; use Mosquitto's own password_file with local_users_file, and \
                  acl_file with local_users_acl defer"
                     .to_owned(),
             )),
-            other => mistakes.push(about(match instead(other) {
+            other => errors.push(about(match instead(other) {
                 Some(instead) => {
                     format!("{other} is not offered; {instead} (docs/migrating.md)")
                 }
@@ -100,7 +100,7 @@ fn mistakes(given: &Backends, compat: Compat) -> Vec<ConfigError> {
         }
     }
     if !has("files") || compat != Compat::GoAuth {
-        return mistakes;
+        return errors;
     }
     let hasher = given.files_hasher.as_ref().or(given.hasher.as_ref());
     if let Some((option, hasher)) =
@@ -110,15 +110,15 @@ fn mistakes(given: &Backends, compat: Compat) -> Vec<ConfigError> {
             "option {option}: {hasher} is not offered; allowed: pbkdf2, which pw -h pbkdf2 writes, or \
              let the API know these passwords"
         );
-        mistakes.push(ConfigError::about(option, text));
+        errors.push(ConfigError::about(option, text));
     }
     let asks_for_passwords =
         given.register.as_ref().is_some_and(|kinds| kinds.contains(&Kind::Login));
     if asks_for_passwords && given.passwords.is_none() {
         let text = "option files_register has user in it, which needs files_password_path";
-        mistakes.push(ConfigError::about("files_register", text.to_owned()));
+        errors.push(ConfigError::about("files_register", text.to_owned()));
     }
-    mistakes
+    errors
 }
 
 fn shown(name: &str) -> String {

@@ -179,5 +179,5 @@ pub(crate) fn conclude(
         raw.cache_ttl = Duration::ZERO;
     }
     let is_cached = raw.leftovers.cache;
-    redis_cache::conclude(raw, is_cached, is_given).map_err(|mistake| vec![mistake])
+    redis_cache::conclude(raw, is_cached, is_given).map_err(|error| vec![error])
 }
