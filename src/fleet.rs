@@ -48,7 +48,7 @@ pub use status::Status;
 
 use answer::{MOST_BYTES, SharedAnswer};
 use counts::{Counts, Lookup, Write};
-use link::{KeyNames, Trouble};
+use link::{KeyNames, LinkError};
 use log::Log;
 use lookups::{Lookups, Stored};
 use members::Members;
@@ -98,7 +98,7 @@ pub struct Fleet {
     /// The master that it reads from, and which one that is, where Sentinels have named it.
     followed: Mutex<Option<(String, u64)>>,
     /// Why it is to look for Redis anew, if it is.
-    interrupted: Mutex<Option<Trouble>>,
+    interrupted: Mutex<Option<LinkError>>,
     counts: Counts,
     end: Mutex<End>,
     /// Rung when the end is near, and when a thread has ended.

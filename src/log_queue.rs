@@ -28,7 +28,7 @@ const LINE_BYTES: usize = 900;
 /// How long a name in a line may be, about: three of them leave room for what is said of them.
 const QUOTED_BYTES: usize = 200;
 
-/// How often the same kind of trouble may take a line.
+/// How often the same kind of problem may take a line.
 const SELDOM: Duration = Duration::from_secs(1);
 
 /// The lines of one plugin instance.
@@ -238,16 +238,16 @@ mod tests {
     }
 
     #[test]
-    fn the_same_trouble_takes_one_line_a_second() {
+    fn the_same_problem_takes_one_line_a_second() {
         let clock = ManualClock::new();
         let log_queue = LogQueue::new(LevelFilter::Warn, clock.clone());
-        let trouble = || log_queue.seldom(Level::Warn, "down", || "the API is down".to_owned());
+        let warn = || log_queue.seldom(Level::Warn, "down", || "the API is down".to_owned());
         for _ in 0..50 {
-            trouble();
+            warn();
         }
         assert_eq!(drained(&log_queue), ["WARN the API is down"]);
         clock.advance(SELDOM);
-        trouble();
+        warn();
         assert_eq!(
             drained(&log_queue),
             ["WARN the API is down (49 more like this since the last such line)"]

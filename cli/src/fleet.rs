@@ -60,7 +60,7 @@ fn key(out: &mut dyn Write) -> Result<u8, Problem> {
 fn status(args: &args::FleetStatus, out: &mut dyn Write) -> Result<u8, Problem> {
     let overview = match connect(&args.conf)?.and_then(|mut observer| observer.look()) {
         Ok(overview) => overview,
-        Err(trouble) => return failed(&trouble, args.json, out),
+        Err(error) => return failed(&error, args.json, out),
     };
     if args.json {
         writeln!(out, "{:#}", as_json(&overview))?;
@@ -84,7 +84,7 @@ fn publish(
     let applied = connect(conf)?.and_then(|mut observer| observer.publish(what, scope));
     let Applied { brokers, applied, waiting } = match applied {
         Ok(applied) => applied,
-        Err(trouble) => return failed(&trouble, json, out),
+        Err(error) => return failed(&error, json, out),
     };
     if json {
         let said = json!({ "brokers": brokers, "applied": applied, "waiting": waiting });
@@ -116,11 +116,11 @@ fn connect(args: &args::Conf) -> Result<Result<Observer, String>, String> {
     })
 }
 
-fn failed(trouble: &str, json: bool, out: &mut dyn Write) -> Result<u8, Problem> {
+fn failed(error: &str, json: bool, out: &mut dyn Write) -> Result<u8, Problem> {
     if json {
-        writeln!(out, "{}", json!({ "failed": trouble }))?;
+        writeln!(out, "{}", json!({ "failed": error }))?;
     } else {
-        writeln!(out, "{} {trouble}", "failed:".paint(WRONG))?;
+        writeln!(out, "{} {error}", "failed:".paint(WRONG))?;
     }
     Ok(exit::FAILED)
 }

@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn only_200_allows_and_only_a_servers_own_trouble_is_a_failure() {
+    fn only_200_allows_and_only_a_server_error_is_a_failure() {
         let statuses = |wanted: fn(&Result<Verdict, Failure>) -> bool| -> Vec<u16> {
             (100..=999).filter(|status| wanted(&verdict(*status, &ApiFormat::default()))).collect()
         };

@@ -29,13 +29,13 @@ pub(crate) const PAGE: usize = 500;
 
 /// Why something could not be done, in a few words, for a log line.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Trouble {
+pub(crate) struct LinkError {
     pub text: String,
     /// Whether it wants to know who asks.
     pub(super) is_anonymous: bool,
 }
 
-impl Trouble {
+impl LinkError {
     pub(super) fn new(text: impl Into<String>) -> Self {
         Self { text: text.into(), is_anonymous: false }
     }
@@ -45,7 +45,7 @@ impl Trouble {
     }
 }
 
-impl From<RedisError> for Trouble {
+impl From<RedisError> for LinkError {
     fn from(error: RedisError) -> Self {
         let is_anonymous = error.code() == Some("NOAUTH");
         // What a hostile server says is cut, and shown as text of a foreigner.
@@ -89,7 +89,7 @@ impl Link {
         credentials: &FleetCredentials,
         server: &RedisServer,
         database: u32,
-    ) -> Result<Self, Trouble> {
+    ) -> Result<Self, LinkError> {
         let info = connection_info(config, server, database, credentials.password.as_ref())?;
         let client = match (config.tls, server) {
             (true, RedisServer::Tcp { .. }) => {
@@ -110,26 +110,26 @@ impl Link {
     }
 
     /// Limits how long a reply may stay away.
-    pub(crate) fn limit(&mut self, limit: Duration) -> Result<(), Trouble> {
+    pub(crate) fn limit(&mut self, limit: Duration) -> Result<(), LinkError> {
         self.connection.set_read_timeout(Some(limit))?;
         Ok(self.connection.set_write_timeout(Some(limit))?)
     }
 
-    pub(super) fn ask(&mut self, command: &Cmd) -> Result<Value, Trouble> {
+    pub(super) fn ask(&mut self, command: &Cmd) -> Result<Value, LinkError> {
         Ok(command.query(&mut self.connection)?)
     }
 
     /// The values under these names; none where there is none.
-    pub(crate) fn get(&mut self, keys: &[String]) -> Result<Vec<Option<Vec<u8>>>, Trouble> {
+    pub(crate) fn get(&mut self, keys: &[String]) -> Result<Vec<Option<Vec<u8>>>, LinkError> {
         let values = array(self.ask(cmd("MGET").arg(keys))?)?;
         if values.len() != keys.len() {
-            return Err(Trouble::new("MGET has answered something else"));
+            return Err(LinkError::new("MGET has answered something else"));
         }
         Ok(values.into_iter().map(bytes).collect())
     }
 
     /// For how long the values under these names stay there; none where that is not known.
-    pub(crate) fn lives(&mut self, keys: &[&str]) -> Result<Vec<Option<Duration>>, Trouble> {
+    pub(crate) fn lives(&mut self, keys: &[&str]) -> Result<Vec<Option<Duration>>, LinkError> {
         let mut pipe = redis::pipe();
         pipe.ignore_errors();
         for key in keys {
@@ -148,7 +148,7 @@ impl Link {
     pub(crate) fn put<'a>(
         &mut self,
         entries: impl Iterator<Item = (&'a str, &'a [u8], Duration)>,
-    ) -> Result<usize, Trouble> {
+    ) -> Result<usize, LinkError> {
         let mut pipe = redis::pipe();
         pipe.ignore_errors();
         for (key, value, life) in entries {
@@ -159,11 +159,11 @@ impl Link {
     }
 
     /// Adds an entry to the log, which keeps about the newest [`LOG_LENGTH`].
-    pub(crate) fn append(&mut self, log: &str, sealed: &[u8]) -> Result<Position, Trouble> {
+    pub(crate) fn append(&mut self, log: &str, sealed: &[u8]) -> Result<Position, LinkError> {
         let mut command = cmd("XADD");
         command.arg(log).arg("MAXLEN").arg("~").arg(LOG_LENGTH).arg("*").arg("e").arg(sealed);
         let id = bytes(self.ask(&command)?).and_then(|id| position(&id));
-        id.ok_or_else(|| Trouble::new("XADD has answered something else"))
+        id.ok_or_else(|| LinkError::new("XADD has answered something else"))
     }
 
     /// Entries of the log after this position; waits for the first one, if it is to.
@@ -172,7 +172,7 @@ impl Link {
         log: &str,
         after: Position,
         wait: Option<Duration>,
-    ) -> Result<Vec<RawEntry>, Trouble> {
+    ) -> Result<Vec<RawEntry>, LinkError> {
         let mut command = cmd("XREAD");
         command.arg("COUNT").arg(PAGE);
         if let Some(wait) = wait {
@@ -182,8 +182,8 @@ impl Link {
         match self.ask(&command)? {
             Value::Nil => Ok(Vec::new()),
             reply => {
-                let stream = array(reply)?.pop().ok_or_else(|| Trouble::new("no stream"))?;
-                entries(array(stream)?.pop().ok_or_else(|| Trouble::new("no entries"))?)
+                let stream = array(reply)?.pop().ok_or_else(|| LinkError::new("no stream"))?;
+                entries(array(stream)?.pop().ok_or_else(|| LinkError::new("no entries"))?)
             }
         }
     }
@@ -193,7 +193,7 @@ impl Link {
         &mut self,
         log: &str,
         at: Option<Position>,
-    ) -> Result<Option<RawEntry>, Trouble> {
+    ) -> Result<Option<RawEntry>, LinkError> {
         let mut command = cmd("XRANGE");
         match at {
             Some(at) => command.arg(log).arg(at.to_string()).arg(at.to_string()),
@@ -208,16 +208,16 @@ impl Link {
         key: &str,
         field: &str,
         sealed: &[u8],
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), LinkError> {
         self.ask(cmd("HSET").arg(key).arg(field).arg(sealed)).map(drop)
     }
 
     /// Removes members; there is one at least.
-    pub(crate) fn remove_members(&mut self, key: &str, fields: &[&[u8]]) -> Result<(), Trouble> {
+    pub(crate) fn remove_members(&mut self, key: &str, fields: &[&[u8]]) -> Result<(), LinkError> {
         self.ask(cmd("HDEL").arg(key).arg(fields)).map(drop)
     }
 
-    pub(crate) fn members(&mut self, key: &str) -> Result<Vec<RawMember>, Trouble> {
+    pub(crate) fn members(&mut self, key: &str) -> Result<Vec<RawMember>, LinkError> {
         let flat = array(self.ask(cmd("HGETALL").arg(key))?)?;
         let mut flat = flat.into_iter().filter_map(bytes);
         let mut members = Vec::new();
@@ -231,16 +231,16 @@ impl Link {
 /// The first of these that leads to a connection; what the last one had to say, if none does.
 pub(super) fn first<'a, T: 'a>(
     places: impl IntoIterator<Item = &'a T>,
-    mut dial: impl FnMut(&'a T) -> Result<Link, Trouble>,
-) -> Result<Link, Trouble> {
-    let mut trouble = Trouble::new("no server is named");
+    mut dial: impl FnMut(&'a T) -> Result<Link, LinkError>,
+) -> Result<Link, LinkError> {
+    let mut error = LinkError::new("no server is named");
     for place in places {
         match dial(place) {
             Ok(link) => return Ok(link),
-            Err(next) => trouble = next,
+            Err(next) => error = next,
         }
     }
-    Err(trouble)
+    Err(error)
 }
 
 /// The node of a Cluster that has the fleet's keys: the one that is asked, or the one that it names.
@@ -248,7 +248,7 @@ pub(super) fn by_node(
     config: &FleetConfig,
     credentials: &FleetCredentials,
     node: &RedisServer,
-) -> Result<Link, Trouble> {
+) -> Result<Link, LinkError> {
     let mut link = Link::dial(config, credentials, node, 0)?;
     let probe = cmd("PTTL").arg(KeyNames::of(&config.name).log).clone();
     for _ in 0..3 {
@@ -261,7 +261,7 @@ pub(super) fn by_node(
         let (host, port) = address
             .rsplit_once(':')
             .and_then(|(host, port)| Some((host.to_owned(), port.parse().ok()?)))
-            .ok_or_else(|| Trouble::new(format!("{node} names no other node")))?;
+            .ok_or_else(|| LinkError::new(format!("{node} names no other node")))?;
         // An empty name is the host that was asked.
         let host = match (host.is_empty(), node) {
             (true, RedisServer::Tcp { host, .. }) => host.clone(),
@@ -269,7 +269,7 @@ pub(super) fn by_node(
         };
         link = Link::dial(config, credentials, &RedisServer::Tcp { host, port }, 0)?;
     }
-    Err(Trouble::new("the nodes of the Cluster name one another"))
+    Err(LinkError::new("the nodes of the Cluster name one another"))
 }
 
 fn connection_info(
@@ -277,7 +277,7 @@ fn connection_info(
     server: &RedisServer,
     database: u32,
     password: Option<&crate::secret::Secret>,
-) -> Result<ConnectionInfo, Trouble> {
+) -> Result<ConnectionInfo, LinkError> {
     let address = match server {
         RedisServer::Unix(path) => ConnectionAddr::Unix(path.into()),
         RedisServer::Tcp { host, port } if config.tls => ConnectionAddr::TcpTls {
@@ -292,7 +292,7 @@ fn connection_info(
     settings = settings.set_db(i64::from(database));
     if let Some(password) = password {
         let password = std::str::from_utf8(password.expose())
-            .map_err(|_| Trouble::new("the password is not UTF-8"))?;
+            .map_err(|_| LinkError::new("the password is not UTF-8"))?;
         settings = settings.set_password(password);
         if let Some(username) = &config.username {
             settings = settings.set_username(username);
@@ -301,10 +301,10 @@ fn connection_info(
     Ok(address.into_connection_info()?.set_redis_settings(settings))
 }
 
-pub(super) fn array(value: Value) -> Result<Vec<Value>, Trouble> {
+pub(super) fn array(value: Value) -> Result<Vec<Value>, LinkError> {
     match value {
         Value::Array(values) => Ok(values),
-        _ => Err(Trouble::new("Redis has answered something else than an array")),
+        _ => Err(LinkError::new("Redis has answered something else than an array")),
     }
 }
 
@@ -321,11 +321,11 @@ fn position(bytes: &[u8]) -> Option<Position> {
 }
 
 /// The entries in a reply; one without the field that entries have holds no bytes, which nobody can open.
-fn entries(value: Value) -> Result<Vec<RawEntry>, Trouble> {
+fn entries(value: Value) -> Result<Vec<RawEntry>, LinkError> {
     let entry = |value| {
         let mut parts = array(value)?.into_iter();
         let id = parts.next().and_then(bytes).and_then(|id| position(&id));
-        let at = id.ok_or_else(|| Trouble::new("an entry of the log has no ID"))?;
+        let at = id.ok_or_else(|| LinkError::new("an entry of the log has no ID"))?;
         let fields = parts.next().map(array).transpose()?.unwrap_or_default();
         let sealed = fields.into_iter().nth(1).and_then(bytes).unwrap_or_default();
         Ok((at, sealed))

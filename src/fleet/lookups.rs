@@ -10,7 +10,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::Fleet;
-use super::link::{Link, Trouble};
+use super::link::{Link, LinkError};
 use crate::sync::lock;
 
 /// How many answers are looked up at once.
@@ -75,7 +75,7 @@ impl Lookups {
 }
 
 /// The values under these keys, and for how long they stay.
-fn get(link: &mut Link, keys: &[String]) -> Result<Values, Trouble> {
+fn get(link: &mut Link, keys: &[String]) -> Result<Values, LinkError> {
     let values = link.get(keys)?;
     let found = keys.iter().zip(&values).filter(|(_, value)| value.is_some());
     let found: Vec<_> = found.map(|(key, _)| key.as_str()).collect();

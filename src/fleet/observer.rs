@@ -79,7 +79,7 @@ impl Observer {
         let credentials = &config.credentials.fleet;
         let link = match Link::open(&fleet, credentials) {
             Ok(link) => link,
-            Err(trouble) => return Some(Err(trouble.text)),
+            Err(error) => return Some(Err(error.text)),
         };
         Some(Ok(Self {
             keys: KeyNames::of(&fleet.name),
@@ -132,7 +132,7 @@ impl Observer {
         let record = Record { id, epoch, at, from, what, scope };
         let sealed = self.records.seal(self.config.name.as_bytes(), &record.encode());
         let sealed = sealed.ok_or_else(|| NoRandomBytes.to_string())?;
-        let at = self.link.append(&self.keys.log, &sealed).map_err(|trouble| trouble.text)?;
+        let at = self.link.append(&self.keys.log, &sealed).map_err(|error| error.text)?;
         let until = self.clock.now() + self.config.ack;
         loop {
             self.look_at_members()?;
@@ -148,13 +148,13 @@ impl Observer {
 
     /// Whether this entry stands there.
     fn has(&mut self, id: Id, at: Position) -> Result<bool, String> {
-        let found = self.link.entry(&self.keys.log, Some(at)).map_err(|trouble| trouble.text)?;
+        let found = self.link.entry(&self.keys.log, Some(at)).map_err(|error| error.text)?;
         let found = found.map(|raw| reader::open(raw, &self.records, &self.config.name));
         Ok(found.is_some_and(|entry| entry.is(id, at)))
     }
 
     fn look_at_members(&mut self) -> Result<(), String> {
-        let raw = self.link.members(&self.keys.members).map_err(|trouble| trouble.text)?;
+        let raw = self.link.members(&self.keys.members).map_err(|error| error.text)?;
         self.members.note(&raw, self.clock.unix_time());
         Ok(())
     }
@@ -168,7 +168,7 @@ impl Observer {
             let (_, after) = log.applied();
             let now = self.clock.now();
             let page = self.link.read(&self.keys.log, after, None);
-            let page = page.map_err(|trouble| trouble.text)?;
+            let page = page.map_err(|error| error.text)?;
             let is_whole = page.len() < PAGE;
             let open = |raw| reader::open(raw, &self.records, &self.config.name);
             let entries: Vec<_> = page.into_iter().map(open).collect();

@@ -4,7 +4,7 @@
 
 use redis::cmd;
 
-use super::link::{Link, PATIENCE, Trouble, by_node, first};
+use super::link::{Link, LinkError, PATIENCE, by_node, first};
 use super::sentinel;
 use crate::config::{FleetConfig, FleetCredentials, RedisKind};
 
@@ -13,7 +13,7 @@ impl Link {
     pub(crate) fn open(
         config: &FleetConfig,
         credentials: &FleetCredentials,
-    ) -> Result<Self, Trouble> {
+    ) -> Result<Self, LinkError> {
         let mut link = match (config.kind, &config.master) {
             (RedisKind::Cluster, _) => {
                 first(&config.servers, |server| by_node(config, credentials, server))

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::counts::Write;
-use super::link::{Link, PAGE, RawEntry, Trouble};
+use super::link::{Link, LinkError, PAGE, RawEntry};
 use super::log::{Effect, Entry, Gap};
 use super::record::{Epoch, Position, Record};
 use super::sealing::Sealer;
@@ -43,23 +43,23 @@ pub(crate) fn open((at, sealed): RawEntry, sealer: &Sealer, fleet: &str) -> Entr
 impl Fleet {
     /// The thread's life.
     pub(super) fn read_log(&self) {
-        let mut was_told = None;
+        let mut last_error = None;
         while !self.is_stopping() {
             let link = Link::open(&self.config, &lock(&self.credentials).clone());
             let followed = link.and_then(|link| {
-                self.follow(Reader { link, checked: None, announced: None }, &mut was_told)
+                self.follow(Reader { link, checked: None, announced: None }, &mut last_error)
             });
-            let Err(trouble) = followed else { break };
+            let Err(error) = followed else { break };
             self.is_reachable.store(false, Ordering::Relaxed);
             lock(&self.log).lose_touch();
-            if was_told.as_ref() != Some(&trouble) {
+            if last_error.as_ref() != Some(&error) {
                 ::log::warn!(
                     logger: *self.log_queue,
                     "fleet {:?}: cut off from Redis ({}); this broker asks the API alone",
                     self.config.name,
-                    trouble.text
+                    error.text
                 );
-                was_told = Some(trouble);
+                last_error = Some(error);
             }
             // Brokers that lost it together do not come back together.
             self.rest(Duration::from_secs(1).mul_f64(0.8 + 0.4 * random::fraction()));
@@ -68,9 +68,13 @@ impl Fleet {
         lock(&self.log).lose_touch();
     }
 
-    /// Follows the log until all ends, or something fails. Forgets the last trouble, of which the log queue was
+    /// Follows the log until all ends, or something fails. Forgets the last error, of which the log queue was
     /// told, once it is over.
-    fn follow(&self, mut reader: Reader, trouble: &mut Option<Trouble>) -> Result<(), Trouble> {
+    fn follow(
+        &self,
+        mut reader: Reader,
+        last_error: &mut Option<LinkError>,
+    ) -> Result<(), LinkError> {
         self.arrive(&mut reader)?;
         {
             // The thread that watches the Sentinels interrupts this one while it holds the first of the two locks: if
@@ -88,8 +92,8 @@ impl Fleet {
         let (mut was_told, mut has_lost) = (false, false);
         let mut lookups_back_at = None;
         while !self.is_stopping() {
-            if let Some(trouble) = lock(&self.interrupted).take() {
-                return Err(trouble);
+            if let Some(error) = lock(&self.interrupted).take() {
+                return Err(error);
             }
             self.check(&mut reader)?;
             let (after, is_catching_up, is_in_touch) = {
@@ -111,7 +115,7 @@ impl Fleet {
             if self.apply(&entries, is_whole, sent) {
                 // It may be the writer's connection that leads elsewhere, or else this one.
                 if std::mem::replace(&mut has_lost, true) {
-                    return Err(Trouble::new("what this broker writes does not arrive there"));
+                    return Err(LinkError::new("what this broker writes does not arrive there"));
                 }
                 self.have_others_connect();
             }
@@ -121,7 +125,7 @@ impl Fleet {
             // It is told once both work: hearing of commands, and looking answers up.
             if is_in_touch && !was_told && self.lookups.is_connected() {
                 was_told = true;
-                *trouble = None;
+                *last_error = None;
                 ::log::info!(
                     logger: *self.log_queue,
                     "fleet {:?}: in touch with the other brokers by Redis at {}",
@@ -145,10 +149,10 @@ impl Fleet {
     /// Says that this broker is there and has applied nothing yet, so that whoever waits for all waits for it
     /// as well. A Redis that takes no writes, such as a replica, is none to follow: what the
     /// others take back would not arrive there.
-    fn arrive(&self, reader: &mut Reader) -> Result<(), Trouble> {
+    fn arrive(&self, reader: &mut Reader) -> Result<(), LinkError> {
         let nothing = (None, Position::START);
         let sealed = self.members.announcement(nothing, self.clock.unix_time());
-        let sealed = sealed.ok_or_else(Trouble::no_random_bytes)?;
+        let sealed = sealed.ok_or_else(LinkError::no_random_bytes)?;
         reader.link.set_member(&self.keys.members, self.members.field(), &sealed)
     }
 
@@ -181,7 +185,7 @@ impl Fleet {
 
     /// Checks every other second, and at first, whether Redis has lost what was read. It looks for one entry after
     /// another, until it has seen the newest: of the last ones alone, too, some may be lost.
-    fn check(&self, reader: &mut Reader) -> Result<(), Trouble> {
+    fn check(&self, reader: &mut Reader) -> Result<(), LinkError> {
         let now = self.clock.now();
         if reader.checked.is_some_and(|at| now.duration_since(at) < CHECK) {
             return Ok(());
@@ -233,7 +237,7 @@ impl Fleet {
 
     /// Says that this broker is there, and how far it is. Before it is in touch it may still have what the
     /// log takes back.
-    fn announce(&self, reader: &mut Reader) -> Result<(), Trouble> {
+    fn announce(&self, reader: &mut Reader) -> Result<(), LinkError> {
         let now = self.clock.now();
         let applied = {
             let log = lock(&self.log);

@@ -11,7 +11,7 @@ use std::time::Duration;
 use redis::{Value, cmd};
 
 use super::Fleet;
-use super::link::{Link, Trouble, array, bytes, first};
+use super::link::{Link, LinkError, array, bytes, first};
 use crate::config::{FleetConfig, FleetCredentials, RedisServer};
 use crate::sync::lock;
 
@@ -30,16 +30,16 @@ pub(crate) fn open(
     config: &FleetConfig,
     credentials: &FleetCredentials,
     master: &str,
-) -> Result<Link, Trouble> {
-    let mut trouble = Trouble::new("no server is named");
+) -> Result<Link, LinkError> {
+    let mut error = LinkError::new("no server is named");
     let mut named = Vec::new();
     for sentinel in &config.servers {
         match ask(config, credentials, sentinel, master) {
             Ok(one) => named.push(one),
-            Err(next) => trouble = next,
+            Err(next) => error = next,
         }
     }
-    let Some(latest) = named.iter().map(|one| one.term).max() else { return Err(trouble) };
+    let Some(latest) = named.iter().map(|one| one.term).max() else { return Err(error) };
     // While the others are being told of an election, two may be named by the same number.
     named.retain(|one| one.term == latest);
     first(&named, |one| {
@@ -51,7 +51,7 @@ pub(crate) fn open(
                 link.term = Some(one.term);
                 Ok(link)
             }
-            _ => Err(Trouble::new(format!("{} is not the master", one.server))),
+            _ => Err(LinkError::new(format!("{} is not the master", one.server))),
         }
     })
 }
@@ -62,8 +62,8 @@ fn ask(
     credentials: &FleetCredentials,
     sentinel: &RedisServer,
     master: &str,
-) -> Result<Named, Trouble> {
-    let ask = |credentials: &FleetCredentials| -> Result<[Value; 2], Trouble> {
+) -> Result<Named, LinkError> {
+    let ask = |credentials: &FleetCredentials| -> Result<[Value; 2], LinkError> {
         let mut link = Link::dial(config, credentials, sentinel, 0)?;
         // In this order: a later address with an earlier number does no harm.
         let about = link.ask(cmd("SENTINEL").arg("MASTER").arg(master))?;
@@ -72,17 +72,17 @@ fn ask(
     };
     let anonymous = FleetCredentials { password: None, ..credentials.clone() };
     let [about, address] = match ask(&anonymous) {
-        Err(trouble) if trouble.is_anonymous && credentials.password.is_some() => ask(credentials),
+        Err(error) if error.is_anonymous && credentials.password.is_some() => ask(credentials),
         reply => reply,
     }?;
     let Value::Array(address) = address else {
-        return Err(Trouble::new(format!("{sentinel} knows no master {master:?}")));
+        return Err(LinkError::new(format!("{sentinel} knows no master {master:?}")));
     };
     let mut address = address.into_iter().filter_map(bytes).map(String::from_utf8);
     let (Some(Ok(host)), Some(Ok(port))) = (address.next(), address.next()) else {
-        return Err(Trouble::new(format!("{sentinel} names no address")));
+        return Err(LinkError::new(format!("{sentinel} names no address")));
     };
-    let port = port.parse().map_err(|_| Trouble::new(format!("{sentinel} names no port")))?;
+    let port = port.parse().map_err(|_| LinkError::new(format!("{sentinel} names no port")))?;
     Ok(Named { term: term(about), server: RedisServer::Tcp { host, port } })
 }
 
@@ -112,7 +112,7 @@ impl Fleet {
             };
             if let Some((server, _)) = followed.take_if(|followed| is_later(followed)) {
                 let text = format!("{server} is the master no longer");
-                *lock(&self.interrupted) = Some(Trouble::new(text));
+                *lock(&self.interrupted) = Some(LinkError::new(text));
             }
         }
     }

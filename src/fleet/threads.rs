@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::link::Trouble;
+use super::link::LinkError;
 use super::{Fleet, Listener};
 use crate::pool::Spawn;
 use crate::sync::lock;
@@ -65,8 +65,8 @@ impl Fleet {
     fn run(&self, body: fn(&Self)) {
         while catch_unwind(AssertUnwindSafe(|| body(self))).is_err() {
             lock(&self.log).lose_touch();
-            let trouble = Trouble::new("a thread of the plugin has panicked");
-            *lock(&self.interrupted) = Some(trouble);
+            let error = LinkError::new("a thread of the plugin has panicked");
+            *lock(&self.interrupted) = Some(error);
             self.rest(Duration::from_secs(1));
         }
         lock(&self.end).running -= 1;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::backlog::{Answer, Backlog};
 use super::counts::Write;
-use super::link::{Link, Trouble};
+use super::link::{Link, LinkError};
 use super::log::Log;
 use super::members::Applied;
 use super::record::{Epoch, Id, Position, Record};
@@ -253,18 +253,18 @@ impl Fleet {
         link: &mut Link,
         record: &Record,
         pause: Duration,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), LinkError> {
         let sealed = self.records.seal(self.config.name.as_bytes(), &record.encode());
-        let sealed = sealed.ok_or_else(Trouble::no_random_bytes);
+        let sealed = sealed.ok_or_else(LinkError::no_random_bytes);
         match sealed.and_then(|sealed| link.append(&self.keys.log, &sealed)) {
             Ok(_) => {
                 lock(&self.log).written(&record.id, self.clock.now());
                 Ok(())
             }
-            Err(trouble) => {
+            Err(error) => {
                 // It may be there all the same: then it is read back, and told apart by its ID.
                 lock(&self.log).not_written(&record.id, self.clock.now() + pause);
-                Err(trouble)
+                Err(error)
             }
         }
     }

@@ -112,7 +112,7 @@ fn values_of_other_types_under_the_keys_let_nobody_in() {
             log_in(&two, Protocol::V5, "dan").expect_accepted();
             api.requests_to("/user").iter().all(|request| request.json()["username"] != "dan")
         });
-        // A trouble that goes on has one line.
+        // A problem that goes on has one line.
         for broker in [&one, &two] {
             let lines = broker.log().matches("cut off from Redis").count();
             assert!(lines <= 6, "{lines} lines");
