@@ -18,7 +18,7 @@ use crate::mask::Mask;
 use crate::paint::{FAINT, GOOD, HEADING, Paint as _, WARNING, WRONG};
 use crate::tls;
 use crate::verdict::Judged;
-use crate::wire_recorder::{Attempt, Dialled, Head};
+use crate::wire_recorder::{Attempt, Head, NewConnection};
 
 /// In place of a secret value.
 const HIDDEN: &str = "(not shown)";
@@ -200,11 +200,13 @@ impl Report<'_> {
                     "body_bytes": attempt.body_length,
                 })
             });
-            let dialled = attempt.dialled.as_ref();
-            let steps = dialled.map(Steps::of).unwrap_or_default();
+            let connection = attempt.connection.as_ref();
+            let addresses = connection
+                .map(|new| new.addresses.iter().map(ToString::to_string).collect::<Vec<_>>());
+            let steps = connection.map(Steps::of).unwrap_or_default();
             json!({
-                "new_connection": dialled.is_some(),
-                "addresses": dialled.map(|d| d.addresses.iter().map(ToString::to_string).collect::<Vec<_>>()),
+                "new_connection": connection.is_some(),
+                "addresses": addresses,
                 "resolve_ms": steps.resolve.map(ms),
                 "connect_ms": steps.connect.map(ms),
                 "tls_ms": steps.tls.map(ms),
@@ -263,30 +265,30 @@ struct Steps {
 }
 
 impl Steps {
-    fn of(dialled: &Dialled) -> Self {
+    fn of(connection: &NewConnection) -> Self {
         let since =
             |start: Option<Duration>, end: Option<Duration>| Some(end?.saturating_sub(start?));
         Self {
-            resolve: since(Some(dialled.began), dialled.resolved),
-            connect: since(dialled.resolved, dialled.connected),
-            tls: since(dialled.connected, dialled.secured),
+            resolve: since(Some(connection.began), connection.resolved),
+            connect: since(connection.resolved, connection.connected),
+            tls: since(connection.connected, connection.secured),
         }
     }
 }
 
 fn times(attempt: &Attempt, total: Duration) -> String {
     let mut parts = Vec::new();
-    match &attempt.dialled {
+    match &attempt.connection {
         None => parts.push("on a connection that was kept alive".to_owned()),
-        Some(dialled) => {
-            let addresses: Vec<_> = dialled.addresses.iter().map(ToString::to_string).collect();
+        Some(connection) => {
+            let addresses: Vec<_> = connection.addresses.iter().map(ToString::to_string).collect();
             let to = if addresses.is_empty() {
                 String::new()
             } else {
                 format!(" to {}", addresses.join(" or "))
             };
             parts.push(format!("new connection{to}"));
-            let Steps { resolve, connect, tls } = Steps::of(dialled);
+            let Steps { resolve, connect, tls } = Steps::of(connection);
             for (what, step) in [("resolve", resolve), ("connect", connect), ("TLS", tls)] {
                 parts.extend(step.map(|step| format!("{what} {} ms", millis(step))));
             }

@@ -19,7 +19,7 @@ const SHOWN_BYTES: usize = 4096;
 #[derive(Default)]
 pub(crate) struct Attempt {
     /// None: on a connection that was kept alive.
-    pub(crate) dialled: Option<Dialled>,
+    pub(crate) connection: Option<NewConnection>,
     /// As it was sent; none if that was not come to.
     pub(crate) head: Option<Head>,
     pub(crate) first_byte: Option<Duration>,
@@ -36,7 +36,7 @@ pub(crate) struct Attempt {
 
 /// How a connection was made.
 #[derive(Clone, Default, Debug)]
-pub(crate) struct Dialled {
+pub(crate) struct NewConnection {
     pub(crate) began: Duration,
     pub(crate) addresses: Vec<SocketAddr>,
     pub(crate) resolved: Option<Duration>,
@@ -90,15 +90,15 @@ impl Attempt {
     fn note(&mut self, event: WireEvent<'_>, time: Duration) {
         match event {
             WireEvent::Request(_) => {}
-            WireEvent::Dial => {
-                self.dialled = Some(Dialled { began: time, ..Dialled::default() });
+            WireEvent::Connecting => {
+                self.connection = Some(NewConnection { began: time, ..NewConnection::default() });
             }
-            WireEvent::Resolved(addresses) => self.note_dialled(|dialled| {
-                dialled.addresses = addresses.to_vec();
-                dialled.resolved = Some(time);
+            WireEvent::Resolved(addresses) => self.note_connection(|new| {
+                new.addresses = addresses.to_vec();
+                new.resolved = Some(time);
             }),
-            WireEvent::Connected => self.note_dialled(|dialled| dialled.connected = Some(time)),
-            WireEvent::Secured => self.note_dialled(|dialled| dialled.secured = Some(time)),
+            WireEvent::Connected => self.note_connection(|new| new.connected = Some(time)),
+            WireEvent::Secured => self.note_connection(|new| new.secured = Some(time)),
             WireEvent::Sent(bytes) => self.sending(bytes),
             WireEvent::Received => {
                 self.first_byte.get_or_insert(time);
@@ -122,9 +122,9 @@ impl Attempt {
         }
     }
 
-    fn note_dialled(&mut self, write: impl FnOnce(&mut Dialled)) {
-        if let Some(dialled) = &mut self.dialled {
-            write(dialled);
+    fn note_connection(&mut self, write: impl FnOnce(&mut NewConnection)) {
+        if let Some(connection) = &mut self.connection {
+            write(connection);
         }
     }
 

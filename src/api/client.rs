@@ -13,7 +13,7 @@ use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
 use ureq::unversioned::transport::{Connector, RustlsConnector};
 use ureq::{Agent, Body};
 
-use super::connector::{self, DialConnector, Unresolved};
+use super::connector::{self, ResolvingConnector, Unresolved};
 use super::error_map;
 use super::framing;
 use super::hardened_transport::{Harden, received};
@@ -126,12 +126,13 @@ impl Client {
     /// Sends a request, and once more where it may be repeated.
     fn send(&self, outgoing: Outgoing<'_>) -> Result<http::Response<Body>, Failure> {
         let started = self.clock.now();
-        let (dialled, received_before) = (connector::dialled(), received());
+        let (attempts_before, received_before) = (connector::connection_attempts(), received());
         let link = lock(&self.link).clone().ok_or(Failure::Stopping)?;
         let timeout = self.config.timeout;
         match self.send_once(&link.agent, &link.headers, outgoing, timeout) {
             Err(Failure::ConnectionLost)
-                if connector::dialled() == dialled && received() == received_before =>
+                if connector::connection_attempts() == attempts_before
+                    && received() == received_before =>
             {
                 let left = timeout.saturating_sub(self.clock.now().duration_since(started));
                 if left.is_zero() {
@@ -264,15 +265,15 @@ fn renewed(agent: &Agent, observed: bool) -> Agent {
     connecting(agent.config().clone(), observed)
 }
 
-/// Connections like those that `dial` opens, hardened below the TLS layer as well, which has no eye for what waits
+/// Connections like those that `tcp` opens, hardened below the TLS layer as well, which has no eye for what waits
 /// there.
-fn hardened(dial: impl Connector) -> impl Connector {
-    let tls = dial.chain(Harden::BelowTls).chain(RustlsConnector::default());
+fn hardened(tcp: impl Connector) -> impl Connector {
+    let tls = tcp.chain(Harden::BelowTls).chain(RustlsConnector::default());
     tls.chain(Harden::Requests).chain(Strict)
 }
 
 fn connecting(config: ureq::config::Config, observed: bool) -> Agent {
-    let connector = hardened(DialConnector);
+    let connector = hardened(ResolvingConnector);
     if observed {
         Agent::with_parts(config, connector.chain(Observe), Unresolved)
     } else {

@@ -21,25 +21,25 @@ use ureq::unversioned::transport::{ConnectionDetails, Connector, NextTimeout, Tc
 use super::observer::{self, WireEvent};
 
 thread_local! {
-    static DIALLED: Cell<u64> = const { Cell::new(0) };
+    static CONNECTION_ATTEMPTS: Cell<u64> = const { Cell::new(0) };
 }
 
 /// How many connections this thread has opened or tried to open. A request during which the count
 /// stands still went out on a kept-alive connection.
-pub(crate) fn dialled() -> u64 {
-    DIALLED.get()
+pub(crate) fn connection_attempts() -> u64 {
+    CONNECTION_ATTEMPTS.get()
 }
 
 /// A connection is being opened on this thread.
-pub(crate) fn count_dialled() {
-    DIALLED.set(DIALLED.get() + 1);
+pub(crate) fn count_connection_attempt() {
+    CONNECTION_ATTEMPTS.set(CONNECTION_ATTEMPTS.get() + 1);
 }
 
 /// Resolves and connects.
 #[derive(Debug, Default)]
-pub(crate) struct DialConnector;
+pub(crate) struct ResolvingConnector;
 
-impl Connector for DialConnector {
+impl Connector for ResolvingConnector {
     type Out = <TcpConnector as Connector>::Out;
 
     fn connect(
@@ -47,8 +47,8 @@ impl Connector for DialConnector {
         details: &ConnectionDetails<'_>,
         chained: Option<()>,
     ) -> Result<Option<Self::Out>, Error> {
-        count_dialled();
-        observer::note(WireEvent::Dial);
+        count_connection_attempt();
+        observer::note(WireEvent::Connecting);
         let details = ConnectionDetails {
             uri: details.uri,
             addrs: addresses(details.uri, details.resolver.empty())
@@ -81,7 +81,7 @@ fn addresses(uri: &Uri, mut found: ResolvedSocketAddrs) -> Result<ResolvedSocket
     if found.is_empty() { Err(Error::HostNotFound) } else { Ok(found) }
 }
 
-/// Resolves nothing: the client would ask it before every request. [`DialConnector`] does it instead.
+/// Resolves nothing: the client would ask it before every request. [`ResolvingConnector`] does it instead.
 #[derive(Debug)]
 pub(crate) struct Unresolved;
 

@@ -47,7 +47,7 @@ pub enum WireEvent<'a> {
     /// connection lost the first.
     Request(&'a [&'a str]),
     /// A connection is made for it.
-    Dial,
+    Connecting,
     Resolved(&'a [SocketAddr]),
     Connected,
     /// The TLS handshake is over.

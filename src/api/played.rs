@@ -70,7 +70,7 @@ impl Connector for Play {
         _: &ConnectionDetails<'_>,
         _: Option<()>,
     ) -> Result<Option<Self::Out>, Error> {
-        connector::count_dialled();
+        connector::count_connection_attempt();
         let is_first =
             self.opened.fetch_add(1, Ordering::Relaxed) == 0 && self.played.first.is_some();
         let buffers = LazyBuffers::new(BUFFER_BYTES, BUFFER_BYTES);

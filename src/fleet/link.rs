@@ -84,7 +84,7 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub(super) fn dial(
+    pub(super) fn connect(
         config: &FleetConfig,
         credentials: &FleetCredentials,
         server: &RedisServer,
@@ -231,11 +231,11 @@ impl Link {
 /// The first of these that leads to a connection; what the last one had to say, if none does.
 pub(super) fn first<'a, T: 'a>(
     places: impl IntoIterator<Item = &'a T>,
-    mut dial: impl FnMut(&'a T) -> Result<Link, LinkError>,
+    mut connect: impl FnMut(&'a T) -> Result<Link, LinkError>,
 ) -> Result<Link, LinkError> {
     let mut error = LinkError::new("no server is named");
     for place in places {
-        match dial(place) {
+        match connect(place) {
             Ok(link) => return Ok(link),
             Err(next) => error = next,
         }
@@ -249,7 +249,7 @@ pub(super) fn by_node(
     credentials: &FleetCredentials,
     node: &RedisServer,
 ) -> Result<Link, LinkError> {
-    let mut link = Link::dial(config, credentials, node, 0)?;
+    let mut link = Link::connect(config, credentials, node, 0)?;
     let probe = cmd("PTTL").arg(KeyNames::of(&config.name).log).clone();
     for _ in 0..3 {
         let reply: Result<Value, RedisError> = probe.query(&mut link.connection);
@@ -267,7 +267,7 @@ pub(super) fn by_node(
             (true, RedisServer::Tcp { host, .. }) => host.clone(),
             _ => host,
         };
-        link = Link::dial(config, credentials, &RedisServer::Tcp { host, port }, 0)?;
+        link = Link::connect(config, credentials, &RedisServer::Tcp { host, port }, 0)?;
     }
     Err(LinkError::new("the nodes of the Cluster name one another"))
 }

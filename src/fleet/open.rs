@@ -20,7 +20,7 @@ impl Link {
             }
             (_, Some(master)) => sentinel::open(config, credentials, master),
             (_, None) => first(&config.servers, |server| {
-                Self::dial(config, credentials, server, config.database)
+                Self::connect(config, credentials, server, config.database)
             }),
         }?;
         link.limit(PATIENCE)?;

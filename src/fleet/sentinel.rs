@@ -43,7 +43,7 @@ pub(crate) fn open(
     // While the others are being told of an election, two may be named by the same number.
     named.retain(|one| one.term == latest);
     first(&named, |one| {
-        let mut link = Link::dial(config, credentials, &one.server, config.database)?;
+        let mut link = Link::connect(config, credentials, &one.server, config.database)?;
         // A Sentinel may not have noticed yet that this one is the master no longer.
         let role = array(link.ask(&cmd("ROLE"))?)?;
         match role.into_iter().next().and_then(bytes).as_deref() {
@@ -64,7 +64,7 @@ fn ask(
     master: &str,
 ) -> Result<Named, LinkError> {
     let ask = |credentials: &FleetCredentials| -> Result<[Value; 2], LinkError> {
-        let mut link = Link::dial(config, credentials, sentinel, 0)?;
+        let mut link = Link::connect(config, credentials, sentinel, 0)?;
         // In this order: a later address with an earlier number does no harm.
         let about = link.ask(cmd("SENTINEL").arg("MASTER").arg(master))?;
         let address = link.ask(cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(master))?;
