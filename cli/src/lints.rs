@@ -20,13 +20,13 @@ mod listeners;
 
 /// What was found: what stops the broker, what this command may not read, and what may not be meant.
 #[derive(Default)]
-pub(crate) struct Doubts {
+pub(crate) struct Lints {
     pub(crate) mistakes: Vec<Remark>,
     pub(crate) unread: Vec<Remark>,
     pub(crate) hints: Vec<Remark>,
 }
 
-impl Doubts {
+impl Lints {
     fn absorb(&mut self, other: Self) {
         self.mistakes.extend(other.mistakes);
         self.unread.extend(other.unread);
@@ -35,8 +35,8 @@ impl Doubts {
 }
 
 /// What there is to say about the whole.
-pub(crate) fn about_conf(conf: &Conf, reader: Option<&Reader>, blocks: &[&Plugin]) -> Doubts {
-    let mut lints = Doubts::default();
+pub(crate) fn about_conf(conf: &Conf, reader: Option<&Reader>, blocks: &[&Plugin]) -> Lints {
+    let mut lints = Lints::default();
     for other in &conf.plugins {
         if !blocks.iter().any(|block| block.place == other.place) {
             lints.absorb(files::library(other, reader));
@@ -73,7 +73,7 @@ pub(crate) fn about_block(
     reader: Option<&Reader>,
     block: &Plugin,
     config: Option<&Config>,
-) -> Doubts {
+) -> Lints {
     let mut lints = files::library(block, reader);
     if lints.mistakes.is_empty() {
         lints.absorb(files::needed(conf, reader, block, config));

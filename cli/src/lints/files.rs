@@ -8,7 +8,7 @@ use std::path::Path;
 
 use mosquitto_http_auth::config::Config;
 
-use super::{Doubts, scopes};
+use super::{Lints, scopes};
 use crate::block;
 use crate::conf::{Conf, Place, Plugin, Remark};
 use crate::library;
@@ -16,8 +16,8 @@ use crate::reader::{self, Finding, Reader};
 
 /// Whether the library that a line loads can be loaded. A path with a folder but without a leading /
 /// counts from where the broker is started, which is not known here.
-pub(crate) fn library(block: &Plugin, reader: Option<&Reader>) -> Doubts {
-    let mut lints = Doubts::default();
+pub(crate) fn library(block: &Plugin, reader: Option<&Reader>) -> Lints {
+    let mut lints = Lints::default();
     let path = Path::new(&block.path);
     if path.is_relative() && !block.path.contains('/') {
         let text = format!("{}: without a folder it is looked for where libraries are", block.path);
@@ -40,8 +40,8 @@ pub(crate) fn needed(
     reader: Option<&Reader>,
     block: &Plugin,
     config: Option<&Config>,
-) -> Doubts {
-    let mut lints = Doubts::default();
+) -> Lints {
+    let mut lints = Lints::default();
     for security in scopes(conf, block) {
         let named = [("password_file", &security.password_file), ("acl_file", &security.acl_file)];
         for (name, file) in named {
@@ -116,7 +116,7 @@ fn of_options(block: &Plugin, config: &Config) -> Vec<(String, String, Place)> {
     files
 }
 
-impl Doubts {
+impl Lints {
     /// Where to say what is wrong with a path: it stops the broker if it is the broker's path too.
     fn of_a_path(&mut self, path: &Path) -> &mut Vec<Remark> {
         if path.is_absolute() { &mut self.mistakes } else { &mut self.hints }
