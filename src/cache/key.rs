@@ -40,8 +40,8 @@ impl Keyring {
     /// The key of a question that is asked with these fields.
     #[must_use]
     pub fn key(&self, question: &Question<'_>, fields: &[Field]) -> Key {
-        let mut gathered = AnswersSoFar::default();
-        let mut write = |bytes: &[u8]| gathered.add(bytes, &self.0);
+        let mut question_bytes = QuestionBytes::default();
+        let mut write = |bytes: &[u8]| question_bytes.add(bytes, &self.0);
         match question.about {
             // Whoever bears it under this name; no token has a zero byte in it.
             About::Token(token) => {
@@ -52,9 +52,9 @@ impl Keyring {
             }
             _ => encode(question, fields, &mut write),
         }
-        let hash = gathered.hash(&self.0);
+        let hash = question_bytes.hash(&self.0);
         if question.kind() == Kind::Login {
-            gathered.wipe();
+            question_bytes.wipe();
         }
         shortened(&hash)
     }
@@ -86,25 +86,25 @@ fn shortened(hash: &blake3::Hash) -> Key {
     Key(*key)
 }
 
-/// How many bytes of a question are gathered before they are hashed. Most questions are shorter, and
+/// How many bytes of a question are kept before they are hashed. Most questions are shorter, and
 /// to hash one piece costs much less than to hash many.
-const NEAR: usize = 256;
+const BUFFERED: usize = 256;
 
 /// A question's bytes on their way to the hash.
-struct AnswersSoFar {
-    bytes: [u8; NEAR],
+struct QuestionBytes {
+    bytes: [u8; BUFFERED],
     count: usize,
     /// What of a longer question was hashed before.
     before: Option<Box<blake3::Hasher>>,
 }
 
-impl Default for AnswersSoFar {
+impl Default for QuestionBytes {
     fn default() -> Self {
-        Self { bytes: [0; NEAR], count: 0, before: None }
+        Self { bytes: [0; BUFFERED], count: 0, before: None }
     }
 }
 
-impl AnswersSoFar {
+impl QuestionBytes {
     #[inline]
     fn add(&mut self, bytes: &[u8], hash_key: &[u8; 32]) {
         if let Some(free) = self.bytes[self.count..].get_mut(..bytes.len()) {
