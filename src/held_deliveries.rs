@@ -76,7 +76,7 @@ pub(crate) struct Next {
     pub qos: u8,
     pub retain: bool,
     pub until: Instant,
-    pub(crate) gathered: AnswersSoFar,
+    pub(crate) answers: AnswersSoFar,
     /// How often the API failed to answer about it.
     pub failures: u32,
     /// Whether the identifier is known to be this user's.
@@ -212,7 +212,7 @@ impl HeldDeliveries {
             qos: message.qos,
             retain: message.retain,
             until: message.until,
-            gathered: queue.gathered.clone(),
+            answers: queue.answers.clone(),
             failures: queue.failures,
             is_certain: held.is_certain(),
             awaits_name: queue.awaits_name,
@@ -221,13 +221,13 @@ impl HeldDeliveries {
     }
 
     /// A question about the next message is on its way; its number.
-    pub(crate) fn ask(&self, queue: QueueId, gathered: AnswersSoFar) -> u64 {
+    pub(crate) fn ask(&self, queue: QueueId, answers: AnswersSoFar) -> u64 {
         let mut state = lock(&self.state);
         state.next += 1;
         let number = state.next;
         if let Some(queue) = state.queues.get_mut(&queue) {
             queue.asked = Some(number);
-            queue.gathered = gathered;
+            queue.answers = answers;
         }
         state.rewind(queue, None);
         number
@@ -239,7 +239,7 @@ impl HeldDeliveries {
         let Some(found) = state.queues.get_mut(&queue) else { return };
         if found.asked == Some(number) {
             found.asked = None;
-            found.gathered.note(kind, outcome);
+            found.answers.note(kind, outcome);
             state.ready.push_back(queue);
         }
     }
@@ -249,7 +249,7 @@ impl HeldDeliveries {
         let mut state = lock(&self.state);
         if let Some(found) = state.queues.get_mut(&queue) {
             found.failures += 1;
-            found.gathered = AnswersSoFar::default();
+            found.answers = AnswersSoFar::default();
         }
         state.rewind(queue, Some(at));
     }
@@ -265,7 +265,7 @@ impl HeldDeliveries {
         let found = state.queues.get_mut(&queue)?;
         let message = found.messages.pop_front()?;
         let (client_id, topic) = (found.client_id.clone(), Arc::clone(&found.topic));
-        found.gathered = AnswersSoFar::default();
+        found.answers = AnswersSoFar::default();
         found.failures = 0;
         found.asked = None;
         found.awaits_name = false;
@@ -316,10 +316,10 @@ impl HeldDeliveries {
 
     /// The next message is allowed by these answers, and waits until its recipient is certain, however long
     /// that takes.
-    pub(crate) fn await_name(&self, queue: QueueId, gathered: AnswersSoFar) {
+    pub(crate) fn await_name(&self, queue: QueueId, answers: AnswersSoFar) {
         let mut state = lock(&self.state);
         let Some(found) = state.queues.get_mut(&queue) else { return };
-        (found.awaits_name, found.gathered) = (true, gathered);
+        (found.awaits_name, found.answers) = (true, answers);
         let timer = found.timer.take();
         timer.iter().for_each(|at| _ = state.timers.remove(&(*at, queue)));
     }
@@ -426,8 +426,8 @@ mod tests {
             assert!(held.is_queued("c", "a", true));
         }
         held.answer(queue, number, Kind::Access, Ok(Answer::ALLOW));
-        let gathered = held.next(queue).unwrap().gathered;
-        assert!(gathered.access.is_none(), "the answer was about another message");
+        let answers = held.next(queue).unwrap().answers;
+        assert!(answers.access.is_none(), "the answer was about another message");
         assert_eq!(taken(&held, queue), ["1", "2", "3", "4"]);
     }
 

@@ -225,18 +225,18 @@ impl Authorizer {
     /// Asks what is not known, and waits for it, unless it is a delivery, which can be made later.
     fn ask_access(&self, who: Who<'_>, check: &Check<'_>) -> Option<(Decision, Reason)> {
         let action = check.action;
-        let mut gathered = AnswersSoFar::default();
+        let mut answers = AnswersSoFar::default();
         let (mut bound, mut trace) = (Bound::Question, None);
         let mut unheard = None;
         let (decision, reason) = loop {
             let asked_at = self.services.clock.now();
             let taken_back = self.services.engine.times_outdated();
-            let (kind, pending) = match self.consult(who, action, false, &mut gathered) {
+            let (kind, pending) = match self.consult(who, action, false, &mut answers) {
                 Consulted::Known(decision, reason) => break (decision, reason),
                 Consulted::Asked(kind, pending) => (kind, pending),
             };
             let Some(payer) = self.payer(who, check) else {
-                self.hold(who, check, Ahead::Asked(gathered, kind, pending));
+                self.hold(who, check, Ahead::Asked(answers, kind, pending));
                 return None;
             };
             let mut asked = Asked::Later(pending);
@@ -251,9 +251,9 @@ impl Authorizer {
             } else if self.closes(check) {
                 self.note_told(who, action, (kind, &waited.outcome, asked_at));
             }
-            gathered.note(kind, waited.outcome);
+            answers.note(kind, waited.outcome);
         };
-        if let (Some(Ok(answer)), true) = (&gathered.superuser, is_connected(who.client)) {
+        if let (Some(Ok(answer)), true) = (&answers.superuser, is_connected(who.client)) {
             let is_superuser = answer.verdict == Verdict::Allow;
             self.services
                 .sessions

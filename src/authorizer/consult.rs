@@ -21,33 +21,33 @@ pub(super) enum Consulted {
 }
 
 impl Authorizer {
-    /// What follows from what is known, and what was gathered; or the question that is on its way now. A delivery
-    /// that is held insists on its questions.
+    /// What follows from what is known, and from the answers so far; or the question that is on its way now. A
+    /// delivery that is held insists on its questions.
     pub(super) fn consult(
         &self,
         who: Who<'_>,
         action: Action<'_>,
         is_held: bool,
-        gathered: &mut AnswersSoFar,
+        answers: &mut AnswersSoFar,
     ) -> Consulted {
         loop {
-            let (kind, asked) = match self.decide(who, action, gathered) {
+            let (kind, asked) = match self.decide(who, action, answers) {
                 Step::Decided(decision, reason) => {
-                    self.note_if_left_to_broker(gathered);
+                    self.note_if_left_to_broker(answers);
                     return Consulted::Known(decision, reason);
                 }
                 Step::AskSuperuser => (Kind::Superuser, self.ask_superuser(who, action, is_held)),
                 Step::AskAcl => (Kind::Access, self.ask_acl(who, action, is_held)),
             };
             match asked {
-                Asked::Now(outcome) => gathered.note(kind, outcome),
+                Asked::Now(outcome) => answers.note(kind, outcome),
                 Asked::Later(pending) => return Consulted::Asked(kind, pending),
             }
         }
     }
 
-    fn note_if_left_to_broker(&self, gathered: &AnswersSoFar) {
-        if let Some(Ok(Answer { verdict: Verdict::Ignore, .. })) = gathered.access {
+    fn note_if_left_to_broker(&self, answers: &AnswersSoFar) {
+        if let Some(Ok(Answer { verdict: Verdict::Ignore, .. })) = answers.access {
             self.leaves_to_broker.store(true, Ordering::Relaxed);
         }
     }

@@ -140,8 +140,8 @@ impl Authorizer {
         failpoint::reached("hold");
         let Some(queue) = self.keep(check, who.username) else { return };
         match ahead {
-            Ahead::Asked(gathered, kind, pending) => {
-                self.await_answer(queue, gathered, kind, pending)
+            Ahead::Asked(answers, kind, pending) => {
+                self.await_answer(queue, answers, kind, pending)
             }
             Ahead::Failed => self.held.retry(queue, self.services.clock.now() + FIRST_RETRY),
         }
@@ -182,10 +182,10 @@ impl Authorizer {
         }
     }
 
-    fn await_answer(&self, queue: QueueId, gathered: AnswersSoFar, kind: Kind, pending: Pending) {
-        let number = self.held.ask(queue, gathered);
-        let answers: Arc<Mailbox<_>> = Arc::clone(&self.held_answers);
-        pending.watch(move |outcome| answers.send(HeldAnswer { queue, number, kind, outcome }));
+    fn await_answer(&self, queue: QueueId, answers: AnswersSoFar, kind: Kind, pending: Pending) {
+        let number = self.held.ask(queue, answers);
+        let mailbox: Arc<Mailbox<_>> = Arc::clone(&self.held_answers);
+        pending.watch(move |outcome| mailbox.send(HeldAnswer { queue, number, kind, outcome }));
     }
 
     /// Sends what is decided by now, and has asked what is not, at the end of a pass of the broker's loop.
@@ -253,20 +253,20 @@ impl Authorizer {
             let who = Who { client, username, grants, broker: Some(broker) };
             let Next { qos, retain, .. } = next;
             let action = Action { access: Access::Read, topic: &next.topic, qos, retain };
-            let (decision, reason) = match self.consult(who, action, true, &mut next.gathered) {
+            let (decision, reason) = match self.consult(who, action, true, &mut next.answers) {
                 Consulted::Asked(kind, pending) => {
-                    return self.await_answer(queue, next.gathered, kind, pending);
+                    return self.await_answer(queue, next.answers, kind, pending);
                 }
                 Consulted::Known(decision, reason) => (decision, reason),
             };
-            if let (Some(Ok(answer)), true) = (&next.gathered.superuser, is_known) {
+            if let (Some(Ok(answer)), true) = (&next.answers.superuser, is_known) {
                 let is_superuser = answer.verdict == Verdict::Allow;
                 let client_ref = ClientRef { handle, ..client_ref(client, username) };
                 self.services.sessions.set_superuser(client_ref, is_superuser);
             }
             match decision {
                 Decision::Allow if !next.is_certain => {
-                    return self.held.await_name(queue, next.gathered);
+                    return self.held.await_name(queue, next.answers);
                 }
                 Decision::Allow => self.send(broker, queue),
                 Decision::Deny => {

@@ -66,7 +66,7 @@ pub(crate) struct Queue {
     pub older: usize,
     /// The number of the question that is on its way.
     pub asked: Option<u64>,
-    pub(crate) gathered: AnswersSoFar,
+    pub(crate) answers: AnswersSoFar,
     pub failures: u32,
     /// When it is looked at next, without an answer.
     pub(crate) timer: Option<Instant>,
@@ -125,7 +125,7 @@ impl State {
             if let Some(found) = self.queues.get_mut(queue) {
                 found.older = 0;
                 if found.awaits_name {
-                    found.gathered = AnswersSoFar::default();
+                    found.answers = AnswersSoFar::default();
                 }
             }
         }
@@ -248,7 +248,7 @@ impl State {
             messages: VecDeque::new(),
             older: 0,
             asked: None,
-            gathered: AnswersSoFar::default(),
+            answers: AnswersSoFar::default(),
             failures: 0,
             timer: None,
             is_sending: false,
@@ -280,7 +280,7 @@ impl State {
                     // What was asked is about another one.
                     found.asked = None;
                     found.awaits_name = false;
-                    found.gathered = AnswersSoFar::default();
+                    found.answers = AnswersSoFar::default();
                     self.ready.push_back(queue);
                 }
                 self.rewind(queue, None);
