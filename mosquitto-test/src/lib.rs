@@ -12,7 +12,7 @@
 //! | [`control`] | the topics of the plugin's commands and responses |
 //! | [`redis`] | a real Redis or Valkey |
 //! | [`relay`] | what stands between the plugin and such an API |
-//! | [`soak`] | a crowd of clients for a long time, and an oracle that judges all they see |
+//! | [`soak`] | a crowd of clients for a long time, and a model that judges all they see |
 //! | [`tls`] | a private certificate authority |
 //! | [`watch`] | waiting for events, never for time |
 //!

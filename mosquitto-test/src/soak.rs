@@ -1,7 +1,7 @@
 //! A broker under mixed traffic for as long as wanted, with every decision judged.
 //!
 //! Clients log in rightly and wrongly, publish, subscribe and receive, beside others that mean harm,
-//! while the API restarts and fails, rights change and the broker is told to read its configuration again. The [`oracle`]
+//! while the API restarts and fails, rights change and the broker is told to read its configuration again. The [`model`]
 //! knows what the API would have said at every moment of the run, and when it could be asked; each
 //! thing that a client sees is held against that. Meanwhile the broker's memory, descriptors and
 //! threads are watched.
@@ -14,7 +14,7 @@ mod faults;
 pub mod fleet;
 mod held;
 mod hostile;
-mod oracle;
+mod model;
 mod policy;
 mod usage;
 mod wire;
@@ -32,7 +32,7 @@ use crate::broker::{Broker, Version};
 use crate::program::free_port;
 use crowd::Crowd;
 use held::Held;
-use oracle::Oracle;
+use model::Model;
 use usage::{Usage, Watch};
 
 /// What a run is to be.
@@ -50,7 +50,7 @@ pub struct Plan {
 /// What came of a run.
 pub struct Report {
     pub plan: Plan,
-    pub counts: oracle::Counts,
+    pub counts: model::Counts,
     /// How long it took until every client was in.
     pub entry: Duration,
     pub requests: u64,
@@ -84,14 +84,14 @@ impl Rhythm {
 
 /// Runs a broker as planned. The report says whether anything was wrong.
 pub fn run(plan: Plan) -> Report {
-    let oracle = Arc::new(Oracle::new(plan.version.is_2_1()));
-    let api = Arc::new(api::SoakApi::start(&oracle));
+    let model = Arc::new(Model::new(plan.version.is_2_1()));
+    let api = Arc::new(api::SoakApi::start(&model));
     let metrics_port = free_port();
     let broker = api::broker(&plan, &api, metrics_port);
     let threads_at_rest = broker.threads();
     let (stop, stopping) = watch::channel(false);
     let (entered, all_in) = std::sync::mpsc::channel();
-    let (judge, port) = (oracle.clone(), broker.port());
+    let (judge, port) = (model.clone(), broker.port());
     let clients = on_their_thread(move || {
         everyone::live(Rc::new(Crowd::new(plan, port, judge, entered)), stopping)
     });
@@ -100,7 +100,7 @@ pub fn run(plan: Plan) -> Report {
     all_in.recv().expect("every client came in");
     let entry = began.elapsed();
     let mut watch = Watch::new(&broker, plan.time, threads_at_rest);
-    let (outages, reloads) = disturb(&plan, &broker, &api, &oracle, &mut watch);
+    let (outages, reloads) = disturb(&plan, &broker, &api, &model, &mut watch);
     stop.send_replace(true);
     clients.join().expect("no client panicked");
     if let Some(file) = std::env::var_os("SOAK_LOG") {
@@ -108,7 +108,7 @@ pub fn run(plan: Plan) -> Report {
     }
     Report {
         plan,
-        counts: oracle.counts(),
+        counts: model.counts(),
         entry,
         requests: api.requests(),
         outages,
@@ -133,7 +133,7 @@ fn disturb(
     plan: &Plan,
     broker: &Broker,
     api: &api::SoakApi,
-    oracle: &Oracle,
+    model: &Model,
     watch: &mut Watch,
 ) -> (usize, usize) {
     const LOOK: Duration = Duration::from_millis(250);
@@ -150,7 +150,7 @@ fn disturb(
         };
         match back_at {
             None if is_due(rhythm.outage, outages) => {
-                oracle.outage_begins();
+                model.outage_begins();
                 // Now nobody is there, now there is nothing but errors.
                 if outages % 2 == 0 {
                     api.stop()
@@ -162,17 +162,17 @@ fn disturb(
             }
             Some(at) if now >= at => {
                 api.recover();
-                oracle.outage_ends();
+                model.outage_ends();
                 back_at = None;
             }
             _ => {}
         }
         if is_due(rhythm.change, changes) {
-            oracle.change_rights();
+            model.change_rights();
             changes += 1;
         }
         if is_due(rhythm.reload, reloads) {
-            oracle.reloads();
+            model.reloads();
             broker.signal(libc::SIGHUP);
             reloads += 1;
         }
@@ -180,7 +180,7 @@ fn disturb(
     }
     if back_at.is_some() {
         api.recover();
-        oracle.outage_ends();
+        model.outage_ends();
     }
     (outages, reloads)
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use serde_json::{Value, json};
 
 use super::Plan;
-use super::oracle::{CACHE_TTL, Oracle};
+use super::model::{CACHE_TTL, Model};
 use super::policy::{self, Access, Right};
 use crate::api::{AuthServer, Reply, Request};
 use crate::broker::Broker;
@@ -19,12 +19,12 @@ pub struct SoakApi {
 }
 
 impl SoakApi {
-    pub fn start(oracle: &Arc<Oracle>) -> SoakApi {
+    pub fn start(model: &Arc<Model>) -> SoakApi {
         let (failing, requests) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
-        let (oracle, fails, count) = (oracle.clone(), failing.clone(), requests.clone());
+        let (model, fails, count) = (model.clone(), failing.clone(), requests.clone());
         let server = AuthServer::answering(move |request| {
             count.fetch_add(1, Ordering::Relaxed);
-            if fails.load(Ordering::SeqCst) { Reply::status(503) } else { answer(&oracle, request) }
+            if fails.load(Ordering::SeqCst) { Reply::status(503) } else { answer(&model, request) }
         });
         SoakApi { server, failing, requests }
     }
@@ -54,13 +54,13 @@ impl SoakApi {
     }
 }
 
-fn answer(oracle: &Oracle, request: &Request) -> Reply {
+fn answer(model: &Model, request: &Request) -> Reply {
     let body = request.json();
     let text = |name: &str| body[name].as_str().unwrap_or_default();
     match request.path.as_str() {
         "/user" => {
             let username = text("username");
-            if !oracle.now(policy::may_log_in(username, text("password"))) {
+            if !model.now(policy::may_log_in(username, text("password"))) {
                 return Reply::status(403);
             }
             match policy::number(username).filter(|number| policy::has_rules(*number)) {
@@ -68,10 +68,10 @@ fn answer(oracle: &Oracle, request: &Request) -> Reply {
                 None => Reply::status(200),
             }
         }
-        "/acl" => Reply::status(if oracle.now(right(&body)) { 200 } else { 403 }),
+        "/acl" => Reply::status(if model.now(right(&body)) { 200 } else { 403 }),
         "/batch" => {
             let checks = body["checks"].as_array().expect("a batch has checks");
-            let word = |check| if oracle.now(right(check)) { "allow" } else { "deny" };
+            let word = |check| if model.now(right(check)) { "allow" } else { "deny" };
             let results: Vec<_> = checks.iter().map(word).collect();
             Reply::status(200).json(json!({"results": results}))
         }

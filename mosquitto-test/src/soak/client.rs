@@ -8,7 +8,7 @@ use tokio::time::{sleep, sleep_until, timeout};
 
 use super::crowd::{Crowd, LIMIT};
 use super::faults::Told;
-use super::oracle::Span;
+use super::model::Span;
 use super::policy::{self, Access};
 use super::wire::{Packet, Wire};
 use crate::mqtt::Protocol;
@@ -94,7 +94,7 @@ impl Stayer {
                 () = sleep_until(deadline.into()) => {
                     if pending.is_some() {
                         let who = self.number;
-                        self.crowd.oracle.wrong(format!("u{who} has no answer after {LIMIT:?}"));
+                        self.crowd.model.wrong(format!("u{who} has no answer after {LIMIT:?}"));
                         return;
                     }
                     if !self.crowd.is_everyone_in() {
@@ -188,7 +188,7 @@ impl Stayer {
                 }
             }
             (packet, _) => {
-                self.crowd.oracle.wrong(format!("u{} got {packet:?}", self.number));
+                self.crowd.model.wrong(format!("u{} got {packet:?}", self.number));
                 return false;
             }
         }
@@ -206,13 +206,13 @@ impl Stayer {
             }
             None => {
                 let who = self.number;
-                self.crowd.oracle.wrong(format!("u{who} was disconnected when idling"));
+                self.crowd.model.wrong(format!("u{who} was disconnected when idling"));
             }
         }
     }
 
     fn judge(&self, access: Access, topic: &str, asked: Instant, told: Told) {
         let span = Span::since(asked);
-        self.crowd.oracle.judge_access(self.number, access, topic, span, told);
+        self.crowd.model.judge_access(self.number, access, topic, span, told);
     }
 }

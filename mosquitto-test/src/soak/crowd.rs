@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::Plan;
 use super::faults::Told;
-use super::oracle::{Kind, Oracle, Span};
+use super::model::{Kind, Model, Span};
 use super::policy::{self, Access};
 use super::wire::{Packet, Wire};
 use crate::mqtt::Protocol;
@@ -26,7 +26,7 @@ pub const LIMIT: Duration = Duration::from_secs(120);
 pub struct Crowd {
     pub plan: Plan,
     pub port: u16,
-    pub oracle: Arc<Oracle>,
+    pub model: Arc<Model>,
     pub doors: Semaphore,
     ledger: RefCell<Ledger>,
     entered: Sender<()>,
@@ -56,12 +56,12 @@ struct Message {
 }
 
 impl Crowd {
-    pub fn new(plan: Plan, port: u16, oracle: Arc<Oracle>, entered: Sender<()>) -> Crowd {
+    pub fn new(plan: Plan, port: u16, model: Arc<Model>, entered: Sender<()>) -> Crowd {
         let ledger = Ledger { subscribed: vec![None; plan.clients], ..Ledger::default() };
         Crowd {
             plan,
             port,
-            oracle,
+            model,
             doors: Semaphore::new(ENTERING),
             ledger: RefCell::new(ledger),
             entered,
@@ -100,7 +100,7 @@ impl Crowd {
             first..(first + policy::GROUP).min(self.plan.clients)
         };
         let due = everyone
-            .filter(|reader| self.oracle.now(policy::may(*reader, Access::Read, topic)))
+            .filter(|reader| self.model.now(policy::may(*reader, Access::Read, topic)))
             .filter_map(|reader| Some((reader, ledger.subscribed[reader]?)))
             .collect();
         let id = ledger.next;
@@ -118,7 +118,7 @@ impl Crowd {
         let mut ledger = self.ledger.borrow_mut();
         if let Some(message) = ledger.messages.get_mut(&id) {
             let right = policy::may(message.sender, Access::Write, &message.topic);
-            let certain = self.oracle.is_certain(right, Span::since(message.sent));
+            let certain = self.model.is_certain(right, Span::since(message.sent));
             message.acknowledged = Some(certain || is_said_to_be_allowed);
         }
     }
@@ -129,14 +129,14 @@ impl Crowd {
         let session = ledger.subscribed[reader];
         let id = std::str::from_utf8(payload).ok().and_then(|text| text.parse::<u64>().ok());
         let Some(message) = id.and_then(|id| ledger.messages.get_mut(&id)) else {
-            return self.oracle.wrong(format!("u{reader} got an unknown message on {topic}"));
+            return self.model.wrong(format!("u{reader} got an unknown message on {topic}"));
         };
         if message.topic != topic {
-            return self.oracle.wrong(format!("u{reader} got {} on {topic}", message.topic));
+            return self.model.wrong(format!("u{reader} got {} on {topic}", message.topic));
         }
         let span = Span::since(message.sent);
         let about = || format!("{topic} to u{reader}, from u{}", message.sender);
-        self.oracle.judge(
+        self.model.judge(
             Kind::Delivery,
             policy::may(reader, Access::Read, topic),
             span,
@@ -146,7 +146,7 @@ impl Crowd {
         // What was delivered was allowed to be published as well.
         let written = policy::may(message.sender, Access::Write, topic);
         if written == policy::Right::No {
-            self.oracle.wrong(format!("{} came through", about()));
+            self.model.wrong(format!("{} came through", about()));
         }
         if let Some(session) = session {
             message.due.remove(&(reader, session));
@@ -165,7 +165,7 @@ impl Crowd {
                 for (reader, session) in &message.due {
                     // Who has left meanwhile, or will have by the end, need not have it.
                     if ledger.subscribed[*reader] == Some(*session) {
-                        self.oracle.wrong(format!(
+                        self.model.wrong(format!(
                             "u{reader} did not get {} from u{}, {:?} ago",
                             message.topic,
                             message.sender,
@@ -189,7 +189,7 @@ impl Crowd {
     ) -> Option<Wire> {
         let asked = Instant::now();
         let Ok(mut wire) = Wire::open(self.port, protocol).await else {
-            self.oracle.wrong(format!("the broker takes no connection from {id}"));
+            self.model.wrong(format!("the broker takes no connection from {id}"));
             return None;
         };
         wire.connect(id, username, password).await;
@@ -199,11 +199,11 @@ impl Crowd {
             // Mosquitto 2.1 takes leave of MQTT 5 clients even then.
             Ok(None | Some(Packet::Other(0xe0))) => Told::Nothing,
             other => {
-                self.oracle.wrong(format!("{id} was told {other:?} on its login"));
+                self.model.wrong(format!("{id} was told {other:?} on its login"));
                 return None;
             }
         };
-        self.oracle.judge_login(id, (username, password), Span::since(asked), told);
+        self.model.judge_login(id, (username, password), Span::since(asked), told);
         (told == Told::Yes).then_some(wire)
     }
 }

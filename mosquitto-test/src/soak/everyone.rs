@@ -31,7 +31,7 @@ pub async fn live(crowd: Rc<Crowd>, mut stopping: watch::Receiver<bool>) {
     const LOOK: Duration = Duration::from_secs(1);
     let mut began = Instant::now();
     while timeout(LOOK, stopping.wait_for(|stop| *stop)).await.is_err() {
-        crowd.oracle.late(began.elapsed().saturating_sub(LOOK));
+        crowd.model.late(began.elapsed().saturating_sub(LOOK));
         began = Instant::now();
         crowd.settle(LIMIT);
     }

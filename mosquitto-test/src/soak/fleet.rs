@@ -7,8 +7,8 @@
 //! Redis meanwhile is killed and comes back with nothing or with what an older dump has, is stopped in its tracks for
 //! moments and for longer, and is emptied; brokers crash and are started again, and read their configuration anew.
 
+mod model;
 mod mover;
-mod oracle;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -26,8 +26,8 @@ use crate::broker::{Broker, Version};
 use crate::control::{RESPONSES, TOPIC};
 use crate::mqtt::Protocol;
 use crate::redis::{Engine, IN_TOUCH, Redis};
+use model::{Counts, LIFE, Model};
 use mover::Movers;
-use oracle::{Counts, LIFE, Oracle};
 
 /// How many brokers there are.
 const BROKERS: usize = 3;
@@ -95,7 +95,7 @@ fn is_about_login(number: usize) -> bool {
 }
 
 /// Says what is right at that moment.
-fn answer(oracle: &Oracle, request: &Request) -> Reply {
+fn answer(model: &Model, request: &Request) -> Reply {
     let body = request.json();
     let text = |name: &str| body[name].as_str().unwrap_or_default();
     if text("username") == ROOT {
@@ -104,7 +104,7 @@ fn answer(oracle: &Oracle, request: &Request) -> Reply {
     let Some(number) = number(text("username")).filter(|_| request.path == "/user") else {
         return Reply::status(403);
     };
-    let has_right = oracle.now(number);
+    let has_right = model.now(number);
     if text("password") != password(number) || (is_about_login(number) && !has_right) {
         return Reply::status(403);
     }
@@ -144,9 +144,9 @@ fn broker(plan: Plan, api: &AuthServer, redis: &Redis, number: usize) -> Broker 
 
 /// Runs three brokers as planned. The report says whether anything was wrong.
 pub fn run(plan: Plan) -> Report {
-    let oracle = Arc::new(Oracle::new(plan.clients));
+    let model = Arc::new(Model::new(plan.clients));
     let asked = Arc::new(AtomicU64::new(0));
-    let (judge, count) = (oracle.clone(), asked.clone());
+    let (judge, count) = (model.clone(), asked.clone());
     let api = AuthServer::answering(move |request| {
         let is_mover = request.path == "/user" && request.json()["username"] != ROOT;
         count.fetch_add(u64::from(is_mover), Ordering::Relaxed);
@@ -156,11 +156,11 @@ pub fn run(plan: Plan) -> Report {
     let mut brokers: Vec<_> = (0..BROKERS).map(|n| broker(plan, &api, &redis, n)).collect();
     let ports: Vec<_> = brokers.iter().map(Broker::port).collect();
     let (stop, stopping) = watch::channel(false);
-    let judge = oracle.clone();
+    let judge = model.clone();
     let clients = super::on_their_thread(move || {
-        Rc::new(Movers { ports, oracle: judge, clients: plan.clients }).live(stopping)
+        Rc::new(Movers { ports, model: judge, clients: plan.clients }).live(stopping)
     });
-    let mut faults = disturb(plan, &mut brokers, &mut redis, &api, &oracle);
+    let mut faults = disturb(plan, &mut brokers, &mut redis, &api, &model);
     let found = brokers.iter().map(found).sum();
     stop.send_replace(true);
     clients.join().expect("no client panicked");
@@ -168,7 +168,7 @@ pub fn run(plan: Plan) -> Report {
         faults.logs.extend(brokers.iter().map(Broker::log));
         std::fs::write(file, faults.logs.join("\n\n")).unwrap();
     }
-    Report { plan, counts: oracle.counts(), asked: asked.load(Ordering::Relaxed), found, faults }
+    Report { plan, counts: model.counts(), asked: asked.load(Ordering::Relaxed), found, faults }
 }
 
 /// How many answers a broker has found in Redis.
@@ -197,7 +197,7 @@ fn disturb(
     brokers: &mut [Broker],
     redis: &mut Redis,
     api: &AuthServer,
-    oracle: &Oracle,
+    model: &Model,
 ) -> Faults {
     let mut faults = Faults::default();
     let began = Instant::now();
@@ -210,7 +210,7 @@ fn disturb(
             |every: Duration, done: usize| began.elapsed() >= every.mul_f64(done as f64 + 0.5);
         if is_due(RELOAD, faults.reloads) {
             let number = faults.reloads % BROKERS;
-            oracle.reloads(number);
+            model.reloads(number);
             brokers[number].signal(libc::SIGHUP);
             faults.reloads += 1;
         }
@@ -219,15 +219,15 @@ fn disturb(
             if log_file().is_some() {
                 faults.logs.push(brokers[number].log());
             }
-            oracle.goes_down(number);
+            model.goes_down(number);
             brokers[number].crash_and_restart();
-            oracle.is_up(number);
+            model.is_up(number);
             faults.crashes += 1;
         }
         if is_due(FAULT, count) {
-            oracle.redis_loses();
+            model.redis_loses();
             fail(count, redis, &mut faults);
-            oracle.redis_loses();
+            model.redis_loses();
             last = Instant::now();
             count += 1;
         }

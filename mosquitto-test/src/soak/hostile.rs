@@ -57,10 +57,10 @@ impl Attack {
             Attack::TakeIdentifiers => {
                 let victim = fastrand::usize(..crowd.plan.clients);
                 let (id, username) = (format!("c{victim}"), policy::username(victim));
-                crowd.oracle.occupied(&id);
+                crowd.model.occupied(&id);
                 wire.connect(&id, &username, "stolen").await;
                 let _ = timeout(LIMIT, wire.next()).await;
-                crowd.oracle.freed(&id);
+                crowd.model.freed(&id);
             }
             Attack::AskMuch => {
                 wire.connect(&format!("hostile-{round}"), policy::HOSTILE, policy::HOSTILE).await;

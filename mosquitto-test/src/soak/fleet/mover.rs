@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 
-use super::oracle::{Kind, Oracle, Question};
+use super::model::{Kind, Model, Question};
 use super::{BROKERS, ROOT, is_about_login, password, username};
 use crate::control::{RESPONSES, TOPIC};
 use crate::mqtt::Protocol;
@@ -28,7 +28,7 @@ const PAUSE: Duration = Duration::from_millis(300);
 
 pub struct Movers {
     pub ports: Vec<u16>,
-    pub oracle: Arc<Oracle>,
+    pub model: Arc<Model>,
     pub clients: usize,
 }
 
@@ -52,7 +52,7 @@ impl Movers {
                 // Under an identifier of its own, so that it drives nobody out.
                 let at = self.log_in(user, broker, "x", "wrong").await;
                 if let Some((told, question, _)) = at {
-                    self.oracle.judge(Kind::Login, question, told, false);
+                    self.model.judge(Kind::Login, question, told, false);
                 }
             }
             let right = password(user);
@@ -61,9 +61,9 @@ impl Movers {
                 continue;
             };
             if is_about_login(user) {
-                self.oracle.judge_right(Kind::Login, question, told);
+                self.model.judge_right(Kind::Login, question, told);
             } else {
-                self.oracle.judge(Kind::Login, question, told, true);
+                self.model.judge(Kind::Login, question, told, true);
             }
             if told == Told::Yes {
                 self.stay(wire, question, &stopping).await;
@@ -82,8 +82,8 @@ impl Movers {
     ) -> Option<(Told, Question, Wire)> {
         let asked = Instant::now();
         let Ok(mut wire) = Wire::open(self.ports[broker], Protocol::V5).await else {
-            if !self.oracle.was_down(broker, asked, Instant::now()) {
-                self.oracle.note(format!("b{broker} takes no connection"));
+            if !self.model.was_down(broker, asked, Instant::now()) {
+                self.model.note(format!("b{broker} takes no connection"));
             }
             return None;
         };
@@ -95,7 +95,7 @@ impl Movers {
             Ok(Some(Packet::Connack(code))) if code == Protocol::V5.refusal() => Told::No,
             Ok(None | Some(Packet::Other(0xe0))) => Told::Nothing,
             other => {
-                self.oracle.note(format!("m{user} was told {other:?} on its login at b{broker}"));
+                self.model.note(format!("m{user} was told {other:?} on its login at b{broker}"));
                 return None;
             }
         };
@@ -124,22 +124,22 @@ impl Movers {
                     self.judge_publish(name, question, told);
                 }
                 Ok(None | Some(Packet::Other(0xe0))) => {
-                    return self.oracle.judge_end(question, is_about_login(user));
+                    return self.model.judge_end(question, is_about_login(user));
                 }
-                other => return self.oracle.note(format!("m{user} was told {other:?} on {name}")),
+                other => return self.model.note(format!("m{user} was told {other:?} on {name}")),
             }
         }
         wire.send(&raw::disconnect_packet()).await;
     }
 
     fn judge_publish(&self, name: &str, question: Question, told: Told) {
-        let goes = |told| self.oracle.judge_right(Kind::Publish, question, told);
+        let goes = |told| self.model.judge_right(Kind::Publish, question, told);
         match (name, is_about_login(question.user), told) {
-            ("down", ..) => self.oracle.judge(Kind::Publish, question, told, false),
+            ("down", ..) => self.model.judge(Kind::Publish, question, told, false),
             // Whoever lost the right to be there is disconnected, and denied nothing.
             (_, true, Told::Yes) => goes(told),
             ("changing", false, _) => goes(told),
-            _ => self.oracle.judge(Kind::Publish, question, told, true),
+            _ => self.model.judge(Kind::Publish, question, told, true),
         }
     }
 
@@ -156,13 +156,13 @@ impl Movers {
                     None => continue,
                 },
             };
-            let change = self.oracle.change(user);
+            let change = self.model.change(user);
             let told = Instant::now();
             let Some(response) = self.invalidate(&mut wire, user).await else { continue };
             wires[broker] = Some(wire);
             let fleet = &response["responses"][0]["data"]["fleet"];
             let Some(count) = fleet["brokers"].as_u64() else {
-                self.oracle.note(format!("b{broker} responded {response}"));
+                self.model.note(format!("b{broker} responded {response}"));
                 continue;
             };
             let waits = |other: &usize| {
@@ -175,7 +175,7 @@ impl Movers {
             } else {
                 vec![broker]
             };
-            self.oracle.acknowledged(user, change, &heard, told);
+            self.model.acknowledged(user, change, &heard, told);
         }
     }
 
@@ -203,7 +203,7 @@ impl Movers {
             }
             Ok(None | Some(Packet::Other(0xe0))) => None,
             other => {
-                self.oracle.note(format!("{ROOT} was told {other:?}"));
+                self.model.note(format!("{ROOT} was told {other:?}"));
                 None
             }
         }

@@ -24,7 +24,7 @@ const ASKED_AGAIN: Duration = Duration::from_secs(10);
 /// How long brokers may take to put back what Redis has lost.
 const PUT_BACK: Duration = Duration::from_secs(20);
 
-/// What is held against the oracle.
+/// What is held against the model.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
     Login,
@@ -50,7 +50,7 @@ struct User {
     acknowledged: [Vec<(Instant, usize)>; BROKERS],
 }
 
-pub struct Oracle {
+pub struct Model {
     users: Vec<Mutex<User>>,
     down: Mutex<Vec<(usize, Instant, Option<Instant>)>>,
     reloads: Mutex<Vec<(usize, Instant)>>,
@@ -82,11 +82,11 @@ pub struct Counts {
     pub wrong: Vec<String>,
 }
 
-impl Oracle {
-    pub fn new(users: usize) -> Oracle {
+impl Model {
+    pub fn new(users: usize) -> Model {
         let began = Instant::now();
         let user = User { changes: vec![(began, true)], acknowledged: Default::default() };
-        Oracle {
+        Model {
             users: (0..users).map(|_| Mutex::new(user.clone())).collect(),
             down: Mutex::default(),
             reloads: Mutex::default(),
@@ -325,80 +325,80 @@ mod tests {
         Question { user: 0, broker: 0, came: asked, asked, told: asked }
     }
 
-    fn is_wrong(oracle: &Oracle, question: Question, told: Told) -> bool {
-        let before = oracle.counts().faults;
-        oracle.judge_right(Kind::Login, question, told);
-        oracle.counts().faults > before
+    fn is_wrong(model: &Model, question: Question, told: Told) -> bool {
+        let before = model.counts().faults;
+        model.judge_right(Kind::Login, question, told);
+        model.counts().faults > before
     }
 
     #[test]
     fn what_was_before_a_change_is_right_until_it_is_acknowledged_or_its_life_ends() {
-        let oracle = Oracle::new(1);
-        assert!(!is_wrong(&oracle, at(Instant::now()), Told::Yes));
-        assert!(is_wrong(&oracle, at(Instant::now()), Told::No));
-        let change = oracle.change(0);
+        let model = Model::new(1);
+        assert!(!is_wrong(&model, at(Instant::now()), Told::Yes));
+        assert!(is_wrong(&model, at(Instant::now()), Told::No));
+        let change = model.change(0);
         let between = Instant::now();
         for told in [Told::Yes, Told::No] {
-            assert!(!is_wrong(&oracle, at(between), told));
+            assert!(!is_wrong(&model, at(between), told));
         }
         let later = between + LIFE + SPREAD + Duration::from_secs(1);
-        assert!(is_wrong(&oracle, at(later), Told::Yes), "its life is over");
-        oracle.acknowledged(0, change, &[1, 2], between);
-        assert!(!is_wrong(&oracle, at(Instant::now()), Told::Yes), "this one has not heard of it");
-        oracle.acknowledged(0, change, &[0, 1, 2], between);
-        assert!(is_wrong(&oracle, at(Instant::now()), Told::Yes));
-        assert!(!is_wrong(&oracle, at(Instant::now()), Told::No));
-        assert!(!is_wrong(&oracle, at(between), Told::Yes), "it asked before that");
-        let counts = oracle.counts();
+        assert!(is_wrong(&model, at(later), Told::Yes), "its life is over");
+        model.acknowledged(0, change, &[1, 2], between);
+        assert!(!is_wrong(&model, at(Instant::now()), Told::Yes), "this one has not heard of it");
+        model.acknowledged(0, change, &[0, 1, 2], between);
+        assert!(is_wrong(&model, at(Instant::now()), Told::Yes));
+        assert!(!is_wrong(&model, at(Instant::now()), Told::No));
+        assert!(!is_wrong(&model, at(between), Told::Yes), "it asked before that");
+        let counts = model.counts();
         assert_eq!((counts.acknowledged, counts.in_part), (1, 1));
         assert!(counts.certain > 0);
     }
 
     #[test]
     fn only_a_broker_that_is_down_or_reloads_closes_a_connection() {
-        let oracle = Oracle::new(1);
+        let model = Model::new(1);
         let before = Instant::now();
-        assert!(is_wrong(&oracle, at(before), Told::Nothing));
-        oracle.goes_down(0);
-        oracle.is_up(0);
-        assert!(is_wrong(&oracle, at(before), Told::Nothing), "before it was down");
+        assert!(is_wrong(&model, at(before), Told::Nothing));
+        model.goes_down(0);
+        model.is_up(0);
+        assert!(is_wrong(&model, at(before), Told::Nothing), "before it was down");
         let during = Question { told: Instant::now(), ..at(before) };
-        assert!(!is_wrong(&oracle, during, Told::Nothing));
-        assert!(is_wrong(&oracle, Question { broker: 1, ..during }, Told::Nothing), "another");
-        oracle.reloads(1);
-        assert!(is_wrong(&oracle, Question { broker: 1, ..during }, Told::Nothing), "before that");
+        assert!(!is_wrong(&model, during, Told::Nothing));
+        assert!(is_wrong(&model, Question { broker: 1, ..during }, Told::Nothing), "another");
+        model.reloads(1);
+        assert!(is_wrong(&model, Question { broker: 1, ..during }, Told::Nothing), "before that");
         let later = Instant::now();
-        assert!(!is_wrong(&oracle, Question { broker: 1, ..at(later) }, Told::Nothing));
+        assert!(!is_wrong(&model, Question { broker: 1, ..at(later) }, Told::Nothing));
         let later = later + RELOAD_TAKES + Duration::from_secs(1);
-        assert!(is_wrong(&oracle, Question { broker: 1, ..at(later) }, Told::Nothing));
+        assert!(is_wrong(&model, Question { broker: 1, ..at(later) }, Told::Nothing));
     }
 
     #[test]
     fn after_a_refusal_a_login_may_be_closed_once() {
-        let oracle = Oracle::new(1);
-        oracle.change(0);
-        assert!(!is_wrong(&oracle, at(Instant::now()), Told::No));
-        assert!(is_wrong(&oracle, Question { broker: 1, ..at(Instant::now()) }, Told::Nothing));
-        assert!(!is_wrong(&oracle, at(Instant::now()), Told::Nothing));
-        assert!(is_wrong(&oracle, at(Instant::now()), Told::Nothing), "a second time");
-        oracle.redis_loses();
-        assert!(is_wrong(&oracle, at(Instant::now()), Told::Nothing), "it was not refused");
-        assert!(!is_wrong(&oracle, at(Instant::now()), Told::No));
-        assert!(!is_wrong(&oracle, at(Instant::now()), Told::Nothing));
-        assert!(!is_wrong(&oracle, at(Instant::now()), Told::Nothing), "what is lost is put back");
+        let model = Model::new(1);
+        model.change(0);
+        assert!(!is_wrong(&model, at(Instant::now()), Told::No));
+        assert!(is_wrong(&model, Question { broker: 1, ..at(Instant::now()) }, Told::Nothing));
+        assert!(!is_wrong(&model, at(Instant::now()), Told::Nothing));
+        assert!(is_wrong(&model, at(Instant::now()), Told::Nothing), "a second time");
+        model.redis_loses();
+        assert!(is_wrong(&model, at(Instant::now()), Told::Nothing), "it was not refused");
+        assert!(!is_wrong(&model, at(Instant::now()), Told::No));
+        assert!(!is_wrong(&model, at(Instant::now()), Told::Nothing));
+        assert!(!is_wrong(&model, at(Instant::now()), Told::Nothing), "what is lost is put back");
     }
 
     #[test]
     fn who_was_let_in_is_disconnected_once_it_has_no_right_and_not_before() {
-        let ended = |oracle: &Oracle, by_right| {
-            let before = oracle.counts().faults;
-            oracle.judge_end(at(Instant::now()), by_right);
-            oracle.counts().faults > before
+        let ended = |model: &Model, by_right| {
+            let before = model.counts().faults;
+            model.judge_end(at(Instant::now()), by_right);
+            model.counts().faults > before
         };
-        let oracle = Oracle::new(1);
-        assert!(ended(&oracle, true));
-        oracle.change(0);
-        assert!(!ended(&oracle, true));
-        assert!(ended(&oracle, false), "its right is about a topic");
+        let model = Model::new(1);
+        assert!(ended(&model, true));
+        model.change(0);
+        assert!(!ended(&model, true));
+        assert!(ended(&model, false), "its right is about a topic");
     }
 }

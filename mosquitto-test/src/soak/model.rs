@@ -1,6 +1,6 @@
 //! What every decision of a run should have been.
 //!
-//! The oracle records when rights changed and when the API could not be asked. A decision is known
+//! The model records when rights changed and when the API could not be asked. A decision is known
 //! by when a client asked and when it was told. In between, or for as long before as an answer may
 //! be cached, the API said what it says; where that changed meanwhile, both are right.
 
@@ -36,7 +36,7 @@ impl Span {
     }
 }
 
-/// What is held against the oracle.
+/// What is held against the model.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
     Login,
@@ -45,7 +45,7 @@ pub enum Kind {
     Delivery,
 }
 
-pub struct Oracle {
+pub struct Model {
     /// Whether the broker lets logins wait, as 2.1 does.
     logins_wait: bool,
     /// When the rights that come and go did; they begin absent.
@@ -89,10 +89,10 @@ pub struct Counts {
     pub wrong: Vec<String>,
 }
 
-impl Oracle {
+impl Model {
     /// `logins_wait`: whether the broker lets them.
-    pub fn new(logins_wait: bool) -> Oracle {
-        Oracle {
+    pub fn new(logins_wait: bool) -> Model {
+        Model {
             logins_wait,
             changes: Mutex::default(),
             outages: Mutex::default(),
@@ -332,10 +332,10 @@ mod tests {
 
     const YES: (Right, Told) = (Right::Yes, Told::Yes);
 
-    fn faults(oracle: &Oracle, kind: Kind, (right, told): (Right, Told), span: Span) -> u64 {
-        let before = oracle.counts().faults;
-        oracle.judge(kind, right, span, told, String::new);
-        oracle.counts().faults - before
+    fn faults(model: &Model, kind: Kind, (right, told): (Right, Told), span: Span) -> u64 {
+        let before = model.counts().faults;
+        model.judge(kind, right, span, told, String::new);
+        model.counts().faults - before
     }
 
     fn seconds(seconds: u64) -> Duration {
@@ -344,100 +344,100 @@ mod tests {
 
     #[test]
     fn who_is_kept_out_by_another_under_its_identifier_is_not_wronged_and_any_other_is() {
-        let oracle = Oracle::new(true);
+        let model = Model::new(true);
         let before = Instant::now();
-        assert!(is_wrong(&oracle, "u1", before, Told::Nothing), "nobody was there");
-        oracle.occupied("c");
+        assert!(is_wrong(&model, "u1", before, Told::Nothing), "nobody was there");
+        model.occupied("c");
         let during = Instant::now();
-        assert!(!is_wrong(&oracle, "u1", during, Told::Nothing), "somebody waits still");
-        assert!(is_wrong(&oracle, "u1", before, Told::Nothing), "it was told before that");
-        oracle.freed("c");
+        assert!(!is_wrong(&model, "u1", during, Told::Nothing), "somebody waits still");
+        assert!(is_wrong(&model, "u1", before, Told::Nothing), "it was told before that");
+        model.freed("c");
         let later = Instant::now() + CONTESTED + seconds(1);
-        assert!(is_wrong(&oracle, "u1", later, Told::Nothing), "it came after that");
-        assert_eq!(oracle.counts().kept_out, 1);
+        assert!(is_wrong(&model, "u1", later, Told::Nothing), "it came after that");
+        assert_eq!(model.counts().kept_out, 1);
     }
 
     #[test]
     fn who_comes_after_a_refusal_may_be_closed_once_and_the_next_as_well() {
-        let oracle = Oracle::new(true);
+        let model = Model::new(true);
         let at = |ms| Instant::now() + Duration::from_millis(ms);
-        oracle.judge_login("c", ("u1", "wrong"), Span { asked: at(0), told: at(0) }, Told::No);
-        assert!(!is_wrong(&oracle, "u1", at(1000), Told::Nothing));
-        assert!(is_wrong(&oracle, "u1", at(2000), Told::Nothing), "its answer was kept");
-        assert!(!is_wrong(&oracle, "u2", at(3000), Told::Nothing));
-        assert!(!is_wrong(&oracle, "u2", at(3000) + RETRY, Told::Nothing), "that is over");
-        assert!(is_wrong(&oracle, "u2", at(4000) + RETRY + CONTESTED, Told::Nothing));
-        let oracle = Oracle::new(false);
-        oracle.judge_login("c", ("u1", "wrong"), Span { asked: at(0), told: at(0) }, Told::No);
-        assert!(is_wrong(&oracle, "u1", at(1000), Told::Nothing), "no login waits");
+        model.judge_login("c", ("u1", "wrong"), Span { asked: at(0), told: at(0) }, Told::No);
+        assert!(!is_wrong(&model, "u1", at(1000), Told::Nothing));
+        assert!(is_wrong(&model, "u1", at(2000), Told::Nothing), "its answer was kept");
+        assert!(!is_wrong(&model, "u2", at(3000), Told::Nothing));
+        assert!(!is_wrong(&model, "u2", at(3000) + RETRY, Told::Nothing), "that is over");
+        assert!(is_wrong(&model, "u2", at(4000) + RETRY + CONTESTED, Told::Nothing));
+        let model = Model::new(false);
+        model.judge_login("c", ("u1", "wrong"), Span { asked: at(0), told: at(0) }, Told::No);
+        assert!(is_wrong(&model, "u1", at(1000), Told::Nothing), "no login waits");
     }
 
     /// Whether it is a fault that a login of this user, asked and told at that time, was told this.
-    fn is_wrong(oracle: &Oracle, username: &str, at: Instant, told: Told) -> bool {
-        let before = oracle.counts().faults;
+    fn is_wrong(model: &Model, username: &str, at: Instant, told: Told) -> bool {
+        let before = model.counts().faults;
         let password = username.replace('u', "right-");
-        oracle.judge_login("c", (username, &password), Span { asked: at, told: at }, told);
-        oracle.counts().faults > before
+        model.judge_login("c", (username, &password), Span { asked: at, told: at }, told);
+        model.counts().faults > before
     }
 
     #[test]
     fn who_is_closed_for_sighup_is_not_wronged_and_who_is_refused_or_comes_later_is() {
-        let oracle = Oracle::new(true);
+        let model = Model::new(true);
         let before = Instant::now();
-        oracle.reloads();
+        model.reloads();
         let now = Instant::now();
-        assert!(is_wrong(&oracle, "u1", before, Told::Nothing), "it was told before that");
-        assert!(!is_wrong(&oracle, "u1", now, Told::Nothing));
-        assert!(is_wrong(&oracle, "u1", now, Told::No));
-        assert!(is_wrong(&oracle, "u2", now + RELOAD_TAKES + CONTESTED, Told::Nothing));
-        assert_eq!(oracle.counts().kept_out, 1);
+        assert!(is_wrong(&model, "u1", before, Told::Nothing), "it was told before that");
+        assert!(!is_wrong(&model, "u1", now, Told::Nothing));
+        assert!(is_wrong(&model, "u1", now, Told::No));
+        assert!(is_wrong(&model, "u2", now + RELOAD_TAKES + CONTESTED, Told::Nothing));
+        assert_eq!(model.counts().kept_out, 1);
     }
 
     #[test]
     fn what_is_wrong_is_found() {
-        let oracle = Oracle::new(true);
+        let model = Model::new(true);
         let now = Instant::now();
         let span = Span { asked: now, told: now };
         let wrong = [(Right::No, Told::Yes), (Right::Yes, Told::No), (Right::Yes, Told::Nothing)];
         for kind in [Kind::Login, Kind::Publish, Kind::Subscribe] {
-            assert_eq!(faults(&oracle, kind, YES, span), 0);
-            assert_eq!(faults(&oracle, kind, (Right::No, Told::No), span), 0);
+            assert_eq!(faults(&model, kind, YES, span), 0);
+            assert_eq!(faults(&model, kind, (Right::No, Told::No), span), 0);
             for case in wrong {
-                assert_eq!(faults(&oracle, kind, case, span), 1, "{kind:?} {case:?}");
+                assert_eq!(faults(&model, kind, case, span), 1, "{kind:?} {case:?}");
             }
         }
         // The right that comes and goes is not there yet.
-        assert_eq!(faults(&oracle, Kind::Login, (Right::AtTimes, Told::Yes), span), 1);
+        assert_eq!(faults(&model, Kind::Login, (Right::AtTimes, Told::Yes), span), 1);
     }
 
     #[test]
     fn an_outage_excuses_a_closed_connection_and_nothing_else() {
-        let oracle = Oracle::new(true);
-        oracle.outage_begins();
+        let model = Model::new(true);
+        model.outage_begins();
         let span = Span::since(Instant::now());
         for kind in [Kind::Login, Kind::Publish, Kind::Subscribe] {
-            assert_eq!(faults(&oracle, kind, (Right::Yes, Told::Nothing), span), 0);
-            assert_eq!(faults(&oracle, kind, (Right::Yes, Told::No), span), 1);
+            assert_eq!(faults(&model, kind, (Right::Yes, Told::Nothing), span), 0);
+            assert_eq!(faults(&model, kind, (Right::Yes, Told::No), span), 1);
         }
-        assert_eq!(faults(&oracle, Kind::Login, (Right::No, Told::Yes), span), 1);
-        oracle.outage_ends();
+        assert_eq!(faults(&model, Kind::Login, (Right::No, Told::Yes), span), 1);
+        model.outage_ends();
         let later = span.told + RECOVERY + seconds(1);
         let span = Span { asked: later, told: later };
-        assert_eq!(faults(&oracle, Kind::Publish, (Right::Yes, Told::Nothing), span), 1);
+        assert_eq!(faults(&model, Kind::Publish, (Right::Yes, Told::Nothing), span), 1);
     }
 
     #[test]
     fn around_a_change_both_are_right_and_later_only_one() {
-        let oracle = Oracle::new(true);
-        oracle.change_rights();
+        let model = Model::new(true);
+        model.change_rights();
         let asked = Instant::now();
         let span = Span { asked, told: asked };
         for told in [Told::Yes, Told::No] {
-            assert_eq!(faults(&oracle, Kind::Login, (Right::AtTimes, told), span), 0);
+            assert_eq!(faults(&model, Kind::Login, (Right::AtTimes, told), span), 0);
         }
         let later = asked + CACHE_TTL + seconds(1);
         let span = Span { asked: later, told: later };
-        assert_eq!(faults(&oracle, Kind::Login, (Right::AtTimes, Told::Yes), span), 0);
-        assert_eq!(faults(&oracle, Kind::Login, (Right::AtTimes, Told::No), span), 1);
+        assert_eq!(faults(&model, Kind::Login, (Right::AtTimes, Told::Yes), span), 0);
+        assert_eq!(faults(&model, Kind::Login, (Right::AtTimes, Told::No), span), 1);
     }
 }
