@@ -270,7 +270,7 @@ pub enum Failure {
     BrokenAnswer(String),
     /// The answer is still on its way, and the broker cannot be held up any longer for it.
     NotYet,
-    /// The API failed too often lately; it is not asked until it has recovered.
+    /// The API failed too often recently; it is not asked until it has recovered.
     OutOfService,
     /// More questions wait than the queue holds.
     Overloaded,

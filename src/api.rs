@@ -167,7 +167,7 @@ impl Api {
     /// Asks these questions, which one request can hold; called on a worker, and takes as long as
     /// the time limits allow. Endpoints in service come first, in order; where none of them answers,
     /// those that are due for a probe are asked. `failed_before`: whether one of the questions has
-    /// failed lately.
+    /// failed recently.
     ///
     /// # Errors
     /// No endpoint answered: why the last one did not.

@@ -64,7 +64,7 @@ pub(crate) struct BlockBudget {
     logins: Mutex<Allowance>,
     deliveries: Mutex<Allowance>,
     http_api: Mutex<Allowance>,
-    /// Of the clients that have waited lately.
+    /// Of the clients that have waited recently.
     clients: Mutex<HashMap<u64, Allowance>>,
     hasher: RandomState,
     clock: Arc<dyn Clock>,

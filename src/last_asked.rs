@@ -1,4 +1,4 @@
-//! What a client's questions were about lately, for asking them ahead when it comes again.
+//! What a client's questions were about recently, for asking them ahead when it comes again.
 
 #![forbid(unsafe_code)]
 
@@ -62,7 +62,7 @@ pub(crate) struct Known {
 }
 
 impl Known {
-    /// Whether the client was closed for want of an answer, lately.
+    /// Whether the client was closed for want of an answer recently.
     #[must_use]
     pub(crate) fn was_closed(&self, now: Instant) -> bool {
         self.closed.is_some_and(|closed| now.duration_since(closed) < RETRIES)

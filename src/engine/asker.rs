@@ -1,4 +1,4 @@
-//! Has the API asked, from whichever thread; what has failed lately is left alone.
+//! Has the API asked, from whichever thread; what has failed recently is left alone.
 
 #![forbid(unsafe_code)]
 

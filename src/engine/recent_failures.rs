@@ -1,4 +1,4 @@
-//! Questions that failed lately: one that goes on failing is not asked again for a moment, and none is
+//! Questions that failed recently: one that goes on failing is not asked again for a moment, and none is
 //! the first choice for finding out whether a host is back. A question that makes the API fail, whoever
 //! causes it, thus costs the API hardly more than one request a second.
 

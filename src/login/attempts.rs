@@ -45,7 +45,7 @@ pub struct LoginAttempts {
     entering: AtomicUsize,
 }
 
-/// What happened under an identifier lately.
+/// What happened under an identifier recently.
 #[derive(Clone, Copy)]
 struct Contest {
     /// For how long it was occupied by attempts that were not let in.

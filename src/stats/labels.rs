@@ -51,7 +51,7 @@ labels! {
         NotUtf8 = "not-utf8",
         /// The username has the form of a name that the plugin gives to clients while they wait.
         ReservedName = "reserved-name",
-        /// The API denied this address and username too often lately.
+        /// The API denied this address and username too often recently.
         TooManyFailures = "too-many-failures",
         /// Without a username or a password nobody is asked about.
         EmptyCredentials = "empty-credentials",

@@ -55,7 +55,7 @@ pub struct Model {
     occupied: Mutex<HashMap<String, (Instant, Option<Instant>)>>,
     /// When SIGHUP came, which such a broker cannot take while logins wait.
     reloads: Mutex<Vec<Instant>>,
-    /// The client identifiers under which somebody was refused lately.
+    /// The client identifiers under which somebody was refused recently.
     contested: Mutex<HashMap<String, Contest>>,
     /// How much too late the clients' own thread came to something, in ms.
     late: AtomicU64,
@@ -67,7 +67,7 @@ pub struct Model {
     faults: Faults,
 }
 
-/// What happened under a client identifier lately.
+/// What happened under a client identifier recently.
 struct Contest {
     /// When a login there was refused, or another came.
     last: Instant,
