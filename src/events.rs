@@ -56,7 +56,7 @@ struct Shared {
     /// Whether any client has come that may be refused still, readable without the lock: every tick asks.
     unsettled: AtomicBool,
     sending: Mutex<Sending>,
-    /// Rung when an event waits, and at the end.
+    /// Notified when an event waits, and at the end.
     changed: Condvar,
     api: Arc<Api>,
     log_queue: Arc<LogQueue>,

@@ -66,7 +66,7 @@ struct Shared<K, J> {
     /// How long a worker waits for something to do.
     linger: Duration,
     state: Mutex<State<K, J>>,
-    /// Rung when a job is queued, and when the pool closes.
+    /// Notified when a job is queued, and when the pool closes.
     wakeup: Condvar,
 }
 

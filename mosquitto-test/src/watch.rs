@@ -19,7 +19,7 @@ pub fn patience() -> Duration {
     if valgrind_reports().is_some() { PATIENCE * 10 } else { PATIENCE }
 }
 
-/// A value behind a lock, and a bell that rings whenever it changes.
+/// A value behind a lock, and a condition variable that is notified whenever it changes.
 #[derive(Default)]
 pub struct Watched<T> {
     value: Mutex<T>,

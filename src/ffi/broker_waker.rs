@@ -1,7 +1,7 @@
 //! Wakes the broker's thread the moment there is something for it.
 //!
 //! An idle broker looks up every 100 ms. A signal interrupts its sleep at once; one that arrives
-//! between its look and its sleep is lost, so the signal is repeated until the broker answers. An
+//! between its look and its sleep is lost, so the signal is repeated until the broker acknowledges it. An
 //! instance that has woken nobody for a while has no thread and costs nothing.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -74,7 +74,7 @@ impl BrokerWaker {
         }
     }
 
-    /// The broker's thread has heard.
+    /// The broker's thread is awake.
     pub(crate) fn acknowledge(&self) {
         if !self.shared.called.load(Ordering::Acquire) {
             return;
@@ -87,7 +87,7 @@ impl BrokerWaker {
         }
     }
 
-    /// Stops ringing for good, and joins the thread.
+    /// Wakes nobody from now on, and joins the thread.
     pub(crate) fn close(&self) {
         let repeater = {
             let mut state = lock(&self.shared.state);
@@ -122,7 +122,7 @@ fn join(repeater: Option<JoinHandle<()>>) {
 }
 
 impl Shared {
-    /// Repeats the signal, ever more slowly, for as long as nobody answers. Ends when the waker has
+    /// Repeats the signal, ever more slowly, until it is acknowledged. Ends when the waker has
     /// woken nobody for a while.
     fn repeat(&self, linger: Duration, signal: impl Fn()) {
         let mut state = lock(&self.state);
@@ -209,10 +209,10 @@ mod tests {
     }
 
     #[test]
-    fn ringing_interrupts_a_sleep_even_if_the_first_signal_comes_too_early() {
+    fn waking_interrupts_a_sleep_even_if_the_first_signal_comes_too_early() {
         let waker = BrokerWaker::for_this_thread().unwrap();
         for _ in 0..20 {
-            // Heard by nobody: this thread does not sleep yet. The repeat finds it asleep.
+            // Lost: this thread does not sleep yet. The repeat finds it asleep.
             waker.wake();
             assert!(sleep_is_interrupted());
             waker.acknowledge();
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_bell_is_silent() {
+    fn a_closed_waker_wakes_nobody() {
         let waker = BrokerWaker::for_this_thread().unwrap();
         waker.close();
         waker.wake();
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn the_thread_ends_in_silence_and_another_starts_when_it_rings_again() {
+    fn the_thread_ends_when_it_wakes_nobody_and_another_starts_at_the_next_wake() {
         let mut waker = BrokerWaker::for_this_thread().unwrap();
         waker.linger = Duration::from_millis(1);
         for _ in 0..20 {

@@ -35,7 +35,7 @@ impl Instance {
     /// Ends every request and joins every thread; once more does nothing.
     pub(crate) fn end(&self) {
         self.plugin.shut_down();
-        // Last: what the workers leave behind still rings.
+        // Last: what the workers leave behind still wakes the broker.
         if let Some(waker) = &self.waker {
             waker.close();
         }

@@ -15,7 +15,7 @@ const MORE_MEMORY: (f64, u64) = (1.05, 4 * 1024);
 /// Visitors come and go, so that one look finds a few more than another.
 const MORE_DESCRIPTORS: usize = 25;
 
-/// The plugin's threads: one for each of `http_connections`, and one for the bell.
+/// The plugin's threads: one for each of `http_connections`, and the one that wakes the broker.
 const MOST_THREADS: usize = 8 + 1;
 
 #[derive(Clone, Copy, Default, Debug)]
