@@ -445,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hundred_equal_questions_make_one_flight() {
+    fn a_hundred_equal_questions_make_one_request() {
         let pool = Arc::new(pool(8));
         let requests = Arc::new(AtomicUsize::new(0));
         let known = Arc::new(Mutex::new(None));
@@ -506,7 +506,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_that_panics_lands_its_flight_and_works_on() {
+    fn a_worker_that_panics_completes_its_request_and_works_on() {
         let pool = pool(1);
         let failed = ask(&pool, 1, || panic!("a defect, on purpose")).wait(PATIENCE);
         assert_eq!(failed, Err(Failure::Internal));
@@ -534,7 +534,7 @@ mod tests {
 
     /// Many threads ask the same few questions in every way, and the pool closes meanwhile.
     #[test]
-    fn under_stress_no_question_is_asked_twice_at_once_and_every_pending_lands() {
+    fn under_stress_no_question_is_asked_twice_at_once_and_every_pending_completes() {
         const KEYS: usize = 8;
         for round in 0..20 {
             let pool = Arc::new(lingering(4, Duration::from_micros(round * 10)));
@@ -607,7 +607,7 @@ mod tests {
     }
 
     #[test]
-    fn shutting_down_lands_every_flight_and_joins_every_thread() {
+    fn shutting_down_completes_every_request_and_joins_every_thread() {
         let pool = pool(1);
         let (interrupt, interrupted) = mpsc::channel();
         let (started, is_started) = mpsc::channel();
@@ -626,7 +626,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_waits_no_longer_leaves_the_flight_to_land() {
+    fn whoever_waits_no_longer_leaves_the_request_to_complete() {
         let pool = pool(1);
         let (release, gate) = mpsc::channel::<()>();
         let (completed, has_completed) = mpsc::channel();

@@ -1,4 +1,4 @@
-//! The rules of the house: which layer may import which, and where C and unsafe code may stand.
+//! The rules of the source: which layer may import which, and where C and unsafe code may stand.
 
 #![allow(
     clippy::unwrap_used,
