@@ -408,13 +408,13 @@ mod tests {
     }
 
     /// Far longer than anything here takes.
-    const PATIENCE: Duration = Duration::from_secs(60);
+    const TIMEOUT: Duration = Duration::from_secs(60);
 
     /// A pool whose jobs are the functions that do them.
     type Job = Box<dyn FnOnce() -> Outcome + Send>;
 
     fn pool(max_workers: usize) -> Pool<u32, Job> {
-        lingering(max_workers, PATIENCE)
+        lingering(max_workers, TIMEOUT)
     }
 
     fn lingering(max_workers: usize, linger: Duration) -> Pool<u32, Job> {
@@ -464,7 +464,7 @@ mod tests {
                     });
                     match pool.ask(&1, Urgency::Blocking, || lock(&known).clone(), || job) {
                         Asked::Now(outcome) => outcome,
-                        Asked::Later(mut pending) => pending.wait(PATIENCE),
+                        Asked::Later(mut pending) => pending.wait(TIMEOUT),
                     }
                 };
                 thread::Builder::new().spawn(body).unwrap()
@@ -499,7 +499,7 @@ mod tests {
             release.send(()).unwrap();
         }
         for mut pending in pending {
-            assert_eq!(pending.wait(PATIENCE), Ok(Answer::DENY));
+            assert_eq!(pending.wait(TIMEOUT), Ok(Answer::DENY));
         }
         assert_eq!(workers(&pool), 3);
         pool.shut_down(|| {});
@@ -508,9 +508,9 @@ mod tests {
     #[test]
     fn a_worker_that_panics_completes_its_request_and_works_on() {
         let pool = pool(1);
-        let failed = ask(&pool, 1, || panic!("a defect, on purpose")).wait(PATIENCE);
+        let failed = ask(&pool, 1, || panic!("a defect, on purpose")).wait(TIMEOUT);
         assert_eq!(failed, Err(Failure::Internal));
-        assert_eq!(ask(&pool, 1, || Ok(Answer::ALLOW)).wait(PATIENCE), Ok(Answer::ALLOW));
+        assert_eq!(ask(&pool, 1, || Ok(Answer::ALLOW)).wait(TIMEOUT), Ok(Answer::ALLOW));
         assert_eq!(workers(&pool), 1);
         pool.shut_down(|| {});
     }
@@ -521,7 +521,7 @@ mod tests {
         for round in 0..100 {
             let pending = [1, 2, 3].map(|key| ask(&pool, key, || Ok(Answer::ALLOW)));
             for mut pending in pending {
-                assert_eq!(pending.wait(PATIENCE), Ok(Answer::ALLOW));
+                assert_eq!(pending.wait(TIMEOUT), Ok(Answer::ALLOW));
             }
             // Now they have ended, now some are about to.
             while round % 2 == 0 && workers(&pool) > 0 {
@@ -584,7 +584,7 @@ mod tests {
                                     completed.fetch_add(1, Ordering::SeqCst);
                                 });
                             } else {
-                                let outcome = pending.wait(PATIENCE);
+                                let outcome = pending.wait(TIMEOUT);
                                 assert!(matches!(outcome, Ok(_) | Err(Failure::Stopping)));
                                 completed.fetch_add(1, Ordering::SeqCst);
                             }
@@ -619,8 +619,8 @@ mod tests {
         is_started.recv().unwrap();
         let mut queued = ask(&pool, 2, || Ok(Answer::ALLOW));
         pool.shut_down(move || interrupt.send(()).unwrap());
-        assert_eq!(under_way.wait(PATIENCE), Err(Failure::ConnectionLost));
-        assert_eq!(queued.wait(PATIENCE), Err(Failure::Stopping));
+        assert_eq!(under_way.wait(TIMEOUT), Err(Failure::ConnectionLost));
+        assert_eq!(queued.wait(TIMEOUT), Err(Failure::Stopping));
         let late = pool.ask(&3, Urgency::Blocking, || None, || Box::new(|| Ok(Answer::ALLOW)));
         assert!(matches!(late, Asked::Now(Err(Failure::Stopping))));
     }
@@ -678,7 +678,7 @@ mod tests {
         drop(release);
         for asked in [urgent, hurried] {
             let Asked::Later(mut pending) = asked else { panic!("nothing is known") };
-            assert_eq!(pending.wait(PATIENCE), Ok(Answer::ALLOW));
+            assert_eq!(pending.wait(TIMEOUT), Ok(Answer::ALLOW));
         }
         let order: Vec<_> = told.iter().take(4).collect();
         assert_eq!(order, ["urgent", "hurried", "quiet", "last"]);
@@ -730,7 +730,7 @@ mod tests {
                 HAS_COMPLETED.fetch_add(1, Ordering::SeqCst);
             }
         };
-        let pool = Pool::new(1, PATIENCE, batching, spawn_slowly, Box::new(work));
+        let pool = Pool::new(1, TIMEOUT, batching, spawn_slowly, Box::new(work));
         let Asked::Later(mut pending) = pool.ask(&1, Urgency::Waiting, || None, || 1) else {
             panic!("nothing is known")
         };
@@ -751,7 +751,7 @@ mod tests {
         drop(release);
         for asked in [blocking, joined] {
             let Asked::Later(mut pending) = asked else { panic!("nothing is known") };
-            assert_eq!(pending.wait(PATIENCE), Ok(Answer::ALLOW));
+            assert_eq!(pending.wait(TIMEOUT), Ok(Answer::ALLOW));
         }
         let order: Vec<_> = told.iter().take(5).collect();
         assert_eq!(order, ["blocking", "ahead", "ahead", "ahead", "quiet"]);
@@ -780,7 +780,7 @@ mod tests {
             tell.send(std::fs::read_link("/proc/thread-self").unwrap()).unwrap();
             Ok(Answer::ALLOW)
         };
-        assert_eq!(ask(&pool, 1, job).wait(PATIENCE), Ok(Answer::ALLOW));
+        assert_eq!(ask(&pool, 1, job).wait(TIMEOUT), Ok(Answer::ALLOW));
         let worker = told.recv().unwrap();
         wait_for_an_idle_worker(&pool);
         let before = slept(&worker);
@@ -808,7 +808,7 @@ mod tests {
             };
             let _ = pool.ask_quietly(&key, job).unwrap();
         }
-        assert_eq!(ask(&pool, 9, || Ok(Answer::DENY)).wait(PATIENCE), Ok(Answer::DENY));
+        assert_eq!(ask(&pool, 9, || Ok(Answer::DENY)).wait(TIMEOUT), Ok(Answer::DENY));
         pool.shut_down(move || drop(release));
     }
 
@@ -844,7 +844,7 @@ mod tests {
         };
         let pool = Pool::new(
             1,
-            PATIENCE,
+            TIMEOUT,
             batching,
             spawn,
             Box::new(move |jobs: Vec<(u32, Completion<'_>)>| {
@@ -862,8 +862,8 @@ mod tests {
         for together in [vec![1, 2, 3], vec![4, 5], vec![100], vec![7], vec![6]] {
             assert_eq!(told.recv().unwrap(), together);
         }
-        assert_eq!(joined.wait(PATIENCE), Ok(Answer::ALLOW));
-        assert_eq!(first.wait(PATIENCE), Ok(Answer::ALLOW));
+        assert_eq!(joined.wait(TIMEOUT), Ok(Answer::ALLOW));
+        assert_eq!(first.wait(TIMEOUT), Ok(Answer::ALLOW));
         pool.shut_down(|| {});
     }
 
@@ -888,8 +888,8 @@ mod tests {
         }
         let batching =
             Batching { most: 1, joins: |_: &Job| false, most_bytes: 0, bytes: |_: &Job| 0 };
-        let pool: Pool<u32, Job> = Pool::new(4, PATIENCE, batching, no_threads, Box::new(work));
+        let pool: Pool<u32, Job> = Pool::new(4, TIMEOUT, batching, no_threads, Box::new(work));
         let mut asked = ask(&pool, 1, || Ok(Answer::ALLOW));
-        assert_eq!(asked.wait(PATIENCE), Err(Failure::Internal));
+        assert_eq!(asked.wait(TIMEOUT), Err(Failure::Internal));
     }
 }

@@ -19,7 +19,7 @@ use crate::config::{FleetConfig, FleetCredentials, RedisServer};
 use crate::random::NoRandomBytes;
 
 /// How long it may take to connect, and to answer what nobody waits for.
-pub(super) const PATIENCE: Duration = Duration::from_secs(1);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How many entries of the log are kept, about.
 const LOG_LENGTH: usize = 10_000;
@@ -101,9 +101,9 @@ impl Link {
             }
             _ => Client::open(info)?,
         };
-        let connection = client.get_connection_with_timeout(PATIENCE)?;
+        let connection = client.get_connection_with_timeout(TIMEOUT)?;
         let mut link = Self { connection, server: server.to_string(), term: None };
-        link.limit(PATIENCE)?;
+        link.limit(TIMEOUT)?;
         // Only now does TLS shake hands, where there is no password to send.
         link.ask(&cmd("PING"))?;
         Ok(link)

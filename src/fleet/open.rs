@@ -4,7 +4,7 @@
 
 use redis::cmd;
 
-use super::link::{Link, LinkError, PATIENCE, by_node, first};
+use super::link::{Link, LinkError, TIMEOUT, by_node, first};
 use super::sentinel;
 use crate::config::{FleetConfig, FleetCredentials, RedisKind};
 
@@ -23,7 +23,7 @@ impl Link {
                 Self::connect(config, credentials, server, config.database)
             }),
         }?;
-        link.limit(PATIENCE)?;
+        link.limit(TIMEOUT)?;
         let name = cmd("CLIENT").arg("SETNAME").arg(config.client_name()).clone();
         // Only for whoever looks at the list of clients.
         let _ = link.ask(&name);

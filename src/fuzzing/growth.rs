@@ -23,7 +23,7 @@ const LENGTH: usize = 32 * 1024;
 const TIMES: usize = 8;
 
 /// How many times as long as in proportion it may take: what is larger is farther from the processor.
-const PATIENCE: u32 = 3;
+const TOLERANCE: u32 = 3;
 
 /// What is too short to be measured.
 const MOMENT: Duration = Duration::from_millis(3);
@@ -180,7 +180,7 @@ fn check(name: &str, reader: fn(&[u8]), texts: &[Vec<u8>; 2]) {
     for _ in 0..TRIES {
         least = least.min(took(short));
         most = most.min(took(long));
-        if most <= MOMENT + least * TIMES as u32 * PATIENCE {
+        if most <= MOMENT + least * TIMES as u32 * TOLERANCE {
             return;
         }
     }
