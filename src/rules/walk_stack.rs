@@ -3,35 +3,35 @@
 #![forbid(unsafe_code)]
 
 /// How many are kept without allocating.
-const NEAR: usize = 16;
+const INLINE: usize = 16;
 
 /// Nodes, each with where its part of the topic begins. Only a topic that leads to many of them at
 /// once allocates.
 #[derive(Default)]
 pub(crate) struct WalkStack {
-    near: [(u32, u32); NEAR],
-    near_count: usize,
-    far: Vec<(u32, u32)>,
+    inline: [(u32, u32); INLINE],
+    inline_count: usize,
+    allocated: Vec<(u32, u32)>,
 }
 
 impl WalkStack {
     pub(crate) fn push(&mut self, node: u32, at: u32) {
-        match self.near.get_mut(self.near_count) {
+        match self.inline.get_mut(self.inline_count) {
             Some(free) => {
                 *free = (node, at);
-                self.near_count += 1;
+                self.inline_count += 1;
             }
-            None => self.far.push((node, at)),
+            None => self.allocated.push((node, at)),
         }
     }
 
     /// The one that was pushed last.
     pub(crate) fn pop(&mut self) -> Option<(u32, u32)> {
-        if let Some(last) = self.far.pop() {
+        if let Some(last) = self.allocated.pop() {
             return Some(last);
         }
-        self.near_count = self.near_count.checked_sub(1)?;
-        Some(self.near[self.near_count])
+        self.inline_count = self.inline_count.checked_sub(1)?;
+        Some(self.inline[self.inline_count])
     }
 }
 
@@ -54,7 +54,7 @@ mod tests {
     #[test]
     fn few_need_no_memory() {
         let mut stack = WalkStack::default();
-        (0..NEAR as u32).for_each(|n| stack.push(n, n));
-        assert_eq!(stack.far.capacity(), 0);
+        (0..INLINE as u32).for_each(|n| stack.push(n, n));
+        assert_eq!(stack.allocated.capacity(), 0);
     }
 }
