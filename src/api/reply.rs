@@ -74,10 +74,10 @@ pub(crate) fn read(
             Ok(Reply { answer: Answer::DENY.because(reason), ..reply })
         }
         ResponseMode::Status => match api_format.compat {
-            Compat::None => with_body(reply, said(kind, response), unix_time),
+            Compat::None => with_body(reply, fields(kind, response), unix_time),
             // A 204 is a yes that says no more.
             Compat::Emqx if response.status == 200 => {
-                with_body(reply, emqx::said(kind, response), unix_time)
+                with_body(reply, emqx::fields(kind, response), unix_time)
             }
             Compat::Emqx | Compat::GoAuth | Compat::AuthPlug => Ok(reply),
         },
@@ -131,7 +131,7 @@ fn verdict(status: u16, api_format: &ApiFormat) -> Result<Verdict, Failure> {
 }
 
 /// What the body of a 200 says.
-fn said(kind: Kind, response: &Response) -> Result<ResponseFields, Problem> {
+fn fields(kind: Kind, response: &Response) -> Result<ResponseFields, Problem> {
     let body = response.body.as_deref().unwrap_or_default();
     match response_body::read(response.declared, body)? {
         ResponseBody::Unrelated => Ok(ResponseFields::default()),
@@ -143,10 +143,10 @@ fn said(kind: Kind, response: &Response) -> Result<ResponseFields, Problem> {
 /// What the body adds to a 200; for a login also the grants of the session.
 fn with_body(
     reply: Reply,
-    said: Result<ResponseFields, Problem>,
+    read: Result<ResponseFields, Problem>,
     unix_time: Duration,
 ) -> Result<Reply, Failure> {
-    let fields = said.map_err(Failure::BrokenAnswer)?;
+    let fields = read.map_err(Failure::BrokenAnswer)?;
     let expire_at =
         fields.session_grants.as_ref().and_then(|session_grants| session_grants.expire_at);
     let has_expired = expire_at.is_some_and(|expire_at| expire_at <= unix_time.as_secs());

@@ -51,9 +51,9 @@ impl ResponseFields {
     /// What is wrong with it.
     pub(crate) fn read(body: &[u8], kind: Kind, syntax: Syntax) -> Result<Self, Problem> {
         let Some(object) = json::object(body)? else { return Ok(Self::default()) };
-        let mut said = FieldsRead::about(kind, syntax);
-        json::read(object, Object(&mut said))?;
-        Ok(Self::of(said, kind))
+        let mut fields = FieldsRead::about(kind, syntax);
+        json::read(object, Object(&mut fields))?;
+        Ok(Self::of(fields, kind))
     }
 
     /// Reads the pairs of a form. A number is written in digits there.
@@ -66,15 +66,15 @@ impl ResponseFields {
         syntax: Syntax,
     ) -> Result<Self, Problem> {
         let pairs = pairs.into_iter().map(|(name, value)| (name, FormValue(value)));
-        let mut said = FieldsRead::about(kind, syntax);
-        json::members(MapDeserializer::<_, FormError>::new(pairs), &mut said)
+        let mut fields = FieldsRead::about(kind, syntax);
+        json::members(MapDeserializer::<_, FormError>::new(pairs), &mut fields)
             .map_err(|error| error.to_string())?;
-        Ok(Self::of(said, kind))
+        Ok(Self::of(fields, kind))
     }
 
-    fn of(said: FieldsRead, kind: Kind) -> Self {
-        let FieldsRead { verdict, ttl, reason, .. } = said;
-        let FieldsRead { is_superuser, expire_at, rules, username, attributes, .. } = said;
+    fn of(fields: FieldsRead, kind: Kind) -> Self {
+        let FieldsRead { verdict, ttl, reason, .. } = fields;
+        let FieldsRead { is_superuser, expire_at, rules, username, attributes, .. } = fields;
         if kind == Kind::Superuser {
             let verdict = if is_superuser == Some(false) { Some(Verdict::Deny) } else { verdict };
             let ttl = ttl.map(Duration::from_secs);
@@ -124,16 +124,16 @@ impl<'de> Deserializer<'de> for FormValue {
 /// # Errors
 /// What is wrong with it.
 pub(crate) fn claims(json: &str, syntax: Syntax) -> Result<SessionGrants, Problem> {
-    let mut said = FieldsRead {
+    let mut fields = FieldsRead {
         names: &["is_superuser", "acl", "client_attrs"],
         takes_lists: true,
         ..FieldsRead::about(Kind::Login, syntax)
     };
-    json::read(json, Object(&mut said))?;
-    let (rules, attributes) = (said.rules.map(Arc::new), said.attributes.map(Arc::new));
+    json::read(json, Object(&mut fields))?;
+    let (rules, attributes) = (fields.rules.map(Arc::new), fields.attributes.map(Arc::new));
     Ok(SessionGrants {
         attributes,
-        is_superuser: said.is_superuser,
+        is_superuser: fields.is_superuser,
         rules,
         ..SessionGrants::default()
     })
@@ -145,9 +145,9 @@ pub(crate) fn claims(json: &str, syntax: Syntax) -> Result<SessionGrants, Proble
 /// What is wrong with it.
 pub(crate) fn batch(body: &[u8], count: usize) -> Result<Vec<Verdict>, Problem> {
     let object = json::object(body)?.ok_or("the batch route did not answer with a JSON object")?;
-    let mut said = Results { count, verdicts: None };
-    json::read(object, Object(&mut said))?;
-    Ok(said.verdicts.ok_or(NO_RESULTS)?)
+    let mut results = Results { count, verdicts: None };
+    json::read(object, Object(&mut results))?;
+    Ok(results.verdicts.ok_or(NO_RESULTS)?)
 }
 
 /// Whether a body is a complete object, so that nothing of what it says can be missing.

@@ -19,7 +19,7 @@ const OTHER_TYPE: &str = "compat emqx: the answer's Content-Type is neither appl
 ///
 /// # Errors
 /// What is wrong with it.
-pub(crate) fn said(kind: Kind, response: &Response) -> Result<ResponseFields, Problem> {
+pub(crate) fn fields(kind: Kind, response: &Response) -> Result<ResponseFields, Problem> {
     let body = response.body.as_deref().unwrap_or_default();
     if body.trim_ascii().is_empty() {
         return Ok(no(NOTHING));

@@ -13,25 +13,25 @@ use crate::json::{self, Members, Object, Problem};
 /// What is wrong with it.
 pub(crate) fn ok(body: &[u8]) -> Result<(bool, Option<String>), Problem> {
     let object = json::object(body)?.ok_or("the answer is no JSON object")?;
-    let mut said = Okay::default();
-    json::read(object, Object(&mut said))?;
-    Ok((said.ok.unwrap_or(false), said.reason.or(said.error)))
+    let mut fields = Okay::default();
+    json::read(object, Object(&mut fields))?;
+    Ok((fields.ok.unwrap_or(false), fields.reason.or(fields.error)))
 }
 
 /// The reason that a body gives which decides nothing; whatever is wrong with it, it gives none.
 #[must_use]
 pub(crate) fn reason(body: &[u8]) -> Option<String> {
-    let mut said = Reason(None);
-    json::read(json::object(body).ok()??, Object(&mut said)).ok()?;
-    said.0
+    let mut fields = Reason(None);
+    json::read(json::object(body).ok()??, Object(&mut fields)).ok()?;
+    fields.0
 }
 
 /// The same of a body in the mode `json`, where `error` is a reason as well.
 #[must_use]
 pub(crate) fn reason_or_error(body: &[u8]) -> Option<String> {
-    let mut said = Okay { ignores_ok: true, ..Okay::default() };
-    json::read(json::object(body).ok()??, Object(&mut said)).ok()?;
-    said.reason.or(said.error)
+    let mut fields = Okay { ignores_ok: true, ..Okay::default() };
+    json::read(json::object(body).ok()??, Object(&mut fields)).ok()?;
+    fields.reason.or(fields.error)
 }
 
 /// What a body that decides nothing says so far.
@@ -84,10 +84,10 @@ impl<'de> Members<'de> for Okay {
             self.ok = path.take(object, "true, false", |value| value.flag())?;
             return Ok(());
         }
-        let said = path.take(object, "", as_reason)?.flatten().filter(|text| !text.is_empty());
+        let text = path.take(object, "", as_reason)?.flatten().filter(|text| !text.is_empty());
         let place = if name == "reason" { &mut self.reason } else { &mut self.error };
         // The first that says something.
-        *place = place.take().or(said);
+        *place = place.take().or(text);
         Ok(())
     }
 }

@@ -115,25 +115,26 @@ impl<'de> Read<'de> for ReadRule {
     }
 
     fn object<A: MapAccess<'de>>(self, object: A) -> Result<Vec<Rule>, A::Error> {
-        let mut said = RuleSaid { number: self.0, ..RuleSaid::default() };
-        json::members(object, &mut said)?;
+        let mut fields = RuleFields { number: self.0, ..RuleFields::default() };
+        json::members(object, &mut fields)?;
         let path = |name| FieldPath { name, rule: Some(self.0) };
         let missing = |name, allowed| path(name).problem(&Whole::Null, allowed);
-        let permission = said.permission.ok_or_else(|| missing("permission", PERMISSIONS))?;
-        let verb = said.verb.ok_or_else(|| missing("action", ACTIONS))?;
-        if said.topic.is_none() && said.topics.is_none() {
+        let permission = fields.permission.ok_or_else(|| missing("permission", PERMISSIONS))?;
+        let verb = fields.verb.ok_or_else(|| missing("action", ACTIONS))?;
+        if fields.topic.is_none() && fields.topics.is_none() {
             return Err(missing("topic", "a topic filter"));
         }
-        let more = said.topics.filter(|_| said.topic.is_none() || permission == Permission::Deny);
-        let topics = said.topic.into_iter().chain(more.into_iter().flatten());
+        let more =
+            fields.topics.filter(|_| fields.topic.is_none() || permission == Permission::Deny);
+        let topics = fields.topic.into_iter().chain(more.into_iter().flatten());
         // Whether a subscription is retained is no question.
-        let retain = match (verb, said.retain) {
+        let retain = match (verb, fields.retain) {
             (Verb::Subscribe, _) | (_, None) => None,
             (_, Some(retain)) => {
                 retain.map_err(|shown| path("retain").problem(&Whole::Shown(shown), RETAIN))?
             }
         };
-        let (qos, condition) = (said.qos, said.condition);
+        let (qos, condition) = (fields.qos, fields.condition);
         let rule = |topic| {
             let (qos, condition) = (qos.clone(), condition.clone());
             Rule { permission, verb, topic, qos, retain, condition }
@@ -144,7 +145,7 @@ impl<'de> Read<'de> for ReadRule {
 
 /// What a rule says so far.
 #[derive(Default)]
-struct RuleSaid {
+struct RuleFields {
     number: usize,
     permission: Option<Permission>,
     verb: Option<Verb>,
@@ -180,7 +181,7 @@ const NETWORK: &str = "an address, or one with /BITS, as in 192.0.2.0/24";
 const PATTERN: &str = "a regular expression that is not empty";
 const RETAIN: &str = "true, false, \"all\"";
 
-impl<'de> Members<'de> for RuleSaid {
+impl<'de> Members<'de> for RuleFields {
     fn known(&self, name: &str) -> Option<&'static str> {
         one_of(RULE_NAMES, name).or(one_of(&UNSUPPORTED, name))
     }
