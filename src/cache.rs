@@ -69,7 +69,7 @@ pub struct Cache {
 pub struct Hit {
     pub answer: Answer,
     /// For how long it may be remembered elsewhere.
-    pub(crate) good: CachedPermission,
+    pub(crate) permission: CachedPermission,
     /// Whether it is time to ask for it again, ahead of its end. Said once, and again only when
     /// half of the time that was left has passed.
     pub(crate) refresh: bool,
@@ -131,8 +131,8 @@ impl Cache {
 
     /// Whether an answer that was found here, and is remembered elsewhere, is good still.
     #[must_use]
-    pub(crate) fn is_current(&self, good: &CachedPermission) -> bool {
-        good.holds(self.invalidations.count(), || self.clock.now())
+    pub(crate) fn is_current(&self, permission: &CachedPermission) -> bool {
+        permission.holds(self.invalidations.count(), || self.clock.now())
     }
 
     /// How many answers were kept, and how many bytes they took, at the last housekeeping.
@@ -158,7 +158,7 @@ impl Cache {
         let answer = entry.answer.clone();
         Ok(Hit {
             answer,
-            good: CachedPermission::new(entry, self.refresh_ahead, invalidations),
+            permission: CachedPermission::new(entry, self.refresh_ahead, invalidations),
             refresh,
         })
     }
@@ -581,9 +581,9 @@ mod tests {
 
     /// What is found under this key, which is good at first.
     fn found(cache: &Cache, key: &Key) -> CachedPermission {
-        let good = get(cache, key).expect("it is there").good;
-        assert!(cache.is_current(&good));
-        good
+        let permission = get(cache, key).expect("it is there").permission;
+        assert!(cache.is_current(&permission));
+        permission
     }
 
     #[test]
@@ -598,7 +598,9 @@ mod tests {
         clock.advance(LIFETIMES.access.allow.mul_f64(REFRESH_FROM) - LIFETIMES.access.deny);
         assert!(!cache.is_current(&allowed), "it is to be refreshed");
         let key = Key::from_number(1);
-        assert!(get(&cache, &key).is_some_and(|hit| hit.refresh && cache.is_current(&hit.good)));
+        assert!(
+            get(&cache, &key).is_some_and(|hit| hit.refresh && cache.is_current(&hit.permission))
+        );
     }
 
     #[test]
@@ -609,20 +611,20 @@ mod tests {
             cache.store(Key::from_number(key), Kind::Access, answer, lifetime, clock.now());
         };
         store(1, Answer::ALLOW, None);
-        let good = found(&cache, &key);
+        let permission = found(&cache, &key);
         store(2, Answer::ALLOW, None);
         cache.store(Key::from_number(3), Kind::Login, Answer::DENY, None, clock.now());
-        assert!(cache.is_current(&good), "more was said, of others");
+        assert!(cache.is_current(&permission), "more was said, of others");
         store(1, Answer::DENY, None);
-        assert!(!cache.is_current(&good), "it was taken back");
+        assert!(!cache.is_current(&permission), "it was taken back");
         store(1, Answer::ALLOW, None);
-        let good = found(&cache, &key);
+        let permission = found(&cache, &key);
         store(1, Answer::ALLOW, Some(Duration::ZERO));
-        assert!(!cache.is_current(&good), "it is not to be kept");
+        assert!(!cache.is_current(&permission), "it is not to be kept");
         store(1, Answer::ALLOW, None);
-        let good = found(&cache, &key);
+        let permission = found(&cache, &key);
         cache.outdate(InvalidationScope::default());
-        assert!(!cache.is_current(&good), "it was declared outdated");
+        assert!(!cache.is_current(&permission), "it was declared outdated");
     }
 
     #[test]
@@ -630,7 +632,7 @@ mod tests {
         let clock = ManualClock::new();
         let cache = Cache::new(LIFETIMES, true, 100 * entry::ENTRY_BYTES, clock.clone());
         let (mut evicted, mut kept) = (0, 0);
-        let goods: Vec<_> = (0..1000)
+        let permissions: Vec<_> = (0..1000)
             .map(|number| {
                 let key = Key::from_number(number);
                 cache.store(key, Kind::Access, Answer::ALLOW, None, clock.now());
@@ -638,8 +640,8 @@ mod tests {
             })
             .collect();
         cache.tidy_up();
-        for (key, good) in goods {
-            let is_current = good.is_some_and(|good| cache.is_current(&good));
+        for (key, permission) in permissions {
+            let is_current = permission.is_some_and(|permission| cache.is_current(&permission));
             assert_eq!(is_current, cache.entries.get(&key).is_some());
             *(if is_current { &mut kept } else { &mut evicted }) += 1;
         }
@@ -689,13 +691,13 @@ mod tests {
         let (cache, clock) = cache(LIFETIMES);
         let key = Key::from_number(0);
         cache.store(key, Kind::Access, Answer::ALLOW, None, clock.now());
-        let good = found(&cache, &key);
+        let permission = found(&cache, &key);
         for number in 1..1000 {
             let lifetime = (number % 2 == 0).then_some(Duration::ZERO);
             let denied = Key::from_number(number);
             cache.store(denied, Kind::Access, Answer::DENY, lifetime, clock.now());
         }
-        assert!(cache.is_current(&good));
+        assert!(cache.is_current(&permission));
     }
 
     #[test]

@@ -244,7 +244,7 @@ impl Engine {
             // The answer at hand is good; if there is no room, the next use tries again.
             let _ = self.ask_for_younger(*key, question);
         }
-        Some((hit.answer, hit.good))
+        Some((hit.answer, hit.permission))
     }
 
     /// Whether the answer to the question that has this key is known, for whoever does not use it.
@@ -255,8 +255,8 @@ impl Engine {
 
     /// Whether an answer that was known, and is remembered elsewhere, is good still.
     #[must_use]
-    pub(crate) fn is_current(&self, good: &CachedPermission) -> bool {
-        self.cache.is_current(good)
+    pub(crate) fn is_current(&self, permission: &CachedPermission) -> bool {
+        self.cache.is_current(permission)
     }
 
     /// Asks a question whose answer is not known, where a password file does not know better.

@@ -28,8 +28,8 @@ impl Authorizer {
         }
         let holds = self.services.sessions.recall(raw_check, |basis| match basis {
             Basis::Grants => true,
-            Basis::Answer(good) => {
-                let holds = self.services.engine.is_current(good);
+            Basis::Answer(permission) => {
+                let holds = self.services.engine.is_current(permission);
                 if holds {
                     self.services.stats.hit();
                 }

@@ -65,7 +65,7 @@ impl Authorizer {
         let Who { client, username, .. } = who;
         let question = who.question(About::Access(action));
         let key = self.services.engine.key(&question);
-        let Some((answer, good)) = self.services.engine.known(&key, &question) else {
+        let Some((answer, permission)) = self.services.engine.known(&key, &question) else {
             if action.access == Access::Read {
                 self.ask_for_other_subscribers(&key, action);
             }
@@ -76,7 +76,7 @@ impl Authorizer {
             self.services.sessions.note_allowed(
                 client_ref(client, username),
                 &action,
-                Basis::Answer(good),
+                Basis::Answer(permission),
             );
         }
         Asked::Now(Ok(answer))

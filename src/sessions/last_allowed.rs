@@ -103,7 +103,7 @@ impl Basis {
     fn range(&self) -> MemoryRange {
         match self {
             Self::Grants => (0, 0),
-            Self::Answer(good) => (good.address(), 1),
+            Self::Answer(permission) => (permission.address(), 1),
         }
     }
 }
