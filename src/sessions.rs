@@ -16,7 +16,7 @@ use std::time::Instant;
 use crate::answer::SessionGrants;
 use crate::cache::InvalidationScope;
 use crate::clock::{Clock, Deadline};
-use crate::rules::{Recent, Whom};
+use crate::rules::{LastDelivery, Whom};
 use crate::sealed::SealedQuestion;
 use crate::sync::lock;
 
@@ -47,7 +47,7 @@ pub struct Sessions {
 
 struct State {
     live: SessionMap,
-    recent: Recent,
+    last_delivery: LastDelivery,
     /// The sessions that must be asked about again, by when.
     due: BTreeSet<(Instant, usize)>,
     /// The same by the time of day, in seconds of Unix time.
@@ -60,7 +60,12 @@ impl Sessions {
         let live = SessionMap::new(fetch);
         let (due, due_by_day) = (BTreeSet::new(), BTreeSet::new());
         Self {
-            state: Mutex::new(State { live, recent: Recent::default(), due, due_by_day }),
+            state: Mutex::new(State {
+                live,
+                last_delivery: LastDelivery::default(),
+                due,
+                due_by_day,
+            }),
             may_be_due: AtomicBool::new(false),
             ended_sessions: EndedSessions::default(),
             clock,

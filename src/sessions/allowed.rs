@@ -15,7 +15,7 @@ impl Sessions {
         view: impl FnOnce(&Basis) -> R,
     ) -> Option<R> {
         let mut state = lock(&self.state);
-        let State { live, recent, .. } = &mut *state;
+        let State { live, last_delivery, .. } = &mut *state;
         let session = if raw_check.access == Access::Read {
             let names =
                 [raw_check.client_id.as_ptr() as usize, raw_check.username.as_ptr() as usize];
@@ -27,7 +27,9 @@ impl Sessions {
             return None;
         }
         match session.grants.rules_in_force() {
-            Some(rules) if session.last_allowed.has_passed() && recent.recall(rules, raw_check) => {
+            Some(rules)
+                if session.last_allowed.has_passed() && last_delivery.recall(rules, raw_check) =>
+            {
                 Some(view(&Basis::Grants))
             }
             _ => session.last_allowed.recall(raw_check).map(view),
@@ -57,14 +59,14 @@ impl Sessions {
         position: usize,
     ) {
         let mut state = lock(&self.state);
-        let State { live, recent, .. } = &mut *state;
+        let State { live, last_delivery, .. } = &mut *state;
         let session =
             live.get_mut(client_ref.handle).filter(|session| session.belongs_to(client_ref));
         let Some(session) = session else { return };
         let rules = session.grants.rules_in_force().filter(|_| action.access == Access::Read);
         match rules.filter(|rules| rules.is_for_everybody(position, action.topic)) {
             Some(rules) => {
-                recent.note(rules, action);
+                last_delivery.note(rules, action);
                 session.last_allowed.pass();
             }
             None => session.last_allowed.note(action, Basis::Grants),

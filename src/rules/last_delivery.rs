@@ -13,7 +13,7 @@ use crate::question::{Action, MessageFlags, RawAclCheck};
 
 /// The last delivery that rules allowed to everybody who has them.
 #[derive(Default)]
-pub(crate) struct Recent(Option<Delivery>);
+pub(crate) struct LastDelivery(Option<Delivery>);
 
 struct Delivery {
     rules: Arc<Rules>,
@@ -21,7 +21,7 @@ struct Delivery {
     flags: MessageFlags,
 }
 
-impl Recent {
+impl LastDelivery {
     /// Whether this is that delivery.
     #[must_use]
     pub(crate) fn recall(&self, rules: &Arc<Rules>, raw_check: &RawAclCheck<'_>) -> bool {
@@ -76,7 +76,7 @@ mod tests {
             rules(&[(Allow, "+/${clientid}"), (Deny, "news/+")]),
             rules(&[(Deny, "news/b"), (Allow, "news/#"), (Allow, "other")]),
         ];
-        let (mut recent, mut recalled) = (Recent::default(), 0);
+        let (mut last_delivery, mut recalled) = (LastDelivery::default(), 0);
         let mut random = fastrand::Rng::with_seed(1);
         for _ in 0..20_000 {
             // Mostly the same as before, but for one thing.
@@ -99,11 +99,11 @@ mod tests {
                     access,
                     flags: action.flags(),
                 };
-                if recent.recall(rules, &raw_check) {
+                if last_delivery.recall(rules, &raw_check) {
                     assert!(allowed.is_some(), "{action:?} by {name}");
                     recalled += 1;
                 } else if allowed.is_some_and(|ruling| for_all(ruling.position)) {
-                    recent.note(rules, &action);
+                    last_delivery.note(rules, &action);
                 }
             }
         }
