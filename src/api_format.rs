@@ -103,7 +103,7 @@ impl ApiFormat {
 
     /// Whether an answer to a login can say more than yes or no.
     #[must_use]
-    pub fn gives_terms(&self) -> bool {
+    pub fn gives_session_grants(&self) -> bool {
         self.response == ResponseMode::Status && !self.compat.is_predecessor()
     }
 

@@ -94,7 +94,9 @@ impl Authenticator {
     /// but for an invalidation, after which the client may come again.
     fn keep_question(&self, key: Key, question: &Question<'_>) -> Option<Arc<KeptQuestion>> {
         let is_token = matches!(question.about, About::Token(_));
-        if !(is_token || self.services.config.api_format.gives_terms() || self.is_asked_again(None))
+        if !(is_token
+            || self.services.config.api_format.gives_session_grants()
+            || self.is_asked_again(None))
         {
             return None;
         }
