@@ -3,7 +3,7 @@
 //! moka serves many threads at once, and keeps books about each use to know later what to let go of: a
 //! look-up there takes some 900 instructions, which is more than the rest of a check. The broker asks on one
 //! thread, mostly the same again. So what was found in moka is kept here as well: a table in which a key has a
-//! few places to be in, and when these are taken, it takes one over. Only what was found is put in, so that a
+//! few slots, and when these are taken, it takes one over. Only what was found is put in, so that a
 //! flood of questions that are asked but once moves nothing here; and what is here stays, though moka lets it
 //! go to make room for such a flood.
 
@@ -15,10 +15,10 @@ use super::Key;
 use super::entry::Entry;
 use crate::sync::lock;
 
-/// How many places a key has, beside each other.
+/// How many slots a key has, beside each other.
 const WAYS: usize = 4;
 
-/// How many places there are at first; a power of two.
+/// How many slots there are at first; a power of two.
 const FEWEST: usize = 256;
 
 /// How many there may be; a power of two.
@@ -32,12 +32,12 @@ pub(crate) struct Front {
 
 #[derive(Default)]
 struct Table {
-    places: Vec<Option<(Key, Arc<Entry>)>>,
+    slots: Vec<Option<(Key, Arc<Entry>)>>,
     used: usize,
 }
 
 impl Front {
-    /// With `most` places at most; none if that is 0.
+    /// With `most` slots at most; none if that is 0.
     pub(crate) fn new(most: usize) -> Self {
         let most = if most == 0 { 0 } else { most.clamp(FEWEST, MOST).next_power_of_two() };
         Self { table: Mutex::default(), most }
@@ -46,7 +46,7 @@ impl Front {
     /// The entry that has this key, if it is good still.
     pub(crate) fn get(&self, key: &Key) -> Option<Arc<Entry>> {
         let table = lock(&self.table);
-        let ways = table.places.get(table.first_way(key)..)?.iter().take(WAYS);
+        let ways = table.slots.get(table.first_way(key)..)?.iter().take(WAYS);
         let (_, entry) = ways.flatten().find(|(known, _)| known == key)?;
         (!entry.is_revoked()).then(|| Arc::clone(entry))
     }
@@ -57,8 +57,8 @@ impl Front {
         if self.most == 0 || !entry.enter() {
             return;
         }
-        let is_crowded = table.used * 4 >= table.places.len() * 3;
-        if is_crowded && table.places.len() < self.most {
+        let is_crowded = table.used * 4 >= table.slots.len() * 3;
+        if is_crowded && table.slots.len() < self.most {
             table.grow();
         }
         table.insert(key, entry);
@@ -68,8 +68,8 @@ impl Front {
     pub(crate) fn revoke_others(&self, key: &Key, entry: Option<&Arc<Entry>>) {
         let mut table = lock(&self.table);
         let first = table.first_way(key);
-        let mut places = table.places.iter_mut().skip(first).take(WAYS).flatten();
-        let known = places.find(|(known, _)| known == key).map(|(_, known)| known);
+        let mut slots = table.slots.iter_mut().skip(first).take(WAYS).flatten();
+        let known = slots.find(|(known, _)| known == key).map(|(_, known)| known);
         if let Some(known) = known.filter(|known| entry.is_none_or(|e| !Arc::ptr_eq(known, e))) {
             known.revoke();
         }
@@ -77,18 +77,18 @@ impl Front {
 }
 
 impl Table {
-    /// The first of a key's places. Keys are hashes already, and the number of places is a power of two.
+    /// The first of a key's slots. Keys are hashes already, and the number of slots is a power of two.
     fn first_way(&self, key: &Key) -> usize {
-        let groups = (self.places.len() / WAYS).max(1);
+        let groups = (self.slots.len() / WAYS).max(1);
         (key.short() as usize & (groups - 1)) * WAYS
     }
 
-    /// Takes the place of an older entry of this key, one that is free, or any.
+    /// Takes the slot of an older entry of this key, one that is free, or any.
     fn insert(&mut self, key: Key, entry: Arc<Entry>) {
         let first = self.first_way(&key);
-        let ways = &mut self.places[first..first + WAYS];
+        let ways = &mut self.slots[first..first + WAYS];
         let is_own =
-            |place: &Option<(Key, _)>| place.as_ref().is_some_and(|(known, _)| *known == key);
+            |slot: &Option<(Key, _)>| slot.as_ref().is_some_and(|(known, _)| *known == key);
         let own = ways.iter().position(is_own);
         let free = || ways.iter().position(Option::is_none);
         let way = own.or_else(free).unwrap_or((key.short() >> 32) as usize % WAYS);
@@ -98,12 +98,12 @@ impl Table {
         }
     }
 
-    /// Twice as many places, for what is good still.
+    /// Twice as many slots, for what is good still.
     fn grow(&mut self) {
-        let size = (self.places.len() * 2).max(FEWEST);
-        let mut places = Vec::with_capacity(size);
-        places.resize_with(size, || None);
-        let before = std::mem::replace(&mut self.places, places);
+        let size = (self.slots.len() * 2).max(FEWEST);
+        let mut slots = Vec::with_capacity(size);
+        slots.resize_with(size, || None);
+        let before = std::mem::replace(&mut self.slots, slots);
         self.used = 0;
         let kept = before.into_iter().flatten().filter(|(_, entry)| !entry.is_revoked());
         kept.for_each(|(key, entry)| self.insert(key, entry));
@@ -158,11 +158,11 @@ mod tests {
         assert!(!knows(&front, 1), "nobody may believe it any more");
         let second = put(&front, 1);
         assert!(find(&front, 1).is_some_and(|found| Arc::ptr_eq(&found, &second)));
-        assert_eq!(lock(&front.table).used, 1, "it took the older one's place");
+        assert_eq!(lock(&front.table).used, 1, "it took the older one's slot");
     }
 
     #[test]
-    fn what_moka_has_no_room_for_is_found_until_another_takes_its_place() {
+    fn what_moka_has_no_room_for_is_found_until_another_takes_its_slot() {
         let front = Front::new(1000);
         let first = put(&front, 1);
         first.leave();
@@ -194,15 +194,15 @@ mod tests {
         (0..512).for_each(|number| drop(put(&front, number)));
         assert!((0..512).all(|number| knows(&front, number)));
         (512..5000).for_each(|number| drop(put(&front, number)));
-        assert_eq!(lock(&front.table).places.len(), 1024);
+        assert_eq!(lock(&front.table).slots.len(), 1024);
         assert_eq!(lock(&front.table).used, 1024);
         assert!(knows(&front, 4999));
         let kept = (0..5000).filter(|number| knows(&front, *number));
-        assert_eq!(kept.count(), 1024, "others took the rest of the places");
+        assert_eq!(kept.count(), 1024, "others took the rest of the slots");
     }
 
     #[test]
-    fn what_was_revoked_takes_no_place_in_a_larger_table() {
+    fn what_was_revoked_takes_no_slot_in_a_larger_table() {
         let front = Front::new(1024);
         (0..FEWEST as u32 / 2).for_each(|number| put(&front, number).revoke());
         let kept = FEWEST as u32 / 2..FEWEST as u32;
