@@ -1,4 +1,4 @@
-//! Places at which a test can have this library panic, to see what follows from a defect.
+//! Failpoints: places at which a test can have this library panic, to see what follows from a defect.
 //!
 //! Built without the feature `inject-panics`, as the library always is but for those tests, this
 //! compiles to nothing. With it, a place panics for as long as its name is what the file holds that

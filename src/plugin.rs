@@ -134,14 +134,17 @@ impl Plugin {
             local_users,
             files,
         };
-        let plugin = Self::wire(services, &capabilities)?;
+        let plugin = Self::assemble(services, &capabilities)?;
         plugin.announce();
         plugin.join_fleet(spawn);
         found.iter().for_each(|found| plugin.tell_of_files(found));
         Ok(plugin)
     }
 
-    fn wire(services: Services, capabilities: &HostCapabilities) -> Result<Self, Vec<ConfigError>> {
+    fn assemble(
+        services: Services,
+        capabilities: &HostCapabilities,
+    ) -> Result<Self, Vec<ConfigError>> {
         let config = &services.config;
         let max_held = usize::try_from(config.hold_max_bytes).unwrap_or(usize::MAX);
         let held = Arc::new(HeldDeliveries::new(max_held));
@@ -303,7 +306,7 @@ impl Plugin {
 
     /// Notes a panic that was caught.
     pub(crate) fn note_panic(&self, place: &str) {
-        self.services.log_queue.seldom(Level::Error, "defect", || {
+        self.services.log_queue.seldom(Level::Error, "panic", || {
             format!("internal error at {place}; what was asked is refused")
         });
     }

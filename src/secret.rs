@@ -77,12 +77,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_draft_grows_with_what_is_written() {
-        let mut draft = SecretBuilder::with_capacity(2);
+    fn a_builder_grows_with_what_is_written() {
+        let mut builder = SecretBuilder::with_capacity(2);
         for part in ["", "a", "bc", "defghijk", "l"] {
-            draft.push(part.as_bytes());
+            builder.push(part.as_bytes());
         }
-        assert_eq!(draft.finish().expose(), b"abcdefghijkl");
+        assert_eq!(builder.finish().expose(), b"abcdefghijkl");
     }
 
     #[test]

@@ -578,7 +578,7 @@ mod tests {
     const READ: Action<'_> = Action { access: Access::Read, topic: "a", qos: 0, retain: false };
 
     #[test]
-    fn what_was_allowed_is_recalled_for_this_client_as_long_as_its_standing_is_the_same() {
+    fn what_was_allowed_is_recalled_for_this_client_as_long_as_its_grants_are_the_same() {
         let sessions = sessions();
         let ann = client_ref(1, "c", "ann");
         let recalls = |client_ref| sessions.recall(&raw_check(client_ref, &READ), |_| ()).is_some();

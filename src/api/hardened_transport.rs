@@ -164,7 +164,7 @@ mod tests {
 
     use super::*;
 
-    const ROOM: usize = 16;
+    const CAPACITY: usize = 16;
 
     /// Notes what it is to send, and receives one of these with each read; then nothing more.
     #[derive(Debug)]
@@ -201,11 +201,11 @@ mod tests {
     }
 
     fn hardened(layer: Harden, arriving: Vec<Result<Vec<u8>, io::ErrorKind>>) -> Hardened<Played> {
-        let buffers = LazyBuffers::new(ROOM, ROOM);
+        let buffers = LazyBuffers::new(CAPACITY, CAPACITY);
         Hardened::new(Played { buffers, sent: Vec::new(), arriving }, layer)
     }
 
-    fn guarded(arriving: Vec<Result<Vec<u8>, io::ErrorKind>>) -> Hardened<Played> {
+    fn below_tls(arriving: Vec<Result<Vec<u8>, io::ErrorKind>>) -> Hardened<Played> {
         hardened(Harden::BelowTls, arriving)
     }
 
@@ -251,12 +251,12 @@ mod tests {
             connection.buffers().output()[..piece.len()].copy_from_slice(piece.as_bytes());
             connection.transmit_output(piece.len(), soon()).unwrap();
         }
-        assert_eq!(connection.buffers().output(), [0; ROOM]);
+        assert_eq!(connection.buffers().output(), [0; CAPACITY]);
     }
 
     #[test]
     fn what_was_sent_is_wiped() {
-        let mut connection = guarded(vec![]);
+        let mut connection = below_tls(vec![]);
         connection.buffers().output()[..6].copy_from_slice(b"secret");
         connection.transmit_output(6, soon()).unwrap();
         assert_eq!(connection.buffers().output()[..6], [0; 6]);
@@ -265,16 +265,16 @@ mod tests {
     #[test]
     fn an_abrupt_end_is_an_error_that_the_client_does_not_pass_over() {
         for end in [io::ErrorKind::UnexpectedEof, io::ErrorKind::ConnectionReset] {
-            let ended = guarded(vec![Err(end)]).await_input(soon());
+            let ended = below_tls(vec![Err(end)]).await_input(soon());
             let Err(Error::Io(error)) = ended else { panic!("{ended:?}") };
             assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
         }
-        assert!(!guarded(vec![Ok(vec![])]).await_input(soon()).unwrap(), "an announced end");
+        assert!(!below_tls(vec![Ok(vec![])]).await_input(soon()).unwrap(), "an announced end");
     }
 
     #[test]
     fn a_connection_in_which_something_may_wait_is_not_used_again() {
-        let mut connection = guarded(vec![Ok(b"ok".to_vec()), Ok(vec![b'x'; 16])]);
+        let mut connection = below_tls(vec![Ok(b"ok".to_vec()), Ok(vec![b'x'; 16])]);
         assert!(connection.is_open());
         connection.await_input(soon()).unwrap();
         assert!(!connection.is_open(), "unread bytes");

@@ -40,7 +40,7 @@ enum Workers {
     /// It waits until the model lets it work.
     Wait,
     /// It is through before the asker waits for it.
-    Hurry,
+    AtOnce,
 }
 
 thread_local! {
@@ -49,7 +49,7 @@ thread_local! {
 }
 
 fn spawn(_: String, work: Work) -> io::Result<JoinHandle<()>> {
-    if WORKERS.get() == Workers::Hurry {
+    if WORKERS.get() == Workers::AtOnce {
         work();
         // It has ended, so there is nothing to join.
         return Err(io::ErrorKind::WouldBlock.into());
@@ -90,7 +90,14 @@ pub(super) fn run(data: &[u8]) {
         answering.upgrade().map_or(Err(Failure::Stopping), |world| world.answer(url, body))
     })));
     for instance in 0..2 {
-        world.connect(instance, &format!("boss-{instance}"), "boss", "good", false, Workers::Hurry);
+        world.connect(
+            instance,
+            &format!("boss-{instance}"),
+            "boss",
+            "good",
+            false,
+            Workers::AtOnce,
+        );
     }
     world.tick();
     while !world.choices.borrow().is_empty() {
@@ -160,7 +167,7 @@ impl World {
     }
 
     fn event(&self) {
-        let workers = self.choose(&[Workers::Hurry, Workers::Wait, Workers::Hurry]);
+        let workers = self.choose(&[Workers::AtOnce, Workers::Wait, Workers::AtOnce]);
         match self.choose(&[0, 0, 0, 0, 1, 2, 2, 3, 4, 5, 5, 6, 6, 7, 8, 9, 10]) {
             0 => {
                 let instance = self.choose(&[0, 1]);
@@ -260,7 +267,7 @@ impl World {
 
     /// All of them do, and nothing else happens.
     fn catch_up(&self) {
-        let before = WORKERS.replace(Workers::Hurry);
+        let before = WORKERS.replace(Workers::AtOnce);
         while WAITING.with_borrow(|waiting| !waiting.is_empty()) {
             self.work();
         }

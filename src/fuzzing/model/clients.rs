@@ -28,7 +28,7 @@ impl World {
             // The broker closes it without asking anybody.
             return;
         }
-        if workers == Workers::Hurry {
+        if workers == Workers::AtOnce {
             self.catch_up();
         }
         let free = self.clients.borrow().iter().position(Option::is_none);
@@ -113,7 +113,7 @@ impl World {
         }
         let kept = self.get(at).filters;
         kept.iter().for_each(|topic| {
-            self.check(at, topic, Access::Read, Workers::Hurry);
+            self.check(at, topic, Access::Read, Workers::AtOnce);
         });
         self.change(at, |client| client.stage = Stage::In);
         if self.is_2_1 {
@@ -190,7 +190,7 @@ impl World {
         let client = self.get(at);
         let name = client.identity.name();
         let action = Action { access, topic, qos: 0, retain: false };
-        if workers == Workers::Hurry {
+        if workers == Workers::AtOnce {
             self.catch_up();
         }
         let began = self.ledger.borrow_mut().event();
