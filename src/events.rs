@@ -36,7 +36,7 @@ use queue::Queue;
 use written::Event;
 
 /// How long the end of the broker may take longer for the events that still wait.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long a client that came may take to be refused after all, where no tick tells that it was not.
 const SETTLED: Duration = Duration::from_secs(1);
@@ -251,7 +251,7 @@ impl Events {
         shared.changed.notify_all();
         let sending = lock(&shared.sending);
         let is_sending = |sending: &mut Sending| sending.has_worker && sending.queue.len() > 0;
-        let waited = shared.changed.wait_timeout_while(sending, LAST_WORDS, is_sending);
+        let waited = shared.changed.wait_timeout_while(sending, SHUTDOWN_TIMEOUT, is_sending);
         let (mut sending, _) = waited.unwrap_or_else(PoisonError::into_inner);
         sending.is_closed = true;
         let unsent = sending.queue.clear();

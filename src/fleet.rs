@@ -101,7 +101,7 @@ pub struct Fleet {
     interrupted: Mutex<Option<LinkError>>,
     counts: Counts,
     end: Mutex<End>,
-    /// Notified when the end is near, and when a thread has ended.
+    /// Notified when the threads are to end, and when one has ended.
     stopped: Condvar,
     threads: Mutex<Vec<JoinHandle<()>>>,
     listener: OnceLock<Arc<dyn Listener>>,

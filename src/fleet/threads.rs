@@ -12,12 +12,12 @@ use crate::pool::Spawn;
 use crate::sync::lock;
 
 /// How long the threads may take to end. Each waits for Redis for a second at most if that is honest.
-const FAREWELL: Duration = Duration::from_secs(4);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// How the end of all comes.
+/// How far the threads have ended.
 #[derive(Default)]
 pub(crate) struct End {
-    is_near: bool,
+    is_stopping: bool,
     /// How many threads have not ended.
     running: usize,
 }
@@ -73,18 +73,18 @@ impl Fleet {
         self.stopped.notify_all();
     }
 
-    /// Ends every thread, but for one that still reads a reply after [`FAREWELL`]: a Redis that sends byte by byte
-    /// could have the broker never end. Such a thread keeps what it uses, and its memory is unmapped only
-    /// with the process.
+    /// Ends every thread, but for one that still reads a reply after [`SHUTDOWN_TIMEOUT`]: a Redis that sends byte by
+    /// byte could have the broker never end. Such a thread keeps what it uses, and its memory is unmapped only with the
+    /// process.
     pub fn shut_down(&self) {
-        lock(&self.end).is_near = true;
+        lock(&self.end).is_stopping = true;
         self.stopped.notify_all();
         self.lookups.wake();
         self.queue.wake();
         let end = lock(&self.end);
         let waited = self
             .stopped
-            .wait_timeout_while(end, FAREWELL, |end| end.running > 0)
+            .wait_timeout_while(end, SHUTDOWN_TIMEOUT, |end| end.running > 0)
             .map(|(end, _)| end.running);
         let have_all_ended = waited.is_ok_and(|running| running == 0);
         for thread in std::mem::take(&mut *lock(&self.threads)) {
@@ -95,13 +95,13 @@ impl Fleet {
     }
 
     pub(super) fn is_stopping(&self) -> bool {
-        lock(&self.end).is_near
+        lock(&self.end).is_stopping
     }
 
     /// Waits, unless all ends.
     pub(super) fn rest(&self, time: Duration) {
         let end = lock(&self.end);
-        drop(self.stopped.wait_timeout_while(end, time, |end| !end.is_near));
+        drop(self.stopped.wait_timeout_while(end, time, |end| !end.is_stopping));
     }
 }
 
