@@ -14,6 +14,7 @@ mod block;
 mod check;
 mod client;
 mod conf;
+mod elf;
 mod exchange;
 mod explain;
 mod fleet;

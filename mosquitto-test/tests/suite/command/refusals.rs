@@ -97,6 +97,12 @@ fn set_acl(path: &Path, uid: u32, [user, mask, others]: [u16; 3]) {
     setxattr(path, ACL, &bytes, XattrFlags::empty()).unwrap();
 }
 
+/// A file in which one text of the same length stands for another.
+fn replaced(file: &[u8], old: &[u8; 11], new: &[u8; 11]) -> Vec<u8> {
+    let at = file.windows(old.len()).position(|part| part == old).expect("it is for glibc");
+    [&file[..at], new, &file[at + old.len()..]].concat()
+}
+
 on_every_broker! {
     fn what_is_a_mistake_stops_the_broker(version) {
         let block = || plugin() + VALID;
@@ -140,6 +146,25 @@ on_every_broker! {
         let twice = block() + &block();
         expect_of(version, &twice, true, "Mosquitto before 2.1 does not start", By2_0);
         expect_of(version, "", true, "no line loads libmosquitto_http_auth.so, nor any", Nowhere);
+    }
+
+    fn a_library_for_another_c_library_or_machine_stops_the_broker(version) {
+        let ours = fs::read(plugin_path()).unwrap();
+        let for_musl = replaced(&ours, b"\0libc.so.6\0", b"\0libc.so\0\0\0");
+        let by_alpine = replaced(&ours, b"\0libc.so.6\0", b"\0ld-musl-x\0");
+        let mut for_another = ours.clone();
+        for_another[18] = if cfg!(target_arch = "aarch64") { 62 } else { 183 };
+        let files = Files::new();
+        let of_musl = "it is for musl, and the C library of this machine is glibc";
+        for (name, library, expected) in [
+            ("musl.so", for_musl, of_musl),
+            ("alpine.so", by_alpine, of_musl),
+            ("another.so", for_another, "and this machine is "),
+        ] {
+            let path = files.file(name, library);
+            let text = format!("plugin {}\n{}{VALID}", path.display(), plugin());
+            expect_of(version, &text, true, expected, Everywhere);
+        }
     }
 
     fn what_stops_one_version_is_a_warning_that_names_it(version) {
