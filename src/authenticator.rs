@@ -85,7 +85,7 @@ impl Authenticator {
             lockout,
             late_denials: LateDenials::new(
                 Arc::clone(wake_broker),
-                services.retry_answers.logins_life(),
+                services.retry_answers.denials_life(),
             ),
             logins: Arc::new(logins),
             reload_hold: ReloadHold::new(sighup),

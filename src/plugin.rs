@@ -113,8 +113,8 @@ impl Plugin {
                 return Err(engine.err().into_iter().chain(local_users.err()).collect());
             }
         };
-        let (logins, topics) = (config.cache.login.allow, config.cache.access.allow);
-        let retry_answers = RetryAnswers::new(Arc::clone(&clock), logins, topics);
+        let cached = &config.cache;
+        let retry_answers = RetryAnswers::new(Arc::clone(&clock), &cached.login, &cached.access);
         let older = Arc::clone(&retry_answers);
         engine.tell_of_answers(move |key, asked| older.forget_older(key, asked));
         let events = Events::new(&config, engine.api(), &log_queue, &stats, &clock, spawn);

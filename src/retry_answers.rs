@@ -21,9 +21,10 @@ use std::time::{Duration, Instant};
 
 use moka::policy::EvictionPolicy;
 
-use crate::answer::Outcome;
+use crate::answer::{Outcome, Verdict};
 use crate::cache::Key;
 use crate::clock::Clock;
+use crate::config::Lifetime;
 use crate::pool::Pending;
 use crate::store::{Limits, Store};
 use crate::sync::lock;
@@ -50,10 +51,31 @@ pub(crate) struct RetryAnswers {
     /// Questions on their way whose answers are to be kept.
     awaited: Mutex<HashSet<Key>>,
     /// For how long a login's answer is kept.
-    logins_life: Duration,
+    logins: Life,
     /// How old an answer about a topic may be.
-    topics_life: Duration,
+    topics: Life,
     clock: Arc<dyn Clock>,
+}
+
+/// For how long an answer serves a retry.
+#[derive(Clone, Copy)]
+struct Life {
+    allow: Duration,
+    deny: Duration,
+}
+
+impl Life {
+    /// `cached`: for how long such answers live in the cache.
+    fn beside(cached: &Lifetime) -> Self {
+        let [allow, deny] = [cached.allow, cached.deny]
+            .map(|ttl| if ttl.is_zero() { LIFE } else { ttl.clamp(SHORTEST, LIFE) });
+        Self { allow, deny }
+    }
+
+    fn of(self, outcome: &Outcome) -> Duration {
+        let is_denial = outcome.as_ref().is_ok_and(|answer| answer.verdict == Verdict::Deny);
+        if is_denial { self.deny } else { self.allow }
+    }
 }
 
 #[derive(Clone)]
@@ -65,18 +87,17 @@ struct Kept {
 }
 
 impl RetryAnswers {
-    /// `logins`, `topics`: for how long permissions are cached.
+    /// `logins`, `topics`: for how long such answers are cached.
     #[must_use]
-    pub(crate) fn new(clock: Arc<dyn Clock>, logins: Duration, topics: Duration) -> Arc<Self> {
-        let [logins_life, topics_life] = [logins, topics]
-            .map(|ttl| if ttl.is_zero() { LIFE } else { ttl.clamp(SHORTEST, LIFE) });
+    pub(crate) fn new(clock: Arc<dyn Clock>, logins: &Lifetime, topics: &Lifetime) -> Arc<Self> {
+        let [logins, topics] = [logins, topics].map(Life::beside);
         let (answers, told, awaited) = (store(), store(), Mutex::default());
-        Arc::new(Self { answers, told, awaited, logins_life, topics_life, clock })
+        Arc::new(Self { answers, told, awaited, logins, topics, clock })
     }
 
-    /// For how long a login's answer is kept.
-    pub(crate) fn logins_life(&self) -> Duration {
-        self.logins_life
+    /// For how long the denial of a login is kept.
+    pub(crate) fn denials_life(&self) -> Duration {
+        self.logins.deny
     }
 
     /// Keeps what came of a question that was `asked` for then. A failure is worth keeping only where
@@ -114,8 +135,8 @@ impl RetryAnswers {
         is_outdated: impl FnOnce(&Outcome, Instant) -> bool,
     ) -> Option<Outcome> {
         let kept = self.answers.remove(*key)?;
-        let is_good =
-            self.is_good(&kept, self.logins_life) && !is_outdated(&kept.outcome, kept.asked);
+        let life = self.logins.of(&kept.outcome);
+        let is_good = self.is_good(&kept, life) && !is_outdated(&kept.outcome, kept.asked);
         is_good.then_some(kept.outcome)
     }
 
@@ -129,7 +150,7 @@ impl RetryAnswers {
         let kept = self.answers.remove(*key)?;
         // A younger answer that is on its way is not needed any more.
         lock(&self.awaited).remove(key);
-        let is_good = self.age(&kept) < self.topics_life
+        let is_good = self.age(&kept) < self.topics.of(&kept.outcome)
             && self.is_good(&kept, LIFE)
             && !is_outdated(&kept.outcome, kept.asked);
         is_good.then(|| {
@@ -167,7 +188,7 @@ impl RetryAnswers {
             self.answers.insert(*key, told);
         }
         let kept = self.answers.get(*key).filter(|kept| self.is_good(kept, LIFE));
-        kept.is_some_and(|kept| self.age(&kept) < self.topics_life / 2)
+        kept.is_some_and(|kept| self.age(&kept) < self.topics.of(&kept.outcome) / 2)
     }
 
     fn age(&self, kept: &Kept) -> Duration {
@@ -202,12 +223,19 @@ mod tests {
     use super::*;
     use crate::answer::{Answer, Failure, SessionGrants};
     use crate::clock::{BEGINNING, ManualClock};
+    use crate::config::Jitter;
 
     const KEY: Key = Key::from_number(1);
 
+    /// How long permissions and denials are cached, in seconds.
+    fn lasting(allow: u64, deny: u64) -> Lifetime {
+        let (allow, deny) = (Duration::from_secs(allow), Duration::from_secs(deny));
+        Lifetime { allow, deny, jitter: Jitter::Shorter }
+    }
+
     fn answers() -> (Arc<RetryAnswers>, Arc<ManualClock>) {
         let clock = ManualClock::new();
-        (RetryAnswers::new(clock.clone(), Duration::ZERO, Duration::ZERO), clock)
+        (RetryAnswers::new(clock.clone(), &lasting(0, 0), &lasting(0, 0)), clock)
     }
 
     fn take(answers: &RetryAnswers) -> Option<Outcome> {
@@ -265,7 +293,7 @@ mod tests {
     #[test]
     fn it_is_kept_for_a_while_and_no_longer_than_its_session_grants_say() {
         let (answers, clock) = answers();
-        let lasting = |expire_at| {
+        let until = |expire_at| {
             let session_grants = SessionGrants {
                 is_superuser: None,
                 rules: None,
@@ -277,13 +305,13 @@ mod tests {
         for (answer, after, expected) in [
             (Answer::ALLOW, LIFE - Duration::from_secs(1), true),
             (Answer::ALLOW, LIFE, false),
-            (lasting(BEGINNING + 100), LIFE, false),
+            (until(BEGINNING + 100), LIFE, false),
         ] {
             answers.keep(KEY, Ok(answer), clock.now());
             clock.advance(after);
             assert_eq!(take(&answers).is_some(), expected);
         }
-        answers.keep(KEY, Ok(lasting(clock.unix_time().as_secs() + 2)), clock.now());
+        answers.keep(KEY, Ok(until(clock.unix_time().as_secs() + 2)), clock.now());
         clock.advance(Duration::from_secs(2));
         assert_eq!(take(&answers), None);
     }
@@ -301,17 +329,21 @@ mod tests {
     #[test]
     fn an_answer_is_no_older_than_one_in_the_cache_may_be() {
         for (ttl, life) in [(0, 15), (1, 5), (8, 8), (60, 15)] {
-            let clock = ManualClock::new();
-            let ttl = Duration::from_secs(ttl);
-            let answers = RetryAnswers::new(clock.clone(), ttl, ttl);
-            for (age, expected) in [(life - 1, Some(Ok(Answer::ALLOW))), (life, None)] {
-                let asked = clock.now();
-                clock.advance(Duration::from_secs(age));
-                answers.keep(KEY, Ok(Answer::ALLOW), asked);
-                assert_eq!(answers.lend(&KEY, |_, _| false), expected, "{ttl:?}");
-                answers.keep(KEY, Ok(Answer::ALLOW), asked);
-                clock.advance(Duration::from_secs(age));
-                assert_eq!(take(&answers), expected, "{ttl:?}");
+            for (cached, answer) in
+                [(lasting(ttl, 100), Answer::ALLOW), (lasting(100, ttl), Answer::DENY)]
+            {
+                let clock = ManualClock::new();
+                let answers = RetryAnswers::new(clock.clone(), &cached, &cached);
+                for (age, is_good) in [(life - 1, true), (life, false)] {
+                    let expected = is_good.then(|| Ok(answer.clone()));
+                    let asked = clock.now();
+                    clock.advance(Duration::from_secs(age));
+                    answers.keep(KEY, Ok(answer.clone()), asked);
+                    assert_eq!(answers.lend(&KEY, |_, _| false), expected, "{cached:?}");
+                    answers.keep(KEY, Ok(answer.clone()), asked);
+                    clock.advance(Duration::from_secs(age));
+                    assert_eq!(take(&answers), expected, "{cached:?}");
+                }
             }
         }
     }

@@ -99,7 +99,7 @@ impl Authorizer {
         self.postponed_entries.add(now + LONGEST_ENTRY, &postponed);
         for answer in on_their_way {
             let postponed = Arc::clone(&postponed);
-            answer.watch(move |_| drop(postponed));
+            answer.listen(move |_| drop(postponed));
         }
         Some(pending)
     }
