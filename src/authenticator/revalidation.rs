@@ -108,8 +108,10 @@ impl Authenticator {
         if is_token || !self.services.engine.knows(&session_key.key, question) {
             let seal = || self.services.engine.seal(question).map(Arc::new);
             self.services.sessions.ask_now(session_key, seal);
-            // Mosquitto 2.0.11 with `per_listener_settings` has no tick that would.
-            self.check_due(self.services.clock.now());
+            if !self.services.tick_monitor.seems_regular() {
+                // Mosquitto 2.0.11 with `per_listener_settings` has no tick that would.
+                self.check_due(self.services.clock.now());
+            }
         }
     }
 
