@@ -21,6 +21,7 @@ mod access;
 mod acl_prefetch;
 mod begun;
 mod consult;
+mod copies;
 mod held;
 mod retry;
 mod undecided;
@@ -32,6 +33,7 @@ pub(crate) use who::client_ref;
 
 use acl_prefetch::LastPrefetch;
 use begun::Begun;
+use copies::Copies;
 use held::HeldAnswer;
 use retry::PostponedEntries;
 
@@ -43,11 +45,14 @@ pub(crate) struct Authorizer {
     held: Arc<HeldDeliveries>,
     held_answers: Arc<Mailbox<HeldAnswer>>,
     begun: Begun,
+    copies: Copies,
     /// What is asked ahead for a client that comes in.
     last_asked: LastAsked,
     postponed_entries: PostponedEntries,
     /// Whether the API has ever left an ACL check to the broker's other means.
     leaves_to_broker: AtomicBool,
+    /// Whether the broker has ever asked about the source of a retained message (`check_retain_source`).
+    checks_retain_source: AtomicBool,
     /// Whether the broker says who is connected.
     tells_who_connects: bool,
     last_prefetch: LastPrefetch,
@@ -65,9 +70,11 @@ impl Authorizer {
             held_answers: Mailbox::new(Arc::clone(&services.wake_broker)),
             subscriptions: Subscriptions::default(),
             begun: Begun::default(),
+            copies: Copies::default(),
             last_asked: LastAsked::default(),
             postponed_entries: PostponedEntries::default(),
             leaves_to_broker: AtomicBool::new(false),
+            checks_retain_source: AtomicBool::new(false),
             tells_who_connects,
             last_prefetch: LastPrefetch::default(),
         }

@@ -225,14 +225,16 @@ impl Subscriptions {
         lock(&self.0).subscribers.get(&handle).is_some_and(Subscriber::is_offline)
     }
 
-    /// The highest QoS that this client gets a message with this topic name with; none if nothing is
-    /// known of a subscription that it matches.
+    /// The QoS of each subscription of this client that a message with this topic name matches, the highest first.
     #[must_use]
-    pub(crate) fn qos(&self, handle: usize, client_id: &str, topic: &str) -> Option<u8> {
+    pub(crate) fn qos_of_each(&self, handle: usize, client_id: &str, topic: &str) -> Vec<u8> {
         let state = lock(&self.0);
         let known = state.subscribers.get(&handle).filter(|known| known.snapshot.id() == client_id);
-        let filters = known?.filters.iter();
-        filters.filter(|(filter, _)| matches(filter, topic)).map(|(_, qos)| *qos).max()
+        let filters = known.iter().flat_map(|known| &known.filters);
+        let matching = filters.filter(|(filter, _)| matches(filter, topic));
+        let mut each: Vec<_> = matching.map(|(_, qos)| *qos).collect();
+        each.sort_unstable_by(|one, other| other.cmp(one));
+        each
     }
 
     /// Those whom a message with this topic name goes to, up to so many.
@@ -458,28 +460,26 @@ mod tests {
     }
 
     #[test]
-    fn the_qos_of_a_message_is_that_of_the_best_subscription() {
+    fn each_copy_of_a_message_has_the_qos_of_its_subscription() {
         let subscriptions = Subscriptions::default();
         let client = client(1);
         for (filter, qos) in [("a/+", 0), ("a/#", 1), ("$share/g/s/#", 2), ("#", 0)] {
             subscriptions.add(&client, filter, qos, || client.clone());
         }
+        let each = |topic| subscriptions.qos_of_each(1, "client-1", topic);
         for (topic, qos) in [
-            ("a/b", Some(1)),
-            ("a", Some(1)),
-            ("s/1", Some(2)),
-            ("other", Some(0)),
-            ("$SYS/a", None),
+            ("a/b", &[1, 0, 0][..]),
+            ("a", &[1, 0]),
+            ("s/1", &[2, 0]),
+            ("other", &[0]),
+            ("$SYS/a", &[]),
         ] {
-            assert_eq!(subscriptions.qos(1, "client-1", topic), qos, "{topic}");
+            assert_eq!(each(topic), qos, "{topic}");
         }
         subscriptions.add(&client, "#", 2, || client.clone());
-        assert_eq!(
-            subscriptions.qos(1, "client-1", "other"),
-            Some(2),
-            "a new subscription replaces the old"
-        );
-        assert_eq!(subscriptions.qos(1, "client-2", "a"), None, "the handle is another's");
+        assert_eq!(each("other"), [2], "a new subscription replaces the old");
+        let of_another = subscriptions.qos_of_each(1, "client-2", "a");
+        assert!(of_another.is_empty(), "the handle is another's");
     }
 
     #[test]
@@ -497,8 +497,8 @@ mod tests {
             departures.iter().for_each(|departure| subscriptions.left(1, *departure));
             finds(&subscriptions, "a/b", &[]);
             subscriptions.enters(2, "client-1", username, keeps);
-            let qos = subscriptions.qos(2, "client-1", "a/b");
-            assert_eq!(qos, known.then_some(1), "{departures:?} {username} {keeps}");
+            let qos = subscriptions.qos_of_each(2, "client-1", "a/b");
+            assert_eq!(qos == [1], known, "{departures:?} {username} {keeps}");
             subscriptions.left(2, Departure::Ended);
             subscriptions.left(1, Departure::Ended);
             assert!(is_empty(&subscriptions));
@@ -511,7 +511,7 @@ mod tests {
         add(&subscriptions, 1, "a/#");
         subscriptions.enters(2, "client-1", "ann", true);
         subscriptions.left(1, Departure::Ended);
-        assert_eq!(subscriptions.qos(2, "client-1", "a/b"), Some(1));
+        assert_eq!(subscriptions.qos_of_each(2, "client-1", "a/b"), [1]);
         finds(&subscriptions, "a/b", &[1]);
     }
 
@@ -525,6 +525,7 @@ mod tests {
             subscriptions.left(handle, Departure::Offline);
         }
         assert!(lock(&subscriptions.0).memory.taken() <= MOST_OFFLINE);
-        assert!(subscriptions.qos(199, "client-199", &format!("1/{}", "x".repeat(1000))).is_some());
+        let topic = format!("1/{}", "x".repeat(1000));
+        assert_eq!(subscriptions.qos_of_each(199, "client-199", &topic), [1]);
     }
 }

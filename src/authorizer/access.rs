@@ -2,12 +2,14 @@
 
 #![forbid(unsafe_code)]
 
+use std::sync::atomic::Ordering;
+
 use log::Level;
 
 use super::Authorizer;
 use super::consult::Consulted;
 use super::held::Ahead;
-use super::who::{AccessReply, Check, Who, client_ref, is_connected};
+use super::who::{AccessReply, Check, Who, client_ref, is_connected, is_retain_source};
 use crate::answer::{Decision, Failure, Verdict};
 use crate::block_budget::{Bound, Payer};
 use crate::decide::{self, Policy, Reason, Step, Subject};
@@ -113,12 +115,16 @@ impl Authorizer {
 
     fn access_of(&self, check: &Check<'_>) -> Option<(Decision, Reason)> {
         let Check { client, action, broker, .. } = *check;
+        if broker.is_some() && is_retain_source(client, action) {
+            self.checks_retain_source.store(true, Ordering::Relaxed);
+        }
         let username = match self.gate(client.id(), check.username) {
             Ok(username) => username,
             Err(judged) => return Some(judged),
         };
         if action.access == Access::Subscribe {
             self.begun.subscribes(client.handle());
+            self.copies.end();
         }
         self.note_named(check, username);
         if self.waits_behind_others(check, username) {
@@ -174,10 +180,9 @@ impl Authorizer {
         let client_ref = client_ref(client, username);
         let is_another = |ended: &EndedSession| self.is_another(client, action.access, ended);
         let Some(judged) = self.services.sessions.look(client_ref, is_another, judge) else {
-            // With check_retain_source, a stand-in for whoever published a retained message.
-            let is_stand_in = client.protocol_version() == 0 && action.access == Access::Write;
-            let found =
-                is_stand_in.then(|| self.services.sessions.find(client.id(), username)).flatten();
+            let found = is_retain_source(client, action)
+                .then(|| self.services.sessions.find(client.id(), username))
+                .flatten();
             let grants = found.map(|(_, grants)| grants).unwrap_or_default();
             return judge(&grants);
         };
@@ -260,7 +265,11 @@ impl Authorizer {
                 .set_superuser(client_ref(who.client, who.username), is_superuser);
         }
         if decision == Decision::Unavailable && self.may_hold(check) {
-            self.hold(who, check, Ahead::Failed);
+            let ahead = match unheard {
+                Some((kind, Asked::Later(pending), _)) => Ahead::Asked(answers, kind, pending),
+                _ => Ahead::Failed,
+            };
+            self.hold(who, check, ahead);
             return None;
         }
         if let Reason::Failure(_, failure) = &reason {

@@ -61,10 +61,23 @@ impl Authorizer {
             && self.services.config.hold_max_bytes > 0
             && self.services.config.on_error != OnError::Defer
             && !self.leaves_to_broker.load(Ordering::Relaxed)
+            && !self.asks_about_its_source(check)
+    }
+
+    /// Whether this is a retained message about whose source the broker asks next, if its client may read it
+    /// (`check_retain_source`): it does not ask about what is sent later.
+    fn asks_about_its_source(&self, check: &Check<'_>) -> bool {
+        self.is_retained(check) && self.checks_retain_source.load(Ordering::Relaxed)
+    }
+
+    /// Whether this is a retained message, for a subscription that is new.
+    fn is_retained(&self, check: &Check<'_>) -> bool {
+        check.action.retain && self.begun.is_subscribing(check.client.handle())
     }
 
     /// A client publishes a message, or its Will is published.
     pub(crate) fn message_begins(&self, of_mqtt_5: bool, tells_properties: bool) {
+        self.copies.end();
         self.begun.message(of_mqtt_5, tells_properties);
     }
 
@@ -78,8 +91,9 @@ impl Authorizer {
     /// the connection lasts if it is refused when the client comes back, and keeps others from being sent.
     /// And a broker that does not tick sends nothing later.
     pub(super) fn waits_a_moment(&self, check: &Check<'_>) -> bool {
-        let is_retained = check.action.retain && self.begun.is_subscribing(check.client.handle());
-        is_retained || self.was_queued(check) || !self.services.tick_monitor.seems_regular()
+        self.is_retained(check)
+            || self.was_queued(check)
+            || !self.services.tick_monitor.seems_regular()
     }
 
     /// Whether this delivery would lack something if it were sent later: properties, where the client can
@@ -128,11 +142,18 @@ impl Authorizer {
             return false;
         }
         let (client_id, topic) = (check.client.id(), check.action.topic);
-        let is_queued = self.held.is_queued(client_id, topic, self.was_queued(check));
-        if is_queued {
-            self.keep(check, username);
+        if !self.held.is_queued(client_id, topic, self.was_queued(check)) {
+            return false;
         }
-        is_queued
+        let queue = self.keep(check, username);
+        if let (Some(queue), Some(broker), false) =
+            (queue, check.broker, self.services.tick_monitor.seems_regular())
+        {
+            // Without ticks it would stay until the next message, and that until the one after it.
+            let mut left = MOST_AT_ONCE;
+            self.advance(broker, queue, self.services.clock.now(), &mut left);
+        }
+        true
     }
 
     /// Keeps a delivery until its question is answered.
@@ -150,13 +171,14 @@ impl Authorizer {
     fn keep(&self, check: &Check<'_>, username: &str) -> Option<QueueId> {
         let (client, action) = (check.client, check.action);
         let message = check.message?;
+        let send_qos = self.send_qos(check, message.bytes())?;
         let new = NewDelivery {
             topic: action.topic,
             payload: message.bytes(),
             properties: message.properties(),
             qos: action.qos,
             retain: action.retain,
-            send_qos: self.send_qos(check),
+            send_qos,
             until: self.services.clock.now() + self.services.config.hold,
             is_older: self.was_queued(check),
             is_certain: self.is_known_to_be_online(client, username),
@@ -172,14 +194,22 @@ impl Authorizer {
     }
 
     /// The QoS of a delivery: the message's, but no more than was subscribed with (MQTT 5.0, section
-    /// 3.8.4). Of one that was sent by a plugin and queued the broker tells 0, and it had 1 or 2.
-    fn send_qos(&self, check: &Check<'_>) -> u8 {
+    /// 3.8.4). Of one that was sent by a plugin and queued the broker tells 0, and it had 1 or 2. None: it is a
+    /// further copy, which Mosquitto 2.0 sends to no client of MQTT 3.1.1.
+    fn send_qos(&self, check: &Check<'_>, payload: &[u8]) -> Option<u8> {
         let Check { client, action, .. } = *check;
-        let subscribed = self.subscriptions.qos(client.handle(), client.id(), action.topic);
-        match action.qos {
+        let (handle, topic) = (client.handle(), action.topic);
+        let subscribed = self.subscriptions.qos_of_each(handle, client.id(), topic);
+        let number = self.copies.next(handle, (topic, payload), subscribed.len());
+        let is_2_0 = !self.tells_who_connects;
+        if number > 0 && is_2_0 && client.protocol_version() < 5 {
+            return None;
+        }
+        let subscribed = subscribed.get(number).copied();
+        Some(match action.qos {
             0 if self.was_queued(check) => subscribed.unwrap_or(1),
             qos => qos.min(subscribed.unwrap_or(2)),
-        }
+        })
     }
 
     fn await_answer(&self, queue: QueueId, answers: AnswersSoFar, kind: Kind, pending: Pending) {
@@ -191,6 +221,7 @@ impl Authorizer {
     /// Sends what is decided by now, and has asked what is not, at the end of a pass of the broker's loop.
     pub(crate) fn release(&self, broker: &dyn Broker, now: Instant) {
         self.begun.is_over();
+        self.copies.end();
         self.release_what_is_ready(broker, now);
         self.held.unname();
     }

@@ -4,7 +4,7 @@
 
 use crate::broker::Broker;
 use crate::decide::Subject;
-use crate::question::{About, Action, Client, Payload, Question};
+use crate::question::{About, Access, Action, Client, Payload, Question};
 use crate::sessions::{ClientRef, Grants};
 
 /// Who wants to do something, and what is known of it without asking.
@@ -66,6 +66,11 @@ pub(crate) fn client_ref<'a>(client: &'a dyn Client, username: &'a str) -> Clien
 /// for whoever published a retained message, or 2.1's for its HTTP API.)
 pub(crate) fn is_connected(client: &dyn Client) -> bool {
     client.address().is_some() && client.protocol_version() != 0
+}
+
+/// Whether this is a stand-in for whoever published a retained message (`check_retain_source`).
+pub(super) fn is_retain_source(client: &dyn Client, action: Action<'_>) -> bool {
+    client.protocol_version() == 0 && action.access == Access::Write
 }
 
 #[cfg(test)]

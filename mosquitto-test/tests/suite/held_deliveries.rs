@@ -1,5 +1,7 @@
 //! A delivery whose answer is not known yet is made later: nobody waits for it, and nothing is lost.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -59,6 +61,39 @@ fn payloads(client: &Client, count: usize) -> Vec<String> {
 
 fn numbers(count: usize) -> Vec<String> {
     (0..count).map(|number| number.to_string()).collect()
+}
+
+/// With which QoS the copies of a message arrive, the highest first, at a client whose three subscriptions match
+/// it; `meanwhile` is done when it is published.
+fn qos_of_copies(broker: &Broker, protocol: Protocol, meanwhile: impl FnOnce()) -> Vec<u8> {
+    let mut reader = RawClient::connect_to(broker.port());
+    let connect =
+        raw::connect_packet(protocol, "reader", Some(&b"reader"[..]), Some(&b"x"[..]), true);
+    assert_eq!(reader.send(connect).read_connack(), Some(0));
+    for (filter, qos) in [("a/#", 0), ("a/b", 2), ("a/+", 1), ("end", 0)] {
+        let mut subscribe = raw::subscribe_packet(protocol, 1, &[filter]);
+        *subscribe.last_mut().unwrap() = qos;
+        let (kind, _) = reader.send(subscribe).read_packet().unwrap();
+        assert_eq!(kind, 0x90);
+    }
+    let publisher = logged_in(broker, Protocol::V5, "publisher");
+    publisher.publish_message(Message::new("a/b", "x").qos(2));
+    meanwhile();
+    let mut copies = Vec::new();
+    for _ in 0..2 {
+        broker.wait_until_idle();
+        assert!(may_publish(&publisher, "end"));
+        while let Some((first, body)) = reader.read_packet() {
+            let is_about = |topic: &str| body[2..].starts_with(topic.as_bytes());
+            match first & 0xf0 {
+                0x30 if is_about("end") => break,
+                0x30 if is_about("a/b") => copies.push((first >> 1) & 3),
+                _ => panic!("{first:#x} {body:?}"),
+            }
+        }
+    }
+    copies.sort_unstable_by(|one, other| other.cmp(one));
+    copies
 }
 
 /// What `mosquitto_sub` prints of [`properties_that_arrive`], if all do.
@@ -257,6 +292,57 @@ on_every_broker! {
         for qos in [0, 1, 1] {
             assert_eq!(reader.next_message().qos, qos);
         }
+    }
+
+    fn overlapping_subscriptions_get_as_many_copies_as_the_broker_makes(version) {
+        for protocol in Protocol::BOTH {
+            let bare = Broker::config(version).allow_anonymous(true).start();
+            let made = qos_of_copies(&bare, protocol, || ());
+            let gate = Gate::new();
+            let api = gated(&gate, 200);
+            let broker = broker(version, &api, &[]);
+            let copies = qos_of_copies(&broker, protocol, || {
+                gate.wait_until_waiting(1);
+                gate.open();
+            });
+            if protocol == Protocol::V5 || version.is_2_1() {
+                assert_eq!((copies, made), (vec![2, 1, 0], vec![2, 1, 0]));
+            } else {
+                // Which of them it is 2.0 does not care; here it is the best.
+                assert_eq!((copies, made.len()), (vec![2], 1));
+            }
+        }
+    }
+
+    fn a_retained_message_does_not_arrive_if_its_source_may_no_longer_publish_it(version) {
+        let gate = Gate::new();
+        let revoked = Arc::new(AtomicBool::new(false));
+        let (closed, is_revoked) = (gate.clone(), Arc::clone(&revoked));
+        let api = AuthServer::answering(move |request| {
+            let json = request.json();
+            match (json["topic"].as_str(), json["acc"].as_u64()) {
+                (Some("second"), Some(1)) => Reply::status(200).after(&closed),
+                (Some("second"), Some(2)) if is_revoked.load(Ordering::Relaxed) => {
+                    Reply::status(403)
+                }
+                _ => Reply::status(200),
+            }
+        });
+        let config = Broker::config(version).line("check_retain_source true");
+        let broker = config.plugin(api.options([&ROUTES[..], &[("cache_ttl", "0")]].concat())).start();
+        let publisher = logged_in(&broker, Protocol::V5, "publisher");
+        for topic in ["first", "second"] {
+            publisher.publish_message(Message::new(topic, "x").retained());
+        }
+        let reader = logged_in(&broker, Protocol::V5, "reader");
+        reader.subscribe("first").expect_granted();
+        assert_eq!(reader.expect_message().0, "first");
+        revoked.store(true, Ordering::Relaxed);
+        reader.subscribe("second").expect_granted();
+        // It has waited in vain by then.
+        broker.wait_until_idle();
+        gate.open();
+        expect_nothing_before_the_end(&broker, &reader);
     }
 
     fn the_properties_of_mqtt_5_come_along_where_the_broker_tells_them(version) {
@@ -570,4 +656,25 @@ on_every_broker! {
             }
         }
     }
+}
+
+#[test]
+fn a_broker_that_never_ticks_delivers_what_is_known_with_the_message_before_it() {
+    // 2.0.11 with per_listener_settings has no ticks.
+    let gate = Gate::new();
+    let api = gated(&gate, 200);
+    // With one connection, what was asked first has its answer before anything else is asked.
+    let options = api.options([&ROUTES[..], &[("http_connections", "1")]].concat());
+    let broker = Broker::config(Version::V2_0_11)
+        .per_listener_settings()
+        .listener(|listener| listener.plugin(options))
+        .start();
+    let reader = logged_in(&broker, Protocol::V5, "reader");
+    reader.subscribe("news").expect_granted();
+    let publisher = logged_in(&broker, Protocol::V5, "publisher");
+    publisher.publish("news", "0");
+    gate.open();
+    assert!(may_publish(&publisher, "other"));
+    publisher.publish("news", "1");
+    assert_eq!(payloads(&reader, 2), numbers(2));
 }
