@@ -9,8 +9,9 @@ use mosquitto_test::program::repository;
 use crate::program;
 
 const USAGE: &str = "usage: bench [throughput|growth|logins|callbacks|rules|cold|memory|start|stall|\
-                     storm|fan-out|outage|idle|sighup|fleet|watched|all]... [--broker VERSION]... \
-                     [--quick] [--seconds N] [--api-ms N] [--metrics ADDRESS:PORT] [--out DIR]";
+                     storm|fan-out|outage|idle|sighup|fleet|watched|compare|all]... [--broker VERSION]... \
+                     [--quick] [--seconds N] [--api-ms N] [--metrics ADDRESS:PORT] \
+                     [--before LIBRARY] [--out DIR]";
 
 /// In the order in which the report has them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,6 +32,7 @@ pub enum Scenario {
     Sighup,
     Fleet,
     Watched,
+    Compare,
 }
 
 impl Scenario {
@@ -71,6 +73,7 @@ impl Scenario {
             Scenario::Sighup => "sighup",
             Scenario::Fleet => "fleet",
             Scenario::Watched => "watched",
+            Scenario::Compare => "compare",
         }
     }
 }
@@ -88,6 +91,8 @@ pub struct Args {
     pub api_ms: Option<u64>,
     /// Where the plugin serves its metrics in `watched`.
     pub metrics: Option<String>,
+    /// The plugin's library before a change, which `compare` compares with.
+    pub before: Option<PathBuf>,
 }
 
 impl Args {
@@ -100,6 +105,7 @@ impl Args {
             seconds: None,
             api_ms: None,
             metrics: None,
+            before: None,
         };
         while let Some(arg) = given.next() {
             let mut value = || given.next().ok_or_else(|| format!("{arg} needs a value; {USAGE}"));
@@ -109,6 +115,7 @@ impl Args {
                 "--broker" => args.versions.push(version(&value()?)?),
                 "--seconds" => args.seconds = Some(number(&value()?)?),
                 "--metrics" => args.metrics = Some(value()?),
+                "--before" => args.before = Some(library(&value()?)?),
                 "--api-ms" => args.api_ms = Some(number(&value()?)?),
                 "all" => args.scenarios.extend(Scenario::ALL),
                 name => args.scenarios.push(scenario(name)?),
@@ -117,9 +124,14 @@ impl Args {
         if args.scenarios.is_empty() {
             args.scenarios.extend(Scenario::ALL);
         }
+        let compares = args.scenarios.contains(&Scenario::Compare);
+        if compares && args.before.is_none() {
+            return Err(format!("compare needs --before LIBRARY; {USAGE}"));
+        }
         if args.out.as_os_str().is_empty() {
-            // Small figures say nothing, and do not belong into the documentation.
-            args.out = if args.quick { program::build_folder() } else { repository("docs") };
+            // Small figures say nothing, and do not belong into the documentation, nor does what was before.
+            let is_for_docs = !args.quick && !compares;
+            args.out = if is_for_docs { repository("docs") } else { program::build_folder() };
         }
         if args.versions.is_empty() {
             args.versions.extend([Version::V2_1_2, Version::V2_0_21]);
@@ -156,8 +168,18 @@ impl Args {
         if let (Scenario::Stall, Some(api_ms)) = (scenario, self.api_ms) {
             command.push_str(&format!(" --api-ms {api_ms}"));
         }
+        if let (Scenario::Compare, Some(before)) = (scenario, &self.before) {
+            command.push_str(&format!(" --before {}", before.display()));
+        }
         command
     }
+}
+
+fn library(path: &str) -> Result<PathBuf, String> {
+    std::path::absolute(path)
+        .ok()
+        .filter(|library| library.is_file())
+        .ok_or_else(|| format!("--before {path:?} is no file"))
 }
 
 fn number(text: &str) -> Result<u64, String> {
@@ -172,7 +194,7 @@ fn version(name: &str) -> Result<Version, String> {
 }
 
 fn scenario(name: &str) -> Result<Scenario, String> {
-    let mut known = Scenario::ALL.into_iter().chain([Scenario::Watched]);
+    let mut known = Scenario::ALL.into_iter().chain([Scenario::Watched, Scenario::Compare]);
     let found = known.find(|scenario| scenario.name() == name);
     found.ok_or_else(|| format!("{name:?} is unknown; {USAGE}"))
 }

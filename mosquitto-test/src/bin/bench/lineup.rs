@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use mosquitto_test::broker::{Broker, BrokerConfig, Version};
+use mosquitto_test::broker::{Broker, BrokerConfig, Version, plugin_path};
 use mosquitto_test::mqtt::Protocol;
 
 use crate::api::Api;
@@ -104,11 +105,16 @@ impl Turn {
 impl Stand {
     /// Returns when all clients are in and all answers known.
     pub fn set_up(version: Version, way: Way, clients: usize) -> Stand {
+        Self::with_library(version, way, clients, &plugin_path())
+    }
+
+    /// The same with this build of the plugin.
+    pub fn with_library(version: Version, way: Way, clients: usize, library: &Path) -> Stand {
         let api = Api::start(Duration::ZERO);
         if matches!(way, Way::Rules(_)) {
             api.give_rules();
         }
-        let broker = configured(version, way, clients, &api).start();
+        let broker = configured(version, way, clients, (&api, library)).start();
         inspect(&broker, way);
         let load = Load::start(broker.port(), clients);
         Stand { way, broker, api, load, workers: Keeper::of(way.workers()) }
@@ -143,7 +149,12 @@ pub fn quiet(version: Version) -> BrokerConfig {
         .fold(Broker::config(version), |config, name| config.line(&format!("log_type {name}")))
 }
 
-fn configured(version: Version, way: Way, clients: usize, api: &Api) -> BrokerConfig {
+fn configured(
+    version: Version,
+    way: Way,
+    clients: usize,
+    (api, library): (&Api, &Path),
+) -> BrokerConfig {
     // Otherwise a burst of acknowledgements waits for the client's kernel, which takes its time.
     let config = quiet(version).line("set_tcp_nodelay true");
     match way {
@@ -153,7 +164,7 @@ fn configured(version: Version, way: Way, clients: usize, api: &Api) -> BrokerCo
         Way::Cached(_) | Way::Rules(_) => {
             let kept = [("cache_ttl", "3600"), ("cache_max_bytes", "268435456")];
             let kept = kept.map(|(name, value)| (name.to_owned(), value.to_owned()));
-            config.plugin(api.options().into_iter().chain(kept))
+            config.plugin_at(library, api.options().into_iter().chain(kept))
         }
     }
 }
@@ -242,7 +253,7 @@ mod tests {
         for version in Version::ALL {
             let api = Api::start(Duration::ZERO);
             // Without a plugin nobody would get in: nothing says that they may be anonymous.
-            let broker = configured(version, Way::Yes, 1, &api).start();
+            let broker = configured(version, Way::Yes, 1, (&api, &plugin_path())).start();
             inspect(&broker, Way::Yes);
         }
     }

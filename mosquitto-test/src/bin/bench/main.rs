@@ -21,6 +21,7 @@ mod callbacks;
 mod chart;
 mod clock;
 mod cold;
+mod compare;
 mod crowd;
 mod fan_out;
 mod fleet;
@@ -102,5 +103,6 @@ fn run(scenario: Scenario, args: &Args) -> Section {
         Scenario::Sighup => sighup::run(args),
         Scenario::Fleet => fleet::run(args),
         Scenario::Watched => watched::run(args),
+        Scenario::Compare => compare::run(args),
     }
 }

@@ -12,7 +12,7 @@ use crate::stats::median;
 use crate::workers::Workers;
 
 /// How many clients are connected.
-const CLIENTS: usize = 100;
+pub const CLIENTS: usize = 100;
 
 const WAYS: [Way; 7] = [
     Way::Bare,
@@ -154,7 +154,7 @@ pub fn measure<const N: usize>(stands: &mut [Stand; N], work: Work, rounds: usiz
 }
 
 /// How many steps make some thirty milliseconds.
-fn steps(work: Work, way: Way) -> usize {
+pub fn steps(work: Work, way: Way) -> usize {
     match (work, way) {
         // Each has a slow hash.
         (Work::Connect, Way::Files) => 1,
