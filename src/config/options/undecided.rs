@@ -80,9 +80,10 @@ pub(super) static OPTIONS: &[Opt] = &[
         "unavailable_reply",
         Value("close"),
         "What a client sees when nobody could decide its login: `close` (the connection is closed \
-         without an answer, so that every client tries again), or `reason` (MQTT 5 clients of \
-         Mosquitto 2.1 get reason code 0x88; the plugin does not answer their logins later, since \
-         the broker can send this code only at once).",
+         without a CONNACK, so that clients try again; Mosquitto 2.1 sends DISCONNECT 0x98 first to an \
+         MQTT 5 client whose login it answers later), or `reason` (MQTT 5 clients of Mosquitto 2.1 get \
+         CONNACK 0x88, after which some try again and some do not; the plugin does not answer their \
+         logins later, since the broker can send this code only at once).",
         |raw, text| raw.unavailable_reply = choice(text, UNAVAILABLE_REPLY)?,
         |config| show::word(UNAVAILABLE_REPLY, config.unavailable_reply)
     ),
