@@ -17,6 +17,7 @@ mod properties;
 mod sighup;
 mod symbol;
 mod thread;
+mod traces;
 #[cfg(any(test, fuzzing))]
 mod usage;
 

@@ -7,7 +7,7 @@
 #![forbid(unsafe_code)]
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use zeroize::Zeroizing;
@@ -21,6 +21,8 @@ pub struct SecretBox {
     key: LessSafeKey,
     /// No nonce is used twice: 2^64 of them never run out.
     next: AtomicU64,
+    /// Whether it opened anything since somebody asked.
+    opened: AtomicBool,
 }
 
 /// A secret that only its secret box can open.
@@ -70,7 +72,11 @@ impl SecretBox {
         let key = UnboundKey::new(&CHACHA20_POLY1305, bytes.as_slice());
         // That many bytes are what the cipher wants.
         let key = key.map_err(|_| NoRandomBytes)?;
-        Ok(Self { key: LessSafeKey::new(key), next: AtomicU64::new(0) })
+        Ok(Self {
+            key: LessSafeKey::new(key),
+            next: AtomicU64::new(0),
+            opened: AtomicBool::new(false),
+        })
     }
 
     /// Encrypts a secret; none if it is too long for the cipher (256 GiB).
@@ -85,9 +91,16 @@ impl SecretBox {
     /// Decrypts what this secret box sealed; none if it is another's.
     #[must_use]
     pub(crate) fn open(&self, sealed: &Sealed) -> Option<Secret> {
+        self.opened.store(true, Ordering::Relaxed);
         let mut bytes = Zeroizing::new(sealed.bytes.to_vec());
         let open = self.key.open_in_place(bytes_of(sealed.nonce), Aad::empty(), &mut bytes);
         Some(Secret::new(open.ok()?.to_vec()))
+    }
+
+    /// Whether it opened anything since this was last called, so that there may be traces of it.
+    #[must_use]
+    pub(crate) fn has_opened(&self) -> bool {
+        self.opened.load(Ordering::Relaxed) && self.opened.swap(false, Ordering::Relaxed)
     }
 }
 

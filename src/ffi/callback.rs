@@ -12,6 +12,7 @@ use super::event::{
 use super::guard::{catch_panic, has_panicked, panicked_at};
 use super::host::{self, Host};
 use super::properties::has_no_properties;
+use super::traces::wipe_traces;
 use crate::answer::Decision;
 use crate::failpoint;
 use crate::plugin::{AccessReply, Attempt, CONTROL_TOPIC, Check, LoginReply, Plugin};
@@ -83,7 +84,7 @@ pub(crate) fn callbacks() -> &'static [(c_int, Callback)] {
 
 const SUCCESS: c_int = mosquitto::MOSQ_ERR_SUCCESS as c_int;
 
-/// What every callback has in common: the guard, and the log lines that wait. The body gets the host
+/// What every callback has in common: the guard, the traces of passwords, and the log lines that wait. The body gets the host
 /// where it runs on the broker's own thread; 2.1 asks about its HTTP API on another.
 ///
 /// # Safety
@@ -99,6 +100,9 @@ unsafe fn called(
     let host = (this_thread() == instance.main).then(|| unsafe { Host::on_its_own_thread() });
     let report = |place: &str| instance.plugin.note_panic(place);
     let code = catch_panic(refusal, report, || body(instance, host.as_ref()));
+    if instance.plugin.has_unsealed() {
+        wipe_traces();
+    }
     if let Some(host) = host.filter(|_| instance.plugin.has_log_lines() || has_panicked()) {
         return catch_panic(
             code,
@@ -131,15 +135,8 @@ unsafe extern "C" fn basic_auth(_: c_int, data: *mut c_void, userdata: *mut c_vo
             }))
         })
     };
-    wipe_stack();
+    wipe_traces();
     code
-}
-
-/// Overwrites what the work on a login has left on the broker's stack: to hash and to write a password,
-/// libraries keep parts of it there and wipe nothing.
-#[inline(never)]
-fn wipe_stack() {
-    std::hint::black_box(&mut [0_u8; 32 << 10]);
 }
 
 unsafe extern "C" fn acl_check(_: c_int, data: *mut c_void, userdata: *mut c_void) -> c_int {

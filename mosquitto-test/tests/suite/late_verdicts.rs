@@ -167,6 +167,7 @@ fn nobody_logs_in_by_a_name_that_looks_like_a_placeholder() {
     let broker = broker(&api, &[]);
     broker.client("c").credentials("ann", "right").connect().expect_accepted();
     // Mosquitto's own line shows it.
+    broker.wait_for_log("u'ann (login ");
     let log = broker.log();
     let placeholder = log.split("u'ann (login ").nth(1).unwrap().split('\'').next().unwrap();
     let (number, mark) = placeholder.split_once(", ").unwrap();
