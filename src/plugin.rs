@@ -311,12 +311,6 @@ impl Plugin {
         });
     }
 
-    /// Whether a password was decrypted since this was last called, so that there may be traces of it.
-    #[must_use]
-    pub(crate) fn has_unsealed(&self) -> bool {
-        self.services.engine.has_unsealed()
-    }
-
     /// Whether lines wait to be written.
     #[must_use]
     pub(crate) fn has_log_lines(&self) -> bool {

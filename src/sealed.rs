@@ -6,8 +6,9 @@
 
 #![forbid(unsafe_code)]
 
+use std::cell::Cell;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use zeroize::Zeroizing;
@@ -16,13 +17,20 @@ use crate::question::{Kind, SharedName};
 use crate::random::{self, NoRandomBytes};
 use crate::secret::Secret;
 
+thread_local! {
+    static OPENED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread has opened anything since it last asked, so that there may be traces of it on its stack.
+pub(crate) fn has_opened() -> bool {
+    OPENED.replace(false)
+}
+
 /// Seals and opens. Each instance has its own, with a random key.
 pub struct SecretBox {
     key: LessSafeKey,
     /// No nonce is used twice: 2^64 of them never run out.
     next: AtomicU64,
-    /// Whether it opened anything since somebody asked.
-    opened: AtomicBool,
 }
 
 /// A secret that only its secret box can open.
@@ -72,11 +80,7 @@ impl SecretBox {
         let key = UnboundKey::new(&CHACHA20_POLY1305, bytes.as_slice());
         // That many bytes are what the cipher wants.
         let key = key.map_err(|_| NoRandomBytes)?;
-        Ok(Self {
-            key: LessSafeKey::new(key),
-            next: AtomicU64::new(0),
-            opened: AtomicBool::new(false),
-        })
+        Ok(Self { key: LessSafeKey::new(key), next: AtomicU64::new(0) })
     }
 
     /// Encrypts a secret; none if it is too long for the cipher (256 GiB).
@@ -91,16 +95,10 @@ impl SecretBox {
     /// Decrypts what this secret box sealed; none if it is another's.
     #[must_use]
     pub(crate) fn open(&self, sealed: &Sealed) -> Option<Secret> {
-        self.opened.store(true, Ordering::Relaxed);
+        OPENED.set(true);
         let mut bytes = Zeroizing::new(sealed.bytes.to_vec());
         let open = self.key.open_in_place(bytes_of(sealed.nonce), Aad::empty(), &mut bytes);
         Some(Secret::new(open.ok()?.to_vec()))
-    }
-
-    /// Whether it opened anything since this was last called, so that there may be traces of it.
-    #[must_use]
-    pub(crate) fn has_opened(&self) -> bool {
-        self.opened.load(Ordering::Relaxed) && self.opened.swap(false, Ordering::Relaxed)
     }
 }
 

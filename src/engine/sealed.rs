@@ -57,10 +57,4 @@ impl Engine {
             None => self.asker.pool.ask_quietly(&self.in_flight_key(&key), job).ok(),
         }
     }
-
-    /// Whether a question was unsealed since this was last called.
-    #[must_use]
-    pub(crate) fn has_unsealed(&self) -> bool {
-        self.secret_box.has_opened()
-    }
 }

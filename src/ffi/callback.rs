@@ -17,6 +17,7 @@ use crate::answer::Decision;
 use crate::failpoint;
 use crate::plugin::{AccessReply, Attempt, CONTROL_TOPIC, Check, LoginReply, Plugin};
 use crate::question::{Access, Departure};
+use crate::sealed;
 
 /// What the broker carries for one instance, and hands back with every event.
 pub(crate) struct Instance {
@@ -84,8 +85,8 @@ pub(crate) fn callbacks() -> &'static [(c_int, Callback)] {
 
 const SUCCESS: c_int = mosquitto::MOSQ_ERR_SUCCESS as c_int;
 
-/// What every callback has in common: the guard, the traces of passwords, and the log lines that wait. The body gets the host
-/// where it runs on the broker's own thread; 2.1 asks about its HTTP API on another.
+/// What every callback has in common: the guard, the traces of passwords, and the log lines that wait. The body gets
+/// the host where it runs on the broker's own thread; 2.1 asks about its HTTP API on another.
 ///
 /// # Safety
 /// `userdata` is the instance that was registered with the callback.
@@ -100,7 +101,7 @@ unsafe fn called(
     let host = (this_thread() == instance.main).then(|| unsafe { Host::on_its_own_thread() });
     let report = |place: &str| instance.plugin.note_panic(place);
     let code = catch_panic(refusal, report, || body(instance, host.as_ref()));
-    if instance.plugin.has_unsealed() {
+    if sealed::has_opened() {
         wipe_traces();
     }
     if let Some(host) = host.filter(|_| instance.plugin.has_log_lines() || has_panicked()) {
