@@ -186,7 +186,8 @@ try_musl() { # SERIES ARCHITECTURE
   emulate "$2"
   [[ -x $brokers/mosquitto-2.1 ]] || "$top/packaging/musl-brokers.sh" "$brokers" "$2"
   rm -rf "$root"
-  mkdir -p "$root"/{lib,etc,tmp}
+  mkdir -p "$root"/{lib,etc/ssl/certs,tmp}
+  cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"
   cp "$brokers"/lib/* "$root/lib/"
   cp "$brokers/mosquitto-$1" "$root/mosquitto"
   echo mosquitto:x:1883:1883::/:/none >"$root/etc/passwd"
